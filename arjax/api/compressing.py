@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from arjax.coding import Coded, CodingOptions, Restored, compress, decompress
+from arjax.coding.coder import PLAIN
 from arjax.core.errors import UserError
 from arjax.data.text_rows import WindowRows
 from arjax.data.vocabulary import Vocabulary
@@ -19,14 +20,10 @@ from arjax.data.vocabulary import Vocabulary
 #: Forms of files that are compressed, by the note in their header.
 FORM = "form"
 TEXT, ARRAY, TABLE = "text", "array", "table"
-#: No option of the coder.
-PLAIN = CodingOptions()
 
 
 def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
-    """The compressed data of a run, which are those of `TrainedModel.compress`. The run gives the vocabulary, the end
-    where none is given, and the number of orders.
-    """
+    """Returns the data of `TrainedModel.compress`, with the vocabulary, the end and the orders of the run."""
     context = options.context
     if hasattr(x, "__getitems__"):
         x, context = _of_split(run, x, context)
@@ -84,8 +81,8 @@ def _of_split(run: Any, source: Any, context: Any) -> tuple[Any, Any]:
 
 
 def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> bytes:
-    """The text of a split of windows: each of its tokens is scored in one window. Where characters share one token, it
-    raises `UserError`, or, unless the `whole` text is needed, has U+FFFD in their places.
+    """Returns the text of a split of windows: each of its tokens is scored in one window. Characters that share one
+    token are refused or, unless the `whole` text is needed, replaced by U+FFFD.
     """
     if hasattr(source, "length"):  # windows anywhere in one text
         tokens = np.asarray(source.arrays.x)
@@ -101,9 +98,7 @@ def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> by
 
 
 def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
-    """What a file of a user holds that can be compressed, and its form; raises `UserError` where its bytes would not
-    come back.
-    """
+    """Returns what a file of a user holds that can be compressed, and its form: its bytes have to come back."""
     if path.endswith(".npy"):
         try:
             x, form = np.load(io.BytesIO(content), allow_pickle=False), ARRAY
@@ -124,8 +119,8 @@ def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
 
 
 def form_of(run: Any, restored_data: Restored, path: str) -> str:
-    """The form of the file in which restored data are written: that of the file that was compressed; of data that came
-    from Python or from a split, a text, a csv file where the path says so, or else an array.
+    """Returns the form in which restored data are written: that of the compressed file; for data from Python or from a
+    split a text, a csv file if the path says so, or else an array.
     """
     if isinstance(restored_data.x, bytes):
         return TEXT

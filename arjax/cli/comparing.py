@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from arjax.api.comparing import Comparison, compare
-from arjax.api.comparing import in_words as in_a_line
+from arjax.api.comparing import row_in_words as in_a_line
 from arjax.api.run import Run
-from arjax.cli.new_rows import write_rows
 from arjax.cli.ranking import in_words
+from arjax.cli.scoring import write_rows
 from arjax.core.files import write_json, writing
 from arjax.models.pictures import as_images
 from arjax.reporting.figures import draw_into, has_matplotlib
@@ -36,16 +36,14 @@ def compare_runs(run: Run, others: list[Run]) -> None:
     of_examples = f"-{split}" * (split != "test") + f"-{num}-examples" * bool(num)
     announce(f"comparing the nats of the {split} split ...", sys.stderr)
     comparison = compare(run, *others, split=split)
+    names = [Path(other.name).resolve().name for other in comparison.others]
     folder = run.workdir / FOLDER
     with writing(folder):
         folder.mkdir(exist_ok=True)
     for i, row in enumerate(comparison.rows()):
         print(in_a_line(row))
         _print_examples(comparison, i)
-        name = Path(comparison.others[i].name).resolve().name
-        if any(Path(other.name).resolve().name == name for other in comparison.others[:i]):
-            name = f"{name}-{i + 1}"
-        name += of_examples
+        name = names[i] + f"-{i + 1}" * (names[i] in names[:i]) + of_examples
         finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
         write_json(folder / f"{name}.json", finite | {"dataset": run.dataset.name, "split": split})
         print(folder / f"{name}.json")
@@ -59,7 +57,7 @@ def compare_runs(run: Run, others: list[Run]) -> None:
 
 
 def _print_examples(comparison: Comparison, other: int) -> None:
-    """A table of the examples on which a model and another one differ most."""
+    """Prints a table of the examples on which a model and another one differ most."""
     numbers = comparison.most_different(MOST, other)
     columns = ["example", "first", "other", "difference"]
     rows: list[list[Any]] = []
@@ -69,16 +67,14 @@ def _print_examples(comparison: Comparison, other: int) -> None:
     dataset = comparison.dataset
     if dataset.rows is not None:
         columns.append("row")
-        for row, text in zip(
-            rows, in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x)), strict=True
-        ):
-            row.append(text)
+        texts = in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x))
+        rows = [[*row, text] for row, text in zip(rows, texts, strict=True)]
     title = f"the examples on which {comparison.first} and {comparison.others[other]} differ most, in nats"
     print_table(columns, rows, title, right=columns[:4])
 
 
 def _draw_examples(comparison: Comparison, other: int, path: Path) -> None:
-    """Images: those on which the first model is better, beside those on which it is worse."""
+    """Draws the images on which the first model is better, beside those on which it is worse."""
     event, numbers = comparison.dataset.event, comparison.most_different(4 * MOST, other)
     x = comparison.dataset.in_data_units(np.asarray(comparison.source.__getitems__(numbers).x))
     images = as_images(x, event.grid_shape) if x.shape[1:] == event.shape else None

@@ -7,6 +7,7 @@ import functools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -40,18 +41,16 @@ MOST_KNOWN = 2**22
 
 def compress_file(run: Run, path: str, output: str, options: CodingOptions) -> None:
     """Compresses a file, or with `path` "" the split `config.evaluate.split`, and prints what it costs."""
-    x: Any
     target = writable_file(output)
     if path:
         with reading(path):
             content = user_path(path).read_bytes()
-        x, form = read_file(run, content, path)
-        about, name = {FORM: form}, path
+        name, (x, form) = path, read_file(run, content, path)
+        about = {FORM: form}
     else:
         name = run.config.evaluate.split
         x = split_of(run.dataset, name)
-        is_text = vocabulary_of(run) is not None
-        about = {FORM: "text" if is_text else "array", "split": name}
+        about = {FORM: "array" if vocabulary_of(run) is None else "text", "split": name}
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
     compressed = coded(run, x, dataclasses.replace(options, about=about, tell=tell))
     _write(target, compressed.data)
@@ -70,10 +69,10 @@ def decompress_file(run: Run, path: str, output: str, options: CodingOptions) ->
     print(output)
 
 
-def options_of(run: Run, context: str, streams: int, verify: bool) -> CodingOptions:
-    """The options of the flags of a command."""
-    given = parse_context(run.dataset.context, context, run.dataset.classes) if context else None
-    return CodingOptions(context=given, streams=streams, verify=verify)
+def options_of(run: Run, flags: SimpleNamespace) -> CodingOptions:
+    """Returns the options of the flags of a command."""
+    context = parse_context(run.dataset.context, flags.context, run.dataset.classes) if flags.context else None
+    return CodingOptions(context=context, streams=flags.streams, verify=flags.verify)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -82,7 +81,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> list[str]:
-    """Lines about a compressed file: its size, the score of the model, other compressors, and the size of the model."""
+    """Returns lines about a compressed file: its size, the score of the model, and the sizes of other compressors."""
     content, pictures, num, unit = content_of(run, x)
     is_text = _is_text(run, x)
     size, model = len(compressed.data), sum(leaf.nbytes for leaf in jax.tree.leaves(run.params))
@@ -97,12 +96,8 @@ def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> l
     if compressed.choice:
         lines.append(f"  coded with the best one alone, {compressed.choice}: a mixture of orders has no tables")
     if is_text:
-        cold = (
-            f", and each costs {compressed.cold_bits:.0f} bits more by its beginning"
-            if compressed.cold_bits >= 0.5
-            else ""
-        )
-        lines.append(f"  streams: {compressed.streams} side by side{cold}")
+        cold = f", and each costs {compressed.cold_bits:.0f} bits more by its beginning"
+        lines.append(f"  streams: {compressed.streams} side by side{cold * (compressed.cold_bits >= 0.5)}")
     if compressed.num_exceptions:
         lines.append(f"  characters without a token: {compressed.num_exceptions:,} bytes")
     known = known_of(run) if is_text or vocabulary_of(run) is None else b""  # windows are no text to compare with one
@@ -117,8 +112,9 @@ def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> l
 
 
 def content_of(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, int], int, str]:
-    """The data as bytes, the sizes of image files (of `whole` data), the number of values, and the unit of one. Strings
-    are the tokens up to and with each end, as in their scores.
+    """Returns the data as bytes, the sizes of image files (of `whole` data), the number of values, and their unit.
+
+    Strings are the tokens up to and with each end, as in their scores.
     """
     vocabulary = vocabulary_of(run)
     if vocabulary is not None and _is_text(run, x):

@@ -27,12 +27,7 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
 
     Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
-    observed. Prints the scores and the paths. Raises `UserError`: the examples are no images, there is no such split,
-    or no order of the model begins with the visible half.
-
-    Args:
-      params: parameters on the run's mesh.
-      options: `config.inpaint`: hidden, visible, num images in the plot, completions of each.
+    observed. `params` are on the run's mesh, `options` are those of `config.inpaint`.
     """
     dataset, split = setup.dataset, setup.evaluate.split
     hidden = half_of_image(model.event.grid_shape, options.hidden)
@@ -60,7 +55,7 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
 
 
 def some_rows(dataset: Dataset, split: str, num: int) -> Batch:
-    """Examples of a split, at most `num`, evenly spaced."""
+    """Returns examples of a split, at most `num`, evenly spaced."""
     source = dataset.splits[split]
     if num > len(source):
         say_once(f"the {split} split has {len(source)} examples, fewer than config.inpaint.num={num}")

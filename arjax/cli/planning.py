@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
+import numpy as np
 
+from arjax.config.build import build
+from arjax.config.validate import Checked
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.files import writable_folder, write_json
 from arjax.core.options import check_size
 from arjax.evaluation.flops import (
     UTILISATION,
     Accelerator,
     Roofline,
     Work,
+    accelerator_of,
     count_flops,
     count_work,
     roofline_seconds,
@@ -25,17 +28,11 @@ from arjax.evaluation.flops import (
 )
 from arjax.models import Model
 from arjax.models.base import dummy_batch
-from arjax.objectives import Companion, Loss
-from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
+from arjax.objectives import Loss
+from arjax.parallel.sharding import batch_sharding, path_string, replicated
 from arjax.reporting.tables import format_bytes, format_count, print_table
-from arjax.training.state import (
-    StepSpec,
-    TrainState,
-    abstract_state,
-    parts_of_optimizer,
-    state_shardings,
-    with_shardings,
-)
+from arjax.training.setup import Setup
+from arjax.training.state import TrainState, abstract_state, parts_of_optimizer, state_shardings, with_shardings
 from arjax.training.step import train_step
 
 #: JAX makes them one after another: so many take it almost a minute.
@@ -44,11 +41,7 @@ MOST_DEVICES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The needs of a run.
-
-    Bytes are those of "state" (parameters and optimizer), "batch", "temporary" (activations and gradients) and "total".
-    Temporary memory is that of XLA's CPU compiler; accelerators fuse more and often need less.
-    """
+    """The needs of a run. Temporary memory is that of XLA's CPU compiler; accelerators often need less."""
 
     parameters: list[tuple[str, tuple[int, ...], int, str]]  # path, shape, size, and the part on one device ("1/8")
     parts: dict[str, str]  # of the optimizer, such as "muon", that move the parameters, by path; {}: one moves all
@@ -58,16 +51,28 @@ class Plan:
     flops_per_step: float  # of the matrix products of one step, over all devices, recomputation included
     flops_per_example: float
     flops_forward_per_example: float  # of scoring one example
-    memory_per_device: dict[str, int]  # bytes
+    memory_per_device: dict[str, int]  # bytes of "state", "batch", "temporary" (activations, gradients) and "total"
     #: What bounds each one on the accelerator that was named, the slowest first; []: none was.
     modules: list[Roofline] = dataclasses.field(default_factory=list)
     expected_step_seconds: float | None = None  # on this accelerator
 
 
-def simulate_devices(num: int) -> list[jax.Device]:
-    """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices.
-    Raises `UserError`: more than `MOST_DEVICES`, or JAX has already started with fewer devices.
+def plan_run(checked: Checked, num_devices: int, accelerator_name: str, workdir: str) -> None:
+    """Prints the needs of the run of a config, and writes them to `plan.json` in a workdir that is not "".
+
+    `num_devices`: simulated ones, 0 for those of the mesh; `accelerator_name`: "" for none.
     """
+    accelerator = accelerator_of(accelerator_name) if accelerator_name else None
+    mesh = checked.config.mesh
+    simulate_devices(num_devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
+    plan = make_plan(build(checked), checked.config.train.batch_size, accelerator)
+    print_plan(plan, accelerator)
+    if workdir:
+        write_json(writable_folder(workdir) / "plan.json", dataclasses.asdict(plan))
+
+
+def simulate_devices(num: int) -> list[jax.Device]:
+    """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices."""
     check_size(num, MOST_DEVICES, "the number of simulated devices")
     try:
         jax.config.update("jax_platforms", "cpu")
@@ -80,27 +85,16 @@ def simulate_devices(num: int) -> list[jax.Device]:
     return devices[:num]
 
 
-def make_plan(
-    spec: StepSpec,
-    batch_size: int,
-    mesh: Mesh,
-    rules: tuple[Rule, ...] = (),
-    companions: Mapping[str, Companion] | None = None,
-    accelerator: Accelerator | None = None,
-    example: Batch | None = None,
-) -> Plan:
-    """Traces and compiles one train step for a mesh of simulated devices; nothing is computed.
-
-    Args:
-      mesh: from `make_mesh(devices=simulate_devices(n))`.
-      accelerator: that of whose speed the plan tells.
-      example: a batch of one example of the data, whose masks and other arrays a step reads, too; None: the model's.
-    """
+def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) -> Plan:
+    """Traces and compiles one train step on the mesh of a run, of simulated devices; nothing is computed."""
+    spec, mesh = setup.spec, setup.mesh
     abstract = abstract_state(spec)
-    shardings = state_shardings(abstract, spec, mesh, rules)
+    shardings = state_shardings(abstract, spec, mesh, setup.rules)
     state = with_shardings(abstract, shardings)
+    example = setup.dataset.splits["train"].__getitems__(np.arange(1))  # its masks and other arrays are read, too
     batch = abstract_batch(spec.model, batch_size, batch_sharding(mesh), example)
     key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
+    companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
 
     def step(state: TrainState, batch: Batch, key: jax.Array, companions: Any) -> tuple[TrainState, Loss]:
         return train_step(spec, state, batch, key, companions)
@@ -110,7 +104,9 @@ def make_plan(
     flops = sum(each.flops for each in work)
     compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs).compile()
     memory = _memory(compiled, batch)
-    modules = [] if accelerator is None else _modules(accelerator, work, mesh.size, memory["state"])
+    # The optimizer reads and writes its state once.
+    work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
+    modules = [] if accelerator is None else rooflines(accelerator, work, mesh.size)
     return Plan(
         parameters=_parameter_table(state.params, shardings.params),
         parts=parts_of_optimizer(state),
@@ -124,11 +120,6 @@ def make_plan(
         modules=modules,
         expected_step_seconds=None if accelerator is None else roofline_seconds(modules),
     )
-
-
-def _modules(accelerator: Accelerator, work: list[Work], num_devices: int, state_bytes: int) -> list[Roofline]:
-    """Those of the network, and the optimizer, which reads and writes its state once."""
-    return rooflines(accelerator, [*work, Work("optimizer", 32, 0.0, 2.0 * state_bytes * num_devices)], num_devices)
 
 
 def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example: Batch | None = None) -> Batch:

@@ -20,6 +20,7 @@ from arjax.core.registry import Component
 from arjax.data import Dataset
 from arjax.data.sources import SPLITS
 from arjax.data.vocabulary import check_same_tokens
+from arjax.evaluation.exposure import open_truth
 from arjax.evaluation.report import MOST_EXAMPLES, Measures
 from arjax.evaluation.splits import Scoring
 from arjax.models import Model
@@ -160,7 +161,7 @@ class Setup:
         """The run in a folder, or the known truth of the data set for ""."""
         if workdir:
             return self.open_run(workdir)
-        if (truth := self.dataset.truth) is None:
+        if (truth := open_truth(self.dataset)) is None:
             raise UserError(
                 f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
                 "run as its oracle"

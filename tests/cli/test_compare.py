@@ -38,18 +38,6 @@ def test_the_command_prints_and_writes_the_difference(finished_run, other_run, t
     assert len(rows) == 300 and rows[7]["example"] == "7" and rows[7]["first"] == rows[7]["other"]
 
 
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--mode=compare", "--workdir=a"], "--mode=compare needs --other=DIR"),
-        (["--mode=sample", "--workdir=a", "--other=b"], "--other goes with --mode=compare"),
-        (["--mode=compare", "--other=b"], "--mode=compare needs --workdir=DIR"),
-    ],
-)
-def test_flags_that_do_not_fit(flags, sentence, sentence_of):
-    assert sentence in sentence_of(flags)
-
-
 def test_the_options_of_scores_are_those_of_all_runs(finished_run, tmp_path, capsys):
     """Also of the others, whose names may have spaces between."""
     for name in ("run", "copy", "third"):

@@ -1,6 +1,5 @@
 """What training, evaluating and sampling leave behind, on one tiny run with labels as context."""
 
-import dataclasses
 import json
 import os
 import shlex
@@ -10,10 +9,9 @@ import types
 import numpy as np
 import pytest
 
-from arjax.cli import modes
-from arjax.cli.command_line import parse_flags
 from arjax.cli.main import main
-from arjax.cli.modes import next_steps
+from arjax.cli.modes import MODES, next_steps, parse_flags
+from arjax.cli.opening import say_unread
 from arjax.config.files import apply_overrides, load_workdir_config
 from arjax.core.errors import UserError, say_once
 from arjax.reporting.writers import WRITERS, read_metrics
@@ -87,32 +85,26 @@ def test_evaluate_another_split_leaves_the_report_as_it_is(finished_run, tmp_pat
     assert scores["train_seconds"] == report["train_seconds"]
 
 
-def test_overrides_that_a_mode_does_not_read_are_said(finished_run, tmp_path, capsys):
-    workdir, stored = copy_of(finished_run, tmp_path), load_workdir_config(finished_run)
-    flags = parse_flags(
-        ["--mode=evaluate", f"--workdir={workdir}", "--config.sample.num=7", "--config.train.log_every=2"]
-    )
-    flags = dataclasses.replace(flags, overrides=(*flags.overrides, ("evaluate.batch_size", "9"), ("seed", "0")))
-    say_once.cache_clear()
-    config = stored.copy_and_resolve_references()
-    apply_overrides(config, flags.overrides)
-    config.train.log_every = stored.train.log_every  # as it is stored: the command of the training, say
-    modes._tell_unread(flags, config, stored)
-    assert capsys.readouterr().err == "arjax: --config.sample.num has no effect on --mode=evaluate\n"
-
-
 @pytest.mark.parametrize(
     ("mode", "unread"),
-    [("compress", "examples"), ("compare", "ranking"), ("classify", "exposure"), ("inpaint", "steps")],
+    [
+        ("evaluate", "sample.num"),
+        ("compress", "evaluate.examples"),
+        ("compare", "evaluate.ranking"),
+        ("classify", "evaluate.exposure"),
+        ("inpaint", "evaluate.steps"),
+    ],
 )
-def test_fields_of_a_section_that_a_mode_does_not_read_are_said(finished_run, capsys, mode, unread):
+def test_overrides_that_a_mode_does_not_read_are_said(finished_run, capsys, mode, unread):
+    """Not those that a mode reads, those that change nothing, and those of the model."""
     stored = load_workdir_config(finished_run)
     config = stored.copy_and_resolve_references()
-    config.evaluate[unread], config.evaluate.split = 3, "validation"
-    overrides = ((f"evaluate.{unread}", "3"), ("evaluate.split", "validation"))
+    overrides = ((unread, "3"), ("evaluate.split", "validation"), ("train.log_every", str(stored.train.log_every)))
+    apply_overrides(config, overrides)
     say_once.cache_clear()
-    modes._tell_unread(types.SimpleNamespace(mode=mode, input="", overrides=overrides), config, stored)
-    assert capsys.readouterr().err == f"arjax: --config.evaluate.{unread} has no effect on --mode={mode}\n"
+    flags = types.SimpleNamespace(mode=mode, input="", overrides=(*overrides, ("seed", "0")), reads=MODES[mode].reads)
+    say_unread(flags, config, stored)
+    assert capsys.readouterr().err == f"arjax: --config.{unread} has no effect on --mode={mode}\n"
 
 
 def test_evaluating_again_keeps_what_differs(finished_run, tmp_path, capsys):

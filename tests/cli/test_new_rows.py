@@ -83,14 +83,6 @@ def test_mistakes_in_files_of_rows(plants, finished_run, tmp_path, sentence_of):
     assert "the context of this one is none" in sentence_of(["--mode=classify", f"--workdir={plants}"])
     of_digits = ["--mode=evaluate", f"--workdir={finished_run}", f"--input={new}"]
     assert "--input of 'digits' is a .npy file of examples in the units of the data" in sentence_of(of_digits)
-    for flags, sentence in (
-        (["--mode=sample", "--input=a.csv"], "--input goes with --mode=evaluate, --mode=classify, --mode=compress or"),
-        (["--mode=evaluate", "--output=a.csv"], "--output goes with --input"),
-        (["--mode=evaluate", "--prior=uniform"], "--prior goes with --mode=classify"),
-        (["--mode=classify", "--prior=uniforn"], "--prior cannot be 'uniforn', did you mean 'uniform'"),
-        (["--mode=evaluate", "--context=3"], "--context goes with --mode=sample or --mode=suggest"),
-    ):
-        assert sentence in sentence_of([f"--workdir={plants}", *flags])
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_work(plants, finished_run, tmp_path, sentence_of):

@@ -1,4 +1,4 @@
-"""Rows of a file that a run scores or classifies: `--input` of the modes `evaluate` and `classify`."""
+"""The modes `evaluate` and `classify`: a split of the data of a run, or the rows of a file, `--input`."""
 
 from __future__ import annotations
 
@@ -6,44 +6,35 @@ import csv
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import jax
 import numpy as np
 
 from arjax.api.run import Run
 from arjax.api.trained_model import Given
+from arjax.cli.ranking import show_ranking
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, reading, replacing, user_path, writable_file, write_json, writing
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import parse_context
-from arjax.evaluation.report import report
+from arjax.evaluation.report import open_judge, report
 from arjax.evaluation.splits import split_of
+from arjax.models.checks import check_likelihood
+from arjax.reporting.plots import write_exposure
 from arjax.reporting.reports import describe_classification, line_of
+from arjax.training.reporter import announce
+from arjax.training.results import run_report, write_evaluation
+from arjax.training.setup import Setup, restore_params
 
 FOLDER, SCORES = "classification", "scores.json"
 
 
-class Input(NamedTuple):
-    """Examples of a file.
-
-    Attributes:
-      given: the examples.
-      labels: their classes in the file, int[N]; None where it has none.
-    """
-
-    given: Given
-    labels: np.ndarray | None
-
-
-def read_input(run: Run, path: str, context: Any = None) -> Input:
-    """The examples of a file like that of the training, or of a .npy file in the units of the data.
-
-    Raises `UserError` where the file cannot be read, or its rows cannot be examples. `context` is one for all; None:
-    that of the file.
+def read_input(run: Run, path: str, context: Any = None) -> tuple[Given, np.ndarray | None]:
+    """Returns the examples of a file like that of the training, or of a .npy file in the units of the data, and the
+    classes int[N] in the file, if it has any. `context` is one for all; None: that of the file.
     """
     if path.endswith(".npy"):
         with reading(path):
@@ -51,7 +42,7 @@ def read_input(run: Run, path: str, context: Any = None) -> Input:
                 x = np.load(user_path(path), allow_pickle=False)
             except ValueError as error:
                 raise UserError(f"cannot read the array {path!r}: {error}") from error
-        return Input(run.source(run.standardise(x), context), None)
+        return run.source(run.standardise(x), context), None
     if run.dataset.rows is None:
         raise UserError(
             f"--input of {run.dataset.name!r} is a .npy file of examples in the units of the data: only tables, "
@@ -62,15 +53,35 @@ def read_input(run: Run, path: str, context: Any = None) -> Input:
     if run.model.context_spec and labels is None and context is None:
         raise UserError(f"{path!r} has no labels, on which the model is conditioned: give --context, one for all rows")
     given = run.source(read.arrays["x"], labels if context is None else context, read.arrays.get("mask"))
-    return Input(given._replace(numbers=read.numbers), labels)
+    return given._replace(numbers=read.numbers), labels
+
+
+def evaluate_split(setup: Setup, workdir: str) -> None:
+    """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
+    open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
+    if setup.evaluate.ranking:
+        check_likelihood(setup.model, "config.evaluate.ranking")
+    best = restore_params(setup, workdir)
+    announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
+    scored = run_report(setup, workdir, best)
+    if jax.process_index() != 0:
+        return
+    print(line_of(scored.scores, setup.model.event.has_bits))  # before the file, which the disk may refuse
+    path = write_evaluation(workdir, scored.scores)
+    write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
+    print(path)
+    if setup.evaluate.ranking:
+        for line in show_ranking(setup, scored.rows, path):
+            print(line)
 
 
 def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
-    """Prints the scores of the examples of a file; with `output`, writes the nats (-log p) of each as a csv file."""
-    _check_output(output)
+    """Prints the scores of the examples of a file, and writes the nats (-log p) of each to `output` unless it is ""."""
+    if output:
+        writable_file(output)
     model, settings = run.model, run.settings
     one = parse_context(run.dataset.context, context, run.dataset.classes) if context else None
-    given = read_input(run, path, one).given
+    given, _ = read_input(run, path, one)
     measures = dataclasses.replace(settings.measures, examples=0)
     splits = dict(run.dataset.splits) | {path: given.examples}
     dataset = dataclasses.replace(run.dataset, transform=None, truth=None, splits=splits)
@@ -86,9 +97,7 @@ def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
 
 
 def classify_split(run: Run, prior: str) -> None:
-    """The scores of the classes of `config.evaluate.split` -> `DIR/classification/scores.json`, by the split, the prior
-    and the number of examples, where these are not the usual ones.
-    """
+    """Writes the scores of the classes of `config.evaluate.split` to `classification/scores.json`."""
     model, settings, classes = run.model, run.settings, classes_of(run.model, "the mode classify")
     split, dataset = run.config.evaluate.split, run.dataset.thinned(settings.measures.examples)
     source, prior_C = split_of(dataset, split), log_prior(run.dataset, classes, prior)
@@ -109,8 +118,9 @@ def classify_split(run: Run, prior: str) -> None:
 
 
 def classify_rows(run: Run, path: str, prior: str, output: str) -> None:
-    """The most probable class of each row of a file, with its probability, as csv: to `output`, or printed."""
-    _check_output(output)
+    """Writes the most probable class of each row of a file, with its probability, to `output`; "": prints them."""
+    if output:
+        writable_file(output)
     classes = classes_of(run.model, "the mode classify")
     given, labels = read_input(run, path, np.int32(0))
     prior_C = log_prior(run.dataset, classes, prior)
@@ -134,20 +144,13 @@ def _about(run: Run, prior: str) -> dict[str, Any]:
     return {"kind": kind, "prior": prior, "best_step": run.best_step}
 
 
-def _check_output(path: str) -> None:
-    """Raises `UserError`, before any work, where a file of results cannot be written; "": there is none."""
-    if path:
-        writable_file(path)
-
-
 def write_rows(path: str, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
-    """Columns as a csv file, whose path is printed; they are printed themselves where the path is ""."""
+    """Writes columns as a csv file and prints its path; prints the rows for the path ""."""
     if not path:
         return _write(sys.stdout, columns)
-    target = user_path(path)
-    with replacing(target) as part, Path(part).open("w", newline="", encoding="utf-8") as file:
+    with replacing(user_path(path)) as part, part.open("w", newline="", encoding="utf-8") as file:
         _write(file, columns)
-    print(target)
+    print(user_path(path))
 
 
 def _write(file: TextIO, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:

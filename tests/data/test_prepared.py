@@ -1,32 +1,46 @@
-"""Prepared sets whose metadata are damaged, or name classes of others: one sentence, and nothing is imported."""
+"""Folders of tensorflow-datasets whose metadata are damaged, or name classes of others: one sentence, and nothing is
+imported.
+"""
 
 import json
 import shutil
 import sys
 
-import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.data.prepare import prepare
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("raw")
-    np.savez(
-        folder / "dna.npz", **{f"{part}_data": np.eye(3, 180, dtype=np.uint8) for part in ("train", "valid", "test")}
-    )
-    prepare("uci_binary/dna", str(folder), str(folder / "out"), check_sizes=False)
-    return folder / "out"
+    import tensorflow_datasets as tfds
+
+    class TinyShakespeare(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {
+                split: iter([(split, {"text": "to be or not to be" * 9})]) for split in ("train", "validation", "test")
+            }
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    folder = tmp_path_factory.mktemp("prepared")
+    TinyShakespeare(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
 
 
 @pytest.fixture
 def folder(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "out"))
     shutil.copytree(prepared, tmp_path / "out")
-    return tmp_path / "out" / "uci_binary" / "dna" / "1.0.0"
+    return tmp_path / "out" / "tiny_shakespeare" / "1.0.0"
 
 
 @pytest.fixture
@@ -54,8 +68,8 @@ IMAGE = {"pythonClassName": "tensorflow_datasets.core.features.image_feature.Ima
     ("keys", "value"),
     [
         (("pythonClassName",), "MODULE.Features"),
-        (("featuresDict", "features", "x", "pythonClassName"), "MODULE.Tensor"),
-        (("featuresDict", "features", "x", "python_class_name"), "MODULE.Tensor"),
+        (("featuresDict", "features", "text", "pythonClassName"), "MODULE.Tensor"),
+        (("featuresDict", "features", "text", "python_class_name"), "MODULE.Tensor"),
         (("type",), "MODULE.Features"),
         (("proto_cls",), "MODULE.Features"),
         (
@@ -74,26 +88,25 @@ IMAGE = {"pythonClassName": "tensorflow_datasets.core.features.image_feature.Ima
 def test_classes_of_other_packages_are_not_imported(keys, value, folder, module):
     edit(folder / "features.json", *keys, value=json.loads(json.dumps(value).replace("MODULE", module)))
     with pytest.raises(UserError, match=rf"names the class '{module}\.\w+', which does not belong to tensorflow-dat"):
-        make_dataset("uci_binary")
+        make_dataset("tiny_shakespeare")
 
 
 @pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "[" * 100_000, '{"a": ' * 300 + "1" + "}" * 300, "\xff"])
 def test_files_that_are_no_json_objects(name, text, folder):
     (folder / name).write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=rf"{name} (is not JSON|holds no object).*prepare_data\.py uci_binary/dna"):
-        make_dataset("uci_binary")
+    with pytest.raises(UserError, match=rf"{name} (is not JSON|holds no object).*prepare_data\.py tiny_shakespeare"):
+        make_dataset("tiny_shakespeare")
 
 
 @pytest.mark.parametrize(
     ("name", "keys", "value", "sentence"),
     [
         ("features.json", ("featuresDict",), 3, "is damaged"),
-        ("features.json", ("featuresDict", "features", "x"), {}, "is damaged"),
-        ("features.json", ("featuresDict", "features"), {}, "is damaged|has no feature 'x'"),
+        ("features.json", ("featuresDict", "features", "text"), {}, "is damaged"),
+        ("features.json", ("featuresDict", "features"), {}, "is damaged|has no feature .text."),
         ("features.json", ("pythonClassName",), "tensorflow_datasets.no.such.Class", "is damaged"),
-        ("features.json", ("featuresDict", "features", "x", "tensor", "dtype"), "uint99", "is damaged"),
-        ("features.json", ("featuresDict", "features", "x", "tensor", "shape", "dimensions"), ["7"], "."),
+        ("features.json", ("featuresDict", "features", "text", "text"), 3, "is damaged"),
         ("dataset_info.json", ("splits",), [], "is damaged|has no train split"),
         ("dataset_info.json", ("splits", 0, "name"), "abc", "file .* is missing|unknown split"),
         ("dataset_info.json", ("splits", 0, "shardLengths"), ["9"], "is damaged"),
@@ -104,13 +117,19 @@ def test_files_that_are_no_json_objects(name, text, folder):
 )
 def test_metadata_that_say_something_else(name, keys, value, sentence, folder):
     edit(folder / name, *keys, value=value)
-    with pytest.raises(UserError, match=rf"({sentence}).*") as told:
-        make_dataset("uci_binary")
-    assert "delete the folder and run: python scripts/prepare_data.py uci_binary/dna" in str(told.value)
+    with pytest.raises(UserError, match=rf"({sentence}).*") as refusal:
+        make_dataset("tiny_shakespeare")
+    assert "delete it and run: python scripts/prepare_data.py tiny_shakespeare" in str(refusal.value)
 
 
-def test_preparing_over_a_damaged_folder_says_what_to_delete(folder, tmp_path):
-    (folder / "dataset_info.json").write_text('{"splits": 3}')
-    np.savez(tmp_path / "dna.npz", train_data=np.eye(3, 180))
-    with pytest.raises(UserError, match=r"out/uci_binary/dna is damaged: delete that folder"):
-        prepare("uci_binary/dna", str(tmp_path), str(tmp_path / "out"))
+def test_a_folder_is_read_as_a_file_is(folder):
+    assert make_dataset("tiny_shakespeare", length=4).decode([0, 1]) == " b"
+    for record in folder.glob("*-test.array_record*"):
+        intact = record.read_bytes()
+        for content in (intact[:1000], bytes(len(intact))):
+            record.write_bytes(content)
+            with pytest.raises(UserError, match="damaged"):
+                make_dataset("tiny_shakespeare")
+        record.unlink()
+        with pytest.raises(UserError, match="is missing"):
+            make_dataset("tiny_shakespeare")
