@@ -14,6 +14,8 @@ from arjax.cli.modes import MODES, parse_flags
 from arjax.core.errors import UserError
 from arjax.core.files import writable_folder
 from arjax.parallel import sharding
+from arjax.sweep.main import main as sweep
+from arjax.tables.main import main as table
 
 #: A value for each flag that a mode may need or take.
 VALUES = {"config": "c.py", "workdir": "d", "prompt": "a", "context": "1", "input": "i", "output": "o", "other": "b"}
@@ -28,6 +30,7 @@ def test_flags_and_overrides_in_any_order():
     assert (flags.mode, flags.workdir, flags.config, flags.process_id, flags.trust) == ("sample", "d", "", -1, True)
     assert flags.overrides == (("a.b", "x=y"), ("seed", "3"))
     assert parse_flags(["--config=c.py:a=1", "--workdir=d"]).mode == "train", "it is the default"
+    assert parse_flags(["--config=c.py", "--mode=plan", "--devices=1e1"]).devices == 10
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -83,12 +86,15 @@ def test_help_and_version_end_well_and_import_nothing_heavy():
     assert done.stdout.splitlines()[-2:] == [f"arjax {arjax.__version__}", "[0, 0] set()"] and not done.stderr
 
 
-def test_all_of_the_help(capsys):
-    assert main(["--helpfull"]) == 0
+@pytest.mark.parametrize("command", [main, sweep, table])
+def test_every_command_has_the_flags_of_absl(command, tmp_path, capsys):
+    assert command(["--helpfull"]) == 0
     full = capsys.readouterr().out
-    assert main(["-h"]) == main(["--helpshort"]) == 0
-    assert full.startswith(capsys.readouterr().out.partition("usage: ")[0] + "usage: arjax --config=FILE.py")
-    assert "--verbosity" in full and "--flagfile" in full
+    assert command(["-h"]) == command(["--helpshort"]) == 0
+    assert full.startswith("usage: arjax") and "--verbosity" in full and "--flagfile" in full
+    (tmp_path / "my.flags").write_text("--helpshort\n")
+    assert command([f"--flagfile={tmp_path / 'my.flags'}"]) == 0
+    assert command(["--bogus"]) == 2 and capsys.readouterr().err.count("\n") == 1
 
 
 LOGS = """
