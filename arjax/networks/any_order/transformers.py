@@ -67,8 +67,6 @@ class TwoStream(StackedNetwork, AheadNetwork):
     """A Transformer with a separate stream for the positions of the sites that it predicts.
 
     Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
-
-    Options: as `StackedNetwork`.
     """
 
     FIRST_LOOP = 256

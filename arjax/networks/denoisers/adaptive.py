@@ -43,7 +43,6 @@ class AdaptiveBlock(nn.Module):
     def __call__(
         self, x_BDE: jax.Array, block_size: int, train: bool, condition_BE: jax.Array | None
     ) -> tuple[jax.Array, None]:
-        """In the form (carry) -> (carry, None) of a scan over layers."""
         vectors = Modulation(self.width, 6, self.dtype, name="modulation")(condition_BE, 3)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         attention = self.make_attention(name="attention")

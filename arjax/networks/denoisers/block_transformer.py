@@ -56,8 +56,6 @@ class BlockTransformer(PlainStack, NoisyNetwork):
 
     It has no step form: `denoise` and `write` go from block to block. The noisy values, which may be the mask token V,
     are the part `NOISY` of the context.
-
-    Options: those of `PlainStack`.
     """
 
     ATTENTION = BlockAttention

@@ -66,7 +66,6 @@ class Stack(nn.Module):
     LAYER: ClassVar[type[nn.Module]]
 
     def layer_fields(self) -> dict[str, Any]:
-        """The fields of a layer."""
         return fields_from(self, self.LAYER)
 
     def stack(self, **options: Any) -> nn.Module:
@@ -77,15 +76,12 @@ class Stack(nn.Module):
         return stacked(self.LAYER, self.num_layers, **options)(**self.layer_fields(), name="layers")
 
     def one_layer(self) -> nn.Module:
-        """A layer without a parent."""
         return self.LAYER(**self.layer_fields(), parent=None)
 
     def apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        """A method of layer i."""
         return self.one_layer().apply({"params": layer_params(self.layers, i)}, *args, method=method)
 
     def init_caches(self, *args: Any) -> list[Any]:
-        """The `init_cache` of each layer."""
         return [self.apply_layer(i, *args, method="init_cache") for i in range(self.num_layers)]
 
     def through_layers(self, caches: list[Any], h: Any, *args: Any, method: str) -> tuple[list[Any], Any]:
@@ -179,7 +175,6 @@ class Block(Layer):
         return self.attention.init_cache(batch_size, num_steps, block_size), cross
 
     def step(self, cache: Cache, x_BME: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
-        """The tokens of one block."""
         past, mixed = self.attention.step(cache[0], self.attention_norm(x_BME), t)
         return (past, cache[1]), self._finish(x_BME + mixed, cache[1])
 
@@ -187,7 +182,6 @@ class Block(Layer):
         return self.attention.loop_carry(cache[0], tokens, None if past is None else past[0]), cache[1]
 
     def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
-        """The tokens of the blocks t, t + 1, ..."""
         past, mixed = self.attention.extend(cache[0], self.attention_norm(x_BTE), t, block_size)
         return (past, cache[1]), self._finish(x_BTE + mixed, cache[1])
 

@@ -79,7 +79,6 @@ class LinearMixer(nn.Module):
         raise TypeError(f"{type(self).__name__} has no outputs")
 
     def init_state(self, batch_size: int) -> Any:
-        """The state before step 0."""
         raise TypeError(f"{type(self).__name__} has no state")
 
     def run(self, terms: Terms, state: Any) -> tuple[Any, jax.Array]:
@@ -95,7 +94,6 @@ class LinearMixer(nn.Module):
             self.conv_bias = self.param("conv_bias", nn.initializers.zeros, (features,))
 
     def make_out(self) -> Dense:
-        """The last projection; called in `setup`."""
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
         return Dense(self.width, dtype=self.dtype, kernel_init=init)
 
@@ -110,7 +108,6 @@ class LinearMixer(nn.Module):
         return sum(taps, self.conv_bias)
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
-        """All steps, [B, S, E] -> [B, S, E]."""
         u, rest = self.inputs(x_BTE)
         u = self._convolve(all_taps(u, self._taps, 1))
         return self.outputs(self.run(self.terms(u, rest), None)[1], u, rest)
@@ -121,7 +118,6 @@ class LinearMixer(nn.Module):
         return queue, self.init_state(batch_size)
 
     def step(self, cache: Cache, x_B1E: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
-        """One step."""
         queue, state = cache
         u, rest = self.inputs(x_B1E)
         queue, taps = step_taps(queue, u[:, 0], t, self._taps, 1)
@@ -132,7 +128,6 @@ class LinearMixer(nn.Module):
     def extend(
         self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int
     ) -> tuple[tuple[Window, Any, Terms], jax.Array]:
-        """The steps t, t + 1, ...: the chunked form from the state before them."""
         queue, state = cache
         new, rest = self.inputs(x_BTE)
         reach = queue.shape[1]
@@ -226,7 +221,6 @@ class BlocksCore(Stack):
     """
 
     def start(self, batch_size: int, num_steps: int = 0) -> list[Any]:
-        """One cache per layer."""
         return self.init_caches(batch_size, num_steps, 1)
 
     def step(self, carry: list[Any], x_BE: jax.Array, t: jax.Array) -> tuple[list[Any], jax.Array]:
