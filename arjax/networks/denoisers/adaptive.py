@@ -20,7 +20,7 @@ from arjax.core.options import depth_option, opt
 from arjax.networks.base import ACTIVATIONS, NETWORKS
 from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
 from arjax.networks.layers.attention import FullAttention
-from arjax.networks.layers.blocks import PlainStack, check_stack
+from arjax.networks.layers.blocks import PlainStack
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs, flat_sites
 from arjax.networks.layers.local_context import LocalFeatures, LocalSummary, of_sites
@@ -80,10 +80,6 @@ class DenoisingTransformer(PlainStack, Denoiser):
 
     LAYER = AdaptiveBlock
     ATTENTION = FullAttention
-
-    def check(self, factorization):
-        super().check(factorization)
-        check_stack(self)
 
     @property
     def values_read(self):

@@ -200,8 +200,8 @@ class Block(Layer):
         return x + self._mlp(x) if self.mlp_size else x
 
 
-class PlainStack(Stack):
-    """A plain stack of blocks over positions of the sites: its options, and the modules that its families share.
+class PlainStack(Stack, Network):
+    """A network that is a plain stack of blocks over positions of the sites: the options and modules of families.
 
     `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites ("learned"
     or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
@@ -223,6 +223,10 @@ class PlainStack(Stack):
     LAYER: ClassVar[type[nn.Module]] = Block
     ATTENTION: ClassVar[type[nn.Module]]
 
+    def check(self, factorization):
+        super().check(factorization)
+        check_stack(self)
+
     def setup(self):
         self.value = ValueEncoder(self.values_read, self.width, self.dtype)
         self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
@@ -243,10 +247,3 @@ class PlainStack(Stack):
         attention = functools.partial(self.ATTENTION, self.width, self.num_heads, out_scale, self.dtype)
         mlp_size = self.mlp_ratio * self.width
         return fields_from(self, self.LAYER, make_attention=attention, mlp_size=mlp_size, out_scale=out_scale)
-
-
-class StackedNetwork(PlainStack, Network):
-    """A network that is a `PlainStack`, with its options."""
-
-    def check(self, factorization):
-        check_stack(self)

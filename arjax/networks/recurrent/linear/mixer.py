@@ -17,7 +17,7 @@ from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.registry import Registry
 from arjax.networks.base import FLAX_FIELDS, check_remat, divides, fields_from
 from arjax.networks.layers.blocks import Block, Stack
-from arjax.networks.layers.causal import Window, all_taps, put_in_ring, queue_length, step_taps
+from arjax.networks.layers.causal import Window, all_taps, put_in_ring, queue_length, step_taps, window_taps
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import ChunkedStepNetwork
 
@@ -130,11 +130,10 @@ class LinearMixer(nn.Module):
     ) -> tuple[tuple[Window, Any, Terms], jax.Array]:
         queue, state = cache
         new, rest = self.inputs(x_BTE)
-        reach = queue.shape[1]
-        past = jnp.take(queue, jnp.mod(t - reach + jnp.arange(reach), max(reach, 1)), axis=1)
-        u = self._convolve([tap[:, reach:] for tap in all_taps(jnp.concatenate([past, new], 1), self._taps, 1)])
+        window, taps = window_taps(queue, new, t, self._taps, 1)
+        u = self._convolve(taps)
         terms = self.terms(u, rest)
-        return ((queue, new, t), state, terms), self.outputs(self.run(terms, state)[1], u, rest)
+        return (window, state, terms), self.outputs(self.run(terms, state)[1], u, rest)
 
     def keep(self, carries: tuple[Window, Any, Terms], n: jax.Array) -> Cache:
         """The carry after the first n of these steps: the later ones are masked."""
