@@ -22,8 +22,8 @@ programs in a folder of the user's (`arjax.core.kept_programs`).
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from arjax.core import __version__
 from arjax.core.kept_programs import keep_programs
-from arjax.core.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them when they are used
     from arjax.api import Fitted, Run, compare, fit, fit_arrays, load, open_run

@@ -19,11 +19,11 @@ from typing import Any
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.build import build_dataset
 from arjax.config.files import load_config_file
-from arjax.core.count_models import fit_count_model, rows_of
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.evaluation.summaries import summarize
 from arjax.reporting.tables import print_table
+from arjax.samplers.drafts.count_models import fit_count_model, rows_of
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
 from arjax.training.results import device_name
 

@@ -16,15 +16,14 @@ import numpy as np
 from arjax.api.fitting import silence, stopped
 from arjax.api.trained_model import Fitted, Settings, TrainedModel, as_history
 from arjax.config.sections import defaults
-from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, writable_folder
-from arjax.core.options import LARGEST, typed_fields
+from arjax.core.options import LARGEST, check_names, checked_arguments, typed_fields
 from arjax.core.registry import Component
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.models import Model, recipe_of
-from arjax.models.extras import in_words
+from arjax.models.extras import model_in_words
 from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh, replicated
@@ -239,7 +238,7 @@ def _setup(
         evaluate=EvaluateOptions(**typed_fields(EvaluateOptions, evaluate)),
         sampler=make_sampler("cached"),
         open_run=lambda workdir: given if given is not None and workdir == GIVEN else _no_other_run(workdir),
-        about=in_words(model),
+        about=model_in_words(model),
         record=record,
     )
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping
 
 from arjax.conditionals import CONDITIONALS
+from arjax.core.errors import say_once
 from arjax.core.files import short_names
 from arjax.core.options import LARGEST, Option
-from arjax.core.output import say_once
 from arjax.core.registry import Registry, import_installed
 from arjax.data import DATASETS
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS

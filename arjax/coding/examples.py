@@ -17,7 +17,7 @@ from arjax.core.batch import Array, Batch
 from arjax.core.spec import EventSpec
 from arjax.models import Model
 from arjax.models.base import Params
-from arjax.models.extras import Member, step_members
+from arjax.models.extras import StepMember, step_members
 from arjax.samplers.stepwise import OutsideSteps, check_tables
 
 #: The parts of the context of some examples, [N, ...] each, by name.
@@ -34,7 +34,7 @@ class Choice:
     """
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[StepMember, ...]
 
     def nats(self, x: np.ndarray, context: Any) -> float:
         """-log p of examples under its first member."""

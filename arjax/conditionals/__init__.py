@@ -10,18 +10,17 @@ chain rule over the indices of the block. A family whose parameters depend on th
 from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional, make_conditional
 from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.beta import Beta
+from arjax.conditionals.blocks import JointConditional
 from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.columns import Columns
 from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
-from arjax.conditionals.gaussian import Gaussian
-from arjax.conditionals.joint import JointConditional
+from arjax.conditionals.gaussian import Gaussian, TransformedNormal
 from arjax.conditionals.location_scale_mixture import GaussianMixture, LogisticMixture, StudentTMixture
 from arjax.conditionals.mixture_of_products import MixtureOfProducts
+from arjax.conditionals.numerics import check_temperature
 from arjax.conditionals.ordinal import Ordinal
+from arjax.conditionals.restricted import truncate
 from arjax.conditionals.spline import SplineNormal
-from arjax.conditionals.temperature import check_temperature
-from arjax.conditionals.transformed_normal import TransformedNormal
-from arjax.conditionals.truncated import truncate
 
 __all__ = [
     "CONDITIONALS",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
-from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.numerics import as_temperature
 from arjax.core.spec import EventSpec
 
 

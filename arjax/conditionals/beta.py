@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, Conditional
-from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.numerics import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, Conditional
-from arjax.conditionals.scales import before_bound, softly_bounded
-from arjax.conditionals.temperature import tempered
+from arjax.conditionals.numerics import before_bound, softly_bounded, tempered
 from arjax.core.options import opt
 from arjax.core.spec import DISCRETE_KINDS
 

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional, make_conditional
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 
 

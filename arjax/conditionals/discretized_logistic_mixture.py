@@ -11,9 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, Conditional
-from arjax.conditionals.quadrature import stratified_points
-from arjax.conditionals.scales import bounded_log_scale, log_scale_floor
-from arjax.conditionals.temperature import as_temperature, tempered
+from arjax.conditionals.numerics import as_temperature, bounded_log_scale, log_scale_floor, stratified_points, tempered
 from arjax.core.options import opt
 
 #: Values that are enumerated for exact entropies and modes.

@@ -11,10 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, Conditional
-from arjax.conditionals.quadrature import entropy_by_quadrature
-from arjax.conditionals.scales import bounded_log_scale, log_scale_floor
-from arjax.conditionals.temperature import as_temperature, tempered
-from arjax.conditionals.transformed_normal import log_normal
+from arjax.conditionals.gaussian import log_normal
+from arjax.conditionals.numerics import (
+    as_temperature,
+    bounded_log_scale,
+    entropy_by_quadrature,
+    log_scale_floor,
+    tempered,
+)
 from arjax.core.options import opt
 
 #: Steps of the ascent to the mode; each closes a fixed part of the distance.

@@ -13,7 +13,7 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.categorical import Categorical
-from arjax.core.output import say_once
+from arjax.core.errors import say_once
 from arjax.core.spec import EventSpec
 
 

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS
-from arjax.conditionals.quadrature import integral
-from arjax.conditionals.scales import bounded_log_scale, log_scale_floor, soft_bound
-from arjax.conditionals.transformed_normal import TransformedNormal, log_normal
+from arjax.conditionals.gaussian import TransformedNormal, log_normal
+from arjax.conditionals.numerics import bounded_log_scale, integral, log_scale_floor, soft_bound
 from arjax.core.options import opt
 
 #: Least width and height of a bin as a part of the whole, and least derivative (the values of the paper's appendix).

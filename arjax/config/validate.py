@@ -8,11 +8,10 @@ from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.plugins import VARIABLE, PluginError, UntrustedCodeError, import_plugins
-from arjax.core.registry import Call, Component, UnknownNameError
-from arjax.core.values import compile_regex
+from arjax.core.registry import Component, UnknownNameError
+from arjax.core.values import Call, compile_regex
 from arjax.data import DATASETS
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective

@@ -1,6 +1,12 @@
 """Checks of arrays from users: numbers of the right type, in range and finite, or one sentence.
 
 Shapes and types are always known; values are unknown inside `jit`, and where another process holds some of them.
+
+NaN at a site of real values, or of mixed columns, says that the value of the site is missing. The value of a site with
+several scalars is missing where any of them is. Integers are never missing. A batch marks the sites with a value in its
+`mask`, so that all counts and means are over observed values. Only some networks, objectives and models (the trait
+"holes") take missing values; all others refuse them. A NaN would make gradients NaN even where its result is not used,
+so all computations begin with `filled`.
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.spec import EventSpec
 
 Array = jax.Array | np.ndarray
@@ -30,9 +36,6 @@ def is_traced(*trees: Any) -> bool:
 def as_array(values: Any, name: str) -> Array:
     """The values as an array of real numbers or truth values; `name` is their name in messages. The masked entries of
     a masked array of numpy are missing values (NaN).
-
-    Raises `UserError` for rows of different lengths, for complex numbers, dates, text or objects, and for masked
-    integers.
     """
     given = values
     if not isinstance(values, jax.Array):
@@ -68,16 +71,13 @@ def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
 
 
 def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
-    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages.
-
-    Raises `UserError` for another shape, other values (numbers of sites, for example), or marks that are unknown as an
-    argument of a transformed function: orders are found outside of it.
-    """
+    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages."""
     sites = as_array(sites, name)
-    if not is_known(sites):
-        raise UserError(f"{name} must be known outside `jit`, as it decides on the order: close over it")
-    if sites.shape != event.grid_shape:
-        raise UserError(f"{name} has shape {sites.shape}, but the grid is {event.grid_shape}")
+    shape, grid = sites.shape, event.grid_shape
+    refuse(
+        (not is_known(sites), f"{name} must be known outside `jit`, as it decides on the order: close over it"),
+        (shape != grid, f"{name} has shape {shape}, but the grid is {grid}"),
+    )
     check_marks(sites, name)
     return np.asarray(sites, bool)
 
@@ -217,6 +217,19 @@ def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -
             low, high = int(values.min()), int(values.max())
         if low < lowest or high >= num_levels:
             raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low} to {high}")
+
+
+def is_present(x: Array, value_dims: int) -> Any:
+    """Whether each site has its value, bool of the shape of `x` without its last axes, those of the value of a site."""
+    xp = np if isinstance(x, np.ndarray) else jnp
+    missing = xp.isnan(x) if is_real_type(x.dtype) else xp.zeros(x.shape, bool)
+    return ~missing.any(axis=tuple(range(x.ndim - value_dims, x.ndim)))
+
+
+def filled(x: Array, value_dims: int) -> tuple[Any, Any]:
+    """The values with 0 at the sites whose value is missing, and whether each site has its value."""
+    present = is_present(x, value_dims)
+    return blank(x, present.reshape(*present.shape, *[1] * value_dims)), present
 
 
 def up_to_end(x_BT: Array, end: int | jax.Array) -> Any:

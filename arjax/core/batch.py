@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean, nearest
+from arjax.core.arrays import Array
+from arjax.core.errors import UserError, did_you_mean, nearest, refuse
 from arjax.core.spec import ContextSpec
-
-Array = jax.Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -68,20 +66,17 @@ class Score:
 
 
 def as_parts(spec: ContextSpec, context: Any) -> Mapping[str, Any]:
-    """The parts of a context by name; the array alone stands for a context of one part.
-
-    Raises `UserError` for a context that is missing or not wanted, or parts of other names.
-    """
-    names = [name for name, _ in spec.parts]
-    if context is None or (isinstance(context, Mapping) and not context):
-        if names:
-            raise UserError(f"this model needs a {' and a '.join(names)} context")
-        return {}
+    """The parts of a context by name; the array alone stands for a context of one part."""
+    names, is_dict = [name for name, _ in spec.parts], isinstance(context, Mapping)
+    is_missing = context is None or (is_dict and not context)
+    refuse(
+        (names and is_missing, f"this model needs a {' and a '.join(names)} context"),
+        (not names and not is_missing, "this model has no context, so none can be given"),
+        (len(names) > 1 and not is_dict, f"this context has several parts: give a dict with {', '.join(names)}"),
+    )
     if not names:
-        raise UserError("this model has no context, so none can be given")
-    if not isinstance(context, Mapping):
-        if len(names) > 1:
-            raise UserError(f"this context has several parts: give a dict with {', '.join(names)}")
+        return {}
+    if not is_dict:
         return {names[0]: context}
     if sorted(context) != names:
         unknown = next((str(name) for name in context if name not in names), "")

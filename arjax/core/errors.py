@@ -1,8 +1,10 @@
-"""The exception for mistakes of users, the nearest right name, and other exceptions in a few words."""
+"""What users are told: mistakes, each in one sentence with the nearest right name, and remarks."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import sys
 from collections.abc import Iterable
 
 
@@ -40,3 +42,9 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) 
     if near := nearest(name, known):
         return f", did you mean {near!r}?"
     return otherwise if otherwise is not None else f" (there are: {', '.join(known)})" if known else ""
+
+
+@functools.cache
+def say_once(sentence: str) -> None:
+    """Prints a remark about something that a user may not expect to stderr, once in a process."""
+    print(f"arjax: {sentence}", file=sys.stderr, flush=True)

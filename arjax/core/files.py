@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.values import parse_json
 
 #: The folder of this package, in which the configs of the project travel along.
@@ -26,32 +26,24 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def user_path(text: str | os.PathLike) -> Path:
-    """The path that a user wrote, with `~` and `~name` replaced by home folders. It need not exist.
-
-    Raises:
-      UserError: no file can have this path: an empty text, or none at all, a NUL character, a user without a home
-        folder behind `~`, a name that is too long, a parent folder without permission.
-    """
+    """The path that a user wrote, with `~` and `~name` replaced by home folders. It need not exist."""
     text = path_text(text)
-    if text == "":  # which is the current folder to the system
-        raise UserError("the path is empty: name a file or a folder, the current one is '.'")
+    refuse((text == "", "the path is empty: name a file or a folder, the current one is '.'"))
     path = Path(text)
     try:
         path = path.expanduser()
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return path
-    except RuntimeError as error:  # from expanduser
-        raise UserError(f"{str(text)!r} is no path: there is no such home folder, write the path in full") from error
-    except ValueError as error:  # a NUL character, or characters that cannot be encoded
-        raise UserError(f"{str(text)!r} is no path: {error}") from error
-    except OSError as error:
-        raise UserError(f"cannot use the path {str(text)!r}: {error.strerror}") from error
+    except (RuntimeError, ValueError, OSError) as error:  # no such home folder; a NUL character; no permission
+        no_home = "there is no such home folder, write the path in full"
+        reason = no_home if isinstance(error, RuntimeError) else getattr(error, "strerror", None) or error
+        raise UserError(f"cannot use the path {str(text)!r}: {reason}") from error
     return path
 
 
 def path_text(path: str | os.PathLike) -> str:
-    """The path as a text; raises `UserError` for anything else than a path."""
+    """The path as a text."""
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UserError(f"a path is a text, such as 'runs/digits', not {path!r}")
     return os.fspath(path)
@@ -72,7 +64,7 @@ def reading(path: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
 
 
 def digest_of(path: str | os.PathLike) -> bytes:
-    """The SHA-256 digest of a file of any size; raises `UserError` where it cannot be read."""
+    """The SHA-256 digest of a file of any size."""
     with reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
@@ -86,8 +78,8 @@ def fingerprint_of(digests: Iterable[bytes]) -> str:
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """The path of a file that replaces another one when the body has written it to the end.
 
-    A reader finds the old file or the new one, and so does a restart after a kill at any moment. Raises `UserError`
-    where the disk refuses; the old file is unchanged then.
+    A reader finds the old file or the new one, and so does a restart after a kill at any moment. If
+    the disk refuses, the old file is unchanged.
     """
     path = Path(path)
     replacement = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -101,9 +93,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def writable_file(path: str | os.PathLike) -> Path:
-    """The path of a file that is written after long work; raises `UserError` where it cannot be: its folder is missing
-    or read-only, or a folder is in its place.
-    """
+    """Returns the path of a file that is written after long work, and checks now that it can be written."""
     path = user_path(path)
     with writing(path):
         if path.is_dir():
@@ -113,7 +103,7 @@ def writable_file(path: str | os.PathLike) -> Path:
 
 
 def result_file(path: str | os.PathLike, *read: str | os.PathLike) -> Path:
-    """As `writable_file`; raises `UserError`, too, where the file is one of those that the work reads."""
+    """Returns the path as `writable_file` does, unless the file is one that the work reads."""
     target = writable_file(path)
     if any(user_path(each).resolve() == target.resolve() for each in read):
         raise UserError(f"{path} is a file that this command reads, and would be lost: name another one for the result")
@@ -132,10 +122,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json_object(path: str | os.PathLike) -> dict[str, Any] | None:
-    """The JSON object in a file, or None when there is no file or it holds anything else: half of one, or garbage.
-
-    Raises `UserError` when the file cannot be read: a folder in its place, no permission, a broken disk.
-    """
+    """The JSON object in a file, or None when there is no file or it holds anything else: half of one, or garbage."""
     with reading(path):
         try:
             value = parse_json(Path(path).read_text(encoding="utf-8"))
@@ -170,7 +157,7 @@ def locked(folder: str | os.PathLike, *, exclusive: bool, wait: bool | None = No
 
 
 def writable_folder(path: str | os.PathLike) -> Path:
-    """Makes the folder when missing and returns it; raises `UserError` when nothing can be written there."""
+    """Makes the folder when missing, checks that files can be written in it, and returns it."""
     folder = user_path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +183,7 @@ def folder_to_write(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Holds the folder for one training run; raises `UserError` when another process trains there at this moment.
+    """Holds the folder for one training run: a second process that trains there is refused.
 
     Two runs would remove each other's checkpoints. File systems without locks (some network ones) are used without.
     """
@@ -213,16 +200,13 @@ def is_trained_in(folder: Path) -> bool:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a compressed .npz file; raises `UserError` when the disk refuses, and leaves an earlier file as it was."""
+    """Writes a compressed .npz file, atomically."""
     with replacing(path) as replacement, replacement.open("wb") as file:
         np.savez_compressed(file, **dict[str, Any](arrays))
 
 
 def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file; `keys`: those to read, None for all.
-
-    Raises `UserError` where there is no such file, it is damaged, it lacks an array, or one is of Python objects.
-    """
+    """The arrays of an .npz file; `keys`: those to read, None for all."""
     try:
         # np.load takes a file that is no zip archive for a pickle
         with reading(path), zipfile.ZipFile(path), np.load(path) as file:

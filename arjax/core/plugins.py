@@ -43,9 +43,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from arjax.core.errors import UserError, describe
+from arjax.core.errors import UserError, describe, say_once
 from arjax.core.files import PACKAGE, digest_of, fingerprint_of
-from arjax.core.output import say_once
 
 #: The group of entry points with which packages register components.
 GROUP = "arjax.plugins"
@@ -145,8 +144,7 @@ def is_trusting() -> bool:
 def check_trusted(files: Mapping[str, str]) -> None:
     """Raises `UntrustedCodeError` unless these files, by the names of their modules, may run."""
     for module, file in files.items():
-        trusted = _TRUSTING.get() or _is_in(file, _trusted_folders())
-        if not trusted and not (module and (_is_in(file, {str(PACKAGE)}) or is_installed(module, file))):
+        if not (_TRUSTING.get() or _is_in(file, _trusted_folders()) or (module and is_installed(module, file))):
             raise UntrustedCodeError(file)
 
 
@@ -159,10 +157,26 @@ def _trusted_folders() -> set[str]:
 
 
 def is_installed(module: str, file: str) -> bool:
-    """Whether the file of the module of that name belongs to an installed package."""
-    package = module.partition(".")[0]
-    of_package = {folder for owner, folder in _packages(_searched()) if owner == package}
-    return _is_in(file, _installed_folders()) or _is_in(file, of_package)
+    """Whether the file of the module of that name belongs to an installed package, or to this one.
+
+    Of a project in editable form these are the files of its packages, where Python looks for them. Other files in the
+    folder of the project may be runs of other people, also with a module of that name.
+    """
+    package, root = module.partition(".")[0], _root(module, file)
+    if package == PACKAGE.name and root == str(PACKAGE.parent):
+        return True
+    for owner, folder, is_editable in _packages(_searched()):
+        roots = {folder, os.path.join(folder, "src")} if is_editable else {folder}
+        if owner == package and (root in roots or (is_editable and root in _python_path() and _is_in(file, {folder}))):
+            return True
+    return _is_in(file, _installed_folders())
+
+
+def _root(module: str, file: str) -> str:
+    """The folder in which an import finds the file of a module, or the package that the module belongs to."""
+    path = Path(os.path.realpath(file))
+    path = path.parent if path.stem == "__init__" else path
+    return str(path.parents[module.count(".")])
 
 
 def _is_in(file: str, folders: set[str]) -> bool:
@@ -175,8 +189,13 @@ def _installed_folders() -> set[str]:
     """
     folders = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")] + site.getsitepackages()
     folders += [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
-    named = {entry for entry in _absolute(sys.path) if os.path.basename(entry) in ("site-packages", "dist-packages")}
-    return {*map(os.path.realpath, folders), *named - _APPENDED}
+    named = {entry for entry in _python_path() if os.path.basename(entry) in ("site-packages", "dist-packages")}
+    return {*map(os.path.realpath, folders), *named}
+
+
+def _python_path() -> set[str]:
+    """The folders in which Python searches, without those that were added for the code of runs."""
+    return _absolute(sys.path) - _APPENDED
 
 
 def _searched() -> tuple[str, ...]:
@@ -190,15 +209,18 @@ def _absolute(entries: list[str]) -> set[str]:
 
 
 @functools.cache
-def _packages(searched: tuple[str, ...]) -> set[tuple[str, str]]:
-    """The top-level names of the packages in these folders, or installed in editable form there, with their folders."""
+def _packages(searched: tuple[str, ...]) -> set[tuple[str, str, bool]]:
+    """The top-level names of the packages in these folders, each with its folder and whether that is a project in
+    editable form.
+    """
     packages = set()
     for folder in searched:
         for each in importlib.metadata.distributions(path=[folder]):
             listed = (each.read_text("top_level.txt") or "").split()
             points = [point.module.partition(".")[0] for point in each.entry_points if point.group == GROUP]
             names = {*listed, *points, re.sub(r"[-.]+", "_", each.name or "")} - {""}
-            packages |= {(name, _editable_project(each) or folder) for name in names}
+            project = _editable_project(each)
+            packages |= {(name, project or folder, bool(project)) for name in names}
     return packages
 
 
@@ -347,7 +369,7 @@ def _check_still_right(name: str, loaded: _Loaded, folder: str) -> None:
 def _file_beside(name: str, folder: str) -> str:
     """The file of an imported module of the user in that folder, or below; "" for all other modules."""
     module = sys.modules.get(name)
-    if root_of(module) != folder or getattr(module, "__name__", "") != name or name.partition(".")[0] == PACKAGE.name:
+    if root_of(module) != folder or getattr(module, "__name__", "") != name:
         return ""
     file = os.path.realpath(str(getattr(module, "__file__", "")))
     return "" if is_installed(name, file) else file
@@ -358,9 +380,7 @@ def root_of(module: ModuleType | None) -> str:
     file = getattr(module, "__file__", None)
     if module is None or not file:
         return ""
-    path = Path(os.path.realpath(file))
-    path = path.parent if path.stem == "__init__" else path
-    return str(path.parents[module.__name__.count(".")])
+    return _root(module.__name__, file)
 
 
 def _run_program(path: str) -> dict[str, Any]:

@@ -1,11 +1,17 @@
-"""Compiled programs: functions that are one wherever they are called, their arguments, and arrays beyond the memory."""
+"""Compiled programs and the memory that they need: work that does not fit is refused before anything is allocated."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
+import inspect
+import itertools
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,15 +19,38 @@ import numpy as np
 
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
-from arjax.core.memory import check_memory
 
+_MEMINFO = Path("/proc/meminfo")
+#: The limit of a container or a job: of cgroup version 2, and of version 1.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+#: Words of XLA's errors for too little memory. A full disk is an error of another type.
+_MARKS = ("resource_exhausted", "out of memory")
 #: Operations whose results lie in memory. XLA puts most others into loops that compute their results where they are
 #: used: these may be larger than the memory, and do not count.
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
 #: How many calls of a program at once were found to fit, by a digest of the program and the shapes of its arguments.
 _FIT: dict[int, int] = {}
+#: The field of `ByClass`, which is no option.
+CLASS_FIELD = "pytree_class"
 #: Held while a program is compiled: threads that call the same one compile it once.
 _COMPILING = threading.RLock()
+
+
+class ByClass:
+    """A base of dataclasses that are pytrees, in which a static field stands for the class.
+
+    Without it, jaxlib 0.10 holds the structures of two classes that `jax.tree_util.register_dataclass` has registered
+    for equal if their fields are, and now and then calls the compiled program of one for the other.
+    """
+
+    _numbers = itertools.count()
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        name = f"{cls.__qualname__} {next(cls._numbers)}"
+        field = dataclasses.field(default=name, repr=False, kw_only=True, metadata={"static": True})
+        cls.__annotations__ = {**inspect.get_annotations(cls), CLASS_FIELD: "str"}
+        setattr(cls, CLASS_FIELD, field)
 
 
 def one_program(**static: Any) -> Callable[[Callable], Callable]:
@@ -44,7 +73,7 @@ def one_program(**static: Any) -> Callable[[Callable], Callable]:
 
 
 def checked_pytree(value: Any, what: str) -> Any:
-    """The value; raises `UserError` if its class is not registered as a pytree, which subclasses do not inherit."""
+    """Returns the value, whose class must be registered as a pytree: subclasses do not inherit that."""
     if jax.tree_util.all_leaves([value]):
         raise UserError(
             f"{what} is no pytree: write @jax.tree_util.register_dataclass above @dataclasses.dataclass of its "
@@ -54,7 +83,7 @@ def checked_pytree(value: Any, what: str) -> Any:
 
 
 def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> Any:
-    """Calls a jitted function; raises `UserError` where it needs more memory than the devices of its arguments have.
+    """Calls a jitted function, if the devices of its arguments have the memory that it needs.
 
     That is known before anything is allocated. `what` begins the sentence, such as "the arrays of this draw"; `times`
     is how many such calls run at the same time.
@@ -106,3 +135,64 @@ def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
                 yield item.jaxpr
             elif hasattr(item, "eqns"):
                 yield item
+
+
+def free_bytes() -> int | None:
+    """Bytes that each device of this process has left for an array that all of them hold; None: not known."""
+    return _of_each_device("bytes_in_use", "MemAvailable")
+
+
+def whole_bytes() -> int | None:
+    """Bytes that each device of this process has in all, the part of the machine for CPU devices; None: not known."""
+    return _of_each_device("", "MemTotal")
+
+
+def _of_each_device(used: str, line: str) -> int | None:
+    """By the statistic that names what is in use, "" for nothing; of CPU devices by a line about the machine."""
+    devices = jax.local_devices()
+    statistics = [device.memory_stats() for device in devices]
+    if all(stats and "bytes_limit" in stats for stats in statistics):
+        return min(stats["bytes_limit"] - stats.get(used, 0) for stats in statistics)
+    if devices[0].platform != "cpu":
+        return None
+    # the memory of the machine, or the limit of the container or job where that is less
+    limits = [int(text) for path in _LIMITS if path.is_file() and (text := path.read_text().strip()).isdigit()]
+    if _MEMINFO.is_file():
+        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+        limits += [int(lines[line].split()[0]) * 1024] if line in lines else []
+    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits += [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    return min(limits) // len(devices) if limits else None
+
+
+def check_memory(size: int, what: str, num_devices: int = 1) -> None:
+    """Raises `UserError` where arrays of so many bytes, split over the devices, are larger than all of their memory.
+
+    It is called before anything is allocated. `what` begins the sentence: "the parameters of this model take".
+    """
+    there = whole_bytes()
+    if there is not None and size > there * num_devices:
+        where = "a device has" if num_devices == 1 else f"{num_devices} devices have"
+        raise UserError(f"{what} {size / 1e9:,.3g} GB, and {where} {there * num_devices / 1e9:,.3g} GB")
+
+
+def bytes_of(tree: Any) -> int:
+    """The bytes of all arrays, real or abstract, but random keys."""
+    arrays = (leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is that of the allocator of a device."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(mark in str(error).lower() for mark in _MARKS)
+
+
+@contextlib.contextmanager
+def within_memory(sentence: Callable[[], str]) -> Iterator[None]:
+    """Raises a `UserError` with this sentence instead of the error of an allocator; other errors pass."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+            raise
+        raise UserError(sentence()) from error

@@ -6,7 +6,6 @@ entry point in the group `arjax.plugins`, which is imported when a name is missi
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import functools
@@ -16,11 +15,10 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from arjax.core.errors import UserError, describe, did_you_mean
+from arjax.core.errors import UserError, describe, did_you_mean, say_once
 from arjax.core.options import Option, declared
-from arjax.core.output import say_once
 from arjax.core.plugins import Origin, check_trusted, entry_points, find
-from arjax.core.values import as_typed, check_type, parse_expression, parse_literal
+from arjax.core.values import as_typed, check_type, parse_call, parse_expression, parse_literal
 
 
 class UnknownNameError(UserError):
@@ -204,7 +202,7 @@ class Registry:
 
         The one place where options are named, defaulted and checked, for config sections, call strings and Python.
         Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
-        are. Raises `UserError` for an unknown name or option, a missing one, and a value of another type or range.
+        are.
         """
         if isinstance(given, Component) and (given.registry, given.name) == (self, name):
             return dict(given)
@@ -233,7 +231,7 @@ class Registry:
         return typed
 
     def checked(self, component: Any) -> Any:
-        """The component that a user has built, whose fields are options; raises `UserError` for one out of range."""
+        """Returns a component that a user has built, after its fields, which are options, are checked."""
         name, options = self.name_of(type(component)), vars(component)
         if name:
             self.typed(name, {key: options[key] for key in self.options(name) if key in options})
@@ -323,27 +321,3 @@ def origins_outside(names: Collection[str]) -> list[Origin]:
     """Returns where code of other packages has registered components with any of these names."""
     origins = [registry.origin(name) for registry in list(REGISTRIES) for name in registry.names() if name in names]
     return [origin for origin in origins if origin is not None and origin.is_outside]
-
-
-class Call(str):
-    """A call string that is read once: `parse_call` returns its name and its options."""
-
-    def __init__(self, text: str):
-        """Raises as `parse_call`."""
-        self.name, self.options = parse_call(text)
-
-
-def parse_call(text: str) -> tuple[str, dict[str, Any]]:
-    """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
-    if isinstance(text, Call):
-        return text.name, dict(text.options)
-    with contextlib.suppress(ValueError):
-        node = parse_expression(text) if isinstance(text, str) else None
-        if isinstance(node, ast.Name):
-            return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            names = [keyword.arg for keyword in node.keywords]
-            if None not in names and len(set(names)) == len(names):  # no **options, and no option twice
-                return node.func.id, {str(k.arg): parse_literal(k.value) for k in node.keywords}
-    shown = repr(text) if len(str(text)) < 200 else repr(str(text)[:200]) + "..."
-    raise UserError(f"cannot read {shown}: write a name, or name(option=value, ...) with literal values")

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.arguments import named_arguments
-from arjax.core.errors import UserError
-from arjax.core.options import LARGEST_INT32, is_integer
+from arjax.core.errors import refuse
+from arjax.core.options import LARGEST_INT32, is_integer, named_arguments
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
 #: The kinds of data whose values are integers.
@@ -23,13 +22,17 @@ MOST_LEVELS = 2**24
 CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
 
 
+def _is_shape(shape: object) -> bool:
+    return isinstance(shape, tuple) and all(map(is_integer, shape))
+
+
 @named_arguments
 @dataclasses.dataclass(frozen=True)
 class EventSpec:
     """Shape and kind of one example.
 
     Real values and those of columns are float32, in which NaN at a site says that its value is missing: see
-    `arjax.core.holes`.
+    `arjax.core.arrays`.
 
     Attributes:
       grid_shape: the layout of the D sites, such as `(28, 28)` or `(T,)`; `()` for a part of a context that has no
@@ -48,48 +51,58 @@ class EventSpec:
     columns: tuple[EventSpec, ...] = ()
 
     def __post_init__(self):
-        if not isinstance(self.kind, str) or self.kind not in KINDS:
-            raise UserError(f"unknown data kind {self.kind!r} (there are: {', '.join(KINDS)})")
-        for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
-            if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
-                raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
+        is_kind = isinstance(self.kind, str) and self.kind in KINDS
+        shapes = {"grid_shape": self.grid_shape, "value_shape": self.value_shape}
+        refuse(
+            (not is_kind, f"unknown data kind {self.kind!r} (there are: {', '.join(KINDS)})"),
+            *(
+                (not _is_shape(shape), f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
+                for name, shape in shapes.items()
+            ),
+            (
+                not isinstance(self.columns, tuple),
+                f"columns must be a tuple of an EventSpec for each site, not {self.columns!r}",
+            ),
+        )
         fixed = FIXED_LEVELS.get(self.kind)
         if self.num_levels is None:
-            if fixed is None:
-                raise UserError(f"{self.kind} data needs num_levels, the number of different values")
             object.__setattr__(self, "num_levels", fixed)
-        if not is_integer(self.num_levels):
-            raise UserError(f"num_levels must be a whole number, not {self.num_levels!r}")
-        fewest = 2 if self.grid_shape else 1
-        fits = self.num_levels >= fewest if fixed is None else self.num_levels == fixed
-        if not fits:
-            hint = "" if fixed is None else ": leave num_levels out"
-            raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
-        if self.num_levels > MOST_LEVELS:
-            raise UserError(
-                f"{self.kind} data has at most {MOST_LEVELS} levels, which float32 tells apart, not {self.num_levels}: "
-                "number the values that there are, or take them as real ones"
-            )
-        if min(self.grid_shape + self.value_shape, default=1) < 1:
-            raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
-        if self.num_dims > LARGEST_INT32:
-            raise UserError(f"an example of {self.num_dims} numbers is too large: {LARGEST_INT32} are the most")
-        self._check_columns()
-
-    def _check_columns(self) -> None:
-        """Raises `UserError` unless there is one column per site for data of this kind, and none for others."""
-        if not isinstance(self.columns, tuple):
-            raise UserError(f"columns must be a tuple with the EventSpec of each site, not {self.columns!r}")
-        if self.kind != "columns":
-            if self.columns:
-                raise UserError(f"{self.kind} data has one kind for all sites: leave columns out")
-            return
-        scalars = all(isinstance(each, EventSpec) and each.shape == () and not each.columns for each in self.columns)
-        if not scalars or self.shape != (len(self.columns),):
-            raise UserError(
+        self._check_levels(fixed)
+        is_scalar = (isinstance(each, EventSpec) and each.shape == () and not each.columns for each in self.columns)
+        of_columns = all(is_scalar) and self.shape == (len(self.columns),)
+        refuse(
+            (
+                self.kind != "columns" and self.columns,
+                f"{self.kind} data has one kind for all sites: leave columns out",
+            ),
+            (
+                self.kind == "columns" and not of_columns,
                 f"data of kind columns, here of shape {self.shape}, has the shape (D,) and needs `columns`, a tuple "
-                "with the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)"
-            )
+                "with the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)",
+            ),
+        )
+
+    def _check_levels(self, fixed: int | None) -> None:
+        levels, kind = self.num_levels, f"{self.kind} data"
+        refuse(
+            (levels is None, f"{kind} needs num_levels, the number of different values"),
+            (not is_integer(levels), f"num_levels must be a whole number, not {levels!r}"),
+        )
+        grid, value = self.grid_shape, self.value_shape
+        refuse(
+            (fixed is None and levels < (2 if grid else 1), f"{kind} cannot have {levels} levels"),
+            (fixed not in (None, levels), f"{kind} cannot have {levels} levels: leave num_levels out"),
+            (
+                levels > MOST_LEVELS,
+                f"{kind} has at most {MOST_LEVELS} levels, which float32 tells apart, not {levels}: number the values "
+                "that there are, or take them as real ones",
+            ),
+            (min(grid + value, default=1) < 1, f"grid {grid} with values {value} has no sites or an empty dimension"),
+            (
+                self.num_dims > LARGEST_INT32,
+                f"an example of {self.num_dims} numbers is too large: {LARGEST_INT32} are the most",
+            ),
+        )
 
     @property
     def num_sites(self) -> int:
@@ -148,8 +161,7 @@ class EventSpec:
 
     def check_kind(self, kinds: tuple[str, ...], needs: str) -> None:
         """Raises `UserError` for data of another kind; `needs` begins the sentence, as "a flow is for real data"."""
-        if self.kind not in kinds:
-            raise UserError(f"{needs}, not {self.kind}")
+        refuse((self.kind not in kinds, f"{needs}, not {self.kind}"))
 
     @property
     def in_words(self) -> str:
@@ -202,20 +214,26 @@ class ContextSpec:
     def __init__(
         self, kind: str = "none", size: int = 0, length: int = 0, local: tuple[str, ...] = (), **parts: EventSpec
     ):
-        """The short form, or named parts; raises `UserError` for parts that cannot be."""
-        if not isinstance(kind, str):
-            raise UserError(f"the kind of a context is a text, such as 'label', not {kind!r}")
-        if parts and kind != "none":
-            raise UserError(f"a context has a kind or named parts, not both: {kind!r}, {', '.join(parts)}")
-        for name, part in parts.items():
-            if not isinstance(part, EventSpec):
-                raise UserError(f"the part {name!r} of a context must be an EventSpec, not {part!r}")
+        """The short form, or named parts."""
+        refuse(
+            (not isinstance(kind, str), f"the kind of a context is a text, such as 'label', not {kind!r}"),
+            (parts and kind != "none", f"a context has a kind or named parts, not both: {kind!r}, {', '.join(parts)}"),
+            *(
+                (not isinstance(part, EventSpec), f"the part {name!r} of a context must be an EventSpec, not {part!r}")
+                for name, part in parts.items()
+            ),
+        )
         specs = parts or _short_form(kind, size, length)
-        for name in local:
-            if name not in specs or not specs[name].grid_shape:
-                raise UserError(
-                    f"the part {name!r} of a context cannot be local: there is no part of this name with a grid"
+        with_grid = [name for name, part in specs.items() if part.grid_shape]
+        refuse(
+            *(
+                (
+                    name not in with_grid,
+                    f"the part {name!r} of a context cannot be local: there is no part of this name with a grid",
                 )
+                for name in local
+            )
+        )
         object.__setattr__(self, "parts", tuple(sorted(specs.items())))
         object.__setattr__(self, "local", tuple(sorted(set(local))))
 
@@ -252,20 +270,16 @@ class ContextSpec:
         """The parts that have positions: sequences, frames, images."""
         return self.only(name for name, part in self.parts if part.grid_shape)
 
-    @property
-    def singles(self) -> ContextSpec:
-        """The parts without positions: classes and vectors."""
-        return self.only(name for name, part in self.parts if not part.grid_shape)
-
 
 def _short_form(kind: str, size: int, length: int) -> dict[str, EventSpec]:
     """The part that a kind with its size and length stands for."""
-    if kind not in CONTEXT_KINDS:
-        raise UserError(f"unknown context kind {kind!r} (there are: {', '.join(CONTEXT_KINDS)})")
-    if not is_integer(size) or (kind == "none") != (size == 0) or size < 0:
-        raise UserError(f"a context of kind {kind!r} cannot have size {size!r}")
-    if not is_integer(length) or (kind in ("sequence", "frames")) != (length > 0) or length < 0:
-        raise UserError(f"a context of kind {kind!r} cannot have length {length!r}")
+    is_sized = is_integer(size) and (size > 0 if kind != "none" else size == 0)
+    is_long = is_integer(length) and (length > 0 if kind in ("sequence", "frames") else length == 0)
+    refuse(
+        (kind not in CONTEXT_KINDS, f"unknown context kind {kind!r} (there are: {', '.join(CONTEXT_KINDS)})"),
+        (not is_sized, f"a context of kind {kind!r} cannot have size {size!r}"),
+        (not is_long, f"a context of kind {kind!r} cannot have length {length!r}"),
+    )
     if kind == "none":
         return {}
     grid = (length,) if length else ()
@@ -290,8 +304,10 @@ NO_CONTEXT = ContextSpec()
 
 def check_spec(value: object, kind: type[EventSpec] | type[ContextSpec]) -> None:
     """Raises `UserError` unless a value is an `EventSpec`, or a `ContextSpec`."""
-    if isinstance(value, EventSpec) and not value.grid_shape:
-        raise UserError(f"grid () with values {value.value_shape} has no sites or an empty dimension")
-    if not isinstance(value, kind):
-        example = "EventSpec((28, 28))" if kind is EventSpec else "ContextSpec('label', 10)"
-        raise UserError(f"an {kind.__name__} such as {example} belongs here, not {value!r}".replace("an C", "a C"))
+    for_context = "a ContextSpec such as ContextSpec('label', 10)"
+    example = "an EventSpec such as EventSpec((28, 28))" if kind is EventSpec else for_context
+    has_no_grid = isinstance(value, EventSpec) and not value.grid_shape
+    refuse(
+        (has_no_grid, f"grid () with values {getattr(value, 'value_shape', ())} has no sites or an empty dimension"),
+        (not isinstance(value, kind), f"{example} belongs here, not {value!r}"),
+    )

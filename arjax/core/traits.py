@@ -25,7 +25,7 @@ ABILITIES = {
 }
 #: Traits that are no ability; "biased" and "discrete_latents" are inherited from the parts of a model.
 OTHERS = {
-    "holes": "scores examples with missing values, as log p of the observed ones: see `arjax.core.holes`",
+    "holes": "scores examples with missing values, as log p of the observed ones: see `arjax.core.arrays`",
     "own_loss": "training minimises another number than -log p",
     "noise_error": "a chain whose steps have an error of predicted noise",
     "biased": "the mean of exp(score) over draws may exceed p(x | c), so a mixture of such scores is no bound",

@@ -1,12 +1,17 @@
-"""Reads typed values: from the text of arguments and overrides, and from JSON."""
+"""Reads typed values: from the text of arguments, overrides and call strings, and from JSON in files of others."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import dataclasses
 import json
+import math
 import re
+import types
+import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +20,8 @@ from arjax.core.errors import UserError
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 _TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a text", tuple: "a tuple"}
+_JSON_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
+_JSON_NAMES |= {dict: "an object", types.NoneType: "null"}
 #: Largest depth of nested objects and arrays in a JSON file; the files of arjax are far below.
 _DEEPEST = 50
 
@@ -114,7 +121,7 @@ def parse_literal(expression: ast.expr) -> Any:
 
 
 def compile_regex(pattern: str, name: str) -> re.Pattern:
-    """The compiled regular expression; raises `UserError` when it is none."""
+    """The compiled regular expression."""
     try:
         with warnings.catch_warnings(action="ignore"):  # about sets inside sets
             return re.compile(pattern)
@@ -179,3 +186,105 @@ def parse_json(text: str | bytes) -> Any:
     if layer:
         raise ValueError("nested too deeply")
     return value
+
+
+class Call(str):
+    """A call string that is read once: `parse_call` returns its name and its options."""
+
+    def __init__(self, text: str):
+        """Raises as `parse_call`."""
+        self.name, self.options = parse_call(text)
+
+
+def parse_call(text: str) -> tuple[str, dict[str, Any]]:
+    """Splits `name(key=value, ...)` into the name and its literal keyword options."""
+    if isinstance(text, Call):
+        return text.name, dict(text.options)
+    with contextlib.suppress(ValueError):
+        node = parse_expression(text) if isinstance(text, str) else None
+        if isinstance(node, ast.Name):
+            return node.id, {}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+            names = [keyword.arg for keyword in node.keywords]
+            if None not in names and len(set(names)) == len(names):  # no **options, and no option twice
+                return node.func.id, {str(k.arg): parse_literal(k.value) for k in node.keywords}
+    shown = repr(text) if len(str(text)) < 200 else repr(str(text)[:200]) + "..."
+    raise UserError(f"cannot read {shown}: write a name, or name(option=value, ...) with literal values")
+
+
+def read_typed(kind: Any, value: Any, place: str) -> Any:
+    """Returns a value of JSON as one of a type; `place` begins messages, such as "model/network".
+
+    Types are those of JSON (`list` and `dict` with anything in them), `Any`, `tuple[X, ...]`, `dict[str, X]`, unions of
+    these, dataclasses and `TypedDict`s: objects with an entry for each field that has no default, and no other entry.
+    True and false are no numbers; a whole number counts as a number, and infinities and nan count as none.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and types.NoneType in arguments:
+            return None
+        inner = [each for each in arguments if each is not types.NoneType]
+        return read_typed(inner[0], value, place) if len(inner) == 1 else _checked(value, place, *arguments)
+    if kind is Any:
+        return as_tuples(value)
+    if origin is tuple:
+        return tuple(
+            read_typed(arguments[0], each, f"{place}/{i}") for i, each in enumerate(_checked(value, place, list))
+        )
+    if origin is dict:
+        entries = _checked(value, place, dict)
+        return {name: read_typed(arguments[1], each, f"{place}/{name}") for name, each in entries.items()}
+    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
+        return _read_fields(kind, _checked(value, place, dict), place)
+    value = _checked(value, place, kind)
+    return float(value) if kind is float else value
+
+
+def read_one_of(kinds: Mapping[str, Any], value: Any, place: str) -> tuple[str, Any]:
+    """Returns the entry `kind` of an object, one of these names, and its other entries as the type of that name."""
+    entries = dict(_checked(value, place, dict))
+    kind = entries.pop("kind", None)
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UserError(f"{place}/kind must be one of {', '.join(kinds)}, not {kind!r}")
+    return kind, read_typed(kinds[kind], entries, place)
+
+
+def _read_fields(kind: Any, value: Mapping[str, Any], place: str) -> Any:
+    required = getattr(kind, "__required_keys__", None)
+    if required is None:
+        required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
+    hints = typing.get_type_hints(kind)
+    names = hints if typing.is_typeddict(kind) else {field.name for field in dataclasses.fields(kind)}
+    if lacking := sorted(required - value.keys()):
+        raise UserError(f"{place} lacks {lacking[0]!r}")
+    if unknown := sorted(value.keys() - set(names)):
+        raise UserError(f"{place} has the unknown entry {unknown[0]!r}")
+    return kind(**{name: read_typed(hints[name], value[name], f"{place}/{name}") for name in names if name in value})
+
+
+def _checked(value: Any, place: str, *kinds: type) -> Any:
+    kind = type(value)
+    fine = kind in kinds or (kind is int and float in kinds)
+    if not fine or (kind is float and not math.isfinite(value)):
+        shown = repr(value) if len(repr(value)) < 60 else repr(value)[:60] + "..."
+        raise UserError(f"{place} must be {' or '.join(_JSON_NAMES[kind] for kind in kinds)}, not {shown}")
+    return value
+
+
+def largest_sizes(value: Any, key: str = "") -> Iterator[tuple[str, int]]:
+    """Yields the numbers and the lengths in a value of JSON, and in its call strings, each with its key."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield key, abs(value)
+    elif isinstance(value, str) and "(" in value:
+        yield from largest_sizes(_options_in(value), key)
+    elif isinstance(value, list | tuple | Mapping):
+        yield key, len(value)
+        for name, part in value.items() if isinstance(value, Mapping) else ((key, part) for part in value):
+            yield from largest_sizes(part, str(name))
+
+
+def _options_in(text: str) -> Mapping[str, Any]:
+    try:
+        return parse_call(text)[1]
+    except UserError:  # a text that is no call string
+        return {}

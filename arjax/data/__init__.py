@@ -16,5 +16,4 @@ from arjax.data.sources import Source
 __all__ = ["DATASETS", "Dataset", "Source", "Truth", "from_arrays", "make_dataset"]
 
 for _module in pkgutil.iter_modules(__path__):
-    if not _module.ispkg:  # the builders import tensorflow-datasets, and only preparing needs them
-        importlib.import_module(f"{__name__}.{_module.name}")
+    importlib.import_module(f"{__name__}.{_module.name}")

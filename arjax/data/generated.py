@@ -14,10 +14,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.options import opt, seed_option
 from arjax.core.spec import KINDS, ContextSpec, EventSpec, class_label
-from arjax.core.traits import require
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, Truth, draw_splits, from_splits, levels_of
 from arjax.data.sources import SPLITS
-from arjax.models import Model, make_model
 
 # Sequences drawn from Markov chains and hidden Markov models: their exact conditionals are known (`Dataset.truth`).
 
@@ -69,7 +67,7 @@ def hidden_markov(
 
     probabilities = {"initial": initial_K, "transitions": transitions_KK, "emissions": emissions_KV}
     event = EventSpec((length,), kind="tokens", num_levels=levels)
-    truth = _truth(make_model(event, "hidden_markov", states=states), probabilities)
+    truth = _truth(f"hidden_markov(states={states})", probabilities)
     return from_splits(event, draw_splits(draw, num_examples, seed), name="hidden_markov", truth=truth)
 
 
@@ -112,14 +110,13 @@ def markov_chain(
         return x_NT
 
     event = EventSpec((length,), kind="tokens", num_levels=levels)
-    truth = _truth(make_model(event, "markov", order=order), {"table": np.concatenate(tables)})
+    truth = _truth(f"markov(order={order})", {"table": np.concatenate(tables)})
     return from_splits(event, draw_splits(draw, num_examples, seed), name="markov_chain", truth=truth)
 
 
-def _truth(model: Model, probabilities: dict[str, np.ndarray]) -> Truth:
-    """The distribution of the data, which has conditionals; its parameters are logarithms."""
-    params = {name: np.log(p).astype(np.float32) for name, p in probabilities.items()}
-    return Truth(require(model, "conditionals", "a truth"), params)
+def _truth(network: str, probabilities: dict[str, np.ndarray]) -> Truth:
+    """The distribution of the data as a network and its parameters, which are logarithms."""
+    return Truth(network, {name: np.log(p).astype(np.float32) for name, p in probabilities.items()})
 
 
 def dirichlet(rng: np.random.Generator, concentration: float, rows: int, size: int) -> np.ndarray:
@@ -321,11 +318,11 @@ def _log_board(x: np.ndarray, noise: float) -> np.ndarray:
 
 def _log_mixture(x: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: float) -> np.ndarray:
     """log sum_k w_k N(x; m_k, noise^2) of points [N, 2], [N]."""
-    found = []
+    log_p = []
     for part in np.array_split(x, max(1, len(x) // 1000)):
         square = ((part[:, None] - means) ** 2).sum(-1) / noise**2
-        found.append(np.logaddexp.reduce(np.log(weights) - square / 2, axis=1))
-    return np.concatenate(found) - math.log(2 * math.pi * noise**2)
+        log_p.append(np.logaddexp.reduce(np.log(weights) - square / 2, axis=1))
+    return np.concatenate(log_p) - math.log(2 * math.pi * noise**2)
 
 
 # Tests of memory: an answer at the end of a long sequence depends on its beginning (Bai, Kolter & Koltun, 2018).

@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
-from arjax.data.prepared import import_tfds, read_splits
+from arjax.data.prepared import read_splits
 
 _GRID = (28, 28)
 _NUM_VALIDATION = 10000
@@ -128,8 +128,8 @@ def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, 
     """Patches of levels as real vectors, standardised: the middles of the levels, in which the transform draws."""
     height, width = (length // side for length in _GRID)
     cut = {
-        split: np.ascontiguousarray(own["x"].reshape(-1, height, side, width, side).swapaxes(2, 3))
-        for split, own in arrays.items()
+        split: np.ascontiguousarray(of_split["x"].reshape(-1, height, side, width, side).swapaxes(2, 3))
+        for split, of_split in arrays.items()
     }
     shift, variance = cut["train"].mean(0) + 0.5, cut["train"].var(0) + 1 / 12  # of the levels with uniform noise
     scale = np.maximum(np.sqrt(variance), _LEAST_SCALE)
@@ -183,12 +183,12 @@ def _read(name: str, data_dir: str) -> dict[str, dict[str, np.ndarray]]:
         raise UserError(f"the images of {name!r} are png files, read by a package that is missing: pip install pillow")
     from PIL import Image
 
-    skip, arrays = import_tfds().decode.SkipDecoding(), {}
-    for split, rows in read_splits(name, name, data_dir, decoders={"image": skip}, features=("image",)).items():
-        arrays[split] = {"x": np.empty((len(rows), *_GRID), np.uint8)}
-        for n, row in enumerate(rows):
-            with Image.open(io.BytesIO(row["image"])) as image:
+    arrays = {}
+    for split, rows in read_splits(name, data_dir, features=("image",), encoded=("image",)).items():
+        arrays[split] = {"x": np.empty((len(rows["image"]), *_GRID), np.uint8)}
+        for n, png in enumerate(rows["image"]):
+            with Image.open(io.BytesIO(png)) as image:
                 arrays[split]["x"][n] = np.asarray(image)
-        if "label" in rows[0]:
-            arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)
+        if "label" in rows:
+            arrays[split]["context"] = np.array(rows["label"], np.int32)
     return arrays

@@ -1,17 +1,20 @@
-"""Prepared data sets on disk: their folders, and reading a split without TensorFlow."""
+"""Prepared data sets on disk: .npz files, and folders of tensorflow-datasets, which are read without TensorFlow."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from arjax.core.errors import UserError
-from arjax.core.files import user_path
+from arjax.core.files import read_arrays, user_path, write_arrays
 from arjax.core.values import parse_json
 from arjax.data.sources import SPLITS
 
@@ -24,14 +27,16 @@ TRUSTED = "tensorflow_datasets."
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type", "proto_cls")
 # tensorflow-datasets swallows the import error of a missing dependency and lacks attributes later
 _NEEDED = ("tensorflow_datasets", "array_record", "importlib_resources")
+#: End of the name of the array with the lengths of the rows that another array holds one after another.
+_LENGTHS = ":lengths"
 
 
 def import_tfds() -> ModuleType:
-    """tensorflow-datasets, imported on first use; raises `UserError` naming the package that is missing."""
+    """tensorflow-datasets, imported on first use."""
     for module in _NEEDED:
         if importlib.util.find_spec(module) is None:
             package = module.replace("tensorflow_datasets", "tensorflow-datasets")
-            raise UserError(f"reading prepared data sets needs a package that is missing: pip install {package}")
+            raise UserError(f"reading this data set needs a package that is missing: pip install {package}")
     import tensorflow_datasets as tfds
 
     if not hasattr(tfds, "builder_from_directory"):
@@ -40,10 +45,7 @@ def import_tfds() -> ModuleType:
 
 
 def search_path(data_dir: str = "") -> list[Path]:
-    """The folders that may hold prepared sets: `data_dir`, each of `TFDS_DATA_DIR`, then `~/tensorflow_datasets`.
-
-    Raises `UserError` where one of them is no path, or none is named and this user has no home folder.
-    """
+    """The folders that may hold prepared sets: `data_dir`, each of `TFDS_DATA_DIR`, then `~/tensorflow_datasets`."""
     folders = [data_dir, *os.environ.get("TFDS_DATA_DIR", "").split(os.pathsep)]
     given = [user_path(folder) for folder in folders if folder]
     try:
@@ -55,25 +57,13 @@ def search_path(data_dir: str = "") -> list[Path]:
         raise UserError(f"this user has no home folder for data sets: {remedy}") from error
 
 
-def find_prepared(path: str, name: str, data_dir: str = "") -> Path:
-    """The newest version of the set stored under `path`, such as `uci_binary/dna`, in the first folder that has one.
-
-    `data_dir` is searched first. Raises `UserError` where no folder has the set, with the command that gets it by its
-    `name` for users.
-    """
-    folders = search_path(data_dir)
-    for folder in folders:
-        if newest := newest_version(folder / path):
-            return newest
-    where = " or ".join(map(str, folders))
-    raise UserError(f"the data set {name!r} is not in {where}; get it with: {prepare_command(name)}")
-
-
-def newest_version(folder: Path) -> Path | None:
-    """The folder of the newest version of the set in a folder, if it holds one."""
-    found = [file.parent for file in folder.glob(f"*/{FEATURES}")]
-    versions = [each for each in found if re.fullmatch(r"\d+\.\d+\.\d+", each.name)]
-    return max(versions, key=lambda version: tuple(map(int, version.name.split("."))), default=None)
+def prepared_in(folder: Path, name: str) -> Path | None:
+    """The file of a set in a folder of prepared sets, or the folder of its newest version; None if it has neither."""
+    if (file := folder / f"{name}.npz").is_file():
+        return file
+    versions = [file.parent for file in folder.glob(f"{name}/*/{FEATURES}")]
+    numbered = [version for version in versions if re.fullmatch(r"\d+\.\d+\.\d+", version.name)]
+    return max(numbered, key=lambda version: tuple(map(int, version.name.split("."))), default=None)
 
 
 def prepare_command(name: str) -> str:
@@ -82,50 +72,90 @@ def prepare_command(name: str) -> str:
 
 
 def read_splits(
-    path: str, name: str, data_dir: str, decoders: dict[str, Any] | None = None, features: tuple[str, ...] = ("x",)
-) -> dict[str, list]:
-    """All rows of all splits of a prepared set, as one dict of features per row, which must have the given ones.
+    name: str, data_dir: str, features: tuple[str, ...] = ("x",), encoded: tuple[str, ...] = ()
+) -> dict[str, dict[str, Sequence[Any]]]:
+    """The features of all rows, by split and name, of a prepared set such as "uci_binary/dna".
 
-    `path`, `name` and `data_dir` are those of `find_prepared`, and `decoders` those of `as_data_source`. Raises
-    `UserError` for a set that is missing, damaged, in a format that needs TensorFlow, or of classes of other packages.
+    The set must have the given features; others may be there, too. The `encoded` ones are images that stay png files.
     """
-    import_tfds()
-    folder = find_prepared(path, name, data_dir)
-    remedy = f"delete the folder and run: {prepare_command(name)}"
+    folders = search_path(data_dir)
+    place = next(filter(None, (prepared_in(folder, name) for folder in folders)), None)
+    if place is None:
+        where = " or ".join(map(str, folders))
+        raise UserError(f"the data set {name!r} is not in {where}; get it with: {prepare_command(name)}")
+    what, remedy = f"the data set in {place}", f"delete it and run: {prepare_command(name)}"
+    tfds = None if place.is_file() else import_tfds()
+    try:
+        splits = _read_file(place) if tfds is None else _read_folder(tfds, place, encoded)
+    except UserError as error:
+        raise UserError(f"{error}: {remedy}") from error
+    except _damage_errors() as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{what} is damaged: {reason}; {remedy}") from error
+    for needed in ("train", "test"):
+        if needed not in splits:
+            raise UserError(f"{what} has no {needed} split: {remedy}")
+    if lacking := [feature for feature in features if any(feature not in rows for rows in splits.values())]:
+        raise UserError(f"{what} has no feature {lacking[0]!r}: {remedy}")
+    return splits
+
+
+def write_splits(path: Path, splits: Mapping[str, tuple[Sequence[Any], Mapping[str, Any]]]) -> None:
+    """Writes an .npz file of the rows of each split: their keys, and their features by name.
+
+    The rows stand in the order in which tensorflow-datasets stores rows of these keys, so that the batches of published
+    runs repeat.
+    """
+    arrays = {}
+    for split, (keys, features) in splits.items():
+        hashes = {n: hashlib.md5(f"{split}{key}".encode()).digest() for n, key in enumerate(keys)}
+        order = sorted(hashes, key=hashes.__getitem__)
+        for name, rows in features.items():
+            ordered = [np.asarray(rows[n]) for n in order]
+            if len({row.shape for row in ordered}) == 1:
+                arrays[f"{split}/{name}"] = np.stack(ordered)
+            else:
+                arrays[f"{split}/{name}"] = np.concatenate(ordered)
+                arrays[f"{split}/{name}{_LENGTHS}"] = np.array([len(row) for row in ordered])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_arrays(path, arrays)
+
+
+def _read_file(path: Path) -> dict[str, dict[str, Sequence[Any]]]:
+    """The rows of a file of `write_splits`."""
+    arrays = read_arrays(path)
+    splits: dict[str, dict[str, Sequence[Any]]] = {}
+    for key, array in arrays.items():
+        split, _, name = key.partition("/")
+        if split in SPLITS and not name.endswith(_LENGTHS):
+            lengths = arrays.get(f"{key}{_LENGTHS}")
+            if lengths is not None and (lengths.dtype.kind not in "iu" or lengths.sum() != len(array)):
+                raise UserError(f"the rows of {key} in {path} have other lengths than the file says")
+            rows: Any = array if lengths is None else np.split(array, np.cumsum(lengths)[:-1])
+            splits.setdefault(split, {})[name] = rows
+    return splits
+
+
+def _read_folder(tfds: ModuleType, folder: Path, encoded: tuple[str, ...]) -> dict[str, dict[str, Sequence[Any]]]:
+    """The rows of a set of tensorflow-datasets."""
     try:
         _, info = (check_metadata(folder / name) for name in (FEATURES, INFO))
     except ValueError as error:
-        raise UserError(f"the data set in {folder} is damaged: {error}; {remedy}") from error
-    file_format = info.get("fileFormat", "tfrecord")
-    if file_format != FILE_FORMAT:
-        raise UserError(f"only TensorFlow reads the {file_format} files in {folder}: {remedy}")
-    try:
-        rows = _read_rows(folder, decoders, remedy)
-    except UserError:
-        raise
-    except damage_errors() as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the data set in {folder} is damaged: {reason}; {remedy}") from error
-    for needed in ("train", "test"):
-        if not rows.get(needed):
-            raise UserError(f"the data set in {folder} has no {needed} split: {remedy}")
-    if lacking := [feature for feature in features if any(feature not in split[0] for split in rows.values())]:
-        raise UserError(f"the data set in {folder} has no feature {lacking[0]!r}: {remedy}")
-    return rows
-
-
-def _read_rows(folder: Path, decoders: dict[str, Any] | None, remedy: str) -> dict[str, list]:
-    builder = import_tfds().builder_from_directory(folder)
+        raise UserError(f"the data set in {folder} is damaged: {error}") from error
+    if (file_format := info.get("fileFormat", "tfrecord")) != FILE_FORMAT:
+        raise UserError(f"only TensorFlow reads the {file_format} files in {folder}")
+    builder = tfds.builder_from_directory(folder)
     if unknown := set(builder.info.splits) - set(SPLITS):
-        raise UserError(f"the data set in {folder} has an unknown split {min(unknown)!r}: {remedy}")
-    rows = {}
-    for split, info in builder.info.splits.items():
-        for file in info.filepaths:
+        raise UserError(f"the data set in {folder} has an unknown split {min(unknown)!r}")
+    splits: dict[str, dict[str, Sequence[Any]]] = {}
+    for split, of_split in builder.info.splits.items():
+        for file in of_split.filepaths:
             if not Path(file).is_file():
-                raise UserError(f"the file {file} of a data set is missing: {remedy}")
-        source = builder.as_data_source(split=split, decoders=decoders)
-        rows[split] = list(source.__getitems__(range(len(source))))
-    return rows
+                raise UserError(f"the file {file} of a data set is missing")
+        source = builder.as_data_source(split=split, decoders=dict.fromkeys(encoded, tfds.decode.SkipDecoding()))
+        if rows := list(source.__getitems__(range(len(source)))):
+            splits[split] = {name: [row[name] for row in rows] for name in rows[0]}
+    return splits
 
 
 def check_metadata(path: Path) -> dict[str, Any]:
@@ -167,7 +197,7 @@ def _class_names(value: Any) -> Iterator[str]:
                 yield from _class_names(part)
 
 
-def damage_errors() -> tuple[type[Exception], ...]:
+def _damage_errors() -> tuple[type[Exception], ...]:
     """The exceptions of tensorflow-datasets for metadata that contradict the records, or that it does not know."""
     from google.protobuf.json_format import ParseError
 

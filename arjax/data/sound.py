@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
 from arjax.data.prepared import read_splits
@@ -45,26 +44,26 @@ def spoken_digits(
       context: "label" to condition on the digit.
     """
     spec = label_context(context, 10)
-    if length == 1:
-        raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
-    if whole and not length:
-        raise UserError("the data set option whole=True needs length, the samples of a window")
+    refuse(
+        (length == 1, f"the data set option 'length' must be 0, or at least 2 samples, not {length}"),
+        (whole and not length, "the data set option whole=True needs length, the samples of a window"),
+    )
     encode, sound = CODES[bits]
-    rows_of = read_splits("spoken_digits", "spoken_digits", data_dir, features=("audio", "label"))
-    longest = max(len(row["audio"]) for rows in rows_of.values() for row in rows)
+    recordings = read_splits("spoken_digits", data_dir, features=("audio", "label"))
+    longest = max(len(audio) for rows in recordings.values() for audio in rows["audio"])
     if length > longest:
         say_once(f"no recording is longer than {longest} samples: the data set option length={length} is cut to it")
     length = min(length, longest) if length else longest
     arrays: dict[str, dict[str, np.ndarray]] = {}
-    for split, rows in rows_of.items():
-        levels = [encode(row["audio"]) for row in rows]
+    for split, rows in recordings.items():
+        levels = [encode(audio) for audio in rows["audio"]]
         places = cut(levels, length, length if whole else length - 1 if split == "train" else (length + 1) // 2)
         if whole:
             complete = places.pop("mask").all(1)
             places = {name: windows[complete] for name, windows in places.items()}
         arrays[split] = {name: windows for name, windows in places.items() if name != "owner"}
         if spec:
-            arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)[places["owner"]]
+            arrays[split]["context"] = np.array(rows["label"], np.int32)[places["owner"]]
     event = EventSpec((length,), kind="levels", num_levels=2**bits)
     return from_splits(event, arrays, context=spec, name="spoken_digits", sound=(sound, SAMPLE_RATE))
 
@@ -125,7 +124,7 @@ def poly_music(
     if max_length == 1:
         raise UserError(f"the data set option 'max_length' must be 0, or at least 2 frames, not {max_length}")
     name = f"poly_music/{set}"
-    rolls = {split: [row["x"] for row in rows] for split, rows in read_splits(name, name, data_dir).items()}
+    rolls = {split: rows["x"] for split, rows in read_splits(name, data_dir).items()}
     longest = max(len(roll) for pieces in rolls.values() for roll in pieces)
     if max_length > longest:
         say_once(f"no piece is longer than {longest} frames: the data set option max_length={max_length} is cut to it")

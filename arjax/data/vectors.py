@@ -30,7 +30,7 @@ def uci_binary(*, set: str = opt("dna", choices=UCI_SETS), as_image: bool = Fals
     if as_image and set != "ocr_letters":
         raise UserError(f"dataset.as_image is for the set ocr_letters: {set} has no images")
     name = f"uci_binary/{set}"
-    x = _read(name, name, data_dir)
+    x = {split: np.asarray(rows["x"]) for split, rows in read_splits(name, data_dir).items()}
     if as_image:
         x = {split: bits.reshape(-1, 16, 8) for split, bits in x.items()}
     return from_splits(EventSpec(x["train"].shape[1:]), x, name=name)
@@ -49,20 +49,17 @@ def wine_quality(*, noise: float = opt(0.0, least=0), group: int = 1, data_dir: 
         network sees.
       group: columns of one site, which is then a vector of as many neighbours: a number that divides 12.
     """
-    rows = _read("wine_quality_red", "wine_quality", data_dir)
-    num = rows["train"].shape[1]
+    splits = read_splits("wine_quality", data_dir)
+    num = len(splits["train"]["x"][0])
     if num % group:
         raise UserError(f"the data set option 'group' must divide the {num} columns of 'wine_quality', not {group}")
     event = EventSpec((num // group,), (group,) if group > 1 else (), "real")
-    examples = {split: own.reshape(-1, *event.shape) for split, own in rows.items()}
+    examples = {split: np.asarray(rows["x"]).reshape(-1, *event.shape) for split, rows in splits.items()}
     return with_noise(from_splits(event, examples, name="wine_quality", standardise="sites"), noise)
 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:
-    """Real values with fresh Gaussian noise of this standard deviation in training, in the units that the network sees.
-
-    Raises `UserError` for values that are not real.
-    """
+    """Real values with fresh Gaussian noise of this standard deviation in training, as the network sees them."""
     if noise and dataset.event.kind != "real":
         raise UserError(f"noise is for real values, and {dataset.name!r} has {dataset.event.in_words}")
     return dataclasses.replace(dataset, transform=functools.partial(_add_noise, noise=noise)) if noise else dataset
@@ -75,8 +72,3 @@ def _add_noise(key: jax.Array, batch: Batch, train: bool, *, noise: float) -> Ba
     fits best, as a kernel estimate is smoother than the rows.
     """
     return batch.replace(x=batch.x + noise * jax.random.normal(key, batch.x.shape, batch.x.dtype)) if train else batch
-
-
-def _read(path: str, name: str, data_dir: str) -> dict[str, np.ndarray]:
-    """`x[N, D]` of each split."""
-    return {split: np.stack([row["x"] for row in rows]) for split, rows in read_splits(path, name, data_dir).items()}

@@ -18,10 +18,11 @@ import numpy as np
 from arjax.core.arrays import up_to_end
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
+from arjax.core.registry import parse_call
 from arjax.core.traits import require
-from arjax.data.base import Truth
+from arjax.data.base import Dataset, Truth
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
-from arjax.models import AutoregressiveModel
+from arjax.models import AutoregressiveModel, make_model
 from arjax.models.draws import keys_of
 from arjax.samplers import example_keys
 
@@ -105,6 +106,15 @@ class Exposure:
         return scores | {"exposure_excess_percent": last["excess"], "exposure_excess_stderr": last["excess_stderr"]}
 
 
+def open_truth(dataset: Dataset) -> Truth | None:
+    """Returns the distribution that the examples were drawn from, with its model; None where it is not known."""
+    truth = dataset.truth
+    if truth is None or not isinstance(truth.model, str):
+        return truth
+    network, options = parse_call(truth.model)
+    return dataclasses.replace(truth, model=make_model(dataset.event, network, **options))
+
+
 def exposure(
     model: AutoregressiveModel,
     params: Any,
@@ -154,6 +164,7 @@ def exposure(
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
     """The model in the order of the truth, if it has this order, the same examples and no context."""
     model = require(model, "conditionals", "an exposure")
+    refuse((isinstance(truth.model, str), "the truth of a data set comes with its model: open_truth(dataset)"))
     event, true_event = model.event, truth.model.event
     refuse(
         (event != true_event, f"the truth is of {true_event.in_words}, and the model of {event.in_words}"),

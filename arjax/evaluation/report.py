@@ -19,7 +19,7 @@ from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
-from arjax.evaluation.exposure import check_decoding, check_truth, decodes, decoding_errors, exposure
+from arjax.evaluation.exposure import check_decoding, check_truth, decodes, decoding_errors, exposure, open_truth
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.likelihood import Evaluator, shares_of
 from arjax.evaluation.sampling import OpenRun
@@ -79,8 +79,8 @@ class Measures:
         require(model, "conditionals", "config.evaluate.exposure")
         if self.length and not self.judge:
             raise UserError("config.evaluate.length is that of the texts for config.evaluate.judge, which is empty")
-        if dataset.truth is not None:
-            check_truth(model, dataset.truth)
+        if truth := open_truth(dataset):
+            check_truth(model, truth)
         elif not self.judge:
             check_decoding(model)
 
@@ -183,13 +183,13 @@ def _log_prob(model: Model, params: Any, batch: Batch, key: jax.Array) -> jax.Ar
 
 def truth_rows(dataset: Dataset, split: str, scoring: Scoring) -> dict[str, np.ndarray]:
     """`truth`, the nats of each example of a split under the truth of the data; nothing where none is known."""
-    if dataset.truth is None:
+    if (truth := open_truth(dataset)) is None:
         return {}
-    model, params = dataset.truth.model, dataset.truth.params
+    params = truth.params
     if scoring.mesh is not None:
         params = jax.device_put(params, replicated(scoring.mesh))
     in_order = dataclasses.replace(scoring, num_orders=1)
-    return {"truth": Evaluator(model, dataset, in_order).rows(params, split)["nll"]}
+    return {"truth": Evaluator(truth.model, dataset, in_order).rows(params, split)["nll"]}
 
 
 def open_judge(model: Model, dataset: Dataset, measures: Measures, open_run: OpenRun) -> Any | None:
@@ -219,9 +219,9 @@ def _exposure(
     key = jax.random.fold_in(jax.random.key(seed), APART)
     scores: dict[str, Any] = {"exposure_rollouts": num}
     curves: dict[str, np.ndarray] = {}
-    if dataset.truth is not None:
+    if truth := open_truth(dataset):
         truth_key = jax.random.fold_in(key, 0)
-        against_truth = exposure(model, params, dataset.truth, num=num, key=truth_key, batch_size=batch_size)
+        against_truth = exposure(model, params, truth, num=num, key=truth_key, batch_size=batch_size)
         scores, curves = scores | against_truth.scores, against_truth.curves
     examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     if decodes(model):

@@ -18,9 +18,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset, Source
-from arjax.data.ahead import read_ahead
 from arjax.data.base import Transform
-from arjax.data.batches import eval_batches
+from arjax.data.batches import eval_batches, read_ahead
 from arjax.data.windows import RandomWindows
 from arjax.parallel.sharding import from_local_rows, local_rows, replicated
 

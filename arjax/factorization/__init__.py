@@ -9,7 +9,7 @@ stored.
 
 import numpy as np
 
-from arjax.core.arguments import named_arguments
+from arjax.core.options import named_arguments
 from arjax.factorization import data_orderings  # noqa: F401  registers orderings
 from arjax.factorization.factorization import Factorization, from_order, reorder
 from arjax.factorization.graphs import GRAPHS, graph_needs_data, with_graph

@@ -13,7 +13,8 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.options import flat_integers, opt
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry
+from arjax.core.values import parse_call
 from arjax.factorization.data_orderings import chow_liu_tree, pairwise_information
 from arjax.factorization.factorization import Factorization
 

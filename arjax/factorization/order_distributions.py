@@ -20,7 +20,8 @@ import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.options import MOST_ORDERS, opt, seed_option
-from arjax.core.registry import Registry, import_installed, parse_call
+from arjax.core.registry import Registry, import_installed
+from arjax.core.values import parse_call
 from arjax.factorization.factorization import Factorization, check_permutation, from_order, reorder
 from arjax.factorization.orderings import ORDERINGS, Grid, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS

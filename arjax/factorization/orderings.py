@@ -16,7 +16,8 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.options import flat_integers, opt, seed_option
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry
+from arjax.core.values import parse_call
 from arjax.factorization.factorization import Factorization, check_permutation
 
 ORDERINGS = Registry("ordering", hidden=("grid_shape", "data"))

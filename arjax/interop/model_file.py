@@ -25,12 +25,11 @@ from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from arjax.core import __version__
 from arjax.core.errors import UserError
 from arjax.core.files import replacing, user_path
 from arjax.core.registry import UnknownNameError
-from arjax.core.typed_json import largest_sizes, read
-from arjax.core.values import parse_json
-from arjax.core.version import __version__
+from arjax.core.values import largest_sizes, parse_json, read_typed
 from arjax.interop.tensors import open_tensors
 from arjax.models import Model, Recipe, make, recipe_of
 from arjax.models.checks import check_params
@@ -92,11 +91,7 @@ def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarr
 
 
 def load_model(path: str | os.PathLike) -> SavedModel:
-    """Reads a file that `save_model` has written.
-
-    Raises `UserError` where there is no such file; it is damaged, or was not written by arjax; or the model has a part
-    that is not registered here.
-    """
+    """Reads a file that `save_model` has written."""
     path = user_path(path)
     if not path.is_file():
         raise UserError(f"there is no file {str(path)!r}")
@@ -111,7 +106,7 @@ def load_model(path: str | os.PathLike) -> SavedModel:
         version = content.get("version")
         raise UserError(f"{str(path)!r} was written by arjax {version}, whose files this version cannot read")
     try:
-        return _saved(read(Content, content, "the metadata"), tensors)
+        return _saved(read_typed(Content, content, "the metadata"), tensors)
     except UnknownNameError as error:
         remedy = "import the module with your components first"
         raise UserError(f"{remedy}: the model in {str(path)!r} has an {error}") from error
@@ -209,7 +204,7 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
 
 
 def _content(path: Path, text: str, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The object in the metadata; raises `UserError` unless it and the tensors are as they were written."""
+    """The object in the metadata."""
     damaged = UserError(f"{str(path)!r} is damaged: it does not hold what was written there")
     try:
         content = parse_json(text)

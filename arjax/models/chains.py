@@ -8,6 +8,9 @@
 
 (Sohl-Dickstein et al., "Deep Unsupervised Learning using Nonequilibrium Thermodynamics", 2015; Ho, Jain & Abbeel, 2020,
 equation 5). A chain is an autoregressive model over the noisy versions of an example, the noisiest first.
+
+All chains are one model, `Chain`, of a denoiser and a `Process`. With a factorization it is autoregressive over blocks
+of sites, and each block is a chain of its own given the clean blocks before it.
 """
 
 from __future__ import annotations
@@ -15,19 +18,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import is_integer
-from arjax.core.output import say_once
 from arjax.core.programs import call_if_it_fits, one_program
-from arjax.core.spec import ContextSpec
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import Factorization
 from arjax.models import extras
 from arjax.models.base import Model, Params, dummy_batch, in_types, init_network, key_needed, repeated
 from arjax.models.checks import check_init
@@ -35,9 +38,9 @@ from arjax.models.draws import step_keys
 from arjax.models.extras import SampledBound
 from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.models.pictures import ChainGraph, Paths, Picture, is_visible
-from arjax.networks.base import apply
-from arjax.networks.denoisers import TIME, BlockTransformer, Denoiser
-from arjax.samplers import Draw, DrawOptions, example_keys
+from arjax.networks.base import apply, step_variables
+from arjax.networks.denoisers import NOISY, TIME, BlockTransformer, Denoiser
+from arjax.samplers import Draw, Request, example_keys
 
 
 class StepTerms(NamedTuple):
@@ -45,7 +48,7 @@ class StepTerms(NamedTuple):
 
     Attributes:
       log_prob: its term of the bound: -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1; of
-        each part of an example that has a time of its own, float32[B, *times_shape].
+        each block where there are blocks, float32[B, S].
       error: the squared error of the predicted noise, of Gaussian chains; zeros of others.
     """
 
@@ -53,6 +56,8 @@ class StepTerms(NamedTuple):
     error: jax.Array
 
 
+#: Features of x_t, as the denoiser gives them.
+Features = Callable[[jax.Array], jax.Array]
 #: The reason for which a score needs a key.
 _DRAWN = "the bound of a chain is an expectation over noise"
 #: Of a field of a model that is no array.
@@ -65,91 +70,171 @@ PATH = "path"
 DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
 
 
-class Chain(Model):
-    """The part that all chains share. A kind of chain is a process: `step_terms` are the terms of its bound, and a draw
-    goes from its `start` through `reverse` steps.
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """The protocol of the noise of a chain: the forward process, the terms of its bound, and the steps of a draw.
 
-    Subclasses are frozen dataclasses with `event`, `denoiser`, `num_steps` (T), `train_steps`, `score_steps` (steps
-    that are drawn per example for the loss and for a score; `score_steps` of 0: the whole sum) and `sample_steps`
-    (steps that a draw visits; 0: all).
+    `bind` the parameters before anything but fresh ones is computed. Steps t of 1, ..., T are int[B], or int[B, S]
+    where each of S blocks has a step of its own.
+
+    Attributes:
+      event: shape and kind of the data.
+      num_steps: T.
+      params, blocks, dropout: those of `bind`.
     """
+
+    event: EventSpec
+    num_steps: int
+    params: Any = dataclasses.field(default=None, kw_only=True)
+    blocks: Any = dataclasses.field(default=None, kw_only=True)
+    dropout: Any = dataclasses.field(default=None, kw_only=True)
+
+    #: Whether a draw may go from any step to the data, or from step 1 alone.
+    ENDS_ANYWHERE: ClassVar[bool] = False
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns fresh parameters of the process, by default none."""
+        return {}
+
+    def bind(self, params: Params, blocks: Factorization | None = None, dropout: jax.Array | None = None) -> Self:
+        """Returns the process with the parameters of the chain; a key `dropout` switches dropout on."""
+        return dataclasses.replace(self, params=params, blocks=blocks, dropout=dropout)
+
+    def prior_log_prob(self, x: jax.Array) -> jax.Array:
+        """Returns -KL(q(x_T | x_0) || p(x_T)), float32[B]; by default 0."""
+        return jnp.zeros(len(x))
+
+    def step_terms(self, x: jax.Array, t: jax.Array, keys_B: jax.Array, features_of: Features) -> StepTerms:
+        """Returns the terms of one step of each example, with x_t drawn by its key."""
+        raise NotImplementedError
+
+    def how(self, options: Request) -> Any:
+        """Returns the numbers that a draw depends on, such as the temperature, from its options."""
+        return options.temperature
+
+    def start(self, keys_B: jax.Array, how: Any) -> jax.Array:
+        """Returns x_T, drawn from p(x_T) by these keys."""
+        raise NotImplementedError
+
+    def reverse_steps(self, visited: tuple[int, ...], how: Any) -> tuple[Any, ...]:
+        """Returns the visited steps, the noisiest first, as arrays [R, ...] for `reverse`; the first of them is t."""
+        raise NotImplementedError
+
+    def reverse(self, x_t: jax.Array, step: Any, features: jax.Array, keys_B: jax.Array, how: Any) -> jax.Array:
+        """Returns x_s, drawn from p(x_s | x_t) by these keys, where s is the step that is visited after t."""
+        raise NotImplementedError
+
+    def as_data(self, x: jax.Array) -> jax.Array:
+        """Returns states of the chain in the units and the type of the data."""
+        return x.astype(self.event.dtype)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Chain(Model):
+    """A process and a denoiser that goes back. The kinds of chains are presets: their `make` chooses the process.
+
+    Attributes:
+      denoiser: features of a noisy example, or of a noisy block given the clean blocks before it.
+      process: the noise.
+      train_steps, score_steps: steps that are drawn per example (and block) for the loss and for a score;
+        `score_steps` of 0: the whole sum.
+      sample_steps: steps that a draw visits (in each block); 0: all.
+      factorization: the blocks and their order, or None where all sites have one time.
+    """
+
+    denoiser: Denoiser | BlockTransformer = dataclasses.field(metadata=STATIC)
+    process: Any = dataclasses.field(metadata=STATIC)
+    train_steps: int = dataclasses.field(default=1, metadata=STATIC)
+    score_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    factorization: Factorization | None = None
 
     score_kind: ClassVar[str] = "bound"
     #: The mean of its scores is the bound; that of their exponentials may be above p(x).
     traits = frozenset({"noise_levels", "biased"})
     takes: ClassVar[frozenset[str]] = frozenset({"temperature", "steps", "frames"})
-    #: Whether a draw may go from any step to the data, or from step 1 alone.
-    ENDS_ANYWHERE: ClassVar[bool] = False
-    #: Features of noisy examples.
-    denoiser: Denoiser | BlockTransformer
-    num_steps: int
-    train_steps: int
-    score_steps: int
-    sample_steps: int
 
     @property
-    def times_shape(self) -> tuple[int, ...]:
-        """Shape of the parts of an example that have times of their own; () where there is one time."""
-        return ()
-
-    @property
-    def learned_schedule(self) -> bool:
-        """Whether the noise schedule has parameters of its own."""
-        return False
-
-    def check_fields(self) -> None:
-        """Raises `UserError` for numbers of steps that cannot be."""
-        self.visited(self.sample_steps)
-
-    def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
-        """The steps that a draw visits; raises `UserError` where it cannot visit these."""
-        return visited_steps(steps, self.num_steps, self.num_steps if self.ENDS_ANYWHERE else 1)
-
-    def __repr__(self) -> str:
-        parts = [type(self.denoiser).__name__, f"{self.num_params:,} parameters", f"{self.num_steps} steps"]
-        return f"{type(self).__name__}({'; '.join([*parts, self.event.in_words])})"
+    def event(self) -> EventSpec:
+        return self.process.event
 
     @property
     def context_spec(self) -> ContextSpec:
         return self.denoiser.context_spec
 
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self.process.num_steps
+
+    @property
+    def times_shape(self) -> tuple[int, ...]:
+        """Shape of the times of an example: () or (S,)."""
+        return () if self.factorization is None else (self.factorization.num_steps,)
+
+    def checked(self) -> Self:
+        """Returns the chain; raises `UserError` where its draws cannot visit so many steps."""
+        self.visited(self.sample_steps)
+        return self
+
+    def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
+        """The steps that a draw visits; raises `UserError` where it cannot visit these."""
+        return visited_steps(steps, self.num_steps, self.num_steps if self.process.ENDS_ANYWHERE else 1)
+
+    def __repr__(self) -> str:
+        parts = [type(self.denoiser).__name__, f"{self.num_params:,} parameters", f"{self.num_steps} steps"]
+        return f"{type(self).__name__}({'; '.join([*parts, self.event.in_words])})"
+
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
+        """Returns fresh parameters, {"denoiser": ..., and those of the process}."""
         check_init(self, key)
         batch = dummy_batch(self, 1)
-        return {"denoiser": init_network(self.denoiser, key, *self.arguments(batch))}
+        arguments = self.inputs(batch.x, batch.x.astype(self.denoiser.event.dtype), jnp.zeros(1), batch.context)
+        network = {"denoiser": init_network(self.denoiser, key, *arguments)}
+        return network | self.process.init(jax.random.fold_in(key, 1))
 
-    def arguments(self, batch: Batch) -> tuple[Any, ...]:
-        """What the denoiser reads of a batch."""
-        x_t, time_B = batch.x.astype(self.denoiser.event.dtype), jnp.zeros(len(batch))
-        return x_t, None, {**batch.context, TIME: time_B}
+    def inputs(self, x: Any, x_t: Any, t: jax.Array, context: Any) -> tuple[Any, ...]:
+        """Returns what the denoiser reads: noisy examples and their times, or noisy blocks beside the clean ones."""
+        if self.factorization is None:
+            return x_t, None, {**(context or {}), TIME: t.astype(jnp.float32) / self.num_steps}
+        return x, self.factorization, {**(context or {}), NOISY: x_t}
 
-    def denoise(self, params: Params, x_t: jax.Array, t_B: jax.Array, context: Any, key: Any = None) -> jax.Array:
-        """Features [B, *grid, F] of noisy examples at the steps t int[B]; a `key` switches dropout on."""
-        context = {**(context or {}), TIME: t_B.astype(jnp.float32) / self.num_steps}
-        return apply(self.denoiser, params["denoiser"], key, x_t, None, context, train=key is not None)
+    def features(
+        self, params: Params, x: jax.Array, x_t: jax.Array, t: jax.Array, context: Any = None, dropout: Any = None
+    ) -> jax.Array:
+        """Returns features [B, *grid, F] of x_t at the steps t; blocks are given x of the blocks before them."""
+        arguments = self.inputs(x, x_t, t, context)
+        return apply(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
 
-    def prior_log_prob(self, params: Params, x: jax.Array) -> jax.Array:
-        """-KL(q(x_T | x_0) || p(x_T)), float32[B]."""
-        raise NotImplementedError
+    def noise(self, params: Params, dropout: jax.Array | None = None) -> Any:
+        """Returns the process with its parameters and blocks."""
+        return self.process.bind(params, self.factorization, dropout)
 
     def step_terms(
-        self, params: Params, x: jax.Array, t_B: jax.Array, keys_B: jax.Array, context: Any, dropout: Any = None
+        self, params: Params, x: jax.Array, t: jax.Array, keys_B: jax.Array, context: Any, dropout: Any = None
     ) -> StepTerms:
-        """The terms of one step t int[B, *times_shape] of 1, ..., T for each example, with x_t drawn by its key."""
-        raise NotImplementedError
+        """Returns the terms of one step t int[B, *times_shape] of each example, with x_t drawn by its key."""
+        features_of = lambda x_t: self.features(params, x, x_t, t, context, dropout)  # noqa: E731
+        return self.noise(params, dropout).step_terms(x, t, keys_B, features_of)
 
     def weights(self, batch: Batch) -> jax.Array | float:
-        """Whether the terms of each part count, [B, *times_shape], or 1 for all; `UserError` for a mask that it cannot
-        score.
+        """Returns whether the terms of each block count, [B, S], or 1 for all.
+
+        Blocks without a site of the mask count nothing. All others are scored whole, which is at most the
+        log-probability of their sites in the mask, given the others or not: values are discrete.
         """
-        if batch.mask is not None:
+        if batch.mask is None:
+            return 1.0
+        if self.factorization is None:
             raise UserError("a chain makes all sites noisy together: it cannot score those of a mask alone")
-        return 1.0
+        marked_BD = (jnp.asarray(batch.mask) > 0).reshape(len(batch.x), -1)
+        blocks_SM = jnp.asarray(self.factorization.blocks)
+        return jnp.take(marked_BD, blocks_SM, axis=1, mode="fill", fill_value=False).any(-1).astype(jnp.float32)
 
     def estimate(self, params: Params, batch: Batch, *, key: Any, num: int, train: bool) -> tuple[Score, jax.Array]:
-        """An unbiased estimate of the bound from `num` stratified random steps per example, and the mean over these
-        steps of the squared error of the noise, float32[B]; `train` switches dropout on.
+        """Returns an unbiased estimate of the bound from `num` stratified random steps per example, and the mean over
+        these steps of the squared error of the noise, float32[B]; `train` switches dropout on.
         """
         (x, context), weights = in_types(self, batch.x, batch.context), self.weights(batch)
         step_key, noise_key, dropout = jax.random.split(key, 3)
@@ -167,52 +252,27 @@ class Chain(Model):
 
     def _of_terms(self, params: Params, x: jax.Array, diffusion: jax.Array, reconstruction: jax.Array) -> Score:
         """The score of these log-probabilities, float32[B], and the prior."""
-        prior = self.prior_log_prob(params, x)
+        prior = self.noise(params).prior_log_prob(x)
         terms = {"prior": -prior, "diffusion": -diffusion, "reconstruction": -reconstruction}
         return Score(prior + diffusion + reconstruction, self.score_kind, terms)
 
     def bound(self, params: Params, batch: Batch, key: jax.Array) -> Score:
-        """The bound with the whole sum over t, and one draw of x_t for each: T network calls, in a scan."""
+        """Returns the bound with the whole sum over t, and one draw of x_t for each: T network calls, in a scan."""
         (x, context), weights = in_types(self, batch.x, batch.context), self.weights(batch)
         later, first = _summed(self, params, x, context, weights, example_keys(key, len(x)))
         return self._of_terms(params, x, later, first)
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """The bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`.
+        """Returns the bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`.
 
         `train=True`: an unbiased estimate from `train_steps` random steps per example; else from `score_steps`, or the
-        whole sum over t where these are 0 or not fewer than T. Raises `UserError` without a `key`, and for a mask.
+        whole sum over t where these are 0 or not fewer than T. Raises `UserError` without a `key`, and for a mask of
+        sites that are no blocks.
         """
         num, key = self.train_steps if train else self.score_steps, key_needed(key, _DRAWN)
         if not num or (not train and num >= self.num_steps):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
-
-    def how(self, options: DrawOptions) -> Any:
-        """Returns the numbers that a draw depends on, such as the temperature, from its options."""
-        return options.temperature
-
-    def start(self, keys_B: jax.Array, how: Any) -> jax.Array:
-        """Returns x_T, drawn from p(x_T) by the keys of the examples."""
-        raise NotImplementedError
-
-    def reverse_steps(self, params: Params, visited: tuple[int, ...], how: Any) -> Any:
-        """Returns the visited steps, the noisiest first, as a tree of arrays [R, ...] for `reverse`."""
-        raise NotImplementedError
-
-    def reverse(
-        self, params: Params, x_t: jax.Array, step: Any, keys_B: jax.Array, context: Any, how: Any
-    ) -> jax.Array:
-        """Returns x_s, drawn from p(x_s | x_t), where s is the step that is visited after t."""
-        raise NotImplementedError
-
-    def as_data(self, x: jax.Array) -> jax.Array:
-        """Returns states of the chain in the units and the type of the data."""
-        return x.astype(self.event.dtype)
-
-    def draw_rounds(self, *arguments: Any) -> tuple[jax.Array, jax.Array | None]:
-        """Returns the draw of the program `draw_rounds`."""
-        return call_if_it_fits("the arrays of this draw", draw_rounds, self, *arguments)
 
     def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **others: Any) -> Draw:
         """From x_T down a subset of the steps: `steps` is their number, or the steps themselves, up to T (in each
@@ -220,18 +280,21 @@ class Chain(Model):
         of a discrete chain, and 1 in Gaussian chains, which have `eta`. `frames` are those of the path in the
         statistics, see `draw_path`; 0 for none.
         """
-        how = self.how(options, **others)
+        how = self.process.how(options, **others)
         visited = self.visited(self.sample_steps if steps is None else steps)
-        num_rounds = len(visited) * math.prod(self.times_shape)
-        places = frame_places(frames, num_rounds)
-        x, path = self.draw_rounds(params, keys, options.context, visited, places, how)
-        calls = {"network_calls": self.network_calls(num_rounds), "steps": num_rounds}
+        num_blocks = math.prod(self.times_shape)
+        num_rounds = len(visited) * num_blocks
+        arguments = self, params, keys, options.context, visited, frame_places(frames, num_rounds), how
+        x, path = call_if_it_fits("the arrays of this draw", draw_rounds, *arguments)
+        # beside each round, a call puts each finished block into the cache
+        calls = {"network_calls": num_rounds + (num_blocks if self.times_shape else 0), "steps": num_rounds}
         stats = {name: jnp.full(len(keys), value, jnp.int32) for name, value in calls.items()}
         return Draw(x, stats if path is None else stats | {PATH: path})
 
-    def network_calls(self, num_rounds: int) -> int:
-        """Calls of the network in a draw of that many rounds."""
-        return num_rounds
+
+@extras.in_sequence.register(Chain)
+def _(model: Chain) -> bool:
+    return model.factorization is not None and not (np.diff(np.asarray(model.factorization.step)) < 0).any()
 
 
 @extras.sampled_bound.register(Chain)
@@ -277,15 +340,55 @@ def draw_rounds(
     how: Any,
 ) -> tuple[jax.Array, jax.Array | None]:
     """x_0, [B, *grid, *value], and the frames of its path at these places, from x_T down the visited steps."""
-
-    def back(x_t: jax.Array, step: Any) -> tuple[jax.Array, jax.Array | None]:
-        x_s = model.reverse(params, x_t, step, keys_B, context, how)
-        return x_s, x_s if places else None
-
-    x_T = model.start(keys_B, how)
-    x, later = jax.lax.scan(back, x_T, model.reverse_steps(params, visited, how))
+    process = model.noise(params)
+    x_T = process.start(step_keys(keys_B, jnp.int32(model.num_steps)), how)
+    steps = process.reverse_steps(visited, how)
+    down = _together if model.factorization is None else _by_blocks
+    x, later = down(model, params, x_T, steps, keys_B, context, how, bool(places))
     path = frames_of(x_T, later, places)
-    return model.as_data(x), None if path is None else model.as_data(path)
+    return process.as_data(x), None if path is None else process.as_data(path)
+
+
+def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
+    """x_0, and x after each round where the path is kept, [R, B, *grid, *value]."""
+
+    def back(x_t: jax.Array, step: tuple[Any, ...]) -> tuple[jax.Array, jax.Array | None]:
+        t = step[0]
+        features = model.features(params, x_t, x_t, jnp.full(len(x_t), t), context)
+        x_s = model.noise(params).reverse(x_t, step, features, step_keys(keys_B, t - 1), how)
+        return x_s, x_s if keeps_path else None
+
+    return jax.lax.scan(back, x_T, steps)
+
+
+def _by_blocks(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
+    """As `_together`, from block to block with a cache of those that are finished."""
+    blocks, process = model.factorization, model.noise(params)
+    variables = step_variables(model.denoiser, params["denoiser"])
+    call = functools.partial(model.denoiser.apply, variables)
+
+    def one_block(state: tuple[Any, jax.Array], s: jax.Array) -> tuple[tuple[Any, jax.Array], jax.Array | None]:
+        cache, x = state
+        sites_M, _ = blocks.sites(s)
+
+        def one_round(x: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array | None]:
+            t, num_S = step
+            features_BMF = call(cache, x, s, blocks, context, method="denoise")
+            keys = step_keys(keys_B, s * model.num_steps + t - 1)
+            # no site, which pads short blocks, has a value that is not masked
+            now_BM = jnp.take(x, sites_M, axis=1, mode="fill", fill_value=0)
+            now_BM = process.reverse(now_BM, (t, num_S[s]), features_BMF, keys, how)
+            x = x.at[:, sites_M].set(now_BM, mode="drop")
+            return x, x if keeps_path else None
+
+        x, path = jax.lax.scan(one_round, x, steps)
+        return (call(cache, x, s, blocks, context, method="write"), x), path
+
+    num, event = len(x_T), model.event
+    first = x_T.reshape(num, event.num_sites, *event.value_shape)
+    cache = call(num, blocks, method="start")
+    (_, x), path = jax.lax.scan(one_block, (cache, first), jnp.arange(blocks.num_steps))
+    return x.reshape(x_T.shape), None if path is None else path.reshape(-1, *x_T.shape)
 
 
 @one_program()
@@ -311,8 +414,8 @@ def draw_path(model: Any, params: Params, keys: jax.Array, num_frames: int, **op
     Frames lie at equal distances on the way from x_T, as far as there are so many steps: at least 2. They are in the
     units of the data, and V marks a masked site. All else is as for `draw` of a chain.
     """
-    if not is_integer(num_frames) or num_frames < 2:
-        raise UserError(f"a path has at least 2 frames, noise and data, not {num_frames!r}")
+    too_few = not is_integer(num_frames) or num_frames < 2
+    refuse((too_few, f"a path has at least 2 frames, noise and data, not {num_frames!r}"))
     return model.draw(params, keys, frames=num_frames, **options).stats[PATH]
 
 

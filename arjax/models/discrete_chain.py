@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -32,93 +31,178 @@ import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms
+from arjax.models.base import Params
+from arjax.models.chains import SMALL, Chain, Process, StepTerms
 from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, kept
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import Denoiser, make_denoiser
+from arjax.networks.denoisers import make_denoiser
 from arjax.networks.denoisers.base import AnyOrderDenoiser
-from arjax.samplers.schedules import uniform
 
-PROCESSES = ("uniform", "absorbing", "rounds")
 _small = functools.partial(Example.of, "discrete_chain", network="denoising_transformer", sizes=SMALL, num_steps=3)
 
 
-class DiscreteValuesChain(Chain):
-    """The part that chains of discrete values share; subclasses have the field `conditional`, the family of x_0 given
-    the features, and the methods `noisy` and `log_prob_at`. V stands for a masked value.
+@dataclasses.dataclass(frozen=True)
+class Discrete(Process):
+    """The part that the processes of discrete values share. V stands for a masked value.
+
+    Attributes:
+      conditional: the family of x_0 given the features.
+      schedule: "linear" or "cosine", see `arjax.models.noise_schedules`.
     """
 
-    noisy: Callable[..., jax.Array]
-    log_prob_at: Callable[..., jax.Array]
+    conditional: Conditional
+    schedule: str = "linear"
 
     ENDS_ANYWHERE: ClassVar[bool] = True
-    conditional: Conditional
-
-    def check_fields(self) -> None:
-        super().check_fields()
-        if self.conditional.joint:
-            raise UserError("the sites that a chain reveals are independent: its conditional cannot be a joint one")
 
     @property
-    def event(self) -> EventSpec:
-        return self.denoiser.event
+    def kept(self) -> np.ndarray:
+        """a_0, ..., a_T: the part of the scalars, or sites, that still have their values, float64[T + 1]."""
+        return kept(self.schedule, self.num_steps)
+
+    def between(self, t: jax.Array) -> Between:
+        """Returns the steps t and t - 1."""
+        t_T = np.arange(1, self.num_steps + 1)
+        return jax.tree.map(lambda each_T: each_T[t - 1], Between.of(self.kept, t_T, t_T - 1))
 
     def init(self, key: jax.Array) -> Params:
-        """As `Chain.init`; the parameters of a conditional that has any are "conditional"."""
-        params, of_conditional = super().init(key), self.conditional.init(jax.random.fold_in(key, 1))
-        return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
+        """Returns the parameters "conditional" of a conditional that has any."""
+        params = self.conditional.init(key)
+        return {} if params is None else {CONDITIONAL: params}
 
-    def head(self, params: Params, dropout: Any = None) -> Conditional:
-        """The conditional with its own parameters; a key switches its dropout on."""
-        return bound(self.conditional, params, dropout is not None, dropout)
+    @property
+    def head(self) -> Conditional:
+        """The conditional with its parameters."""
+        return bound(self.conditional, self.params, self.dropout is not None, self.dropout)
 
-    def prior_log_prob(self, params, x):
-        """0: after T steps all sites are masked, or uniform."""
-        return jnp.zeros(len(x))
+    def corrupt(self, x: jax.Array, t: jax.Array, keys_B: jax.Array) -> jax.Array:
+        """Returns x_t, drawn from q(x_t | x_0); masked sites hold V."""
+        raise NotImplementedError
 
-    def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
-        log_prob_B = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
-        return StepTerms(log_prob_B, jnp.zeros(len(x)))
+    def log_prob_at(self, x: jax.Array, x_t: jax.Array, t: jax.Array, features: jax.Array) -> jax.Array:
+        """Returns -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) of each example, float32[B], or of each block given
+        the blocks before it, float32[B, S]; log p(x_0 | x_1) at t = 1.
+        """
+        raise NotImplementedError
 
-    def on_values(self, marks: jax.Array) -> jax.Array:
-        """Marks of sites, [B, ...], as marks that fit the values: [B, *grid, 1, ...]."""
-        return marks.reshape(-1, *self.event.grid_shape, *[1] * len(self.event.value_shape))
+    def step_terms(self, x, t, keys_B, features_of):
+        x_t = self.corrupt(x, t, keys_B)
+        return StepTerms(self.log_prob_at(x, x_t, t, features_of(x_t)), jnp.zeros(len(x)))
+
+    def reverse_steps(self, visited, how):
+        t_R = np.array(visited[::-1])
+        return jnp.asarray(t_R), Between.of(self.kept, t_R, np.append(t_R[1:], 0))
+
+
+class Uniform(Discrete):
+    """Each scalar is replaced by any value at random."""
+
+    def corrupt(self, x, t, keys_B):
+        kept_B = jnp.asarray(self.kept, jnp.float32)[t]
+        return jax.vmap(replaced, (0, 0, 0, None))(keys_B, x, kept_B, self.event.num_levels)
+
+    def log_prob_at(self, x, x_t, t, features):
+        table, is_first = self.head.log_table(features), (t == 1).reshape(-1, *[1] * x.ndim)
+        between = jax.tree.map(lambda each_B: each_B.reshape(is_first.shape), self.between(t))
+        true = jax.nn.one_hot(x, self.event.num_levels)
+        posterior, predicted = (reverse_table(p_0, x_t, between) for p_0 in (true, jnp.exp(table)))
+        # at t = 1 both are distributions over x_0; elsewhere no probability is 0
+        safe = [jnp.where(is_first, 1.0, p) for p in (posterior, predicted)]
+        kl = (posterior * (jnp.log(safe[0]) - jnp.log(safe[1]))).sum(-1)
+        return jnp.where(is_first[..., 0], (true * table).sum(-1), -kl).reshape(len(x), -1).sum(-1)
+
+    def start(self, keys_B, how):
+        draw = jax.vmap(lambda key: jax.random.randint(key, self.event.shape, 0, self.event.num_levels))
+        return draw(keys_B).astype(jnp.int32)
+
+    def reverse(self, x_t, step, features, keys_B, how):
+        table = reverse_table(jnp.exp(self.head.tempered_table(features, how)), x_t, step[1])
+        return jax.vmap(jax.random.categorical)(keys_B, jnp.log(table)).astype(x_t.dtype)
+
+
+class Absorbing(Discrete):
+    """Each site is masked by itself."""
+
+    def masks(self, t: jax.Array, keys_B: jax.Array) -> jax.Array:
+        """Returns whether each site is masked after step t, bool[B, D]."""
+        kept_B = jnp.asarray(self.kept, jnp.float32)[t]
+        return jax.vmap(lambda key, a: jax.random.uniform(key, (self.event.num_sites,)) >= a)(keys_B, kept_B)
+
+    def revealed(self, costs_BD: jax.Array, t: jax.Array) -> jax.Array:
+        """Returns the sum over the sites, times the part of what is masked after step t that the step reveals."""
+        return self.between(t).revealed * costs_BD.sum(-1)
+
+    def chosen(self, masked_BD: jax.Array, step: tuple[Any, ...], keys_B: jax.Array) -> jax.Array:
+        """Returns the masked sites that a step of a draw reveals, bool[B, D]."""
+        _, between = step
+        of_uniform = jax.vmap(lambda key: jax.random.uniform(key, masked_BD.shape[1:]) < between.revealed)
+        return masked_BD & of_uniform(keys_B)
 
     def masked(self, x_t: jax.Array) -> jax.Array:
-        """Whether each site is masked, bool[B, D]."""
-        return (x_t == self.event.num_levels).reshape(len(x_t), self.event.num_sites, -1).any(-1)
+        """Returns whether each site is masked, bool[B, D]."""
+        return (x_t == self.event.num_levels).reshape(len(x_t), -1, self.event.value_size).any(-1)
+
+    def where(self, marks_BD: jax.Array, x: jax.Array | int, other: jax.Array) -> jax.Array:
+        """Returns x at the marked sites, and the other values elsewhere."""
+        num_axes = len(self.event.value_shape)
+        marks = marks_BD.reshape(*other.shape[: other.ndim - num_axes], *[1] * num_axes)
+        return jnp.where(marks, x, other)
+
+    def corrupt(self, x, t, keys_B):
+        return self.where(self.masks(t, keys_B), self.event.num_levels, x)
+
+    def log_prob_at(self, x, x_t, t, features):
+        log_p_BD = self.head.log_prob(features, x).reshape(len(x), -1)
+        return self.revealed(jnp.where(self.masked(x_t), log_p_BD, 0.0), t)
+
+    def start(self, keys_B, how):
+        return jnp.full((len(keys_B), *self.event.shape), self.event.num_levels, jnp.int32)
+
+    def reverse(self, x_t, step, features, keys_B, how):
+        chosen, head = self.chosen(self.masked(x_t), step, keys_B), self.head
+        values = jax.vmap(lambda key, f: head.sample(key, f, how))(step_keys(keys_B, jnp.int32(1)), features)
+        return self.where(chosen, values, x_t).astype(x_t.dtype)
+
+
+class Rounds(Absorbing):
+    """Each step masks a fixed number of further sites."""
+
+    @property
+    def kept(self) -> np.ndarray:
+        return 1 - masked_counts(self.event.num_sites, self.num_steps) / self.event.num_sites
+
+    def masks(self, t, keys_B):
+        num_B = jnp.asarray(masked_counts(self.event.num_sites, self.num_steps))[t]
+        return jax.vmap(lowest, (0, None, 0))(keys_B, jnp.ones(self.event.num_sites, bool), num_B)
+
+    def chosen(self, masked_BD, step, keys_B):
+        _, num = step
+        return jax.vmap(lowest, (0, 0, None))(keys_B, masked_BD, num)
+
+    def reverse_steps(self, visited, how):
+        """Returns t int[R], and the numbers of the sites that are revealed, int[R]."""
+        t_R, num_T = np.array(visited[::-1]), masked_counts(self.event.num_sites, self.num_steps)
+        return jnp.asarray(t_R), jnp.asarray(num_T[t_R] - num_T[np.append(t_R[1:], 0)])
+
+
+#: The processes by the names of the option.
+PROCESSES = {"uniform": Uniform, "absorbing": Absorbing, "rounds": Rounds}
 
 
 @KINDS.register("discrete_chain")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class DiscreteChain(DiscreteValuesChain):
+class DiscreteChain(Chain):
     """Discrete diffusion: values are masked or replaced in many steps, and learned conditionals restore them. A bound.
 
-    `absorbing` is known as MDLM and MD4, and with one site in each step it is the order-agnostic model.
-
-    Attributes:
-      denoiser: predicts from x_t, which may hold the mask token V; its event is that of the data.
-      conditional: the family of x_0 given the features, with a list of probabilities for the process `uniform`.
-      num_steps: T.
-      process: "uniform", "absorbing" or "rounds".
-      schedule: "linear" or "cosine", see `arjax.models.noise_schedules`; `rounds` have equal sizes.
-      train_steps, score_steps, sample_steps: see `Chain`.
+    The process is `Absorbing`, `Rounds` or `Uniform`. `absorbing` is known as MDLM and MD4, and with one site in each
+    step it is the order-agnostic model.
     """
-
-    denoiser: Denoiser = dataclasses.field(metadata=STATIC)
-    conditional: Conditional = dataclasses.field(metadata=STATIC)
-    num_steps: int = dataclasses.field(metadata=STATIC)
-    process: str = dataclasses.field(metadata=STATIC)
-    schedule: str = dataclasses.field(metadata=STATIC)
-    train_steps: int = dataclasses.field(metadata=STATIC)
-    score_steps: int = dataclasses.field(metadata=STATIC)
-    sample_steps: int = dataclasses.field(metadata=STATIC)
 
     NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"conditional": CONDITIONALS}
@@ -134,93 +218,47 @@ class DiscreteChain(DiscreteValuesChain):
         *,
         conditional: str = "",
         num_steps: int = opt(1000, most=MOST_STEPS),
-        process: str = opt("absorbing", choices=PROCESSES),
+        process: str = opt("absorbing", choices=tuple(PROCESSES)),
         schedule: str = opt("linear", choices=DISCRETE),
         train_steps: int = 1,
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),
     ) -> DiscreteChain:
-        """The chain of a denoiser and a family; the options are the fields."""
-        recipe.only()
-        family, (name, options) = make_conditional(conditional, recipe.event), recipe.network()
-        form = recipe.event, recipe.context, family.num_params, recipe.dtype
-        denoiser = make_denoiser(name, *form, **options)
-        return cls(denoiser, family, num_steps, process, schedule, train_steps, score_steps, sample_steps)
-
-    def __post_init__(self):
-        self.check_fields()
-        self.event.check_kind(DISCRETE_KINDS, "a discrete chain needs binary data, levels or tokens")
-        if self.process == "uniform" and not self.conditional.has_table:
-            raise UserError("the process 'uniform' needs a list of the probabilities of each value: take categorical")
-        if self.process == "uniform" and isinstance(self.denoiser, AnyOrderDenoiser):
-            raise UserError("the process 'uniform' has no masks, by which this network would tell noise from values")
-        if self.process == "rounds" and self.schedule != "linear":
-            raise UserError(f"rounds have equal sizes, and no schedule {self.schedule!r}: leave it at linear")
-        if self.process == "rounds" and self.num_steps > self.event.num_sites:
-            raise UserError(f"{self.event.num_sites} sites are revealed in as many rounds at most: lower num_steps")
-
-    @property
-    def kept(self) -> np.ndarray:
-        """a_0, ..., a_T: the part of the scalars, or sites, that still have their values, float64[T + 1]."""
-        if self.process == "rounds":
-            return 1 - masked_counts(self.event.num_sites, self.num_steps) / self.event.num_sites
-        return kept(self.schedule, self.num_steps)
-
-    def noisy(self, x: jax.Array, t_B: jax.Array, keys_B: jax.Array) -> jax.Array:
-        """x_t of examples x[B, *grid, *value] at the steps t int[B]; masked sites hold V."""
-        kept_B, event = jnp.asarray(self.kept, jnp.float32)[t_B], self.event
-        if self.process == "uniform":
-            return jax.vmap(replaced, (0, 0, 0, None))(keys_B, x, kept_B, event.num_levels)
-        if self.process == "absorbing":
-            masked_BD = jax.vmap(lambda key, a: jax.random.uniform(key, (event.num_sites,)) >= a)(keys_B, kept_B)
-        else:
-            count_B = jnp.asarray(masked_counts(event.num_sites, self.num_steps))[t_B]
-            masked_BD = jax.vmap(lowest, (0, None, 0))(keys_B, jnp.ones(event.num_sites, bool), count_B)
-        return jnp.where(self.on_values(masked_BD), event.num_levels, x)
-
-    def log_prob_at(
-        self, params: Params, x: jax.Array, x_t: jax.Array, t_B: jax.Array, context: Any, dropout: Any = None
-    ) -> jax.Array:
-        """-KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) of each example x_0 at x_t, which holds V for masked sites,
-        float32[B]; log p(x_0 | x_1) at t = 1. `dropout`: a key that switches dropout on.
+        """Returns the chain of a denoiser, which predicts from x_t with its mask tokens V, and of a family; the options
+        are the fields of the process and of the chain.
         """
-        features = self.denoise(params, x_t, t_B, context, dropout)
-        head = self.head(params, dropout)
-        t_T = np.arange(1, self.num_steps + 1)
-        between = jax.tree.map(lambda each_T: each_T[t_B - 1], Between.of(self.kept, t_T, t_T - 1))
-        if self.process != "uniform":
-            log_p = head.log_prob(features, x).reshape(len(x), -1)
-            return between.revealed * jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)
-        table, is_first = head.log_table(features), (t_B == 1).reshape(-1, *[1] * x.ndim)
-        between = jax.tree.map(lambda each_B: each_B.reshape(is_first.shape), between)
-        true = jax.nn.one_hot(x, self.event.num_levels)
-        posterior, predicted = (reverse_table(p_0, x_t, between) for p_0 in (true, jnp.exp(table)))
-        # at t = 1 both are distributions over x_0; elsewhere no probability is 0
-        safe = [jnp.where(is_first, 1.0, p) for p in (posterior, predicted)]
-        kl = (posterior * (jnp.log(safe[0]) - jnp.log(safe[1]))).sum(-1)
-        return jnp.where(is_first[..., 0], (true * table).sum(-1), -kl).reshape(len(x), -1).sum(-1)
+        recipe.only()
+        event, (name, options) = recipe.event, recipe.network()
+        family = make_conditional(conditional, event)
+        denoiser = make_denoiser(name, event, recipe.context, family.num_params, recipe.dtype, **options)
+        event.check_kind(DISCRETE_KINDS, "a discrete chain needs binary data, levels or tokens")
+        is_uniform, has_rounds = process == "uniform", process == "rounds"
+        refuse(
+            independent(family),
+            (
+                is_uniform and not family.has_table,
+                "the process 'uniform' needs a list of the probabilities of each value: take categorical",
+            ),
+            (
+                is_uniform and isinstance(denoiser, AnyOrderDenoiser),
+                "the process 'uniform' has no masks, by which this network would tell noise from values",
+            ),
+            (
+                has_rounds and schedule != "linear",
+                f"rounds have equal sizes, and no schedule {schedule!r}: leave it at linear",
+            ),
+            (
+                has_rounds and num_steps > event.num_sites,
+                f"{event.num_sites} sites are revealed in as many rounds at most: lower num_steps",
+            ),
+        )
+        noise = PROCESSES[process](event, num_steps, family, schedule)
+        return cls(denoiser, noise, train_steps, score_steps, sample_steps).checked()
 
-    def start(self, keys_B, how):
-        event = self.event
-        if self.process != "uniform":
-            return jnp.full((len(keys_B), *event.shape), event.num_levels, jnp.int32)
-        draw = jax.vmap(lambda key: jax.random.randint(key, event.shape, 0, event.num_levels))
-        return draw(step_keys(keys_B, jnp.int32(self.num_steps))).astype(jnp.int32)
 
-    def reverse_steps(self, params, visited, how):
-        t_S = np.array(visited[::-1])
-        return jnp.asarray(t_S), Between.of(self.kept, t_S, np.append(t_S[1:], 0))
-
-    def reverse(self, params, x_t, step, keys_B, context, how):
-        (t, between), head = step, self.head(params)
-        features = self.denoise(params, x_t, jnp.full(len(x_t), t), context)
-        keys = step_keys(keys_B, t - 1)
-        if self.process == "uniform":
-            table = reverse_table(jnp.exp(head.tempered_table(features, how)), x_t, between)
-            return jax.vmap(jax.random.categorical)(keys, jnp.log(table)).astype(x_t.dtype)
-        chosen_BD = jax.vmap(lambda key, masked: revealed(self, key, masked, between))(keys, self.masked(x_t))
-        values = jax.vmap(lambda key, f: head.sample(key, f, how))(step_keys(keys, jnp.int32(1)), features)
-        return jnp.where(self.on_values(chosen_BD), values, x_t).astype(x_t.dtype)
+def independent(family: Conditional) -> tuple[bool, str]:
+    """Returns the rule by which a chain refuses a joint family."""
+    return family.joint, "the sites that a chain reveals are independent: its conditional cannot be a joint one"
 
 
 def replaced(key: jax.Array, x: jax.Array, kept: jax.Array, num_levels: int) -> jax.Array:
@@ -278,12 +316,11 @@ def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array
     return (between.stays * same + between.changes / num_levels) * mixed
 
 
-def masked_counts(num_sites: int, num_steps: int) -> np.ndarray:
-    """Sites that are masked after t = 0, ..., T steps of the process `rounds`, int[T + 1].
-
-    The reverse chain reveals sets of the sizes of `samplers.schedules.uniform`, the first of them in step T.
+def masked_counts(num_sites: Any, num_steps: int) -> Any:
+    """Returns the sites that are masked after t = 0, ..., T steps of rounds, int[..., T + 1]: t / T of them, rounded
+    up; `num_sites` is an integer, or an array [..., 1].
     """
-    return np.cumsum((0, *uniform(num_sites, num_steps)[::-1]))
+    return -(-num_sites * np.arange(num_steps + 1) // num_steps)
 
 
 def lowest(key: jax.Array, among: jax.Array, num: jax.Array) -> jax.Array:
@@ -291,12 +328,3 @@ def lowest(key: jax.Array, among: jax.Array, num: jax.Array) -> jax.Array:
     scores_D = jnp.where(among, jax.random.uniform(key, among.shape), 2.0)
     rank_D = jnp.argsort(jnp.argsort(scores_D))
     return among & (rank_D < num)
-
-
-def revealed(model: Any, key: jax.Array, masked_D: jax.Array, between: Between) -> jax.Array:
-    """The masked sites that are revealed between two steps, bool[D]: a fixed number of them in `rounds`, else each by
-    itself.
-    """
-    if model.process == "rounds":
-        return lowest(key, masked_D, jnp.round((between.kept_s - between.kept_t) * model.event.num_sites))
-    return masked_D & (jax.random.uniform(key, masked_D.shape) < between.revealed)

@@ -15,24 +15,148 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.normal import lower_tail
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
-from arjax.models.base import Model
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms
-from arjax.models.draws import check_draws, step_keys
+from arjax.models.base import Model, Params
+from arjax.models.chains import SMALL, Chain, Process, StepTerms
+from arjax.models.draws import check_draws
 from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import MOST_STEPS
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import Denoiser, make_denoiser
-from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
+from arjax.networks.denoisers import make_denoiser
+from arjax.samplers import PLAIN_DRAW, Request, Sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
 _small = functools.partial(
     Example.of, "gaussian_chain", network="denoising_transformer", sizes=SMALL, num_steps=3, schedule="cosine"
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianNoise(Process):
+    """Gaussian noise on real numbers; levels and binary data are scaled to [-1, 1].
+
+    The last conditional p(x_0 | x_1) is a Gaussian around the predicted x_0 with the standard deviation sigma_1; of
+    levels it is integrated over their bins, the outer ones of which reach to infinity (Ho, Jain & Abbeel, section 3.3).
+
+    Attributes:
+      schedule: "linear", "cosine" or "learned", see `arjax.models.noise_schedules`.
+      prediction: "noise"; "velocity" alpha_t e - sigma_t x_0 (Salimans & Ho, "Progressive Distillation for Fast
+        Sampling of Diffusion Models", 2022, appendix D); or "levels", the mean of a distribution over the levels.
+      eta: of draws: 1 is ancestral, 0 deterministic after x_T (Song, Meng & Ermon, "Denoising Diffusion Implicit
+        Models", 2021, equation 16).
+    """
+
+    schedule: str
+    prediction: str
+    eta: float = 1.0
+
+    @property
+    def learned_schedule(self) -> bool:
+        return self.schedule == "learned"
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns the parameters "noise" of a learned schedule."""
+        return {"noise": schedules.init_learned(key)} if self.learned_schedule else {}
+
+    def gammas(self) -> jax.Array:
+        """Returns gamma_1, ..., gamma_T, float32[T]."""
+        if self.learned_schedule:
+            return schedules.learned_gammas(self.params["noise"], self.num_steps)
+        return jnp.asarray(schedules.fixed_gammas(self.schedule, self.num_steps), jnp.float32)
+
+    def scaled(self, x: jax.Array) -> jax.Array:
+        """Returns the values as real numbers: levels 0, ..., V - 1 from -1 to 1."""
+        return x.astype(jnp.float32) if self.event.kind == "real" else 2.0 * x / (self.event.num_levels - 1) - 1.0
+
+    def predicted(
+        self, features: jax.Array, x_t: jax.Array, gamma_B: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns the output of the network, and the noise and x_0 that follow from it, [B, *grid, *value] each."""
+        alpha, sigma = self._scales(gamma_B)
+        if self.prediction == "levels":
+            logits = features.reshape(*x_t.shape, self.event.num_levels)
+            x_0 = expected_level(logits, x_t / alpha, alpha / sigma)
+            return x_0, (x_t - alpha * x_0) / sigma, x_0
+        output = features.reshape(x_t.shape)
+        if self.prediction == "velocity":
+            return output, sigma * x_t + alpha * output, alpha * x_t - sigma * output
+        return output, output, (x_t - sigma * output) / alpha
+
+    def _scales(self, gamma_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """alpha and sigma, [B, 1, ...] each."""
+        gamma = gamma_B.reshape(-1, *[1] * len(self.event.shape))
+        return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
+
+    def prior_log_prob(self, x):
+        """-KL(N(alpha_T x_0, sigma_T^2) || N(0, 1))."""
+        gamma = self.gammas()[-1]
+        variance = jax.nn.sigmoid(gamma)
+        kl = 0.5 * (variance + (1 - variance) * self.scaled(x) ** 2 - 1 - jax.nn.log_sigmoid(gamma))
+        return -kl.reshape(len(x), -1).sum(-1)
+
+    def step_terms(self, x, t, keys_B, features_of):
+        x_0, gammas_T = self.scaled(x), self.gammas()
+        gamma_B, before_B = gammas_T[t - 1], gammas_T[jnp.maximum(t - 2, 0)]
+        noise = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
+        alpha, sigma = self._scales(gamma_B)
+        x_t = alpha * x_0 + sigma * noise
+        output, _, predicted_x_0 = self.predicted(features_of(x_t), x_t, gamma_B)
+        # each without the cancellation that a detour over the predicted noise would have where sigma is small
+        if self.prediction == "velocity":
+            error = alpha * (alpha * noise - sigma * x_0 - output)
+        else:
+            error = noise - output if self.prediction == "noise" else (output - x_0) * alpha / sigma
+        error_B = (error**2).reshape(len(x), -1).sum(-1)
+        # (SNR_{t-1} - SNR_t) |x_0 - its prediction|^2 / 2 (Kingma et al., equation 13), by the noise (equation 14)
+        kl_B = 0.5 * jnp.expm1(gamma_B - before_B) * error_B
+        is_first_B = t == 1
+        # in other steps it may be huge, and is not scored
+        predicted_x_0 = jnp.where(is_first_B.reshape(alpha.shape), predicted_x_0, x_0)
+        return StepTerms(jnp.where(is_first_B, self._last_log_prob(x, predicted_x_0), -kl_B), error_B)
+
+    def _last_log_prob(self, x: jax.Array, mean: jax.Array) -> jax.Array:
+        """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
+        sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas()[0]))
+        distance = (self.scaled(x) - mean) / sigma
+        if self.event.kind == "real":
+            log_p = -0.5 * distance**2 - jnp.log(sigma) - 0.5 * jnp.log(2 * jnp.pi)
+        else:
+            log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
+        return log_p.reshape(len(x), -1).sum(-1)
+
+    def how(self, options, eta=None):
+        """Returns `eta` and the factor of all noise; `eta` is None for that of the process."""
+        eta = self.eta if eta is None else eta
+        schedules.check_eta(eta)
+        return float(eta), 1.0
+
+    def start(self, keys_B, how):
+        return self._noise(keys_B, how)
+
+    def _noise(self, keys_B: jax.Array, how: Any) -> jax.Array:
+        """Normal noise times a factor, [B, *grid, *value]."""
+        return how[1] * jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
+
+    def reverse_steps(self, visited, how):
+        return schedules.reverse_steps(self.gammas(), visited, how[0])
+
+    def reverse(self, x_t, step, features, keys_B, how):
+        """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
+        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2).
+        """
+        _, gamma, of_x_0, of_noise, std = step
+        _, noise, x_0 = self.predicted(features, x_t, jnp.full(len(x_t), gamma))
+        return of_x_0 * x_0 + of_noise * noise + std * self._noise(keys_B, how)
+
+    def as_data(self, x):
+        if self.event.kind == "real":
+            return x
+        top = self.event.num_levels - 1
+        return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(self.event.dtype)
 
 
 @KINDS.register("gaussian_chain")
@@ -41,35 +165,11 @@ _small = functools.partial(
 class GaussianChain(Chain):
     """Denoising diffusion: Gaussian noise in many steps, and learned conditionals back. A bound.
 
-    Levels and binary data are scaled to [-1, 1], and real data should be standardised.
-
-    The last conditional p(x_0 | x_1) is a Gaussian around the predicted x_0 with the standard deviation sigma_1; of
-    levels it is integrated over their bins, the outer ones of which reach to infinity (Ho, Jain & Abbeel, section 3.3).
-
-    Attributes:
-      event: shape and kind of one example.
-      denoiser: predicts from x_t; its event is real, and its features are the scalars of a value.
-      num_steps: T.
-      schedule: "linear", "cosine" or "learned", see `arjax.models.noise_schedules`.
-      prediction: "noise"; "velocity" alpha_t e - sigma_t x_0 (Salimans & Ho, "Progressive Distillation for Fast
-        Sampling of Diffusion Models", 2022, appendix D); or "levels", the mean of a distribution over the levels.
-      train_steps, score_steps, sample_steps: see `Chain`.
-      eta: of draws: 1 is ancestral, 0 deterministic after x_T (Song, Meng & Ermon, "Denoising Diffusion Implicit
-        Models", 2021, equation 16).
+    Levels and binary data are scaled to [-1, 1], and real data should be standardised. The process is `GaussianNoise`.
     """
 
-    event: EventSpec = dataclasses.field(metadata=STATIC)
-    denoiser: Denoiser = dataclasses.field(metadata=STATIC)
-    num_steps: int = dataclasses.field(metadata=STATIC)
-    schedule: str = dataclasses.field(metadata=STATIC)
-    prediction: str = dataclasses.field(metadata=STATIC)
-    train_steps: int = dataclasses.field(metadata=STATIC)
-    score_steps: int = dataclasses.field(metadata=STATIC)
-    sample_steps: int = dataclasses.field(metadata=STATIC)
-    eta: float = dataclasses.field(metadata=STATIC)
-
     traits = Chain.traits | {"noise_error"}
-    takes: ClassVar[frozenset[str]] = frozenset({"temperature", "steps", "frames", "eta"})
+    takes: ClassVar[frozenset[str]] = Chain.takes | {"eta"}
     NETWORKS: ClassVar[Any] = NETWORKS
     EXAMPLES = {
         "levels": _small(EventSpec((2, 2)), prediction="levels"),
@@ -89,144 +189,33 @@ class GaussianChain(Chain):
         sample_steps: int = opt(0, most=MOST_STEPS),
         eta: float = opt(1.0, least=0, most=1),
     ) -> GaussianChain:
-        """The chain of a denoiser; the options are the fields."""
+        """Returns the chain of a denoiser, which predicts from x_t; the options are the fields of the process and of
+        the chain.
+        """
         recipe.only()
         (name, options), event = recipe.network(), recipe.event
-        form = noisy_values(event), recipe.context, num_predicted(event, prediction), recipe.dtype
-        denoiser = make_denoiser(name, *form, **options)
-        numbers = train_steps, score_steps, sample_steps, eta
-        return cls(event, denoiser, num_steps, schedule, prediction, *numbers)
-
-    def __post_init__(self):
-        self.check_fields()
-        self.event.check_kind(("levels", "binary", "real"), "a Gaussian chain needs levels, binary or real data")
-        if self.learned_schedule and self.num_steps < 2:
-            raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
-        if self.prediction == "levels" and not self.event.is_discrete:
-            raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
-
-    def init(self, key: jax.Array) -> Params:
-        """As `Chain.init`; those of a learned schedule are "noise"."""
-        noise = {"noise": schedules.init_learned(jax.random.fold_in(key, 1))} if self.learned_schedule else {}
-        return super().init(key) | noise
-
-    @property
-    def learned_schedule(self) -> bool:
-        return self.schedule == "learned"
-
-    def gammas(self, params: Params) -> jax.Array:
-        """gamma_1, ..., gamma_T, float32[T]."""
-        if self.learned_schedule:
-            return schedules.learned_gammas(params["noise"], self.num_steps)
-        return jnp.asarray(schedules.fixed_gammas(self.schedule, self.num_steps), jnp.float32)
-
-    def scaled(self, x: jax.Array) -> jax.Array:
-        """The values as real numbers: levels 0, ..., V - 1 from -1 to 1."""
-        return x.astype(jnp.float32) if self.event.kind == "real" else 2.0 * x / (self.event.num_levels - 1) - 1.0
-
-    def predicted(
-        self, params: Params, x_t: jax.Array, t_B: jax.Array, gamma_B: jax.Array, context: Any, dropout: Any = None
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The output of the network, and the noise and x_0 that follow from it, [B, *grid, *value] each."""
-        features = self.denoise(params, x_t, t_B, context, dropout)
-        alpha, sigma = self._scales(gamma_B)
-        if self.prediction == "levels":
-            logits = features.reshape(*x_t.shape, self.event.num_levels)
-            x_0 = expected_level(logits, x_t / alpha, alpha / sigma)
-            return x_0, (x_t - alpha * x_0) / sigma, x_0
-        output = features.reshape(x_t.shape)
-        if self.prediction == "velocity":
-            return output, sigma * x_t + alpha * output, alpha * x_t - sigma * output
-        return output, output, (x_t - sigma * output) / alpha
-
-    def _scales(self, gamma_B: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """alpha and sigma, [B, 1, ...] each."""
-        gamma = gamma_B.reshape(-1, *[1] * len(self.event.shape))
-        return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
-
-    def prior_log_prob(self, params, x):
-        """-KL(N(alpha_T x_0, sigma_T^2) || N(0, 1))."""
-        gamma = self.gammas(params)[-1]
-        variance = jax.nn.sigmoid(gamma)
-        kl = 0.5 * (variance + (1 - variance) * self.scaled(x) ** 2 - 1 - jax.nn.log_sigmoid(gamma))
-        return -kl.reshape(len(x), -1).sum(-1)
-
-    def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
-        x_0, gammas_T = self.scaled(x), self.gammas(params)
-        gamma_B, before_B = gammas_T[t_B - 1], gammas_T[jnp.maximum(t_B - 2, 0)]
-        noise = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
-        alpha, sigma = self._scales(gamma_B)
-        output, _, predicted_x_0 = self.predicted(params, alpha * x_0 + sigma * noise, t_B, gamma_B, context, dropout)
-        # each without the cancellation that a detour over the predicted noise would have where sigma is small
-        if self.prediction == "velocity":
-            error = alpha * (alpha * noise - sigma * x_0 - output)
-        else:
-            error = noise - output if self.prediction == "noise" else (output - x_0) * alpha / sigma
-        error_B = (error**2).reshape(len(x), -1).sum(-1)
-        # (SNR_{t-1} - SNR_t) |x_0 - its prediction|^2 / 2 (Kingma et al., equation 13), by the noise (equation 14)
-        kl_B = 0.5 * jnp.expm1(gamma_B - before_B) * error_B
-        is_first_B = t_B == 1
-        # in other steps it may be huge, and is not scored
-        predicted_x_0 = jnp.where(is_first_B.reshape(alpha.shape), predicted_x_0, x_0)
-        return StepTerms(jnp.where(is_first_B, self._last_log_prob(params, x, predicted_x_0), -kl_B), error_B)
-
-    def _last_log_prob(self, params: Params, x: jax.Array, mean: jax.Array) -> jax.Array:
-        """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
-        sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas(params)[0]))
-        distance = (self.scaled(x) - mean) / sigma
-        if self.event.kind == "real":
-            log_p = -0.5 * distance**2 - jnp.log(sigma) - 0.5 * jnp.log(2 * jnp.pi)
-        else:
-            log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
-        return log_p.reshape(len(x), -1).sum(-1)
-
-    def how(self, options, eta=None):
-        """`eta` and the factor of all noise; `eta` is None for that of the model."""
-        schedules.check_eta(self.eta if eta is None else eta)
-        return float(self.eta if eta is None else eta), 1.0
-
-    def start(self, keys_B, how):
-        return self._noise(keys_B, jnp.int32(self.num_steps), how)
-
-    def _noise(self, keys_B: jax.Array, t: jax.Array, how: Any) -> jax.Array:
-        """Normal noise of step t times a factor, [B, *grid, *value]."""
-        normal = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))
-        return how[1] * normal(step_keys(keys_B, t))
-
-    def reverse_steps(self, params, visited, how):
-        return schedules.reverse_steps(self.gammas(params), visited, how[0])
-
-    def reverse(self, params, x_t, step, keys_B, context, how):
-        """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
-        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2).
-        """
-        t, gamma, of_x_0, of_noise, std = step
-        fill = functools.partial(jnp.full, len(x_t))
-        _, noise, x_0 = self.predicted(params, x_t, fill(t), fill(gamma), context)
-        return of_x_0 * x_0 + of_noise * noise + std * self._noise(keys_B, t - 1, how)
-
-    def as_data(self, x):
-        if self.event.kind == "real":
-            return x
-        top = self.event.num_levels - 1
-        return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(self.event.dtype)
+        num_predicted = event.value_size * (event.num_levels if prediction == "levels" else 1)
+        noisy = EventSpec(event.grid_shape, event.value_shape, "real")
+        denoiser = make_denoiser(name, noisy, recipe.context, num_predicted, recipe.dtype, **options)
+        event.check_kind(("levels", "binary", "real"), "a Gaussian chain needs levels, binary or real data")
+        refuse(
+            (
+                schedule == "learned" and num_steps < 2,
+                "a learned noise schedule has two end points: num_steps must be at least 2",
+            ),
+            (
+                prediction == "levels" and not event.is_discrete,
+                "the prediction 'levels' is a distribution over levels, and real data have none",
+            ),
+        )
+        process = GaussianNoise(event, num_steps, schedule, prediction, eta)
+        return cls(denoiser, process, train_steps, score_steps, sample_steps).checked()
 
 
 @check_draws.register(GaussianChain)
-def _(model: GaussianChain, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: GaussianChain, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     check_draws.dispatch(Model)(model, sampler, options)
-    if options.temperature != 1:
-        raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
-
-
-def noisy_values(event: EventSpec) -> EventSpec:
-    """Examples with noise: real values of the same shape."""
-    return EventSpec(event.grid_shape, event.value_shape, "real")
-
-
-def num_predicted(event: EventSpec, prediction: str) -> int:
-    """Features of each site: a number for each scalar, or one for each of its levels."""
-    return event.value_size * (event.num_levels if prediction == "levels" else 1)
+    refuse((options.temperature != 1, "a Gaussian chain has no temperature: less noise is eta < 1"))
 
 
 def log_bin_mass(distance: jax.Array, half: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Array
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.programs import one_program
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
@@ -48,7 +47,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 #:   several orders it does not.
 #: - "graphs": it keeps to a dependency graph that has fewer edges than the order allows.
 #: - "holes": all forms leave out the sites of `x`, or of a canvas, whose value is missing. A site with NaN counts as
-#:   one that comes after all others, and the features are finite. See `arjax.core.holes`.
+#:   one that comes after all others, and the features are finite. See `arjax.core.arrays`.
 #: - "unbounded": it goes on behind the last site that it was trained on. With the same parameters, over a longer
 #:   sequence in raster order, the features of the first sites are the same, and carries have the same size.
 #: - "grows": `extend` and `keep` take the carries that `loop_carry` makes, too; else `step` alone.

@@ -9,12 +9,11 @@ computes the features of the step form, so the gradient is that of the recursion
 from arjax.objectives import (  # noqa: F401  (they register themselves)
     as_is,
     denoising,
-    input_noise,
     latent,
     learned_order,
     order_agnostic,
+    prefixes,
     rollout,
-    scheduled_sampling,
     teacher_forcing,
     tokens,
     weighted,

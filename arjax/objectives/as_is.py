@@ -11,17 +11,15 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, dummy_batch, repeated
 from arjax.models.checks import check_factorization
 from arjax.networks.base import NETWORKS, Network, step_variables
-from arjax.objectives.base import OBJECTIVES
+from arjax.objectives.base import OBJECTIVES, leave_one_out, with_score_function
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
-from arjax.objectives.score_function import leave_one_out, with_score_function
 from arjax.samplers.prefixes import draw_in_steps
 
 ESTIMATORS = ("score", "straight_through", "gumbel_softmax", "pathwise")
@@ -162,7 +160,7 @@ def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
     """The network of a model of discrete scalars as one that reads relaxed values, and its parameters.
 
     At values that are not between others, it computes the features of the model: a value is looked up in a table by a
-    product with its one-hot vector. Raises `UserError` for a network that reads values in another way.
+    product with its one-hot vector.
     """
     network = model.network.clone(event=relaxed_event(model.event))
     dummy = jnp.zeros((1, *network.event.shape))

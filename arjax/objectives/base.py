@@ -89,7 +89,7 @@ class Loss:
 #: The traits of objectives.
 TRAITS = {
     "needs_orders": "it draws from `model.orders`, which then must not be empty",
-    "holes": "a likelihood of the observed values of examples with missing ones, see `arjax.core.holes`",
+    "holes": "a likelihood of the observed values of examples with missing ones, see `arjax.core.arrays`",
     "draws": "the loss depends on draws of the model: a step against the gradient lowers its mean over the draws, and "
     "not always the loss of one draw",
     "of_tokens": "the nats that it reports are those of tokens that stand for the data",
@@ -229,7 +229,7 @@ def weights_of(batch: Batch) -> Array:
     return weight_B if batch.mask is None else weight_B * (batch.mask > 0).reshape(len(batch), -1).any(-1)
 
 
-class Counts(NamedTuple):
+class Scored(NamedTuple):
     """Numbers of examples with a scored site, of scored sites and of scored scalars (dims) of a batch, float32[] each.
     An example counts by its weight.
     """
@@ -239,7 +239,7 @@ class Counts(NamedTuple):
     dims: jax.Array
 
 
-def count(event: EventSpec, batch: Batch) -> Counts:
+def count(event: EventSpec, batch: Batch) -> Scored:
     """What is scored of the batch, by its `weight` and `mask`."""
     num = len(batch)
     weight_B = jnp.ones(num, jnp.float32) if batch.weight is None else batch.weight
@@ -247,4 +247,21 @@ def count(event: EventSpec, batch: Batch) -> Counts:
     if batch.mask is not None:
         sites_B = (batch.mask > 0).reshape(num, -1).sum(-1, dtype=jnp.float32)
     sites = (weight_B * sites_B).sum()
-    return Counts(jnp.asarray(weights_of(batch), jnp.float32).sum(), sites, sites * event.value_size)
+    return Scored(jnp.asarray(weights_of(batch), jnp.float32).sum(), sites, sites * event.value_size)
+
+
+# Gradients through draws by the score function (Williams, "Simple Statistical Gradient-Following Algorithms for
+# Connectionist Reinforcement Learning", 1992).
+
+
+def leave_one_out(value_k: jax.Array) -> jax.Array:
+    """The mean of the other values along the first axis, [k, ...]: a baseline that leaves a gradient unbiased
+    (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for Free!", 2019). 0 for a single value.
+    """
+    return (value_k.sum(0) - value_k) / max(len(value_k) - 1, 1)
+
+
+def with_score_function(value: jax.Array, signal: jax.Array, log_prob: jax.Array) -> jax.Array:
+    """`value`, with the gradient signal * grad log_prob added to its own; all of one shape."""
+    surrogate = jax.lax.stop_gradient(signal) * log_prob
+    return value + surrogate - jax.lax.stop_gradient(surrogate)

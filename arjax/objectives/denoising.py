@@ -36,7 +36,7 @@ class Denoising(Objective[Chain]):
         require(model, "noise_levels", "the objective 'denoising'")
         if self.weighting == "simple" and "noise_error" not in model.traits:
             raise UserError("the simple loss is an error of predicted noise, and this chain has none: take bound")
-        if self.weighting == "simple" and model.learned_schedule:
+        if self.weighting == "simple" and model.process.learned_schedule:
             raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
 
     def loss(self, model: Chain, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:

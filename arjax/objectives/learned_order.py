@@ -24,9 +24,8 @@ from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.factorization import reorder
 from arjax.models.autoregressive import AutoregressiveModel, Params
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, leave_one_out, likelihood_loss
 from arjax.objectives.metrics import Mean, Metrics
-from arjax.objectives.score_function import leave_one_out
 
 #: The name of the scores among the parameters of the objective.
 SCORES = "scores"

@@ -41,7 +41,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
     batch; 0: one order per example.
 
-    Where values are missing (see `arjax.core.holes`), the loss is E_o [-log p(x_P | o on P)] / (number of observed
+    Where values are missing (see `arjax.core.arrays`), the loss is E_o [-log p(x_P | o on P)] / (number of observed
     scalars), P the sites with a value and o on P the order that o has there. For the network sees the sites of P in the
     first t steps and scores those of P that are left. With the weight above the expectation over the sites that are
     left is that of the step t alone, which adds -log p of its site given those of P before it if the site is in P, and

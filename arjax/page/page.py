@@ -16,9 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import user_path, write_text
-from arjax.core.output import say_once
 from arjax.data import Dataset
 from arjax.models import Model
 from arjax.page.contents import contents

@@ -16,10 +16,9 @@ from ml_collections import ConfigDict
 
 from arjax.config.build import build, build_model
 from arjax.config.fields import fields
-from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.options import check_seed
+from arjax.core.options import check_seed, named_arguments
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, Scoring, SplitScorer, split_of
 from arjax.factorization import Factorization

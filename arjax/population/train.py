@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import has_same_results, save_config
-from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
-from arjax.core.memory import bytes_of, check_memory
+from arjax.core.options import named_arguments
+from arjax.core.programs import bytes_of, check_memory
 from arjax.core.scores import NLL
 from arjax.data.batches import train_index_block
 from arjax.evaluation.report import report, truth_rows

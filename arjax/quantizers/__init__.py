@@ -4,7 +4,7 @@ A quantizer is one frozen dataclass in one file, registered by name. It knows ar
 the kind of model `tokens` puts an encoder before it and a decoder behind it.
 """
 
-from arjax.quantizers import fsq, lfq, residual, vq  # noqa: F401  (they register themselves)
+from arjax.quantizers import residual, scalar, vq  # noqa: F401  (they register themselves)
 from arjax.quantizers.base import QUANTIZERS, Assigned, Quantizer, make_quantizer
 
 __all__ = ["QUANTIZERS", "Assigned", "Quantizer", "make_quantizer"]

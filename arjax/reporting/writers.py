@@ -17,9 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import read_json_object, reading, write_text, writing
-from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry
 from arjax.core.values import parse_expression, parse_json
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.modes import Modes
+from arjax.conditionals.restricted import Modes
 from arjax.core.options import opt
 from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, per_example

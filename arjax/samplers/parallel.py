@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.truncated import untruncated
+from arjax.conditionals.restricted import untruncated
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.factorization import Factorization, reorder

@@ -5,10 +5,8 @@
 A class in a registry, written as a call string. The package knows events and arrays, no networks and no models.
 """
 
-from arjax.stages.averaged import Averaged
 from arjax.stages.base import COARSE, STAGE, STAGES, Limits, Stages, make_stages
 from arjax.stages.digits import Digits
-from arjax.stages.haar import Haar
-from arjax.stages.subsampled import Subsampled
+from arjax.stages.scales import Averaged, Haar, Subsampled
 
 __all__ = ["COARSE", "STAGE", "STAGES", "Averaged", "Digits", "Haar", "Limits", "Stages", "Subsampled", "make_stages"]

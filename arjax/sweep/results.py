@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object, replacing
+from arjax.core.options import checked_arguments
 from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, paired_difference, stderr_of
 from arjax.reporting.reports import is_number, read_report

@@ -16,9 +16,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import writable_folder
+from arjax.core.options import checked_arguments
 from arjax.reporting.reports import FILE_NAME, read_report
 from arjax.training.record import changed_code, note_read, versions_read
 

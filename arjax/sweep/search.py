@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import find_file, only_run_in, read_json_object, user_path, writable_folder, write_json
-from arjax.core.options import is_integer
+from arjax.core.options import checked_arguments, is_integer
 from arjax.core.plugins import run_user_file
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, execute, tell_failures
@@ -344,7 +343,7 @@ def _are_trials(value: Any) -> bool:
     )
 
 
-def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path, int], Executor]) -> int:
+def run_search(flags: SimpleNamespace, make_executor: Callable[[SimpleNamespace, Path, int], Executor]) -> int:
     """Runs the search of the sweep file until it has all of its trials; the exit code."""
     search = load_search(flags.sweep)
     total = flags.trials or search.trials

@@ -17,11 +17,11 @@ import numpy as np
 from arjax.core.scores import best_members
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.models.gaussian_holes import Components, em_with_holes
-from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
-from arjax.tables.columns import Numbers, Words
+from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, is_gaussian_mixture, without_holes
+from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
+from arjax.tables.gaussian_holes import Components, em_with_holes
 from arjax.tables.margins import Margin, WordTable, fit_margin
 
 #: Variances that EM adds to the diagonals of the covariances of standardised columns.
@@ -105,7 +105,7 @@ class Search:
       members: all of them.
     """
 
-    def __init__(self, columns: Sequence[Numbers | Words], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
+    def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
         self.members: list[Member] = []
         self._nats: dict[Options, float] = {}
         self._train, self._validation = some_rows(cells["train"], _TRAIN_ROWS), cells["validation"]
@@ -278,7 +278,7 @@ def some_rows(rows_NC: np.ndarray, most: int) -> np.ndarray:
 
 
 def fit_gaussians(
-    columns: Sequence[Numbers | Words], cells: Mapping[str, np.ndarray], seconds: float, seed: int
+    columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int
 ) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
     """A mixture of Gaussians of the columns as they are, `gaussian`, and one of columns made symmetric by powers,
     `gaussian_power`, each with facts about it.
@@ -303,5 +303,5 @@ def gaussian_table(margins: Sequence[Margin | WordTable], fits: Sequence[Fit]) -
     model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=floor)
     assert is_gaussian_mixture(model)
     with np.errstate(divide="ignore"):
-        params = params_of(weights / len(fits), means, covariances, floor)
+        params = gaussian_params(weights / len(fits), means, covariances, floor)
     return GaussianTable(margins, model, params)

@@ -6,7 +6,6 @@ of its facts says how each of them reads the columns.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,19 +15,19 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.typed_json import read, read_one_of
+from arjax.core.values import read_one_of, read_typed
+from arjax.data.columns import Words, column_as_json, column_from_json
 from arjax.data.frames import FORMS
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
-from arjax.tables.columns import Column, Numbers, Words
+from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import Margin, WordTable
 from arjax.tables.mixed import MixedTable
 
 KEY = "table"
-COLUMNS = {"words": Words, "numbers": Numbers}
 
 
 class _Guesses(TypedDict, total=False):
@@ -94,12 +93,6 @@ def _saved(engine: TableEngine) -> SavedModel:
     return SavedModel(engine.model, jax.tree.map(np.asarray, engine.params), None, None, {})
 
 
-def column_as_json(column: Column) -> dict[str, Any]:
-    """Returns a column as JSON."""
-    kind = next(kind for kind, family in COLUMNS.items() if isinstance(column, family))
-    return {"kind": kind, **dataclasses.asdict(column)}  # type: ignore[call-overload]  # all of them are dataclasses
-
-
 def _engine_as_json(engine: TableEngine, weight: float) -> dict[str, Any]:
     """Returns how an engine reads the columns."""
     if isinstance(engine, AnyOrderTable):
@@ -120,8 +113,8 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
     if KEY not in saved.about:
         raise UserError(f"{str(path)!r} does not hold the model of a table: open it with arjax.load")
     try:
-        facts: TableFacts = read(TableFacts, saved.about[KEY], KEY)
-        columns = [column_from_json(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
+        facts: TableFacts = read_typed(TableFacts, saved.about[KEY], KEY)
+        columns = [_column(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
         if not columns or len({column.name for column in columns}) < len(columns):
             raise UserError("two of its columns have the same name, or there are none")
         engine = _engine(facts, columns, saved)
@@ -144,7 +137,7 @@ def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
     results = facts["results"]
     for key in ("validation_nats", "validation_stderr"):
         if "validation_nats" in results:
-            read(float, results.get(key), f"table/results/{key}")
+            read_typed(float, results.get(key), f"table/results/{key}")
     if facts["num_orders"] < 1:
         raise UserError("table/num_orders must be at least 1")
     if facts["form"] not in FORMS:
@@ -203,23 +196,22 @@ def _margin(column: Column, value: Any, components: int) -> Margin | WordTable:
     """Returns how a mixture of Gaussians reads a column."""
     place = f"the margin of the column {column.name!r}"
     if isinstance(column, Words):
-        rows = read(_WordNumbers, value, place)["words"]
+        rows = read_typed(_WordNumbers, value, place)["words"]
         fine = len(rows) == components and all(len(row) == column.num_codes and min(row) > 0 for row in rows)
         if not fine or any(abs(sum(row) - 1) > 1e-6 for row in rows):
             form = f"{components} lists of {column.num_codes} positive numbers that add up to 1"
             raise UserError(f"{place} must have {form}")
         return WordTable(column, np.array(rows))
     assert isinstance(column, Numbers)
-    numbers: _MarginNumbers = read(_MarginNumbers, value, place)
+    numbers: _MarginNumbers = read_typed(_MarginNumbers, value, place)
     if min(numbers["scale"], numbers["spread"]) <= 0:
         raise UserError(f"{place} must have a scale and a spread above 0")
     return Margin(column, **numbers)
 
 
-def column_from_json(value: Any, place: str) -> Words | Numbers:
-    """Returns the column of `column_as_json`."""
-    kind, column = read_one_of(COLUMNS, value, place)
-    if kind == "words":
+def _column(value: Any, place: str) -> Column:
+    column = column_from_json((Words, Numbers), value, place)
+    if isinstance(column, Words):
         if not 2 <= len(column.words) == len(set(column.words)):
             raise UserError(f"the words of the column {column.name!r} must be two or more different texts")
         return column

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.registry import parse_call
+from arjax.core.values import parse_call
 from arjax.factorization import ORDERINGS, PARTITIONS, Weighted
 from arjax.factorization.order_distributions import call_distribution
 from arjax.testing.laws import Law, LawTest, refusals, require, require_some

@@ -18,10 +18,9 @@ from jax.sharding import Mesh, NamedSharding
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.memory import bytes_of, free_bytes
+from arjax.core.programs import bytes_of, free_bytes
 from arjax.data import Source
-from arjax.data.ahead import read_ahead
-from arjax.data.batches import train_index_block
+from arjax.data.batches import read_ahead, train_index_block
 from arjax.parallel.sharding import batch_sharding, from_local_rows, local_rows, replicated, to_mesh
 
 KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batches of it"

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.memory import bytes_of, within_memory
+from arjax.core.programs import bytes_of, within_memory
 from arjax.core.scores import NO_LIKELIHOOD, score_name
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry
 from arjax.core.values import compile_regex, is_value
 from arjax.models.base import Model

@@ -21,9 +21,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import digest_of, fingerprint_of, read_json_object, user_path, write_json
-from arjax.core.output import say_once
 from arjax.core.values import as_tuples
 from arjax.factorization import Factorization, Orders
 

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry
 
 #: The ways in which `wsd` falls, from 1 to 0 while q goes from 0 to 1.

@@ -14,14 +14,15 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from arjax.core.errors import UserError
-from arjax.core.memory import bytes_of, check_memory
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
-from arjax.core.registry import Component, parse_call
+from arjax.core.programs import bytes_of, check_memory
+from arjax.core.registry import Component
+from arjax.core.values import parse_call
 from arjax.data import Dataset
 from arjax.data.sources import SPLITS
 from arjax.data.vocabulary import check_same_tokens
+from arjax.evaluation.exposure import open_truth
 from arjax.evaluation.report import MOST_EXAMPLES, Measures
 from arjax.evaluation.splits import Scoring
 from arjax.models import Model, recipe_of
@@ -194,7 +195,7 @@ class Setup:
         """The run in a folder, or the known truth of the data set for ""."""
         if workdir:
             return self.open_run(workdir)
-        if (truth := self.dataset.truth) is None:
+        if (truth := open_truth(self.dataset)) is None:
             raise UserError(
                 f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
                 "run as its oracle"

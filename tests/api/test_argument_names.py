@@ -1,5 +1,6 @@
 """A misspelled argument of a call in Python ends in one sentence with the nearest name."""
 
+import functools
 import pickle
 
 import jax
@@ -8,8 +9,8 @@ import pytest
 
 import arjax
 from arjax.api.trained_model import Settings
-from arjax.core.arguments import named_arguments, named_like
 from arjax.core.errors import UserError
+from arjax.core.options import named_arguments
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.data import from_arrays
 from arjax.factorization import make_factorization
@@ -80,7 +81,7 @@ def test_what_is_named_rightly_is_called_as_before():
     def options(*, width=1):
         """Not called."""
 
-    @named_like(options)
+    @functools.partial(named_arguments, like=options)
     def outer(a, **rest):
         return a, rest
 

@@ -11,8 +11,8 @@ import pytest
 import arjax
 from arjax.api import arrays, fitting
 from arjax.api.mixtures import mixture_of_runs
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
+from arjax.core.options import checked_arguments
 from arjax.data import make_dataset
 
 WRONG = (None, 3, -1, 1.5, "a", "", b"x", [], {}, object(), True, float("nan"), float("inf"), 10**12, 10**30, 2 + 3j)

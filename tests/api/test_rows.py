@@ -10,8 +10,7 @@ from scipy.stats import multivariate_normal
 import arjax
 from arjax.api.saving import rows_as_json
 from arjax.api.trained_model import Fitted, Settings
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import class_label
 from arjax.data import from_arrays, make_dataset
 from arjax.evaluation.report import Measures

@@ -10,8 +10,7 @@ from arjax.cli.main import main
 from arjax.config import base_config
 from arjax.config.files import load_config_file
 from arjax.config.validate import validate
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.factorization import ORDERINGS
 from arjax.samplers import SAMPLERS
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from arjax.conditionals import make_conditional, truncate
-from arjax.conditionals.quadrature import stratified_points
-from arjax.conditionals.temperature import check_temperature
+from arjax.conditionals.numerics import check_temperature, stratified_points
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import special, stats
 
 from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional, truncate
-from arjax.conditionals.truncated import Truncated, untruncated
+from arjax.conditionals.restricted import Truncated, untruncated
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 

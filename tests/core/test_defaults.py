@@ -47,8 +47,7 @@ def modules():
     for name in PACKAGES:
         package = importlib.import_module(f"arjax.{name}")
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if ".builders" not in found.name:  # they need tensorflow-datasets
-                yield importlib.import_module(found.name)
+            yield importlib.import_module(found.name)
 
 
 def callables(module):
@@ -95,7 +94,7 @@ SECTIONS = {
     },
     "training.setup.EvaluateOptions": {"samples": 0, "split": "test"},
     "training.state.Recipe": {"ema_decay": 0.0, "accumulate": 1},
-    "samplers.options.DrawOptions": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "end": None},
+    "samplers.request.Request": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "end": None, "length": 0},
 }
 
 

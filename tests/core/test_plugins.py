@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from arjax.core import plugins
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.plugins import GROUP, PluginError, code_of, import_plugins, importing_from, run_user_file
 from arjax.core.registry import Registry, import_installed, origins_outside
 

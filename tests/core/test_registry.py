@@ -8,7 +8,8 @@ import flax.linen as nn
 import pytest
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry
+from arjax.core.values import parse_call
 
 
 @pytest.fixture

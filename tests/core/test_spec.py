@@ -138,7 +138,6 @@ def test_contexts_of_several_parts():
     spec = ContextSpec(z=vector(2), image=EventSpec((4, 4), (3,), "levels", 8), style=class_label(5))
     assert [name for name, _ in spec.parts] == ["image", "style", "z"] and hash(spec) == hash(eval(repr(spec)))
     assert [name for name, _ in spec.grids.parts] == ["image"]
-    assert [name for name, _ in spec.singles.parts] == ["style", "z"]
     with pytest.raises(UserError, match="a kind or named parts, not both"):
         ContextSpec("label", 3, z=vector(2))
     with pytest.raises(UserError, match="the part 'z' of a context must be an EventSpec, not 3"):
@@ -153,7 +152,7 @@ def test_local_parts_of_a_context():
         == ContextSpec(coarse=coarse, local=("coarse",))
         == ContextSpec().with_part("coarse", coarse, local=True)
     )
-    assert spec.as_whole == spec.singles == ContextSpec("label", 3) and spec.grids == spec.at_sites
+    assert spec.as_whole == ContextSpec("label", 3) and spec.grids == spec.at_sites
     assert spec != ContextSpec(coarse=coarse, label=class_label(3)) and eval(repr(spec)) == spec
     with pytest.raises(UserError, match="'label' of a context cannot be local"):
         ContextSpec(label=class_label(3), local=("label",))

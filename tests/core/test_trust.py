@@ -122,6 +122,15 @@ def test_a_package_that_pip_has_put_elsewhere_is_installed(tmp_path, monkeypatch
     monkeypatch.setattr(sys, "path", [str(there), str(project / "src"), str(project), *sys.path])
     check_refused("runs.evil_f", run)
     check_refused(f"evil_f in {run.parent}", run)
+    theirs = write(project / "runs" / "theirs" / "mine_e.py")  # of the same name
+    check_refused(f"mine_e in {theirs.parent}", theirs)
+    with monkeypatch.context() as patch:
+        patch.chdir(theirs.parent)
+        patch.setattr(sys, "path", ["", str(theirs.parent), *sys.path])
+        check_refused("mine_e", theirs)
+    import_plugins([f"mine_e in {project / 'src'}"])
+    assert ran(mine)
+    forget("mine_e")
     import_plugins(["mine_e"])
     assert ran(mine)
     target = tmp_path / "target"

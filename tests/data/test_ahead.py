@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.data.ahead import THREAD, read_ahead
+from arjax.data.batches import THREAD, read_ahead
 
 
 def threads():

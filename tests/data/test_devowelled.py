@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.data.devowelled import fragments, restoration
+from arjax.data.text import fragments, restoration
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n"
 

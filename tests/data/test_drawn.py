@@ -13,8 +13,8 @@ from arjax.config.files import save_config
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
-from arjax.data.drawn import AT_ONCE
-from arjax.data.strings import ended_strings
+from arjax.data.derived import AT_ONCE
+from arjax.data.text import ended_strings
 from arjax.models import make_model
 from arjax.testing.examples import random_like
 from arjax.training.loop import train

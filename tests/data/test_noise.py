@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.data import make_dataset
 
 

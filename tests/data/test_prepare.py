@@ -1,7 +1,7 @@
+import dataclasses
 import hashlib
 import io
 import runpy
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,6 +14,7 @@ from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
 from arjax.data import prepare as preparing
 from arjax.data.prepare import known_names, prepare
+from arjax.data.raw_sets import RAW_SETS, RawSet
 
 
 @pytest.fixture
@@ -61,23 +62,22 @@ def test_a_download_is_prepared_and_kept(answers, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"answered another file than the published one \(its sha256 is not df2d2e7c"):
         prepare("uci_binary/dna", data_dir=str(tmp_path), check_sizes=False)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-    monkeypatch.setitem(preparing.CHECKSUMS, "dna.npz", sha256(file.getvalue()))
-    (folder,) = prepare("uci_binary/dna", data_dir=str(tmp_path), check_sizes=False)
-    assert (folder / "features.json").is_file()
+    published = dataclasses.replace(RAW_SETS["uci_binary/dna"], checksum=sha256(file.getvalue()))
+    monkeypatch.setitem(RAW_SETS, "uci_binary/dna", published)
+    (prepared,) = prepare("uci_binary/dna", data_dir=str(tmp_path), check_sizes=False)
+    assert prepared == tmp_path / "uci_binary" / "dna.npz"
     kept = tmp_path / "downloads" / "uci_binary" / "dna.npz"
     assert kept.read_bytes() == file.getvalue()
     kept.write_bytes(b"damaged since")
-    shutil.rmtree(folder)
+    prepared.unlink()
     prepare("uci_binary/dna", data_dir=str(tmp_path), check_sizes=False)
     assert kept.read_bytes() == file.getvalue()
 
 
-@pytest.mark.parametrize("name", [name for name in known_names() if name not in preparing.STOCK and "/" not in name])
+@pytest.mark.parametrize("name", RAW_SETS)
 def test_every_download_has_a_checksum(name):
-    for config in preparing.OWN[name][1]:
-        raw = preparing.raw_of(name, config)
-        kind, _, digits = preparing.CHECKSUMS[raw.url.rsplit("/", 1)[1]].partition(":")
-        assert len(bytes.fromhex(digits)) == {"sha256": 32, "git": 20}[kind]
+    kind, _, digits = RAW_SETS[name].checksum.partition(":")
+    assert len(bytes.fromhex(digits)) == {"sha256": 32, "git": 20}[kind]
 
 
 def test_both_kinds_of_checksums(tmp_path):
@@ -100,17 +100,21 @@ def sha256(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
+def archive_of(content):
+    """A set whose raw files lie in an archive of this content."""
+    return RawSet(("recordings",), "https://example.org/v1.tar.gz", sha256(content), (1, 1, 1), dict)
+
+
 def test_an_archive_is_unpacked_once(answers, tmp_path, monkeypatch):
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         archive.addfile(tarfile.TarInfo("set-1.0/recordings/0_ann_0.wav"))
-    raw = preparing.Raw("m:C", "", ("recordings",), "https://example.org/v1.tar.gz", (1, 1, 1))
+    raw = archive_of(file.getvalue())
     answers[raw.url] = file.getvalue()
-    monkeypatch.setitem(preparing.CHECKSUMS, "v1.tar.gz", sha256(file.getvalue()))
-    folder = preparing._downloaded(raw, tmp_path)
+    folder = preparing.downloaded(raw, tmp_path)
     assert (folder / "recordings" / "0_ann_0.wav").is_file()
     answers.clear()
-    assert preparing._downloaded(raw, tmp_path) == folder
+    assert preparing.downloaded(raw, tmp_path) == folder
 
 
 @pytest.mark.parametrize(("content", "sentence"), [(b"no archive", "is damaged"), (None, "does not hold a folder")])
@@ -120,11 +124,10 @@ def test_a_wrong_archive_is_told(content, sentence, answers, tmp_path, monkeypat
         with tarfile.open(fileobj=file, mode="w:gz") as archive:
             archive.addfile(tarfile.TarInfo("set-1.0/other"))
         content = file.getvalue()
-    raw = preparing.Raw("m:C", "", ("recordings",), "https://example.org/v1.tar.gz", (1, 1, 1))
+    raw = archive_of(content)
     answers[raw.url] = content
-    monkeypatch.setitem(preparing.CHECKSUMS, "v1.tar.gz", sha256(content))
     with pytest.raises(UserError, match=sentence):
-        preparing._downloaded(raw, tmp_path)
+        preparing.downloaded(raw, tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "set-1.0"] == []
 
 

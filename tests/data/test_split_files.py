@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from arjax.data import make_dataset
+from arjax.evaluation.exposure import open_truth
 from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
 from arjax.testing.examples import random_like
@@ -12,7 +13,7 @@ from arjax.testing.examples import random_like
 def test_the_excess_is_the_mean_difference_of_the_examples_and_that_of_the_truth_is_none():
     dataset = make_dataset("markov_chain", levels=3, length=6, num_examples=80)
     model = make_model(dataset.event, "markov")
-    params, truth = random_like(model.param_shapes), dataset.truth
+    params, truth = random_like(model.param_shapes), open_truth(dataset)
     rest = {"mesh": None, "seed": 0, "open_run": None}
     found = report(model, params, dataset, "train", Measures(32), **rest).scores
     x = dataset.splits["train"].__getitems__(np.arange(80)).x

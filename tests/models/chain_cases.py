@@ -11,7 +11,7 @@ KEY = jax.random.key(0)
 
 @jax.jit
 def log_prob_at(model, params, x, x_t, t_N):
-    return model.log_prob_at(params, x, x_t, t_N, None)
+    return model.noise(params).log_prob_at(x, x_t, t_N, model.features(params, x, x_t, t_N))
 
 
 def gap_of(gammas):

@@ -44,12 +44,13 @@ def tables(model, params):
     """Under every set of masks log p of the value of each site, [16, 81, 4], and the terms of the blocks at each step,
     [16, T, 81, S].
     """
-    x, num_steps = jnp.asarray(X), model.num_steps
+    x, num_steps, noise = jnp.asarray(X), model.num_steps, model.noise(params)
 
     def of_set(masked):
         x_t = jnp.where(masked, 3, x)
-        at = lambda t: model.log_prob_at(params, x, x_t, jnp.full((81, *model.times_shape), t), None)  # noqa: E731
-        log_p = model.conditional.log_prob(model.features(params, x, x_t), x)
+        features = model.features(params, x, x_t, None)
+        at = lambda t: noise.log_prob_at(x, x_t, jnp.full((81, *model.times_shape), t), features)  # noqa: E731
+        log_p = model.process.conditional.log_prob(features, x)
         return log_p, jnp.stack([at(t) for t in range(1, num_steps + 1)])
 
     return jax.lax.map(of_set, jnp.asarray(SETS))
@@ -172,7 +173,7 @@ def test_blocks_of_one_site_are_an_autoregressive_model():
         cache, total = call(len(x), model.factorization, method="start"), 0.0
         for t, site in enumerate(np.asarray(model.factorization.order)):
             features = call(cache, jnp.full_like(x, 3), t, model.factorization, method="denoise")
-            total += model.conditional.log_prob(features[:, 0], x[:, site])
+            total += model.process.conditional.log_prob(features[:, 0], x[:, site])
             cache = call(cache, x, t, model.factorization, method="write")
         return total
 
@@ -230,7 +231,7 @@ def uneven(**options):
 def test_the_network_is_its_definition():
     """In numpy: tokens of values and places, the same layers for clean and noisy ones, and the mask of the paper."""
     model, params, x, x_t, context = uneven()
-    found = np.asarray(jax.jit(BlockDiffusion.features)(model, params, x, x_t, context)).reshape(5, 6, -1)
+    found = np.asarray(jax.jit(BlockDiffusion.features)(model, params, x, x_t, None, context)).reshape(5, 6, -1)
     params = params["denoiser"]
     mask = np.asarray(jax.jit(block_mask, static_argnums=(0, 1))(9, 3))
     # padding is a masked token at no site, index 6
@@ -258,7 +259,7 @@ def test_the_cache_gives_the_features_of_the_parallel_pass():
         for t in range(3):
             found.append(call(cache, x_t, t, blocks, context, method="denoise"))
             cache = call(cache, x, t, blocks, context, method="write")
-        return model.features(params, x, x_t, context), found
+        return model.features(params, x, x_t, None, context), found
 
     whole, found = both(params, x, x_t, context)
     whole = np.asarray(whole).reshape(5, 6, -1)
@@ -277,7 +278,7 @@ def test_noisy_blocks_read_themselves_and_earlier_clean_blocks_alone():
         np.concatenate([np.tile(x_t, (7, 1)), noisy]),
     )
     shaped = [rows.reshape(13, 3, 2).astype(np.int32) for rows in (rows_x, rows_x_t)]
-    features = jax.jit(BlockDiffusion.features)(model, params, *shaped, {"label": np.zeros(13, np.int32)})
+    features = jax.jit(BlockDiffusion.features)(model, params, *shaped, None, {"label": np.zeros(13, np.int32)})
     features = np.asarray(features).reshape(13, 6, -1)
     change = np.abs(features[1:] - features[0]).max(-1).reshape(2, 6, 6)  # [clean or noisy, changed, site]
     step = np.asarray(model.factorization.step)
@@ -289,7 +290,8 @@ def test_noisy_blocks_read_themselves_and_earlier_clean_blocks_alone():
 def test_every_block_has_its_own_time_and_a_random_set_of_masks():
     model, _ = build("blocks(size=4)", event=EventSpec((8,), kind="tokens", num_levels=3), ordering="raster")
     t_BS = np.tile([3, 1], (3000, 1))
-    noisy = jax.jit(BlockDiffusion.noisy)(model, np.zeros((3000, 8), np.int32), t_BS, jax.random.split(KEY, 3000))
+    corrupt = jax.jit(lambda model, *arguments: model.noise({}).corrupt(*arguments))
+    noisy = corrupt(model, np.zeros((3000, 8), np.int32), t_BS, jax.random.split(KEY, 3000))
     masked = np.asarray(noisy == 3)
     np.testing.assert_array_equal(masked.reshape(-1, 2, 4).sum(-1), t_BS)
     counts = np.concatenate([3000 - masked[:, :4].sum(0), masked[:, 4:].sum(0)])

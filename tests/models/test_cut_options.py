@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arjax.core.output import say_once
+from arjax.core.errors import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import make_dataset
 from arjax.data.base import Dataset

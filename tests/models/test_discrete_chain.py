@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 
@@ -17,7 +16,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.models.discrete_chain import Between, DiscreteChain, reverse_table
-from arjax.networks.denoisers.base import as_denoiser
 from arjax.testing.examples import all_values, random_like
 from arjax.testing.statistics import LEAST_P, chi_square
 
@@ -79,8 +77,8 @@ def index(x):
 @jax.jit
 def predictions(model, params, t_N):
     """log p(x_0 | x_t) of each site at all states, [16, 2, 3]."""
-    features = model.denoise(params, jnp.asarray(STATES), t_N, None)
-    return model.conditional.log_table(features)
+    features = model.features(params, None, jnp.asarray(STATES), t_N)
+    return model.process.conditional.log_table(features)
 
 
 @functools.cache
@@ -126,7 +124,7 @@ def test_the_marginals_are_the_closed_form_of_the_steps(process):
     @jax.jit
     def noisy(t):
         keys = jax.random.split(jax.random.fold_in(KEY, t), 4000)
-        return model.noisy(jnp.tile(X[5], (4000, 1)), jnp.full(4000, t), keys)
+        return model.process.corrupt(jnp.tile(X[5], (4000, 1)), jnp.full(4000, t), keys)
 
     for t in range(1, model.num_steps + 1):
         counts = np.bincount(index(np.asarray(noisy(t))), minlength=16)
@@ -161,14 +159,14 @@ def test_chains_of_many_steps_have_finite_terms_and_gradients(process):
     @jax.jit
     def terms(params):
         def total(params):
-            each_B = model.log_prob_at(params, x, x_t, t_B, None)
+            each_B = log_prob_at(model, params, x, x_t, t_B)
             return each_B.sum(), each_B
 
         return jax.grad(total, has_aux=True)(params)
 
     gradient, each_B = terms(params)
     assert np.isfinite(each_B).all() and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    found = Between.of(model.kept, np.array([1, 2, 100_000]), np.array([0, 1, 99_999]))
+    found = Between.of(model.process.kept, np.array([1, 2, 100_000]), np.array([0, 1, 99_999]))
     np.testing.assert_allclose(found.revealed, [1, 3 / 4, np.sin(np.pi / 2e5) ** 2], rtol=1e-4)
 
 
@@ -246,7 +244,6 @@ def test_gradients_are_finite_and_contexts_matter(process):
     assert float(loss(model, params, Batch(X, {"label": np.ones(9, np.int32)}))[0]) != float(value)
 
 
-NETWORK = make_model(EVENT, "masked_transformer", **SMALL).network
 VECTORS = EventSpec((2,), (3,), "levels", 4)
 
 
@@ -258,7 +255,14 @@ VECTORS = EventSpec((2,), (3,), "levels", 4)
         (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
         (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),
         (lambda: build("uniform", VECTORS, conditional="discretized_logistic_mixture"), "take categorical"),
-        (lambda: dataclasses.replace(build("uniform")[0], denoiser=as_denoiser(NETWORK)), "has no masks"),
+        (
+            lambda: make_model(EVENT, "masked_transformer", kind="discrete_chain", process="uniform", **SMALL),
+            "has no masks",
+        ),
+        (
+            lambda: build("rounds", num_steps=2, schedule="cosine"),
+            "rounds have equal sizes, and no schedule 'cosine'",
+        ),
         (lambda: build("absorbing")[0].draw(build("absorbing")[1], jax.random.split(KEY, 2), steps=4), "1 to 3 steps"),
         (lambda: build("absorbing")[0].sample(build("absorbing")[1], KEY, 2, top_p=0.5), "cannot draw with top_p"),
     ],

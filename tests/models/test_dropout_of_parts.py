@@ -49,7 +49,8 @@ class Noisy(Categorical):
 
 
 def noisy(model, rate):
-    return dataclasses.replace(model, conditional=Noisy(3, (2,), rate=rate))
+    process = dataclasses.replace(model.process, conditional=Noisy(3, (2,), rate=rate))
+    return dataclasses.replace(model, process=process)
 
 
 def latent(**parts):

@@ -18,7 +18,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.models.gaussian_chain import GaussianChain, expected_level, log_bin_mass
+from arjax.models.gaussian_chain import GaussianChain, GaussianNoise, expected_level, log_bin_mass
 from arjax.models.noise_schedules import fixed_gammas, reverse_steps
 from arjax.networks.denoisers import Denoiser
 from arjax.testing.examples import random_like
@@ -36,13 +36,18 @@ def build(event=LEVELS, network="denoising_transformer", small=SMALL, **options)
     )
     params = random_like(model.param_shapes)
     return model, params | (
-        {"noise": dict(of_model(model, "init", KEY)["noise"])} if model.schedule == "learned" else {}
+        {"noise": dict(of_model(model, "init", KEY)["noise"])} if model.process.learned_schedule else {}
     )
+
+
+@jax.jit
+def gammas_of(model, params):
+    return model.noise(params).gammas()
 
 
 def forward(model, params):
     """alpha_bar_t, t = 0, ..., T, and beta_t."""
-    a = np.append(1.0, 1 / (1 + np.exp(np.asarray(of_model(model, "gammas", params), np.float64))))
+    a = np.append(1.0, 1 / (1 + np.exp(np.asarray(gammas_of(model, params), np.float64))))
     return a, 1 - a[1:] / a[:-1]
 
 
@@ -54,13 +59,14 @@ def bound(model, params, batch, key):
 @jax.jit
 def terms(model, params, x, t_B, keys_B):
     """The term of a step, x_t and the predicted x_0."""
-    x_0, gamma_B = model.scaled(x), model.gammas(params)[t_B - 1]
+    process = model.noise(params)
+    x_0, gamma_B = process.scaled(x), process.gammas()[t_B - 1]
     noise = jax.vmap(lambda key: jax.random.normal(key, model.event.shape))(keys_B)
     alpha, sigma = (
         s.reshape(-1, *[1] * (x.ndim - 1)) for s in (jax.nn.sigmoid(-gamma_B) ** 0.5, jax.nn.sigmoid(gamma_B) ** 0.5)
     )
     x_t = alpha * x_0 + sigma * noise
-    _, e, found = model.predicted(params, x_t, t_B, gamma_B, None)
+    _, e, found = process.predicted(model.features(params, x, x_t, t_B), x_t, gamma_B)
     return model.step_terms(params, x, t_B, keys_B, None), x_0, x_t, e, found
 
 
@@ -230,7 +236,7 @@ class Says0(Denoiser):
 def ideal(event, schedule, num_steps, prediction):
     num_features = event.num_levels if prediction == "levels" else 1
     denoiser = Says0(EventSpec(event.shape, kind="real"), ContextSpec(), num_features, "float32")
-    model = GaussianChain(event, denoiser, num_steps, schedule, prediction, 1, 0, 0, 1.0)
+    model = GaussianChain(denoiser, GaussianNoise(event, num_steps, schedule, prediction))
     return model, jax.jit(model.init)(KEY)
 
 
@@ -272,7 +278,7 @@ def test_ddim_with_eta_1_is_ancestral(visited):
     """Equations 12 and 16 of Song et al. against the posterior of Ho et al. for the chain of the visited steps."""
     model, params = build()
     a, _ = forward(model, params)
-    gammas, steps = of_model(model, "gammas", params), jax.jit(reverse_steps, static_argnums=(1, 2))
+    gammas, steps = gammas_of(model, params), jax.jit(reverse_steps, static_argnums=(1, 2))
     _, _, c_S, d_S, std_S = (np.asarray(y, np.float64) for y in steps(gammas, visited, 1.0))
     for t, s, c, d, std in zip(visited[::-1][:-1], visited[::-1][1:], c_S, d_S, std_S, strict=False):
         ratio = a[t] / a[s]

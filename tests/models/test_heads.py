@@ -450,7 +450,6 @@ def test_refusals(name):
     ("call", "message"),
     [
         ("diffusion(weighting='simple')", "by the bound"),
-        ("diffusion(prediction='levels')", "real data have none"),
         ("flow_matching(tolerance=1e-8)", "tolerance"),
     ],
 )

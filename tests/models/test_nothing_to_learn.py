@@ -12,7 +12,8 @@ from arjax.conditionals import make_conditional
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import DiscreteChain
-from arjax.models.block_diffusion import BlockDiffusion
+from arjax.models.block_diffusion import BlockDiffusion, BlockRounds
+from arjax.models.discrete_chain import Absorbing
 from arjax.networks.denoisers import Denoiser
 
 EVENT = EventSpec((3,), (), "tokens", 3)
@@ -29,7 +30,7 @@ class Nothing(Denoiser):
 def test_a_chain_without_parameters_scores_draws_and_trains(tmp_path):
     head = make_conditional("", EVENT)
     denoiser = Nothing(EVENT, NO_CONTEXT, head.num_params, "float32")
-    chain = DiscreteChain(denoiser, head, 2, "absorbing", "linear", 1, 0, 0)
+    chain = DiscreteChain(denoiser, Absorbing(EVENT, 2, head))
     params = chain.init(jax.random.key(0))
     assert params == {"denoiser": {}} and chain.num_params == 0
     bound = chain.log_prob(params, np.tile([0, 1, 2], (1000, 1)), key=jax.random.key(1))
@@ -42,6 +43,7 @@ def test_a_chain_without_parameters_scores_draws_and_trains(tmp_path):
 
 def test_blocks_without_parameters_are_initialised():
     head, blocks = make_conditional("", EVENT), make_factorization((3,), "raster", "sizes(sizes=(1, 2))")
-    model = BlockDiffusion(Nothing(EVENT, NO_CONTEXT, head.num_params, "float32"), head, blocks, 1, 1, 0, 0)
+    denoiser = Nothing(EVENT, NO_CONTEXT, head.num_params, "float32")
+    model = BlockDiffusion(denoiser, BlockRounds(EVENT, 1, head), factorization=blocks)
     params = model.init(jax.random.key(0))
     assert params == {"denoiser": {}} and model.num_params == 0

@@ -12,8 +12,7 @@ from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.objectives import ObjectiveState, Step, make_objective
-from arjax.objectives.prefixes import weighted_mean
-from arjax.objectives.scheduled_sampling import SCHEDULES
+from arjax.objectives.prefixes import SCHEDULES, weighted_mean
 from arjax.testing.examples import random_x
 
 #: Objectives with which nothing is replaced, each of one network; with the other one they are slow.

@@ -15,11 +15,9 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.models.base import repeated
 from arjax.objectives import Step, make_objective
-from arjax.objectives.base import likelihood_loss, score_loss
-from arjax.objectives.input_noise import InputNoise
+from arjax.objectives.base import leave_one_out, likelihood_loss, score_loss, with_score_function
 from arjax.objectives.metrics import Mean
-from arjax.objectives.prefixes import PrefixObjective, replaceable, weighted_mean
-from arjax.objectives.score_function import leave_one_out, with_score_function
+from arjax.objectives.prefixes import InputNoise, PrefixObjective, replaceable, weighted_mean
 
 EVENT = EventSpec((2, 3), (2,), "levels", 5)
 X, NATS, WEIGHT = np.arange(36).reshape(3, 2, 3, 2) % 5, jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 0.0, 0.5])

@@ -9,7 +9,7 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.quantizers import QUANTIZERS, make_quantizer
 from arjax.quantizers.base import Quantizer
-from arjax.quantizers.fsq import Fsq
+from arjax.quantizers.scalar import Fsq
 from arjax.testing.laws import LawBroken, as_test
 from arjax.testing.quantizer import check_quantizer, quantizer_laws
 

@@ -8,7 +8,7 @@ import numpy as np
 from compiled import of_family
 
 from arjax.quantizers import make_quantizer
-from arjax.quantizers.fsq import Fsq
+from arjax.quantizers.scalar import Fsq
 from arjax.quantizers.vq import FEWEST, KEPT, Vq, k_means
 
 KEY = jax.random.key(0)

@@ -12,7 +12,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
-from arjax.data.ahead import THREAD
+from arjax.data.batches import THREAD
 from arjax.data.windows import RandomWindows
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring

@@ -12,8 +12,7 @@ from loop_helpers import assert_same_bits, stop_at, tiny_config
 from arjax.cli.main import main
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config, save_config
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.data.vocabulary import make_vocabulary

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.core import memory
+from arjax.core import programs
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -52,14 +52,14 @@ class Device:
 def test_free_memory_is_that_of_the_device_or_its_part_of_the_host(monkeypatch, tmp_path):
     def free(*devices):
         monkeypatch.setattr(jax, "local_devices", lambda: list(devices))
-        return memory.free_bytes()
+        return programs.free_bytes()
 
     gpus = Device("gpu", {"bytes_limit": 100, "bytes_in_use": 30}), Device("gpu", {"bytes_limit": 90})
     assert free(*gpus) == 70 and free(Device("tpu", None)) is None
     cpu = Device("cpu", None)
     limit, meminfo = tmp_path / "memory.max", tmp_path / "meminfo"
-    monkeypatch.setattr(memory, "_LIMITS", (limit,))
-    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
+    monkeypatch.setattr(programs, "_LIMITS", (limit,))
+    monkeypatch.setattr(programs, "_MEMINFO", meminfo)
     assert free(cpu) > 10**8, "what the machine has"
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable:  8 kB\n")
     assert free(cpu) == 8192 and free(cpu, cpu) == 4096

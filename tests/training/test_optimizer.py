@@ -7,8 +7,7 @@ from loop_helpers import tiny_config
 
 from arjax.config import optimizer_config
 from arjax.config.validate import validate
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.training.optimizer import DECAYING, OPTIMIZERS, decay, make_optimizer, read_rule
 from arjax.training.schedules import SCHEDULES, make_schedule
 from arjax.training.step import average

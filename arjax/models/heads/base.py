@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import CONDITIONALS, Conditional
-from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.numerics import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, vector
 from arjax.models.base import init_network

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.models.chains import draw_rounds
-from arjax.models.gaussian_chain import PREDICTIONS, GaussianChain
+from arjax.models.gaussian_chain import GaussianChain, GaussianNoise
 from arjax.models.heads.base import Head, denoiser_of
 from arjax.models.noise_schedules import GAUSSIAN
 from arjax.samplers import example_keys
@@ -48,7 +48,7 @@ class DiffusionHead(Head):
 
     steps: int = opt(100, least=2)
     schedule: str = opt("learned", choices=GAUSSIAN)
-    prediction: str = opt("noise", choices=PREDICTIONS)
+    prediction: str = opt("noise", choices=("noise", "velocity"))
     weighting: str = opt("bound", choices=WEIGHTINGS)
     score_steps: int = 0
     sample_steps: int = 0
@@ -56,12 +56,10 @@ class DiffusionHead(Head):
     score_kind: ClassVar[str] = "bound"
 
     def check_options(self) -> None:
-        if self.schedule == "learned" and self.weighting == "simple":
-            raise UserError(
-                "the conditional 'diffusion' learns a noise schedule by the bound: take schedule='cosine' for the "
-                "weighting 'simple'"
-            )
-        assert self.chain  # raises for options that a chain refuses
+        learns = "the conditional 'diffusion' learns a noise schedule by the bound"
+        wrong = self.schedule == "learned" and self.weighting == "simple"
+        refuse((wrong, f"{learns}: take schedule='cosine' for the weighting 'simple'"))
+        self.chain.checked()
 
     @property
     def own_loss(self) -> str:
@@ -71,8 +69,8 @@ class DiffusionHead(Head):
     def chain(self) -> GaussianChain:
         """The model of one value."""
         network = self.value_shape, self.features, self.width, self.layers
-        steps, eta = (self.draws, self.score_steps, self.sample_steps), 1.0
-        return _chain(network, self.steps, self.schedule, self.prediction, *steps, eta)
+        noise, numbers = (self.steps, self.schedule, self.prediction), (self.draws, self.score_steps, self.sample_steps)
+        return _chain(network, noise, numbers)
 
     def init(self, key: jax.Array) -> Any:
         return self.chain.init(key)
@@ -102,6 +100,6 @@ class DiffusionHead(Head):
 
 
 @functools.lru_cache(maxsize=64)
-def _chain(network: tuple[Any, ...], *options: Any) -> GaussianChain:
+def _chain(network: tuple[Any, ...], noise: tuple[Any, ...], numbers: tuple[int, int, int]) -> GaussianChain:
     denoiser = denoiser_of(*network)
-    return GaussianChain(denoiser.event, denoiser, *options)
+    return GaussianChain(denoiser, GaussianNoise(denoiser.event, *noise), *numbers)

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.holes import filled
+from arjax.core.arrays import filled
 from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.holes import filled
+from arjax.core.arrays import filled
 from arjax.factorization import Factorization
 from arjax.networks.base import AheadNetwork, Context
 from arjax.networks.layers.causal import join, windows

@@ -280,7 +280,7 @@ class Summary(Pattern):
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles(Pattern):
+class TileGrid(Pattern):
     """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step (Parmar et al., "Image
     Transformer", 2018, section 3.3).
 

@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import refuse
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import depth_option, opt, rate_option
-from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.networks.base import (
     ACTIVATIONS,

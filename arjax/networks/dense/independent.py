@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import refuse
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import depth_option, opt
-from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.layers.dense import Dense

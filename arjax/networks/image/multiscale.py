@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import refuse
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import depth_option, opt
-from arjax.core.output import say_once
 from arjax.factorization.orderings import multiscale, scales
 from arjax.networks.base import NETWORKS, Context, check_remat, fields_from
 from arjax.networks.image.pixel_rnn import DiagonalBiLSTMCore, PixelRNNFamily, ReadPixels, RowLSTMCore, pixel_reader

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from arjax.core.holes import is_present
+from arjax.core.arrays import is_present
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Context

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from arjax.core.output import say_once
+from arjax.core.errors import say_once
 from arjax.networks.layers.attention import SelfAttention, attention
 
 #: Tokens in a block of the TPU kernel; lengths are padded to whole blocks.

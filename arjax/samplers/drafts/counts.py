@@ -1,4 +1,4 @@
-"""Counts of n-grams as a draft: a look-up is all that a proposal costs."""
+"""CountsDraft of n-grams as a draft: a look-up is all that a proposal costs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.conditionals.truncated import Truncated
-from arjax.core.count_models import CountModel, fit_count_model, rows_of
+from arjax.conditionals.restricted import Truncated
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.samplers.base import Resources
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, log_table
+from arjax.samplers.drafts.count_models import CountModel, fit_count_model, rows_of
 
 #: Training examples that are counted, at most.
 MOST_EXAMPLES = 50_000
@@ -26,18 +26,18 @@ MOST_HISTORIES = 2**26
 @DRAFTS.register("counts")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Counts(Draft):
+class CountsDraft(Draft):
     """Proposes values by how often they followed the last n values in the training split, along the order of the model.
 
     Options: `order`, n. The counts are smoothed by those of lower orders, as strongly as is best on validation; see
-    `arjax.core.count_models`.
+    `arjax.samplers.drafts.count_models`.
     """
 
     order: int = opt(3, least=0)
     row_H: jax.Array | None = None  # int32[(V + 1)^n], the row of the table for each history; a digit V is no value
     log_p_RV: jax.Array | None = None  # float32[R, V], the table
 
-    def prepare(self, model: Any, params: Any, resources: Resources) -> Counts:
+    def prepare(self, model: Any, params: Any, resources: Resources) -> CountsDraft:
         if self.log_p_RV is not None:
             return self
         self.check(model)

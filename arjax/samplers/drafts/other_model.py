@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.conditionals.truncated import Truncated
+from arjax.conditionals.restricted import Truncated
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 from arjax.core.options import opt
