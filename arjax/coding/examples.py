@@ -30,7 +30,6 @@ class Choice:
 
     Attributes:
       name: in words, "" if it is the only one.
-      members: of the mixture whose tables are used.
     """
 
     name: str
@@ -76,9 +75,7 @@ def code_examples(
     The rows that fill up the last batch are zeros, on both sides.
 
     Args:
-      batch: B, rows side by side.
       num: N.
-      context: their contexts.
       end: the token behind which a row holds nothing else, in raster order; -1 where there is none.
     """
     event: EventSpec = choice.members[0].model.event
