@@ -1,12 +1,11 @@
-"""Rows of a results table: those of finished runs, and those computed from several, means and mixtures."""
+"""Finished runs, their rows, and a table of rows: what is compared in it, as a file and as people read it."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import math
-import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,12 @@ from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, paired_difference, stderr_of
 from arjax.reporting.reports import is_json_number, read_report
 from arjax.sweep.runs import Run, check_folder_name, check_published
+from arjax.evaluation.summaries import paired_difference
+from arjax.reporting.reports import is_number, read_report
+from arjax.sweep.runs import Run
+from arjax.training.record import CONFIG_NAME
 
 FILE_NAME = "results.csv"
-CONFIG_NAME = "config.json"
 COLUMNS = (
     *("name", "dataset", "model", "ordering", "seed", "metric", "value", "published", "published_mark"),
     *("num_params", "train_minutes", "device", "command", "value_stderr", "sites_per_second"),
@@ -35,25 +37,32 @@ POPULATIONS = {"negative_elbo": "orders", "exposure_": "rollouts", "judge_own_":
 LOSSES = ("nats", "bits", "error", "excess", "perplexity", "sample_score")
 
 
-def read_config(folder: Path) -> dict[str, Any] | None:
-    """`config.json` of a run; None when there is none, or it lacks a field that the tables or the curves need."""
-    match config := read_json_object(folder / CONFIG_NAME):
+def read_results(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Returns report and config of a run that has ended with scores of the split that its config asks for; None where
+    there is none, or a file lacks an entry that the tables or the curves need.
+    """
+    report, config = read_report(folder), read_json_object(folder / CONFIG_NAME)
+    match config:
         case {
             "model": {},
             "network": {"name": str()},
-            "evaluate": {"split": str(), "examples": int()},
+            "evaluate": {"split": str(split), "examples": int()},
             "train": {"batch_size": int()},
-        }:
-            return config
+        } if report and config and report["split"] == split:
+            return report, config
     return None
 
 
-def read_results(folder: Path) -> dict[str, Any] | None:
-    """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none."""
-    results, config = read_report(folder), read_config(folder)
-    return results if results and config and results["split"] == config["evaluate"]["split"] else None
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run that has ended with scores of the split that its config asks for, with its folder, report and config."""
 
+    run: Run
+    folder: Path
+    report: Mapping[str, Any]
+    config: Mapping[str, Any]
 
+<<<<<<< HEAD
 def result_row(run: Run, folder: Path) -> dict[str, Any]:
     """The row of a finished run."""
     results, config = read_results(folder), read_config(folder)
@@ -88,6 +97,76 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "best_step": results["best_step"],
         "stderr_over": "" if math.isnan(stderr) else error_over(run.metric),
     }
+=======
+    @classmethod
+    def read(cls, run: Run, folder: Path) -> Finished | None:
+        """Returns the run in a folder; None where it has not ended so."""
+        results = read_results(folder)
+        return None if results is None else cls(run, folder, *results)
+
+    @property
+    def data(self) -> str:
+        """The data that the metric is of: the data set; its split, where it is not that of the test; and, where
+        `evaluate.examples` chose some examples, their number. Rows of other examples are not compared.
+        """
+        split, chosen = self.config["evaluate"]["split"], self.config["evaluate"]["examples"]
+        about = [f"{split} split"] if split != "test" else []
+        about += [f"{self.report['num_examples']:,} examples scored"] if chosen else []
+        return (self.run.dataset or self.report["dataset"]) + (f" ({', '.join(about)})" if about else "")
+
+    @property
+    def model(self) -> str:
+        """The model in words: that of the row, or the network, or the kind where its parts have networks."""
+        return self.run.model or self.config["network"]["name"] or self.config["model"]["kind"]
+
+    @property
+    def ordering(self) -> str:
+        """The ordering; "" for kinds of models without one."""
+        ordering = self.config["model"].get("ordering")
+        return self.run.ordering or (ordering if isinstance(ordering, str) else "")
+
+    def validation(self) -> tuple[float, float]:
+        """The metric of the best parameters on validation, and its standard error; nan where they are unknown."""
+        name = f"validation_{self.run.metric}"
+        return self.report[name] if is_number(self.report.get(name)) else math.nan, stderr_in(self.report, name)
+
+    def nats(self) -> np.ndarray | None:
+        """The nats of each example of the scored split, [N], where the run has left them in its folder."""
+        from arjax.api.run_nats import stored_nats
+
+        return stored_nats(self.folder, self.report).get(self.report["split"])
+
+    def row(self) -> dict[str, Any]:
+        """The row of the table."""
+        run, report = self.run, self.report
+        numbers = [name for name, value in report.items() if is_number(value)]
+        if run.metric not in numbers:
+            raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
+        stderr = stderr_in(report, run.metric)
+        is_bound, of_judge = "bound" in run.metric or "elbo" in run.metric, run.metric.startswith("judge_")
+        speed = report.get("train_sites_per_second", math.nan)
+        return {
+            "name": run.name,
+            "dataset": self.data,
+            "model": self.model,
+            "ordering": self.ordering,
+            "seed": report["seed"],
+            "metric": run.metric,
+            **stderr_cells("value", report[run.metric], stderr),
+            "published": number(run.published),
+            "published_mark": run.published_mark,
+            "num_params": report["num_params"],
+            "train_minutes": number(report["train_seconds"] / 60, digits=3),
+            "device": report["device"],
+            "command": run.command(),
+            "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
+            # Of the likelihood, unless the metric is a bound by its name, or is of the likelihood of a judge.
+            "kind": "bound" if is_bound else report["judge_kind" if of_judge else "kind"],
+            **stderr_cells("validation", *self.validation()),
+            "best_step": report["best_step"],
+            "stderr_over": "" if math.isnan(stderr) else error_over(run.metric),
+        }
+>>>>>>> main
 
 
 def error_over(metric: str) -> str:
@@ -96,6 +175,7 @@ def error_over(metric: str) -> str:
     return next((population for start, population in POPULATIONS.items() if metric.startswith(start)), "examples")
 
 
+<<<<<<< HEAD
 def scored_data(run: Run, results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The data that the metric of a run is of: the data set; its split, where it is not that of the test; and, where
     `evaluate.examples` chose some examples, their number. Rows of other examples are not compared with one another.
@@ -123,6 +203,8 @@ def validation_of(metric: str, results: Mapping[str, Any]) -> tuple[float, float
     return results[name] if is_json_number(results.get(name)) else math.nan, stderr_in(results, name)
 
 
+=======
+>>>>>>> main
 def stderr_in(report: Mapping[str, Any], name: str) -> float:
     """The standard error of a number of a report: `X_stderr` of X, or of X_nats; nan where the report has none."""
     names = [f"{name}_stderr", f"{name.removesuffix('_nats')}_stderr"]
@@ -184,6 +266,11 @@ def lower_is_better(metric: str) -> bool:
 def number(value: float, digits: int = 6) -> str:
     """A number as in the table; "" for nan."""
     return "" if math.isnan(value) else f"{value:.{digits}g}"
+
+
+def stderr_cells(name: str, value: Any, stderr: Any) -> dict[str, str]:
+    """The two cells of a number and its standard error."""
+    return {name: number(float(value)), f"{name}_stderr": number(float(stderr), digits=3)}
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
@@ -253,6 +340,7 @@ def published_number(row: Mapping[str, Any]) -> str:
     """`88.4 (Germain et al. 2015, table 6)`: the published number of a row with its source; "" for none."""
     mark = f" ({row['published_mark']})" if row["published_mark"] else ""
     return f"{row['published']}{mark}".strip()
+<<<<<<< HEAD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -509,3 +597,5 @@ def _free(name: str, taken: set[str]) -> str:
         number, free = number + 1, f"{name}-{number + 1}"
     taken.add(free)
     return free
+=======
+>>>>>>> main
