@@ -30,8 +30,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them w
     from arjax.core import ContextSpec, EventSpec, UserError
     from arjax.data import make_dataset
     from arjax.models import make_model
-    from arjax.tables.fitting import fit_table
-    from arjax.tables.table import TableModel, load_table
+    from arjax.tables import TableModel, fit_table, load_table
 
 _PLACES = {
     "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run"),

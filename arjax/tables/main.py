@@ -91,7 +91,7 @@ def _with_given(command: Parser) -> None:
 
 def _fit(flags: Any) -> int:
     from arjax.data.frames import NO_VALUE
-    from arjax.tables.fitting import fit_table
+    from arjax.tables import fit_table
 
     validation, read = flags.validation, [flags.table]
     try:
@@ -181,7 +181,7 @@ _COMMANDS = {
 
 
 def _opened(flags: Any) -> Any:
-    from arjax.tables.table import load_table
+    from arjax.tables import load_table
 
     return load_table(flags.model)
 
