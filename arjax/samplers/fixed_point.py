@@ -23,7 +23,7 @@ from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
 from arjax.samplers.prefixes import where_drawn
-from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
+from arjax.samplers.speculative import accept_by_keys, draw_in_windows, leading, tell_window
 
 STARTS = ("zeros", "mode")
 

@@ -16,8 +16,17 @@ from arjax.factorization import Factorization, reorder
 from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, per_example
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
-from arjax.samplers.rounds import advance, by_score, check_rounds, check_single_sites, entropies, measure_losses
-from arjax.samplers.schedules import SCHEDULES, check_rounds_fit, make_sizes
+from arjax.samplers.rounds import (
+    SCHEDULES,
+    advance,
+    by_score,
+    check_rounds,
+    check_rounds_fit,
+    check_single_sites,
+    entropies,
+    make_sizes,
+    measure_losses,
+)
 
 #: Rounds where their number is not given.
 USUAL = 16

@@ -266,7 +266,7 @@ class FinishedRun:
 
     def nats(self) -> np.ndarray | None:
         """The nats of each example of the scored split, [N], where the run has left them in its folder."""
-        from arjax.api.run_nats import stored_nats
+        from arjax.api.comparing import stored_nats
 
         return stored_nats(self.folder, self.results).get(self.results["split"])
 
@@ -431,7 +431,7 @@ class Mixture(Derived):
 
     def _nats(self, members: Sequence[FinishedRun], split: str) -> np.ndarray:
         """The nats of each example under each member, [M, N]."""
-        from arjax.api.run_nats import nats_of_run
+        from arjax.api.comparing import nats_of_run
 
         if self.weights != "equal" and members[0].results["split"] == "validation":
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")

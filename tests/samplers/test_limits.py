@@ -12,7 +12,7 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.samplers import Beam, Cached, Parallel, Resources, Speculative, make_sampler, parallel
 from arjax.samplers.loops import Ends
-from arjax.samplers.schedules import make_sizes
+from arjax.samplers.rounds import make_sizes
 
 
 @pytest.mark.parametrize("wrong", [Beam(width=0), Cached(chunk=-1), Parallel(choose="luck"), Speculative(window=1)])

@@ -12,7 +12,7 @@ from arjax.samplers.base import Steps, keys_of_steps, per_example
 from arjax.samplers.drafts.base import Proposal
 from arjax.samplers.loops import loop_ends, num_calls
 from arjax.samplers.request import OPTIONS
-from arjax.samplers.windows import accept_by_keys, leading, over_examples, tell_window
+from arjax.samplers.speculative import accept_by_keys, leading, over_examples, tell_window
 
 KEY, EVENT = jax.random.key(5), EventSpec((5,), kind="tokens", num_levels=4)
 #: Steps of two sites: 4 and 0, 3 and 1, and 2 alone.
