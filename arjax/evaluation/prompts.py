@@ -24,12 +24,10 @@ def text_of(dataset: Dataset) -> Vocabulary:
 
 def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
     """Returns the tokens of a text, int32[K]."""
-    vocabulary = text_of(dataset)
+    vocabulary, name = text_of(dataset), dataset.name
     if missing := vocabulary.missing(prompt):
-        raise UserError(
-            f"the prompt has the character {missing[0]!r}, for which {dataset.name!r} has no token; it has those of "
-            f"{vocabulary.shown!r}"
-        )
+        known = f"for which {name!r} has no token; it has those of {vocabulary.shown!r}"
+        raise UserError(f"the prompt has the character {missing[0]!r}, {known}")
     return vocabulary.encode(prompt)
 
 
@@ -91,8 +89,12 @@ def parse_context(spec: ContextSpec, text: str, classes: Sequence[str] = ()) -> 
 
 def _class_of(name: str, part: EventSpec, text: str) -> np.int32:
     """One class of a part of the context, int32[]."""
-    if not part.is_class:
-        raise UserError(f"the part {name!r} of the context is no class, so --context cannot name it: give it in Python")
-    if not text.strip().isdecimal() or int(text) >= part.num_levels:
-        raise UserError(f"the part {name!r} of the context is a class from 0 to {part.num_levels - 1}, not {text!r}")
+    called, is_number = f"the part {name!r} of the context", text.strip().isdecimal()
+    refuse(
+        (not part.is_class, f"{called} is no class, so --context cannot name it: give it in Python"),
+        (
+            not is_number or int(text) >= part.num_levels,
+            f"{called} is a class from 0 to {part.num_levels - 1}, not {text!r}",
+        ),
+    )
     return np.int32(int(text))

@@ -63,15 +63,11 @@ def given_values(event: EventSpec, num: int, request: Request) -> tuple[jax.Arra
     whether one value was given for all examples; None where nothing is observed.
     """
     given, observed, is_sequence = request.given, request.observed, len(event.grid_shape) == 1 and not event.columns
+    with_length = request.length and observed is not None
+    alone = observed is not None if given is None else observed is None and not is_sequence
     refuse(
-        (
-            request.length and observed is not None,
-            "a draw with a length begins with the `given` values: leave out `observed`",
-        ),
-        (
-            (observed is not None if given is None else observed is None and not is_sequence),
-            "`given` values and the mask of `observed` sites go together: pass both or neither",
-        ),
+        (with_length, "a draw with a length begins with the `given` values: leave out `observed`"),
+        (alone, "`given` values and the mask of `observed` sites go together: pass both or neither"),
     )
     if given is None:
         return None, None, False
@@ -80,8 +76,8 @@ def given_values(event: EventSpec, num: int, request: Request) -> tuple[jax.Arra
         if not observed.any():
             return None, None, False
     observed, given = as_sites(event, observed, "`observed`"), as_array(given, "given")
-    if given.shape not in (event.shape, (num, *event.shape)):
-        raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
+    shapes = event.shape, (num, *event.shape)
+    refuse((given.shape not in shapes, f"`given` has shape {given.shape}, but {num} examples have shape {shapes[1]}"))
     is_one = given.shape == event.shape
     rows, remedy = given[None] if is_one else given, "a missing value is not observed"
     values = as_values(event, rows, "given", observed, remedy=remedy)
@@ -117,17 +113,16 @@ def draw_part(model: Any, params: Any, keys: jax.Array, sampler: Sampler, option
 @functools.singledispatch
 def check_draws(model: Any, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     """Raises `UserError` for a sampler or options of draws that a model cannot take: before it is trained, too."""
-    if "sampler" not in model.takes and sampler != Cached():
-        raise UserError(f"{type(model).__name__} draws in its own way: leave sample.sampler at cached")
+    own_way = "sampler" not in model.takes and sampler != Cached()
+    refuse((own_way, f"{type(model).__name__} draws in its own way: leave sample.sampler at cached"))
     check_taken(model, options)
 
 
 def check_taken(model: Any, options: Request) -> None:
     """Raises `UserError` for options of a draw that a kind of model does not take, unless they are off."""
     as_temperature(options.temperature)
-    for name in options.used():
-        if name not in model.takes and name not in ("context", "end"):
-            raise UserError(f"{type(model).__name__} cannot draw with {name}: this kind of model has no such option")
+    kind, known = type(model).__name__, {*model.takes, "context", "end"}
+    refuse(*[(name not in known, f"{kind} cannot draw with {name}: it has no such option") for name in options.used()])
 
 
 def opened(sampler: Sampler, model: Any, open_run: Callable[[str], Any]) -> Sampler:
@@ -152,8 +147,8 @@ def prepared(sampler: Sampler, model: Any, params: Any, resources: Resources) ->
 
 def keys_of(key: jax.Array, num: int) -> jax.Array:
     """Returns the keys of `num` examples drawn under one key; raises `UserError` for other arguments."""
-    if not is_integer(num) or num < 1:
-        raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
+    wrong = not is_integer(num) or num < 1
+    refuse((wrong, f"the number of samples must be a whole number, at least 1, not {num!r}"))
     check_size(num, LARGEST, "the number of samples")
     check_key(key)
     return example_keys(key, num)
@@ -173,10 +168,11 @@ def tell_temperature(sampler: Sampler, temperature: Any) -> None:
 
 def num_keys(keys: Any) -> int:
     """Returns B; raises `UserError` unless these are B random keys."""
-    if not isinstance(keys, jax.Array) or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
-        raise UserError(f"the keys of a draw are as from jax.random.split(jax.random.key(0), 8), not {keys!r}")
-    if not len(keys):
-        raise UserError("a draw needs at least one key")
+    are_keys = isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim == 1
+    refuse(
+        (not are_keys, f"the keys of a draw are as from jax.random.split(jax.random.key(0), 8), not {keys!r}"),
+        (are_keys and not len(keys), "a draw needs at least one key"),
+    )
     return len(keys)
 
 

@@ -16,7 +16,7 @@ from arjax.conditionals.base import Conditional, bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.arrays import is_present
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import Network, check_ahead, extend, keep, step_variables
 from arjax.samplers.base import example_keys
@@ -82,8 +82,8 @@ def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray |
 
 def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:
     """Raises `UserError` for more rounds than steps; `owner` names whoever asks."""
-    if rounds > num_steps:
-        raise UserError(f"{owner} asks for {rounds} rounds, but the model has {num_steps} steps, at least one a round")
+    fewer = f"{rounds} rounds, but the model has {num_steps} steps, at least one a round"
+    refuse((rounds > num_steps, f"{owner} asks for {fewer}"))
 
 
 def _sizes(done: np.ndarray) -> tuple[int, ...]:
@@ -103,20 +103,14 @@ def check_rounds(model: Any, owner: str) -> None:
     """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
     if model.orders is not None:
         check_ahead(model.network)
-    if model.orders is None or not model.orders.has_all:
-        raise UserError(
-            f"{owner} needs a model of all orders, which has learned to predict a step from any others: train it with "
-            "model.orders=uniform"
-        )
+    has_all = model.orders is not None and model.orders.has_all
+    refuse((not has_all, f"{owner} needs a model of all orders: train it with model.orders=uniform"))
 
 
 def check_single_sites(model: Any, owner: str) -> None:
     """Raises `UserError` unless each step of a model has one site; `owner` names whoever chooses among them."""
-    if model.factorization.block_size > 1:
-        raise UserError(
-            f"{owner} chooses among single sites, and the steps of this model have up to "
-            f"{model.factorization.block_size}: take choose='order'"
-        )
+    size = model.factorization.block_size
+    refuse((size > 1, f"{owner} chooses among single sites, and steps here have up to {size}: take choose='order'"))
 
 
 def advance(
@@ -293,8 +287,7 @@ def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.n
         for n in range(NUM_ORDERS)
     ]
     log_prob_P, sites_P = (np.sum(part, (0, 1)) for part in zip(*scores, strict=True))
-    if not (sites_P > 0).all():
-        raise UserError("losses cannot be measured: the masks of the examples leave nothing to score")
+    refuse((not (sites_P > 0).all(), "losses cannot be measured: the masks of the examples leave nothing to score"))
     return np.interp(np.arange(num_steps), points, non_increasing(-log_prob_P / sites_P, sites_P))
 
 

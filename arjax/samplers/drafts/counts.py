@@ -12,7 +12,7 @@ import numpy as np
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.restricted import Truncated
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.samplers.base import Resources
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, log_table
@@ -91,8 +91,8 @@ def fit_count_model(train: Rows, validation: Rows, num_levels: int, order: int) 
     `num_levels` is V, and `order` n, the number of values before a place that its distribution may depend on. Raises
     `UserError` for a negative order, or more kinds of grams than a 64-bit key can tell apart.
     """
-    if order < 0 or (order + 1) * np.log2(num_levels) >= 63:
-        raise UserError(f"the order must be at least 0, with {num_levels}^(order + 1) below 2^63, not {order}")
+    wrong = order < 0 or (order + 1) * np.log2(num_levels) >= 63
+    refuse((wrong, f"the order must be at least 0, with {num_levels}^(order + 1) below 2^63, not {order}"))
     x, mask = validation
     p_WT, levels = np.full(x.shape, 1 / num_levels), []
     for k in range(order + 1):
@@ -162,14 +162,12 @@ class CountsDraft(Draft):
 
     def check(self, model: Any, with_log_q: bool = False) -> None:
         """Raises `UserError` unless there is one discrete value per step, and few enough histories."""
-        event = model.event
-        if not event.num_levels or event.value_size > 1 or model.factorization.block_size > 1:
-            raise UserError("the draft 'counts' needs steps of one site that holds one discrete value")
-        if (event.num_levels + 1) ** self.order > MOST_HISTORIES:
-            raise UserError(
-                f"the draft 'counts' would have a table of {event.num_levels + 1}^{self.order} histories: take a lower "
-                "order"
-            )
+        event, base = model.event, model.event.num_levels + 1
+        several = not event.num_levels or event.value_size > 1 or model.factorization.block_size > 1
+        refuse(
+            (several, "the draft 'counts' needs steps of one site that holds one discrete value"),
+            (base**self.order > MOST_HISTORIES, f"too many histories, {base}^{self.order}: take a lower order"),
+        )
         family = model.conditional.family if isinstance(model.conditional, Truncated) else model.conditional
         family.from_log_table(jnp.zeros(event.num_levels))
 
