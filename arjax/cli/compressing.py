@@ -31,7 +31,7 @@ from arjax.core.arrays import are_ended, up_to_end
 from arjax.core.files import reading, replacing, user_path, writable_file
 from arjax.data.sources import Subset
 from arjax.data.vocabulary import Vocabulary
-from arjax.evaluation.prompts import parse_context
+from arjax.evaluation.sampling import parse_context
 from arjax.evaluation.splits import split_of
 from arjax.training.reporter import announce
 

@@ -168,11 +168,9 @@ def tell_temperature(sampler: Sampler, temperature: Any) -> None:
 
 def num_keys(keys: Any) -> int:
     """Returns B; raises `UserError` unless these are B random keys."""
-    are_keys = isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim == 1
-    refuse(
-        (not are_keys, f"the keys of a draw are as from jax.random.split(jax.random.key(0), 8), not {keys!r}"),
-        (are_keys and not len(keys), "a draw needs at least one key"),
-    )
+    if not isinstance(keys, jax.Array) or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
+        raise UserError(f"the keys of a draw are as from jax.random.split(jax.random.key(0), 8), not {keys!r}")
+    refuse((not len(keys), "a draw needs at least one key"))
     return len(keys)
 
 
