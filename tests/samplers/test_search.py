@@ -108,7 +108,7 @@ def test_what_beams_cannot_follow_is_told(event, options, sentence):
 
 def test_options_and_truncation_are_told():
     model, params = build("made")
-    with pytest.raises(UserError, match=r"^beam search looks for .*: leave top_k, top_p and min_p out$"):
+    with pytest.raises(UserError, match=r"^beam search looks among .*: leave top_k, top_p and min_p out$"):
         model.draw(params, KEYS, sampler="beam", min_p=0.1)
     for call, sentence in {
         "best(sampler='cashed')": "unknown sampler 'cashed', did you mean 'cached'",
