@@ -314,9 +314,10 @@ class TrainedModel:
         if not isinstance(prompt, str):
             raise UserError(f"prompt must be a text, not {prompt!r}: other values to begin with are `given`")
         by_names, both = isinstance(given, Mapping), prompt and not (given is None and observed is None)
+        text = given if isinstance(given, str) else ""
         refuse(
             (both, "a prompt sets the observed sites: leave `given` and `observed` out"),
-            (isinstance(given, str), "characters to begin with are the prompt: write prompt=..., not given"),
+            (isinstance(given, str), f"characters to begin with are the prompt: write prompt={text!r}, not given"),
             (by_names and observed is not None, "values by the names of columns are observed: leave `observed` out"),
         )
         if by_names:

@@ -73,8 +73,6 @@ def given_values(event: EventSpec, num: int, request: Request) -> tuple[jax.Arra
         return None, None, False
     if observed is None:
         given, observed = _prompt(event, num, as_array(given, "given"))
-        if not observed.any():
-            return None, None, False
     observed, given = as_sites(event, observed, "`observed`"), as_array(given, "given")
     shapes = event.shape, (num, *event.shape)
     refuse((given.shape not in shapes, f"`given` has shape {given.shape}, but {num} examples have shape {shapes[1]}"))
@@ -88,10 +86,10 @@ def _prompt(event: EventSpec, num: int, given: Any) -> tuple[Any, np.ndarray]:
     """Returns the first values of sequences with zeros behind them, and the sites of these values."""
     one, size = given.ndim == 1 + len(event.value_shape), event.num_sites
     prompt = given.shape[1 - one] if given.ndim > 1 - one else 0
-    if given.shape != (*(num,)[one:], prompt, *event.value_shape) or prompt >= size:
+    if given.shape != (*(num,)[one:], prompt, *event.value_shape) or not 0 < prompt < size:
         raise UserError(
             f"`given` has shape {given.shape}, but the first sites of {num} sequences of length {size} have shape "
-            f"{('P', *event.value_shape)} or {(num, 'P', *event.value_shape)} with P < {size}"
+            f"{('P', *event.value_shape)} or {(num, 'P', *event.value_shape)} with 0 < P < {size}"
         )
     behind = [(0, size - prompt if axis == 1 - one else 0) for axis in range(given.ndim)]
     pad = jnp.pad if isinstance(given, jax.Array) else np.pad
