@@ -27,7 +27,7 @@ from arjax.config.files import (
 from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.errors import say_once
 from arjax.core.files import writable_folder, write_json
-from arjax.core.plugins import joined
+from arjax.core.plugins import joined_plugins
 from arjax.reporting.reports import line_of
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def _load_run_config(flags: Flags) -> Checked:
     else:
         config = stored.copy_and_resolve_references()
         apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
-        config.plugins = joined(stored.plugins, config.plugins)
+        config.plugins = joined_plugins(stored.plugins, config.plugins)
         validate_run(config, flags.workdir)
     apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
     checked = validate(config)

@@ -16,8 +16,7 @@ from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import find_file, reading, replacing, split_argument, user_path, write_text
-from arjax.core.plugins import code_of as code_of_plugins
-from arjax.core.plugins import import_plugins, run_user_file, with_places
+from arjax.core.plugins import fingerprints, import_plugins, run_user_file, with_places
 from arjax.core.registry import origins_outside
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
 from arjax.training.record import CONFIG_NAME as FILE_NAME
@@ -182,7 +181,7 @@ def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
 
 def code_of(config: ConfigDict) -> dict[str, list[str]]:
     """The files of the user's own code that a config runs, with the fingerprint of each."""
-    return {file: [fingerprint] for file, fingerprint in code_of_plugins(_places_of_code(config)).items()}
+    return {file: [fingerprint] for file, fingerprint in fingerprints(_places_of_code(config)).items()}
 
 
 def _places_of_code(config: ConfigDict) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class LatentModel(Model):
         recipe.only("prior", "likelihood", "posterior")
         event, context = recipe.event, recipe.context
         z = EventSpec(latents, (), values, num_levels) if num_levels else EventSpec(latents, (), values)
-        check_names("a latent model", context)
+        check_context_names("a latent model", context)
         prior = recipe.part("prior", z)
         of_z, of_x = context.with_part(LATENT, latent_context(z)), context.with_part(DATA, event)
         likelihood = recipe.part("likelihood", context=of_z, check=check_reads)
@@ -344,7 +344,7 @@ def latent_context(z: EventSpec) -> EventSpec:
     return z if len(z.grid_shape) > 1 else EventSpec((), z.grid_shape + z.value_shape, z.kind, z.num_levels)
 
 
-def check_names(subject: str, context: ContextSpec) -> None:
+def check_context_names(subject: str, context: ContextSpec) -> None:
     """Raises `UserError` where the context has a part of a name that encoders and decoders add."""
     clash = {LATENT, DATA} & {name for name, _ in context.parts}
     if clash:

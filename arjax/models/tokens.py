@@ -103,7 +103,7 @@ class TokensModel(Model):
         """
         recipe.only("encoder", "decoder", "prior")
         event, context, made = recipe.event, recipe.context, QUANTIZERS.call(quantizer)
-        latent.check_names("the kind of model 'tokens'", context)
+        latent.check_context_names("the kind of model 'tokens'", context)
         wanted = _wanted(made, grid, event, context)
         prior = recipe.part("prior", made.token_event(grid), context, several_orders=True)
         encoder = recipe.part("encoder", *wanted["encoder"], check=_check_encoder)

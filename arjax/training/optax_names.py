@@ -15,7 +15,7 @@ import optax.contrib
 
 from arjax.core.errors import UserError
 
-PACKAGE = "optax."
+OPTAX = "optax."
 
 
 def by_full_name(name: str) -> Callable | None:
@@ -27,7 +27,7 @@ def by_full_name(name: str) -> Callable | None:
     Raises:
       UserError: there is no such function, or its arguments cannot be options.
     """
-    if not name.startswith(PACKAGE):
+    if not name.startswith(OPTAX):
         return None
     *modules, last = name.split(".")
     module: Any = optax
@@ -36,7 +36,7 @@ def by_full_name(name: str) -> Callable | None:
         if not isinstance(module, types.ModuleType) or module.__name__ != ".".join(modules[:depth]):
             raise UserError(_refusal(name))
     function = None if last.startswith("_") else vars(module).get(last)
-    if not inspect.isfunction(function) or not function.__module__.startswith(PACKAGE):
+    if not inspect.isfunction(function) or not function.__module__.startswith(OPTAX):
         raise UserError(_refusal(name))
     signature = _signature(function)
     made = signature.return_annotation
@@ -59,7 +59,7 @@ def _refusal(name: str) -> str:
 
 def is_of_optax(rule: Callable) -> bool:
     """Whether a rule is a function of optax."""
-    return str(getattr(rule, "__module__", "")).startswith(PACKAGE)
+    return str(getattr(rule, "__module__", "")).startswith(OPTAX)
 
 
 def check_works(name: str, transformation: Any) -> None:
