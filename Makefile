@@ -4,7 +4,7 @@
 # make mutants    put NUM random mistakes of a SEED into a copy, one at a time, and list those that no test notices (hours; it can be
 #                 stopped, and goes on where it was)
 # make benchmark  speed of every network beside its peers in torch (BENCHMARK_ARGS=--quick: under three minutes)
-# make tables     rewrite the tables of the pages from experiments/*/results.csv, and the names that Tab completes
+# make tables     rewrite the tables of the pages from experiments/*/results.csv
 # make docs       build the site of the pages, with an API reference, a gallery and the notebooks of the lecture, in build/site;
 #                 a notebook is run (minutes on two CPU cores) when it has changed, and all are after `make clean`;
 #                 the two pages that play are trained once (minutes), the one of Shakespeare on data that is downloaded
@@ -50,7 +50,6 @@ benchmark: $(VENV)/.benchmark
 
 tables: $(VENV)/.plots
 	$(BIN)/python scripts/update_tables.py
-	$(BIN)/python scripts/update_names.py
 
 docs: $(VENV)/.docs $(NOTEBOOKS) $(PLAYS)
 	$(BIN)/python scripts/collect_pages.py build/pages --notebooks=build/lecture --plays=build/play

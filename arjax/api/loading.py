@@ -13,9 +13,9 @@ from arjax.core.options import checked_arguments
 from arjax.core.spec import EventSpec
 from arjax.core.values import read_one_of, read_typed
 from arjax.data import Dataset
-from arjax.data.column_form import ColumnForm
+from arjax.data.columns import Reals, Words, column_from_json
 from arjax.data.rows import Rows
-from arjax.data.table_rows import TableRows
+from arjax.data.table import TableRows
 from arjax.data.text_rows import StringRows, WindowRows
 from arjax.data.vocabulary import UNITS, Vocabulary
 from arjax.evaluation.report import Measures
@@ -26,12 +26,7 @@ from arjax.reporting.reports import is_report
 
 @checked_arguments()
 def load(path: str | os.PathLike) -> Fitted:
-    """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed.
-
-    Raises:
-      UserError: there is no such file; it is damaged or was not written by arjax; or the model has a component, such
-        as a network, that is not registered here.
-    """
+    """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed."""
     saved = load_model(path)
     if "table" in saved.about:
         raise UserError(f"{str(path)!r} holds the model of a table: open it with arjax.load_table")
@@ -61,7 +56,7 @@ class Facts(TypedDict):
 
 
 class _TableRows(TypedDict):
-    columns: tuple[ColumnForm, ...]
+    columns: tuple[dict, ...]
     missing: tuple[str, ...]
     delimiter: str
     header: bool
@@ -125,8 +120,12 @@ def rows_from_json(value: Mapping[str, Any], dataset: Dataset, place: str = "abo
     event, vocabulary = dataset.event, dataset.vocabulary
     kind, entries = read_one_of({"table": _TableRows, "strings": _StringRows, "text": _WindowRows}, value, place)
     if kind == "table":
-        _check_columns(entries["columns"], event, place)
-        return TableRows(event=event, shift=dataset.shift, scale=dataset.scale, **entries)
+        columns = [
+            column_from_json((Words, Reals), column, f"{place}/columns/{i}")
+            for i, column in enumerate(entries.pop("columns"))
+        ]
+        _check_columns(columns, event, place)
+        return TableRows(tuple(columns), event, dataset.shift, dataset.scale, **entries)
     if vocabulary is None or len(event.shape) != 1 or (kind == "strings") != (vocabulary.end is not None):
         raise UserError(f"{place} are rows of {kind!r}, and examples are {event.in_words}")
     if kind == "strings":
@@ -136,13 +135,15 @@ def rows_from_json(value: Mapping[str, Any], dataset: Dataset, place: str = "abo
     return WindowRows(vocabulary, event.num_sites, **entries)
 
 
-def _check_columns(columns: Sequence[ColumnForm], event: EventSpec, place: str) -> None:
+def _check_columns(columns: Sequence[Words | Reals], event: EventSpec, place: str) -> None:
     specs = event.columns or (EventSpec((), (), event.kind, event.num_levels),) * event.num_sites
-    if tuple(column.spec for column in columns) != specs or len({c.name for c in columns}) < len(columns):
+    if len(columns) != len(specs) or len({column.name for column in columns}) < len(columns):
         raise UserError(f"{place} has other columns than {event.in_words}")
-    for column in columns:
-        is_sorted, levels = list(column.cuts) == sorted(column.cuts), column.spec.num_levels
-        if len(column.words) > levels or bool(column.words) != column.spec.is_discrete or not is_sorted:
-            raise UserError(f"{place}/columns: {column.name!r} is no column of {levels} levels")
-        if column.digits < 1:
-            raise UserError(f"{place}/columns: {column.name!r} must have at least 1 digit")
+    for column, spec in zip(columns, specs, strict=True):
+        if isinstance(column, Reals):
+            fine = not spec.is_discrete and column.digits >= 1
+        else:
+            fine = spec.is_discrete and len(column.words) == spec.num_levels
+            fine &= list(column.cuts) == sorted(column.cuts) and len(column.cuts) < len(column.words)
+        if not fine:
+            raise UserError(f"{place}/columns: {column.name!r} is no column of {spec.num_levels} levels")

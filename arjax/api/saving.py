@@ -18,8 +18,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import PACKAGE, reading, user_path, write_text
 from arjax.core.scores import SAMPLE_SCORE
 from arjax.data import Dataset
+from arjax.data.columns import column_as_json
 from arjax.data.rows import Rows
-from arjax.data.table_rows import TableRows
+from arjax.data.table import TableRows
 from arjax.data.text_rows import StringRows, WindowRows
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
@@ -39,13 +40,7 @@ def save(
 ) -> Path:
     """Writes a model to `path`, and a model card beside it: of the same name, with the ending `.md`.
 
-    Args:
-      results: its scores, None for none.
-      about: further facts: the number of orders, the config or the options; the data, where there are no examples.
-
-    Raises:
-      UserError: the disk refuses, a part of the model is not registered, or the card would take the place of the model
-        or of another page.
+    `about` has further facts: the number of orders, the config or the options.
     """
     path = user_path(path)
     card = _card_of(path)
@@ -63,7 +58,7 @@ def save(
 def rows_as_json(rows: Rows | None) -> dict[str, Any] | None:
     """Returns how rows become examples, without what the file has elsewhere; None for rows of other packages."""
     if isinstance(rows, TableRows):
-        columns = [dataclasses.asdict(column) for column in rows.columns]
+        columns = [column_as_json(column) for column in rows.columns]
         form = {"missing": list(rows.missing), "delimiter": rows.delimiter, "header": rows.header}
         return {"kind": "table", "columns": columns, **form}
     if isinstance(rows, StringRows):
@@ -72,9 +67,7 @@ def rows_as_json(rows: Rows | None) -> dict[str, Any] | None:
 
 
 def _card_of(path: Path) -> Path:
-    """The path of the model card beside a file: `model.md` for `model.safetensors`, `model.v1.md` for `model.v1`.
-    Raises `UserError`: the file is named like a card, or another page than a card is there.
-    """
+    """The path of the model card beside a file: `model.md` for `model.safetensors`, `model.v1.md` for `model.v1`."""
     if path.suffix.lower() == ".md" or not path.name:
         raise UserError(f"a model cannot be saved as {str(path)!r}: name a file such as 'model.safetensors'")
     card = path.with_suffix(".md") if path.suffix == ".safetensors" else path.with_name(f"{path.name}.md")

@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from arjax.api.comparing import Comparison, compare
-from arjax.api.comparing import in_words as in_a_line
+from arjax.api.comparing import row_in_words as in_a_line
 from arjax.api.run import Run
-from arjax.cli.new_rows import write_rows
+from arjax.api.run import open_run as open_other
+from arjax.cli.opening import open_run
 from arjax.cli.ranking import in_words
+from arjax.cli.scoring import write_rows
+from arjax.config.files import apply_overrides
+from arjax.config.validate import validate
 from arjax.core.files import write_json, writing
 from arjax.models.pictures import as_images
 from arjax.reporting.figures import draw_into, has_matplotlib
@@ -26,26 +31,26 @@ FOLDER = "comparisons"
 MOST = 10
 
 
-def compare_runs(run: Run, others: list[Run]) -> None:
-    """Prints how a run compares with others, and the examples on which they differ most.
+def compare_runs(flags: SimpleNamespace) -> None:
+    """Prints how a run compares with those of --other, and the examples on which they differ most.
 
     Writes `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and of images `.png`, the examples.
     The names state a split other than test, and the number of examples where it is limited.
     """
+    run = open_run(flags)
+    others = [_other(flags, name) for name in map(str.strip, flags.other.split(",")) if name]  # a mistake ends here
     split, num = run.config.evaluate.split, run.config.evaluate.examples
     of_examples = f"-{split}" * (split != "test") + f"-{num}-examples" * bool(num)
     announce(f"comparing the nats of the {split} split ...", sys.stderr)
     comparison = compare(run, *others, split=split)
+    names = [Path(other.name).resolve().name for other in comparison.others]
     folder = run.workdir / FOLDER
     with writing(folder):
         folder.mkdir(exist_ok=True)
     for i, row in enumerate(comparison.rows()):
         print(in_a_line(row))
         _print_examples(comparison, i)
-        name = Path(comparison.others[i].name).resolve().name
-        if any(Path(other.name).resolve().name == name for other in comparison.others[:i]):
-            name = f"{name}-{i + 1}"
-        name += of_examples
+        name = names[i] + f"-{i + 1}" * (names[i] in names[:i]) + of_examples
         finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
         write_json(folder / f"{name}.json", finite | {"dataset": run.dataset.name, "split": split})
         print(folder / f"{name}.json")
@@ -58,8 +63,16 @@ def compare_runs(run: Run, others: list[Run]) -> None:
         _draw_examples(comparison, i, folder / f"{name}.png")
 
 
+def _other(flags: SimpleNamespace, workdir: str) -> Run:
+    """Returns another run, scored by the options with which the first one is."""
+    run = open_other(workdir)
+    overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
+    apply_overrides(run.config, overrides)
+    return Run(run.workdir, validate(run.config)) if overrides else run
+
+
 def _print_examples(comparison: Comparison, other: int) -> None:
-    """A table of the examples on which a model and another one differ most."""
+    """Prints a table of the examples on which a model and another one differ most."""
     numbers = comparison.most_different(MOST, other)
     columns = ["example", "first", "other", "difference"]
     rows: list[list[Any]] = []
@@ -69,16 +82,14 @@ def _print_examples(comparison: Comparison, other: int) -> None:
     dataset = comparison.dataset
     if dataset.rows is not None:
         columns.append("row")
-        for row, text in zip(
-            rows, in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x)), strict=True
-        ):
-            row.append(text)
+        texts = in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x))
+        rows = [[*row, text] for row, text in zip(rows, texts, strict=True)]
     title = f"the examples on which {comparison.first} and {comparison.others[other]} differ most, in nats"
     print_table(columns, rows, title, right=columns[:4])
 
 
 def _draw_examples(comparison: Comparison, other: int, path: Path) -> None:
-    """Images: those on which the first model is better, beside those on which it is worse."""
+    """Draws the images on which the first model is better, beside those on which it is worse."""
     event, numbers = comparison.dataset.event, comparison.most_different(4 * MOST, other)
     x = comparison.dataset.in_data_units(np.asarray(comparison.source.__getitems__(numbers).x))
     images = as_images(x, event.grid_shape) if x.shape[1:] == event.shape else None

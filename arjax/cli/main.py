@@ -1,4 +1,4 @@
-"""The command `arjax`: reads the flags and calls the mode. Everything else is in the modules that it imports.
+"""The command `arjax`: reads the flags and calls the mode.
 
 JAX is imported by the modes, not here: `--help` is instant, and `plan` sets the number of simulated devices first.
 """
@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from arjax.cli.command_line import leave, parse_flags, tell_mistakes
-from arjax.cli.completion import SCRIPTS, answer
-from arjax.core.plugins import trusting
+from arjax.cli.command_line import leave
+from arjax.cli.flags import launch
+from arjax.cli.modes import MODES, parse_flags
 
 #: The environment variable of a process that ends with its parent: the parent's process id.
 PARENT = "ARJAX_PARENT"
@@ -22,21 +23,15 @@ PARENT = "ARJAX_PARENT"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (without the program's name; `sys.argv` by default); returns the exit code."""
+    return launch("arjax", parse_flags, _run_mode, argv)
 
-    def call_mode() -> int:
-        arguments = sys.argv[1:] if argv is None else argv
-        if arguments[:1] == ["--complete"]:
-            return answer("arjax", arguments[1:])
-        flags = parse_flags(arguments)
-        if flags.completion:
-            print(SCRIPTS[flags.completion], end="")
-            return 0
-        from arjax.cli import modes
 
-        with trusting(flags.trust):
-            return getattr(modes, f"run_{flags.mode}")(flags)
+def _run_mode(flags: Any) -> int:
+    from arjax.core.plugins import trusting
 
-    return tell_mistakes("arjax", call_mode)
+    with trusting(flags.trust):
+        MODES[flags.mode].run(flags)
+    return 0
 
 
 def run() -> None:

@@ -1,55 +1,157 @@
-"""The modes of `arjax`: `run_<mode>(flags)` returns the exit code.
+"""The modes of `arjax`: each is a function that names the flags and the fields of a config that it reads.
 
-Each mode imports what it needs itself: `list` and `new` would else wait for the checkpoints and plots of the others.
+The help and the refusals are made from these names. A mode imports what it needs itself: a command line is read without
+JAX, and `list` and `new` do not wait for the checkpoints and plots of the others.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
-import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import numpy as np
-from ml_collections import ConfigDict
-
-from arjax.cli.command_line import Flags
-from arjax.config.fields import fields
-from arjax.config.files import (
-    apply_overrides,
-    check_same_run,
-    copy_config,
-    load_config_file,
-    load_workdir_config,
-)
-from arjax.config.validate import Checked, validate, validate_run
-from arjax.core.errors import say_once
-from arjax.core.files import writable_folder, write_json
-from arjax.core.plugins import joined_plugins
-from arjax.reporting.reports import line_of
+from arjax.cli.flags import Flag, help_of, listed, read_flags
+from arjax.core.errors import UserError, refuse
+from arjax.core.files import user_path
 
 if TYPE_CHECKING:
-    from arjax.api.run import Run
     from arjax.evaluation.suggestions import Suggestion
     from arjax.training.setup import Setup
 
 #: The plots that a run has written, for the last lines of a training.
 PICTURES = ("samples/samples.png", "entropy.png")
+#: The most modes that a sentence about a flag names.
+_NAMED = 5
+#: The flags of a config with its overrides, of a run, and of several processes.
+CONFIG, PROCESSES = ("config", "config.FIELD", "trust"), ("coordinator_address", "num_processes", "process_id")
+#: Fields of a config that choose what is scored, and how.
+OF_SCORES = tuple(f"evaluate.{name}" for name in ("split", "examples", "batch_size", "num_orders"))
+EXAMPLES = """\
+examples:
+  arjax --config=digits --workdir=runs/digits
+  arjax --mode=new --config=digits
+  arjax --config=configs/digits.py --workdir=runs/digits
+  arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
+  arjax --mode=evaluate --workdir=runs/plants --input=new.csv --output=scores.csv
+  arjax --mode=compare --workdir=runs/digits --other=runs/wavenet
+  arjax --mode=sample --workdir=runs/digits --config.sample.num=64
+  arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
+  arjax --mode=page --workdir=runs/digits
+  arjax --mode=compress --workdir=runs/book --input=letter.txt --output=letter.arjax"""
 
 
-def run_train(flags: Flags) -> int:
-    """Trains in `flags.workdir`, from its newest checkpoint, and shows the results."""
+class Mode(NamedTuple):
+    """A mode: its function, the flags that it needs and takes, and beginnings of the fields that it reads of those
+    sections of a config that only some modes read.
+    """
+
+    run: Callable[[SimpleNamespace], None]
+    needs: tuple[str, ...]
+    takes: tuple[str, ...]
+    reads: tuple[str, ...]
+
+
+MODES: dict[str, Mode] = {}
+
+
+def mode(*needs: str, takes: Sequence[str] = (), reads: Sequence[str] = ()) -> Callable[..., Any]:
+    """Registers `run_<mode>`, whose docstring is the help of the mode."""
+
+    def register(function: Callable[[SimpleNamespace], None]) -> Callable[[SimpleNamespace], None]:
+        MODES[function.__name__.removeprefix("run_")] = Mode(function, needs, (*needs, *takes), tuple(reads))
+        return function
+
+    return register
+
+
+def parse_flags(arguments: Sequence[str]) -> SimpleNamespace:
+    """Returns the flags of a command line, checked."""
+    declared = _declared()
+    flags = read_flags("arjax", arguments, declared, lambda: _help(declared))
+    flags.reads = MODES[flags.mode].reads
+    _check(flags, {flag.name: flag for flag in declared})
+    return flags
+
+
+def _declared() -> list[Flag]:
+    trust = "run the code that a stored run names; yours, too, unless --config=FILE.py names it or it is installed"
+    return [
+        Flag("mode", "MODE", "one of those below [train]", "train", tuple(MODES)),
+        Flag("config", "FILE.py[:ARG]", "config file, by its path or its name, with its argument"),
+        Flag("config.FIELD", "VALUE", "another value of a field, such as --config.train.steps=1e4"),
+        Flag("workdir", "DIR", "folder of the run"),
+        Flag("prompt", "TEXT", "the characters at the beginning"),
+        Flag("context", "N", "class, or name=N,name=N for several"),
+        Flag("input", "FILE", "file of rows to score, or of what is compressed"),
+        Flag("output", "FILE", "file of the result: a csv line for each row of --input, a page, or what is compressed"),
+        Flag("other", "DIR,DIR", "folders of the other runs"),
+        Flag("prior", "P", "frequencies of the classes: train or uniform [train]", "train", ("train", "uniform")),
+        Flag("streams", "N", "rows side by side [16 of a text]", 0, least=1),
+        Flag("verify", "", "decode the file and compare; --noverify leaves it out", True),
+        Flag("devices", "N", "simulated devices [the mesh's size]", 0, least=1),
+        Flag("accelerator", "NAME", "a step on it, such as H100"),
+        Flag("json", "", "the names alone, as JSON", False),
+        Flag("trust", "", trust, False),
+        Flag("coordinator_address", "HOST:PORT", "address of process 0; clusters (SLURM, TPU, GPU) need no such flags"),
+        Flag("num_processes", "N", "number of processes", 0),
+        Flag("process_id", "I", "number of this process", -1),
+    ]
+
+
+def _modes_with(flag: str) -> list[str]:
+    return [name for name, mode in MODES.items() if flag in mode.takes]
+
+
+def _help(declared: Sequence[Flag]) -> str:
+    usage = "arjax --config=FILE.py[:arg,key=value] --workdir=DIR [--mode=MODE] [--config.a.b=value ...]"
+    modes = listed((name, " ".join(str(mode.run.__doc__).split())) for name, mode in MODES.items())
+    for flag in declared:
+        if 0 < len(names := _modes_with(flag.name)) < _NAMED:
+            flag.help = f"{', '.join(names)}: {flag.help}"
+    about = "Trains, scores and samples an autoregressive model given by a config file."
+    return help_of(usage, about, declared, f"\nmodes:\n{modes}\n{EXAMPLES}")
+
+
+def _check(flags: SimpleNamespace, declared: dict[str, Flag]) -> None:
+    """Refuses flags that the mode does not take, and a mode without those that it needs."""
+    mode = f"--mode={flags.mode}"
+    for name in (*flags.given, *["config.FIELD"][: len(flags.overrides)]):
+        if name != "mode" and name not in MODES[flags.mode].takes:
+            *modes, last = _modes_with(name)
+            named = " or ".join(filter(None, (", ".join(modes), last)))
+            raise UserError(f"{mode} takes no --{name}" + f", which goes with --mode={named}" * (len(modes) < _NAMED))
+    for name in MODES[flags.mode].needs:
+        if not getattr(flags, name).strip(","):
+            raise UserError(f"{mode} needs {declared[name].usage}, the {declared[name].help}")
+    flags.workdir = flags.workdir and str(user_path(flags.workdir))
+    scores = flags.mode in ("evaluate", "classify") and not flags.input
+    paths = {user_path(name).resolve() for name in (flags.input, flags.output) if name}
+    refuse(
+        (scores and flags.output, "--output goes with --input: it has a line for each row"),
+        (scores and flags.context, f"--context goes with --input in {mode}: it is one for all rows"),
+        (
+            flags.input and flags.output and len(paths) == 1,
+            f"--output={flags.output} is the file of --input, which would be lost: name another one",
+        ),
+    )
+
+
+@mode("config", "workdir", takes=(*CONFIG, *PROCESSES))
+def run_train(flags: SimpleNamespace) -> None:
+    """Trains, validates as it goes, and ends with the test likelihood; goes on by itself in a folder with a run."""
+    import jax
+
     from arjax.api.fitting import train_in
+    from arjax.cli.opening import connect, new_config
 
-    checked = _load_config(flags)
-    _connect(flags)
+    checked = new_config(flags)
+    connect(flags)
     outcome = train_in(checked, flags.workdir)
     if outcome.status == "finished" and jax.process_index() == 0:
         assert outcome.setup is not None, "a finished training has its parts"
         print("\n".join(next_steps(outcome.setup, Path(flags.workdir))))
-    return 0
 
 
 def next_steps(setup: Setup, workdir: Path) -> list[str]:
@@ -65,105 +167,65 @@ def next_steps(setup: Setup, workdir: Path) -> list[str]:
     ]
 
 
-def run_evaluate(flags: Flags) -> int:
-    """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`; with
-    `flags.input`, the rows of a file.
+@mode("workdir", takes=(*CONFIG, *PROCESSES, "input", "output", "context"), reads=("evaluate.",))
+def run_evaluate(flags: SimpleNamespace) -> None:
+    """Scores config.evaluate.split with the parameters that were best on validation -> DIR/evaluations/; with
+    --input=FILE the rows of a file like that of the training, and with --output=FILE.csv a line for each.
     """
-    from arjax.cli.new_rows import evaluate_rows
-    from arjax.cli.ranking import show_ranking
-    from arjax.evaluation.report import open_judge
-    from arjax.models.checks import check_likelihood
-    from arjax.reporting.plots import write_exposure
-    from arjax.training.reporter import announce
-    from arjax.training.results import run_report, write_evaluation
-    from arjax.training.setup import restore_params
+    from arjax.cli.scoring import evaluate_rows, evaluate_split
 
-    if flags.input:
-        evaluate_rows(_run(flags), flags.input, flags.context, flags.output)
-        return 0
-    setup, _ = _build_run(flags)
-    open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
-    if setup.evaluate.ranking:
-        check_likelihood(setup.model, "config.evaluate.ranking")
-    best = restore_params(setup, flags.workdir)
-    announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
-    scored = run_report(setup, flags.workdir, best)
-    if jax.process_index() == 0:
-        print(line_of(scored.scores, setup.model.event.has_bits))  # before the file, which the disk may refuse
-        path = write_evaluation(flags.workdir, scored.scores)
-        write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
-        print(path)
-        if setup.evaluate.ranking:
-            for line in show_ranking(setup, scored.rows, path):
-                print(line)
-    return 0
+    (evaluate_rows if flags.input else evaluate_split)(flags)
 
 
-def _run(flags: Flags) -> Run:
-    """The run in `flags.workdir`, with the overrides of the command line."""
-    from arjax.api.run import Run
-    from arjax.config.build import build
-
-    checked = _load_run_config(flags)
-    _connect(flags)
-    return Run(flags.workdir, checked, build(checked))
-
-
-def run_classify(flags: Flags) -> int:
-    """Classifies the examples of `config.evaluate.split` -> `DIR/classification/`, or the rows of a file."""
-    from arjax.cli.new_rows import classify_rows, classify_split
-
-    run, prior = _run(flags), flags.prior or "train"
-    if flags.input:
-        classify_rows(run, flags.input, prior, flags.output)
-    else:
-        classify_split(run, prior)
-    return 0
-
-
-def run_compare(flags: Flags) -> int:
-    """Compares the nats of a run with those of others, example by example -> `DIR/comparisons/`."""
+@mode("workdir", "other", takes=CONFIG, reads=OF_SCORES)
+def run_compare(flags: SimpleNamespace) -> None:
+    """Compares the nats of config.evaluate.split with those of other runs, example by example: paired differences with
+    standard errors, wins, and the examples on which the runs differ most -> DIR/comparisons/.
+    """
     from arjax.cli.comparing import compare_runs
 
-    names = [name for name in map(str.strip, flags.other.split(",")) if name]
-    compare_runs(_run(flags), [_other(flags, name) for name in names])  # a mistake ends here
-    return 0
+    compare_runs(flags)
 
 
-def _other(flags: Flags, workdir: str) -> Run:
-    """Another run, scored by the options with which the first one is."""
-    from arjax.api.run import Run, open_run
+@mode("workdir", takes=(*CONFIG, *PROCESSES, "input", "output", "prior"), reads=OF_SCORES)
+def run_classify(flags: SimpleNamespace) -> None:
+    """Tells the most probable class of examples by a model of examples given their class: accuracy and -log p(class |
+    x) of config.evaluate.split; with --input=FILE a label for each row.
+    """
+    from arjax.cli.scoring import classify_rows, classify_split
 
-    run = open_run(workdir)
-    overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
-    apply_overrides(run.config, overrides)
-    return Run(run.workdir, validate(run.config)) if overrides else run
+    (classify_rows if flags.input else classify_split)(flags)
 
 
-def run_sample(flags: Flags) -> int:
-    """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
+@mode("workdir", takes=(*CONFIG, *PROCESSES, "prompt", "context"), reads=("sample.",))
+def run_sample(flags: SimpleNamespace) -> None:
+    """Draws config.sample.num samples, which begin with --prompt -> DIR/samples-1/, samples-2/ and so on."""
     from arjax.api.showing import show_more_samples
+    from arjax.cli.opening import open_setup
     from arjax.evaluation.prompts import Conditioning
     from arjax.training.setup import restore_params
 
-    setup, config = _build_run(flags)
+    setup, config = open_setup(flags)
     conditioning = Conditioning(flags.prompt, flags.context)
     conditioning.options(setup.dataset, config.sample.length)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
     for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, conditioning):
         print(path)
-    return 0
 
 
-def run_suggest(flags: Flags) -> int:
-    """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
+@mode("workdir", takes=(*CONFIG, "prompt", "context"), reads=("suggest.",))
+def run_suggest(flags: SimpleNamespace) -> None:
+    """Prints the most probable next characters after --prompt, and continuations, with their probabilities."""
+    import sys
+
+    from arjax.cli.opening import open_setup
     from arjax.core.traits import require
     from arjax.evaluation.prompts import encode_prompt, parse_context
     from arjax.evaluation.suggestions import suggest
     from arjax.training.reporter import announce
     from arjax.training.setup import restore_params
 
-    setup, config = _build_run(flags)
+    setup, config = open_setup(flags)
     model, dataset = require(setup.model, "conditionals", "the mode suggest"), setup.dataset
     params, _, _ = restore_params(setup, flags.workdir)
     given = parse_context(dataset.context, flags.context, dataset.classes) if flags.context else None
@@ -179,7 +241,6 @@ def run_suggest(flags: Flags) -> int:
     _print_suggestions(f"next {units} after {suggestions.prompt!r}", suggestions.next)
     title = f"continuations, found by a beam search that keeps {config.suggest.beams}"
     _print_suggestions(title, suggestions.continuations)
-    return 0
 
 
 def _print_suggestions(title: str, suggestions: tuple[Suggestion, ...]) -> None:
@@ -189,142 +250,64 @@ def _print_suggestions(title: str, suggestions: tuple[Suggestion, ...]) -> None:
     print_table(("text", "probability"), rows, title, right=("probability",))
 
 
-def run_inpaint(flags: Flags) -> int:
-    """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
+@mode("workdir", takes=(*CONFIG, *PROCESSES), reads=("inpaint.", *OF_SCORES))
+def run_inpaint(flags: SimpleNamespace) -> None:
+    """Completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/."""
     from arjax.cli.inpainting import inpaint
+    from arjax.cli.opening import open_setup
     from arjax.core.traits import require
     from arjax.training.setup import restore_params
 
-    setup, config = _build_run(flags)
+    setup, config = open_setup(flags)
     model = require(setup.model, "conditionals", "the mode inpaint")
     params, _, _ = restore_params(setup, flags.workdir)
     inpaint(setup, model, params, config.inpaint, Path(flags.workdir))
-    return 0
 
 
-def run_page(flags: Flags) -> int:
-    """Writes the page of the best parameters of a run -> `DIR/page.html`, or the file of `flags.output`."""
-    run = _run(flags)
-    print(run.page(flags.output or Path(flags.workdir) / "page.html").path)
-    return 0
+@mode("workdir", takes=(*CONFIG, "output"))
+def run_page(flags: SimpleNamespace) -> None:
+    """Writes one HTML file that plays the model in a browser -> DIR/page.html, or --output=FILE.html."""
+    from arjax.cli.opening import open_run
+
+    print(open_run(flags).page(flags.output or Path(flags.workdir) / "page.html").path)
 
 
-def run_compress(flags: Flags) -> int:
-    """Compresses the file `flags.input`, or `config.evaluate.split`, and prints its size beside others."""
-    from arjax.cli.compressing import compress_file, options_of
+@mode("workdir", "output", takes=(*CONFIG, "input", "context", "streams", "verify"), reads=("evaluate.split",))
+def run_compress(flags: SimpleNamespace) -> None:
+    """Writes the file --input, or config.evaluate.split, as a file --output of about -log2 p bits."""
+    from arjax.cli.compressing import compress_file
 
-    run = _run(flags)
-    compress_file(run, flags.input, flags.output, options_of(run, flags.context, flags.streams, flags.verify))
-    return 0
-
-
-def run_decompress(flags: Flags) -> int:
-    """Writes the data of a compressed file."""
-    from arjax.cli.compressing import decompress_file, options_of
-
-    run = _run(flags)
-    decompress_file(run, flags.input, flags.output, options_of(run, flags.context, flags.streams, flags.verify))
-    return 0
+    compress_file(flags)
 
 
-def run_plan(flags: Flags) -> int:
-    """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
-    from arjax.cli.planning import make_plan, print_plan, simulate_devices
-    from arjax.config.build import build
-    from arjax.evaluation.flops import accelerator_of
+@mode("workdir", "input", "output", takes=(*CONFIG, "context", "streams", "verify"))
+def run_decompress(flags: SimpleNamespace) -> None:
+    """Writes the data of such a file, --input, as --output: the same bytes."""
+    from arjax.cli.compressing import decompress_file
 
-    checked = _load_config(flags)
-    accelerator = accelerator_of(flags.accelerator) if flags.accelerator else None
-    config, mesh = checked.config, checked.config.mesh
-    simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
-    setup = build(checked)
-    companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
-    example = setup.dataset.splits["train"].__getitems__(np.arange(1))
-    given = setup.mesh, setup.rules, companions, accelerator, example
-    plan = make_plan(setup.recipe, config.train.batch_size, *given)
-    print_plan(plan, accelerator)
-    if flags.workdir:
-        path = writable_folder(flags.workdir) / "plan.json"
-        write_json(path, dataclasses.asdict(plan))
-    return 0
+    decompress_file(flags)
 
 
-def run_list(flags: Flags) -> int:
-    """Prints everything that configs can choose: tables with options, or the names as JSON."""
+@mode("config", takes=(*CONFIG, "workdir", "devices", "accelerator"))
+def run_plan(flags: SimpleNamespace) -> None:
+    """Prints parameters, FLOPs and memory per device for the mesh in the config, without the devices."""
+    from arjax.cli.planning import plan_run
+
+    plan_run(flags)
+
+
+@mode(takes=("json",))
+def run_list(flags: SimpleNamespace) -> None:
+    """Prints everything registered (networks, orderings, data sets, ...) with its options."""
     from arjax.cli.listing import print_components
 
     print_components(flags.json)
-    return 0
 
 
-def run_new(flags: Flags) -> int:
-    """Copies a config of the package into the current folder, with the files that it reads; prints their names."""
+@mode("config")
+def run_new(flags: SimpleNamespace) -> None:
+    """Copies a config of the package into the current folder, as the beginning of one of your own."""
+    from arjax.config.files import copy_config
+
     for path in copy_config(flags.config):
         print(path)
-    return 0
-
-
-def _build_run(flags: Flags) -> tuple[Setup, ConfigDict]:
-    """The parts of the run in `flags.workdir`, and its config."""
-    from arjax.config.build import build
-
-    checked = _load_run_config(flags)
-    _connect(flags)
-    return build(checked), checked.config
-
-
-def _load_config(flags: Flags) -> Checked:
-    """The config of the flags, checked: file, argument and overrides."""
-    config = load_config_file(flags.config)
-    apply_overrides(config, flags.overrides)
-    return validate(config)
-
-
-def _load_run_config(flags: Flags) -> Checked:
-    """The config of the run in `flags.workdir`, with overrides that do not change the trained model."""
-    stored = load_workdir_config(flags.workdir)
-    if flags.config:
-        config = load_config_file(flags.config)
-    else:
-        config = stored.copy_and_resolve_references()
-        apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
-        config.plugins = joined_plugins(stored.plugins, config.plugins)
-        validate_run(config, flags.workdir)
-    apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
-    checked = validate(config)
-    check_same_run(config, flags.workdir)
-    _tell_unread(flags, config, stored)
-    return checked
-
-
-#: Sections of a config of which each mode reads some, and the beginnings of the fields that a mode reads.
-SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
-OF_SCORES = tuple(f"evaluate.{name}" for name in ("split", "examples", "batch_size", "num_orders"))
-READ = {"evaluate": ("evaluate.",), "sample": ("sample.",), "inpaint": ("inpaint.", *OF_SCORES)}
-READ |= dict.fromkeys(("classify", "compare"), OF_SCORES) | {"suggest": ("suggest.",), "compress": ("evaluate.split",)}
-READ |= {"decompress": (), "page": ()}
-#: Fields that choose examples of the data set, and so have no effect on those of `--input`.
-OF_SPLITS = ("evaluate.split", "evaluate.examples", "evaluate.ranking")
-
-
-def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
-    """Says on stderr which overrides change the stored config and have no effect on this mode."""
-    before, now = dict(fields(stored)), dict(fields(config))
-    for name, _ in flags.overrides:
-        section = name.partition(".")[0]
-        of_mode = section in SECTIONS and not name.startswith(READ[flags.mode])
-        of_input = bool(flags.input) and name in OF_SPLITS
-        if (of_mode or of_input) and name in before and now[name] != before[name]:
-            where = f"--mode={flags.mode}" if of_mode else "the examples of --input"
-            say_once(f"--config.{name} has no effect on {where}")
-
-
-def _connect(flags: Flags) -> None:
-    from arjax.parallel.distributed import describe_devices, initialize
-    from arjax.parallel.sharding import available_devices
-
-    if flags.mode in ("suggest", "page"):  # always one process
-        return
-    initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
-    if len(available_devices()) > 1 and jax.process_index() == 0:
-        print(f"on {describe_devices()}", flush=True)

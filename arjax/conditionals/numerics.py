@@ -21,11 +21,7 @@ MOST = 1e20
 
 
 def check_temperature(temperature: Any) -> float:
-    """The temperature as a number that float32 can hold, 1e-30 in place of smaller ones.
-
-    Raises:
-      UserError: it is no number above 0 and up to 1e20.
-    """
+    """The temperature as a number that float32 can hold, 1e-30 in place of smaller ones."""
     is_number = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
     if not is_number or not 0 < temperature <= MOST:
         raise UserError(f"the temperature must be a positive number up to {MOST:g}, not {temperature!r}")

@@ -19,9 +19,8 @@ from arjax.core.traits import require
 from arjax.data import Dataset, make_dataset
 from arjax.models import KINDS, Model, ModelChoice, make_model
 from arjax.models.draws import check_draws
-from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
-from arjax.samplers import DrawOptions, Sampler, make_sampler
+from arjax.samplers import Request, Sampler, make_sampler
 from arjax.training.record import Record
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
 
@@ -49,12 +48,11 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
     data = functools.partial(dataset.some_examples, "train")
     model = make_model(dataset.event, choice, context=dataset.context, dtype=config.dtype, data=data)
     # Options that the model cannot draw with are refused now, before the training.
-    truncation = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    check_draws(model, sampler, DrawOptions(**truncation))
     if config.sample.length:
         require(model, "length", "config.sample.length")
-        check_length(model, config.sample.length, dataset.end)
         dataset.check_alike("config.sample.length")
+    options = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p", "length")}
+    check_draws(model, sampler, Request(**options, end=dataset.end))
     return model
 
 

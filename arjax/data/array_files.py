@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean, nearest, say_once
+from arjax.core.errors import UserError, did_you_mean, nearest, refuse, say_once
 from arjax.core.files import user_path
 from arjax.core.options import opt
 from arjax.core.spec import KINDS, NO_CONTEXT, ContextSpec, EventSpec
@@ -60,10 +60,6 @@ def array_files(
         `ContextSpec`).
       holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.arrays`); else it is
         refused.
-
-    Raises:
-      UserError: no file, a file that is not one array of numbers, two splits of the same contents, or arrays that do
-        not fit one another.
     """
     if not train:
         raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
@@ -77,10 +73,16 @@ def array_files(
     event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))
     if num_classes and context not in ("label", "sequence", "image"):
         say_once(f"num_classes={num_classes} has no effect: it is of a context of the kind label, sequence or image")
-    if local and context not in ("sequence", "frames", "image"):
-        raise UserError(f"config.dataset.local=True needs a context that is a sequence, frames or image, not {context}")
-    if holes and event.is_discrete:
-        raise UserError(f"config.dataset.holes=True needs real values, in which NaN marks a missing one, not {kind}")
+    refuse(
+        (
+            local and context not in ("sequence", "frames", "image"),
+            f"config.dataset.local=True needs a context that is a sequence, frames or image, not {context}",
+        ),
+        (
+            holes and event.is_discrete,
+            f"config.dataset.holes=True needs real values, in which NaN marks a missing one, not {kind}",
+        ),
+    )
     spec = _context_spec(context, num_classes, files["train"].get("context"))
     if local:
         spec = ContextSpec(local=tuple(name for name, _ in spec.parts), **dict[str, Any](spec.parts))
@@ -135,10 +137,13 @@ def _open(path: Path) -> np.memmap:
     if not isinstance(array, np.memmap):
         array.close()
         raise UserError(f"{str(path)!r} holds several arrays: write each with numpy.save into a file of its own")
-    if not array.ndim:
-        raise UserError(f"{str(path)!r} holds a single number, and the first dimension of an array are the examples")
-    if not array.dtype.isnative:
-        raise UserError(f"{str(path)!r} has the byte order of other machines: write it again in that of this one")
+    refuse(
+        (not array.ndim, f"{str(path)!r} holds a single number, and the first dimension of an array are the examples"),
+        (
+            not array.dtype.isnative,
+            f"{str(path)!r} has the byte order of other machines: write it again in that of this one",
+        ),
+    )
     _advise(array, "MADV_RANDOM")  # else each read fetches the neighbours of a row, too: megabytes on some disks
     return array
 

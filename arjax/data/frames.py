@@ -1,4 +1,4 @@
-"""Tables from frames, csv files, dicts and lists of rows, and back to the same form."""
+"""Frames: tables of users from csv files, frames, dicts and lists of rows, and back to the same form."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ import dataclasses
 import datetime
 import decimal
 import gzip
+import itertools
 import math
 import os
 import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import user_path
-from arjax.data.table_files import NO_VALUE, is_code, is_number
+from arjax.data.columns import AS_MISSING, is_code, is_number, row_of_table
+
+#: The texts of cells without a value.
+NO_VALUE = ("", "?", "NA", "NaN", "nan")
 
 #: Rows of a csv file that are read at once.
 _CHUNK = 10_000
+#: Rows of a csv file by which another delimiter is tried.
+_FEW_ROWS = 100
 #: Different texts of a column of a csv file from which on numbers are kept as numbers.
 _MOST_TEXTS = 20_000
 #: Seconds until the first line about the progress of reading, and between two lines.
@@ -46,14 +51,48 @@ class Frame:
       form: "lists" for a dict of columns or a csv file, "rows" for a list of rows, else the library of the frame, such
         as "polars".
       missing, delimiter: the texts of cells without a value, and what is between the cells of a csv file.
+      file: the path of a csv file, else "".
       first_row: the number that the user calls the first row by: 0, or 2 in a csv file with a header.
     """
 
     columns: Columns
     form: str = "lists"
-    first_row: int = 0
     missing: tuple[str, ...] = NO_VALUE
     delimiter: str = ","
+    file: str = ""
+    first_row: int = 0
+
+    def place(self, n: int) -> str:
+        """Returns the place of a row in messages, by its number from 0."""
+        return row_of_table(n + self.first_row) + (f" {self.file!r}" if self.file else "")
+
+    def cells(
+        self,
+        columns: Sequence[Any],
+        unknown: str = "refuse",
+        needed: Collection[str] | None = None,
+        remedy: str = AS_MISSING,
+        rows: np.ndarray | slice = slice(None),
+    ) -> np.ndarray:
+        """Returns the cells of columns in some rows, float64[N, C], as in `arjax.data.columns`.
+
+        Args:
+          columns: of the model, which are found by their names.
+          unknown: "refuse" absent columns and words that training never saw, or take them as "missing".
+          needed: the names of the columns that are read, nan in the others; None: all.
+          remedy: the end of the sentence about what is refused.
+        """
+        cells_NC = np.full((len(np.arange(len(self))[rows]), len(columns)), np.nan)
+        for c, column in enumerate(columns):
+            if needed is not None and column.name not in needed:
+                continue
+            if column.name in self.columns:
+                cells_NC[:, c] = column.cells(self.columns[column.name], unknown, self.place, remedy)[rows]
+            elif unknown != "missing":
+                others = [name for name in self.columns if name not in {other.name for other in columns}]
+                hint = did_you_mean(column.name, others, f"; it has: {', '.join(self.columns)}")
+                raise UserError(f"the table lacks the column {column.name!r}{hint}{remedy}")
+        return cells_NC
 
     def back(self, columns: Columns) -> Any:
         """A table of the same form of other columns; raises `UserError` where the library of frames is missing."""
@@ -80,19 +119,20 @@ class Frame:
         stay as they are, or are left out without `with_others`; and so do all names of columns, and the index of a
         frame of pandas.
         """
-        found = self.back(columns)
+        table = self.back(columns)
         has_index = self.is_library and hasattr(data, "index")
         if has_index:
-            found.index = data.index
+            table.index = data.index
         if not with_others:
-            return found
-        if self.first_row:
-            return _other_cells(data, columns, self.delimiter) | found
+            return table
+        if self.file:
+            texts = read_frame(data, ("",), self.delimiter, words=None).columns
+            return {name: None if name in columns else _as_written(cells) for name, cells in texts.items()} | table
         if self.form == "lists":
-            return _in_place({name: _listed(values) for name, values in data.items()}, found)
+            return _in_place({name: _listed(values) for name, values in data.items()}, table)
         if self.form == "rows":
-            return [_in_place(row, new) for row, new in zip(data, found, strict=True)]
-        new = nw.from_native(found, eager_only=True)
+            return [_in_place(row, new) for row, new in zip(data, table, strict=True)]
+        new = nw.from_native(table, eager_only=True)
         if not has_index:
             return nw.from_native(data, eager_only=True).with_columns(*new.iter_columns()).to_native()
         full = data.set_axis(list(map(str, data.columns)), axis=1)
@@ -110,24 +150,28 @@ def read_frame(
     missing: Sequence[str] = NO_VALUE,
     delimiter: str = ",",
     tell: bool = False,
-    words: Collection[str] = (),
+    words: Collection[str] | None = (),
+    header: bool | None = None,
 ) -> Frame:
     """The table in any form.
 
     Args:
-      data: a frame of pandas, polars or pyarrow; the path of a csv file with a header (or of a csv.gz); a dict of
-        columns; or a list of rows, mappings from the names of columns to values.
+      data: a frame of pandas, polars or pyarrow; the path of a csv file (or of a csv.gz); a dict of columns; or a list
+        of rows, mappings from the names of columns to values.
       missing: the texts of cells without a value; None, nan and NaT have none, too.
-      delimiter: of a csv file.
+      delimiter: of a csv file: a character, or "tab"; "spaces" for columns that are aligned by runs of them.
       tell: whether to print how much is read, every few seconds.
-      words: columns of a csv file whose cells are words, also where all of them read as numbers.
+      words: columns of a csv file whose cells are words, also where all of them read as numbers; None: all.
+      header: whether the first row of a csv file holds the names of the columns, which else are "0", "1", ...; None: it
+        does, and may hold numbers that count. A first row of numbers in which one stands twice is an example.
 
     Raises:
       UserError: another form, a file that cannot be read, no rows, or columns of different lengths.
     """
     gaps = _texts(missing)
     if isinstance(data, str | os.PathLike):
-        frame = Frame(_read_csv(user_path(data), delimiter, gaps, tell, words), first_row=2)
+        columns, first_row = _CsvFile(os.fspath(data), delimiter, header, gaps, words).read(tell)
+        frame = Frame(columns, file=os.fspath(data), first_row=first_row)
     elif isinstance(data, Mapping):
         frame = Frame(_columns(data.items(), gaps, tell))
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
@@ -379,116 +423,132 @@ def _numbers(cells: Sequence[str], missing: frozenset[str]) -> np.ndarray:
     return np.fromiter((math.nan if cell in missing else float(cell) for cell in cells), np.float64, len(cells))
 
 
-def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool, words: Collection[str]) -> Columns:
-    """The columns of a file, read piece by piece."""
-    if len(delimiter) != 1 or delimiter in '\r\n"':
-        raise UserError(f"the delimiter of a csv file is one character, such as ';' or a tab, not {delimiter!r}")
-    texts: set[int] = set()
-    try:
-        columns = _read_columns(path, delimiter, missing, texts, words, _Progress(tell))
-        if texts:  # of columns of numbers in which a word comes late
-            columns.clear()
-            columns = _read_columns(path, delimiter, missing, texts, words, _Progress(tell))
-    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the table {str(path)!r}: {error}") from error
-    return {name: column.values() for name, column in columns.items()}
+@dataclasses.dataclass(frozen=True)
+class _CsvFile:
+    """A csv file, and how it is read; the arguments are those of `read_frame`."""
 
+    path: str
+    delimiter: str
+    header: bool | None
+    missing: frozenset[str]
+    words: Collection[str] | None
 
-def _read_columns(
-    path: Path,
-    delimiter: str,
-    missing: frozenset[str],
-    texts: set[int],
-    words: Collection[str],
-    progress: _Progress,
-) -> dict[str, _CsvColumn]:
-    """The columns of a file, those of the numbers `texts` and of the names `words` as texts; adds columns that have to
-    be read again to `texts`.
-    """
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != " ")
-        names = [cell.strip() for cell in next(rows, [])]
-        _check_names(path, names, delimiter)
-        columns = [_CsvColumn(missing, i in texts or name in words) for i, name in enumerate(names)]
+    def read(self, tell: bool) -> tuple[Columns, int]:
+        """Returns the columns, read piece by piece, and the number of the first row."""
+        mark = self._mark(self.delimiter)
+        refuse((len(mark) != 1 or mark in '\r\n"', f"the delimiter of a table is one character, such as ';', 'tab' or "
+                f"'spaces', not {self.delimiter!r}"))  # fmt: skip
+        texts: set[int] = set()
+        try:
+            columns, first_row = self._read(texts, _Progress(tell))
+            if texts:  # of columns of numbers in which a word comes late
+                columns.clear()
+                columns, first_row = self._read(texts, _Progress(tell))
+        except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the table {self.path!r}: {error}") from error
+        return {name: column.values() for name, column in columns.items()}, first_row
+
+    @staticmethod
+    def _mark(delimiter: str) -> str:
+        return {"tab": "\t", "spaces": " "}.get(delimiter, delimiter)  # these are hard to write on a command line
+
+    @contextlib.contextmanager
+    def _rows(self, delimiter: str) -> Iterator[Any]:
+        """Opens the file and yields a reader of its rows; a run of spaces cuts once, and not at the ends of a line."""
+        path, mark = user_path(self.path), self._mark(delimiter)
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="", encoding="utf-8-sig") as file:
+            lines = (line.strip() + "\n" for line in file) if mark == " " else file
+            yield csv.reader(lines, delimiter=mark, skipinitialspace=True)
+
+    def _read(self, texts: set[int], progress: _Progress) -> tuple[dict[str, _CsvColumn], int]:
+        """Returns the columns, those of the numbers `texts` and of `words` as texts, and the number of the first row;
+        adds columns that have to be read again to `texts`.
+        """
         num = 0
-        for chunk in _chunks(path, rows, len(names)):
-            num += len(chunk)
-            for i, cells in enumerate(zip(*chunk, strict=True)):
-                if i in texts and not columns[i].as_texts:
-                    continue  # found to be mixed in this pass
-                try:
-                    columns[i].add(list(map(str.strip, cells)))
-                except _Mixed:
-                    columns[i] = _CsvColumn(missing)
-                    texts.add(i)
-            chunk.clear()
-            progress.tell(f"read {num:,} rows")
-    if not num:
-        raise UserError(f"the table {str(path)!r} has no rows")
-    return dict(zip(names, columns, strict=True))
+        with self._rows(self.delimiter) as rows:
+            first = [cell.strip() for cell in next(filter(None, rows), [])]
+            has_names = self._has_names(first)
+            names = first if has_names else list(map(str, range(len(first))))
+            columns = [
+                _CsvColumn(self.missing, i in texts or self.words is None or name in self.words)
+                for i, name in enumerate(names)
+            ]
+            for chunk in self._chunks(rows, [] if has_names else [first], len(first)):
+                num += len(chunk)
+                for i, cells in enumerate(zip(*chunk, strict=True)):
+                    if i in texts and not columns[i].as_texts:
+                        continue  # found to be mixed in this pass
+                    try:
+                        columns[i].add(list(map(str.strip, cells)))
+                    except _Mixed:
+                        columns[i] = _CsvColumn(self.missing)
+                        texts.add(i)
+                chunk.clear()
+                progress.tell(f"read {num:,} rows")
+        refuse((not num, f"the table {self.path!r} has no rows"))
+        return dict(zip(names, columns, strict=True)), 2 if has_names else 1
 
-
-def _other_cells(path: str | os.PathLike, columns: Iterable[str], delimiter: str) -> dict[str, list[Any]]:
-    """All columns of a csv file that are not named, and places for those that are: None for an empty cell, numbers
-    where these are written as they were, else texts.
-    """
-    file = user_path(path)
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", newline="", encoding="utf-8-sig") as opened:
-        names, *rows = (
-            row for row in csv.reader(opened, delimiter=delimiter, skipinitialspace=delimiter != " ") if row
+    def _has_names(self, first: Sequence[str]) -> bool:
+        """Returns whether the first row has the names of the columns; refuses one that can have none."""
+        if len(first) == 1 and (other := self._other_delimiter()):
+            raise UserError(
+                f"the table {self.path!r} has one column when cut at {self.delimiter!r}: give delimiter={other!r}"
+            )
+        twice = [name for name in first if first.count(name) > 1]
+        are_numbers = bool(first) and all(map(is_number, first))
+        if self.header is False or (are_numbers and twice):
+            return False
+        counts = are_numbers and [float(name) - float(first[0]) for name in first] == list(range(len(first)))
+        shown = ", ".join(first[:3]) + ", ..." * (len(first) > 3)
+        remedy = "give header=False" if self.header else "put a line of names before"
+        row = f"the first row of the table {self.path!r}"
+        refuse(
+            (not any(first), f"{row} does not name its columns: it is empty"),
+            (
+                are_numbers and (self.header or not counts),
+                f"{row} does not name its columns, but holds the numbers {shown}: {remedy}",
+            ),
+            (
+                twice,
+                f"{row} does not name its columns: {twice[:1]} stands there twice".replace("[", "").replace("]", ""),
+            ),
         )
-    names, named = [name.strip() for name in names], set(columns)
-    return {
-        name: [] if name in named else _as_written([row[i].strip() for row in rows]) for i, name in enumerate(names)
-    }
+        return True
+
+    def _other_delimiter(self) -> str:
+        """Returns the first usual delimiter that cuts the first rows into equally many cells, more than one, or ""."""
+        for other in (",", ";", "\t", "|", " "):
+            with self._rows(other) as rows:
+                some = list(itertools.islice(filter(None, rows), _FEW_ROWS))
+            cells = list(itertools.chain.from_iterable(some[1:]))  # several words may be one cell
+            are_words = other == " " and not (cells and all(map(is_number, cells)))
+            if len({len(row) for row in some}) == 1 < len(some[0]) and not are_words:
+                return other
+        return ""
+
+    def _chunks(self, rows: Any, first: list[list[str]], num: int) -> Iterator[list[list[str]]]:
+        """Yields pieces of the rows of a csv reader behind the first ones, each of `num` cells."""
+        chunk = first
+        for row in rows:
+            if len(row) == num:
+                chunk.append(row)
+            elif row:
+                raise UserError(
+                    f"line {rows.line_num} of the table {self.path!r} has {len(row)} cells, but the first has {num}"
+                )
+            if len(chunk) == _CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
 
 
-def _as_written(cells: Sequence[str]) -> list[Any]:
-    """Texts as whole numbers or numbers, where all are written as Python writes them, and None for empty ones."""
+def _as_written(texts: np.ndarray) -> list[Any]:
+    """Texts, None for empty ones, as whole numbers or numbers where all are written as Python writes them."""
+    cells = texts.tolist()
     for kind in (int, float):
         with contextlib.suppress(ValueError):
-            found = [kind(cell) if cell else None for cell in cells]
-            if all(str(number) == cell for number, cell in zip(found, cells, strict=True) if cell):
-                return found
-    return [cell or None for cell in cells]
-
-
-#: What may be between the cells of a csv file.
-_DELIMITERS = (",", ";", "\t", "|")
-
-
-def _check_names(path: Path, names: Sequence[str], delimiter: str) -> None:
-    """Raises `UserError` for a first row of a csv file that cannot have the names of its columns."""
-    fault = ""
-    if not any(names):
-        fault = ": it is empty"
-    elif len(names) == 1 and (other := [mark for mark in _DELIMITERS if mark in names[0]]):
-        raise UserError(
-            f"the cells of the table {str(path)!r} are not cut by {delimiter!r}: give delimiter={other[0]!r}"
-        )
-    elif twice := [name for name in names if names.count(name) > 1]:
-        fault = f": {twice[0]!r} stands there twice"
-    elif all(map(is_number, names)) and [float(name) - float(names[0]) for name in names] != list(range(len(names))):
-        fault = (
-            f", but holds the numbers {', '.join(names[:3])}{', ...' * (len(names) > 3)}: put a line of names before"
-        )
-    if fault:
-        raise UserError(f"the first row of the table {str(path)!r} does not name its columns{fault}")
-
-
-def _chunks(path: Path, rows: Any, num: int) -> Iterator[list[list[str]]]:
-    """Pieces of the rows of a csv reader, each of `num` cells; raises `UserError` for another."""
-    chunk: list[list[str]] = []
-    for row in rows:
-        if len(row) == num:
-            chunk.append(row)
-        elif row:
-            raise UserError(
-                f"line {rows.line_num} of the table {str(path)!r} has {len(row)} cells, but the first has {num}"
-            )
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+            numbers = [None if cell is None else kind(cell) for cell in cells]
+            if all(str(number) == cell for number, cell in zip(numbers, cells, strict=True) if cell is not None):
+                return numbers
+    return cells

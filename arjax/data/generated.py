@@ -318,11 +318,11 @@ def _log_board(x: np.ndarray, noise: float) -> np.ndarray:
 
 def _log_mixture(x: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: float) -> np.ndarray:
     """log sum_k w_k N(x; m_k, noise^2) of points [N, 2], [N]."""
-    found = []
+    log_p = []
     for part in np.array_split(x, max(1, len(x) // 1000)):
         square = ((part[:, None] - means) ** 2).sum(-1) / noise**2
-        found.append(np.logaddexp.reduce(np.log(weights) - square / 2, axis=1))
-    return np.concatenate(found) - math.log(2 * math.pi * noise**2)
+        log_p.append(np.logaddexp.reduce(np.log(weights) - square / 2, axis=1))
+    return np.concatenate(log_p) - math.log(2 * math.pi * noise**2)
 
 
 # Tests of memory: an answer at the end of a long sequence depends on its beginning (Bai, Kolter & Koltun, 2018).

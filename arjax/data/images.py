@@ -128,8 +128,8 @@ def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, 
     """Patches of levels as real vectors, standardised: the middles of the levels, in which the transform draws."""
     height, width = (length // side for length in _GRID)
     cut = {
-        split: np.ascontiguousarray(own["x"].reshape(-1, height, side, width, side).swapaxes(2, 3))
-        for split, own in arrays.items()
+        split: np.ascontiguousarray(of_split["x"].reshape(-1, height, side, width, side).swapaxes(2, 3))
+        for split, of_split in arrays.items()
     }
     shift, variance = cut["train"].mean(0) + 0.5, cut["train"].var(0) + 1 / 12  # of the levels with uniform noise
     scale = np.maximum(np.sqrt(variance), _LEAST_SCALE)

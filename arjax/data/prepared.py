@@ -32,7 +32,7 @@ _LENGTHS = ":lengths"
 
 
 def import_tfds() -> ModuleType:
-    """tensorflow-datasets, imported on first use; raises `UserError` naming the package that is missing."""
+    """tensorflow-datasets, imported on first use."""
     for module in _NEEDED:
         if importlib.util.find_spec(module) is None:
             package = module.replace("tensorflow_datasets", "tensorflow-datasets")
@@ -77,8 +77,6 @@ def read_splits(
     """The features of all rows, by split and name, of a prepared set such as "uci_binary/dna".
 
     The set must have the given features; others may be there, too. The `encoded` ones are images that stay png files.
-    Raises `UserError` for a set that is missing, damaged, in a format that needs TensorFlow, or of classes of other
-    packages, with the command that gets it.
     """
     folders = search_path(data_dir)
     place = next(filter(None, (prepared_in(folder, name) for folder in folders)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
@@ -44,10 +44,10 @@ def spoken_digits(
       context: "label" to condition on the digit.
     """
     spec = label_context(context, 10)
-    if length == 1:
-        raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
-    if whole and not length:
-        raise UserError("the data set option whole=True needs length, the samples of a window")
+    refuse(
+        (length == 1, f"the data set option 'length' must be 0, or at least 2 samples, not {length}"),
+        (whole and not length, "the data set option whole=True needs length, the samples of a window"),
+    )
     encode, sound = CODES[bits]
     recordings = read_splits("spoken_digits", data_dir, features=("audio", "label"))
     longest = max(len(audio) for rows in recordings.values() for audio in rows["audio"])

@@ -1,24 +1,48 @@
-"""Tables of yours: csv files, one example per row and one site per column, as real values, levels or mixed columns."""
+"""Tables of yours: csv files, one example per row and one site per column, as real values, levels or mixed columns; and
+other rows by the names and units of their columns.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arjax.core.arrays import check_precision
-from arjax.core.errors import UserError, say_once
-from arjax.core.files import user_path
-from arjax.core.options import Option, opt, seed_option
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
+from arjax.core.files import digest_of, fingerprint_of, user_path
+from arjax.core.options import Option, is_integer, opt, seed_option
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
+from arjax.data.columns import (
+    AS_MISSING,
+    LARGEST_FLOAT32,
+    Place,
+    Reals,
+    Words,
+    as_numbers,
+    as_text,
+    exact,
+    gaps_of,
+    is_code,
+    is_number,
+    known_of,
+    merges,
+    names_rows,
+    stray_word,
+)
+from arjax.data.frames import NO_VALUE, Frame, read_frame
+from arjax.data.rows import RowsRead, check_unknown
 from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
-from arjax.data.table_columns import KINDS, MISSING, Column, Rule, make_column
-from arjax.data.table_files import NO_VALUE, chosen, index_of, read_tables
-from arjax.data.table_rows import TableRows
 from arjax.data.vectors import with_noise
+
+KINDS = ("binary", "levels", "tokens", "real")
+#: What becomes of cells without a value.
+MISSING = ("refuse", "level", "hole")
 
 
 @DATASETS.register("table")
@@ -86,38 +110,284 @@ def table(
     paths = zip(SPLITS, (path, validation_path, test_path), strict=True)
     files = {split: file for split, file in paths if file or split == "train"}
     cut = {"validation": validation, "test": test}
-    cells = read_tables(list(files.values()), delimiter, header, least=3 if len(files) == 1 else 1)
+    refuse(
+        (not path, "the data set 'table' needs a csv file: give its path, such as config.dataset.path=my.csv"),
+        (levels == 1, f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}"),
+        (levels and mixed, "levels gives all columns of a table the same kind, and mixed each its own: choose one"),
+    )
+    texts = _Texts([read_frame(file, missing_cells, delimiter, words=None, header=header) for file in files.values()])
     _tell_cut(files, cut, split_seed)
     check_other_files({split: [user_path(file)] for split, file in files.items()})
-    taken = chosen(columns, skip, cells.names)
-    parts = _parts(cells.sizes, list(files), cut, split_seed)
-    if levels == 1:
-        raise UserError(f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}")
-    if levels and mixed:
-        raise UserError("levels gives all columns of a table the same kind, and mixed each its own: choose one")
-    stated = _stated_kinds(kinds, mixed, cells.names)
-    rule = Rule(levels, mixed, stated, most_levels, missing, tuple(missing_cells), parts["train"])
-    made = [make_column(cells, i, rule) for i in taken]
+    parts = _parts(texts.sizes, list(files), cut, split_seed)
+    stated = _stated_kinds(kinds, mixed, texts.names)
+    rule = Rule(levels, mixed, most_levels, missing, parts["train"], texts.sizes[0])
+    made = [
+        _made(texts.names[i], texts.column(i), texts.place, rule, stated.get(i))
+        for i in chosen(columns, skip, texts.names)
+    ]
     if not binary_as_real:
         _check_not_binary(path, made)
     if len(files) > 1 and any(column.spec.kind == "real" for column in made):  # discrete rows may repeat
-        tell_shared_rows({split: [cells.rows[n] for n in part] for split, part in parts.items()})
+        rows_of_all = list(zip(*(column.x.tolist() for column in made), strict=True))
+        tell_shared_rows({split: [rows_of_all[n] for n in part] for split, part in parts.items()})
     dataset = _dataset(f"table/{Path(path).stem}", made, parts, standardise)
-    written = tuple(missing_cells), delimiter, header
-    rows = TableRows(tuple(column.form for column in made), dataset.event, dataset.shift, dataset.scale, *written)
-    dataset = dataclasses.replace(dataset, rows=rows, fingerprint=cells.fingerprint)
-    return with_noise(dataset, noise)
+    forms = tuple(column.form for column in made)
+    table_rows = TableRows(forms, dataset.event, dataset.shift, dataset.scale, tuple(missing_cells), delimiter, header)
+    fingerprint = fingerprint_of(digest_of(user_path(file)) for file in files.values())
+    return with_noise(dataclasses.replace(dataset, rows=table_rows, fingerprint=fingerprint), noise)
 
 
-def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:
+class _Texts:
+    """The texts of the cells of all files, one after another.
+
+    Attributes:
+      names: of the columns.
+      sizes: the number of rows of each file.
+    """
+
+    def __init__(self, frames: Sequence[Frame]):
+        self.names, self.sizes, self._frames = list(frames[0].columns), [len(frame) for frame in frames], frames
+        for frame in frames:
+            if list(frame.columns) != self.names:
+                others = ", ".join(frame.columns)
+                raise UserError(f"the table {frame.file!r} has other columns than {frames[0].file!r}: {others}")
+        if len(frames) == 1 and len(frames[0]) < len(SPLITS):
+            rows = f"three rows or more, one for each split, but has {len(frames[0])}"
+            raise UserError(f"the table {frames[0].file!r} needs {rows}")
+
+    def column(self, i: int) -> np.ndarray:
+        """Returns the texts of a column, object[N], None without a value."""
+        return np.concatenate([frame.columns[self.names[i]] for frame in self._frames])
+
+    def place(self, n: int) -> str:
+        """Returns the place of a row in messages."""
+        firsts = np.cumsum([0, *self.sizes])
+        file = int(np.searchsorted(firsts, n, side="right")) - 1
+        return self._frames[file].place(n - int(firsts[file]))
+
+
+class Rule(NamedTuple):
+    """The options of the data set `table` for columns, the rows of the train split, and the rows of the first file."""
+
+    levels: int
+    mixed: bool
+    most_levels: int
+    missing: str
+    train: np.ndarray
+    num_rows: int
+
+
+class _Made(NamedTuple):
+    """A column of the data set.
+
+    Attributes:
+      form: what its values mean.
+      spec: kind and number of levels of its values.
+      x: float64[N] of a real column; integers from 0 otherwise; float64 with NaN where values are missing.
+    """
+
+    form: Words | Reals
+    spec: EventSpec
+    x: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return self.form.name
+
+
+def _made(name: str, values: np.ndarray, place: Place, rule: Rule, stated: str | None) -> _Made:
+    """The column of these texts, object[N], None without a value; `stated` is the kind that a user gives it."""
+    different = set(known_of(values).tolist())
+    if stated is None:
+        _check_column(name, values, place, rule)
+    kind = _kind(different, rule, stated)
+    gap = gaps_of(values)
+    if gap.any() and (rule.missing == "refuse" or (rule.missing == "level" and kind == "real")):
+        where = f"{place(int(gap.argmax()))} has no value in the column {name!r}"
+        if rule.missing == "level":
+            raise UserError(
+                f"{where}, which is real and has no level for it: fill it in, leave the column out, or give "
+                "missing='hole', which leaves the value out"
+            )
+        raise UserError(
+            f"{where}: fill it in, leave the column out with `skip`, or give missing='hole', which leaves the value "
+            "out, or missing='level', which makes a level of it in discrete columns; missing_cells has the texts of "
+            "cells without a value"
+        )
+    if kind == "real":
+        x = _numbers(name, values, place)
+        refuse(
+            (
+                merges(different),
+                f"the column {name!r} of the table holds whole numbers from 2**53 on, which float64 does not tell "
+                f"apart: give them in other units, or as words with kinds=('{name}:tokens',)",
+            )
+        )
+        return _Made(Reals(name, _digits(x)), EventSpec((), (), "real"), x)
+    words, x, from_numbers = _levels(values, as_words=stated == "tokens")
+    if rule.levels:
+        return _of_levels(name, words, x, from_numbers, values, place, rule)
+    return _of_kind(name, words, x, from_numbers, kind, rule)
+
+
+def _numbers(name: str, values: np.ndarray, place: Place) -> np.ndarray:
+    """The values as float64[N], nan without one; refuses the first that is no number of float32."""
+    remedy = ": leave the column out with `skip`, write it as numbers, or take mixed=True, with which each column has "
+    remedy += "its own kind, or `levels`, which makes integers of all"
+    return as_numbers(name, values, place=place, most=LARGEST_FLOAT32, remedy=remedy)
+
+
+def _digits(x: np.ndarray) -> int:
+    """Seven digits of the spread of a real column: more where it varies little around a large number."""
+    known = known_of(x)
+    spread = known.std() if len(known) else 0.0
+    return 7 + int(np.clip(np.log10(np.abs(known).max() / spread), 0, 10)) if spread else 7
+
+
+def _are_numbers(texts: Collection[str]) -> bool:
+    """Whether texts are numbers that float64 tells apart."""
+    return all(map(is_number, texts)) and not merges(texts)
+
+
+def _kind(different: set[str], rule: Rule, stated: str | None) -> str:
+    """The kind of a column: as stated, that of all columns, or one that its different texts have."""
+    if not rule.mixed:
+        return "levels" if rule.levels else "real"
+    if stated is not None:
+        return stated
+    are_numbers = _are_numbers(different)
+    num = len(set(map(float, different))) if are_numbers else len(different)
+    if num <= 2:
+        return "binary"
+    if not are_numbers:
+        return "tokens"
+    return "levels" if num <= rule.most_levels and all(float(text).is_integer() for text in different) else "real"
+
+
+def _levels(values: np.ndarray, as_words: bool) -> tuple[tuple[str, ...], np.ndarray, bool]:
+    """A text of each different value, the place of each cell among these (float64 with NaN where it has no value), and
+    whether they are numbers, in their order. `as_words`: texts are other values where they are written otherwise, such
+    as 7 and 007.
+    """
+    known = known_of(values)
+    from_numbers = not as_words and _are_numbers(set(known.tolist()))
+    _, first, place_M = np.unique(
+        known.astype(np.float64 if from_numbers else str), return_index=True, return_inverse=True
+    )
+    x = np.full(len(values), np.nan)
+    x[~gaps_of(values)] = place_M
+    return tuple(known[first].tolist()), x, from_numbers
+
+
+def _of_levels(
+    name: str, words: tuple, x: np.ndarray, from_numbers: bool, values: np.ndarray, place: Place, rule: Rule
+) -> _Made:
+    """At most V integers: places of words or numbers, or parts of many numbers with equally many train rows. Cells
+    without a value are holes, or the level after them.
+    """
+    cuts: tuple[float, ...] = ()
+    if len(words) > rule.levels:
+        if not all(map(is_number, words)):
+            raise UserError(
+                f"the column {name!r} of the table holds {len(words)} different words, above levels={rule.levels}"
+            )
+        numbers = _numbers(name, values, place)
+        if np.isnan(numbers[rule.train]).all():
+            raise UserError(f"the column {name!r} of the table has no value in any train row: leave it out with `skip`")
+        cuts = tuple(np.nanquantile(numbers[rule.train], np.arange(1, rule.levels) / rule.levels).tolist())
+        between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
+        words = (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
+        x, from_numbers = np.where(np.isnan(numbers), np.nan, np.searchsorted(cuts, numbers, side="right")), True
+    words = (*words, *(f"level {v}" for v in range(len(words), rule.levels)))
+    spec = EventSpec((), (), "levels" if rule.levels > 2 else "binary", rule.levels)
+    if rule.missing == "level" and np.isnan(x).any():
+        x, words = np.where(np.isnan(x), rule.levels, x), (*words, None)
+        spec = EventSpec((), (), "tokens", rule.levels + 1)
+    return _Made(Words(name, words, from_numbers, cuts), spec, _whole(x))
+
+
+def _of_kind(name: str, words: tuple, x: np.ndarray, from_numbers: bool, kind: str, rule: Rule) -> _Made:
+    """A discrete column with a level for each different value; cells without one are holes, or one more level."""
+    if rule.missing == "level" and np.isnan(x).any():  # without a place in the order of the others
+        kind, x, words = "tokens", np.where(np.isnan(x), len(words), x), (*words, None)
+    num, column = len(words), f"the column {name!r} of the table holds"
+    refuse(
+        (num < 2, f"{column} one value in all rows: leave it out with `skip`"),
+        (kind == "binary" and num > 2, f"{column} {num} different values: it is not binary"),
+    )
+    spec = EventSpec((), (), "binary" if num == 2 else kind, num)
+    return _Made(Words(name, words, from_numbers), spec, _whole(x))
+
+
+def _whole(x: np.ndarray) -> np.ndarray:
+    """Places as integers, where none is missing."""
+    return x if np.isnan(x).any() else x.astype(np.int64)
+
+
+def _check_column(name: str, values: np.ndarray, place: Place, rule: Rule) -> None:
+    """Refuses, or notes on stderr, what a column without a stated kind looks like: numbers among which there are some
+    words, identifiers, or numbers that count the rows.
+    """
+    as_words = f"mixed=True and kinds=('{name}:tokens',)"
+    known = known_of(values)
+    if rule.levels or rule.mixed:  # else a word is refused as no number
+        stray = stray_word(name, values, place, as_words)
+        many = len(set(known.tolist())) > (rule.levels or rule.most_levels)
+        if stray and many:
+            raise UserError(
+                f"{stray}, too many different ones to be words: name it in missing_cells where such a cell has no "
+                f"value, or give {as_words}, which keeps all of them as words"
+            )
+        if stray:
+            say_once(
+                f"{stray}, so all of them are words without an order: name it in missing_cells where such a cell has "
+                f"no value; {as_words} says it is meant"
+            )
+    reason, texts = names_rows(known, rule.most_levels), known.tolist()
+    if reason and (not _are_numbers(texts) or all(map(is_code, texts))):
+        raise UserError(
+            f"the column {name!r} of the table {reason.removeprefix('it ')}: there is nothing to learn from it, leave "
+            f"it out with skip=({name!r},), or keep it as words with {as_words}"
+        )
+    first = values[: rule.num_rows].tolist()
+    begins = len(first) > rule.most_levels and first[0] in ("0", "1")
+    if begins and first == list(map(str, range(int(first[0]), int(first[0]) + len(first)))):
+        say_once(f"the column {name!r} of the table counts its rows: leave it out with skip=({name!r},)")
+
+
+def chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:
+    """The numbers of the columns to take, in their order: all without `columns`, but for those to leave out."""
+    taken, left_out = ([index_of(column, names) for column in option] for option in (columns, skip))
+    left = [i for i in range(len(names)) if i not in left_out]
+    for option, given, numbers in (("columns", columns, taken), ("skip", skip, left_out)):
+        if len(set(numbers)) < len(numbers):
+            raise UserError(f"{option} of a table names one of them twice: {tuple(given)!r}")
+    refuse(
+        (columns and skip, "columns of a table are those to take, and skip those to leave out: give one of the two"),
+        (not left, "skip of a table leaves no column"),
+    )
+    return taken or left
+
+
+def index_of(column: str | int, names: list[str]) -> int:
+    """The number of a column that is given by its name or its number."""
+    if isinstance(column, str) and column in names:
+        return names.index(column)
+    if not isinstance(column, str) and is_integer(column) and 0 <= column < len(names):
+        return int(column)
+    hint = did_you_mean(str(column), names, f"; there are: {', '.join(names)}")
+    raise UserError(f"the table has no column {column!r}{hint}")
+
+
+def _dataset(name: str, columns: list[_Made], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:
     """The data set of the columns: of one kind where all of them are alike, else of mixed columns."""
     names, specs = [column.name for column in columns], tuple(column.spec for column in columns)
-    has_holes = any(np.isnan(column.values).any() for column in columns)
+    has_holes = any(np.isnan(column.x).any() for column in columns)
     if len(set(specs)) == 1 and (specs[0].kind == "real" or not has_holes):
         event = EventSpec((len(specs),), kind=specs[0].kind, num_levels=specs[0].num_levels)
     else:
         event = EventSpec((len(specs),), kind="columns", columns=specs)
-    x = np.stack([column.values for column in columns], 1)
+    x = np.stack([column.x for column in columns], 1)
     splits = {split: x[part] for split, part in parts.items()}
     if standardise and any(spec.kind == "real" for spec in specs):
         return from_splits(event, splits, name=name, standardise="sites", columns=names)
@@ -139,25 +409,23 @@ def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]
     return stated
 
 
-def _check_not_binary(path: str, columns: list[Column]) -> None:
-    """Raises `UserError` where columns of real values hold nothing but 0 and 1."""
-    real = [column for column in columns if column.spec.kind == "real"]
-    binary = [column.name for column in real if _is_binary(column.values)]
+def _check_not_binary(path: str, columns: list[_Made]) -> None:
+    """Refuses columns of real values that hold nothing but 0 and 1."""
+    binary = [c.name for c in columns if c.spec.kind == "real" and np.array_equal(np.unique(known_of(c.x)), (0, 1))]
     meant = "binary_as_real=True if densities of them are meant all the same"
-    if binary and len(binary) == len(columns):
-        raise UserError(f"the table {path!r} is binary, all of it is 0 or 1: give levels=2, or {meant}")
-    if binary:
-        some = ", ".join(map(repr, binary[:5])) + " and others" * (len(binary) > 5)
-        raise UserError(
+    some = ", ".join(map(repr, binary[:5])) + " and others" * (len(binary) > 5)
+    refuse(
+        (
+            binary and len(binary) == len(columns),
+            f"the table {path!r} is binary, all of it is 0 or 1: give levels=2, or {meant}",
+        ),
+        (
+            binary,
             f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some}): leave them "
             "out with `skip`, take mixed=True, with which each column has its own kind, or `levels`, which makes "
-            f"integers of all, or give {meant}"
-        )
-
-
-def _is_binary(values: np.ndarray) -> bool:
-    """Whether the values are 0 and 1, apart from missing ones."""
-    return np.array_equal(np.unique(values[~np.isnan(values)]), (0, 1))
+            f"integers of all, or give {meant}",
+        ),
+    )
 
 
 def _tell_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> None:
@@ -170,7 +438,7 @@ def _tell_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> 
         say_once(f"split_seed={seed!r} of a table has no effect: each split is a file of its own")
 
 
-def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:
+def _parts(sizes: Sequence[int], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:
     """The rows of each split, int[N_split]: those of its own file, or some of the first file.
 
     `sizes` are the rows of each file, one after another, and `given` its split; the first is "train". `cut` is the part
@@ -192,3 +460,99 @@ def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed
         ends = np.cumsum([rest, *numbers_of.values()])[:-1]
         parts |= dict(zip(("train", *numbers_of), np.split(rows, ends), strict=True))
     return {split: parts[split] for split in SPLITS}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TableRows:
+    """The columns of a table that a data set was made of; see `arjax.data.rows.Rows`.
+
+    Attributes:
+      columns: in the order of the sites.
+      event: of an example.
+      shift, scale: of the standardised columns, as those of the data set; None where nothing was scaled.
+      missing, delimiter, header: how the files of the table are written, see the data set `table`.
+    """
+
+    columns: tuple[Words | Reals, ...]
+    event: EventSpec
+    shift: np.ndarray | None
+    scale: np.ndarray | None
+    missing: tuple[str, ...]
+    delimiter: str
+    header: bool
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
+
+    def to_cells(self, x_ND: np.ndarray) -> list[list[str]]:
+        """Returns rows of cells of examples in data units, the names of the columns first."""
+        columns = [
+            ["" if value is None else as_text(value) for value in column.values(x)]
+            for column, x in zip(self.columns, np.asarray(x_ND).T, strict=True)
+        ]
+        return [self.names, *map(list, zip(*columns, strict=True))]
+
+    def read(
+        self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
+    ) -> RowsRead:
+        """`x` [N, D] of a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of
+        dicts. Columns are found by their names, in any order; others are left out. Those that are not `needed` are 0.
+        """
+        check_unknown(unknown, holes)
+        words = [column.name for column in self.columns if isinstance(column, Words)]
+        frame = read_frame(rows, self.missing, self.delimiter, words=words, header=self.header)
+        cells_ND = frame.cells(self.columns, unknown, needed, AS_MISSING if holes else "")
+        is_needed_D = np.array([needed is None or name in needed for name in self.names])
+        self._check_no_holes(cells_ND, holes, is_needed_D, frame)
+        x_ND = cells_ND if self.scale is None or self.shift is None else (cells_ND - self.shift) / self.scale
+        x_ND = np.where(is_needed_D, x_ND, 0).astype(self.event.dtype)
+        return RowsRead({"x": x_ND}, np.arange(len(frame)) + frame.first_row)
+
+    def _check_no_holes(self, cells_ND: np.ndarray, holes: bool, is_needed_D: np.ndarray, frame: Frame) -> None:
+        missing_ND = np.isnan(cells_ND) & is_needed_D
+        if missing_ND.any() and not holes:
+            n, i = np.argwhere(missing_ND)[0].tolist()
+            raise UserError(
+                f"{frame.place(n)} has no value in the column {self.names[i]!r}, and this model takes no missing "
+                "values: fill it in, or train with missing='hole'"
+            )
+
+    def decode(self, x: np.ndarray) -> dict[str, list[Any]]:
+        """Returns the columns by their names: words, numbers in the units of the file, and None for a missing value."""
+        x_ND = np.asarray(x, np.float64).reshape(-1, len(self.columns))
+        x_ND = x_ND if self.scale is None or self.shift is None else x_ND * self.scale + self.shift
+        return {column.name: _as_user(column, cells) for column, cells in zip(self.columns, x_ND.T, strict=True)}
+
+    def given(self, values: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns one row with these values by the names of their columns, as the model sees it, and where they are,
+        bool[D].
+        """
+        for name, value in values.items():
+            is_nan = isinstance(value, float | np.floating) and np.isnan(value)
+            if isinstance(value, set | Mapping) or np.ndim(value) or value is None or is_nan:
+                raise UserError(
+                    f"given[{name!r}] must be one value, not {value!r}: lists and ranges are for models of "
+                    "arjax.fit_table"
+                )
+        observed_D = self.sites(list(values), "given")
+        row = self.read([dict(values)], needed=values.keys()).arrays["x"][0] if values else np.zeros(len(self.columns))
+        return row, observed_D
+
+    def sites(self, names: Sequence[str], called: str) -> np.ndarray:
+        """Returns the sites of columns by their names, bool[D]."""
+        is_named_D = np.zeros(len(self.columns), bool)
+        for name in names:
+            if not isinstance(name, str):
+                raise UserError(f"{called} has the names of columns, not {name!r}")
+            is_named_D[index_of(name, self.names)] = True
+        return is_named_D
+
+
+def _as_user(column: Words | Reals, cells: np.ndarray) -> list[Any]:
+    """Cells as a user has them: words, numbers, and None for a missing one."""
+    values = column.values(cells).tolist()
+    if isinstance(column, Words) and column.from_numbers and not column.cuts:
+        return [exact(value) if value is not None and is_number(value) else value for value in values]
+    return values

@@ -264,7 +264,7 @@ def ended_strings(
 
 
 def _classes(name: str, labels: list[str]) -> tuple[str, ...]:
-    """The classes of the labels of the train split; raises `UserError` where these say nothing."""
+    """The classes of the labels of the train split."""
     classes = sorted_classes(labels)
     if len(classes) == 1 or len(classes) == len(labels) > 2:
         what = "one label in all rows" if len(classes) == 1 else "another label in each row"

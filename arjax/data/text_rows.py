@@ -15,8 +15,8 @@ import numpy as np
 from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError, did_you_mean, say_once
 from arjax.core.files import reading, user_path
+from arjax.data.columns import is_number
 from arjax.data.rows import RowsRead, check_unknown
-from arjax.data.table_files import is_number
 from arjax.data.vocabulary import Vocabulary, padded
 from arjax.data.windows import cut
 
@@ -46,8 +46,7 @@ def read_text(path: str | os.PathLike, tokens: str) -> TextFile:
     """A file of text.
 
     Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are no UTF-8 pass as
-    surrogates (PEP 383), which a vocabulary of bytes writes back as they were. Raises `UserError` for no file, or one
-    that is no UTF-8.
+    surrogates (PEP 383), which a vocabulary of bytes writes back as they were.
     """
     with reading(f"the text file {str(path)!r}"):
         content = user_path(path).read_bytes()
@@ -73,15 +72,14 @@ def lines_of(text: str) -> list[Line]:
 def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool = True) -> list[Line]:
     """The strings and labels of a csv file with a header, or of one with tabs, whose name then ends in .tsv.
 
-    Rows whose string has no character are left out. Raises `UserError` for a column that is not there, and a row
-    without a label, unless the labels are not `needed`.
+    Rows whose string has no character are left out. Unless the labels are `needed`, some may be missing.
     """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.endswith(".tsv") else ",")
-    found = []
+    lines = []
     try:
         names = [name.strip() for name in next(rows, [])]
-        asked = [column, *([labels] if needed or labels in names else [])]
-        where = {name: _place(name, names, path) for name in asked}
+        columns = [column, *([labels] if needed or labels in names else [])]
+        where = {name: _place(name, names, path) for name in columns}
         for row in rows:
             if row and len(row) != len(names):
                 raise UserError(
@@ -92,10 +90,10 @@ def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool 
             label = row[where[labels]].strip() if labels in where else None
             if needed and not label:
                 raise UserError(f"line {rows.line_num} of {path!r} has no label in the column {labels!r}")
-            found.append(Line(row[where[column]], rows.line_num, label or None))
+            lines.append(Line(row[where[column]], rows.line_num, label or None))
     except csv.Error as error:
         raise UserError(f"cannot read the table {path!r}: {error}") from error
-    return found
+    return lines
 
 
 def _place(name: str, names: list[str], path: str) -> int:
@@ -107,12 +105,12 @@ def _place(name: str, names: list[str], path: str) -> int:
 
 def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
     """The different labels, numbers by size and words by their letters."""
-    found = set(labels)
-    return tuple(sorted(found, key=lambda label: (float(label), label) if all(map(is_number, found)) else label))
+    classes = set(labels)
+    return tuple(sorted(classes, key=lambda label: (float(label), label) if all(map(is_number, classes)) else label))
 
 
 def class_numbers(labels: Sequence[Any], classes: Sequence[str], place: str = "") -> np.ndarray:
-    """The numbers of labels, int32[N]; raises `UserError` for one that is no class. `place` begins the sentence."""
+    """The numbers of labels, int32[N]. `place` begins the sentence."""
     known = {name: number for number, name in enumerate(classes)}
     for label in labels:
         if str(label) not in known:
@@ -210,8 +208,8 @@ class WindowRows:
         if len(tokens) < self.length:
             units = self.vocabulary.units
             raise UserError(f"{str(rows)!r} has {len(tokens)} {units}, fewer than the {self.length} of a window")
-        found = cut([tokens], self.length, self.stride)
-        return RowsRead({"x": found["x"], "mask": found["mask"]}, np.arange(len(found["x"])))
+        windows = cut([tokens], self.length, self.stride)
+        return RowsRead({"x": windows["x"], "mask": windows["mask"]}, np.arange(len(windows["x"])))
 
     def decode(self, x: np.ndarray) -> list[str]:
         """The texts of the windows."""

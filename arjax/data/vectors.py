@@ -59,10 +59,7 @@ def wine_quality(*, noise: float = opt(0.0, least=0), group: int = 1, data_dir: 
 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:
-    """Real values with fresh Gaussian noise of this standard deviation in training, in the units that the network sees.
-
-    Raises `UserError` for values that are not real.
-    """
+    """Real values with fresh Gaussian noise of this standard deviation in training, as the network sees them."""
     if noise and dataset.event.kind != "real":
         raise UserError(f"noise is for real values, and {dataset.name!r} has {dataset.event.in_words}")
     return dataclasses.replace(dataset, transform=functools.partial(_add_noise, noise=noise)) if noise else dataset

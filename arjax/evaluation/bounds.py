@@ -14,7 +14,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.splits import Scoring, SplitScorer, split_of, spread_examples
+from arjax.evaluation.splits import ScoreOfBatch, Scoring, SplitScorer, split_of, spread_examples
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound

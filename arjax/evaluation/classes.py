@@ -13,7 +13,7 @@ from arjax.core.arrays import as_array, check_finite
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, did_you_mean, say_once
 from arjax.data import Dataset, Source
-from arjax.data.sources import pieces
+from arjax.data.sources import read_in_pieces
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import Model
@@ -87,7 +87,7 @@ def _pieces(source: Source) -> Iterator[Batch]:
     if isinstance(arrays, Batch) and len(arrays) == len(source) and arrays.context:
         yield arrays
         return
-    yield from pieces(source)
+    yield from read_in_pieces(source)
 
 
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:

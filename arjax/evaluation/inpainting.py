@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.data import Dataset
 from arjax.evaluation.likelihood import Evaluator, HiddenSites
 from arjax.evaluation.splits import Scoring
@@ -44,10 +44,10 @@ class Completions:
 
 def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
     """The sites of one half of an image, bool[*grid]."""
-    if name not in HALVES:
-        raise UserError(f"the hidden half must be one of {', '.join(HALVES)}, not {name!r}")
-    if len(grid_shape) != 2:
-        raise UserError(f"a grid of {len(grid_shape)} axes has no {name} half: this is for images")
+    refuse(
+        (name not in HALVES, f"the hidden half must be one of {', '.join(HALVES)}, not {name!r}"),
+        (len(grid_shape) != 2, f"a grid of {len(grid_shape)} axes has no {name} half: this is for images"),
+    )
     axis, second = HALVES[name]
     member = (np.indices(grid_shape)[axis] >= grid_shape[axis] // 2) == second
     if not member.any():

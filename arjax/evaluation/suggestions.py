@@ -22,7 +22,7 @@ from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context
 from arjax.models.queries import evidence_first
-from arjax.samplers.beam import Beams, Search
+from arjax.samplers.beam import Beams, BeamSearch
 
 #: The largest number of suggestions, and of beginnings that a search for them keeps.
 MOST = 100_000
@@ -220,7 +220,7 @@ def _beams(
         before_T = (jnp.arange(len(x_T)) >= start) & (jnp.arange(len(x_T)) < site)
         return end_V | (space_V & (before_T & ~space_V[x_T]).any())
 
-    search = Search(advance, jnp.arange(x_BT.shape[1]), start, stop, completes, num)
+    search = BeamSearch(advance, jnp.arange(x_BT.shape[1]), start, stop, completes, num)
     state = search((), x_BT[:1], len(x_BT))
     return state.complete, state.going
 

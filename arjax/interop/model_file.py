@@ -91,11 +91,7 @@ def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarr
 
 
 def load_model(path: str | os.PathLike) -> SavedModel:
-    """Reads a file that `save_model` has written.
-
-    Raises `UserError` where there is no such file; it is damaged, or was not written by arjax; or the model has a part
-    that is not registered here.
-    """
+    """Reads a file that `save_model` has written."""
     path = user_path(path)
     if not path.is_file():
         raise UserError(f"there is no file {str(path)!r}")
@@ -208,7 +204,7 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
 
 
 def _content(path: Path, text: str, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The object in the metadata; raises `UserError` unless it and the tensors are as they were written."""
+    """The object in the metadata."""
     damaged = UserError(f"{str(path)!r} is damaged: it does not hold what was written there")
     try:
         content = parse_json(text)

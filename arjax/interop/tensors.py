@@ -45,9 +45,7 @@ class TensorFolder:
         return sorted(self._files.keys() - self._read)
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A tensor as float32; raises `UserError` when it is missing, of another shape than in the config, or of
-        integers or numbers of 8 bits, as in quantized models.
-        """
+        """A tensor as float32."""
         if name not in self._files:
             raise UserError(f"{str(self._directory)!r} lacks the tensor {name!r}")
         path = self._directory / self._files[name]
@@ -66,9 +64,7 @@ class TensorFolder:
 
 
 def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_bytes: int = SHARD_BYTES) -> None:
-    """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index. Raises
-    `UserError` when the disk refuses.
-    """
+    """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index."""
     for stale in (WHOLE, INDEX):  # readers take the first that they find
         with writing(directory / stale):
             (directory / stale).unlink(missing_ok=True)
@@ -88,7 +84,7 @@ def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_byte
 
 
 def read_json(path: Path) -> dict:
-    """The object in a JSON file; raises `UserError` when there is none."""
+    """The object in a JSON file."""
     if (value := read_json_object(path)) is not None:
         return value
     if path.exists():

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import CONDITIONALS, Conditional, make_conditional, truncate
+from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
 from arjax.conditionals.numerics import as_temperature
@@ -32,15 +32,16 @@ from arjax.factorization import (
 from arjax.models import extras
 from arjax.models.base import Model, Params, dummy_batch, in_types, init_network
 from arjax.models.checks import check_factorization, check_init, check_query, checked_batch, public
-from arjax.models.draws import Request, check_draws, tell_temperature
+from arjax.models.draws import check_draws, tell_temperature
 from arjax.models.extras import Member
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
+from arjax.models.longer import checked_length, draw_pieces, join_pieces, to_draw_from
 from arjax.models.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.models.queries import evidence_first
 from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, apply, check_orders, name_of
 from arjax.networks.denoisers import NoisyNetwork
 from arjax.networks.layers.local_context import check_local
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
 
 #: The dependency matrix is quadratic in the number of sites: of more than these it is not drawn.
 MOST_DRAWN_SITES = 1024
@@ -75,7 +76,7 @@ class AutoregressiveModel(Model):
     factorization: Factorization
     orders: Orders | None = None
 
-    takes = frozenset({"sampler", "given", "observed", "temperature", "top_k", "top_p", "min_p", "end"})
+    takes = frozenset({"sampler", "given", "observed", "temperature", "top_k", "top_p", "min_p", "end", "length"})
     NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS} | {
         "orders": ORDER_DISTRIBUTIONS,
@@ -364,21 +365,18 @@ class AutoregressiveModel(Model):
         return self.head(params).mode(self.features(params, x, context=context))
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
-        """Draws by the sampler, in an order of the model that visits the observed sites first. Draws of another length
-        than the examples are `arjax.models.longer.draw_longer`.
-        """
-        factorization, observed_D, canvas = self.factorization, None, options.given
-        if canvas is None:
-            canvas = jnp.zeros((len(keys), *self.event.shape), self.event.dtype)
+        """Draws by the sampler, in an order of the model that visits the observed sites first."""
+        if options.length:
+            return join_pieces(draw_pieces(self, params, keys, sampler, options), options)
+        model, given = to_draw_from(self, options), options.given
         if options.observed is not None:
-            observed_D = jnp.asarray(options.observed.ravel())
-            factorization = evidence_first(self, options.observed, ~options.observed)
-        head: Any = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
-        model = dataclasses.replace(self, conditional=head, factorization=factorization)
+            model = dataclasses.replace(model, factorization=evidence_first(self, options.observed, ~options.observed))
         tell_temperature(sampler, options.temperature)
         sampler.check(model)
-        model = dataclasses.replace(model, orders=None)
-        return sampler(model, params, keys, canvas, options.resolved(observed=observed_D), options.shared)
+        if given is None:
+            given = jnp.zeros((len(keys), *self.event.shape), self.event.dtype)
+        request = dataclasses.replace(options, given=given, temperature=as_temperature(options.temperature))
+        return sampler(dataclasses.replace(model, orders=None), params, keys, request)
 
 
 def over_sites(values: jax.Array) -> jax.Array:
@@ -396,10 +394,11 @@ def _site_scores(
 
 
 @check_draws.register(AutoregressiveModel)
-def _(model: AutoregressiveModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: AutoregressiveModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     as_temperature(options.temperature)
-    conditional: Any = truncate(model.conditional, options.top_k, options.top_p, options.min_p)
-    sampler.check(dataclasses.replace(model, conditional=conditional))
+    if options.length:
+        model = checked_length(model, options)
+    sampler.check(to_draw_from(model, options))
 
 
 @extras.pictures.register(AutoregressiveModel)

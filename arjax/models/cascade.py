@@ -23,10 +23,10 @@ from arjax.models import extras
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, folded, in_types, inherited, key_needed
 from arjax.models.checks import as_values
-from arjax.models.draws import Request, added_stats, check_draws, draw_part, refuse, step_keys
+from arjax.models.draws import added_stats, check_draws, check_taken, draw_part, step_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.networks.beside import Beside
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
 from arjax.stages import Stages, make_stages
 
 #: The part that models all stages.
@@ -324,8 +324,8 @@ def _(model: CascadeModel) -> str:
 
 
 @check_draws.register(CascadeModel)
-def _(model: CascadeModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-    refuse(model, options)
+def _(model: CascadeModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
+    check_taken(model, options)
     if sampler.has_arrays:
         raise UserError("a cascade draws with one sampler for all stages: take one without a draft of its own")
     plain = dataclasses.replace(options, given=None, observed=None)

@@ -40,7 +40,7 @@ from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.models.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.networks.base import apply, step_variables
 from arjax.networks.denoisers import NOISY, TIME, BlockTransformer, Denoiser
-from arjax.samplers import Draw, DrawOptions, example_keys
+from arjax.samplers import Draw, Request, example_keys
 
 
 class StepTerms(NamedTuple):
@@ -108,7 +108,7 @@ class Process:
         """Returns the terms of one step of each example, with x_t drawn by its key."""
         raise NotImplementedError
 
-    def how(self, options: DrawOptions) -> Any:
+    def how(self, options: Request) -> Any:
         """Returns the numbers that a draw depends on, such as the temperature, from its options."""
         return options.temperature
 

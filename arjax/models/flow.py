@@ -27,12 +27,12 @@ from arjax.core.traits import require
 from arjax.factorization import PARTITIONS
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, folded, in_types, key_needed
-from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
+from arjax.models.draws import check_draws, check_taken, draw_part, step_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.networks.readout import readout_paths, with_zero_features
-from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, DrawOptions, FixedPoint, Naive, Sampler, make_sampler
+from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, FixedPoint, Naive, Request, Sampler, make_sampler
 
 #: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
 BASE = "base"
@@ -257,9 +257,9 @@ class FlowModel(Model):
 
 
 @check_draws.register(FlowModel)
-def _(model: FlowModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: FlowModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     invert = inverting_sampler(sampler)
-    refuse(model, options)
+    check_taken(model, options)
     if model.base is not None:
         check_draws(model.base, invert, options)
 
@@ -293,7 +293,8 @@ def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: 
     model = dataclasses.replace(block, network=network, conditional=GivenNoise(block.conditional), orders=None)
     sampler.check(model)
     canvas = jnp.zeros(noise.shape, jnp.float32)
-    return sampler(model, {"inner": params}, keys, canvas, DrawOptions(context={**(context or {}), NOISE: noise}))
+    request = Request(canvas, context={**(context or {}), NOISE: noise})
+    return sampler(model, {"inner": params}, keys, request)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import MOST_STEPS
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import make_denoiser
-from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
+from arjax.samplers import PLAIN_DRAW, Request, Sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
 _small = functools.partial(
@@ -213,7 +213,7 @@ class GaussianChain(Chain):
 
 
 @check_draws.register(GaussianChain)
-def _(model: GaussianChain, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: GaussianChain, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     check_draws.dispatch(Model)(model, sampler, options)
     if options.temperature != 1:
         raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")

@@ -38,9 +38,9 @@ from arjax.core.triangular import solve_lower
 from arjax.models import extras
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_init, check_query, checked_batch, public
-from arjax.models.draws import Request, num_keys
+from arjax.models.draws import num_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
-from arjax.samplers import Draw, Sampler
+from arjax.samplers import Draw, Request, Sampler
 
 STARTS = ("em", "random")
 #: A diagonal entry of L is at least this part of the floor s where EM gives a smaller one, for its logarithm.

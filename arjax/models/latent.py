@@ -23,11 +23,11 @@ from arjax.models import extras
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, inherited, key_needed, repeated
 from arjax.models.checks import as_values, checked_batch
-from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
+from arjax.models.draws import added_stats, check_draws, check_taken, draw_part
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.pictures import Picture, Tiles, is_image
-from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler, example_keys
 
 #: The parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
@@ -218,7 +218,9 @@ class LatentModel(Model):
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         stats: dict[str, jax.Array] = {}
         if latents is None:
-            latents, stats = draw_part(self.prior, params["prior"], of_prior, Cached(), plain_request(options.context))
+            latents, stats = draw_part(
+                self.prior, params["prior"], of_prior, Cached(), Request(context=options.context)
+            )
         else:
             latents = as_values(self.latent_event, latents, "latents")
         options = dataclasses.replace(options, context={**(options.context or {}), LATENT: latents})
@@ -237,9 +239,9 @@ class LatentModel(Model):
 
 
 @check_draws.register(LatentModel)
-def _(model: LatentModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: LatentModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     """As the likelihood, and the posterior given observed sites is not known."""
-    refuse(model, DrawOptions(given=options.given, observed=options.observed))
+    check_taken(model, Request(given=options.given, observed=options.observed))
     check_draws(model.likelihood, sampler, options)
 
 

@@ -18,9 +18,9 @@ from arjax.core.scores import kind_of_mixture, log_mixture
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import extras
 from arjax.models.base import Model, Params, folded
-from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
+from arjax.models.draws import check_draws, check_taken, draw_part, step_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
 
 #: The name of the weights among the parameters, as logits [K], beside "0", "1", ... of the members.
 WEIGHTS = "weights"
@@ -119,8 +119,8 @@ class MixtureModel(Model):
 
 
 @check_draws.register(MixtureModel)
-def _(model: MixtureModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-    refuse(model, options)
+def _(model: MixtureModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
+    check_taken(model, options)
     if sampler.has_arrays:
         raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
     for member in model.members:

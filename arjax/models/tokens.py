@@ -22,7 +22,7 @@ from arjax.models import extras, latent
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, inherited
 from arjax.models.checks import as_values, check_params, checked_batch
-from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
+from arjax.models.draws import added_stats, check_draws, check_taken, draw_part
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
@@ -30,7 +30,7 @@ from arjax.models.pictures import CodesInUse, Picture, Tiles, is_image
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid
-from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler, example_keys
 
 #: The entries of the parameters that make the tokens of x; the prior was trained for these.
 TOKENIZER = ("encoder", "quantizer")
@@ -223,7 +223,7 @@ class TokensModel(Model):
             tokens = as_values(self.prior.event, tokens, "tokens")
         numbers = self.quantizer.numbers_of(tokens)
         z = self.quantizer.lookup(params["quantizer"], numbers, self.grid)
-        given = plain_request({**(options.context or {}), LATENT: z}, options.temperature)
+        given = Request(context={**(options.context or {}), LATENT: z}, temperature=options.temperature)
         x, of_x = draw_part(self.decoder, params["decoder"], of_decoder, Cached(), given)
         return Draw(x, added_stats(stats, of_x) | ({"prior_calls": stats["network_calls"]} if stats else {}))
 
@@ -254,16 +254,16 @@ class TokensModel(Model):
 
 
 @check_draws.register(TokensModel)
-def _(model: TokensModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: TokensModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     """As the prior with the sampler, and the decoder."""
     if options.given is not None or options.observed is not None:
         raise UserError(
             "the kind of model 'tokens' cannot draw the rest of an example of which a part is given: its tokens "
             "depend on all of it, and their distribution given a part is not known"
         )
-    refuse(model, options)
+    check_taken(model, options)
     check_draws(model.prior, sampler, options)
-    check_draws(model.decoder, Cached(), DrawOptions(temperature=options.temperature))
+    check_draws(model.decoder, Cached(), Request(temperature=options.temperature))
 
 
 @extras.in_sequence.register(TokensModel)

@@ -160,7 +160,7 @@ def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
     """The network of a model of discrete scalars as one that reads relaxed values, and its parameters.
 
     At values that are not between others, it computes the features of the model: a value is looked up in a table by a
-    product with its one-hot vector. Raises `UserError` for a network that reads values in another way.
+    product with its one-hot vector.
     """
     network = model.network.clone(event=relaxed_event(model.event))
     dummy = jnp.zeros((1, *network.event.shape))

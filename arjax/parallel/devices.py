@@ -38,7 +38,7 @@ def visible_devices(environment: Mapping[str, str], folder: Path = Path("/dev"))
 
 
 def share_devices(devices: list[str], jobs: int, devices_per_job: int) -> list[list[str]]:
-    """The devices of each of the jobs that run at once; raises `UserError` when there are too few of them."""
+    """The devices of each of the jobs that run at once."""
     if devices_per_job < 1:
         raise UserError(f"--devices_per_job must be at least 1, not {devices_per_job}")
     if jobs * devices_per_job > len(devices):

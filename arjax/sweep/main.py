@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from arjax.cli.command_line import Parser, leave, tell_mistakes
-from arjax.cli.completion import answer
+from arjax.cli.command_line import leave
+from arjax.cli.flags import Flag, help_of, launch, read_flags
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import folder_to_write, only_run_in, user_path
 from arjax.core.plugins import trusting
@@ -29,26 +29,26 @@ from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
 
 #: Beginnings of fields that change no duration to speak of.
 SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "suggest.")
+_ABOUT = "Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were."
+_USAGE = """\
+arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=trial|commands]]
+                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm]
+                   [--search=optuna [--trials=N]] ..."""
 _EPILOG = """\
 examples:
   arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study --dry_run
   arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study --jobs=2 --seeds=mean
-  arjax-sweep --sweep=my_search.py --workdir=runs/my_search --search=optuna --trials=40 --jobs=2
-"""
+  arjax-sweep --sweep=my_search.py --workdir=runs/my_search --search=optuna --trials=40 --jobs=2"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sweep; 0 when all runs have results, 1 when some failed, 2 on a mistake in the command or the file."""
+    return launch("arjax-sweep", sweep_flags, _run, argv)
 
-    def call() -> int:
-        arguments = sys.argv[1:] if argv is None else argv
-        if arguments[:1] == ["--complete"]:
-            return answer("arjax-sweep", arguments[1:])
-        flags = sweep_flags(arguments)
-        with trusting():  # the user has named the sweep file, and it names the runs
-            return run_search(flags, _executor) if flags.search else _sweep(flags)
 
-    return tell_mistakes("arjax-sweep", call)
+def _run(flags: SimpleNamespace) -> int:
+    with trusting():  # the user has named the sweep file, and it names the runs
+        return run_search(flags, _executor) if flags.search else _sweep(flags)
 
 
 def run() -> None:
@@ -57,7 +57,7 @@ def run() -> None:
     leave(main())
 
 
-def _sweep(flags: argparse.Namespace) -> int:
+def _sweep(flags: SimpleNamespace) -> int:
     rows = load_sweep(flags.sweep)
     rows = mean_over_seeds(rows) if flags.seeds == "mean" else rows
     chosen = select(rows, flags.only)
@@ -117,7 +117,7 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
         yield ready
 
 
-def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
+def _executor(flags: SimpleNamespace, workdir: Path, most: int) -> Executor:
     """The executor of the flags; `most`: the number of runs of the largest stage."""
     if flags.executor == "local":
         return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most)
@@ -149,16 +149,16 @@ def _report(table: Table) -> dict[str, str]:
     return not_made
 
 
-def sweep_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments behind the program's name."""
-    flags = sweep_parser().parse_args(list(argv))
+def sweep_flags(arguments: Sequence[str]) -> SimpleNamespace:
+    """Returns the flags of a command line, checked."""
+    declared = _declared()
+    flags = read_flags("arjax-sweep", arguments, declared, lambda: help_of(_USAGE, _ABOUT, declared, f"\n{_EPILOG}"))
     on_slurm, in_population = flags.executor == "slurm", flags.executor == "population"
     alone = "--search chooses its runs by itself: it"
     refuse(
+        *((not getattr(flags, flag.name), f"arjax-sweep needs {flag.usage}") for flag in declared[:2]),
         (flags.slurm_options and not on_slurm, "--slurm_options goes with --executor=slurm"),
         (flags.trials is not None and not flags.search, "--trials goes with --search=optuna"),
-        (flags.trials is not None and flags.trials < 1, f"--trials must be at least 1, not {flags.trials}"),
-        (flags.jobs is not None and flags.jobs < 1, f"--jobs must be at least 1, not {flags.jobs}"),
         (flags.search and flags.only, f"{alone} takes no --only"),
         (flags.search and flags.seeds != "each", f"{alone} takes no --seeds"),
         (
@@ -183,49 +183,23 @@ def sweep_flags(argv: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
-def sweep_parser() -> Parser:
-    """The flags of the command."""
-    parser = Parser(
-        prog="arjax-sweep",
-        description="Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were.",
-        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=trial|commands]]\n"
-        "                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm]\n"
-        "                   [--search=optuna [--trials=N]] ...",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--sweep", required=True, metavar="FILE.py", help="file that defines get_sweep(), or get_search()")
-    add("--workdir", required=True, metavar="DIR", help="each run gets a folder in it")
-    add(
-        "--dry_run",
-        nargs="?",
-        default="",
-        const="table",
-        choices=("table", "trial", "commands"),
-        help="print the runs and their minutes, or their commands, and train nothing; trial: time some steps",
-    )
-    add(
-        "--seeds",
-        default="each",
-        choices=("each", "mean"),
-        help="rows of runs that differ in their seed only: one each, or their mean with its standard error [each]",
-    )
-    add("--only", default="", metavar="NAME,NAME", help="execute these runs only, and those that they read")
-    add("--jobs", type=int, metavar="N", help="runs at once; with slurm, in the queue at once [1; all]")
-    add("--devices_per_job", type=int, metavar="N", help="devices of its own for each run on this machine")
-    add(
-        "--executor",
-        default="local",
-        choices=("local", "population", "slurm"),
-        help="a process for each run; one program for runs that differ in order and seed; a cluster [local]",
-    )
-    add("--slurm_options", default="", metavar="K=V,K=V", help="for submitit, such as slurm_partition=gpu")
-    group = parser.add_argument_group("search over the space of get_search(), by the score on validation")
-    group.add_argument("--search", default="", choices=("optuna",), help="how the next trial is chosen")
-    group.add_argument("--trials", type=int, metavar="N", help="trials in all, earlier ones counted [the file's]")
-    return parser
+def _declared() -> list[Flag]:
+    seeds = "rows of runs that differ in their seed only: one each, or their mean with its standard error [each]"
+    executor = "a process for each run; one program for runs that differ in order and seed; a cluster [local]"
+    dry_run = "print the runs and their minutes, or their commands, and train nothing; trial: time some steps"
+    return [
+        Flag("sweep", "FILE.py", "file that defines get_sweep(), or get_search()"),
+        Flag("workdir", "DIR", "each run gets a folder in it"),
+        Flag("dry_run", "", dry_run, choices=("table", "trial", "commands"), bare="table"),
+        Flag("seeds", "each|mean", seeds, "each", ("each", "mean")),
+        Flag("only", "NAME,NAME", "execute these runs only, and those that they read"),
+        Flag("jobs", "N", "runs at once; with slurm, in the queue at once [1; all]", None, least=1),
+        Flag("devices_per_job", "N", "devices of its own for each run on this machine", None, least=1),
+        Flag("executor", "NAME", f"local, population or slurm: {executor}", "local", ("local", "population", "slurm")),
+        Flag("slurm_options", "K=V,K=V", "for submitit, such as slurm_partition=gpu"),
+        Flag("search", "optuna", "how the next point of the space of get_search() is chosen", choices=("optuna",)),
+        Flag("trials", "N", "points of the search in all, earlier ones counted [the file's]", None, least=1),
+    ]
 
 
 def slurm_options(text: str) -> dict[str, Any]:

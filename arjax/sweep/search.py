@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -343,7 +343,7 @@ def _are_trials(value: Any) -> bool:
     )
 
 
-def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path, int], Executor]) -> int:
+def run_search(flags: SimpleNamespace, make_executor: Callable[[SimpleNamespace, Path, int], Executor]) -> int:
     """Runs the search of the sweep file until it has all of its trials; the exit code."""
     search = load_search(flags.sweep)
     total = flags.trials or search.trials

@@ -14,9 +14,10 @@ import numpy as np
 
 from arjax.conditionals.columns import Columns
 from arjax.core.spec import EventSpec
+from arjax.data.columns import MISSING, Condition
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
-from arjax.tables.columns import MISSING, Column, Condition
+from arjax.tables.columns import Column
 from arjax.tables.engine import Conditions, TableEngine, categorical
 
 #: Rows that are computed at once.

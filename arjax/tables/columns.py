@@ -8,166 +8,41 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
-import functools
 import math
 import re
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.data.table_files import as_text, is_code, is_number
+from arjax.data.columns import (
+    AS_MISSING,
+    MISSING,
+    Condition,
+    Place,
+    Words,
+    as_numbers,
+    as_text,
+    check_values,
+    items_of,
+    known_of,
+    names_rows,
+    row_of_table,
+    stray_word,
+)
 
-#: The code of a cell without a value.
-MISSING = -1
-#: A condition on a column: one value, a set of values, or a range (low, high) of numbers, None for no end.
-Condition = Any
-
-
-class Column(Protocol):
-    """A column and its codes 0, ..., V - 1.
-
-    Cells are float64: numbers as they are, words by their numbers, nan without a value.
-
-    Attributes:
-      name: as in the frame.
-      num_codes: V.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def num_codes(self) -> int: ...
-
-    def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
-        """Values of a frame (object[N], None without a value) as cells, float64[N].
-
-        `unseen`: "refuse" values that the column cannot have, or take them as "missing".
-        """
-
-    def values(self, cells: np.ndarray) -> np.ndarray:
-        """Cells as values of a frame, object[N], None where there is none."""
-
-    def codes(self, cells: np.ndarray) -> np.ndarray:
-        """The codes of cells, int[N]: the nearest for a number that no code has, MISSING without a value."""
-
-    def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """log p(value | code) in nats, float64[N], 0 without a value; and whether the value has a code, bool[N]: that
-        of another number is its log-probability, whatever the code.
-        """
-
-    def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
-        """Cells with these codes, float64[N], that fulfil a condition; None: no condition."""
-
-    def weights(self, condition: Condition) -> np.ndarray:
-        """The part of each code that a condition allows, float64[V] in [0, 1]; raises `UserError` for a condition that
-        the column cannot have.
-        """
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The codes in words, V of them."""
-
-    def in_words(self) -> str:
-        """The column in a line."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Words:
-    """A column of words or truth values, in which each different one is a code.
-
-    Attributes:
-      words: the values, the most frequent first.
-      frequencies: how often each was there in training; 0 for words of validation rows alone.
-      from_numbers: whether the training table had numbers in this column: then the text of a number is its word,
-        however it is written. Else texts are words as they are, and 1.10 is not 1.1.
-    """
-
-    name: str
-    words: tuple[str | bool, ...]
-    frequencies: tuple[int, ...]
-    from_numbers: bool = False
-
-    @property
-    def num_codes(self) -> int:
-        return len(self.words)
-
-    def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
-        items = items_of(values)
-        places = {text: self._place(text) for text in {item for item in items if type(item) is str}}
-        cells = np.array(
-            [np.nan if item is None else places[item] if type(item) is str else self._place(item) for item in items],
-            np.float64,
-        )
-        if (cells == -1).any():
-            row = int((cells == -1).argmax())
-            if unseen == "refuse":
-                text = as_text(items[row])
-                hint = did_you_mean(text, self.labels)
-                raise UserError(
-                    f"row {row} has {text!r} in the column {self.name!r}, which training never saw{hint}: with "
-                    "unknown='missing' such a cell counts as one without a value"
-                )
-            cells[cells == -1] = np.nan
-        return cells
-
-    def _place(self, value: Any) -> int:
-        """The number of the word that a value is, -1 for none: the one that is written in the same way; of a number,
-        else, the only one that reads as this number.
-        """
-        by_text, by_number = self._places
-        for text in _spellings(value):
-            if text in by_text:
-                return by_text[text]
-        if isinstance(value, str) and not self.from_numbers:
-            return -1
-        number = _number_of(as_text(value))
-        return -1 if number is None else by_number.get(number, -1)
-
-    @functools.cached_property
-    def _places(self) -> tuple[dict[str, int], dict[float, int]]:
-        """The numbers of the words by their texts, and by the number that no other word reads as."""
-        by_text = {str(word): i for i, word in enumerate(self.words)}
-        numbers = {text: _number_of(text) for text in by_text}
-        counts = collections.Counter(numbers.values())
-        alone = {number: by_text[text] for text, number in numbers.items() if counts[number] == 1}
-        return by_text, {number: i for number, i in alone.items() if number is not None}
-
-    def values(self, cells: np.ndarray) -> np.ndarray:
-        values = np.empty(len(cells), object)
-        values[:] = [None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist()]
-        return values
-
-    def codes(self, cells: np.ndarray) -> np.ndarray:
-        return np.where(np.isnan(cells), MISSING, np.nan_to_num(cells)).astype(np.int64)
-
-    def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros(len(cells)), np.ones(len(cells), bool)
-
-    def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
-        return codes.astype(np.float64)
-
-    def weights(self, condition: Condition) -> np.ndarray:
-        if isinstance(condition, tuple):
-            raise UserError(
-                f"the column {self.name!r} holds words, which have no ranges: a condition is a word or a list of "
-                f"words, not {condition!r}"
-            )
-        wanted = condition if isinstance(condition, list) else [condition]
-        places = [-1 if word is None else self._place(word) for word in wanted]
-        for word, place in zip(wanted, places, strict=True):
-            if place == -1:
-                raise UserError(f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), self.labels)}")
-        return np.isin(np.arange(self.num_codes), places).astype(np.float64)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(map(str, self.words))
-
-    def in_words(self) -> str:
-        return f"{self.name}: {self.num_codes} words, such as {', '.join(map(str, self.words[:3]))}"
+#: Different numbers up to which each may have a code, where there are a hundred times as many rows.
+_MOST_ALONE = 256
+#: Decimals up to which numbers are taken as rounded.
+_MOST_DECIMALS = 6
+#: Larger numbers are taken as real: in float64 their neighbours are as far from them as whole numbers.
+_MOST_STEPS = 2.0**50
+#: What a user may say of a column.
+KINDS = ("words", "numbers", "date", "skip")
+#: A column with another word in each of more rows than these names them.
+_FEW_ROWS = 20
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,10 +80,14 @@ class Numbers:
     def num_codes(self) -> int:
         return len(self.low)
 
-    def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
-        return as_numbers(self.name, values, self.date)
+    def cells(
+        self, values: np.ndarray, unknown: str = "refuse", place: Place = row_of_table, remedy: str = AS_MISSING
+    ) -> np.ndarray:
+        """Returns the cells of values of a frame, float64[N]."""
+        return as_numbers(self.name, values, self.date, place)
 
     def values(self, cells: np.ndarray) -> np.ndarray:
+        """Returns cells as values of a frame, object[N], None without a value."""
         labels = np.empty(len(cells), object)
         gaps = np.isnan(cells)
         whole = np.nan_to_num(cells)
@@ -243,6 +122,7 @@ class Numbers:
         return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)
 
     def codes(self, cells: np.ndarray) -> np.ndarray:
+        """Returns the codes of cells, int[N]: the nearest for a number that no code has, MISSING without a value."""
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
         low, high = np.array(self.low), np.array(self.high)
         code = np.clip(np.searchsorted(low, self._on_grid(cells), side="right") - 1, 0, None)
@@ -255,6 +135,9 @@ class Numbers:
         return cells + 0.1 * self.step
 
     def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns log p(value | code) in nats, float64[N], 0 without a value; and whether the value has a code,
+        bool[N]: that of another number is its log-probability, whatever the code.
+        """
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
         code = self.codes(cells)
         low, high = np.array(self.low)[code], np.array(self.high)[code]
@@ -284,6 +167,7 @@ class Numbers:
         return math.log(self.step) if self.step and not self.is_counted else 0.0
 
     def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
+        """Returns cells with these codes, float64[N], that fulfil a condition; None: no condition."""
         parts = [] if condition is None else self.parts(condition)
         parts = parts or [(-math.inf, math.inf)]
         starts, sizes = (np.stack(part_of)[:, codes] for part_of in zip(*map(self._overlap, parts), strict=True))
@@ -298,6 +182,7 @@ class Numbers:
         return np.array(self.low)[codes] + self.step * (start + steps)
 
     def weights(self, condition: Condition) -> np.ndarray:
+        """Returns the part of each code that a condition allows, float64[V] in [0, 1]."""
         whole = self._overlap((-math.inf, math.inf))[1]
         return np.minimum(
             sum((self._overlap(part)[1] for part in self.parts(condition)), np.zeros(len(whole))) / whole, 1
@@ -341,10 +226,12 @@ class Numbers:
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The codes in words, V of them."""
         low, high = (self.values(np.array(ends)).tolist() for ends in (self.low, self.high))
         return tuple(f"{a}" if a == b else f"{a} to {b}" for a, b in zip(low, high, strict=True))
 
     def in_words(self) -> str:
+        """Returns the column in a line."""
         kind = "dates" if self.date else "whole numbers" if self.is_int else "numbers"
         first, last = self.values(np.array([self.low[0], self.high[-1]]))
         return f"{self.name}: {kind} from {first} to {last}, {self.num_codes} codes"
@@ -380,86 +267,222 @@ class Numbers:
         return float(number)
 
 
-def as_numbers(name: str, values: np.ndarray, date: str = "") -> np.ndarray:
-    """Values as float64[N], nan for None; raises `UserError` at the first that is no number (or no date)."""
-    if values.dtype == object or (values.dtype.kind == "M") != bool(date):
-        return np.array([_as_number(name, row, value, date) for row, value in enumerate(values.tolist())], np.float64)
-    if date:
-        numbers = np.where(np.isnat(values), np.nan, values.astype(f"datetime64[{date}]").astype(np.float64))
-        wrong = ~np.isnat(values) & (values.astype("datetime64[D]") != values) & (date == "D")
-        wrong |= (values < _FIRST_DAY) | (values > _LAST_DAY)
-    else:
-        numbers = values.astype(np.float64)
-        wrong = abs(numbers) > _LARGEST
-    if wrong.any():
-        row = int(wrong.argmax())
-        _as_number(name, row, values[row].tolist() if not date else values[row].astype("datetime64[us]").item(), date)
-    return numbers
+#: A column of a table, which has the same methods in each form.
+Column: TypeAlias = Words | Numbers
 
 
-#: Dates of Python are those of the years 1 to 9999.
-_FIRST_DAY, _LAST_DAY = np.datetime64("0001-01-01"), np.datetime64("9999-12-31T23:59:59.999999")
-#: Larger numbers are refused: their squares would leave the range of float64.
-_LARGEST = 1e100
+def find_columns(
+    values: Mapping[str, np.ndarray],
+    kinds: Mapping[str, str],
+    most_codes: int,
+    rows: np.ndarray | None = None,
+    tell: Callable[[Column], None] = lambda column: None,
+    place: Place = row_of_table,
+) -> tuple[list[Column], dict[str, str]]:
+    """The columns of a table that are modelled, and the reasons of those that are not, by their names.
+
+    Args:
+      values: of each column, as in `arjax.data.frames.Frame`.
+      rows: the numbers of the train rows, which have the codes; None: all.
+      kinds: "words", "numbers", "date" or "skip" of single columns, in place of what their values say.
+      most_codes: of a column of numbers.
+      tell: is called with each column as soon as it is found.
+      place: of a row in messages.
+    """
+    for name, kind in kinds.items():
+        if name not in values:
+            hint = did_you_mean(str(name), list(values))
+            raise UserError(f"kinds names the column {name!r}, which is not there{hint}")
+        if kind not in KINDS:
+            hint = did_you_mean(kind, KINDS)
+            raise UserError(f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{hint}")
+    columns: list[Column] = []
+    left_out: dict[str, str] = {}
+    for name, column in values.items():
+        kind = kinds.get(name, "")
+        from_numbers = _has_numbers(column)
+        column = column if kind == "skip" else _of_kind(name, column, kind, place)
+        train = column if rows is None else column[rows]
+        reason = "it is skipped" if kind == "skip" else _reason_against(column, kind) or _reason_against(train, "any")
+        if reason:
+            left_out[name] = reason
+        else:
+            columns.append(_find_column(name, train, column, most_codes, from_numbers))
+            tell(columns[-1])
+    if not columns:
+        raise UserError(
+            "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
+        )
+    return columns, left_out
 
 
-def _as_number(name: str, row: int, value: Any, date: str) -> float:
-    """A value as a number, nan for None; raises `UserError` for one that is not, which names the row."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return math.nan
-    place = f"row {row} has {value!r} in the column {name!r}, which"
-    try:
-        if date:
-            return _as_time(value, date)
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    except (TypeError, ValueError) as error:
-        kind = "date such as 2024-05-31" if date else "number"
-        fault = str(error) if str(error).startswith("has days") else f"is no {kind}"
-        raise UserError(f"{place} {fault}") from error
-    if abs(number) <= _LARGEST:
-        return number
-    if math.isnan(number):
-        return number
-    raise UserError(f"{place} is no finite number" if math.isinf(number) else f"{place} is above 1e100: scale it down")
+def _of_kind(name: str, values: np.ndarray, kind: str, place: Place) -> np.ndarray:
+    """The values of a column as its kind has them: words as object, numbers as float64 or int64, dates as datetime64.
+    Refuses the first value of another kind.
+    """
+    if values.dtype == object:
+        check_values(name, values, place, f": kinds={{{name!r}: 'skip'}} leaves the column out")
+        if not kind:
+            as_words = f"kinds={{{name!r}: 'words'}}"
+            if stray := stray_word(name, values, place, as_words):
+                raise UserError(f"{stray}: name it in missing=(...) where such a cell has no value, or give {as_words}")
+            kind = "date" if len(known_of(values)) and all(map(_is_date, known_of(values).tolist())) else "words"
+    if kind == "words":
+        return as_texts(values)
+    if kind == "date" and values.dtype.kind != "M":
+        return as_numbers(name, values, "us", place).astype("datetime64[us]")
+    if kind == "numbers" or values.dtype.kind in "iuf":
+        return as_numbers(name, values, place=place) if values.dtype.kind not in "iu" else values
+    if values.dtype.kind == "M":
+        as_numbers(name, values, "us", place)  # refuses years that Python does not have
+    return values
 
 
-def _as_time(value: Any, unit: str) -> float:
-    """The units of time since 1970; raises `ValueError` or `TypeError` for what is no date."""
-    if not isinstance(value, datetime.date) and not (isinstance(value, str) and _ISO.fullmatch(value)):
-        raise ValueError("is no date")
-    time = np.array(value, "datetime64[us]")
-    if not isinstance(time.item(), datetime.date):  # the years 1 to 9999
-        raise ValueError("is no date")
-    if unit == "D" and time.astype("datetime64[D]") != time:
-        raise ValueError("has days without a time")
-    return float(time.astype(f"datetime64[{unit}]").astype(np.int64))
+def _reason_against(values: np.ndarray, kind: str) -> str:
+    """Why a column cannot be modelled; "" where it can."""
+    known = known_of(values)
+    if not len(known):
+        return "it has no value in any row"
+    if values.dtype.kind == "M":  # times are known to the second
+        known = known.astype("datetime64[s]")
+    if (known == known[0]).all():
+        return f"it holds {_shown(known[0])} in all rows"
+    if kind or len(known) <= _FEW_ROWS:
+        return ""
+    if values.dtype.kind in "if" and (np.diff(known) == 1).all():
+        return "it counts the rows"
+    return names_rows(values, _FEW_ROWS)
+
+
+def _find_column(name: str, values: np.ndarray, every: np.ndarray, most_codes: int, from_numbers: bool) -> Column:
+    """The column of train values, and of those of every row, as `_of_kind` returns them: a word or a time of day that
+    only validation rows have is known, too, so that the table itself can be completed.
+    """
+    if values.dtype == object:
+        return make_words(name, values.tolist(), every.tolist(), from_numbers)
+    if values.dtype.kind == "M":
+        unit = _unit_of(known_of(every))
+        return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
+    known = known_of(values)
+    is_int = bool((known == np.round(known)).all() and np.abs(known).max() <= _MOST_STEPS)
+    return make_numbers(name, as_numbers(name, values), most_codes, is_int=is_int)
+
+
+def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = (), from_numbers: bool = False) -> Words:
+    """The column of these values of the train rows, None without one; and of those that only other rows have."""
+    counts: dict[Any, int] = collections.Counter(values)
+    for value in dict.fromkeys(others):
+        counts.setdefault(value, 0)
+    counts.pop(None, None)
+    order = sorted(counts, key=lambda word: (-counts[word], str(word)))
+    return Words(name, tuple(order), from_numbers)
+
+
+def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", is_int: bool = False) -> Numbers:
+    """The column of numbers float64[N] (nan without a value) with at most about `most_codes` codes.
+
+    Of few different numbers, each has a code. Else a number that is at least as frequent as a code has to be has one of
+    its own, and the others are cut into intervals of about equally many rows.
+    """
+    known = np.sort(cells[~np.isnan(cells)])
+    step = 1.0 if is_int or date else _step_of(known)
+    different, counts = np.unique(known, return_counts=True)
+    quarter = np.quantile(known, [0.25, 0.5, 0.75])
+    spread = float(max(quarter[2] - quarter[0], step, 1e-6 * (different[-1] - different[0]), 1e-200)) / 2
+    about: dict[str, Any] = {
+        "centre": float(quarter[1]),
+        "spread": spread,
+        "num_rows": len(known),
+        "date": date,
+        "is_int": is_int,
+        "is_counted": step == 1,
+    }
+    num_grid = (different[-1] - different[0]) / step + 1 if step else math.inf
+    if step and num_grid <= min(2 * len(different), most_codes):
+        grid = different[0] + step * np.arange(round(num_grid))
+        return Numbers(name, step, tuple(grid.tolist()), tuple(grid.tolist()), **about)
+    few = max(most_codes, min(_MOST_ALONE, len(known) // 100))
+    if len(different) <= few and (step or len(different) <= len(known) / 4):
+        ends = tuple(different.tolist())
+        return Numbers(name, step or _finest(different), ends, ends, **about)
+    low, high = _intervals(different, counts, len(known) / most_codes)
+    if step:
+        return Numbers(name, step, tuple(low.tolist()), tuple(high.tolist()), **about)
+    edges = np.unique(np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, high[-1:]]))
+    edges[-1] = np.nextafter(edges[-1], math.inf)
+    return Numbers(name, 0.0, tuple(edges[:-1].tolist()), tuple(edges[1:].tolist()), **about)
+
+
+def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and last number of each code: frequent numbers alone, others together until they are `least` rows."""
+    low: list[float] = []
+    high: list[float] = []
+    inside = 0.0
+    for number, count in zip(different.tolist(), counts.tolist(), strict=True):
+        if count >= least or not low or inside >= least:
+            low.append(number)
+            high.append(number)
+            inside = math.inf if count >= least else count
+        else:
+            high[-1] = number
+            inside += count
+    return np.array(low), np.array(high)
+
+
+def _step_of(known: np.ndarray) -> float:
+    """The largest power of ten, from 1 down, of which all sorted numbers are multiples; 0 for none.
+
+    Numbers may have the rounding of float32, which is the same for equal numbers: two that differ by more than the
+    rounding of float64 are not the same multiple.
+    """
+    for decimals in range(_MOST_DECIMALS + 1):
+        scaled = known * 10.0**decimals
+        if np.abs(scaled).max() > _MOST_STEPS:
+            return 0.0
+        whole, least = np.round(scaled), 1e-13 * np.abs(scaled).max()
+        noise = np.minimum(1e-6 * np.abs(scaled) + least, 5e-5)
+        apart = np.diff(whole) > 0
+        if (np.abs(scaled - whole) <= noise).all() and (apart | (np.diff(scaled) <= least)).all():
+            return 10.0**-decimals
+    return 0.0
+
+
+def _finest(different: np.ndarray) -> float:
+    """A step for real numbers of which there are few: the smallest distance."""
+    return float(np.diff(different).min()) if len(different) > 1 else 1.0
+
+
+def as_texts(values: np.ndarray) -> np.ndarray:
+    """Values as words, object[N], None without one: truth values alone stay as they are."""
+    items = items_of(values)
+    if values.dtype == object and set(map(type, items)) <= {str, type(None)}:
+        return values
+    if not all(v is None or isinstance(v, bool) for v in items):
+        items = [None if v is None else as_text(v) for v in items]
+    return np.fromiter(items, object, len(items))
+
+
+def _is_date(value: Any) -> bool:
+    return isinstance(value, str) and _DATE.fullmatch(value) is not None
+
+
+def _unit_of(known: np.ndarray) -> str:
+    """The unit of time of dates: days where all are midnights, else seconds."""
+    return "D" if (known.astype("datetime64[D]") == known).all() else "s"
+
+
+def _has_numbers(values: np.ndarray) -> bool:
+    """Whether any value is a number, and no text of one."""
+    return values.dtype.kind in "iuf" or (
+        values.dtype == object and not {int, float}.isdisjoint(map(type, values.tolist()))
+    )
+
+
+def _shown(value: Any) -> str:
+    return (
+        repr(value) if isinstance(value, str) else as_text(value.tolist() if isinstance(value, np.generic) else value)
+    )
 
 
 def _decimals_of(step: float) -> int:
     return max(0, round(-math.log10(step))) if step else 0
-
-
-_ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?)?)?")
-
-
-def items_of(values: np.ndarray) -> list[Any]:
-    """Values as Python's own, None without one."""
-    items = values.astype("datetime64[us]").tolist() if values.dtype.kind == "M" else values.tolist()
-    return [None if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in items]
-
-
-def _spellings(value: Any) -> tuple[str, ...]:
-    """The ways in which a value may be written, the usual one first: a day with its midnight or without."""
-    if isinstance(value, datetime.datetime):
-        return (str(value), str(value.date())) if value.time() == datetime.time() else (str(value),)
-    if isinstance(value, datetime.date):
-        return str(value), f"{value} {datetime.time()}"
-    return (as_text(value),)
-
-
-def _number_of(text: str) -> float | None:
-    """The number that a text reads as, None for none: digits that float64 may not tell from others are none."""
-    number = float(text) if is_number(text) and not is_code(text) else math.nan
-    return number if math.isfinite(number) else None

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from arjax.tables.columns import Column, Condition, Numbers
+from arjax.data.columns import Condition
+from arjax.tables.columns import Column, Numbers
 
 #: Conditions on columns, by their numbers, in the order in which they are asked.
 Conditions = Sequence[tuple[int, Condition]]
@@ -17,7 +18,7 @@ Conditions = Sequence[tuple[int, Condition]]
 class TableEngine(abc.ABC):
     """The joint distribution of the columns of a table.
 
-    Rows are cells float64[N, C] as in `arjax.tables.columns`, nan where there is no value, and marks of cells are
+    Rows are cells float64[N, C] as in `arjax.data.columns`, nan where there is no value, and marks of cells are
     bool[N, C]. A distribution may depend on the order in which the columns are asked; within one order the chain rule
     holds. Ranges and draws are those of the distribution within the range of the training rows.
 

@@ -17,18 +17,17 @@ from arjax.core.errors import UserError
 from arjax.core.options import check_seed, checked_arguments
 from arjax.core.scores import fit_weights, mixed_nats
 from arjax.core.traits import require
-from arjax.data.frames import Frame, read_frame
-from arjax.data.table_files import NO_VALUE
+from arjax.data.columns import Words
+from arjax.data.frames import NO_VALUE, Frame, read_frame
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import make_model
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
-from arjax.tables.columns import Numbers, Words
+from arjax.tables.columns import Column, find_columns
 from arjax.tables.engine import TableEngine
-from arjax.tables.finding import find_columns
 from arjax.tables.gaussian_fitting import fit_gaussians, some_rows
 from arjax.tables.guessing import fit_guesses
 from arjax.tables.mixed import MixedTable
-from arjax.tables.table import TableModel, cells_of, mean_over_orders, rows_from, surprise
+from arjax.tables.table import TableModel, mean_over_orders, surprise
 
 #: Train rows from which on a recipe with more units is tried.
 _MANY_ROWS = 5000
@@ -133,13 +132,12 @@ def _fit_table(
     frame = read_frame(table, missing, delimiter, tell=True, words=words)
     rows, held = _split(frame, validation, missing, delimiter, seed)
     print(f"{len(rows):,} train rows", flush=True)
-    with rows_from(frame.first_row):
-        most = _codes_for(len(rows), most_codes)
-        columns, left_out = find_columns(frame.columns, dict(kinds), most, rows, _tell_column)
+    most = _codes_for(len(rows), most_codes)
+    columns, left_out = find_columns(frame.columns, dict(kinds), most, rows, _tell_column, frame.place)
     for name, reason in left_out.items():
         print(f"  {name}: left out, {reason}")
-    cells = {"train": cells_of(columns, frame, "missing", rows=rows)}
-    cells["validation"] = cells_of(columns, held, "missing")[:: -(-len(held) // _MOST_SCORED)]
+    cells = {"train": frame.cells(columns, "missing", rows=rows)}
+    cells["validation"] = held.cells(columns, "missing")[:: -(-len(held) // _MOST_SCORED)]
     frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their place in memory
     return _fit(columns, left_out, frame, cells, minutes, seed)
 
@@ -172,7 +170,7 @@ def _split(
 
 
 def _fit(
-    columns: Sequence[Words | Numbers],
+    columns: Sequence[Column],
     left_out: Mapping[str, str],
     frame: Frame,
     cells: Mapping[str, np.ndarray],
@@ -204,7 +202,7 @@ def _fit(
     )
 
 
-def _suits_gaussians(columns: Sequence[Words | Numbers]) -> bool:
+def _suits_gaussians(columns: Sequence[Column]) -> bool:
     """Whether a table has more columns of numbers than of words, and few words."""
     words = [column.num_codes for column in columns if isinstance(column, Words)]
     return 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
@@ -248,7 +246,7 @@ def _weights(nats: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def _fit_any_order(
-    columns: Sequence[Words | Numbers], cells: Mapping[str, np.ndarray], minutes: float, seed: int
+    columns: Sequence[Column], cells: Mapping[str, np.ndarray], minutes: float, seed: int
 ) -> tuple[AnyOrderTable, dict[str, Any]]:
     """A network for all orders by the best of the recipes on validation, and facts about it."""
     sites = Sites(tuple(column.num_codes for column in columns))
@@ -324,6 +322,6 @@ def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _tell_column(column: Words | Numbers) -> None:
+def _tell_column(column: Column) -> None:
     """Prints what a column holds."""
     print(f"  {column.in_words()}", flush=True)

@@ -25,8 +25,8 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from arjax.core.normal import log_mass, lower_tail
+from arjax.data.columns import Condition
 from arjax.models.gaussian_mixture import GaussianMixtureModel
-from arjax.tables.columns import Condition
 from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
 from arjax.tables.margins import Margin, WordTable
 

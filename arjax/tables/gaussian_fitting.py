@@ -19,7 +19,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.models.gaussian_holes import Components, em_with_holes
 from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
-from arjax.tables.columns import Numbers, Words
+from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import Margin, WordTable, fit_margin
@@ -105,7 +105,7 @@ class Search:
       members: all of them.
     """
 
-    def __init__(self, columns: Sequence[Numbers | Words], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
+    def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
         self.members: list[Member] = []
         self._nats: dict[Options, float] = {}
         self._train, self._validation = some_rows(cells["train"], _TRAIN_ROWS), cells["validation"]
@@ -278,7 +278,7 @@ def some_rows(rows_NC: np.ndarray, most: int) -> np.ndarray:
 
 
 def fit_gaussians(
-    columns: Sequence[Numbers | Words], cells: Mapping[str, np.ndarray], seconds: float, seed: int
+    columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int
 ) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
     """A mixture of Gaussians of the columns as they are, `gaussian`, and one of columns made symmetric by powers,
     `gaussian_power`, each with facts about it.

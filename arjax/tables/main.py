@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from arjax.cli.command_line import Parser, leave, tell_mistakes
+from arjax.cli.command_line import Parser, leave
+from arjax.cli.flags import launch
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, replacing, result_file, user_path
 
@@ -32,12 +33,7 @@ _OUTPUT = "a csv file, or - to print the rows"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv`; returns the exit code."""
-
-    def call() -> int:
-        flags = _parser().parse_args(sys.argv[1:] if argv is None else argv)
-        return _COMMANDS[flags.command](flags)
-
-    return tell_mistakes("arjax-table", call)
+    return launch("arjax-table", _parser().parse_args, lambda flags: _COMMANDS[flags.command](flags), argv)
 
 
 def _parser() -> Parser:
@@ -94,7 +90,7 @@ def _with_given(command: Parser) -> None:
 
 
 def _fit(flags: Any) -> int:
-    from arjax.data.table_files import NO_VALUE
+    from arjax.data.frames import NO_VALUE
     from arjax.tables import fit_table
 
     validation, read = flags.validation, [flags.table]

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from arjax.tables.columns import Condition, Numbers, Words
+from arjax.data.columns import Condition, Words
+from arjax.tables.columns import Numbers
 
 #: Powers of Yeo & Johnson that are used.
 _LEAST_POWER, _MOST_POWER = -1.0, 3.0

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from arjax.core.scores import log_mixture
-from arjax.tables.columns import Column, Condition, Numbers
+from arjax.data.columns import Condition
+from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
 
 #: The kinds of columns whose best guesses have weights of their own.

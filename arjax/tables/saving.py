@@ -6,7 +6,6 @@ of its facts says how each of them reads the columns.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,18 +16,18 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.values import read_one_of, read_typed
+from arjax.data.columns import Words, column_as_json, column_from_json
 from arjax.data.frames import FORMS
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
-from arjax.tables.columns import Column, Numbers, Words
+from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import Margin, WordTable
 from arjax.tables.mixed import MixedTable
 
 KEY = "table"
-COLUMNS = {"words": Words, "numbers": Numbers}
 
 
 class _Guesses(TypedDict, total=False):
@@ -94,12 +93,6 @@ def _saved(engine: TableEngine) -> SavedModel:
     return SavedModel(engine.model, jax.tree.map(np.asarray, engine.params), None, None, {})
 
 
-def column_as_json(column: Column) -> dict[str, Any]:
-    """Returns a column as JSON."""
-    kind = next(kind for kind, family in COLUMNS.items() if isinstance(column, family))
-    return {"kind": kind, **dataclasses.asdict(column)}  # type: ignore[call-overload]  # all of them are dataclasses
-
-
 def _engine_as_json(engine: TableEngine, weight: float) -> dict[str, Any]:
     """Returns how an engine reads the columns."""
     if isinstance(engine, AnyOrderTable):
@@ -121,7 +114,7 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
         raise UserError(f"{str(path)!r} does not hold the model of a table: open it with arjax.load")
     try:
         facts: TableFacts = read_typed(TableFacts, saved.about[KEY], KEY)
-        columns = [column_from_json(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
+        columns = [_column(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
         if not columns or len({column.name for column in columns}) < len(columns):
             raise UserError("two of its columns have the same name, or there are none")
         engine = _engine(facts, columns, saved)
@@ -216,10 +209,9 @@ def _margin(column: Column, value: Any, components: int) -> Margin | WordTable:
     return Margin(column, **numbers)
 
 
-def column_from_json(value: Any, place: str) -> Words | Numbers:
-    """Returns the column of `column_as_json`."""
-    kind, column = read_one_of(COLUMNS, value, place)
-    if kind == "words":
+def _column(value: Any, place: str) -> Column:
+    column = column_from_json((Words, Numbers), value, place)
+    if isinstance(column, Words):
         if not 2 <= len(column.words) == len(set(column.words)):
             raise UserError(f"the words of the column {column.name!r} must be two or more different texts")
         return column

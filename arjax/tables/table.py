@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +13,14 @@ import numpy as np
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.options import check_seed, checked_arguments
 from arjax.core.scores import log_mean
-from arjax.data.frames import Frame, plain, read_frame
-from arjax.data.table_files import NO_VALUE
+from arjax.data.columns import Condition, Words
+from arjax.data.frames import NO_VALUE, Frame, plain, read_frame
+from arjax.data.rows import check_unknown
 from arjax.tables.any_order import ROWS
-from arjax.tables.columns import Column, Condition, Numbers, Words
+from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.saving import read_table, save_table
 
-UNKNOWN = ("refuse", "missing")
 #: Most combinations of codes that `probability` sums over; above, it draws.
 MOST_COMBINATIONS = 20_000
 #: Draws for one that is kept, where several columns are given as ranges.
@@ -160,7 +159,7 @@ class TableModel:
         return self.log_prob_of_cells(self._cells(table, unknown)[0], orders)
 
     def log_prob_of_cells(self, cells_NC: np.ndarray, num_orders: int = 0) -> np.ndarray:
-        """`log_prob` of cells float64[N, C], as in `arjax.tables.columns`."""
+        """`log_prob` of cells float64[N, C], as in `arjax.data.columns`."""
         return mean_over_orders(self._engine, cells_NC, num_orders or self._num_orders)
 
     @checked_arguments(num=0, seed=None)
@@ -228,7 +227,7 @@ class TableModel:
         Raises `UserError` as `log_prob`; the column itself may be absent.
         """
         c = self._index(column)
-        cells_NC, frame = self._cells(table, unknown, absent=(column,))
+        cells_NC, frame = self._cells(table, unknown, needed={*self.names} - {column})
         table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), c)
         probabilities = {str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)}
         return frame.beside(table, probabilities, with_others=False)
@@ -349,13 +348,12 @@ class TableModel:
             raise UserError(f"the table has no column {name!r}{did_you_mean(str(name), self.names)}")
         return self.names.index(name)
 
-    def _cells(self, table: Any, unknown: str, absent: Sequence[str] = ()) -> tuple[np.ndarray, Frame]:
+    def _cells(self, table: Any, unknown: str, needed: Collection[str] | None = None) -> tuple[np.ndarray, Frame]:
         """The cells of a table, float64[N, C], and the table."""
-        if unknown not in UNKNOWN:
-            raise UserError(f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}")
+        check_unknown(unknown, holes=True)
         words = [column.name for column in self.columns if isinstance(column, Words)]
         frame = read_frame(table, self._missing, self._delimiter, words=words)
-        return cells_of(self.columns, frame, unknown, absent), frame
+        return frame.cells(self.columns, unknown, needed), frame
 
     def _values(self, cells_NC: np.ndarray) -> dict[str, np.ndarray]:
         """Cells as values, by the names of the columns."""
@@ -407,30 +405,6 @@ def _plain_end(value: Any) -> Any:
     return plain(value)
 
 
-def cells_of(
-    columns: Sequence[Column],
-    frame: Frame,
-    unknown: str = "refuse",
-    absent: Sequence[str] = (),
-    rows: np.ndarray | slice = slice(None),
-) -> np.ndarray:
-    """The cells of the columns in some rows of a table, float64[N, C]; nan for all of an `absent` one that is not
-    there.
-    """
-    cells_NC = np.full((len(np.arange(len(frame))[rows]), len(columns)), np.nan)
-    for c, column in enumerate(columns):
-        if column.name in frame.columns:
-            with rows_from(frame.first_row):
-                cells_NC[:, c] = column.cells(frame.columns[column.name], unknown)[rows]
-        elif unknown != "missing" and column.name not in absent:
-            others = [name for name in frame.columns if name not in {other.name for other in columns}]
-            hint = did_you_mean(column.name, others)
-            raise UserError(
-                f"the table lacks the column {column.name!r}{hint}: with unknown='missing' its cells count as missing"
-            )
-    return cells_NC
-
-
 def surprise(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     """-log p(cell | all other known cells) in nats, float64[N, C], nan for a missing cell."""
     known_NC, nats_NC = ~np.isnan(cells_NC), np.full(cells_NC.shape, np.nan)
@@ -461,15 +435,3 @@ def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, 
 def _rng(seed: int) -> np.random.Generator:
     check_seed(seed)
     return np.random.default_rng(seed)
-
-
-@contextlib.contextmanager
-def rows_from(first_row: int) -> Iterator[None]:
-    """Mistakes in "row 7" are those in row 7 + `first_row`, as the user counts."""
-    try:
-        yield
-    except UserError as error:
-        words = str(error).split(" ", 2)
-        if first_row and words[0] == "row" and words[1].isdigit():
-            raise UserError(f"row {int(words[1]) + first_row} {words[2]}") from error
-        raise

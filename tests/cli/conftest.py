@@ -3,6 +3,7 @@
 import contextlib
 import io
 import pathlib
+import shutil
 
 import pytest
 
@@ -37,6 +38,12 @@ def finished_run(config_file, tmp_path_factory) -> pathlib.Path:
         assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]) == 0
     (workdir.parent / "printed.txt").write_text(printed.getvalue())
     return workdir
+
+
+@pytest.fixture
+def workdir(finished_run, tmp_path) -> pathlib.Path:
+    """A copy of the finished run, for tests that change it."""
+    return shutil.copytree(finished_run, tmp_path / "run")
 
 
 @pytest.fixture

@@ -8,21 +8,14 @@ import pytest
 
 # (arguments, a piece of the sentence). CONFIG, RUN, EMPTY and FILE stand for paths made by the test.
 COMMANDS = [
-    (["--mode=train"], "--mode=train needs --config=FILE.py"),
-    (["--config=CONFIG"], "--mode=train needs --workdir=DIR"),
-    (["--mode=evaluate"], "--mode=evaluate needs --workdir=DIR"),
-    (["--mode=sample"], "--mode=sample needs --workdir=DIR"),
-    (["--mode=inpaint"], "--mode=inpaint needs --workdir=DIR"),
-    (["--mode=plan"], "--mode=plan needs --config=FILE.py"),
-    (["--mode=list", "--config=CONFIG"], "--mode=list takes neither a config nor a workdir"),
-    (["--mode=list", "--workdir=EMPTY"], "--mode=list takes neither a config nor a workdir"),
-    (["--mode=plan", "--config=CONFIG", "--num_processes=2"], "--mode=plan is one process"),
+    (
+        ["--mode=plan", "--config=CONFIG", "--num_processes=2"],
+        "--mode=plan takes no --num_processes, which goes with --mode=train, evaluate",
+    ),
     (
         ["--config=CONFIG", "--workdir=EMPTY", "--coordinator_address=h", "--num_processes=1", "--process_id=0"],
         "coordinator_address must be host:port, such as 10.0.0.1:8476, not 'h'",
     ),
-    (["--json", "--config=CONFIG", "--workdir=NEW"], "--json goes with --mode=list"),
-    (["--mode=list", "--process_id=0"], "--mode=list is one process"),
     (["--mode=dream", "--config=CONFIG", "--workdir=EMPTY"], "--mode cannot be 'dream' (there are: train, evaluate"),
     (["--mode=sampel", "--config=CONFIG", "--workdir=EMPTY"], "--mode cannot be 'sampel', did you mean 'sample'"),
     (["--mode=plan", "--mode=train", "--config=CONFIG", "--workdir=EMPTY"], "--mode is given twice"),
@@ -30,10 +23,13 @@ COMMANDS = [
     (["--config=CONFIG", "--workdir", "EMPTY", "--workdir=EMPTY"], "--workdir is given twice"),
     (["--confg=CONFIG", "--workdir=EMPTY"], "unknown flag '--confg', did you mean '--config'"),
     (["CONFIG"], "all arguments are flags"),
-    (["--workdir"], "expected one argument"),
-    (["--config=CONFIG", "--workdir=EMPTY", "--devices=8"], "--devices goes with --mode=plan"),
-    (["--config=CONFIG", "--mode=plan", "--devices=many"], "invalid int value: 'many'"),
-    (["--config=CONFIG", "--mode=plan", "--devices=-1"], "--devices must be above 0"),
+    (["--workdir"], "--workdir needs a value: write --workdir=..."),
+    (
+        ["--config=CONFIG", "--workdir=EMPTY", "--devices=8"],
+        "--mode=train takes no --devices, which goes with --mode=plan",
+    ),
+    (["--config=CONFIG", "--mode=plan", "--devices=many"], "--devices must be an integer, not 'many'"),
+    (["--config=CONFIG", "--mode=plan", "--devices=-1"], "--devices must be at least 1, not -1"),
     (["--config=CONFIG", "--mode=plan", "--devices=1000000"], "the number of simulated devices must be at most 4096"),
     (["--config=CONFIG", "--mode=plan", "--config.mesh.fsdp=1000000"], "simulated devices must be at most 4096"),
     (["--config=nowhere.py", "--workdir=EMPTY"], "there is no config file 'nowhere.py'"),
@@ -61,6 +57,39 @@ COMMANDS = [
     ),
     (["--mode=sample", "--workdir=RUN", "--config.sample.sampler=chaced"], "did you mean 'cached'"),
     (["--config=CONFIG", "--workdir=EMPTY", "--process_id=1"], "needs all of coordinator_address"),
+    # what absl alone would let pass, or tell in a stack trace
+    ([], "--mode=train needs --config=FILE.py"),
+    (["--mode=trian"], "--mode cannot be 'trian', did you mean 'train'?"),
+    (["--mode="], "--mode cannot be ''"),
+    (
+        ["--config.train.step=5", "--config=CONFIG", "--workdir=EMPTY"],
+        "field 'train.step', did you mean 'train.steps'?",
+    ),
+    (["--config=CONFIG", "--workdir=EMPTY", "--config.seed=1", "--config.seed", "2"], "--config.seed is given twice"),
+    (["--config=CONFIG", "--workdir=EMPTY", "stray"], "unexpected argument 'stray': all arguments are flags"),
+    (["--config=CONFIG", "--workdir=EMPTY", "--", "--config.seed=1"], "unexpected argument '--'"),
+    (["--config", "--workdir=EMPTY"], "--config needs a value: write --config=..."),
+    (["--confg", "CONFIG", "--workdir=EMPTY"], "unknown flag '--confg', did you mean '--config'?"),
+    (["--mode=compress", "--workdir=a", "--output=b", "--no-verify"], "did you mean '--noverify'?"),
+    (["--mode=compress", "--workdir=a", "--output=b", "--verify", "--noverify"], "--noverify is given twice"),
+    (["--mode=list", "--json=perhaps"], "--json must be true or false, not 'perhaps'"),
+    (["--mode=list", "--nojson=1"], "--nojson=1 does not take an argument"),
+    (["--mode=list", "--config.seed=1"], "--mode=list takes no --config.FIELD"),
+    (["--flagfile=nowhere"], "nowhere"),
+    (["--flagfile"], "--flagfile with no argument"),
+    (["--verbosity=loud", "--mode=list"], "flag --verbosity=loud: "),
+    # flags that do not go together; those of each mode: test_flags.py
+    (["--mode=compare", "--workdir=a", "--other=,"], "--mode=compare needs --other=DIR"),
+    (
+        ["--mode=sample", "--workdir=a", "--streams=3"],
+        "takes no --streams, which goes with --mode=compress or decompress",
+    ),
+    (["--mode=compress", "--workdir=a", "--output=x", "--streams=-3"], "--streams must be at least 1, not -3"),
+    (["--mode=compress", "--workdir=a", "--input=x", "--output=./x"], "is the file of --input, which would be lost"),
+    (["--mode=evaluate", "--workdir=a", "--input=x", "--output=a/../x"], "is the file of --input, which would be lost"),
+    (["--mode=evaluate", "--workdir=a", "--output=a.csv"], "--output goes with --input"),
+    (["--mode=evaluate", "--workdir=a", "--context=3"], "--context goes with --input in --mode=evaluate"),
+    (["--mode=classify", "--workdir=a", "--prior=uniforn"], "--prior cannot be 'uniforn', did you mean 'uniform'"),
 ]
 
 # Overrides of a good config, and a piece of the sentence.

@@ -22,7 +22,7 @@ from arjax.config.files import (
     to_json,
 )
 from arjax.config.validate import validate
-from arjax.core import registry
+from arjax.core import registry, values
 from arjax.core.errors import UserError
 from arjax.samplers import make_sampler
 from arjax.training.record import Record
@@ -255,8 +255,8 @@ def test_names_and_call_strings_are_read_once(monkeypatch):
     config.train.writers = "wandb(project='p')"
     calls = [config.objective, config.optimizer.schedule, config.sample.sampler, config.train.writers]
     parsed, resolved = collections.Counter(), collections.Counter()
-    parse, check = registry.parse_expression, registry.Registry.check_options
-    monkeypatch.setattr(registry, "parse_expression", lambda text: parsed.update([str(text)]) or parse(text))
+    parse, check = values.parse_expression, registry.Registry.check_options
+    monkeypatch.setattr(values, "parse_expression", lambda text: parsed.update([str(text)]) or parse(text))
     monkeypatch.setattr(
         registry.Registry,
         "check_options",

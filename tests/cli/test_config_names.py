@@ -64,5 +64,3 @@ def test_a_config_is_copied_to_begin_with(tmp_path, monkeypatch, capsys):
     ):
         assert main(["--mode=new", f"--config={name}"]) == 2 and said in capsys.readouterr().err
     assert (tmp_path / "plants.csv").read_text() == "mine" and not (tmp_path / "table.py").exists()
-    assert main(["--mode=new"]) == 2 and "needs --config=NAME" in capsys.readouterr().err
-    assert main(["--mode=new", "--config=digits", "--workdir=x"]) == 2 and "alone" in capsys.readouterr().err

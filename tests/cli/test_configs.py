@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from arjax.cli.main import main
-from arjax.cli.planning import abstract_batch
 from arjax.config import build as config_build
 from arjax.config.build import build, build_dataset, build_model
 from arjax.config.files import load_config_file
@@ -23,6 +22,7 @@ from arjax.core.errors import UserError
 from arjax.data import prepared as prepared_files
 from arjax.data.prepare import prepare
 from arjax.evaluation import splits
+from arjax.training.plan import abstract_batch
 from arjax.training.step import train_step
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))

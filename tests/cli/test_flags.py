@@ -1,4 +1,4 @@
-"""The flags of `arjax`."""
+"""The flags of `arjax`, which absl reads, and the ends of a command."""
 
 import os
 import subprocess
@@ -8,63 +8,117 @@ from types import SimpleNamespace
 import pytest
 
 import arjax
-from arjax.cli.command_line import Flags, parse_flags, tell_mistakes
+from arjax.cli.command_line import tell_mistakes
+from arjax.cli.main import main
+from arjax.cli.modes import MODES, parse_flags
 from arjax.core.errors import UserError
 from arjax.core.files import writable_folder
 from arjax.parallel import sharding
+from arjax.sweep.main import main as sweep
+from arjax.tables.main import main as table
+
+#: A value for each flag that a mode may need or take.
+VALUES = {"config": "c.py", "workdir": "d", "prompt": "a", "context": "1", "input": "i", "output": "o", "other": "b"}
+VALUES |= {"prior": "train", "streams": "2", "verify": "true", "devices": "2", "accelerator": "H100", "json": "true"}
+VALUES |= {"trust": "true", "coordinator_address": "h:1", "num_processes": "2", "process_id": "0", "config.seed": "1"}
 
 
-def test_all_flags():
+def test_flags_and_overrides_in_any_order():
     flags = parse_flags(
-        [
-            "--config=c.py:a=1",
-            "--workdir",
-            "d",
-            "--mode=sample",
-            "--config.a.b=x=y",
-            "--config.seed",
-            "3",
-            "--process_id=1",
-        ]
+        ["--config.a.b=x=y", "--workdir", "d", "--config.seed", "3", "--mode=sample", "--process_id", "-1", "--trust"]
     )
-    assert flags == Flags(
-        mode="sample",
-        config="c.py:a=1",
-        workdir="d",
-        overrides=(("a.b", "x=y"), ("seed", "3")),
-        process_id=1,
-    )
+    assert (flags.mode, flags.workdir, flags.config, flags.process_id, flags.trust) == ("sample", "d", "", -1, True)
+    assert flags.overrides == (("a.b", "x=y"), ("seed", "3"))
+    assert parse_flags(["--config=c.py:a=1", "--workdir=d"]).mode == "train", "it is the default"
+    assert parse_flags(["--config=c.py", "--mode=plan", "--devices=1e1"]).devices == 10
 
 
-def test_training_is_the_default():
-    assert parse_flags(["--config=c.py", "--workdir=d"]).mode == "train"
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_takes_the_flags_that_it_names_and_no_others(mode):
+    needs = [f"--{name}={VALUES[name]}" for name in MODES[mode].needs]
+    for name, value in VALUES.items():
+        given = [*needs, f"--mode={mode}", *([f"--{name}={value}"] if name not in MODES[mode].needs else [])]
+        if name in ("output", "context") and mode in ("evaluate", "classify"):
+            given.append("--input=i")
+        named = "config.FIELD" if name == "config.seed" else name
+        if named in MODES[mode].takes:
+            assert parse_flags(given).mode == mode
+        else:
+            with pytest.raises(UserError, match=f"^--mode={mode} takes no --{named}"):
+                parse_flags(given)
+    for name in MODES[mode].needs:
+        others = [flag for flag in needs if not flag.startswith(f"--{name}=")]
+        with pytest.raises(UserError, match=f"^--mode={mode} needs --{name}="):
+            parse_flags([f"--mode={mode}", *others])
 
 
-@pytest.mark.parametrize(
-    "argv", [["--mode=list"], ["--mode=plan", "--config=c.py"], ["--mode=evaluate", "--workdir=d"]]
-)
-def test_what_a_mode_does_without(argv):
-    assert parse_flags(argv).mode == argv[0].partition("=")[2]
+def test_each_call_has_its_own_flags(monkeypatch):
+    """Those of absl and of `sys.argv` are global."""
+    monkeypatch.setattr(sys, "argv", ["arjax", "--config.seed=7", "--bogus"])
+    assert parse_flags(["--mode=list", "--json"]).json is True
+    flags = parse_flags(["--mode=list"])
+    assert flags.json is False and flags.overrides == ()
+
+
+def test_flags_from_a_file(tmp_path, sentence_of):
+    (tmp_path / "my.flags").write_text("# a comment\n--mode=sample\n--config.sample.num=1e2\n\n--workdir=d\n")
+    flags = parse_flags([f"--flagfile={tmp_path / 'my.flags'}", "--config.seed=3"])
+    assert (flags.mode, flags.workdir) == ("sample", "d")
+    assert flags.overrides == (("sample.num", "1e2"), ("seed", "3"))
+    assert "--mode is given twice" in sentence_of([f"--flagfile={tmp_path / 'my.flags'}", "--mode=evaluate"])
+    (tmp_path / "my.flags").write_bytes(b"\xff\xfe")
+    assert "decode" in sentence_of([f"--flagfile={tmp_path / 'my.flags'}"])
 
 
 def test_help_is_instant_and_complete():
     before = os.times()
     done = subprocess.run([sys.executable, "-m", "arjax", "--help"], capture_output=True, text=True, check=True)
     after = os.times()  # of the processor: other programs may use it, too
-    assert after.children_user - before.children_user + after.children_system - before.children_system < 2.0
-    for word in ("--config", "--workdir", "train", "evaluate", "sample", "plan", "list"):
-        assert word in done.stdout
+    assert after.children_user - before.children_user + after.children_system - before.children_system < 1.0
+    assert all(f"--{name}" in done.stdout for name in VALUES if "." not in name)
+    assert all(f"\n  {mode} " in done.stdout for mode in MODES)
 
 
-def test_help_does_not_import_jax():
-    code = "import sys, arjax.cli.main; from arjax.cli.command_line import parse_flags\nprint('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+def test_help_and_version_end_well_and_import_nothing_heavy():
+    code = "import sys; from arjax.cli.main import main; codes = [main([flag]) for flag in ('--help', '--version')]\n"
+    code += "print(codes, {'jax', 'flax', 'ml_collections'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-2:] == [f"arjax {arjax.__version__}", "[0, 0] set()"] and not done.stderr
 
 
-def test_version(capsys):
-    with pytest.raises(SystemExit) as end:
-        parse_flags(["--version"])
-    assert end.value.code == 0 and capsys.readouterr().out == f"arjax {arjax.__version__}\n"
+@pytest.mark.parametrize("command", [main, sweep, table])
+def test_every_command_has_the_flags_of_absl(command, tmp_path, capsys):
+    assert command(["--helpfull"]) == 0
+    full = capsys.readouterr().out
+    assert command(["-h"]) == command(["--helpshort"]) == 0
+    assert full.startswith("usage: arjax") and "--verbosity" in full and "--flagfile" in full
+    (tmp_path / "my.flags").write_text("--helpshort\n")
+    assert command([f"--flagfile={tmp_path / 'my.flags'}"]) == 0
+    assert command(["--bogus"]) == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+LOGS = """
+import logging, sys
+import absl.logging
+from arjax.cli.flags import launch, read_flags
+
+def work(flags):
+    logging.getLogger("library").warning("of a library")
+    absl.logging.warning("of absl")
+    absl.logging.info("more")
+    return 3
+
+sys.exit(launch("arjax", lambda arguments: read_flags("arjax", arguments, [], str), work, sys.argv[1:]))
+"""
+
+
+def test_messages_of_libraries_stay_as_they_are_unless_more_are_asked_for():
+    plain, more = (
+        subprocess.run([sys.executable, "-c", LOGS, *flags], capture_output=True, text=True)
+        for flags in ([], ["--verbosity=1"])
+    )
+    assert plain.stderr == "of a library\nWARNING:absl:of absl\n" and plain.returncode == more.returncode == 3
+    assert [line.rpartition("] ")[2] for line in more.stderr.splitlines()] == ["of a library", "of absl", "more"]
 
 
 def test_a_mistake_is_one_line_and_code_2(capsys):

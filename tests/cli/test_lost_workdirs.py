@@ -17,11 +17,6 @@ ARGUMENT = ":smoke,context=label"
 
 
 @pytest.fixture
-def workdir(finished_run, tmp_path):
-    return shutil.copytree(finished_run, tmp_path / "run")
-
-
-@pytest.fixture
 def sentence(capsys):
     """Calls `arjax`, which must end with one sentence and exit code 2; returns the sentence."""
 

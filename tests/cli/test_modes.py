@@ -1,6 +1,5 @@
 """What training, evaluating and sampling leave behind, on one tiny run with labels as context."""
 
-import dataclasses
 import json
 import os
 import shlex
@@ -10,10 +9,9 @@ import types
 import numpy as np
 import pytest
 
-from arjax.cli import modes
-from arjax.cli.command_line import parse_flags
 from arjax.cli.main import main
-from arjax.cli.modes import next_steps
+from arjax.cli.modes import MODES, next_steps, parse_flags
+from arjax.cli.opening import say_unread
 from arjax.config.files import apply_overrides, load_workdir_config
 from arjax.core.errors import UserError, say_once
 from arjax.reporting.writers import WRITERS, read_metrics
@@ -23,24 +21,10 @@ def test_a_finished_run_holds_everything(finished_run):
     names = {path.name for path in finished_run.iterdir()}
     assert {"config.json", "metrics.jsonl", "results.json", "checkpoints", "samples"} <= names
     assert {"entropy.png", "loss.png", "factorization.png"} <= names
-    assert {path.name for path in (finished_run / "samples").iterdir()} == {
-        "samples.npy",
-        "samples.png",
-        "options.json",
-    }
+    drawn = {path.name for path in (finished_run / "samples").iterdir()}
+    assert drawn == {"samples.npy", "samples.png", "options.json"}
     results = json.loads((finished_run / "results.json").read_text())
-    for name in (
-        "dataset",
-        "split",
-        "nll_nats",
-        "bits_per_dim",
-        "num_params",
-        "step",
-        "best_step",
-        "seed",
-        "train_seconds",
-    ):
-        assert name in results
+    assert {"nll_nats", "bits_per_dim", "num_params", "step", "best_step", "seed", "train_seconds"} <= set(results)
     assert (results["dataset"], results["split"], results["num_examples"]) == ("digits", "test", 300)
 
 
@@ -69,16 +53,14 @@ def evaluate(workdir, capsys, *flags):
     return line, name, json.loads(after[name])
 
 
-def test_evaluate_takes_the_config_from_the_run(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_evaluate_takes_the_config_from_the_run(workdir, capsys):
     line, name, scores = evaluate(workdir, capsys)
     assert line.startswith("digits test: ") and "bits/dim (exact; 300 examples" in line
     assert name == "evaluations/test-step-6.json" and scores["kind"] == "exact"
     assert scores == pytest.approx(json.loads((workdir / "results.json").read_text()))
 
 
-def test_evaluate_another_split_leaves_the_report_as_it_is(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_evaluate_another_split_leaves_the_report_as_it_is(workdir, capsys):
     report = json.loads((workdir / "results.json").read_text())
     _, name, scores = evaluate(workdir, capsys, "--config.evaluate.split=validation")
     assert name == "evaluations/validation-step-6.json"
@@ -87,52 +69,43 @@ def test_evaluate_another_split_leaves_the_report_as_it_is(finished_run, tmp_pat
     assert scores["train_seconds"] == report["train_seconds"]
 
 
-def test_overrides_that_a_mode_does_not_read_are_said(finished_run, tmp_path, capsys):
-    workdir, stored = copy_of(finished_run, tmp_path), load_workdir_config(finished_run)
-    flags = parse_flags(
-        ["--mode=evaluate", f"--workdir={workdir}", "--config.sample.num=7", "--config.train.log_every=2"]
-    )
-    flags = dataclasses.replace(flags, overrides=(*flags.overrides, ("evaluate.batch_size", "9"), ("seed", "0")))
-    say_once.cache_clear()
-    config = stored.copy_and_resolve_references()
-    apply_overrides(config, flags.overrides)
-    config.train.log_every = stored.train.log_every  # as it is stored: the command of the training, say
-    modes._tell_unread(flags, config, stored)
-    assert capsys.readouterr().err == "arjax: --config.sample.num has no effect on --mode=evaluate\n"
-
-
 @pytest.mark.parametrize(
     ("mode", "unread"),
-    [("compress", "examples"), ("compare", "ranking"), ("classify", "exposure"), ("inpaint", "steps")],
+    [
+        ("evaluate", "sample.num"),
+        ("compress", "evaluate.examples"),
+        ("compare", "evaluate.ranking"),
+        ("classify", "evaluate.exposure"),
+        ("inpaint", "evaluate.steps"),
+    ],
 )
-def test_fields_of_a_section_that_a_mode_does_not_read_are_said(finished_run, capsys, mode, unread):
+def test_overrides_that_a_mode_does_not_read_are_said(finished_run, capsys, mode, unread):
+    """Not those that a mode reads, those that change nothing, and those of the model."""
     stored = load_workdir_config(finished_run)
     config = stored.copy_and_resolve_references()
-    config.evaluate[unread], config.evaluate.split = 3, "validation"
-    overrides = ((f"evaluate.{unread}", "3"), ("evaluate.split", "validation"))
+    overrides = ((unread, "3"), ("evaluate.split", "validation"), ("train.log_every", str(stored.train.log_every)))
+    apply_overrides(config, overrides)
     say_once.cache_clear()
-    modes._tell_unread(types.SimpleNamespace(mode=mode, input="", overrides=overrides), config, stored)
-    assert capsys.readouterr().err == f"arjax: --config.evaluate.{unread} has no effect on --mode={mode}\n"
+    flags = types.SimpleNamespace(mode=mode, input="", overrides=(*overrides, ("seed", "0")), reads=MODES[mode].reads)
+    say_unread(flags, config, stored)
+    assert capsys.readouterr().err == f"arjax: --config.{unread} has no effect on --mode={mode}\n"
 
 
-def test_evaluating_again_keeps_what_differs(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_evaluating_again_keeps_what_differs(workdir, capsys):
     _, name, scores = evaluate(workdir, capsys)
     assert evaluate(workdir, capsys)[1] == name
     (workdir / name).write_text(json.dumps(scores | {"nll_nats": 1.0}))  # as another machine would round it
     assert evaluate(workdir, capsys)[1] == "evaluations/test-step-6-2.json"
 
 
-def test_evaluate_a_run_that_has_no_results_yet(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_evaluate_a_run_that_has_no_results_yet(workdir, capsys):
     report = json.loads((workdir / "results.json").read_text())
     (workdir / "results.json").unlink()
     assert evaluate(workdir, capsys)[2] == pytest.approx(report)
     assert not (workdir / "results.json").exists(), "the run has not reported yet"
 
 
-def test_samples_are_valid_and_a_function_of_the_seed(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_samples_are_valid_and_a_function_of_the_seed(workdir, capsys):
 
     def sample(number, *flags):
         before = files(workdir)
@@ -152,8 +125,7 @@ def test_samples_are_valid_and_a_function_of_the_seed(finished_run, tmp_path, ca
     assert (first != cold).any() and options["temperature"] == 0.01
 
 
-def test_the_run_keeps_samples_that_it_drew_otherwise(config_file, finished_run, tmp_path):
-    workdir = copy_of(finished_run, tmp_path)
+def test_the_run_keeps_samples_that_it_drew_otherwise(config_file, workdir):
     before = files(workdir / "samples")
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]
     assert main(flags) == 0
@@ -164,8 +136,7 @@ def test_the_run_keeps_samples_that_it_drew_otherwise(config_file, finished_run,
     assert not (workdir / "partial-samples").exists()
 
 
-def test_the_run_keeps_its_report_of_another_split(config_file, finished_run, tmp_path):
-    workdir = copy_of(finished_run, tmp_path)
+def test_the_run_keeps_its_report_of_another_split(config_file, workdir):
     report = json.loads((workdir / "results.json").read_text())
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]
     assert main([*flags, "--config.evaluate.split=validation"]) == 0
@@ -177,9 +148,8 @@ def test_the_run_keeps_its_report_of_another_split(config_file, finished_run, tm
     ("override", "moved"), [("evaluate.exposure=2", True), ("train.steps=9", True), ("evaluate.batch_size=9", False)]
 )
 def test_a_run_that_goes_on_or_is_scored_otherwise_has_no_report_until_then(
-    config_file, finished_run, tmp_path, monkeypatch, override, moved
+    config_file, workdir, monkeypatch, override, moved
 ):
-    workdir = copy_of(finished_run, tmp_path)
     before = json.loads((workdir / "results.json").read_text())
 
     def interrupted(*args):
@@ -191,8 +161,7 @@ def test_a_run_that_goes_on_or_is_scored_otherwise_has_no_report_until_then(
     assert json.loads(kept.read_text()) == before and (workdir / "results.json").exists() != moved
 
 
-def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_work_that_compiles_says_so_first(config_file, workdir, capsys):
     capsys.readouterr()
     for mode, words in (
         ("evaluate", "compiling, and scoring the test split ..."),
@@ -203,8 +172,7 @@ def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, c
 
 
 @pytest.mark.slow
-def test_a_run_can_be_made_longer_and_says_so(config_file, finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_a_run_can_be_made_longer_and_says_so(config_file, workdir, finished_run, capsys):
     lines = (finished_run.parent / "printed.txt").read_text().splitlines()
     assert lines[0].startswith(
         "digits: train 1,297, validation 200, test 300 examples of 8 x 8 sites, 17 levels, given"
@@ -275,7 +243,7 @@ class Heard(Writer):
 def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, finished_run, tmp_path, scope):
     """A run of seconds that goes on with a writer from its config file; an unknown one is a mistake at once."""
     scope(WRITERS)
-    workdir, file = copy_of(finished_run, tmp_path), tmp_path / "heard.py"
+    workdir, file = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "heard.py"
     file.write_text(HEARD + config_file.read_text())
     flags = [f"--config={file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=7"]
     assert main([*flags, "--config.train.writers=herd"]) == 2
@@ -286,13 +254,8 @@ def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, fin
         assert heard == ["open 6", *scores, "close", "open None", "7 samples.png", "close"]
 
 
-def copy_of(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "run")
-
-
 @pytest.mark.parametrize("mode", ["evaluate", "sample"])
-def test_a_data_set_of_a_config_file_needs_the_file_again(mode, finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_a_data_set_of_a_config_file_needs_the_file_again(mode, workdir, capsys):
     config = json.loads((workdir / "config.json").read_text())
     config["dataset"]["name"] = "parity"
     (workdir / "config.json").write_text(json.dumps(config))

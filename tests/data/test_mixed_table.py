@@ -56,7 +56,7 @@ def test_kinds_that_are_stated_and_the_limit_of_levels(write):
         ({"kinds": ("grade:reel",)}, "the kind of the column 'grade' .* not 'reel', did you mean 'real'"),
         ({"kinds": ("age:real",)}, "the table has no column 'age'"),
         ({"kinds": ("grade:binary",)}, "'grade' of the table holds 7 different values: it is not binary"),
-        ({"kinds": ("colour:real",)}, "the column 'colour' of the table holds 'red', which is no finite number"),
+        ({"kinds": ("colour:real",)}, "row 2 of the table .* holds 'red' in the column 'colour', which is no number"),
         ({"levels": 3}, "levels gives all columns of a table the same kind, and mixed each its own: choose one"),
         ({"mixed": False, "kinds": ("grade:real",)}, "give mixed=True as well"),
     ):
@@ -71,7 +71,7 @@ def test_missing_values_are_refused_or_one_more_level(write):
     rows = [list(row) for row in ROWS]
     rows[4][0], rows[7][2] = "?", ""
     path = write(text_of(rows))
-    with pytest.raises(UserError, match=r"row 6 of the table .* has no value \('\?'\) in the column 'colour': fill"):
+    with pytest.raises(UserError, match=r"row 6 of the table .* has no value in the column 'colour': fill"):
         make_dataset("table", path=path, mixed=True)
     dataset = make_dataset("table", path=path, mixed=True, missing="level")
     assert specs(dataset) == [("tokens", 4), SPECS[1], ("tokens", 3), SPECS[3]]
@@ -81,7 +81,7 @@ def test_missing_values_are_refused_or_one_more_level(write):
     as_word = make_dataset("table", path=path, mixed=True, missing_cells=(), columns=("colour",))
     assert (as_word.event.kind, as_word.event.num_levels) == ("tokens", 4)
     rows[9][3] = "NA"
-    with pytest.raises(UserError, match=r"row 11 .*\('NA'\) in the column 'weight', which is real and has no level"):
+    with pytest.raises(UserError, match=r"row 11 .* in the column 'weight', which is real and has no level"):
         make_dataset("table", path=write(text_of(rows)), mixed=True, missing="level")
     cut = make_dataset("table", path=write(text_of(rows)), levels=7, missing="level", columns=("grade", "weight"))
     assert specs(cut) == [("levels", 7), ("tokens", 8)]

@@ -10,12 +10,11 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data import images, make_dataset, vectors
+from arjax.data import images, make_dataset, table, vectors
 from arjax.data.base import from_arrays, from_splits
 from arjax.data.batches import eval_batches
-from arjax.data.column_form import ColumnForm
-from arjax.data.table_columns import RawColumn, Rule, make_column, real_column
-from arjax.data.table_files import Cells, chosen, index_of, is_number
+from arjax.data.columns import Reals, is_number, merges
+from arjax.data.table import chosen, index_of
 from arjax.data.vectors import wine_quality, with_noise
 from arjax.data.vocabulary import make_vocabulary, padded
 
@@ -321,35 +320,21 @@ def test_patches_divide_an_image_of_grey_levels(monkeypatch):
 
 
 def test_cells_of_real_values_have_seven_digits_of_their_spread():
-    for values, texts in (
-        ([1.23456789, -2], ["1.234568", "-2"]),
-        ([1e6 + 0.125, 1e6 + 3], ["1000000.125", "1000003"]),
-        ([5.0, 5.0], ["5", "5"]),
-        ([0.0, 0.0], ["0", "0"]),
+    for values, shown in (
+        ([1.23456789, -2], [1.234568, -2]),
+        ([1e6 + 0.125, 1e6 + 3], [1000000.125, 1000003]),
+        ([5.0, 5.0], [5, 5]),
+        ([0.0, 0.0], [0, 0]),
     ):
-        assert real_column("a", np.array(values)).form.text(np.array(values)) == texts
-    levels = ColumnForm("a", EventSpec((), (), "tokens", 3), ("red", "blue"))
-    assert levels.text(np.array([1.0, 0, 2])) == ["blue", "red", "level 2"]
+        x = np.array(values)
+        assert Reals("a", table._digits(x)).values(x).tolist() == shown
 
 
 def test_whole_numbers_from_which_on_float64_merges():
     most = 2**53
-
-    def cells_of(*cells):
-        places = [f"row {n}" for n in range(len(cells))]
-        return Cells(["a"], [[cell] for cell in cells], list(range(len(cells))), places, (len(cells),), "")
-
-    def large_numbers(*cells):
-        return RawColumn(cells_of(*cells), 0, ()).large_numbers
-
-    assert large_numbers(str(most), "3") == {most, 3} and large_numbers(str(-most)) == {-most}
-    assert large_numbers(str(most - 1)) == large_numbers(str(most), "x") == large_numbers() == set()
-    assert large_numbers(f"{most}.0") == {most}
-    rule = Rule(0, True, {0: "real"}, 20, "refuse", (), np.arange(2))
-    found = make_column(cells_of(str(most), str(most + 2)), 0, rule)
-    assert found.spec.kind == "real" and found.values.tolist() == [most, most + 2]
-    with pytest.raises(UserError, match=f"such as {most + 1}, which float64 does not tell apart"):
-        make_column(cells_of(str(most), str(most + 1)), 0, rule)
+    assert merges([str(most), str(most + 1)]) and merges([str(-most - 1), str(-most)])
+    assert not merges([str(most), str(most + 2)]) and not merges([str(most - 1), str(most), "x"]) and not merges([])
+    assert merges([f"1{'0' * 400}{i}" for i in range(2)])
 
 
 def test_memory_has_all_symbols_and_a_sign():

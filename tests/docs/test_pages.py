@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import arjax as project
-from arjax.cli.command_line import parse_flags
 from arjax.cli.main import main
+from arjax.cli.modes import parse_flags
 from arjax.conditionals import CONDITIONALS
 from arjax.config import base_config
 from arjax.config.build import build_dataset, build_model

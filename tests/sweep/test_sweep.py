@@ -15,7 +15,7 @@ import time
 import pytest
 from sweep_cases import SWEEP, rows, sweep
 
-from arjax.cli.command_line import parse_flags
+from arjax.cli.modes import parse_flags
 from arjax.core.errors import UserError
 from arjax.sweep import Run, slurm
 from arjax.sweep.executors import LocalExecutor, TimeLeft, last_line

@@ -11,15 +11,15 @@ from test_gaussian_table import COVARIANCES, MEANS, REAL, WEIGHTS, none
 import arjax
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.data.columns import Words
 from arjax.interop.model_file import load_model, save_model
 from arjax.models import make_model
 from arjax.models.gaussian_mixture import params_of
-from arjax.tables.columns import Words
 from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import Margin, WordTable
 from arjax.tables.table import TableModel, load_table
 
-COLOUR = Words("colour", ("red", "green", "blue"), (5, 3, 2))
+COLOUR = Words("colour", ("red", "green", "blue"))
 P = np.array([[0.7, 0.2, 0.1], [0.05, 0.15, 0.8]])
 NUMBERS = [0, 2, 3]
 CELLS = np.array([[0.3, 0, -0.4, 1.1], [-0.2, 2, 0.9, 0.1], [1.5, 1, 0.0, -0.7]])

@@ -5,8 +5,9 @@ import pytest
 from test_gaussian_table import COLUMNS, any_order, gaussian
 
 from arjax.core.errors import UserError
+from arjax.data.columns import Words
 from arjax.interop.model_file import load_model, save_model
-from arjax.tables.columns import Numbers, Words
+from arjax.tables.columns import Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.fitting import _mixed
 from arjax.tables.guessing import fit_guesses, hide
@@ -15,7 +16,7 @@ from arjax.tables.table import TableModel, load_table
 
 EDGES = tuple(np.linspace(-9.0, 9.0, 19).tolist())
 A, B = (Numbers(name, 0.0, EDGES[:-1], EDGES[1:], 0.0, 1.0, 100) for name in "ab")
-WORD = Words("word", ("low", "high"), (50, 50))
+WORD = Words("word", ("low", "high"))
 
 
 class Made(TableEngine):

@@ -11,13 +11,11 @@ import pytest
 
 import arjax
 from arjax.core.errors import UserError
-from arjax.data.frames import Frame, read_frame
-from arjax.data.table_files import NO_VALUE
+from arjax.data.frames import NO_VALUE, Frame, read_frame
 from arjax.models import make_model
 from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
-from arjax.tables.columns import Numbers
-from arjax.tables.finding import find_columns, make_numbers
+from arjax.tables.columns import Numbers, find_columns, make_numbers
 from arjax.tables.table import TableModel
 from arjax.testing.examples import random_like
 
@@ -74,16 +72,24 @@ def test_draws_keep_the_kind_of_the_values(tmp_path):
 @pytest.mark.parametrize(
     ("values", "options", "sentence"),
     [
-        (every([1, 2]), {}, r"row 0 has \[1, 2\] in the column 'v', which is no word.*kinds=\{'v': 'skip'\}"),
-        (every({"a": 1}), {}, r"row 0 has \{'a': 1\} in the column 'v'"),
-        (every(b"a", b"b"), {}, "row 0 has b'a'"),
-        (every(1.5, 2.5, math.inf), {}, "row 2 has inf in the column 'v', which is no finite number"),
-        (every(1.5, 1e300), {}, r"row 1 has 1e\+300 in the column 'v', which is above 1e100"),
-        (every("2024-01-01", "2024-02-30"), {}, "row 1 has '2024-02-30' in the column 'v', which is no date such as"),
-        (every("2024-01-01", "0000-01-01"), {}, "row 1 has '0000-01-01' in the column 'v', which is no date"),
-        (every("1.5.2024", "2.5.2024"), {"kinds": {"v": "date"}}, "row 0 has '1.5.2024' .* no date"),
-        (every(2001, 2002), {"kinds": {"v": "date"}}, "row 0 has 2001.0 in the column 'v', which is no date"),
-        (every(*"12345678", "x"), {"kinds": {"v": "numbers"}}, "row 8 has 'x' in the column 'v', which is no number"),
+        (every([1, 2]), {}, r"row 0 .*holds \[1, 2\] in the column 'v', which is no word.*kinds=\{'v': 'skip'\}"),
+        (every({"a": 1}), {}, r"row 0 .*holds \{'a': 1\} in the column 'v'"),
+        (every(b"a", b"b"), {}, "row 0 .*holds b'a'"),
+        (every(1.5, 2.5, math.inf), {}, "row 2 .*holds inf in the column 'v', which is no finite number"),
+        (every(1.5, 1e300), {}, r"row 1 .*holds 1e\+300 in the column 'v', which is above 1e100"),
+        (
+            every("2024-01-01", "2024-02-30"),
+            {},
+            "row 1 .*holds '2024-02-30' in the column 'v', which is no date such as",
+        ),
+        (every("2024-01-01", "0000-01-01"), {}, "row 1 .*holds '0000-01-01' in the column 'v', which is no date"),
+        (every("1.5.2024", "2.5.2024"), {"kinds": {"v": "date"}}, "row 0 .*holds '1.5.2024' .* no date"),
+        (every(2001, 2002), {"kinds": {"v": "date"}}, "row 0 .*holds 2001.0 in the column 'v', which is no date"),
+        (
+            every(*"12345678", "x"),
+            {"kinds": {"v": "numbers"}},
+            "row 8 .*holds 'x' in the column 'v', which is no number",
+        ),
         (5, {}, "the column 'v' is not a list of values, but 5"),
         (every(1, 2), {"kinds": ["v"]}, "kinds is a dict"),
         (every(1, 2), {"validation": {"other": [1]}}, "the table of validation rows lacks the column 'v'"),
@@ -144,7 +150,7 @@ def test_words_of_a_csv_file_are_its_texts_whatever_the_other_rows_hold(tmp_path
         assert table.impute(csv_of(tmp_path / "new.csv", *rows))["v"] == list(rows)
         _, held = fitting._split(train, tmp_path / "new.csv", NO_VALUE, ",", 0)
         assert held.columns["v"].tolist() == list(rows)
-    with pytest.raises(UserError, match=r"row 2 has '1\.00' in the column 'v', which training never saw"):
+    with pytest.raises(UserError, match=r"row 2 .*holds '1\.00' in the column 'v', which training never saw"):
         table.impute(csv_of(tmp_path / "new.csv", "1.00"))
     assert table.impute({"other": [1], "v": [1.0]})["v"] == ["1.0"]  # the only word that reads as this number
 
@@ -204,10 +210,10 @@ def test_a_mistake_in_a_csv_file_has_its_line(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{i % 5},{'oops' if i == 57 else i}\n" for i in range(NUM)))
     for options in ({}, {"kinds": {"b": "numbers"}}):
-        with pytest.raises(UserError, match="row 59 has 'oops'"):
+        with pytest.raises(UserError, match=r"row 59 .*holds 'oops'"):
             arjax.fit_table(path, quiet=True, **options)
     for delimiter in ("", "ab", "\n"):
-        with pytest.raises(UserError, match="the delimiter of a csv file is one character"):
+        with pytest.raises(UserError, match="the delimiter of a table is one character"):
             arjax.fit_table(path, quiet=True, delimiter=delimiter)
     path.write_text("a\n" + "1" * 5000 + "\n2\n")
     assert read_frame(path).columns["a"][1] == "2"
@@ -359,7 +365,7 @@ def test_known_cells_between_two_steps_stay():
     assert frame["v"].to_list()[::2] == [3, 2.5] and frame["v"].dtype == pl.Float64 and frame["other"].dtype == pl.Int64
     days = fitted(every("2024-01-01", "2024-01-05"))
     with pytest.raises(
-        UserError, match="row 0 has '2024-01-01T10:00' in the column 'v', which has days without a time"
+        UserError, match=r"row 0 .*holds '2024-01-01T10:00' in the column 'v', which has days without a time"
     ):
         days.impute({"other": [1], "v": ["2024-01-01T10:00"]})
 
@@ -386,7 +392,7 @@ def test_a_row_without_known_cells_is_no_outlier():
 
 def test_the_row_of_a_stray_value_is_that_of_the_whole_table():
     values = {"v": np.array([*map(str, range(50)), "x"], object)}
-    with pytest.raises(UserError, match="row 50 has 'x'"):
+    with pytest.raises(UserError, match=r"row 50 .*holds 'x'"):
         find_columns(values, {"v": "numbers"}, 20, np.arange(20, 51))
 
 
@@ -467,10 +473,10 @@ def test_results_of_rows_have_the_index_of_a_frame_of_pandas():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("v;w\n1;2\n", "the cells of the table .* are not cut by ',': give delimiter=';'"),
+        ("v;w\n1;2\n", "the table .* has one column when cut at ',': give delimiter=';'"),
         ("v\tw\n1\t2\n", r"give delimiter='\\t'"),
         ("v,w,v\n1,2,3\n", "does not name its columns: 'v' stands there twice"),
-        ("\n\nv,w\n1,2\n", "does not name its columns: it is empty"),
+        ("\n\n", "does not name its columns: it is empty"),
         ("5.1,3.5\n4.9,3.0\n", "does not name its columns, but holds the numbers 5.1, 3.5: put a line of names before"),
     ],
 )
@@ -488,13 +494,13 @@ def test_numbers_that_count_are_names_of_columns(tmp_path):
 
 @pytest.mark.parametrize("values", [("1,000", "2,500"), ("1,000", "7"), ("0,5", "1,25", None), ("1.234,5", "2.000,5")])
 def test_numbers_with_commas_are_refused(values):
-    with pytest.raises(UserError, match=f"row 0 has '{values[0]}' in the column 'v', a number with a comma"):
+    with pytest.raises(UserError, match=f"row 0 .*holds '{values[0]}' in the column 'v', a number with a comma"):
         fitted(every(*values))
     assert fitted(every(*values), kinds={"v": "words"}).columns[1].num_codes == len(set(values) - {None})
 
 
 def test_years_that_python_does_not_have_are_refused():
-    with pytest.raises(UserError, match=r"row 1 has .* in the column 'v', which is no date"):
+    with pytest.raises(UserError, match=r"row 1 .*holds .* in the column 'v', which is no date"):
         fitted(np.array(every("2024-01-01", "20240-01-01"), "datetime64[D]"))
 
 

@@ -14,8 +14,8 @@ from arjax.core.batch import Batch
 from arjax.models import AutoregressiveModel, Model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import AXES, batch_sharding, replicated
-from arjax.samplers import Cached, DrawOptions, Sampler
-from arjax.samplers.base import run
+from arjax.samplers import Cached, Request, Sampler
+from arjax.samplers.base import run_sampler
 from arjax.testing.examples import random_context, random_x
 from arjax.training.feed import ResidentChunk
 from arjax.training.optimizer import make_optimizer
@@ -82,9 +82,8 @@ def draw(model: Model) -> Program:
 def draw_after_prompt(model: AutoregressiveModel, sampler: Sampler | None = None) -> Program:
     """A draw with observed sites: by default with the step form of the network, and `extend` for the prompt."""
     sites = np.zeros(model.event.num_sites, bool)
-    options = DrawOptions(observed=sites, context=random_context(model.context_spec, BATCH))
-    canvas = _examples(model).x
-    return Program(run, _shapes((sampler or Cached(), model, model.param_shapes, _keys(), canvas, options)))
+    request = Request(_examples(model).x, sites, random_context(model.context_spec, BATCH))
+    return Program(run_sampler, _shapes((sampler or Cached(), model, model.param_shapes, _keys(), request)))
 
 
 @jax.jit

@@ -1,0 +1,94 @@
+"""The run of a command: its config from a file or a folder with the overrides of the flags, and its parts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import jax
+from ml_collections import ConfigDict
+
+from arjax.config.build import build
+from arjax.config.fields import fields
+from arjax.config.files import (
+    apply_overrides,
+    check_same_run,
+    load_config_file,
+    load_workdir_config,
+)
+from arjax.config.validate import Checked, validate, validate_run
+from arjax.core.errors import say_once
+from arjax.core.plugins import joined_plugins
+
+if TYPE_CHECKING:
+    from arjax.api.run import Run
+    from arjax.training.setup import Setup
+
+#: Sections of a config of which each mode reads some.
+SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
+#: Fields that choose examples of the data set, and so have no effect on those of `--input`.
+OF_SPLITS = ("evaluate.split", "evaluate.examples", "evaluate.ranking")
+
+
+def new_config(flags: SimpleNamespace) -> Checked:
+    """Returns the config of the flags, checked: file, argument and overrides."""
+    config = load_config_file(flags.config)
+    apply_overrides(config, flags.overrides)
+    return validate(config)
+
+
+def open_run(flags: SimpleNamespace) -> Run:
+    """Returns the run in `flags.workdir`, with the overrides of the flags."""
+    from arjax.api.run import Run
+
+    checked = _stored_config(flags)
+    connect(flags)
+    return Run(flags.workdir, checked, build(checked))
+
+
+def open_setup(flags: SimpleNamespace) -> tuple[Setup, ConfigDict]:
+    """Returns the parts of the run in `flags.workdir`, and its config."""
+    checked = _stored_config(flags)
+    connect(flags)
+    return build(checked), checked.config
+
+
+def _stored_config(flags: SimpleNamespace) -> Checked:
+    """Returns the config of the run in `flags.workdir`, with overrides that do not change the trained model."""
+    stored = load_workdir_config(flags.workdir)
+    if flags.config:
+        config = load_config_file(flags.config)
+    else:
+        config = stored.copy_and_resolve_references()
+        apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
+        config.plugins = joined_plugins(stored.plugins, config.plugins)
+        validate_run(config, flags.workdir)
+    apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
+    checked = validate(config)
+    check_same_run(config, flags.workdir)
+    say_unread(flags, config, stored)
+    return checked
+
+
+def say_unread(flags: SimpleNamespace, config: ConfigDict, stored: ConfigDict) -> None:
+    """Says on stderr which overrides change the stored config and have no effect on this mode."""
+    before, now = dict(fields(stored)), dict(fields(config))
+    for name, _ in flags.overrides:
+        is_unread = name.partition(".")[0] in SECTIONS and not name.startswith(flags.reads)
+        if name not in before or now[name] == before[name]:
+            continue
+        if is_unread or (flags.input and name in OF_SPLITS):
+            where = f"--mode={flags.mode}" if is_unread else "the examples of --input"
+            say_once(f"--config.{name} has no effect on {where}")
+
+
+def connect(flags: SimpleNamespace) -> None:
+    """Connects the processes of the flags, and says on which devices they are."""
+    from arjax.parallel.distributed import describe_devices, initialize
+    from arjax.parallel.sharding import available_devices
+
+    if flags.mode in ("suggest", "page"):  # always one process
+        return
+    initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
+    if len(available_devices()) > 1 and jax.process_index() == 0:
+        print(f"on {describe_devices()}", flush=True)

@@ -1,0 +1,370 @@
+"""Columns of tables: the values of a frame as cells of float64 and back, one spelling of a value, and its mistakes.
+
+Cells are numbers as they are, words by their numbers, and nan without a value.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import dataclasses
+import datetime
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.values import read_one_of
+
+#: The code of a cell without a value.
+MISSING = -1
+#: A condition on a column: one value, a list of values, or a range (low, high) of numbers, None for no end.
+Condition: TypeAlias = Any
+#: The place of a row in messages, by its number from 0.
+Place: TypeAlias = Callable[[int], str]
+#: Larger numbers are refused: their squares would leave the range of float64.
+LARGEST = 1e100
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+#: The end of sentences about words that training never saw, where models take missing values.
+AS_MISSING = " (with unknown='missing' it counts as missing)"
+#: From here on float64 does not tell all whole numbers apart.
+_FIRST_MERGED = 2**53
+#: Dates of Python have the years 1 to 9999.
+_FIRST_DAY, _LAST_DAY = np.datetime64("0001-01-01"), np.datetime64("9999-12-31T23:59:59.999999")
+_ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?)?)?")
+#: Numbers with separators of thousands or a decimal comma.
+_WITH_COMMAS = re.compile(r"[+-]?\d+(,\d+)+(\.\d*)?|[+-]?\d{1,3}(\.\d{3})+,\d+")
+
+
+def row_of_table(n: int) -> str:
+    """Returns the place of a row in memory."""
+    return f"row {n} of the table"
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A column in which each different value is a code, such as one of words.
+
+    Attributes:
+      words: the values; None where cells without a value are one of them.
+      from_numbers: whether the table had numbers in this column: then the text of a number is its word, however it is
+        written. Else texts are words as they are, and 1.10 is not 1.1.
+      cuts: of words that are intervals of numbers, the numbers from which on each one after the first begins.
+    """
+
+    name: str
+    words: tuple[str | bool | None, ...]
+    from_numbers: bool = False
+    cuts: tuple[float, ...] = ()
+
+    @property
+    def num_codes(self) -> int:
+        return len(self.words)
+
+    def cells(
+        self, values: np.ndarray, unknown: str = "refuse", place: Place = row_of_table, remedy: str = AS_MISSING
+    ) -> np.ndarray:
+        """Returns the cells of values of a frame, float64[N].
+
+        `unknown`: "refuse" words that training never saw, or take them as "missing".
+        """
+        items, missing = items_of(values), self._by_text.get(None, np.nan)
+        places = {text: self.place(text) for text in {item for item in items if type(item) is str}}
+        numbers = (places[item] if type(item) is str else self.place(item) for item in items)
+        cells = np.array([missing if item is None else number for item, number in zip(items, numbers, strict=True)])
+        cells = cells.astype(np.float64)
+        if (cells == -1).any():
+            row = int((cells == -1).argmax())
+            check_values(self.name, values, place)
+            if unknown == "refuse":
+                hint = self._hint(as_text(items[row]))
+                raise UserError(f"{holds(self.name, row, items[row], place)}, which training never saw{hint}{remedy}")
+            cells[cells == -1] = np.nan
+        return cells
+
+    def _hint(self, text: str) -> str:
+        alike = [label for label in self.labels if label.lower() == text.lower()]
+        return f", did you mean {alike[0]!r}?" if alike else did_you_mean(text, self.labels, "")
+
+    def place(self, value: Any) -> int:
+        """Returns the number of the word that a value is, -1 for none: the one that is written in the same way; of a
+        number, else, the only one that reads as this number.
+        """
+        for text in spellings(value):
+            if text in self._by_text:
+                return self._by_text[text]
+        if isinstance(value, str) and not self.from_numbers:
+            return -1
+        number = self._number(as_text(value))
+        if number is not None and self.cuts:
+            return bisect.bisect_right(self.cuts, number)
+        return self._by_number.get(number, -1)
+
+    @functools.cached_property
+    def _by_text(self) -> dict[str | None, int]:
+        return {None if word is None else str(word): i for i, word in enumerate(self.words)}
+
+    @functools.cached_property
+    def _by_number(self) -> dict[float | None, int]:
+        """The numbers of the words by the number that no other word reads as."""
+        numbers = {text: self._number(text) for text in self._by_text if text is not None}
+        counts = collections.Counter(numbers.values())
+        return {
+            number: self._by_text[text]
+            for text, number in numbers.items()
+            if number is not None and counts[number] == 1
+        }
+
+    def _number(self, text: str) -> float | None:
+        """The number that a text reads as, None for none: digits that may be a code are no number."""
+        number = float(text) if is_number(text) and (self.from_numbers or not is_code(text)) else math.nan
+        return number if math.isfinite(number) else None
+
+    def values(self, cells: np.ndarray) -> np.ndarray:
+        """Returns cells as values of a frame, object[N], None without a value."""
+        values = np.empty(len(cells), object)
+        values[:] = [None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist()]
+        return values
+
+    def codes(self, cells: np.ndarray) -> np.ndarray:
+        """Returns the codes of cells, int[N], MISSING without a value."""
+        return np.where(np.isnan(cells), MISSING, np.nan_to_num(cells)).astype(np.int64)
+
+    def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns log p(value | code), which is 0, and that every value has a code."""
+        return np.zeros(len(cells)), np.ones(len(cells), bool)
+
+    def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
+        """Returns the cells with these codes, float64[N]."""
+        return codes.astype(np.float64)
+
+    def weights(self, condition: Condition) -> np.ndarray:
+        """Returns 1 for each word that a condition allows, float64[V]."""
+        if isinstance(condition, tuple):
+            raise UserError(
+                f"the column {self.name!r} holds words, which have no ranges: a condition is a word or a list of "
+                f"words, not {condition!r}"
+            )
+        words = condition if isinstance(condition, list) else [condition]
+        places = [-1 if word is None else self.place(word) for word in words]
+        if -1 in places:
+            word = words[places.index(-1)]
+            raise UserError(f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), self.labels)}")
+        return np.isin(np.arange(self.num_codes), places).astype(np.float64)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The words as texts, V of them."""
+        return tuple("" if word is None else str(word) for word in self.words)
+
+    def in_words(self) -> str:
+        """Returns the column in a line."""
+        return f"{self.name}: {self.num_codes} words, such as {', '.join(self.labels[:3])}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reals:
+    """A column of numbers that float32 holds.
+
+    Attributes:
+      digits: of a number that is shown.
+    """
+
+    name: str
+    digits: int = 7
+
+    def cells(
+        self, values: np.ndarray, unknown: str = "refuse", place: Place = row_of_table, remedy: str = ""
+    ) -> np.ndarray:
+        """Returns the cells of values of a frame, float64[N]."""
+        return as_numbers(self.name, values, place=place, most=LARGEST_FLOAT32)
+
+    def values(self, cells: np.ndarray) -> np.ndarray:
+        """Returns cells as values of a frame, object[N], None without a value."""
+        values = np.empty(len(cells), object)
+        values[:] = [None if math.isnan(cell) else float(f"{cell:.{self.digits}g}") for cell in cells.tolist()]
+        return values
+
+
+def holds(name: str, row: int, value: Any, place: Place) -> str:
+    """Returns the beginning of a sentence about the value of a row."""
+    return f"{place(row)} holds {value!r} in the column {name!r}"
+
+
+def is_number(text: str) -> bool:
+    """Returns whether a text reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_code(text: str) -> bool:
+    """Returns whether a text of digits may be no number: 007, or whole numbers that float64 may not tell apart."""
+    digits = text.lstrip("+-")
+    is_padded, is_long = len(digits) > 1 and digits[0] == "0", len(digits) > 16
+    return digits.isdigit() and (is_padded or is_long or int(digits) >= _FIRST_MERGED)
+
+
+def as_text(value: Any) -> str:
+    """Returns a value as the text of a cell: 7.0 as 7."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def spellings(value: Any) -> tuple[str, ...]:
+    """Returns the ways in which a value may be written, the usual one first: a day with its midnight or without."""
+    if isinstance(value, bool):
+        return str(value), str(value).lower(), str(value).upper(), str(int(value))
+    if isinstance(value, datetime.datetime):
+        day = [str(value.date())] if value.time() == datetime.time() else []
+        return str(value), *day, value.isoformat()
+    if isinstance(value, datetime.date):
+        return str(value), f"{value} {datetime.time()}"
+    return (value, value.strip()) if isinstance(value, str) else (as_text(value),)
+
+
+def exact(text: str) -> int | float:
+    """Returns the number of a text, whole ones with all their digits."""
+    number = Decimal(text)
+    return int(number) if number == number.to_integral_value() else float(text)
+
+
+def items_of(values: np.ndarray) -> list[Any]:
+    """Returns values as Python's own, None without one."""
+    items = values.astype("datetime64[us]").tolist() if values.dtype.kind == "M" else values.tolist()
+    return [None if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in items]
+
+
+def gaps_of(values: np.ndarray) -> np.ndarray:
+    """Returns where values are missing, bool[N]."""
+    if values.dtype == object:
+        return np.fromiter((value is None for value in values.tolist()), bool, len(values))
+    if values.dtype.kind == "M":
+        return np.isnat(values)
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+
+
+def known_of(values: np.ndarray) -> np.ndarray:
+    """Returns the values without the missing ones."""
+    return values[~gaps_of(values)]
+
+
+def merges(texts: Iterable[str]) -> bool:
+    """Returns whether float64 does not tell some large whole numbers apart."""
+    large = {text for text in texts if is_code(text) and abs(float(text)) >= _FIRST_MERGED}
+    return len(set(map(float, large))) < len({text.lstrip("+0") for text in large})
+
+
+def check_values(name: str, values: np.ndarray, place: Place = row_of_table, remedy: str = "") -> None:
+    """Refuses the first value that is no word, number, truth value or date."""
+    fine = (str, bool, int, float, datetime.date, type(None))
+    if values.dtype != object or all(issubclass(kind, fine) for kind in set(map(type, values.tolist()))):
+        return
+    row, value = next((row, value) for row, value in enumerate(values.tolist()) if not isinstance(value, fine))
+    raise UserError(f"{holds(name, row, value, place)}, which is no word, number, truth value or date{remedy}")
+
+
+def stray_word(name: str, values: np.ndarray, place: Place, as_words: str) -> str:
+    """Returns a sentence about the first word in a column of numbers; "" where most values are words, or all are
+    numbers. Refuses numbers with commas; `as_words` says that they are meant as words.
+    """
+    known = known_of(values).tolist()
+    words = {value for value in set(known) if isinstance(value, str)}
+    strays = {word for word in words if not is_number(word)}
+    num = sum(map(strays.__contains__, known)) if strays else 0
+    have_commas = bool(strays) and all(map(_WITH_COMMAS.fullmatch, strays))
+    if not have_commas and not 0 < 2 * num < len(known):
+        return ""
+    row, stray = next((row, value) for row, value in enumerate(values.tolist()) if value in strays)
+    where = holds(name, row, stray, place)
+    if have_commas:
+        raise UserError(f"{where}, a number with a comma: numbers are written as 1234.5, or give {as_words}")
+    more = f" and {num - 1} more words" if num > 1 else ""
+    return f"{where}{more}, in which {len(known) - num} others are numbers"
+
+
+def names_rows(values: np.ndarray, few: int) -> str:
+    """Returns why a column of words names the rows, of which there are more than `few`; "" where it does not."""
+    known = known_of(values)
+    if values.dtype != object or len(known) <= few or len(set(known.tolist())) < len(known):
+        return ""
+    return f"it names the rows, with another word in each, such as {known[0]!r}"
+
+
+def as_numbers(
+    name: str, values: np.ndarray, date: str = "", place: Place = row_of_table, most: float = LARGEST, remedy: str = ""
+) -> np.ndarray:
+    """Returns values as float64[N], nan for None; refuses the first that is no number up to `most`, or no date.
+
+    `date`: "" for numbers, else the unit of time since 1970 of dates.
+    """
+
+    def number(row: int, value: Any) -> float:
+        try:
+            return _as_time(value, date) if date else _as_number(value, most)
+        except ValueError as error:
+            raise UserError(f"{holds(name, row, value, place)}, which {error}{remedy}") from error
+
+    if values.dtype == object or (values.dtype.kind == "M") != bool(date):
+        return np.array([number(row, value) for row, value in enumerate(items_of(values))], np.float64)
+    if date:
+        numbers = np.where(np.isnat(values), np.nan, values.astype(f"datetime64[{date}]").astype(np.float64))
+        wrong = ~np.isnat(values) & (values.astype("datetime64[D]") != values) & (date == "D")
+        wrong |= (values < _FIRST_DAY) | (values > _LAST_DAY)
+    else:
+        numbers = values.astype(np.float64)
+        wrong = abs(numbers) > most
+    for row in np.flatnonzero(wrong)[:1].tolist():
+        number(row, values[row].astype("datetime64[us]").item() if date else values[row].item())
+    return numbers
+
+
+def _as_number(value: Any, most: float) -> float:
+    """Raises `ValueError` with the fault of what is no number up to `most`; nan for None."""
+    if value is None:
+        return math.nan
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    except (TypeError, ValueError) as error:
+        raise ValueError("is no number") from error
+    if not math.isfinite(number):
+        raise ValueError("is no finite number")
+    if abs(number) > most:
+        raise ValueError(f"is above {most:.2g}, so scale it down".replace("e+", "e"))
+    return number
+
+
+def _as_time(value: Any, unit: str) -> float:
+    """The units of time since 1970, nan for None; raises `ValueError` with the fault of what is no date."""
+    if value is None:
+        return math.nan
+    no_date = ValueError("is no date such as 2024-05-31")
+    if not isinstance(value, datetime.date) and not (isinstance(value, str) and _ISO.fullmatch(value)):
+        raise no_date
+    try:
+        time = np.array(value, "datetime64[us]")
+    except ValueError as error:
+        raise no_date from error
+    if not isinstance(time.item(), datetime.date):  # the years 1 to 9999
+        raise no_date
+    if unit == "D" and time.astype("datetime64[D]") != time:
+        raise ValueError("has days without a time")
+    return float(time.astype(f"datetime64[{unit}]").astype(np.int64))
+
+
+def column_as_json(column: Any) -> dict[str, Any]:
+    """Returns a column as JSON."""
+    return {"kind": type(column).__name__.lower(), **dataclasses.asdict(column)}
+
+
+def column_from_json(families: Iterable[type], value: Any, place: str) -> Any:
+    """Returns the column of `column_as_json`, which is of one of some families."""
+    return read_one_of({family.__name__.lower(): family for family in families}, value, place)[1]
