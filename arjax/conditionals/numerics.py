@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 
 #: Smaller temperatures are replaced by this one, which draws the most probable value.
@@ -32,8 +32,7 @@ def as_temperature(temperature: float | jax.Array) -> float | jax.Array:
     """The temperature of a draw: checked where it is known, and inside `jit` brought into the range above."""
     if not isinstance(temperature, jax.Array):
         return check_temperature(temperature)
-    if temperature.ndim:
-        raise UserError(f"a draw has one temperature, not an array of shape {temperature.shape}")
+    refuse((temperature.ndim, f"a draw has one temperature, not an array of shape {temperature.shape}"))
     if not isinstance(temperature, jax.core.Tracer):
         return check_temperature(temperature.item())
     return jnp.clip(temperature.astype(jnp.float32), LEAST, MOST)

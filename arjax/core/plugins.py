@@ -503,7 +503,7 @@ def _place_of_module(name: str) -> str:
     return f"{name}{_IN}{root}" if root and root not in installed else name
 
 
-def fingerprints(plugins: Iterable[str]) -> dict[str, str]:
+def code_of(plugins: Iterable[str]) -> dict[str, str]:
     """The files of the user that plugins, in the form of `with_places`, run, with the fingerprint of each.
 
     These are their own files, and the files beside them that this process has imported.

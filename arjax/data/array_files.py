@@ -50,7 +50,6 @@ def array_files(
         `mask.npy` [N, *grid] and `weight.npy` [N] (0 or 1: the sites and the examples that are scored).
       validation: likewise; "" for no such split.
       test: likewise.
-      kind: "binary", "levels", "tokens" or "real".
       num_levels: number of values, of levels and tokens.
       value_dims: the number of last dimensions that belong to the value of a site.
       context: kind of `context.npy`: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
@@ -61,8 +60,7 @@ def array_files(
       holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.arrays`); else it is
         refused.
     """
-    if not train:
-        raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
+    refuse((not train, "the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder"))
     paths = {"train": train, "validation": validation, "test": test}
     files = {split: _open_split(path, context != "none") for split, path in paths.items() if path}
     check_other_files({split: [Path(str(a.filename)) for a in arrays.values()] for split, arrays in files.items()})
@@ -95,16 +93,13 @@ def _context_spec(context: str, num_classes: int, array: np.memmap | None) -> Co
     if array is None:
         return NO_CONTEXT
     if context == "image":
-        if array.ndim < 2:
-            raise UserError(f"an image context must have the shape [N, *grid], not {array.shape}")
+        refuse((array.ndim < 2, f"an image context must have the shape [N, *grid], not {array.shape}"))
         levels = ("levels", num_classes) if num_classes else ("real", 0)
         return ContextSpec(image=EventSpec(array.shape[1:], (), *levels))
     dims = {"label": 1, "vector": 2, "sequence": 2, "frames": 3}[context]
-    if array.ndim != dims:
-        raise UserError(f"a {context} context must have {dims} dimensions, not the shape {array.shape}")
+    refuse((array.ndim != dims, f"a {context} context must have {dims} dimensions, not the shape {array.shape}"))
     if context in ("label", "sequence"):
-        if num_classes < 1:
-            raise UserError(f"a {context} context needs config.dataset.num_classes, the number of its values")
+        refuse((num_classes < 1, f"a {context} context needs config.dataset.num_classes, the number of its values"))
         return ContextSpec(context, num_classes, *array.shape[1:])
     return ContextSpec(context, array.shape[-1], *array.shape[1:-1])
 
@@ -113,8 +108,7 @@ def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
     """The arrays of a split, by name."""
     place = user_path(path)
     if not place.is_dir():
-        if with_context:
-            raise UserError(f"a split with a context is a folder with x.npy and context.npy, not {path!r}")
+        refuse((with_context, f"a split with a context is a folder with x.npy and context.npy, not {path!r}"))
         return {"x": _open(place)}
     for file in sorted(place.glob("*.npy")):  # other arrays may lie beside those of the split
         if file.stem not in ARRAYS and nearest(file.stem.lower(), ARRAYS):

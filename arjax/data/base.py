@@ -40,7 +40,6 @@ class Truth:
 
     Attributes:
       model: a model with conditionals; or the call string of its network, see `arjax.evaluation.exposure.open_truth`.
-      params: its parameters.
       end: of strings, the token with which an example ends: behind it there is nothing; None: examples are whole.
     """
 
@@ -54,7 +53,6 @@ class Dataset:
     """A data set, ready to train on.
 
     Attributes:
-      name: its name in results.
       event, context: of one example.
       splits: sources of "train" and, where there are, "validation" and "test".
       vocabulary: the tokens of a text; None for all other data.
@@ -202,7 +200,6 @@ def from_arrays(
     """A data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
 
     Args:
-      event: shape and kind of one example.
       train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
         the sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a
         dict of arrays. NaN says that a real value, or one of columns, is missing (see `arjax.core.arrays`).

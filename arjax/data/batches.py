@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer
 from arjax.data.sources import Source
 
@@ -32,8 +32,7 @@ def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_siz
     have the orders that they had in all versions of this package, so that published numbers reproduce; larger ones have
     orders that take no memory (see `shuffled`).
     """
-    if num_examples < 1 or batch_size < 1:
-        raise UserError(f"cannot make batches of {batch_size} from {num_examples} examples")
+    refuse((num_examples < 1 or batch_size < 1, f"cannot make batches of {batch_size} from {num_examples} examples"))
     begin, end = step * batch_size, (step + k) * batch_size
     parts = [np.zeros(0, np.int64)]
     while begin < end:

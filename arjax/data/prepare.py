@@ -62,8 +62,7 @@ def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bo
 
 def _prepare_stock(name: str, manual_dir: str, target: Path) -> Path:
     """A set that tensorflow-datasets ships: its own builder downloads it, and needs TensorFlow for that."""
-    if manual_dir:
-        raise UserError(f"{name} is downloaded by tensorflow-datasets itself: --manual_dir does not apply")
+    refuse((manual_dir, f"{name} is downloaded by tensorflow-datasets itself: --manual_dir does not apply"))
     if prepared := prepared_in(target, name):
         return prepared
     if importlib.util.find_spec("tensorflow") is None:

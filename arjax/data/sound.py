@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.core.errors import UserError, refuse, say_once
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
@@ -41,7 +41,6 @@ def spoken_digits(
       bits: 8 for mu-law levels, which are finer near silence; 16 for the samples as they were recorded.
       whole: only windows of `length` samples that lie side by side, for models that take no mask, such as chains; what
         is left at the end of a recording is left out. Its scores do not compare with those of all samples.
-      context: "label" to condition on the digit.
     """
     spec = label_context(context, 10)
     refuse(
@@ -121,8 +120,7 @@ def poly_music(
         test by half, as context that is not scored again. A likelihood per frame is then that of a model with a
         context of at least half a window, and examples are windows instead of pieces.
     """
-    if max_length == 1:
-        raise UserError(f"the data set option 'max_length' must be 0, or at least 2 frames, not {max_length}")
+    refuse((max_length == 1, f"the data set option 'max_length' must be 0, or at least 2 frames, not {max_length}"))
     name = f"poly_music/{set}"
     rolls = {split: rows["x"] for split, rows in read_splits(name, data_dir).items()}
     longest = max(len(roll) for pieces in rolls.values() for roll in pieces)

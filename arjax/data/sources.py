@@ -138,8 +138,7 @@ def array_source(
     checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked, holes=True)
     present = is_present(checked.x, len(event.value_shape))
-    if not present.any():
-        raise UserError(f"the {split} examples have no values: at each site one is missing (NaN)")
+    refuse((not present.any(), f"the {split} examples have no values: at each site one is missing (NaN)"))
     source = ArraySource(event, checked, context)
     source.has_holes = not present.all()
     return source
@@ -152,8 +151,7 @@ def with_shapes(
     for key in arrays:
         if key not in (*ARRAYS, *extra):  # a misspelled mask would be no mask
             raise UserError(f"nothing reads the {split} array {key!r}{did_you_mean(key, (*ARRAYS, *extra))}")
-    if "x" not in arrays:
-        raise UserError(f"the {split} arrays lack 'x'")
+    refuse(("x" not in arrays, f"the {split} arrays lack 'x'"))
     given = {key: array for key, array in arrays.items() if key != "context" or not isinstance(array, Mapping)}
     given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in given.items()}
     x = given["x"]
@@ -190,8 +188,8 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, 
 
 
 def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch, remedy_of_rows: str = "") -> None:
-    """Raises `UserError` where float32 would merge different real values of the rows or of their context. `own_remedy`
-    is the advice about the rows; "": that about a context.
+    """Raises `UserError` where float32 would merge different real values of the rows or of their context;
+    `remedy_of_rows` is the advice about the rows, "" for the usual one.
     """
     remedy = "standardise them first, as (x - x.mean(0)) / x.std(0) in float64, or leave the place out"
     if not event.num_levels:

@@ -84,20 +84,19 @@ def _moments(
     if event.columns:
         real[:] = [column.kind == "real" for column in event.columns]
 
-    def refuse(bad: np.ndarray, words: str) -> None:
+    def refuse_places(bad: np.ndarray, words: str) -> None:
         for i in np.flatnonzero(real & bad)[:1].tolist():
             raise UserError(f"{_called(i, bad.shape, units, name, columns)} {words}")
 
     elsewhere = "" if event.columns or columns or units == "values" else ", or give standardise='values'"
-    refuse(np.isnan(rows).all(0), f"has no value in any train row: leave it out{elsewhere}")
-    if len(rows) == 1:
-        raise UserError(f"standardise of {name!r} needs more than one train example that counts")
+    refuse_places(np.isnan(rows).all(0), f"has no value in any train row: leave it out{elsewhere}")
+    refuse((len(rows) == 1, f"standardise of {name!r} needs more than one train example that counts"))
     known = np.where(real, rows, 0.0)
     shift, scale = np.nanmean(known, 0), np.where(real, np.nanstd(known, 0), 1.0)
     same = (np.nanmax(known, 0) == np.nanmin(known, 0)) | ((scale > 0) & (scale <= _ROUNDING * np.abs(shift)))
-    refuse(same, f"holds one number in all train rows: leave it out{elsewhere}")
-    refuse(scale < SMALLEST, f"varies by less than {SMALLEST:g}: give it in other units")
-    refuse(scale > 1 / SMALLEST, f"varies by more than {1 / SMALLEST:g}: give it in other units")
+    refuse_places(same, f"holds one number in all train rows: leave it out{elsewhere}")
+    refuse_places(scale < SMALLEST, f"varies by less than {SMALLEST:g}: give it in other units")
+    refuse_places(scale > 1 / SMALLEST, f"varies by more than {1 / SMALLEST:g}: give it in other units")
     return shift, scale
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.arrays import up_to_end
-from arjax.core.errors import UserError, did_you_mean, say_once
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.files import reading, user_path
 from arjax.data.columns import is_number
 from arjax.data.rows import RowsRead, check_unknown
@@ -25,7 +25,6 @@ class Line(NamedTuple):
     """A string of a file.
 
     Attributes:
-      text: the string.
       number: of its line, from 1.
       label: its class; None without one.
     """
@@ -88,8 +87,7 @@ def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool 
             if not row or not row[where[column]]:
                 continue
             label = row[where[labels]].strip() if labels in where else None
-            if needed and not label:
-                raise UserError(f"line {rows.line_num} of {path!r} has no label in the column {labels!r}")
+            refuse((needed and not label, f"line {rows.line_num} of {path!r} has no label in the column {labels!r}"))
             lines.append(Line(row[where[column]], rows.line_num, label or None))
     except csv.Error as error:
         raise UserError(f"cannot read the table {path!r}: {error}") from error
@@ -132,10 +130,8 @@ class StringRows:
     """Strings with an end; see `arjax.data.rows.Rows`.
 
     Attributes:
-      vocabulary: of their tokens.
       length: of an example, its end included.
       labels, column: the columns of labels and of strings in a csv file; "" for files with a string in each line.
-      classes: the names of the labels.
     """
 
     vocabulary: Vocabulary
@@ -162,8 +158,7 @@ class StringRows:
             if isinstance(rows, list | tuple):
                 kind += f" with a {next(type(text).__name__ for text in rows if not isinstance(text, str))}"
             raise UserError(f"strings are a list of texts, or the path of a file, not a {kind}")
-        if not lines:
-            raise UserError(f"{str(rows)!r} has no string")
+        refuse((not lines, f"{str(rows)!r} has no string"))
         say_unknown(self.vocabulary, "".join(line.text for line in lines))
         for line in lines:
             if self.vocabulary.num_tokens(line.text) >= self.length:
@@ -187,7 +182,6 @@ class WindowRows:
     """A long text in windows that score every token once; see `arjax.data.rows.Rows`.
 
     Attributes:
-      vocabulary: of the tokens.
       length, stride: of a window, and from one to the next.
     """
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, refuse
+from arjax.core.errors import refuse
 from arjax.data import Dataset
 from arjax.evaluation.likelihood import Evaluator, HiddenSites
 from arjax.evaluation.splits import Scoring
@@ -50,8 +50,7 @@ def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
     )
     axis, second = HALVES[name]
     member = (np.indices(grid_shape)[axis] >= grid_shape[axis] // 2) == second
-    if not member.any():
-        raise UserError(f"a grid of {grid_shape} has no {name} half")
+    refuse((not member.any(), f"a grid of {grid_shape} has no {name} half"))
     return member
 
 
@@ -62,7 +61,6 @@ def complete(
 
     Args:
       batch: N examples, with their contexts where the model has one.
-      hidden: bool[*grid].
     """
     x = np.asarray(batch.x)
     hidden = as_sites(model.event, hidden, "hidden")
@@ -104,6 +102,5 @@ def score_hidden(
       visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
     """
     query = HiddenSites(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
-    if not query.sites.any():
-        raise UserError("no site is hidden, so there is nothing to score")
+    refuse((not query.sites.any(), "no site is hidden, so there is nothing to score"))
     return Evaluator(model, dataset, scoring, query)(params, split)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt, typed_fields
 from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
@@ -55,7 +55,6 @@ class Suggestions:
     Attributes:
       prompt: the part of the prompt that was read: all of it, or its last characters where windows are shorter.
       num_dropped: the number of characters before these, which were not read.
-      next: single tokens.
       continuations: texts up to and with the first space (or newline) behind another character, or the end.
     """
 
@@ -149,8 +148,7 @@ def _check_table(model: AutoregressiveModel, factorization: Factorization) -> No
     """Raises `UserError` where a site has no list of the probabilities of its values, given earlier steps alone."""
     head = model.conditional
     try:
-        if scores_blocks(head, factorization):
-            raise UserError("the sites of a step are scored together")
+        refuse((scores_blocks(head, factorization), "the sites of a step are scored together"))
         jax.eval_shape(head.log_table, jax.ShapeDtypeStruct((head.num_params,), np.float32))
     except UserError as error:
         raise UserError(

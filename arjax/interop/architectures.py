@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.values import check_type
 
 Config = Mapping[str, Any]
@@ -110,8 +110,7 @@ def check_config(config: Config, defaults: Config, nullable: Config = NULLABLE) 
             continue
         check_type(value, like, described)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and not 0 < value < 2**31:
-            raise UserError(f"{described} must be above 0 and below 2**31, not {value!r}")
+        refuse((is_number and not 0 < value < 2**31, f"{described} must be above 0 and below 2**31, not {value!r}"))
 
 
 def translated(name: str, table: Mapping[str, str]) -> str:

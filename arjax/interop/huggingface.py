@@ -86,7 +86,6 @@ def save_huggingface(
     Args:
       directory: made where it does not exist; a model in it is replaced.
       model: a `transformer` with the options of GPT-2 or Llama, on a line of tokens in raster order.
-      shard_bytes: largest size of a file.
     """
     _check_tokens(model)
     architecture, options = _fitting(model)
@@ -114,8 +113,7 @@ def save_huggingface(
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:
-    if "model_type" not in config:
-        raise UserError("this config.json does not say its model_type")
+    refuse(("model_type" not in config, "this config.json does not say its model_type"))
     kind = config["model_type"]
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise UserError(f"models of the type {kind!r} cannot be read (there are: {', '.join(ARCHITECTURES)})")

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from arjax.core import __version__
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import replacing, user_path
 from arjax.core.registry import UnknownNameError
 from arjax.core.values import largest_sizes, parse_json, read_typed
@@ -43,8 +43,6 @@ class SavedModel(NamedTuple):
     """The content of a file.
 
     Attributes:
-      model: the model.
-      params: its parameters, arrays on the host.
       shift, scale: of standardised data, float64[*event.shape]; None for all other data.
       about: further facts from the time when it was saved: data, scores, config.
       parts: further models, without facts and parts of their own.
@@ -93,8 +91,7 @@ def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarr
 def load_model(path: str | os.PathLike) -> SavedModel:
     """Reads a file that `save_model` has written."""
     path = user_path(path)
-    if not path.is_file():
-        raise UserError(f"there is no file {str(path)!r}")
+    refuse((not path.is_file(), f"there is no file {str(path)!r}"))
     with open_tensors(path) as file:
         text = (file.metadata() or {}).get(KEY)
         if text is None:

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import read_json_object, write_json, writing
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -46,11 +46,9 @@ class TensorFolder:
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """A tensor as float32."""
-        if name not in self._files:
-            raise UserError(f"{str(self._directory)!r} lacks the tensor {name!r}")
+        refuse((name not in self._files, f"{str(self._directory)!r} lacks the tensor {name!r}"))
         path = self._directory / self._files[name]
-        if not path.exists():
-            raise UserError(f"{str(self._directory)!r} lacks the file {path.name!r}, which its index names")
+        refuse((not path.exists(), f"{str(self._directory)!r} lacks the file {path.name!r}, which its index names"))
         with open_tensors(path) as file:
             if name not in list(file.keys()):
                 raise UserError(f"{str(path)!r} lacks the tensor {name!r}, for which the index names it")
@@ -87,8 +85,7 @@ def read_json(path: Path) -> dict:
     """The object in a JSON file."""
     if (value := read_json_object(path)) is not None:
         return value
-    if path.exists():
-        raise UserError(f"{str(path)!r} does not hold a JSON object")
+    refuse((path.exists(), f"{str(path)!r} does not hold a JSON object"))
     raise UserError(f"{str(path.parent)!r} has no file {path.name!r}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from arjax.conditionals.numerics import tempered
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.scores import kind_of_mixture, log_mixture
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import extras
@@ -52,10 +52,8 @@ class MixtureModel(Model):
 
     @classmethod
     def make(cls, recipe: Recipe) -> MixtureModel:
-        names = recipe.choice.parts
-        if not names:
-            raise UserError("a mixture needs at least one member")
-        return cls(tuple(recipe.part(name, key=str(k)) for k, name in enumerate(names)))
+        refuse((not recipe.choice.parts, "a mixture needs at least one member"))
+        return cls(tuple(recipe.part(name, key=str(k)) for k, name in enumerate(recipe.choice.parts)))
 
     def __repr__(self) -> str:
         return f"MixtureModel({', '.join(map(repr, self.members))})"
@@ -74,7 +72,7 @@ class MixtureModel(Model):
         return self.members[0].context_spec
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: {"0": those of the first member, ..., "weights": logits float32[K], equal}."""
+        """Returns fresh parameters: those of the members by their numbers, and "weights", equal logits float32[K]."""
         return super().init(key) | {WEIGHTS: jnp.zeros(len(self.members), jnp.float32)}
 
     @property
@@ -121,8 +119,9 @@ class MixtureModel(Model):
 @check_draws.register(MixtureModel)
 def _(model: MixtureModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     check_taken(model, options)
-    if sampler.has_arrays:
-        raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
+    refuse(
+        (sampler.has_arrays, "a mixture draws with one sampler for all members: take one without a draft of its own")
+    )
     for member in model.members:
         check_draws(member, sampler, options)
 
@@ -133,7 +132,7 @@ def _(model: MixtureModel) -> bool:
 
 
 @extras.step_members.register(MixtureModel)
-def _(model: MixtureModel, params: Params) -> tuple[extras.Member, ...]:
+def _(model: MixtureModel, params: Params) -> tuple[extras.StepMember, ...]:
     weights_K = model.log_weights(params)
     return tuple(
         part._replace(log_weight=part.log_weight + weights_K[k])

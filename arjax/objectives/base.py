@@ -72,8 +72,6 @@ class Loss:
 
     Attributes:
       terms: the means. Gradients flow through their totals; a mixture of objectives has one term for each.
-      metrics: the numbers that are reported.
-      state: `ObjectiveState.state` after this batch.
     """
 
     terms: tuple[Mean, ...]

@@ -85,9 +85,7 @@ class Elbo(LatentObjective):
     Get a Baseline for Free!", 2019). The reported bound has beta = 1.
 
     Attributes:
-      beta: the weight of the divergence.
       warmup: the part of the run over which the weight grows from 0.
-      samples: latents of each example.
     """
 
     beta: float = opt(1.0, least=0)

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.values import compile_regex
 
 AXES = ("data", "fsdp", "tensor")
@@ -112,7 +112,6 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
 
     Args:
       abstract_params: a tree of arrays or of `jax.ShapeDtypeStruct`.
-      mesh: as from `make_mesh`.
       rules: see `Rule`; none means `DEFAULT_RULES`. Parameters that no rule matches are replicated. Axes stand for the
         trailing dimensions (layers stacked by a scan have one more in front). Of axes that together do not divide
         their dimension, the last are left out, and all of them where those that are left would be refused (see Raises);
@@ -138,8 +137,7 @@ def _compile_rule(rule: Any, mesh: Mesh) -> tuple[re.Pattern, list[tuple[str, ..
     named = [axis for group in groups for axis in group]
     if unknown := [axis for axis in named if axis not in AXES]:
         raise UserError(f"the sharding rule {pattern!r} names the axis {unknown[0]!r} (there are: {', '.join(AXES)})")
-    if len(set(named)) < len(named):
-        raise UserError(f"the sharding rule {pattern!r} uses an axis twice")
+    refuse((len(set(named)) < len(named), f"the sharding rule {pattern!r} uses an axis twice"))
     for group in groups:
         if _is_apart(group, mesh):
             together = ("tensor", *group)

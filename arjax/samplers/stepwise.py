@@ -45,7 +45,7 @@ class OutsideSteps:
     """
 
     def __init__(self, members: Sequence[Any], num: int):
-        """`members`: one model with its parameters and the log weight 0, or several, each a `models.extras.Member`."""
+        """`members`: one model with its parameters and the log weight 0, or several: `models.extras.StepMember`."""
         for member in members:
             check_tables(member.model)
         models = [dataclasses.replace(member.model, orders=None) for member in members]

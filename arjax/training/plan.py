@@ -59,17 +59,17 @@ def simulate_devices(num: int) -> list[jax.Device]:
 
 def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) -> Plan:
     """Traces and compiles one train step on the mesh of a run, of simulated devices; nothing is computed."""
-    recipe, mesh = setup.recipe, setup.mesh
-    abstract = abstract_state(recipe)
-    shardings = state_shardings(abstract, recipe, mesh, setup.rules)
+    spec, mesh = setup.spec, setup.mesh
+    abstract = abstract_state(spec)
+    shardings = state_shardings(abstract, spec, mesh, setup.rules)
     state = with_shardings(abstract, shardings)
     example = setup.dataset.splits["train"].__getitems__(np.arange(1))  # its masks and other arrays are read, too
-    batch = abstract_batch(recipe.model, batch_size, batch_sharding(mesh), example)
+    batch = abstract_batch(spec.model, batch_size, batch_sharding(mesh), example)
     key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
     companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
 
     def step(state: TrainState, batch: Batch, key: jax.Array, companions: Any) -> tuple[TrainState, Loss]:
-        return train_step(recipe, state, batch, key, companions)
+        return train_step(spec, state, batch, key, companions)
 
     inputs = (state, batch, key, companions)
     work = count_work(step, *inputs)
@@ -87,7 +87,7 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
         batch_size=batch_size,
         flops_per_step=flops,
         flops_per_example=flops / batch_size,
-        flops_forward_per_example=_forward_flops(recipe.model, state.params),
+        flops_forward_per_example=_forward_flops(spec.model, state.params),
         memory_per_device=memory,
         modules=modules,
         expected_step_seconds=None if accelerator is None else roofline_seconds(modules),

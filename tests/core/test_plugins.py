@@ -8,7 +8,7 @@ import pytest
 
 from arjax.core import plugins
 from arjax.core.errors import UserError, say_once
-from arjax.core.plugins import GROUP, PluginError, fingerprints, import_plugins, importing_from, run_user_file
+from arjax.core.plugins import GROUP, PluginError, code_of, import_plugins, importing_from, run_user_file
 from arjax.core.registry import Registry, import_installed, origins_outside
 
 TOOLS = None
@@ -69,7 +69,7 @@ def test_a_file_imports_its_neighbours_and_they_are_found_again(tools, tmp_path)
     assert places == (f"mine_a in {folder}", f"nets.deep.mine_b in {folder}")
     assert with_places((), {"mine_b"}) == places[1:]
     assert with_places(("mine_a",), {"mine_b"}) == places  # named by the user, and beside the file
-    assert list(fingerprints(places)) == [str(folder / "mine_a.py"), str(folder / "nets/deep/mine_b.py")]
+    assert list(code_of(places)) == [str(folder / "mine_a.py"), str(folder / "nets/deep/mine_b.py")]
     forget("mine_a", "mine_b", "nets.deep.mine_b")
     import_plugins(places, named=True)
     assert tools.names() == ["mine_a", "mine_b"]
@@ -84,13 +84,13 @@ def test_a_file_that_registers_something_itself_is_found_again(tools, tmp_path):
     first = tools.get("own")
     import_plugins(places)
     assert tools.get("own") is first  # what is there is not run again
-    assert list(fingerprints(places)) == [str(tmp_path / "config.py"), str(tmp_path / "helper_of_a_file.py")]
+    assert list(code_of(places)) == [str(tmp_path / "config.py"), str(tmp_path / "helper_of_a_file.py")]
     forget("own", "helper_of_a_file")
     import_plugins(places, named=True)
     assert tools.get("own")() == 3
     forget("own")
     (tmp_path / "config.py").unlink()
-    assert list(fingerprints(places)) == [str(tmp_path / "helper_of_a_file.py")]
+    assert list(code_of(places)) == [str(tmp_path / "helper_of_a_file.py")]
     with pytest.raises(PluginError, match=r"the plugin '.*config\.py': the file is not there any more"):
         import_plugins(places)
 
@@ -106,16 +106,16 @@ def test_an_edited_module_runs_in_a_new_process(tools, tmp_path, capsys):
     folder = write(tmp_path, "mine_c", 1)
     run(folder, "import mine_c")
     run(folder, "import mine_c")
-    code = fingerprints(with_places((), {"mine_c"}))
+    code = code_of(with_places((), {"mine_c"}))
     assert capsys.readouterr().err == ""
     write(folder, "mine_c", "edited")
     run(folder, "import mine_c")
-    assert tools.get("mine_c")() == 1 and fingerprints(with_places((), {"mine_c"})) == code
+    assert tools.get("mine_c")() == 1 and code_of(with_places((), {"mine_c"})) == code
     remark = f"arjax: {folder / 'mine_c.py'} has changed since it was imported: the new version runs in a new process"
     assert capsys.readouterr().err == remark + "\n"
     forget("mine_c")
     run(folder, "import mine_c")
-    assert tools.get("mine_c")() == "edited" and fingerprints(with_places((), {"mine_c"})) != code
+    assert tools.get("mine_c")() == "edited" and code_of(with_places((), {"mine_c"})) != code
 
 
 def test_a_second_module_of_the_same_name_is_refused(tools, tmp_path):

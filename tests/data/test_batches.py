@@ -1,11 +1,15 @@
+"""The batches of a train step and of an evaluation, and reading ahead."""
+
 import collections
+import threading
 
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.data.batches import eval_batches, train_index_block
+from arjax.data.batches import THREAD, eval_batches, read_ahead, train_index_block
 
 
 def train_indices(seed, step, num_examples, batch_size):
@@ -61,3 +65,47 @@ def test_processes_read_their_own_rows_of_a_batch():
     parts = [list(eval_batches(source, 4, own)) for own in (np.array([0, 3]), np.array([1, 2]))]
     assert [[batch.x[:, 0].tolist() for batch in part] for part in parts] == [[[0, 3], [4, 6]], [[1, 2], [5, 6]]]
     assert [[batch.weight.tolist() for batch in part] for part in parts] == [[[1, 1], [1, 0]], [[1, 0], [1, 1]]]
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]
+
+
+def test_items_come_in_order_from_a_thread_that_ends_with_them():
+    def items():
+        for i in range(20):
+            assert threading.current_thread().name.startswith(THREAD)
+            yield i
+
+    assert list(read_ahead(items())) == list(range(20))
+    assert not threads() and list(read_ahead(iter(()))) == []
+
+
+def test_one_item_is_made_while_another_is_used():
+    made, go = [], threading.Event()
+
+    def items():
+        for i in range(9):
+            made.append(i)
+            if i == 1:
+                go.set()
+            yield i
+
+    coming = read_ahead(items())
+    assert next(coming) == 0
+    assert go.wait(10), "the second is made although nobody has asked for it"
+    assert made == [0, 1]
+    coming.close()
+    assert made == [0, 1] and not threads()
+
+
+def test_what_goes_wrong_in_the_thread_is_told_where_the_item_is_asked_for():
+    def items():
+        yield 1
+        raise UserError("row 7 is damaged")
+
+    coming = read_ahead(items())
+    assert next(coming) == 1
+    with pytest.raises(UserError, match="row 7 is damaged"):
+        next(coming)
+    assert not threads()

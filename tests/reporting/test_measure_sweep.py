@@ -16,8 +16,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
 from arjax.sweep import Run
+from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import config_of, in_stages, reads
-from arjax.sweep.table import Table, load_sweep
+from arjax.sweep.table import Table
 
 SWEEP = """
 from arjax.sweep import Run
@@ -100,7 +101,7 @@ def bits(value, **more):
 
 def three_rows(study):
     """A row; a bound that reads a run without a row, which reads another one."""
-    tokenizer = f"configs/tokens.py:tokenizer={study.runs}"
+    tokenizer = "configs/tokens.py:tokenizer={workdir}"
     bound = "importance_bound_bits_per_dim"
     study.write(
         ("first", "configs/digits.py", {"metric": BITS, "listed": False}),
@@ -182,11 +183,11 @@ def test_mistakes(study, num, finished, sentence):
     assert study.page.read_text() == before
 
 
-def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch, tmp_path):
+def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
     first = Run("tokenizer", "configs/tokens.py:data=digits", listed=False)
-    tokens = Run("tokens", f"configs/tokens.py:stage=prior,data=digits,tokenizer={tmp_path}/tokenizer")
-    needs = reads([tokens, first], tmp_path)
+    tokens = Run("tokens", "configs/tokens.py:stage=prior,data=digits,tokenizer={workdir}/tokenizer")
+    needs = reads([tokens, first])
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
     assert [run.name for run in in_stages([tokens, first], needs)[1]] == ["tokens"]
 

@@ -8,10 +8,10 @@ from scipy import stats
 
 import arjax
 from arjax.models import make_model
-from arjax.models.gaussian_holes import Components, em_with_holes
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import make_numbers, make_words
 from arjax.tables.gaussian_fitting import Options, Search
+from arjax.tables.gaussian_holes import Components, em_with_holes
 from arjax.tables.table import mean_over_orders
 
 #: p(word), and the means, the standard deviations and the correlation of two numbers given the word.

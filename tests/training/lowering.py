@@ -19,7 +19,7 @@ from arjax.samplers.base import run_sampler
 from arjax.testing.examples import random_context, random_x
 from arjax.training.feed import ResidentChunk
 from arjax.training.optimizer import make_optimizer
-from arjax.training.state import Recipe, abstract_state, state_shardings, with_shardings
+from arjax.training.state import StepSpec, abstract_state, state_shardings, with_shardings
 from arjax.training.step import train_chunk, zero_sums
 
 PLATFORMS = ("cuda", "tpu")
@@ -55,16 +55,16 @@ def train_steps(
 ) -> Program:
     """What `compile_chunk` compiles: steps of gradient descent, with an average of the parameters."""
     rule = make_optimizer(optimizer, 1e-3, 10, clip_norm=1.0)
-    recipe = Recipe(model, make_objective(objective), rule, total_steps=10, ema_decay=0.9)
+    spec = StepSpec(model, make_objective(objective), rule, total_steps=10, ema_decay=0.9)
     everywhere, of_batch = (replicated(mesh), batch_sharding(mesh)) if mesh else (None, None)
     rows = jax.ShapeDtypeStruct((STEPS, BATCH), jnp.int32, sharding=everywhere)
     chunk = ResidentChunk(_shapes(_examples(model), everywhere), rows, Batch.take, of_batch)
-    state = abstract_state(recipe)
-    sums = _shapes(zero_sums(recipe, state, chunk), everywhere)
+    state = abstract_state(spec)
+    sums = _shapes(zero_sums(spec, state, chunk), everywhere)
     if mesh:
-        state = with_shardings(state, state_shardings(state, recipe, mesh))
+        state = with_shardings(state, state_shardings(state, spec, mesh))
     placed = jax.tree.map(lambda leaf: leaf.sharding, (state, sums)) if mesh else None
-    program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=placed)
+    program = jax.jit(functools.partial(train_chunk, spec), donate_argnums=0, out_shardings=placed)
     return Program(program, (state, sums, chunk, *_shapes((np.int32(0), jax.random.key(0)), everywhere)))
 
 
