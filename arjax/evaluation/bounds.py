@@ -14,7 +14,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.splits import Score, Scoring, SplitScorer, split_of, spread_examples
+from arjax.evaluation.splits import ScoreOfBatch, Scoring, SplitScorer, split_of, spread_examples
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound
@@ -73,7 +73,7 @@ def _nats_and_sites(
 
 
 @functools.lru_cache(maxsize=16)
-def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> Score:
+def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> ScoreOfBatch:
     """The score of a batch for `SplitScorer`, with the model as a part of the parameters."""
 
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
