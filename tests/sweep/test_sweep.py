@@ -180,7 +180,7 @@ def test_bad_sweep_files(folder, text, piece, capsys):
         (["--sweep=sweep.py", "--workdir=out", "--only=plane"], "did you mean 'plain'"),
         (["--sweep=sweep.py", "--workdir=out", "--dry_run", "comands"], "--dry_run cannot be 'comands', did you mean"),
         (["--sweep=sweep.py", "--workdir=out", "--jobs=two"], "--jobs must be an integer, not 'two'"),
-        (["--sweep=sweep.py", "--workdir=out", "--config.seed=3"], "unknown flag '--config.seed', did you mean '--seeds'"),
+        (["--sweep=sweep.py", "--workdir=out", "--config.seed=3"], "'--config.seed', did you mean '--seeds'"),
         (["--sweep=sweep.py", "--workdir=out", "stray"], "unexpected argument 'stray'"),
         (["--sweep=sweep.py", "--workdir=out", "--executor=slurm", "--slurm_options=gpu"], "key=value"),
     ],
