@@ -33,8 +33,8 @@ from arjax.data import Dataset
 from arjax.data.sources import read_in_pieces
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
-from arjax.evaluation.prompts import parse_context
 from arjax.evaluation.report import open_judge, report
+from arjax.evaluation.sampling import parse_context
 from arjax.evaluation.splits import split_of
 from arjax.models.checks import check_likelihood
 from arjax.models.pictures import as_images
