@@ -88,38 +88,29 @@ class Numbers:
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Returns cells as values of a frame, object[N], None without a value."""
-        labels = np.empty(len(cells), object)
-        gaps = np.isnan(cells)
-        whole = np.nan_to_num(cells)
-        if self.date:
-            shown: list[Any] = whole.round().astype(np.int64).astype(f"datetime64[{self.date}]").tolist()
-        else:
-            near = self._rounded_decimals(whole)
-            whole_numbers = self.is_int and (near == np.round(near)).all()
-            shown = [int(v) for v in near.tolist()] if whole_numbers else near.tolist()
-        labels[:] = shown
-        labels[gaps] = None
-        return labels
+        return self._shown(cells.round() if self.date else self._rounded_decimals(cells), self.date)
 
     def exact(self, values: np.ndarray) -> np.ndarray:
-        """Values of a frame as `values` shows them, but with all their digits, object[N], None where there is none."""
+        """Returns values of a frame as `values` shows them, but with all their digits."""
         unit = "us" if self.date not in ("", "D") else self.date
-        cells, values_out = as_numbers(self.name, values, unit), np.empty(len(values), object)
-        gaps, numbers = np.isnan(cells), np.nan_to_num(cells)
+        return self._shown(as_numbers(self.name, values, unit), unit)
+
+    def _shown(self, cells: np.ndarray, unit: str) -> np.ndarray:
+        gaps, numbers, values = np.isnan(cells), np.nan_to_num(cells), np.empty(len(cells), object)
         if unit:
-            values_out[:] = numbers.astype(np.int64).astype(f"datetime64[{unit}]").tolist()
+            values[:] = numbers.astype(np.int64).astype(f"datetime64[{unit}]").tolist()
         else:
             whole = self.is_int and (numbers == np.round(numbers)).all()
-            values_out[:] = [int(v) for v in numbers.tolist()] if whole else numbers.tolist()
-        values_out[gaps] = None
-        return values_out
+            values[:] = [int(number) for number in numbers.tolist()] if whole else numbers.tolist()
+        values[gaps] = None
+        return values
 
     def _rounded_decimals(self, cells: np.ndarray) -> np.ndarray:
         """Numbers without the noise of binary fractions; those between two steps as they are."""
         if not self.step:
             return cells
         near = cells.round(_decimals_of(self.step))
-        return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)
+        return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)  # nan stays
 
     def codes(self, cells: np.ndarray) -> np.ndarray:
         """Returns the codes of cells, int[N]: the nearest for a number that no code has, MISSING without a value."""
