@@ -362,13 +362,13 @@ def _column_of(chunks: Sequence[str], missing: frozenset[str], as_texts: bool) -
     not keep them as they are written, or texts. Equal texts are one object.
     """
     cells = _MARK.join(chunks).split(_MARK)
-    different = dict.fromkeys(cells)
-    texts = [text for text in different if text not in missing]
+    texts = set(cells)
+    texts -= missing
     if texts and not as_texts and all(map(is_number, texts)) and not any(map(is_code, texts)):
-        numbers = {text: math.nan if text in missing else float(text) for text in different}
-        return np.fromiter(map(numbers.__getitem__, cells), np.float64, len(cells))
-    words = {text: None if text in missing else text for text in different}
-    return np.fromiter(map(words.__getitem__, cells), object, len(cells))
+        del texts  # for their memory
+        return np.fromiter((math.nan if cell in missing else float(cell) for cell in cells), np.float64, len(cells))
+    words = {text: text for text in texts}
+    return np.fromiter(map(words.get, cells), object, len(cells))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -420,6 +420,7 @@ class _CsvFile:
                     chunks.append(_MARK.join(map(str.strip, cells)))
                     if chunks[-1].count(_MARK) >= len(cells):
                         raise UserError(f"the table {self.path!r} holds the control character {_MARK!r}")
+                chunk.clear()  # before the next one is read
                 progress.tell(f"read {num:,} rows")
         refuse((not num, f"the table {self.path!r} has no rows"))
         return columns, 2 if has_names else 1
