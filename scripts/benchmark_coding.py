@@ -25,8 +25,8 @@ from arjax.models import AutoregressiveModel, make_model
 from arjax.models.base import Params
 from arjax.models.longer import of_length
 from arjax.reporting.tables import print_table
-from arjax.samplers import PLAIN_DRAW, Cached, example_keys
-from arjax.samplers.base import run as draw
+from arjax.samplers import Cached, Request, example_keys
+from arjax.samplers.base import run_sampler as draw
 
 LETTERS = make_vocabulary("".join(map(chr, range(32, 97))))
 IMAGE = EventSpec((28, 28))
@@ -73,7 +73,7 @@ def case_of(name: str) -> Case:
 def drawing(case: Case, params: Params) -> Callable[[], Any]:
     """One draw of the cached sampler."""
     canvas = jnp.zeros((case.rows, *case.drawn.event.shape), case.drawn.event.dtype)
-    arguments = Cached(), case.drawn, params, example_keys(jax.random.key(0), case.rows), canvas, PLAIN_DRAW
+    arguments = Cached(), case.drawn, params, example_keys(jax.random.key(0), case.rows), Request(canvas)
     program = draw.lower(*arguments).compile()
     return lambda: program(*arguments).x.block_until_ready()
 

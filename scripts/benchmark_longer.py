@@ -15,7 +15,6 @@ from timing import ratio, time_in_turns
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.models.longer import draw_longer
 from arjax.reporting.tables import print_table
 from arjax.samplers import example_keys
 
@@ -40,7 +39,7 @@ def measure(network: str, num: int, rounds: int) -> dict[str, Any]:
     params, keys = jax.jit(model.init)(jax.random.key(0)), example_keys(jax.random.key(1), num)
     draws = {
         "window": lambda: model.draw(params, keys).x,
-        "longer": lambda: draw_longer(model, params, keys, LENGTH).x,
+        "longer": lambda: model.draw(params, keys, length=LENGTH).x,
     }
     seconds = time_in_turns(draws, rounds)
     per_character = {name: [s / {"window": 64, "longer": LENGTH}[name] for s in all_] for name, all_ in seconds.items()}

@@ -24,8 +24,8 @@ from timing import ratio, time_in_turns
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks.base import first_loop
-from arjax.samplers import PLAIN_DRAW, Cached, example_keys
-from arjax.samplers.base import run as draw
+from arjax.samplers import Cached, Request, example_keys
+from arjax.samplers.base import run_sampler as draw
 from arjax.samplers.cores import num_parts, starts_of
 
 LINE = EventSpec((784,))
@@ -67,11 +67,11 @@ def measure(name: str, num: int, rounds: int) -> dict[str, Any]:
     canvas = jnp.zeros((num, *event.shape), event.dtype)
     keys, sampler, parts = example_keys(jax.random.key(0), num), Cached(), num_parts(num, params)
     size, _ = starts_of(num, parts)
-    program = draw.lower(sampler, model, params, keys[:size], canvas[:size], PLAIN_DRAW, False, 0).compile()
+    program = draw.lower(sampler, model, params, keys[:size], Request(canvas[:size])).compile()
     matrix, vector = jnp.ones((MATRIX, MATRIX)), jnp.ones(MATRIX)
     product = jax.jit(jnp.matmul)
     both = {
-        "draw": lambda: sampler(model, params, keys, canvas, PLAIN_DRAW),
+        "draw": lambda: sampler(model, params, keys, Request(canvas)),
         "product": lambda: product(matrix, vector),
     }
     seconds = time_in_turns(both, rounds)

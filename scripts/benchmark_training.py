@@ -20,7 +20,7 @@ from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.optimizer import make_optimizer
-from arjax.training.state import Recipe, init_state
+from arjax.training.state import StepSpec, init_state
 from arjax.training.step import train_chunk, train_step, zero_sums
 
 IMAGE = EventSpec((28, 28))
@@ -90,15 +90,15 @@ class Training:
         """Compiles the program."""
         mesh, key = make_mesh(), jax.random.key(0)
         optimizer = make_optimizer(case.optimizer, 1e-3, 10**6)
-        recipe = Recipe(model, make_objective(case.objective), optimizer, total_steps=10**6)
-        self.state = init_state(recipe, key, mesh)
+        spec = StepSpec(model, make_objective(case.objective), optimizer, total_steps=10**6)
+        self.state = init_state(spec, key, mesh)
         rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))
         source = from_arrays(model.event, train=rows).splits["train"]
         feed = make_feed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=steps_per_dispatch, on_device=True)
         chunk = feed.chunk(0, steps_per_dispatch)
-        self.sums = zero_sums(recipe, self.state, chunk)
-        self._recipe, self._batch = recipe, chunk.batch(0)
-        program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0)
+        self.sums = zero_sums(spec, self.state, chunk)
+        self._recipe, self._batch = spec, chunk.batch(0)
+        program = jax.jit(functools.partial(train_chunk, spec), donate_argnums=0)
         arguments = chunk, as_traced(steps_per_dispatch, mesh), key
         compiled, self.compile_seconds = compile_seconds(program, self.state, self.sums, *arguments)
         self._dispatch = lambda: compiled(self.state, self.sums, *arguments)

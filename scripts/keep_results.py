@@ -18,7 +18,7 @@ from typing import Any
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
-from arjax.sweep.table import load_sweep
+from arjax.sweep.rows import load_sweep
 
 
 def name_of_row(row: Mapping[str, Any]) -> str:

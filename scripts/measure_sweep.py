@@ -42,8 +42,9 @@ from arjax.reporting.plots import tile_images
 from arjax.reporting.reports import is_number, read_report
 from arjax.sweep import Run
 from arjax.sweep.results import stderr_in
+from arjax.sweep.rows import SWEEPS, load_sweep
 from arjax.sweep.runs import with_those_read
-from arjax.sweep.table import FOLDER, Table, load_sweep
+from arjax.sweep.table import Table
 
 PAGE, SAMPLES, IMAGES, CALLS = "README.md", "samples.npz", "samples.png", "calls.png"
 COST = ["parameters", "minutes", "network calls", "seconds per sample"]
@@ -103,7 +104,7 @@ def open_study(sweep: str, workdir: str, entries: Sequence[str]) -> Study:
     Raises:
       UserError: a missing file, or a table that cannot be made of what is there.
     """
-    home = find_file(split_argument(sweep)[0], FOLDER, "sweep file").parent
+    home = find_file(split_argument(sweep)[0], SWEEPS, "sweep file").parent
     table = Table(load_sweep(sweep), user_path(workdir), sweep)
     score = score_column(listed(table), sweep)
     found = {run.name: outcome for run in listed(table) if (outcome := finished(run, table))}
@@ -189,7 +190,7 @@ def minutes_of(name: str, table: Table) -> float:
     Raises:
       UserError: one of these runs has no results.
     """
-    names = with_those_read([name], [row for row in table.rows if isinstance(row, Run)], table.workdir)
+    names = with_those_read([name], [row for row in table.rows if isinstance(row, Run)])
     reports = {each: read_report(table.workdir / each) for each in names}
     for each, report in reports.items():
         if report is None:

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.models import AutoregressiveModel
-from arjax.samplers import PLAIN_DRAW, Cached, example_keys
-from arjax.samplers.base import Steps, run
+from arjax.samplers import Cached, Request, example_keys
+from arjax.samplers.base import Steps, run_sampler
 from arjax.samplers.naive import naive_step
 
 Seconds = list[float]
@@ -101,8 +101,8 @@ class SamplingSpeed:
 def sampling_speed(model: AutoregressiveModel, params: Any, num: int, rounds: int) -> SamplingSpeed:
     """Times cached against naive sampling of `num` examples without context."""
     canvas = jnp.zeros((num, *model.event.shape), model.event.dtype)
-    arguments = Cached(), model, params, example_keys(jax.random.key(0), num), canvas, PLAIN_DRAW
-    program, seconds_to_compile = compile_seconds(run, *arguments)
+    arguments = Cached(), model, params, example_keys(jax.random.key(0), num), Request(canvas)
+    program, seconds_to_compile = compile_seconds(run_sampler, *arguments)
     some_steps, steps = _some_naive_steps(model, params, num)
     seconds = time_in_turns({"cached": lambda: program(*arguments), **some_steps}, rounds)
     form = min(some_steps, key=lambda name: statistics.median(seconds[name]))
@@ -123,7 +123,7 @@ def _some_naive_steps(
 ) -> tuple[dict[str, Callable[[], jax.Array]], int]:
     """The first steps of naive sampling in both forms, and their number: about `seconds` of work, at least 2 steps."""
     canvas = jnp.zeros((num, *model.event.shape), model.event.dtype)
-    drawn_by = Steps(model, params, example_keys(jax.random.key(0), num), PLAIN_DRAW)
+    drawn_by = Steps(model, params, example_keys(jax.random.key(0), num), Request())
 
     def step(params: Any, canvas: jax.Array, t: jax.Array) -> jax.Array:
         return naive_step(model, params, drawn_by, canvas, None, t)

@@ -23,30 +23,25 @@ from arjax.core.registry import Component
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.models import Model, recipe_of
-from arjax.models.extras import in_words
+from arjax.models.extras import model_in_words
 from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh, replicated
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import make_sampler
 from arjax.training.loop import train as train_setup
-from arjax.training.optimizer import OPTIMIZERS, SHARED, read_rule
+from arjax.training.optimizer import OPTIMIZERS, SHARED, OptimizerOptions, read_rule
 from arjax.training.record import CONFIG_NAME, Record, flat_fields
 from arjax.training.results import entries_of_run
 from arjax.training.schedules import SCHEDULES
-from arjax.training.setup import (
-    EvaluateOptions,
-    OptimizerOptions,
-    Setup,
-    Trained,
-    TrainOptions,
-    make_setup,
-    restore_params,
-)
+from arjax.training.setup import EvaluateOptions, Setup, TrainOptions, make_setup, restore_params
+from arjax.training.start import Trained
 
 #: Stands for the model `init_from` of `fit_arrays` where a config has the workdir of a run.
 GIVEN = "the given model"
 Arrays = np.ndarray | Mapping[str, np.ndarray]
+#: The fields of the section `optimizer` of every rule.
+OF_OPTIMIZER = {"learning_rate", "schedule", "warmup_steps", "end_factor", "clip_norm"}
 #: The arguments of `fit_arrays` beside the options of the training.
 ARGUMENTS = frozenset(
     (
@@ -128,7 +123,7 @@ def fit_arrays(
     sections = _sections(optimizer, options, is_kept=workdir is not None)
     record = Record() if workdir is None else _record(model, dataset, chosen, sections, init_from)
     setup = _setup(model, dataset, chosen, sections, _given(init_from), record)
-    chosen |= sections.train | sections.optimizer | dict(sections.rule)
+    chosen |= sections.train | sections.of_optimizer
     chosen |= {} if init_from is None else {"init_from": _digest(init_from.params)}
     with silence(quiet), _folder(workdir) as folder:
         fitted = _fit(setup, folder, chosen, is_kept=workdir is not None)
@@ -141,16 +136,20 @@ class _Sections(NamedTuple):
     """Fields of the sections `train` and `optimizer` of a config, and the options of the rule."""
 
     train: dict[str, Any]
-    optimizer: dict[str, Any]
+    optimizer: OptimizerOptions
     rule: Component
+
+    @property
+    def of_optimizer(self) -> dict[str, Any]:
+        """The options of the optimizer, with those of its rule alone."""
+        return {name: getattr(self.optimizer, name) for name in OF_OPTIMIZER} | dict(self.rule)
 
 
 def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sections:
     """The options of a call by their sections, all of them in their types and ranges."""
     of_train = defaults(TrainOptions).keys() - {"init_from"}
-    of_optimizer = {"learning_rate", "schedule", "warmup_steps", "end_factor", "clip_norm"}
     of_rule = OPTIMIZERS.options(optimizer).keys() | SHARED.keys()
-    check_names("fit_arrays", options, of_train | of_optimizer | of_rule | ARGUMENTS)
+    check_names("fit_arrays", options, of_train | OF_OPTIMIZER | of_rule | ARGUMENTS)
     train = typed_fields(TrainOptions, {name: options[name] for name in options.keys() & of_train})
     if not train.keys() & {"steps", "examples", "epochs"}:
         train["steps"] = 2000
@@ -158,9 +157,9 @@ def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sec
     train.setdefault("log_every", train["eval_every"])
     train.setdefault("checkpoint_every", 5 * train["eval_every"] if is_kept else LARGEST)
     given = {name: options[name] for name in options.keys() & defaults(OptimizerOptions).keys()}
-    rates = defaults(OptimizerOptions) | typed_fields(OptimizerOptions, given)
-    rule = read_rule(optimizer, {name: rates.get(name, options[name]) for name in options.keys() & of_rule})
-    return _Sections(train, {name: rates[name] for name in of_optimizer}, rule)
+    given = typed_fields(OptimizerOptions, given)
+    rule = read_rule(optimizer, {name: given.get(name, options[name]) for name in options.keys() & of_rule})
+    return _Sections(train, OptimizerOptions(name=optimizer, **given), rule)
 
 
 def _dataset(
@@ -202,7 +201,7 @@ def _record(
     fields = {
         "model": recipe_of(model).as_json(),
         "train": sections.train | {"init_from": "" if init_from is None else _digest(init_from.params)},
-        "optimizer": sections.optimizer | dict(sections.rule) | {"name": chosen["optimizer"]},
+        "optimizer": sections.of_optimizer | {"name": chosen["optimizer"]},
         "evaluate": {"num_orders": chosen["num_orders"]},
         "objective": chosen["objective"],
         "seed": chosen["seed"],
@@ -221,16 +220,14 @@ def _setup(
 ) -> Setup:
     """The parts of a run, which begins with the parameters of a `given` model."""
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
-    rate = {name: sections.optimizer[name] for name in ("learning_rate", "warmup_steps", "end_factor")}
     evaluate = {"split": list(dataset.splits)[-1], "num_orders": chosen["num_orders"]}
     return make_setup(
         model=model,
         dataset=dataset,
         objective=make_objective(chosen["objective"] or usual),
-        optimizer=sections.rule,
-        schedule=SCHEDULES.read(sections.optimizer["schedule"]),
-        rate=rate,
-        clip_norm=sections.optimizer["clip_norm"],
+        rule=sections.rule,
+        schedule=SCHEDULES.read(sections.optimizer.schedule),
+        optimizer=sections.optimizer,
         mesh=make_mesh(),
         rules=(),
         seed=chosen["seed"],
@@ -238,7 +235,7 @@ def _setup(
         evaluate=EvaluateOptions(**typed_fields(EvaluateOptions, evaluate)),
         sampler=make_sampler("cached"),
         open_run=lambda workdir: given if given is not None and workdir == GIVEN else _no_other_run(workdir),
-        about=in_words(model),
+        about=model_in_words(model),
         record=record,
     )
 

@@ -18,7 +18,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import checked_arguments
 from arjax.core.scores import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
-from arjax.data.sources import pieces
+from arjax.data.sources import read_in_pieces
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import kind_of_nats
 from arjax.evaluation.splits import split_of
@@ -30,18 +30,11 @@ _PROBES = 256
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """One of the models that are compared, trained under one seed or several.
+    """One of the models that are compared, trained under one seed or several."""
 
-    Attributes:
-      name: the folder of the run, or of its first seed; `model 1`, `model 2`, ... of models without a folder.
-      runs: the trained models, one for each seed.
-      kind: of the nats: exact, bound or estimate.
-      nats_SN: float64[S, N].
-    """
-
-    name: str
-    runs: tuple[TrainedModel, ...]
-    kind: str
+    name: str  # the folder of the run, or of its first seed; `model 1`, `model 2`, ... of models without a folder
+    runs: tuple[TrainedModel, ...]  # one for each seed
+    kind: str  # of the nats: exact, bound or estimate
     nats_SN: np.ndarray
 
     @property
@@ -55,23 +48,14 @@ class Compared:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A model beside others on the examples of one split.
-
-    Attributes:
-      split: "train", "validation" or "test".
-      source: the examples of the split.
-      examples: the numbers in the split of those that are scored, int[N].
-      first: the model that the others are compared with.
-      others: these.
-      differences: for each of the others, the nats of the first model less those of the other one.
-    """
+    """A model beside others on the examples of one split."""
 
     split: str
-    source: Source
-    examples: np.ndarray
+    source: Source  # the examples of the split
+    examples: np.ndarray  # the numbers of those that are scored, int[N]
     first: Compared
     others: tuple[Compared, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[Difference, ...]  # the nats of the first model less those of each of the others
 
     @property
     def dataset(self) -> Dataset:
@@ -79,10 +63,8 @@ class Comparison:
         return self.first.runs[0].dataset
 
     def most_different(self, num: int = 10, other: int = 0) -> np.ndarray:
-        """The numbers of the examples on which the first model and another one differ most, int[num].
-
-        They begin with the example on which the first model is better by the most nats, and end with the one on which
-        it is worse by the most: half of them are the first of all examples in this order, half the last.
+        """Returns the numbers of the examples on which the first model and another one differ most, int[num]: from the
+        one on which the first model is better by the most nats to the one on which it is worse by the most.
         """
         order_N = self.examples[np.argsort(self.differences[other].nats_N, kind="stable")]
         num = min(num, len(order_N))
@@ -118,10 +100,10 @@ class Comparison:
 
     def __repr__(self) -> str:
         data = f"{self.dataset.name} {self.split}, {len(self.examples)} examples"
-        return "\n".join([f"Comparison({data})", *(f"  {in_words(row)}" for row in self.rows())])
+        return "\n".join([f"Comparison({data})", *(f"  {row_in_words(row)}" for row in self.rows())])
 
 
-def in_words(row: dict[str, Any]) -> str:
+def row_in_words(row: dict[str, Any]) -> str:
     """`runs/a - runs/b: -1.2034 ± 0.0912 nats (exact), fewer nats on 71.3% and more on 28.7% of
     the examples: better`.
     """
@@ -153,16 +135,8 @@ def compare(
 
     The standard error of a paired difference is that of the mean of the differences, as both models score the same
     examples: it is mostly far below the errors of the two means, which count how much the examples differ. Runs whose
-    configs differ in the seed alone are seeds of one model.
-
-    Args:
-      first: workdir of a run, or a trained model, that the others are compared with.
-      *others: likewise; seeds of the first among them.
-      split: "train", "validation" or "test"; "": the split that the first run reports.
-      trust: as that of `arjax.open_run`.
-
-    Raises:
-      UserError: no other model; models of different data or of different examples; or one without a likelihood.
+    configs differ in the seed alone are seeds of one model. Models are workdirs of runs or trained models; `split` ""
+    is the one that the first run reports, and `trust` as for `arjax.open_run`.
     """
     runs = [each if isinstance(each, TrainedModel) else open_run(each, trust=trust) for each in (first, *others)]
     if len(runs) < 2:
@@ -260,7 +234,7 @@ def _scored_examples(source: Source, num: int) -> np.ndarray:
     if num == len(source):
         return np.arange(num)
     scored_rows = []
-    for batch in pieces(source):
+    for batch in read_in_pieces(source):
         scored = np.ones(len(batch), bool)
         if batch.mask is not None:
             scored &= np.asarray(batch.mask).reshape(len(batch), -1).any(1)

@@ -12,21 +12,23 @@ import jax
 import numpy as np
 
 from arjax.coding import Coded, CodingOptions, Restored, compress, decompress
+from arjax.coding.classical import image_sizes, packed
+from arjax.coding.coder import PLAIN
+from arjax.core.arrays import are_ended, up_to_end
 from arjax.core.errors import UserError
+from arjax.data.sources import Subset
 from arjax.data.text_rows import WindowRows
 from arjax.data.vocabulary import Vocabulary
 
 #: Forms of files that are compressed, by the note in their header.
 FORM = "form"
 TEXT, ARRAY, TABLE = "text", "array", "table"
-#: No option of the coder.
-PLAIN = CodingOptions()
+#: Bytes of the training data that other compressors are shown.
+MOST_KNOWN = 2**22
 
 
 def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
-    """The compressed data of a run, which are those of `TrainedModel.compress`. The run gives the vocabulary, the end
-    where none is given, and the number of orders.
-    """
+    """Returns the data of `TrainedModel.compress`, with the vocabulary, the end and the orders of the run."""
     context = options.context
     if hasattr(x, "__getitems__"):
         x, context = _of_split(run, x, context)
@@ -84,8 +86,8 @@ def _of_split(run: Any, source: Any, context: Any) -> tuple[Any, Any]:
 
 
 def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> bytes:
-    """The text of a split of windows: each of its tokens is scored in one window. Where characters share one token, it
-    raises `UserError`, or, unless the `whole` text is needed, has U+FFFD in their places.
+    """Returns the text of a split of windows: each of its tokens is scored in one window. Characters that share one
+    token are refused or, unless the `whole` text is needed, replaced by U+FFFD.
     """
     if hasattr(source, "length"):  # windows anywhere in one text
         tokens = np.asarray(source.arrays.x)
@@ -101,9 +103,7 @@ def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> by
 
 
 def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
-    """What a file of a user holds that can be compressed, and its form; raises `UserError` where its bytes would not
-    come back.
-    """
+    """Returns what a file of a user holds that can be compressed, and its form: its bytes have to come back."""
     if path.endswith(".npy"):
         try:
             x, form = np.load(io.BytesIO(content), allow_pickle=False), ARRAY
@@ -124,8 +124,8 @@ def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
 
 
 def form_of(run: Any, restored_data: Restored, path: str) -> str:
-    """The form of the file in which restored data are written: that of the file that was compressed; of data that came
-    from Python or from a split, a text, a csv file where the path says so, or else an array.
+    """Returns the form in which restored data are written: that of the compressed file; for data from Python or from a
+    split a text, a csv file if the path says so, or else an array.
     """
     if isinstance(restored_data.x, bytes):
         return TEXT
@@ -154,3 +154,42 @@ def bits_in_results(run: Any, split: str) -> str:
         return ""
     unit = next((name for name in ("bits_per_char", "bits_per_byte", "bits_per_dim") if name in results), "")
     return f"{results[unit]:.4f} {unit.replace('_', ' ')} in results.json" if unit else ""
+
+
+def content_of(run: Any, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, int], int, str]:
+    """Returns the data as bytes, the sizes of image files (of `whole` data), the number of values, and their unit.
+
+    Strings are the tokens up to and with each end, as in their scores.
+    """
+    vocabulary = vocabulary_of(run)
+    if vocabulary is not None and is_text(run, x):
+        content = x if isinstance(x, bytes) else text_of_split(vocabulary, x, whole)
+        num = len(content) if vocabulary.unit == "byte" else len(content.decode("utf-8", "surrogateescape"))
+        return content, {}, num, _unit(vocabulary)
+    event = run.model.event
+    array = np.asarray(x.__getitems__(np.arange(len(x))).x if hasattr(x, "__getitems__") else x)
+    levels = event.most_levels
+    strings, end = run.dataset.vocabulary, run.dataset.end
+    if strings is not None and end is not None and are_ended(array, end):  # what is scored: no padding
+        array = array[up_to_end(array, end)]
+        return packed(array, levels), {}, array.size, _unit(strings)
+    return packed(array, levels), image_sizes(array, event) if whole else {}, array.size, "dimension"
+
+
+def is_text(run: Any, x: Any) -> bool:
+    """Whether data are a text, or a split of its windows, and not an array of examples."""
+    return vocabulary_of(run) is not None and not isinstance(x, np.ndarray)
+
+
+def _unit(vocabulary: Vocabulary) -> str:
+    """The unit of a token in words."""
+    return "byte" if vocabulary.unit == "byte" else "character"
+
+
+def known_of(run: Any) -> bytes:
+    """The last `MOST_KNOWN` bytes of the data of the training: of more, xz takes minutes."""
+    source = run.dataset.splits["train"]
+    if vocabulary_of(run) is None:
+        size = max(MOST_KNOWN // run.model.event.num_dims, 1)
+        source = Subset(source, np.arange(max(len(source) - size, 0), len(source)))
+    return content_of(run, source, whole=False)[0][-MOST_KNOWN:]

@@ -62,9 +62,7 @@ class SiteConditionals:
 def site_conditionals(
     model: AutoregressiveModel, params: Any, batch: Batch, log_scale_D: np.ndarray, key: jax.Array
 ) -> SiteConditionals:
-    """The conditionals of the examples of a batch; see `SiteConditionals`. Raises `UserError`: the conditional has no
-    distribution of single scalars, as the scalars of a step depend on one another.
-    """
+    """Returns the conditionals of the examples of a batch."""
     head = model.conditional
     if head.joint or (model.event.is_discrete and not head.has_table):
         raise UserError(

@@ -59,10 +59,6 @@ def fit(
       overrides: values of fields by their names, such as `{"optimizer.learning_rate": 3e-4}`.
       quiet: prints nothing.
       trust: as that of `open_run`, for other runs that this one reads. The code of the config itself needs none.
-
-    Raises:
-      UserError: a mistake in the config, a folder with another run, a disk that refuses.
-      KeyboardInterrupt: after an interrupt, with the state saved.
     """
     if isinstance(config, ConfigDict):
         config = config.copy_and_resolve_references().lock()
@@ -79,9 +75,7 @@ def fit(
 
 
 def train_in(checked: Checked, workdir: str | os.PathLike) -> Outcome:
-    """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results. Raises
-    `UserError` as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
-    """
+    """Trains in a folder, from its newest checkpoint, and shows the results: the mode `train` of the command."""
     available_devices()
     first = jax.process_index() == 0
     with folder_to_write(workdir) as folder, only_run_in(folder) if first else contextlib.nullcontext():

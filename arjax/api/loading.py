@@ -26,12 +26,7 @@ from arjax.reporting.reports import is_report
 
 @checked_arguments()
 def load(path: str | os.PathLike) -> Fitted:
-    """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed.
-
-    Raises:
-      UserError: there is no such file; it is damaged or was not written by arjax; or the model has a component, such
-        as a network, that is not registered here.
-    """
+    """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed."""
     saved = load_model(path)
     if "table" in saved.about:
         raise UserError(f"{str(path)!r} holds the model of a table: open it with arjax.load_table")

@@ -25,14 +25,8 @@ def mixture_of_runs(
 ) -> tuple[Model, Params]:
     """The mixture of finished runs on one data set, and its parameters: a row `Mixture` of a sweep as a model.
 
-    Args:
-      workdirs: their folders.
-      weights: a name of `arjax.core.scores.WEIGHTS`, found from the nats of the validation split. Runs of
-        which the weight is 0 are left out.
-      trust: as that of `arjax.open_run`.
-
-    Raises:
-      UserError: an unknown name, a run that is not finished or has no validation split, or runs that do not fit.
+    The weights, a name of `arjax.core.scores.WEIGHTS`, follow from the nats of the validation split. Runs of weight 0
+    are left out. `trust` is as for `arjax.open_run`.
     """
     if not isinstance(weights, str) or weights not in WEIGHTS:
         raise UserError(f"the weights of a mixture cannot be {weights!r}{did_you_mean(weights, WEIGHTS)}")

@@ -48,9 +48,8 @@ ENTROPY_EXAMPLES = 1000
 def model_pictures(
     model: Model, params: Any, dataset: Dataset, key: Any, scoring: Scoring
 ) -> Iterator[tuple[str, Any]]:
-    """The pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure.
-
-    Without matplotlib there are only texts, and pictures of examples only where these are images or texts.
+    """Yields the pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure.
+    Without matplotlib there are only texts, and pictures of examples only if these are images or texts.
     """
     decode = dataset.decode
     if decode is None and not has_matplotlib():
@@ -120,9 +119,7 @@ def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> st
 def samples_picture(
     dataset: Dataset, model: Model, num: int, sample: Callable[..., np.ndarray], options: Mapping[str, Any]
 ) -> Any:
-    """Samples beside as many examples of the last split, under the same contexts where none is given. Raises
-    `UserError`: the examples cannot be drawn as images, or matplotlib is not installed.
-    """
+    """Returns samples beside as many examples of the last split, under the same contexts if none is given."""
     check_matplotlib()
     event = model.event
     if as_images(np.zeros((1, *event.shape)), event.grid_shape) is None:
@@ -137,7 +134,7 @@ def samples_picture(
 
 
 def history_picture(history: Mapping[str, Any], name: str) -> Any:
-    """Loss over steps; raises `UserError` when there is no such metric, or matplotlib is not installed."""
+    """Returns a figure of the loss over the steps."""
     lines: dict[int, dict[str, Any]] = {}
     for split in ("train", "validation"):
         key = f"{split}/{name}"
@@ -154,9 +151,7 @@ def entropy_picture(
     scoring: Scoring,
     max_examples: int,
 ) -> Any:
-    """Entropy of each step of the order, and of each site where the grid is a plane. Raises `UserError`: there are no
-    examples, no such split, or matplotlib is not installed.
-    """
+    """Returns a figure of the entropy of each step of the order, and of each site of a plane grid."""
     check_matplotlib()
     if not dataset.splits:
         raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")

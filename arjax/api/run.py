@@ -34,10 +34,6 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
       config: the config file, as for `--config`, where it registers the data set or the network of the run.
       trust: whether to run the code that the run names, or another run that it reads. Without it, only installed
         packages, code that this process has run already and folders in `$ARJAX_TRUST` are imported.
-
-    Raises:
-      UntrustedCodeError: a `UserError` about code that the user has not trusted; names the file.
-      UserError: the folder holds no run, its `config.json` is damaged, or names a component that is not registered.
     """
     folder = user_path(workdir)
     if not (folder / CONFIG_NAME).exists() and stored_record(folder).fields:

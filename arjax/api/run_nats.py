@@ -23,16 +23,11 @@ _TOLERANCE = 1e-4
 
 
 def nats_of_run(folder: Path, results: Mapping[str, Any], splits: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """The nats of each example of the validation split, and of the split that was scored, under a finished run.
+    """Returns the nats of each example of some splits under a finished run; (): of the validation split, if there is
+    one, and of the split that was scored.
 
-    A run without a validation split has those of the other one only. They are read from `rows.npz`. What is missing
-    there, or does not belong to `results` (the report of the run), is computed from the best parameters and written
-    there. Raises `UserError`: the run has no readable parameters or no likelihood, or the disk refuses.
-
-    Args:
-      folder: of the run.
-      results: its report.
-      splits: those that are needed; (): both.
+    They are read from `rows.npz`. What is missing there, or does not belong to `results` (the report of the run), is
+    computed from the best parameters and written there.
     """
     if results["kind"] == NO_LIKELIHOOD:
         raise UserError(f"nats need a likelihood, which the model of {folder} has not")

@@ -40,13 +40,7 @@ def save(
 ) -> Path:
     """Writes a model to `path`, and a model card beside it: of the same name, with the ending `.md`.
 
-    Args:
-      results: its scores, None for none.
-      about: further facts: the number of orders, the config or the options; the data, where there are no examples.
-
-    Raises:
-      UserError: the disk refuses, a part of the model is not registered, or the card would take the place of the model
-        or of another page.
+    `about` has further facts: the number of orders, the config or the options.
     """
     path = user_path(path)
     card = _card_of(path)
@@ -73,9 +67,7 @@ def rows_as_json(rows: Rows | None) -> dict[str, Any] | None:
 
 
 def _card_of(path: Path) -> Path:
-    """The path of the model card beside a file: `model.md` for `model.safetensors`, `model.v1.md` for `model.v1`.
-    Raises `UserError`: the file is named like a card, or another page than a card is there.
-    """
+    """The path of the model card beside a file: `model.md` for `model.safetensors`, `model.v1.md` for `model.v1`."""
     if path.suffix.lower() == ".md" or not path.name:
         raise UserError(f"a model cannot be saved as {str(path)!r}: name a file such as 'model.safetensors'")
     card = path.with_suffix(".md") if path.suffix == ".safetensors" else path.with_name(f"{path.name}.md")

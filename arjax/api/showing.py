@@ -16,22 +16,21 @@ from ml_collections import ConfigDict
 from arjax.api.pictures import model_pictures
 from arjax.core.files import read_json_object, write_json, write_text
 from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, text_of
-from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
-from arjax.models.longer import joined
+from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh
+from arjax.models.longer import join_pieces
 from arjax.parallel.distributed import from_process_0
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import EXPOSURE, loss_figure
 from arjax.reporting.samples import FOLDER, OPTIONS, folder_of_samples, numbered_folder, write_samples
 from arjax.reporting.writers import read_metrics
-from arjax.samplers import Draw
+from arjax.samplers import Draw, Request
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `samples/` of a finished run, and plots of its factorization, its uncertainty along the order and its
-    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.samples`. Raises
-    `UserError`: the disk refuses.
+    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.samples`.
     """
     workdir = Path(workdir)
     params, best_step, _ = restore_params(setup, workdir)
@@ -90,9 +89,7 @@ def show_more_samples(
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
-    """All inputs of samples but the model: the fields of `config.sample`, the seed, the step of the parameters; of a
-    sampler that is not exact also that the samples do not follow the distribution of the model.
-    """
+    """Returns all inputs of samples but the model, and whether they do not follow its distribution."""
     about = {} if setup.sampler.exact else {"distribution": "not that of the model"}
     return options.to_dict() | {"seed": setup.seed, "best_step": best_step} | about
 
@@ -106,14 +103,10 @@ def show_samples(
     conditioning: Conditioning = UNCONDITIONED,
     shows_text: bool = False,
 ) -> list[Path]:
-    """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
+    """Draws samples beside real examples, under the same contexts if there are any; returns the files written.
 
-    Where `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
-
-    Args:
-      params: parameters on the run's mesh.
-      options: `config.sample`: num, length, sampler, temperature, top_k, top_p, min_p.
-      shows_text: whether the first sample, a text with a length of its own, is printed as it is drawn.
+    If `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
+    `options` is `config.sample`. With `shows_text`, the first sample is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
     of_draw = {"context": real.context} | conditioning.options(setup.dataset, options.length)
@@ -142,16 +135,16 @@ def show_samples(
 
 def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any], shows_text: bool) -> Draw:
     """The samples and their statistics; with `shows_text` the first one is printed as it is drawn."""
-    model, dataset, length = setup.model, setup.dataset, options.length
-    of_draw |= {name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")} | {"end": dataset.end}
-    of_draw["sampler"] = prepare_sampler(setup.sampler, model, params, dataset, setup.open_run, length)
-    request = model, params, jax.random.key(setup.seed), options.num, setup.mesh
+    model, dataset = setup.model, setup.dataset
+    of_draw |= {name: options[name] for name in ("length", "temperature", "top_k", "top_p", "min_p")}
+    of_draw = options_of_run(model, params, dataset, setup.open_run, sampler=setup.sampler, **of_draw)
+    arguments = model, params, jax.random.key(setup.seed), options.num, setup.mesh
     if not shows_text:
-        return draw_on_mesh(*request, length=length, **of_draw)
+        return draw_on_mesh(*arguments, **of_draw)
     draws = []
 
     def first_of_each() -> Iterator[np.ndarray]:
-        for piece in pieces_on_mesh(*request, length, **of_draw):
+        for piece in pieces_on_mesh(*arguments, **of_draw):
             draws.append(piece)
             yield np.asarray(piece.x[0])
 
@@ -160,7 +153,7 @@ def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any
         print(text, end="", flush=True)
     print(flush=True)
     collections.deque(pieces, maxlen=0)  # the others may go on behind the end of the first one
-    return joined(draws, length, of_draw["end"])
+    return join_pieces(draws, Request(length=options.length, end=dataset.end))
 
 
 def work_in_words(stats: Mapping[str, Any]) -> str:

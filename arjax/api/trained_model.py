@@ -15,15 +15,17 @@ from jax.sharding import Mesh
 
 from arjax.api.compressing import coded, restored
 from arjax.api.conditionals import SiteConditionals, site_conditionals
+from arjax.api.orders import ChosenOrders, chosen_orders
 from arjax.api.pictures import entropy_picture, history_picture, samples_picture
 from arjax.api.saving import save
 from arjax.coding import CodingOptions
 from arjax.config.build import open_run
 from arjax.core.arrays import as_array, as_sites, is_present
 from arjax.core.batch import as_parts
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import check_seed, checked_arguments, typed_fields
 from arjax.core.programs import within_memory
+from arjax.core.scores import EXACT
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
@@ -32,10 +34,10 @@ from arjax.data.standardised import as_float32, tell_raw
 from arjax.data.table import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
-from arjax.evaluation.likelihood import Evaluator, HiddenSites
-from arjax.evaluation.prompts import Conditioning, text_of
-from arjax.evaluation.report import Measures, report
-from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
+from arjax.evaluation.likelihood import Evaluator, HiddenSites, nats_in_orders
+from arjax.evaluation.prompts import text_of
+from arjax.evaluation.report import Measures, kind_of_nats, report
+from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh
 from arjax.evaluation.splits import Scoring
 from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
@@ -48,27 +50,17 @@ from arjax.training.setup import Trained
 
 
 class Curve(NamedTuple):
-    """A metric over the steps of a run: `plt.plot(*curve)`.
+    """A metric over the steps of a run: `plt.plot(*curve)`."""
 
-    Attributes:
-      steps: int64[N].
-      values: float64[N], nan where a value was not finite.
-    """
-
-    steps: np.ndarray
-    values: np.ndarray
+    steps: np.ndarray  # int64[N]
+    values: np.ndarray  # float64[N], nan for a value that was not finite
 
 
 class Given(NamedTuple):
-    """Examples of the user.
-
-    Attributes:
-      examples: their source.
-      numbers: by which the user calls them, int[N]: of files the numbers of lines.
-    """
+    """Examples of the user."""
 
     examples: ArraySource
-    numbers: np.ndarray
+    numbers: np.ndarray  # by which the user calls them, int[N]: of files the numbers of lines
 
 
 def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
@@ -135,9 +127,19 @@ class TrainedModel:
         @property
         def settings(self) -> Settings: ...
 
-    @checked_arguments()
-    def log_prob(self, x: Any, *, context: Any = None, mask: Any = None, unknown: str = "refuse") -> np.ndarray:
-        """log p(x | context) of each example in nats, float64[N]; of a model with several orders that of their mixture.
+    @checked_arguments(orders=1)
+    def log_prob(
+        self,
+        x: Any,
+        *,
+        context: Any = None,
+        mask: Any = None,
+        unknown: str = "refuse",
+        ordering: str = "",
+        orders: str | int = "",
+    ) -> np.ndarray:
+        """Returns log p(x | context) of each example in nats, float64[N], or of one example without a batch axis a
+        number; of a model with several orders that of their mixture.
 
         Densities of real values are those in the units of the data, whether or not these were standardised.
 
@@ -149,18 +151,49 @@ class TrainedModel:
           mask: [N, *grid] of 0 and 1, the sites that are scored; None: all, of strings as rows up to their ends.
           unknown: of rows: "refuse" words that training never saw and columns that are not there, or take them as
             "missing", where the model takes missing values.
-
-        Raises:
-          UserError: shapes or values do not fit the model, rows cannot be examples, or the model has no likelihood.
+          ordering: the call string of an order, such as "spiral": the likelihood is that under this order.
+          orders: a distribution over orders, such as "rasters", or the number of orders of the model: the likelihood is
+            that of their mixture. `score_kind` says what the number is.
         """
         check_likelihood(self.model, "`log_prob`")
-        return 0.0 - self.evaluator.rows_of(self.params, self.source(x, context, mask, unknown).examples)["nll"]
+        is_one, x, mask = self._batched(x, mask)
+        source = self.source(x, context, mask, unknown).examples
+        if not ordering and not orders:
+            nll_N = self.evaluator.rows_of(self.params, source)["nll"]
+        else:
+            chosen = self._chosen(ordering, orders)
+            if chosen.kind != EXACT:
+                say_once(
+                    f"`log_prob` under this order: the score is no exact log-likelihood but of kind {chosen.kind!r}"
+                )
+            where = self._as_given, source, self.settings.scoring
+            nll_N = nats_in_orders(self.model, self.params, (chosen.each, chosen.weights), *where)
+        return 0.0 - nll_N[0] if is_one else 0.0 - nll_N
+
+    @checked_arguments(orders=1)
+    def score_kind(self, *, ordering: str = "", orders: str | int = "") -> str:
+        """Returns the kind of the numbers of `log_prob`: "exact", a "bound", an "estimate", or "none": the model has no
+        likelihood. The arguments are those of `log_prob`.
+        """
+        if ordering or orders:
+            return self._chosen(ordering, orders).kind
+        return kind_of_nats(self.model, self.settings.measures.num_orders, self.dataset.end)
+
+    def _chosen(self, ordering: str, orders: str | int) -> ChosenOrders:
+        return chosen_orders(self.model, self.dataset, ordering, orders, self.settings.measures.num_orders)
+
+    def _batched(self, x: Any, mask: Any) -> tuple[bool, Any, Any]:
+        """Whether x is one example without a batch axis, and x and its mask with this axis."""
+        if is_rows(x) or np.shape(x := as_array(x, "x")) != self.model.event.shape:
+            return False, x, mask
+        return True, x[None], None if mask is None else as_array(mask, "mask")[None]
 
     @checked_arguments()
     def conditional_log_prob(
         self, x: Any, *, query: Any, evidence: Any = None, context: Any = None, unknown: str = "refuse"
     ) -> np.ndarray:
-        """log p(x[query] | x[evidence], context) of each example in nats, float64[N], in the units of the data.
+        """Returns log p(x[query] | x[evidence], context) of each example in nats, float64[N], in the units of the data;
+        of one example without a batch axis a number.
 
             run.conditional_log_prob(frame, query=["income"])  # given all other columns
             run.conditional_log_prob(frame, query=["income"], evidence=["age", "job"])
@@ -170,10 +203,6 @@ class TrainedModel:
           query: the names of columns of a table, or bool[*grid]: the sites that are scored. A missing value is not.
           evidence: likewise those that are given; None: all others, () : none.
           context, unknown: as for `log_prob`.
-
-        Raises:
-          UserError: as `log_prob`; the kind of the model has no such conditionals, or no order of it has the evidence
-            first and the query second.
         """
         require(self.model, "queries", "`conditional_log_prob`")
         queried = self._sites(query, "query")
@@ -183,48 +212,41 @@ class TrainedModel:
         needed = None
         if isinstance(self.dataset.rows, TableRows):
             needed = {name for name, reads in zip(self.dataset.rows.names, queried | given, strict=True) if reads}
+        is_one, x, _ = self._batched(x, None)
         source = self.source(x, context, None, unknown, needed, queried | given).examples
-        return 0.0 - self._scorer(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
+        nll_N = self._scorer(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
+        return 0.0 - nll_N[0] if is_one else 0.0 - nll_N
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
-        """p(class | x) of each example and class by Bayes' rule, float64[N, C], of a model whose context is a class; or
-        of each combination of classes, float64[N, C1, C2, ...], where the context has several parts, each a class: an
-        axis for each part in the order of `model.context_spec.parts`, that of their names.
+        """Returns p(class | x) of each example and class by Bayes' rule, float64[N, C]; if several parts of the context
+        are classes, of each combination, float64[N, C1, C2, ...] in the order of the names of the parts.
 
-        p(c | x) = p(x | c) p(c) / sum_k p(x | k) p(k). It is exact where the scores of the model are; of bounds it is
-        an estimate, as a line says.
+        p(c | x) = p(x | c) p(c) / sum_k p(x | k) p(k). It is exact if the scores of the model are; of bounds it is an
+        estimate, as a line says.
 
         Args:
           x, mask, unknown: as for `log_prob`; a class in the file of the rows is not read.
           prior: p(c): the frequencies in the "train" split, "uniform", or an array [C] or [C1, C2, ...].
-
-        Raises:
-          UserError: as `log_prob`; a part of the context is no class, several have more than 4,096 combinations, or the
-            model has no likelihood.
         """
         classes = classes_of(self.model, "`posterior`", several=True)
         log_prior_C = log_prior(self.dataset, classes, prior)
         source = self.source(x, dict.fromkeys(classes.parts, 0), mask, unknown).examples
-        found_NC = np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
-        return found_NC.reshape(len(found_NC), *classes.shape)
+        p_NC = np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
+        return p_NC.reshape(len(p_NC), *classes.shape)
 
     @checked_arguments()
     def encode(self, rows: Any, *, unknown: str = "refuse") -> np.ndarray:
-        """Rows as examples [N, *grid], as the model sees them: words as the numbers of levels, reals standardised, and
-        NaN for a missing value. `rows` and `unknown` are those of `log_prob`.
-
-        Raises:
-          UserError: rows that cannot be examples: a word that training never saw, a column that is not there, or a
-            missing value, where the model takes none; or the data are neither a table nor text.
+        """Returns rows as examples [N, *grid], as the model sees them: words as the numbers of levels, reals
+        standardised, and NaN for a missing value. The arguments are as for `log_prob`.
         """
         return self.read(rows, unknown).arrays["x"]
 
     @checked_arguments()
     def decode(self, x: Any) -> Any:
-        """Examples [N, *grid] as rows: of a table a dict of columns, with words, numbers in the units of the file, and
-        None for a missing value; of strings and texts a list of them. The inverse of `encode`, up to the seventh digit
-        of a real number. Raises `UserError` as `encode`.
+        """Returns examples [N, *grid] as rows: of a table a dict of columns, with words, numbers in the units of the
+        file, and None for a missing value; of strings and texts a list of them. The inverse of `encode`, up to the
+        seventh digit of a real number.
         """
         x = self._examples(x)
         return self._rows_of_data().decode(x.reshape(-1, *self.model.event.shape))
@@ -245,24 +267,13 @@ class TrainedModel:
           context: as for `log_prob`; not a part of the file.
           streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data.
           verify: whether to decode the file and to compare.
-
-        Raises:
-          UserError: the model has no probabilities of the values of its steps, or `x` or `context` do not fit it.
         """
         return coded(self, x, CodingOptions(context=context, streams=streams, verify=verify)).data
 
     @checked_arguments()
     def decompress(self, data: bytes, *, context: Any = None, streams: int = 0) -> Any:
-        """The data of `compress`: the same examples, in the type in which they were given, or the same bytes.
-
-        Args:
-          data: the bytes of the file.
-          context: that of `compress`; None: there is none.
-          streams: those of the file; 0: whatever they are.
-
-        Raises:
-          UserError: the file is damaged, or was made with another model, another context or on another machine; before
-            anything is decoded.
+        """Returns the data of `compress`: the same examples, in the type in which they were given, or the same bytes.
+        `context` is that of `compress`; `streams` those of the file, 0 for any.
         """
         return restored(self, data, CodingOptions(context=context, streams=streams)).x
 
@@ -300,56 +311,41 @@ class TrainedModel:
           temperature: divides the logits; 1 is the model's own distribution.
           top_k, top_p, min_p: draw only from the most probable values.
           sampler: a call string, see docs/sampling.md, or a sampler.
-
-        Raises:
-          UserError: as `model.draw`, `arjax.models.longer.pieces` and `prompt_options`.
         """
-        if not isinstance(prompt, str):
-            raise UserError(
-                f"prompt must be a text, not {prompt!r}: other values that a draw begins with are its `given` ones, at "
-                "the sites that `observed` marks"
-            )
-        if prompt and (given is not None or observed is not None):
-            raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
-        if isinstance(given, str):
-            raise UserError(f"characters that a draw begins with are its prompt: write prompt={given!r}, not given")
-        if length and observed is not None:
-            raise UserError("a draw with a length begins with its `given` values: leave `observed` out")
-        if isinstance(given, Mapping):
-            if observed is not None:
-                raise UserError("values by the names of columns are observed: leave `observed` out")
+        is_text, by_names = isinstance(prompt, str), isinstance(given, Mapping)
+        both = is_text and prompt and not (given is None and observed is None)
+        twice = by_names and observed is not None
+        refuse(
+            (not is_text, f"prompt must be a text, not {prompt!r}: other values to begin with are `given`"),
+            (both, "a prompt sets the observed sites: leave `given` and `observed` out"),
+            (isinstance(given, str), f"characters to begin with are the prompt: write prompt={given!r}, not given"),
+            (twice, "values by the names of columns are observed: leave `observed` out"),
+        )
+        if by_names:
             given, observed = self._table("given").given(given)
-        context = self._context(context)
-        options = {"context": context, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        options |= {"sampler": sampler, "given": given} | ({} if length else {"observed": observed})
+        options = {"prompt": prompt, "length": length, "given": given, "observed": observed, "context": context}
+        options |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "sampler": sampler}
         key, sites = _as_key(seed), length or self.model.event.num_sites
         with within_memory(lambda: f"{num} examples of {sites} sites need more memory than there is: draw fewer"):
-            options = self._options(length, prompt, options)
-            draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
+            draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, **self._options(**options))
         return np.asarray(draw.x)
 
     @checked_arguments(like=sample, length=1, seed=None)
-    def stream(self, length: int, *, seed: int = 0, prompt: str = "", **options: Any) -> Iterator[str]:
+    def stream(self, length: int, *, seed: int = 0, **options: Any) -> Iterator[str]:
         """The text of `sample(length=length, ...)[0]` piece by piece, as it is drawn; of models of text.
 
         It begins with the prompt, and stops early where the text ends. The options are those of `sample`.
-
-        Raises:
-          UserError: as `sample`, or the data is no text.
         """
         vocabulary, key = text_of(self.dataset), _as_key(seed)
-        options |= {"context": self._context(options.get("context"))}
         with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
-            options = self._options(length, prompt, options)
-            pieces = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
+            options = self._options(length=length, **options)
+            pieces = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, **options)
         return vocabulary.decode_pieces(np.asarray(x) for x, _ in pieces)
 
-    def _options(self, length: int, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
-        """The options of a draw: those of the user, with the sampler ready, the prompt and the end of texts."""
-        sampler = options.get("sampler", "cached")
-        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, self.settings.open_run, length)
-        options = options | {"sampler": sampler, "end": self.dataset.end}
-        return options | Conditioning(prompt).options(self.dataset, length)
+    def _options(self, *, context: Any = None, **options: Any) -> dict[str, Any]:
+        """The options of a draw, see `options_of_run`."""
+        run = self.model, self.params, self.dataset, self.settings.open_run
+        return options_of_run(*run, context=self._context(context), **options)
 
     @checked_arguments(like=SuggestOptions)
     def suggest(self, prompt: str = "", *, context: Any = None, **options: Any) -> Suggestions:
@@ -367,15 +363,11 @@ class TrainedModel:
 
         `.probabilities` [N, *grid, *value, K] of discrete data; `.draws`, `.mean`, `.std` of real data (`seed` is that
         of the draws); `.log_prob` and `.entropy` [N, *grid] of both.
-
-        Raises:
-          UserError: shapes or values do not fit, or the conditional has no such table.
         """
-        source, key = self.source(x, context).examples, _as_key(seed)
+        model, key = require(self.model, "conditionals", "`conditionals`"), _as_key(seed)
+        source = self.source(x, context).examples
         batch = source.__getitems__(np.arange(len(source)))
-        return site_conditionals(
-            require(self.model, "conditionals", "`conditionals`"), self.params, batch, self.dataset.log_scale_D, key
-        )
+        return site_conditionals(model, self.params, batch, self.dataset.log_scale_D, key)
 
     @checked_arguments(like=Measures)
     def evaluate(self, split: str = "test", **measures: Any) -> dict[str, Any]:
@@ -383,12 +375,7 @@ class TrainedModel:
 
         Args:
           split: "train", "validation" or "test".
-          **measures: the numbers that are asked for, in place of those of the run: `batch_size`, `num_orders`, `steps`,
-            `schedule`, `choose`, `samples`, `exposure`, `judge`, `length`, `examples`; see
-            `arjax.evaluation.report.Measures`.
-
-        Raises:
-          UserError: there is no such split, or the model or its data lack one of the numbers.
+          **measures: fields of `arjax.evaluation.report.Measures`, in place of those of the run.
         """
         settings = self.settings
         requested = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
@@ -402,18 +389,14 @@ class TrainedModel:
         return dict(self.settings.entries)
 
     def standardise(self, x: Any) -> np.ndarray:
-        """Examples in the units of the data as the model sees them; only real data that were standardised change.
-
-        Raises:
-          UserError: no numbers, or another shape than that of examples.
-        """
+        """Returns examples in the units of the data as the model sees them; only standardised data change."""
         x = self._examples(x)
         if self.dataset.scale is None or self.dataset.shift is None:
             return x
         return as_float32((x - self.dataset.shift) / self.dataset.scale, "x")
 
     def in_data_units(self, x: Any) -> np.ndarray:
-        """The inverse of `standardise`; raises as that does."""
+        """The inverse of `standardise`."""
         return self.dataset.in_data_units(self._examples(x))
 
     def _examples(self, x: Any) -> np.ndarray:
@@ -427,23 +410,18 @@ class TrainedModel:
     def save(self, path: str | os.PathLike) -> Path:
         """Writes model and parameters to a safetensors file, and a model card beside it; `arjax.load` reads them.
 
-        Returns the path of the file. A file of that name is replaced. Raises `UserError` where the disk refuses, or a
-        part of the model is not registered.
+        Returns the path of the file. A file of that name is replaced.
         """
         about = {"num_orders": self.settings.measures.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 
     @checked_arguments()
     def page(self, path: str | os.PathLike = "", *, precision: str = "auto") -> Page:
-        """The page of the model: one HTML file that plays it in a browser, and that a notebook shows in its cell.
+        """Returns the page of the model: one HTML file that plays it in a browser, and that a notebook shows in its
+        cell; written to `path` unless that is "".
 
-        Args:
-          path: where the file is written; "": nowhere.
-          precision: of the weights in the page: "float32", "float16" with half the size, or "auto", which takes float16
-            where the page would otherwise have more than 2 MB.
-
-        Raises:
-          UserError: a page cannot show this model, see docs/page.md; or the disk refuses.
+        `precision` is that of the weights: "float32", "float16", or "auto", which takes float16 for pages that would
+        otherwise have more than 2 MB.
         """
         page = make_page(self.model, self.params, self.dataset, self.results, precision=precision)
         return page.saved(path) if os.fspath(path) else page
@@ -478,10 +456,8 @@ class TrainedModel:
         needed: Collection[str] | None = None,
         sites: np.ndarray | None = None,
     ) -> Given:
-        """Examples or rows of the user, checked. A context that is given counts, not one in the rows.
-
-        The arguments are those of `log_prob`, the names of the columns that are needed and the sites bool[*grid] that
-        are read (None: all).
+        """Returns examples or rows of the user, checked. A given context takes the place of one in the rows. The
+        arguments are those of `log_prob`, the names of needed columns and the sites bool[*grid] that are read.
         """
         numbers = None
         if is_rows(x) and (self.dataset.rows is not None or not hasattr(x, "columns")):  # a frame may be an array
@@ -510,7 +486,7 @@ class TrainedModel:
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
 
     def _rows_of_data(self) -> Rows:
-        """How rows become examples; raises `UserError` for data without such rows."""
+        """How rows become examples."""
         if self.dataset.rows is None:
             raise UserError(
                 "rows are those of a table, of strings or of a text that the model was trained on: examples of "
@@ -519,7 +495,7 @@ class TrainedModel:
         return self.dataset.rows
 
     def _table(self, needed_by: str) -> TableRows:
-        """The columns of a table; raises `UserError` for other data."""
+        """The columns of a table."""
         if not isinstance(self.dataset.rows, TableRows):
             raise UserError(f"{needed_by} by names needs the columns of a table, and {self.dataset.name!r} has none")
         return self.dataset.rows
@@ -553,9 +529,13 @@ class TrainedModel:
     def _scorer(self, hidden: HiddenSites | None) -> Evaluator:
         """The evaluator of a query, one for each."""
         if hidden not in self._scorers:
-            as_given = dataclasses.replace(self.dataset, transform=None)
-            self._scorers[hidden] = Evaluator(self.model, as_given, self.settings.scoring, hidden)
+            self._scorers[hidden] = Evaluator(self.model, self._as_given, self.settings.scoring, hidden)
         return self._scorers[hidden]
+
+    @property
+    def _as_given(self) -> Dataset:
+        """The data set of examples that are scored as they are."""
+        return dataclasses.replace(self.dataset, transform=None)
 
     @functools.cached_property
     def _scorers(self) -> dict[HiddenSites | None, Evaluator]:
@@ -579,6 +559,6 @@ class Fitted(TrainedModel):
 
 
 def _as_key(seed: Any) -> jax.Array:
-    """The key of a seed; raises `UserError` where it is none."""
+    """The key of a seed."""
     check_seed(seed)
     return jax.random.key(seed)

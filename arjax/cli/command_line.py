@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from absl import flags
 from absl.flags import argparse_flags
 
 from arjax.cli.output import guarded_output
@@ -27,21 +28,24 @@ class Parser(argparse_flags.ArgumentParser):
         known, unknown = self.parse_known_args(args, namespace)
         for argument in unknown:
             name = argument.partition("=")[0]
-            flags = [option for option in self._option_string_actions if option.startswith("--")]
+            known = [option for option in self._option_string_actions if option.startswith("--")]
             raise UserError(
-                f"unknown flag {name!r}{did_you_mean(name, flags, LISTED)}"
+                f"unknown flag {name!r}{did_you_mean(name, known, LISTED)}"
                 if argument.startswith("-")
                 else f"unexpected argument {argument!r}"
             )
         return known
 
     def parse_known_args(self, args=None, namespace=None):
-        args = sys.argv[1:] if args is None else list(args)
-        flags = [arg.partition("=")[0] for arg in args]
-        for flag in flags:
-            if flag in self._option_string_actions and flags.count(flag) > 1:
-                raise UserError(f"{flag} is given twice")
-        return super().parse_known_args(args, namespace)
+        args = with_flagfiles(sys.argv[1:] if args is None else args)
+        names = [arg.partition("=")[0] for arg in args]
+        for name in names:
+            if name in self._option_string_actions and names.count(name) > 1:
+                raise UserError(f"{name} is given twice")
+        try:
+            return super().parse_known_args(args, namespace)
+        except flags.Error as error:
+            raise UserError(str(error)) from error
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
         if action.choices is not None and value not in action.choices:
@@ -50,6 +54,14 @@ class Parser(argparse_flags.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UserError(message)
+
+
+def with_flagfiles(arguments: Sequence[str]) -> list[str]:
+    """Returns arguments with those of the files that `--flagfile` names in its place."""
+    try:
+        return flags.FLAGS.read_flags_from_files(list(arguments))
+    except (flags.Error, ValueError) as error:
+        raise UserError(f"--flagfile needs a file of flags: {str(error).removeprefix('ERROR:: ')}") from error
 
 
 def workdir_of(argv: Sequence[str], text: str | None) -> Path:

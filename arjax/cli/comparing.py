@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from arjax.api.comparing import Comparison, compare
-from arjax.api.comparing import in_words as in_a_line
+from arjax.api.comparing import row_in_words as in_a_line
 from arjax.api.run import Run
+from arjax.api.run import open_run as open_other
+from arjax.cli.opening import open_run
 from arjax.cli.ranking import in_words
 from arjax.cli.scoring import write_rows
+from arjax.config.files import apply_overrides
+from arjax.config.validate import validate
 from arjax.core.files import write_json, writing
 from arjax.models.pictures import as_images
 from arjax.reporting.figures import draw_into, has_matplotlib
@@ -26,12 +31,14 @@ FOLDER = "comparisons"
 MOST = 10
 
 
-def compare_runs(run: Run, others: list[Run]) -> None:
-    """Prints how a run compares with others, and the examples on which they differ most.
+def compare_runs(flags: SimpleNamespace) -> None:
+    """Prints how a run compares with those of --other, and the examples on which they differ most.
 
     Writes `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and of images `.png`, the examples.
     The names state a split other than test, and the number of examples where it is limited.
     """
+    run = open_run(flags)
+    others = [_other(flags, name) for name in map(str.strip, flags.other.split(",")) if name]  # a mistake ends here
     split, num = run.config.evaluate.split, run.config.evaluate.examples
     of_examples = f"-{split}" * (split != "test") + f"-{num}-examples" * bool(num)
     announce(f"comparing the nats of the {split} split ...", sys.stderr)
@@ -54,6 +61,14 @@ def compare_runs(run: Run, others: list[Run]) -> None:
         }
         write_rows(str(folder / f"{name}.csv"), nats)
         _draw_examples(comparison, i, folder / f"{name}.png")
+
+
+def _other(flags: SimpleNamespace, workdir: str) -> Run:
+    """Returns another run, scored by the options with which the first one is."""
+    run = open_other(workdir)
+    overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
+    apply_overrides(run.config, overrides)
+    return Run(run.workdir, validate(run.config)) if overrides else run
 
 
 def _print_examples(comparison: Comparison, other: int) -> None:

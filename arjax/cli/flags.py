@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from arjax.cli.command_line import LISTED, tell_mistakes
+from arjax.cli.command_line import LISTED, tell_mistakes, with_flagfiles
 from arjax.core import __version__
 from arjax.core.errors import UserError, did_you_mean
 
@@ -63,19 +63,6 @@ class Flag(flags.Flag):
         return value
 
 
-class _Prints(flags.BooleanFlag):
-    """A flag that prints a text and ends the command."""
-
-    def __init__(self, name: str, text: Callable[[], str], short_name: str | None = None):
-        super().__init__(name, False, "prints a text", short_name)
-        self._text = text
-
-    def parse(self, argument: Any) -> None:
-        if self._parse(argument):
-            print(self._text())
-            sys.exit(0)
-
-
 def launch(
     program: str, read: Callable[[list[str]], Any], call: Callable[[Any], int], argv: Sequence[str] | None
 ) -> int:
@@ -103,33 +90,29 @@ def launch(
 
 
 def read_flags(
-    program: str,
-    arguments: Sequence[str],
-    declared: Sequence[Flag],
-    help_text: Callable[[], str],
-    has_fields: bool = False,
+    program: str, arguments: Sequence[str], declared: Sequence[Flag], help_text: Callable[[], str]
 ) -> types.SimpleNamespace:
     """Returns the values of flags, the names of those that are `given`, and as `overrides` a pair (`train.steps`, text)
-    for each `--config.train.steps=text` of a command that `has_fields`.
+    for each `--config.train.steps=text` of a command with the flag `config.FIELD`.
     """
+    arguments = with_flagfiles(arguments)
+    texts = dict.fromkeys(("help", "h", "helpshort", "?"), help_text)
+    texts |= {"version": lambda: f"{program} {__version__}"}
+    texts |= {"helpfull": lambda: f"{help_text()}\n{flags.FLAGS.get_help()}"}
+    for argument in arguments:
+        if argument.startswith("-") and (text := texts.get(argument.lstrip("-"))) is not None:
+            print(text())
+            sys.exit(0)
     values = flags.FlagValues()  # those of absl are global: they would still be set in the next call
-    own = [_Prints("help", help_text, "h"), _Prints("helpshort", help_text, "?")]
-    own.append(_Prints("helpfull", lambda: f"{help_text()}\n{flags.FLAGS.get_help()}"))
-    own.append(_Prints("version", lambda: f"{program} {__version__}"))
-    of_absl = [flags.FLAGS[name] for name in flags.FLAGS if name == flags.FLAGS[name].name]
-    for flag in (*declared, *own, *of_absl):
-        if flag.name not in values and flag.name != "helpxml":
+    for flag in (*declared, *(flags.FLAGS[name] for name in flags.FLAGS)):
+        if flag.name not in values and not flag.name.startswith("help"):
             values[flag.name] = flag
     try:
-        arguments = flags.FLAGS.read_flags_from_files(list(arguments))
-    except (flags.Error, ValueError) as error:
-        raise UserError(f"--flagfile needs a file of flags: {str(error).removeprefix('ERROR:: ')}") from error
-    try:
-        values([program, *_joined(arguments, values, has_fields)])
+        values([program, *_joined(arguments, values)])
     except UserError:
         raise
     except flags.UnrecognizedFlagError as error:
-        name, known = f"--{error.flagname}", [f"--{name}" for name in values]
+        name, known = f"--{error.flagname}", [f"--{name}" for name in (*values, *texts)]
         known += [f"--no{name}" for name in values if values[name].boolean and error.flagname.startswith("no")]
         raise UserError(f"unknown flag {name!r}{did_you_mean(name, known, LISTED)}") from error
     except (flags.Error, ValueError) as error:
@@ -142,7 +125,7 @@ def read_flags(
     )
 
 
-def _joined(arguments: Sequence[str], values: flags.FlagValues, has_fields: bool) -> list[str]:
+def _joined(arguments: Sequence[str], values: flags.FlagValues) -> list[str]:
     """Returns the arguments as `--flag=value` each, and defines a flag for each field of the config among them."""
     joined, seen, rest = [], set(), list(arguments)
     while rest:
@@ -150,7 +133,7 @@ def _joined(arguments: Sequence[str], values: flags.FlagValues, has_fields: bool
         name, has_value, _ = argument.lstrip("-").partition("=")
         if not argument.startswith("-") or not name or " " in name:
             raise UserError(f"unexpected argument {argument!r}: all arguments are flags, such as --workdir=DIR")
-        if has_fields and name.startswith("config.") and name not in values:
+        if "config.FIELD" in values and name.startswith("config.") and name not in values:
             flags.DEFINE_string(name, None, "a field of the config", flag_values=values)
         flag = values._flags().get(name)
         subject = name if flag is not None else name.removeprefix("no")  # --noverify

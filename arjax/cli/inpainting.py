@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from arjax.cli.scoring import add_scores
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, say_once
-from arjax.core.files import read_json_object, write_json, writing
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half_of_image, score_hidden
 from arjax.models import AutoregressiveModel
@@ -20,7 +20,7 @@ from arjax.reporting.plots import draw_completions
 from arjax.reporting.reports import describe_scores
 from arjax.training.setup import Setup
 
-FOLDER, SCORES = "inpainting", "scores.json"
+FOLDER = "inpainting"
 
 
 def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: ConfigDict, workdir: Path) -> None:
@@ -41,17 +41,12 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
         done = complete(model, params, batch, hidden, options.completions, jax.random.key(setup.seed))
     if jax.process_index() != 0:
         return
-    query = f"{options.hidden}_given_{options.visible}_{split}"
-    if setup.evaluate.examples:
-        query += f"_{setup.evaluate.examples}_examples"
+    query, examples = f"{options.hidden}_given_{options.visible}_{split}", setup.evaluate.examples
+    query += f"_{examples}_examples" * bool(examples)
     print(f"{query}: {describe_scores(scores, bits=model.event.has_bits)} ({model.score_kind})")
-    path = workdir / FOLDER / SCORES
-    with writing(path.parent):
-        path.parent.mkdir(exist_ok=True)
-    write_json(path, (read_json_object(path) or {}) | {query: scores})
-    print(path)
+    add_scores(workdir / FOLDER, query, scores)
     if done is not None:
-        _draw(path.with_name(f"{query}.png"), done, dataset)
+        _draw(workdir / FOLDER / f"{query}.png", done, dataset)
 
 
 def some_rows(dataset: Dataset, split: str, num: int) -> Batch:

@@ -17,7 +17,6 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path
 
 if TYPE_CHECKING:
-    from arjax.api.run import Run
     from arjax.evaluation.suggestions import Suggestion
     from arjax.training.setup import Setup
 
@@ -70,7 +69,7 @@ def mode(*needs: str, takes: Sequence[str] = (), reads: Sequence[str] = ()) -> C
 def parse_flags(arguments: Sequence[str]) -> SimpleNamespace:
     """Returns the flags of a command line, checked."""
     declared = _declared()
-    flags = read_flags("arjax", arguments, declared, lambda: _help(declared), has_fields=True)
+    flags = read_flags("arjax", arguments, declared, lambda: _help(declared))
     flags.reads = MODES[flags.mode].reads
     _check(flags, {flag.name: flag for flag in declared})
     return flags
@@ -88,7 +87,7 @@ def _declared() -> list[Flag]:
         Flag("input", "FILE", "file of rows to score, or of what is compressed"),
         Flag("output", "FILE", "file of the result: a csv line for each row of --input, a page, or what is compressed"),
         Flag("other", "DIR,DIR", "folders of the other runs"),
-        Flag("prior", "P", "frequencies of the classes: train or uniform [train]", choices=("train", "uniform")),
+        Flag("prior", "P", "frequencies of the classes: train or uniform [train]", "train", ("train", "uniform")),
         Flag("streams", "N", "rows side by side [16 of a text]", 0, least=1),
         Flag("verify", "", "decode the file and compare; --noverify leaves it out", True),
         Flag("devices", "N", "simulated devices [the mesh's size]", 0, least=1),
@@ -173,13 +172,9 @@ def run_evaluate(flags: SimpleNamespace) -> None:
     """Scores config.evaluate.split with the parameters that were best on validation -> DIR/evaluations/; with
     --input=FILE the rows of a file like that of the training, and with --output=FILE.csv a line for each.
     """
-    from arjax.cli.opening import open_run, open_setup
     from arjax.cli.scoring import evaluate_rows, evaluate_split
 
-    if flags.input:
-        evaluate_rows(open_run(flags), flags.input, flags.context, flags.output)
-    else:
-        evaluate_split(open_setup(flags)[0], flags.workdir)
+    (evaluate_rows if flags.input else evaluate_split)(flags)
 
 
 @mode("workdir", "other", takes=CONFIG, reads=OF_SCORES)
@@ -188,22 +183,8 @@ def run_compare(flags: SimpleNamespace) -> None:
     standard errors, wins, and the examples on which the runs differ most -> DIR/comparisons/.
     """
     from arjax.cli.comparing import compare_runs
-    from arjax.cli.opening import open_run
 
-    names = [name for name in map(str.strip, flags.other.split(",")) if name]
-    compare_runs(open_run(flags), [_other(flags, name) for name in names])  # a mistake ends here
-
-
-def _other(flags: SimpleNamespace, workdir: str) -> Run:
-    """Another run, scored by the options with which the first one is."""
-    from arjax.api.run import Run, open_run
-    from arjax.config.files import apply_overrides
-    from arjax.config.validate import validate
-
-    run = open_run(workdir)
-    overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
-    apply_overrides(run.config, overrides)
-    return Run(run.workdir, validate(run.config)) if overrides else run
+    compare_runs(flags)
 
 
 @mode("workdir", takes=(*CONFIG, *PROCESSES, "input", "output", "prior"), reads=OF_SCORES)
@@ -211,14 +192,9 @@ def run_classify(flags: SimpleNamespace) -> None:
     """Tells the most probable class of examples by a model of examples given their class: accuracy and -log p(class |
     x) of config.evaluate.split; with --input=FILE a label for each row.
     """
-    from arjax.cli.opening import open_run
     from arjax.cli.scoring import classify_rows, classify_split
 
-    run, prior = open_run(flags), flags.prior or "train"
-    if flags.input:
-        classify_rows(run, flags.input, prior, flags.output)
-    else:
-        classify_split(run, prior)
+    (classify_rows if flags.input else classify_split)(flags)
 
 
 @mode("workdir", takes=(*CONFIG, *PROCESSES, "prompt", "context"), reads=("sample.",))
@@ -299,30 +275,25 @@ def run_page(flags: SimpleNamespace) -> None:
 @mode("workdir", "output", takes=(*CONFIG, "input", "context", "streams", "verify"), reads=("evaluate.split",))
 def run_compress(flags: SimpleNamespace) -> None:
     """Writes the file --input, or config.evaluate.split, as a file --output of about -log2 p bits."""
-    from arjax.cli.compressing import compress_file, options_of
-    from arjax.cli.opening import open_run
+    from arjax.cli.compressing import compress_file
 
-    run = open_run(flags)
-    compress_file(run, flags.input, flags.output, options_of(run, flags))
+    compress_file(flags)
 
 
 @mode("workdir", "input", "output", takes=(*CONFIG, "context", "streams", "verify"))
 def run_decompress(flags: SimpleNamespace) -> None:
     """Writes the data of such a file, --input, as --output: the same bytes."""
-    from arjax.cli.compressing import decompress_file, options_of
-    from arjax.cli.opening import open_run
+    from arjax.cli.compressing import decompress_file
 
-    run = open_run(flags)
-    decompress_file(run, flags.input, flags.output, options_of(run, flags))
+    decompress_file(flags)
 
 
 @mode("config", takes=(*CONFIG, "workdir", "devices", "accelerator"))
 def run_plan(flags: SimpleNamespace) -> None:
     """Prints parameters, FLOPs and memory per device for the mesh in the config, without the devices."""
-    from arjax.cli.opening import new_config
     from arjax.cli.planning import plan_run
 
-    plan_run(new_config(flags), flags.devices, flags.accelerator, flags.workdir)
+    plan_run(flags)
 
 
 @mode(takes=("json",))

@@ -1,173 +1,38 @@
-"""The needs of a run, without an accelerator: parameters, FLOPs, and memory per device on simulated devices."""
+"""The mode `plan`: tables of the needs of a run."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from types import SimpleNamespace
 
-import jax
-import numpy as np
-
+from arjax.cli.opening import new_config
 from arjax.config.build import build
-from arjax.config.validate import Checked
-from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.files import writable_folder, write_json
-from arjax.core.options import check_size
-from arjax.evaluation.flops import (
-    UTILISATION,
-    Accelerator,
-    Roofline,
-    Work,
-    accelerator_of,
-    count_flops,
-    count_work,
-    roofline_seconds,
-    rooflines,
-)
-from arjax.models import Model
-from arjax.models.base import dummy_batch
-from arjax.objectives import Loss
-from arjax.parallel.sharding import batch_sharding, path_string, replicated
+from arjax.evaluation.flops import UTILISATION, Accelerator, accelerator_of
 from arjax.reporting.tables import format_bytes, format_count, print_table
-from arjax.training.setup import Setup
-from arjax.training.state import TrainState, abstract_state, parts_of_optimizer, state_shardings, with_shardings
-from arjax.training.step import train_step
-
-#: JAX makes them one after another: so many take it almost a minute.
-MOST_DEVICES = 4096
+from arjax.training.plan import Plan, make_plan, simulate_devices
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The needs of a run. Temporary memory is that of XLA's CPU compiler; accelerators often need less."""
-
-    parameters: list[tuple[str, tuple[int, ...], int, str]]  # path, shape, size, and the part on one device ("1/8")
-    parts: dict[str, str]  # of the optimizer, such as "muon", that move the parameters, by path; {}: one moves all
-    num_params: int
-    mesh: dict[str, int]  # sizes of the mesh axes
-    batch_size: int  # examples per step, over all devices
-    flops_per_step: float  # of the matrix products of one step, over all devices, recomputation included
-    flops_per_example: float
-    flops_forward_per_example: float  # of scoring one example
-    memory_per_device: dict[str, int]  # bytes of "state", "batch", "temporary" (activations, gradients) and "total"
-    #: What bounds each one on the accelerator that was named, the slowest first; []: none was.
-    modules: list[Roofline] = dataclasses.field(default_factory=list)
-    expected_step_seconds: float | None = None  # on this accelerator
-
-
-def plan_run(checked: Checked, num_devices: int, accelerator_name: str, workdir: str) -> None:
-    """Prints the needs of the run of a config, and writes them to `plan.json` in a workdir that is not "".
-
-    `num_devices`: simulated ones, 0 for those of the mesh; `accelerator_name`: "" for none.
-    """
-    accelerator = accelerator_of(accelerator_name) if accelerator_name else None
+def plan_run(flags: SimpleNamespace) -> None:
+    """Prints the needs of the run of a config, and writes them to `plan.json` in a workdir where one is given."""
+    checked = new_config(flags)
+    accelerator = accelerator_of(flags.accelerator) if flags.accelerator else None
     mesh = checked.config.mesh
-    simulate_devices(num_devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
+    simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
     plan = make_plan(build(checked), checked.config.train.batch_size, accelerator)
     print_plan(plan, accelerator)
-    if workdir:
-        write_json(writable_folder(workdir) / "plan.json", dataclasses.asdict(plan))
-
-
-def simulate_devices(num: int) -> list[jax.Device]:
-    """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices."""
-    check_size(num, MOST_DEVICES, "the number of simulated devices")
-    try:
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", num)
-    except RuntimeError:
-        pass  # JAX has started already: the devices it has may be enough
-    devices = jax.devices()
-    if len(devices) < num:
-        raise UserError(f"a plan for {num} devices needs a fresh process: JAX runs with {len(devices)} here")
-    return devices[:num]
-
-
-def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) -> Plan:
-    """Traces and compiles one train step on the mesh of a run, of simulated devices; nothing is computed."""
-    recipe, mesh = setup.recipe, setup.mesh
-    abstract = abstract_state(recipe)
-    shardings = state_shardings(abstract, recipe, mesh, setup.rules)
-    state = with_shardings(abstract, shardings)
-    example = setup.dataset.splits["train"].__getitems__(np.arange(1))  # its masks and other arrays are read, too
-    batch = abstract_batch(recipe.model, batch_size, batch_sharding(mesh), example)
-    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
-    companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
-
-    def step(state: TrainState, batch: Batch, key: jax.Array, companions: Any) -> tuple[TrainState, Loss]:
-        return train_step(recipe, state, batch, key, companions)
-
-    inputs = (state, batch, key, companions)
-    work = count_work(step, *inputs)
-    flops = sum(each.flops for each in work)
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs).compile()
-    memory = _memory(compiled, batch)
-    # The optimizer reads and writes its state once.
-    work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
-    modules = [] if accelerator is None else rooflines(accelerator, work, mesh.size)
-    return Plan(
-        parameters=_parameter_table(state.params, shardings.params),
-        parts=parts_of_optimizer(state),
-        num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        mesh=dict(mesh.shape),
-        batch_size=batch_size,
-        flops_per_step=flops,
-        flops_per_example=flops / batch_size,
-        flops_forward_per_example=_forward_flops(recipe.model, state.params),
-        memory_per_device=memory,
-        modules=modules,
-        expected_step_seconds=None if accelerator is None else roofline_seconds(modules),
-    )
-
-
-def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example: Batch | None = None) -> Batch:
-    """Shapes and types of a batch for the model, or of one of examples such as this one."""
-    batch = jax.eval_shape(lambda: dummy_batch(model, 1)) if example is None else example
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype, sharding=sharding), batch)
-
-
-def _forward_flops(model: Model, params: Any) -> float:
-    def score(params: Any, batch: Batch) -> jax.Array:
-        return model.score(params, batch, key=None if model.score_kind == "exact" else jax.random.key(0)).log_prob
-
-    return count_flops(score, params, abstract_batch(model, 1))
-
-
-def _parameter_table(params: Any, shardings: Any) -> list[tuple[str, tuple[int, ...], int, str]]:
-    rows = []
-    for (path, leaf), sharding in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True):
-        num_parts = leaf.size // max(1, math.prod(sharding.shard_shape(leaf.shape)))
-        rows.append((path_string(path), leaf.shape, leaf.size, f"1/{num_parts}" if num_parts > 1 else "all"))
-    return rows
-
-
-def _memory(compiled: Any, batch: Batch) -> dict[str, int]:
-    """Bytes per device: the compiler's analysis, with its arguments split into state and batch."""
-    analysis = compiled.memory_analysis()
-    batch_bytes = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(batch))
-    # Outputs that are not aliased to donated arguments exist beside them.
-    outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    memory = {
-        "state": analysis.argument_size_in_bytes - batch_bytes,
-        "batch": batch_bytes,
-        "temporary": analysis.temp_size_in_bytes + outputs,
-    }
-    return memory | {"total": sum(memory.values())}
+    if flags.workdir:
+        write_json(writable_folder(flags.workdir) / "plan.json", dataclasses.asdict(plan))
 
 
 def print_plan(plan: Plan, accelerator: Accelerator | None = None) -> None:
-    """Prints the plan as tables: parameters by path, FLOPs, memory per device, and what bounds each module on the
-    accelerator that it was made for.
-    """
-    rows: list[tuple[str, ...]] = [
-        (path, "x".join(map(str, shape)), f"{size:,}", part) for path, shape, size, part in plan.parameters
-    ]
-    rows.append(("total", "", f"{plan.num_params:,}", ""))
-    columns: tuple[str, ...] = ("parameter", "shape", "size", "on a device")
+    """Prints parameters by path, FLOPs, memory per device, and what bounds each module on the accelerator."""
+    rows = [[path, "x".join(map(str, shape)), f"{size:,}", part] for path, shape, size, part in plan.parameters]
+    rows.append(["total", "", f"{plan.num_params:,}", ""])
+    columns = ["parameter", "shape", "size", "on a device"]
     if plan.parts:
-        columns, rows = (*columns, "moved by"), [(*row, plan.parts.get(row[0], "")) for row in rows]
+        columns, rows = [*columns, "moved by"], [[*row, plan.parts.get(row[0], "")] for row in rows]
     print_table(columns, rows, title="Parameters", right=("shape", "size"))
     mesh = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
     flops = [
@@ -184,17 +49,11 @@ def print_plan(plan: Plan, accelerator: Accelerator | None = None) -> None:
 
 
 def _print_modules(plan: Plan, seconds: float, accelerator: Accelerator) -> None:
-    rows = [
-        (
-            each.module,
-            format_count(each.flops),
-            format_bytes(each.bytes),
-            f"{each.flops / each.bytes:.0f}",
-            f"{1e3 * each.seconds:.3g}",
-            "multiplications" if each.by_flops >= each.by_bytes else "memory",
-        )
-        for each in plan.modules
-    ]
+    rows = []
+    for each in plan.modules:
+        work = format_count(each.flops), format_bytes(each.bytes), f"{each.flops / each.bytes:.0f}"
+        bound = "multiplications" if each.by_flops >= each.by_bytes else "memory"
+        rows.append((each.module, *work, f"{1e3 * each.seconds:.3g}", bound))
     columns = ("module", "FLOPs", "bytes", "FLOPs a byte", "least ms", "bound by")
     print_table(columns, rows, title=f"A train step on one {accelerator.name}", right=columns[1:-1])
     print(

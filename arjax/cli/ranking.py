@@ -10,7 +10,7 @@ import numpy as np
 
 from arjax.core.files import write_text
 from arjax.data import Dataset
-from arjax.data.sources import pieces
+from arjax.data.sources import read_in_pieces
 from arjax.evaluation.splits import split_of
 from arjax.models.pictures import as_images
 from arjax.reporting.figures import has_matplotlib, save_figure
@@ -45,7 +45,7 @@ def show_ranking(setup: Setup, rows: Mapping[str, np.ndarray], path: Path) -> It
     split, scored_N = setup.evaluate.split, rows["sites"] > 0
     source = split_of(setup.dataset, split)
     number_N = setup.dataset.thinned_numbers(split, setup.evaluate.examples)
-    weights = [np.ones(len(rows)) if rows.weight is None else rows.weight for rows in pieces(source, number_N)]
+    weights = [np.ones(len(rows)) if rows.weight is None else rows.weight for rows in read_in_pieces(source, number_N)]
     number_N = number_N[np.concatenate(weights) > 0][scored_N]
     bits_N = rows["nll"][scored_N] / math.log(2)
     order_N = np.argsort(-bits_N, kind="stable")

@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 import jax
@@ -13,6 +15,7 @@ import numpy as np
 
 from arjax.api.run import Run
 from arjax.api.trained_model import Given
+from arjax.cli.opening import open_run, open_setup
 from arjax.cli.ranking import show_ranking
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, reading, replacing, user_path, writable_file, write_json, writing
@@ -27,7 +30,7 @@ from arjax.reporting.plots import write_exposure
 from arjax.reporting.reports import describe_classification, line_of
 from arjax.training.reporter import announce
 from arjax.training.results import run_report, write_evaluation
-from arjax.training.setup import Setup, restore_params
+from arjax.training.setup import restore_params
 
 FOLDER, SCORES = "classification", "scores.json"
 
@@ -56,8 +59,9 @@ def read_input(run: Run, path: str, context: Any = None) -> tuple[Given, np.ndar
     return given._replace(numbers=read.numbers), labels
 
 
-def evaluate_split(setup: Setup, workdir: str) -> None:
+def evaluate_split(flags: SimpleNamespace) -> None:
     """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
+    (setup, _), workdir = open_setup(flags), flags.workdir
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
     if setup.evaluate.ranking:
         check_likelihood(setup.model, "config.evaluate.ranking")
@@ -75,8 +79,9 @@ def evaluate_split(setup: Setup, workdir: str) -> None:
             print(line)
 
 
-def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
-    """Prints the scores of the examples of a file, and writes the nats (-log p) of each to `output` unless it is ""."""
+def evaluate_rows(flags: SimpleNamespace) -> None:
+    """Prints the scores of the examples of a file, and writes the nats (-log p) of each to a csv file --output."""
+    run, path, context, output = open_run(flags), flags.input, flags.context, flags.output
     if output:
         writable_file(output)
     model, settings = run.model, run.settings
@@ -96,29 +101,25 @@ def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
         write_rows(output, {"row": given.numbers, name: rows["nll"]})
 
 
-def classify_split(run: Run, prior: str) -> None:
+def classify_split(flags: SimpleNamespace) -> None:
     """Writes the scores of the classes of `config.evaluate.split` to `classification/scores.json`."""
+    run, prior = open_run(flags), flags.prior
     model, settings, classes = run.model, run.settings, classes_of(run.model, "the mode classify")
-    split, dataset = run.config.evaluate.split, run.dataset.thinned(settings.measures.examples)
+    split, examples = run.config.evaluate.split, settings.measures.examples
+    dataset = run.dataset.thinned(examples)
     source, prior_C = split_of(dataset, split), log_prior(run.dataset, classes, prior)
     log_posterior_NC = log_posterior(Evaluator(model, dataset, settings.scoring), run.params, source, classes, prior_C)
     scores = classification_scores(log_posterior_NC, labels_of(source, classes))
     scores |= {"dataset": dataset.name, "split": split} | _about(run, prior)
-    path = run.workdir / FOLDER / SCORES
-    if jax.process_index() != 0:
-        return
-    print(describe_classification(scores))
-    with writing(path.parent):
-        path.parent.mkdir(exist_ok=True)
-    name = split if prior == "train" else f"{split}_{prior}"
-    if settings.measures.examples:
-        name += f"_{settings.measures.examples}_examples"
-    write_json(path, (read_json_object(path) or {}) | {name: scores})
-    print(path)
+    if jax.process_index() == 0:
+        print(describe_classification(scores))
+        name = split if prior == "train" else f"{split}_{prior}"
+        add_scores(run.workdir / FOLDER, name + f"_{examples}_examples" * bool(examples), scores)
 
 
-def classify_rows(run: Run, path: str, prior: str, output: str) -> None:
-    """Writes the most probable class of each row of a file, with its probability, to `output`; "": prints them."""
+def classify_rows(flags: SimpleNamespace) -> None:
+    """Writes the most probable class of each row of a file, with its probability, to --output, or prints them."""
+    run, path, prior, output = open_run(flags), flags.input, flags.prior, flags.output
     if output:
         writable_file(output)
     classes = classes_of(run.model, "the mode classify")
@@ -137,6 +138,15 @@ def classify_rows(run: Run, path: str, prior: str, output: str) -> None:
     if labels is not None:
         scores = classification_scores(log_posterior_NC, labels) | {"dataset": run.dataset.name, "split": path}
         print(describe_classification(scores | _about(run, prior)), file=sys.stdout if output else sys.stderr)
+
+
+def add_scores(folder: Path, name: str, scores: Mapping[str, Any]) -> None:
+    """Adds scores to the file of those of a mode, and prints its path."""
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    path = folder / SCORES
+    write_json(path, (read_json_object(path) or {}) | {name: scores})
+    print(path)
 
 
 def _about(run: Run, prior: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from arjax.coding.examples import Choice, Contexts, choices, code_examples
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
 from arjax.core.arrays import are_ended, as_array
 from arjax.core.errors import UserError, refuse
+from arjax.core.options import opt, typed_fields
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import Model
 from arjax.models.base import Params, dummy_batch
@@ -60,19 +61,16 @@ class CodingOptions:
 
     context: Any = None
     vocabulary: Vocabulary | None = None
-    streams: int = 0
+    streams: int = opt(0, most=MOST_STREAMS)
     end: int = -1
-    num_orders: int = 1
+    num_orders: int = opt(1, most=MOST_STREAMS)
     verify: bool = True
     about: Mapping[str, Any] | None = None
     find_context: Callable[[Mapping[str, Any]], Any] | None = None
     tell: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("streams", 0), ("num_orders", 1)):
-            number = getattr(self, name)
-            if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MOST_STREAMS:
-                raise UserError(f"{name} must be a whole number from {least} to {MOST_STREAMS}, not {number!r}")
+        typed_fields(CodingOptions, {"streams": self.streams, "num_orders": self.num_orders})
 
 
 PLAIN = CodingOptions()
@@ -82,11 +80,8 @@ class Coded(NamedTuple):
     """A compressed file.
 
     Attributes:
-      data: its bytes.
       bits: the sum of -log2 p of the values that were coded, without header and exceptions.
-      num_values: how many these are.
       num_exceptions: bytes of the characters without a token.
-      streams: rows side by side.
       cold_bits: of a text, the bits that a stream costs more by its beginning without context: the bits of its first
         tokens above the mean of the others.
       choice: the order, or the member of a mixture, that was taken; "" where there was no choice.
@@ -106,7 +101,6 @@ class Restored(NamedTuple):
 
     Attributes:
       x: examples [N, *grid, *value] in the type in which they were given, or the bytes of a text.
-      about: notes of the one who compressed them.
     """
 
     x: Any
@@ -126,10 +120,7 @@ class _Data(NamedTuple):
     """Data that are compressed.
 
     Attributes:
-      given: as they were given.
       values: examples in the type of the event, or the tokens of a text.
-      contexts: of the examples.
-      side: what stands beside the tokens of a text.
     """
 
     given: np.ndarray | bytes
@@ -292,14 +283,12 @@ def _as_bytes(x: np.ndarray | bytes) -> bytes:
 
 def _check_alone() -> None:
     """Raises `UserError` where there are several processes."""
-    if jax.process_count() > 1:
-        raise UserError("files are compressed by one process: leave the flags of several processes out")
+    refuse((jax.process_count() > 1, "files are compressed by one process: leave the flags of several processes out"))
 
 
 def _checked(model: Model, x: Any, context: Any) -> tuple[np.ndarray, Contexts]:
     """Examples in the type of the event, and their contexts."""
-    if np.shape(x)[1:] == model.event.shape and not len(x):
-        raise UserError("there are no examples to compress")
+    refuse((np.shape(x)[1:] == model.event.shape and not len(x), "there are no examples to compress"))
     checked = np.asarray(as_values(model.event, x, remedy="a missing value has no probability: fill it in"))
     return checked, _contexts(model, context, len(checked))
 

@@ -23,7 +23,7 @@ import jaxlib
 import numpy as np
 
 from arjax.coding.entropy import coder_version
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.kept_programs import processor
 from arjax.core.values import parse_json
 from arjax.models import Model, recipe_of
@@ -61,9 +61,7 @@ class Container(NamedTuple):
     """The contents of a file.
 
     Attributes:
-      header: a JSON object.
       side: bytes beside the words.
-      words: of the entropy coder, uint32[W].
     """
 
     header: dict[str, Any]
@@ -90,22 +88,18 @@ def read_container(data: bytes) -> Container:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise UserError(f"compressed data are bytes, as from run.compress, not {type(data).__name__}")
     reader = _Reader(bytes(data))
-    if reader.take(len(MAGIC)) != MAGIC:
-        raise UserError("this is no file that arjax has compressed")
+    refuse((reader.take(len(MAGIC)) != MAGIC, "this is no file that arjax has compressed"))
     version, size = struct.unpack("<HI", reader.take(6))
-    if version != FORMAT:
-        raise UserError(f"the file has format {version}, and this version of arjax reads format {FORMAT}")
+    refuse((version != FORMAT, f"the file has format {version}, and this version of arjax reads format {FORMAT}"))
     header = reader.checked(size, "its header")
     side = reader.checked(reader.number(), "its side information")
     words: list[np.ndarray] = []
     while size := reader.number():
         crc = reader.take(4)
         chunk = reader.take(4 * size)
-        if _crc(chunk) != crc:
-            raise UserError(f"the file is damaged: chunk {len(words)} is not as it was written")
+        refuse((_crc(chunk) != crc, f"the file is damaged: chunk {len(words)} is not as it was written"))
         words.append(np.frombuffer(chunk, "<u4"))
-    if reader.rest:
-        raise UserError(f"the file is damaged: {reader.rest} bytes stand behind its end")
+    refuse((reader.rest, f"the file is damaged: {reader.rest} bytes stand behind its end"))
     return Container(_header(header), side, np.concatenate([np.zeros(0, np.uint32), *words]))
 
 
@@ -134,8 +128,7 @@ class _Reader:
 
     def take(self, size: int) -> bytes:
         """The next bytes."""
-        if size > self.rest:
-            raise UserError("the file is cut off, or damaged: it ends before its contents do")
+        refuse((size > self.rest, "the file is cut off, or damaged: it ends before its contents do"))
         self._at += size
         return self._data[self._at - size : self._at]
 
@@ -146,8 +139,7 @@ class _Reader:
     def checked(self, size: int, name: str) -> bytes:
         """The next bytes, which their checksum follows."""
         part = self.take(size)
-        if self.take(4) != _crc(part):
-            raise UserError(f"the file is damaged: {name} is not as it was written")
+        refuse((self.take(4) != _crc(part), f"the file is damaged: {name} is not as it was written"))
         return part
 
     @property

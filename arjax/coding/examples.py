@@ -17,7 +17,7 @@ from arjax.core.batch import Array, Batch
 from arjax.core.spec import EventSpec
 from arjax.models import Model
 from arjax.models.base import Params
-from arjax.models.extras import Member, step_members
+from arjax.models.extras import StepMember, step_members
 from arjax.samplers.stepwise import OutsideSteps, check_tables
 
 #: The parts of the context of some examples, [N, ...] each, by name.
@@ -30,11 +30,10 @@ class Choice:
 
     Attributes:
       name: in words, "" if it is the only one.
-      members: of the mixture whose tables are used.
     """
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[StepMember, ...]
 
     def nats(self, x: np.ndarray, context: Any) -> float:
         """-log p of examples under its first member."""
@@ -76,9 +75,7 @@ def code_examples(
     The rows that fill up the last batch are zeros, on both sides.
 
     Args:
-      batch: B, rows side by side.
       num: N.
-      context: their contexts.
       end: the token behind which a row holds nothing else, in raster order; -1 where there is none.
     """
     event: EventSpec = choice.members[0].model.event

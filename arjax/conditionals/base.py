@@ -146,11 +146,7 @@ class Conditional(abc.ABC):
         return True
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """log p of each possible value of each scalar, [..., *value_shape, V] in nats.
-
-        Raises:
-          UserError: the family has no such table: its values are real, too many, or its scalars depend on one another.
-        """
+        """log p of each possible value of each scalar, [..., *value_shape, V] in nats."""
         name = CONDITIONALS.name_of(type(self)) or type(self).__name__
         raise UserError(
             f"top_k, top_p and min_p choose among the values of independent scalars, of which {name!r} has no list; "
@@ -158,19 +154,11 @@ class Conditional(abc.ABC):
         )
 
     def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """log p of each value of each scalar as `sample` draws it at this temperature, [..., *value_shape, V] in nats.
-
-        Raises:
-          UserError: as `log_table`.
-        """
+        """log p of each value of each scalar as `sample` draws it, [..., *value_shape, V] in nats."""
         return jax.nn.log_softmax(tempered(self.log_table(features), temperature))
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
-        """Features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`.
-
-        Raises:
-          UserError: the family does not have every distribution over its values, or its values are no scalars.
-        """
+        """Features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`."""
         name = CONDITIONALS.name_of(type(self)) or type(self).__name__
         raise UserError(f"{name!r} cannot be any distribution over its values: take categorical, or bernoulli")
 
@@ -218,9 +206,6 @@ def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Condit
     """The conditional named by a call string such as `categorical` ("": the usual one), fitted to an event.
 
     `block_size` is M, the sites of the largest step: a family with parameters that depend on it has that argument.
-
-    Raises:
-      UserError: an unknown name or option, or a family that cannot describe the event.
     """
     text = text or usual_conditional(event)
     family = CONDITIONALS.read(text)

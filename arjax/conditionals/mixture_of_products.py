@@ -17,7 +17,7 @@ import numpy as np
 from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.blocks import JointConditional
 from arjax.conditionals.numerics import tempered
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.spec import DISCRETE_KINDS, EventSpec
 
 #: Draws behind an estimate of an entropy that has no closed form.
@@ -60,15 +60,17 @@ class MixtureOfProducts(JointConditional):
         """
         cls.check_event(event)
         family = make_conditional(base, event)
-        if jax.eval_shape(family.init, jax.random.key(0)) is not None:
-            raise UserError(
-                f"the base of the conditional 'mixture_of_products' cannot be {base!r}, which has parameters of its own"
-            )
-        if family.joint:
-            raise UserError(
+        refuse(
+            (
+                jax.eval_shape(family.init, jax.random.key(0)) is not None,
+                f"the base of the conditional 'mixture_of_products' cannot be {base!r}: it has parameters of its own",
+            ),
+            (
+                family.joint,
                 f"the base of the conditional 'mixture_of_products' cannot be {base!r}, which scores the sites of a "
-                "step together itself"
-            )
+                "step together itself",
+            ),
+        )
         return cls(family, components, event.num_levels)
 
     @property

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 
 #: Smaller temperatures are replaced by this one, which draws the most probable value.
@@ -21,11 +21,7 @@ MOST = 1e20
 
 
 def check_temperature(temperature: Any) -> float:
-    """The temperature as a number that float32 can hold, 1e-30 in place of smaller ones.
-
-    Raises:
-      UserError: it is no number above 0 and up to 1e20.
-    """
+    """The temperature as a number that float32 can hold, 1e-30 in place of smaller ones."""
     is_number = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
     if not is_number or not 0 < temperature <= MOST:
         raise UserError(f"the temperature must be a positive number up to {MOST:g}, not {temperature!r}")
@@ -36,8 +32,7 @@ def as_temperature(temperature: float | jax.Array) -> float | jax.Array:
     """The temperature of a draw: checked where it is known, and inside `jit` brought into the range above."""
     if not isinstance(temperature, jax.Array):
         return check_temperature(temperature)
-    if temperature.ndim:
-        raise UserError(f"a draw has one temperature, not an array of shape {temperature.shape}")
+    refuse((temperature.ndim, f"a draw has one temperature, not an array of shape {temperature.shape}"))
     if not isinstance(temperature, jax.core.Tracer):
         return check_temperature(temperature.item())
     return jnp.clip(temperature.astype(jnp.float32), LEAST, MOST)

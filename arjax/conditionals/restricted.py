@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from arjax.conditionals.base import Around, Conditional
 from arjax.conditionals.blocks import JointConditional
 from arjax.conditionals.numerics import tempered
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer
 
 
@@ -98,9 +98,6 @@ def truncate(
         Case of Neural Text Degeneration", 2020, section 3.1); 1 for all.
       min_p: of these the ones with at least this part of the probability of the most probable one (Nguyen et al.,
         "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs", 2024, section 3); 0 for all.
-
-    Raises:
-      UserError: numbers out of range, or a family for which there is no list of values to choose from.
     """
     check_truncation(top_k, top_p, min_p)
     if not top_k and top_p == 1 and not min_p:
@@ -115,12 +112,17 @@ def _truncate(conditional: Conditional, top_k: int, top_p: float, min_p: float) 
 
 def check_truncation(top_k: int, top_p: float, min_p: float) -> None:
     """Raises `UserError` unless top_k is a whole number from 0, top_p is in (0, 1], and min_p in [0, 1]."""
-    if not is_integer(top_k) or top_k < 0:
-        raise UserError(f"top_k must be a whole number, at least 0 (no limit), not {top_k!r}")
-    if not isinstance(top_p, numbers.Real) or isinstance(top_p, bool) or not 0 < top_p <= 1:
-        raise UserError(f"top_p must be a number above 0 and at most 1 (no limit), not {top_p!r}")
-    if not isinstance(min_p, numbers.Real) or isinstance(min_p, bool) or not 0 <= min_p <= 1:
-        raise UserError(f"min_p must be a number from 0 (no limit) to 1, not {min_p!r}")
+    refuse(
+        (not is_integer(top_k) or top_k < 0, f"top_k must be a whole number, at least 0 (no limit), not {top_k!r}"),
+        (
+            not isinstance(top_p, numbers.Real) or isinstance(top_p, bool) or not 0 < top_p <= 1,
+            f"top_p must be a number above 0 and at most 1 (no limit), not {top_p!r}",
+        ),
+        (
+            not isinstance(min_p, numbers.Real) or isinstance(min_p, bool) or not 0 <= min_p <= 1,
+            f"min_p must be a number from 0 (no limit) to 1, not {min_p!r}",
+        ),
+    )
 
 
 def untruncated(conditional: Any) -> Conditional:

@@ -31,7 +31,7 @@ from arjax.core.values import as_tuples, as_typed, parse_value
 
 class RunConfig(ConfigDict):
     """A config that imports its plugins as soon as they are named: the next line may use their components. Its
-    parts are its own: one that stands under two names is two parts, whose fields are set apart.
+    parts are copies: one that stands under two names is two parts, whose fields are set apart.
     """
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -101,7 +101,7 @@ def part(
     Args:
       network: name of its network; `options` are its options. "" where its parts have networks.
       model: options of the kind autoregressive, such as `{"conditional": "gaussian"}`, or a `model_config`.
-      parts: its own parts by name.
+      parts: the parts of the model by name.
     """
     section = model if isinstance(model, ConfigDict) else model_config("autoregressive", **(model or {}))
     net = network_config(network, **options) if network else ConfigDict({"name": ""}).lock()
@@ -161,8 +161,7 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
     """Reads the text behind the colon of `--config=file.py:arg`, strictly.
 
     The text is `word,key=value,...`: a bare word turns on a boolean option, or, when it is no option's name, is the
-    value of the first option with a string as its default. A value gets the type of its default. Raises `UserError` for
-    an unknown option, a wrong value (of another type, or none of the names), or an option given twice.
+    value of the first option with a string as its default. A value gets the type of its default.
 
     Args:
       arg: the text, such as `"dna,smoke"` or `"set=dna,units=300"`; "" leaves everything at its default.

@@ -10,7 +10,8 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from arjax.config.files import code_of, load_workdir_config
+from arjax.config.files import load_workdir_config, user_code
+from arjax.config.sections import defaults
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.files import user_path
 from arjax.core.plugins import is_trusting, trusting
@@ -19,11 +20,12 @@ from arjax.core.traits import require
 from arjax.data import Dataset, make_dataset
 from arjax.models import KINDS, Model, ModelChoice, make_model
 from arjax.models.draws import check_draws
-from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
-from arjax.samplers import DrawOptions, Sampler, make_sampler
+from arjax.samplers import Request, Sampler, make_sampler
+from arjax.training.optimizer import OptimizerOptions
 from arjax.training.record import Record
-from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
+from arjax.training.setup import EvaluateOptions, Setup, TrainOptions, make_setup, restore_params
+from arjax.training.start import Trained
 
 
 def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
@@ -37,10 +39,7 @@ def _open_dataset(dataset: Component, mesh: Mesh) -> Dataset:
 
 
 def build_model(config: ConfigDict, dataset: Dataset) -> Model:
-    """The model of `config.model`, `config.network`, `config.parts` and `config.dtype` for a data set.
-
-    Raises `UserError` for a combination that does not work, before anything compiles.
-    """
+    """The model of `config.model`, `config.network`, `config.parts` and `config.dtype` for a data set."""
     check_plugins(config)
     return _make_model(config, read_model(config), dataset, make_sampler(config.sample.sampler))
 
@@ -49,19 +48,18 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
     data = functools.partial(dataset.some_examples, "train")
     model = make_model(dataset.event, choice, context=dataset.context, dtype=config.dtype, data=data)
     # Options that the model cannot draw with are refused now, before the training.
-    truncation = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    check_draws(model, sampler, DrawOptions(**truncation))
     if config.sample.length:
         require(model, "length", "config.sample.length")
-        check_length(model, config.sample.length, dataset.end)
         dataset.check_alike("config.sample.length")
+    options = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p", "length")}
+    check_draws(model, sampler, Request(**options, end=dataset.end))
     return model
 
 
 def build(config: ConfigDict | Checked, devices: Sequence[jax.Device] | None = None) -> Setup:
     """Builds the parts of a run from its config, for these devices (all devices by default).
 
-    A config that is checked already is not checked again. Raises `UserError` for a mistake before anything compiles.
+    A config that is checked already is not checked again.
     """
     checked = config if isinstance(config, Checked) else validate(config)
     sizes = checked.config.mesh
@@ -76,10 +74,9 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         model=_make_model(config, checked.model, dataset, checked.sampler),
         dataset=dataset,
         objective=checked.objective,
-        optimizer=checked.optimizer,
+        rule=checked.optimizer,
         schedule=checked.schedule,
-        rate={name: config.optimizer[name] for name in ("learning_rate", "warmup_steps", "end_factor")},
-        clip_norm=config.optimizer.clip_norm,
+        optimizer=OptimizerOptions(**{name: config.optimizer[name] for name in defaults(OptimizerOptions)}),
         mesh=mesh,
         rules=tuple(config.mesh.rules),
         seed=config.seed,
@@ -88,7 +85,7 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         sampler=checked.sampler,
         open_run=_opener(mesh),
         about=_in_words(checked.model),
-        record=Record(data=dataset.fingerprint, code=code_of(config)),
+        record=Record(data=dataset.fingerprint, code=user_code(config)),
     )
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from arjax.config.base import base_config
 from arjax.config.sections import SECTIONS, RunOptions, defaults
 from arjax.core.errors import UserError, nearest
 from arjax.core.options import typed_fields
-from arjax.core.registry import Registry
 from arjax.core.values import check_type
 from arjax.training.optimizer import SHARED
 
@@ -21,10 +21,7 @@ DEEPEST_SECTION = 50
 
 
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All fields as (`train.steps`, value), sorted by section; `prefix` begins all names.
-
-    Raises `UserError` for a name that is no text, or sections in one another without end.
-    """
+    """All fields as (`train.steps`, value), sorted by section; `prefix` begins all names."""
     if prefix.count(".") > DEEPEST_SECTION:
         raise UserError(f"the sections of a config hold one another without end: config.{prefix[:60]}...")
     try:
@@ -60,11 +57,18 @@ def nearest_fields(name: str, known: Iterable[str]) -> str:
     return f", did you mean {meant}?" if meant else ""
 
 
-def check_types(config: ConfigDict) -> None:
-    """Raises `UserError` for the first field with a value of another type than it declares, or out of its range.
+def missing_fields(config: ConfigDict) -> list[str]:
+    """The sections and fields of all configs that one lacks. Options of a model are fields of its kind alone."""
+    base, names = base_config(), {name for name, _ in fields(config)}
+    sections = [name for name in base if isinstance(base[name], ConfigDict) and name not in config]
+    is_usual = "model.kind" in names and config.model.kind == base.model.kind
+    required = [name for name, _ in fields(base) if is_usual or not name.startswith("model.") or name == "model.kind"]
+    return [*sections, *(name for name in required if name not in names)]
 
-    Options of data set, network, model and optimizer are compared with the declarations of those, where their names are
-    known.
+
+def check_types(config: ConfigDict) -> None:
+    """Raises `UserError` for the first field of all configs with a value of another type than it declares, or out of
+    its range. Options of components are checked where these are read.
     """
     for name, value in fields(config):
         if name == "dataset.name" or name.endswith(("model.kind", "network.name")):
@@ -79,28 +83,3 @@ def check_types(config: ConfigDict) -> None:
         names = [name for name in defaults(section) if not (of_optax and name in SHARED)]
         known = {name: values[name] for name in names if name in values}
         typed_fields(section, known, f"config.{place}.".replace("..", "."))
-    for place, registry, key, section in component_sections(config):
-        options = {name: section[name] for name in section if name != key}
-        registry.typed(section[key], options, f"config.{place}")
-
-
-def component_sections(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Registry, str, ConfigDict]]:
-    """The sections of a config, and of its parts, that name a registered component: as (place, registry, field with the
-    name, section), the place being `network` or `parts.prior.network`.
-    """
-    from arjax.data import DATASETS
-    from arjax.models import KINDS
-    from arjax.training.optimizer import OPTIMIZERS
-
-    model, parts = config.get("model", None), config.get("parts", None)
-    kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    candidates: list[tuple[str, Registry | None, str]] = [("model", KINDS, "kind")]
-    candidates += [] if prefix else [("dataset", DATASETS, "name"), ("optimizer", OPTIMIZERS, "name")]
-    candidates += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
-    for name, registry, key in candidates:
-        section = config.get(name, None)
-        if registry is not None and isinstance(section, ConfigDict) and registry.knows(section.get(key, None)):
-            yield f"{prefix}{name}", registry, key, section
-    for name in parts if isinstance(parts, ConfigDict) else ():
-        if isinstance(parts[name], ConfigDict):
-            yield from component_sections(parts[name], f"{prefix}parts.{name}.")

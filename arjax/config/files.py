@@ -12,16 +12,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.config.base import base_config
-from arjax.config.fields import check_types, fields, nearest_fields
+from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import find_file, reading, replacing, split_argument, user_path, write_text
-from arjax.core.plugins import code_of as code_of_plugins
-from arjax.core.plugins import import_plugins, run_user_file, with_places
+from arjax.core.plugins import code_of, import_plugins, run_user_file, with_places
 from arjax.core.registry import origins_outside
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
 from arjax.training.record import CONFIG_NAME as FILE_NAME
-from arjax.training.record import Purpose, check_fields, differences, stored
+from arjax.training.record import Purpose, check_same_fields, differences, stored
 
 #: The folder of configs that have short names.
 FOLDER = "configs"
@@ -30,8 +28,7 @@ FOLDER = "configs"
 def load_config_file(text: str) -> ConfigDict:
     """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
 
-    The file may also be given by a short name, `digits:smoke`: see `arjax.core.files.find_file`. Raises
-    `UserError` where it is missing or no Python file, lacks `get_config`, or fails; names the line that failed.
+    The file may also be given by a short name, `digits:smoke`: see `arjax.core.files.find_file`.
     """
     name, arg = split_argument(text)
     path = find_file(name, FOLDER, "config file")
@@ -42,10 +39,7 @@ def load_config_file(text: str) -> ConfigDict:
 
 
 def copy_config(text: str) -> list[Path]:
-    """Copies a config file of the package into the current folder, with the files beside it that it reads or imports.
-
-    Raises `UserError` where there is no such config, one of the files is here already, or the disk refuses.
-    """
+    """Copies a config file of the package into the current folder, with the files beside it that it needs."""
     name, arg = split_argument(text)
     if arg:
         raise UserError(f"a config is copied with all its arguments: leave out {arg!r}")
@@ -128,7 +122,7 @@ def from_json(text: str | bytes) -> ConfigDict:
 
 
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
-    """The config a folder was made with; raises `UserError` when there is none, or it is not readable or complete."""
+    """The config a folder was made with."""
     path = user_path(workdir) / FILE_NAME
     with reading(path):
         if not path.exists():
@@ -137,27 +131,18 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     try:
         config = from_json(data)
         check_types(config)
-        _check_complete(config)
+        if missing := missing_fields(config):
+            raise UserError(f"it has no {missing[0]}")
     except (ValueError, TypeError) as error:
         reason = error if isinstance(error, UserError) else "it is not the JSON of a config"
         raise UserError(f"{path} is damaged: {reason}") from error
     return config
 
 
-def _check_complete(config: ConfigDict) -> None:
-    """Raises `UserError` where a field of all configs is missing. Options of a model are fields of its kind alone."""
-    base, names = base_config(), {name for name, _ in fields(config)}
-    sections = [name for name in base if isinstance(base[name], ConfigDict) and name not in config]
-    is_usual = "model.kind" in names and config.model.kind == base.model.kind
-    required = [name for name, _ in fields(base) if is_usual or not name.startswith("model.") or name == "model.kind"]
-    if missing := [*sections, *(name for name in required if name not in names)]:
-        raise UserError(f"it has no {missing[0]}")
-
-
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
     """Raises `UserError` when `workdir` holds a run whose config differs in what matters for a purpose."""
     load_workdir_config(workdir)  # which is readable and complete
-    check_fields(dict(fields(config)), workdir, purpose)
+    check_same_fields(dict(fields(config)), workdir, purpose)
 
 
 def has_same_results(config: ConfigDict, workdir: str | os.PathLike, root: str = "") -> bool:
@@ -169,7 +154,7 @@ def has_same_results(config: ConfigDict, workdir: str | os.PathLike, root: str =
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `config.json`, atomically; raises `UserError` where the disk refuses.
+    """Writes `config.json`, atomically.
 
     Its plugins name all modules and files of others that register a component of the run, in the form in which any
     process finds them.
@@ -180,9 +165,9 @@ def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
     write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
 
 
-def code_of(config: ConfigDict) -> dict[str, list[str]]:
+def user_code(config: ConfigDict) -> dict[str, list[str]]:
     """The files of the user's own code that a config runs, with the fingerprint of each."""
-    return {file: [fingerprint] for file, fingerprint in code_of_plugins(_places_of_code(config)).items()}
+    return {file: [fingerprint] for file, fingerprint in code_of(_places_of_code(config)).items()}
 
 
 def _places_of_code(config: ConfigDict) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The sections of every config: dataclasses whose fields are the options of a run, each with its default and range.
 
-`train`, `evaluate` and `optimizer` are declared where they are used, in `arjax.training.setup`.
+`train`, `evaluate` and `optimizer` are declared where they are used, in `arjax.training`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from arjax.core.options import opt, seed_option
 from arjax.evaluation.inpainting import HALVES
 from arjax.evaluation.suggestions import SuggestOptions
 from arjax.models.kinds import DTYPES
-from arjax.training.setup import EvaluateOptions, OptimizerOptions, TrainOptions
+from arjax.training.optimizer import OptimizerOptions
+from arjax.training.setup import EvaluateOptions, TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
-from arjax.config.fields import check_types, fields, nearest_fields
-from arjax.core.errors import UserError, say_once
+from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.plugins import VARIABLE, PluginError, UntrustedCodeError, import_plugins
 from arjax.core.registry import Component, UnknownNameError
 from arjax.core.values import Call, compile_regex
@@ -88,14 +89,14 @@ def check_plugins(config: ConfigDict) -> None:
 
 def _check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
-    known = {name for name, _ in fields(base_config())}
-    wanted = {name for name in known if not name.startswith("model.")} | {"model.kind"}
-    present = {name for name, _ in fields(config)}
-    free = ("dataset.", "network.", "optimizer.", "model.", "parts.")
-    for name in sorted(wanted - present):
+    for name in missing_fields(config):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
-    for name in sorted(present - wanted):
-        if not name.startswith(free):
+    known, free = (
+        {name for name, _ in fields(base_config())},
+        ("dataset.", "network.", "optimizer.", "model.", "parts."),
+    )
+    for name, _ in fields(config):
+        if name not in known and not name.startswith(free):
             raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(known))}")
 
 
@@ -120,78 +121,87 @@ def _read_names(config: ConfigDict) -> Checked:
 
 
 def read_dataset(config: ConfigDict) -> Component:
-    """The data set of `config.dataset`; raises `UserError` for an unknown name or option."""
+    """The data set of `config.dataset`."""
     options = config.dataset.to_dict()
     if not options["name"]:
         raise UserError("the config names no dataset: set config.dataset")
-    return DATASETS.component(options.pop("name"), options)
+    return DATASETS.component(options.pop("name"), options, "config.dataset")
 
 
 def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     """Kind, network and parts of a config, or of a part, which messages call `name`, with all their options."""
-    if not isinstance(section, ConfigDict):
-        raise UserError(f"{name} must be a part, made with part(...), not {section!r}")
-    for needed in ("model", "network", "parts"):
-        if not isinstance(section.get(needed, None), ConfigDict):
-            raise UserError(f"{name} lacks the section {needed!r}: make it with part(...)")
-    for other in section if "." in name else ():
-        if other not in ("model", "network", "parts"):
-            raise UserError(f"{name} has no field {other!r}: a part has model, network and parts")
+    _check_part(section, name)
     options = section.model.to_dict()
-    if "kind" not in options:
-        raise UserError(f"{name}.model names no kind: make it with model_config(...)")
     kind = options.pop("kind")
     family = KINDS.get(kind)
-    calls = {option: Call(options[option]) for option in family.CALLS if options.get(option)}
+    texts = {option: options.get(option) for option in family.CALLS}
+    calls = {option: Call(text) for option, text in texts.items() if text and isinstance(text, str)}
     for option, call in calls.items():
         family.CALLS[option].get(call.name)  # refuses names that are not registered
-    model = KINDS.component(kind, options | calls)
-    lacking = sorted(model.keys() - options)
-    if lacking:
-        field = f"{name}.model.{lacking[0]}".removeprefix("config.")
+    model = KINDS.component(kind, options | calls, f"{name}.model")
+    for option in sorted(model.keys() - options):
+        field = f"{name}.model.{option}".removeprefix("config.")
         remedy = "start from base_config(), or make a part with part(...)"
         raise UserError(f"the config lacks the field {field!r}: {remedy}")
     networks, options = family.NETWORKS, section.network.to_dict()
-    if "name" not in options:
-        raise UserError(f"{name}.network has no name: make it with part(...)")
     network = options.pop("name")
     if networks is not None:
         if not network:
             raise UserError(f"{name} names no {networks.kind}: set {name}.network")
-        options = networks.component(network, options)
+        options = networks.component(network, options, f"{name}.network")
     parts = {part: read_model(section.parts[part], f"{name}.parts.{part}") for part in section.parts}
     return ModelChoice(kind, model, network, options, parts)
 
 
+def _check_part(section: Any, name: str) -> None:
+    """Raises `UserError` unless a value is a part, with its sections and their names."""
+    if not isinstance(section, ConfigDict):
+        raise UserError(f"{name} must be a part, made with part(...), not {section!r}")
+    sections = ("model", "network", "parts")
+    lacks = [each for each in sections if not isinstance(section.get(each, None), ConfigDict)]
+    more = [each for each in section if each not in sections and "." in name]
+    refuse(
+        (lacks, f"{name} lacks the section {''.join(lacks[:1])!r}: make it with part(...)"),
+        (more, f"{name} has no field {''.join(more[:1])!r}: a part has model, network and parts"),
+        (not lacks and "kind" not in section.model, f"{name}.model names no kind: make it with model_config(...)"),
+        (not lacks and "name" not in section.network, f"{name}.network has no name: make it with part(...)"),
+    )
+
+
 def _check_orders(config: ConfigDict, objective: Objective) -> None:
     """Raises `UserError` unless there are orders exactly where the objective draws from them."""
-    kind = config.model.kind
+    kind, needs, such = config.model.kind, "needs_orders" in objective.traits, "such as uniform or pool(num=8)"
     has_orders = "orders" in KINDS.get(kind).CALLS
     orders = config.model.orders if has_orders else ""
-    if config.evaluate.num_orders > 1 and not orders:
-        raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
-    if "needs_orders" in objective.traits and not orders:
-        name = OBJECTIVES.name_of(type(objective))
-        more = "" if has_orders else f", and the kind {kind!r} has none: take autoregressive"
-        raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8){more}")
-    if orders and "needs_orders" not in objective.traits:
-        able = objectives_with("needs_orders")
-        raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")
+    more = "" if has_orders else f", and the kind {kind!r} has none: take autoregressive"
+    name = OBJECTIVES.name_of(type(objective))
+    refuse(
+        (
+            config.evaluate.num_orders > 1 and not orders,
+            f"config.evaluate.num_orders above 1 needs config.model.orders, {such}",
+        ),
+        (needs and not orders, f"the objective {name!r} needs config.model.orders, {such}{more}"),
+        (
+            orders and not needs,
+            f"config.model.orders needs the objective {objectives_with('needs_orders')}, not {config.objective!r}",
+        ),
+    )
 
 
 def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
     name = options.pop("name")
-    of_rule, common, known_options = options_of_rule(name), base_config().optimizer, OPTIMIZERS.options(name)
+    needed, common, known_options = options_of_rule(name), base_config().optimizer, OPTIMIZERS.options(name)
     for key in options:
         if key not in common and key not in known_options:
             known = [f"optimizer.{known}" for known in (*common, *known_options)]
             raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
-    for key in of_rule:
+    for key in needed:
         if key not in options:
             raise UserError(
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "
                 f"with optimizer_config({name!r})"
             )
-    return read_rule(name, {key: value for key, value in options.items() if key in SHARED or key not in common})
+    of_rule = {key: value for key, value in options.items() if key in SHARED or key not in common}
+    return read_rule(name, of_rule, "config.optimizer")

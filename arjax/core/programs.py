@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import inspect
+import itertools
 import math
 import os
 import threading
@@ -27,8 +30,27 @@ _MARKS = ("resource_exhausted", "out of memory")
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
 #: How many calls of a program at once were found to fit, by a digest of the program and the shapes of its arguments.
 _FIT: dict[int, int] = {}
+#: The field of `ByClass`, which is no option.
+CLASS_FIELD = "pytree_class"
 #: Held while a program is compiled: threads that call the same one compile it once.
 _COMPILING = threading.RLock()
+
+
+class ByClass:
+    """A base of dataclasses that are pytrees, in which a static field stands for the class.
+
+    Without it, jaxlib 0.10 holds the structures of two classes that `jax.tree_util.register_dataclass` has registered
+    for equal if their fields are, and now and then calls the compiled program of one for the other.
+    """
+
+    _numbers = itertools.count()
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        name = f"{cls.__qualname__} {next(cls._numbers)}"
+        field = dataclasses.field(default=name, repr=False, kw_only=True, metadata={"static": True})
+        cls.__annotations__ = {**inspect.get_annotations(cls), CLASS_FIELD: "str"}
+        setattr(cls, CLASS_FIELD, field)
 
 
 def one_program(**static: Any) -> Callable[[Callable], Callable]:

@@ -197,17 +197,19 @@ class Registry:
             if default is inspect.Parameter.empty and key not in given:
                 raise UserError(f"{self.kind} {name!r} needs the option {key!r}")
 
-    def resolve(self, name: str, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> dict[str, Any]:
+    def resolve(
+        self, name: str, given: Mapping[str, Any], hidden: tuple[str, ...] = (), section: str = ""
+    ) -> dict[str, Any]:
         """All options of a component: those given, in the types of their defaults, and the defaults of the others.
 
         The one place where options are named, defaulted and checked, for config sections, call strings and Python.
         Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
-        are.
+        are. `section`: as in `typed`.
         """
         if isinstance(given, Component) and (given.registry, given.name) == (self, name):
             return dict(given)
         self.check_options(name, dict(given), hidden)
-        options = self.options(name, hidden) | self.typed(name, given, hidden=hidden)
+        options = self.options(name, hidden) | self.typed(name, given, section, hidden)
         self._check(name, self.get(name), options)
         return options
 
@@ -244,15 +246,15 @@ class Registry:
         """
         name, options = parse_call(text)
         filled = tuple(inspect.signature(self._builder(self.get(name))).parameters)[: len(args)]
-        return self.component(name, options, (*filled, *more)).build(*args, **more)
+        return Component(self, name, self.resolve(name, options, (*filled, *more))).build(*args, **more)
 
     def read(self, text: str) -> Component:
         """The component of a call string, with all its options; raises as `resolve` and `parse_call`."""
         return self.component(*parse_call(text))
 
-    def component(self, name: str, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> Component:
+    def component(self, name: str, given: Mapping[str, Any], section: str = "") -> Component:
         """The component of that name, with all its options; raises as `resolve`."""
-        return Component(self, name, self.resolve(name, given, hidden))
+        return Component(self, name, self.resolve(name, given, section=section))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

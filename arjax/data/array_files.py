@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean, nearest, say_once
+from arjax.core.errors import UserError, did_you_mean, nearest, refuse, say_once
 from arjax.core.files import user_path
 from arjax.core.options import opt
 from arjax.core.spec import KINDS, NO_CONTEXT, ContextSpec, EventSpec
@@ -50,7 +50,6 @@ def array_files(
         `mask.npy` [N, *grid] and `weight.npy` [N] (0 or 1: the sites and the examples that are scored).
       validation: likewise; "" for no such split.
       test: likewise.
-      kind: "binary", "levels", "tokens" or "real".
       num_levels: number of values, of levels and tokens.
       value_dims: the number of last dimensions that belong to the value of a site.
       context: kind of `context.npy`: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
@@ -60,13 +59,8 @@ def array_files(
         `ContextSpec`).
       holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.arrays`); else it is
         refused.
-
-    Raises:
-      UserError: no file, a file that is not one array of numbers, two splits of the same contents, or arrays that do
-        not fit one another.
     """
-    if not train:
-        raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
+    refuse((not train, "the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder"))
     paths = {"train": train, "validation": validation, "test": test}
     files = {split: _open_split(path, context != "none") for split, path in paths.items() if path}
     check_other_files({split: [Path(str(a.filename)) for a in arrays.values()] for split, arrays in files.items()})
@@ -77,10 +71,16 @@ def array_files(
     event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))
     if num_classes and context not in ("label", "sequence", "image"):
         say_once(f"num_classes={num_classes} has no effect: it is of a context of the kind label, sequence or image")
-    if local and context not in ("sequence", "frames", "image"):
-        raise UserError(f"config.dataset.local=True needs a context that is a sequence, frames or image, not {context}")
-    if holes and event.is_discrete:
-        raise UserError(f"config.dataset.holes=True needs real values, in which NaN marks a missing one, not {kind}")
+    refuse(
+        (
+            local and context not in ("sequence", "frames", "image"),
+            f"config.dataset.local=True needs a context that is a sequence, frames or image, not {context}",
+        ),
+        (
+            holes and event.is_discrete,
+            f"config.dataset.holes=True needs real values, in which NaN marks a missing one, not {kind}",
+        ),
+    )
     spec = _context_spec(context, num_classes, files["train"].get("context"))
     if local:
         spec = ContextSpec(local=tuple(name for name, _ in spec.parts), **dict[str, Any](spec.parts))
@@ -93,16 +93,13 @@ def _context_spec(context: str, num_classes: int, array: np.memmap | None) -> Co
     if array is None:
         return NO_CONTEXT
     if context == "image":
-        if array.ndim < 2:
-            raise UserError(f"an image context must have the shape [N, *grid], not {array.shape}")
+        refuse((array.ndim < 2, f"an image context must have the shape [N, *grid], not {array.shape}"))
         levels = ("levels", num_classes) if num_classes else ("real", 0)
         return ContextSpec(image=EventSpec(array.shape[1:], (), *levels))
     dims = {"label": 1, "vector": 2, "sequence": 2, "frames": 3}[context]
-    if array.ndim != dims:
-        raise UserError(f"a {context} context must have {dims} dimensions, not the shape {array.shape}")
+    refuse((array.ndim != dims, f"a {context} context must have {dims} dimensions, not the shape {array.shape}"))
     if context in ("label", "sequence"):
-        if num_classes < 1:
-            raise UserError(f"a {context} context needs config.dataset.num_classes, the number of its values")
+        refuse((num_classes < 1, f"a {context} context needs config.dataset.num_classes, the number of its values"))
         return ContextSpec(context, num_classes, *array.shape[1:])
     return ContextSpec(context, array.shape[-1], *array.shape[1:-1])
 
@@ -111,8 +108,7 @@ def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
     """The arrays of a split, by name."""
     place = user_path(path)
     if not place.is_dir():
-        if with_context:
-            raise UserError(f"a split with a context is a folder with x.npy and context.npy, not {path!r}")
+        refuse((with_context, f"a split with a context is a folder with x.npy and context.npy, not {path!r}"))
         return {"x": _open(place)}
     for file in sorted(place.glob("*.npy")):  # other arrays may lie beside those of the split
         if file.stem not in ARRAYS and nearest(file.stem.lower(), ARRAYS):
@@ -135,10 +131,13 @@ def _open(path: Path) -> np.memmap:
     if not isinstance(array, np.memmap):
         array.close()
         raise UserError(f"{str(path)!r} holds several arrays: write each with numpy.save into a file of its own")
-    if not array.ndim:
-        raise UserError(f"{str(path)!r} holds a single number, and the first dimension of an array are the examples")
-    if not array.dtype.isnative:
-        raise UserError(f"{str(path)!r} has the byte order of other machines: write it again in that of this one")
+    refuse(
+        (not array.ndim, f"{str(path)!r} holds a single number, and the first dimension of an array are the examples"),
+        (
+            not array.dtype.isnative,
+            f"{str(path)!r} has the byte order of other machines: write it again in that of this one",
+        ),
+    )
     _advise(array, "MADV_RANDOM")  # else each read fetches the neighbours of a row, too: megabytes on some disks
     return array
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import named_arguments, opt
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
@@ -40,7 +40,6 @@ class Truth:
 
     Attributes:
       model: a model with conditionals; or the call string of its network, see `arjax.evaluation.exposure.open_truth`.
-      params: its parameters.
       end: of strings, the token with which an example ends: behind it there is nothing; None: examples are whole.
     """
 
@@ -54,7 +53,6 @@ class Dataset:
     """A data set, ready to train on.
 
     Attributes:
-      name: its name in results.
       event, context: of one example.
       splits: sources of "train" and, where there are, "validation" and "test".
       vocabulary: the tokens of a text; None for all other data.
@@ -137,8 +135,7 @@ class Dataset:
     def some_examples(self, split: str, most: int = 20_000) -> np.ndarray:
         """The values of at most so many examples of a split, evenly spaced, [N, *event.shape], half a GB at most.
 
-        With weights and masks, only examples with weight 1 and no masked or missing site. Raises `UserError` when there
-        are none.
+        With weights and masks, only examples with weight 1 and no masked or missing site.
         """
         source = self.splits[split]
         most = max(1, min(most, MOST_VALUES // math.prod(self.event.shape)))
@@ -203,7 +200,6 @@ def from_arrays(
     """A data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
 
     Args:
-      event: shape and kind of one example.
       train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
         the sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a
         dict of arrays. NaN says that a real value, or one of columns, is missing (see `arjax.core.arrays`).
@@ -214,17 +210,13 @@ def from_arrays(
         place of an example with those that it has in the train split; "values": with those of all sites together, as
         for images and series. Scores are densities in the units of the arrays all the same, see
         `Dataset.in_data_units`. "": values are read as they are.
-
-    Raises:
-      UserError: an array of another name, or shapes or values that do not fit the event and the context; with
-        `standardise`, discrete values or a place at which all train examples have the same value.
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
-    if train is None:
-        raise UserError("a data set needs train examples, and train is None")
-    if not isinstance(standardise, str):
-        raise UserError(f"standardise must be 'sites', 'values' or '', not {standardise!r}")
+    refuse(
+        (train is None, "a data set needs train examples, and train is None"),
+        (not isinstance(standardise, str), f"standardise must be 'sites', 'values' or '', not {standardise!r}"),
+    )
     splits = {"train": train, "validation": validation, "test": test}
     given = {split: arrays for split, arrays in splits.items() if arrays is not None}
     return from_splits(event, given, context=context, name=name, extra=extra, standardise=standardise)
@@ -266,9 +258,7 @@ def _check_no_pair(split: str, given: Any) -> None:
 def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
     """The data set registered under `name`, with these options; or that of a component, which has its options.
 
-    `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument. Raises
-    `UserError` for an unknown name, option or value, a file that cannot be read, or a set that is not prepared (with
-    the command that gets it).
+    `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument.
     """
     component = name if isinstance(name, Component) else DATASETS.component(name, options)
     takes_run = OPEN_RUN in inspect.signature(component.function).parameters
@@ -287,10 +277,10 @@ def levels_of(kind: str, num_levels: int) -> int:
     """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone: a line says that
     another number than the usual one has no effect on others.
     """
-    own = FIXED_LEVELS.get(kind, num_levels)
-    if num_levels not in (own, USUAL_LEVELS):
+    levels = FIXED_LEVELS.get(kind, num_levels)
+    if num_levels not in (levels, USUAL_LEVELS):
         say_once(f"the data set option num_levels={num_levels} has no effect on {kind} data")
-    return own
+    return levels
 
 
 def context_option() -> Any:

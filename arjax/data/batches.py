@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer
 from arjax.data.sources import Source
 
@@ -29,12 +29,10 @@ def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_siz
 
     The examples of all epochs, each in its own random order, form one endless stream that is cut into batches: no
     example is dropped at the end of an epoch, and a batch may be larger than the data set. Sets of up to 2^20 examples
-    have the orders that they had in all versions of this package, so that published numbers reproduce; larger ones
-    have orders that take no memory (see `shuffled`). Raises `UserError` where there are no examples, or the batch is
-    empty.
+    have the orders that they had in all versions of this package, so that published numbers reproduce; larger ones have
+    orders that take no memory (see `shuffled`).
     """
-    if num_examples < 1 or batch_size < 1:
-        raise UserError(f"cannot make batches of {batch_size} from {num_examples} examples")
+    refuse((num_examples < 1 or batch_size < 1, f"cannot make batches of {batch_size} from {num_examples} examples"))
     begin, end = step * batch_size, (step + k) * batch_size
     parts = [np.zeros(0, np.int64)]
     while begin < end:
@@ -77,10 +75,10 @@ def pseudo_random_permutation(keys: tuple[np.uint64, ...], num_examples: int, pl
     a = math.isqrt(num_examples - 1) + 1
     b = -(-num_examples // a)
     places = np.asarray(places)
-    found = _feistel(keys, a, b, places.ravel().astype(np.uint64))
-    while (outside := np.flatnonzero(found >= np.uint64(num_examples))).size:
-        found[outside] = _feistel(keys, a, b, found[outside])
-    return found.astype(np.int64).reshape(places.shape)
+    numbers = _feistel(keys, a, b, places.ravel().astype(np.uint64))
+    while (outside := np.flatnonzero(numbers >= np.uint64(num_examples))).size:
+        numbers[outside] = _feistel(keys, a, b, numbers[outside])
+    return numbers.astype(np.int64).reshape(places.shape)
 
 
 def _feistel(keys: tuple[np.uint64, ...], a: int, b: int, x: np.ndarray) -> np.ndarray:
@@ -100,18 +98,18 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def eval_batches(source: Source, batch_size: int, own: np.ndarray | None = None) -> Iterator[Batch]:
+def eval_batches(source: Source, batch_size: int, local_rows: np.ndarray | None = None) -> Iterator[Batch]:
     """All examples of a source in order, in batches of one size.
 
     The `weight` float32[R] of the batches is 1, and 0 for the copies of the last example that fill up the last batch,
     and for examples of weight 0 in the source. `own` are the rows of each batch that are read, int[R] of 0, ..., B - 1;
-    None: all. Raises `UserError` where the batch is empty.
+    None: all.
     """
     if not is_integer(batch_size) or batch_size < 1:
         raise UserError(f"the evaluation batch size must be a whole number, at least 1, not {batch_size!r}")
-    own = np.arange(batch_size) if own is None else own
+    local_rows = np.arange(batch_size) if local_rows is None else local_rows
     for begin in range(0, len(source), batch_size):
-        rows = begin + own
+        rows = begin + local_rows
         weight = (rows < len(source)).astype(np.float32)
         batch = source.__getitems__(np.minimum(rows, len(source) - 1))
         yield batch.replace(weight=weight if batch.weight is None else weight * batch.weight)

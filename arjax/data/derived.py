@@ -39,7 +39,6 @@ def stage(
     Args:
       of: the call string of the other data set, such as "mnist(binarize='none')".
       stages: the call string of the stages.
-      number: of the stage, from 1.
       open_run: opens the run of the other data set, where it is made of one; filled in where a config is built.
     """
     whole = make_dataset(DATASETS.read(of), open_run=open_run)
@@ -95,11 +94,9 @@ def drawn(
       run: workdir of the other run, of an autoregressive model without a context, and of strings in the order of their
         tokens; others are refused.
       num_examples: of the train split; the others have a quarter of it.
-      seed: of the draws.
       open_run: opens the run; filled in where a config is built.
     """
-    if not run:
-        raise UserError("the data set 'drawn' needs the option 'run', the workdir of the run that it is drawn from")
+    refuse((not run, "the data set 'drawn' needs the option 'run', the workdir of the run that it is drawn from"))
     if open_run is None:
         remedy = "use it in a config, or give make_dataset an `open_run`"
         raise UserError(f"the data set 'drawn' opens another run: {remedy}")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt, seed_option
 from arjax.core.spec import KINDS, ContextSpec, EventSpec, class_label
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, Truth, draw_splits, from_splits, levels_of
@@ -46,12 +46,9 @@ def hidden_markov(
     closed form; the mean of -log p of a split under the truth estimates it, and no model can be expected to score less.
 
     Args:
-      states: K, of the hidden chain.
-      levels: V, different tokens.
-      length: tokens of a sequence.
+      states, levels: of the hidden chain, K, and different tokens, V.
       concentration: of the Dirichlet distributions; rows are sparser the smaller it is, and uniform as it grows.
       num_examples: of the train split; the others have a quarter of it.
-      seed: of the model and of the draws.
     """
     rng = _rng_of_model(seed)
     transitions_KK = dirichlet(rng, concentration, states, states)
@@ -89,7 +86,6 @@ def markov_chain(
 
     Args:
       order: k, the values that a value depends on; a chain has at most 65,536 histories.
-      levels, length, concentration, num_examples, seed: as of `hidden_markov`.
     """
     rng = _rng_of_model(seed)
     if order * np.log(levels) > np.log(MOST_HISTORIES) + 1e-9:
@@ -179,13 +175,10 @@ def two_moons(
     num_examples: int = opt(100_000, least=4),
     seed: int = seed_option(),
 ) -> Dataset:
-    """Points on two half circles of radius 1 that are entangled, with Gaussian noise.
+    """Points on two half circles of radius 1 that are entangled, with Gaussian noise of this standard deviation.
 
-    Args:
-      noise: standard deviation of the noise.
-      as_one_site: a point as one site with a vector of two numbers as its value; else as two sites.
-      num_examples: of the train split; the others have a quarter of it.
-      seed: of the draws.
+    `as_one_site` makes a point one site with a vector of two numbers as its value; else it has two sites. Validation
+    and test have a quarter of `num_examples` each.
     """
     return _points("two_moons", _draw_moons, noise, as_one_site, num_examples, seed)
 
@@ -198,12 +191,7 @@ def eight_gaussians(
     num_examples: int = opt(100_000, least=4),
     seed: int = seed_option(),
 ) -> Dataset:
-    """Eight Gaussians whose means stand evenly on a circle of radius 2.
-
-    Args:
-      noise: their standard deviation.
-      as_one_site, num_examples, seed: as of `two_moons`.
-    """
+    """Eight Gaussians whose means stand evenly on a circle of radius 2; `noise` is their standard deviation."""
     return _points("eight_gaussians", _draw_gaussians, noise, as_one_site, num_examples, seed)
 
 
@@ -217,12 +205,11 @@ def checkerboard(
 ) -> Dataset:
     """Points that are uniform on the eight black squares of a board of 4 x 4 squares of side 1 around 0.
 
-    Args:
-      noise: standard deviation of Gaussian noise; 0: the edges of the density are sharp.
-      as_one_site, num_examples, seed: as of `two_moons`.
+    Without `noise` the edges of the density are sharp.
     """
-    if 0 < noise < LEAST_NOISE:
-        raise UserError(f"the data set option 'noise' must be 0, or from {LEAST_NOISE} to 10, not {noise}")
+    refuse(
+        (0 < noise < LEAST_NOISE, f"the data set option 'noise' must be 0, or from {LEAST_NOISE} to 10, not {noise}")
+    )
     return _points("checkerboard", _draw_board, noise, as_one_site, num_examples, seed)
 
 
@@ -318,11 +305,11 @@ def _log_board(x: np.ndarray, noise: float) -> np.ndarray:
 
 def _log_mixture(x: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: float) -> np.ndarray:
     """log sum_k w_k N(x; m_k, noise^2) of points [N, 2], [N]."""
-    found = []
+    log_p = []
     for part in np.array_split(x, max(1, len(x) // 1000)):
         square = ((part[:, None] - means) ** 2).sum(-1) / noise**2
-        found.append(np.logaddexp.reduce(np.log(weights) - square / 2, axis=1))
-    return np.concatenate(found) - math.log(2 * math.pi * noise**2)
+        log_p.append(np.logaddexp.reduce(np.log(weights) - square / 2, axis=1))
+    return np.concatenate(log_p) - math.log(2 * math.pi * noise**2)
 
 
 # Tests of memory: an answer at the end of a long sequence depends on its beginning (Bai, Kolter & Koltun, 2018).
@@ -347,18 +334,17 @@ def copy_memory(*, delay: int = 100, num_examples: int = opt(20_000, least=10), 
     Args:
       delay: T, tokens between the symbols and their copies.
       num_examples: of the train split; the others have a tenth of it.
-      seed: of the draws.
     """
     length = delay + 2 * KEPT
     event = EventSpec((length,), kind="tokens", num_levels=SYMBOLS + 2)
 
-    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+    def draw(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
         x_NT = np.full((num, length), BLANK, np.int32)
         x_NT[:, :KEPT] = x_NT[:, -KEPT:] = rng.integers(1, SYMBOLS + 1, (num, KEPT))
         x_NT[:, -KEPT - 1] = BEGIN
-        return x_NT
+        return {"x": x_NT, "mask": _last(num, length, KEPT)}
 
-    return _with_answer("copy_memory", event, draw, KEPT, "accuracy", num_examples, seed)
+    return answers("copy_memory", event, draw, "accuracy", num_examples, seed)
 
 
 @DATASETS.register("adding")
@@ -375,29 +361,16 @@ def adding(
 
     Args:
       length: T, numbers before the sum.
-      num_examples, seed: as of `copy_memory`.
     """
 
-    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+    def draw(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
         u_NT = rng.random((num, length))
         marked_N2 = rng.random((num, length)).argsort(1)[:, :2]
         sum_N1 = np.take_along_axis(u_NT, marked_N2, 1).sum(1, keepdims=True)
         np.put_along_axis(u_NT, marked_N2, np.take_along_axis(u_NT, marked_N2, 1) + MARK, 1)
-        return np.concatenate([u_NT, sum_N1], 1).astype(np.float32)
+        return {"x": np.concatenate([u_NT, sum_N1], 1).astype(np.float32), "mask": _last(num, length + 1, 1)}
 
-    return _with_answer("adding", EventSpec((length + 1,), kind="real"), draw, 1, "squared_error", num_examples, seed)
-
-
-def _with_answer(
-    name: str, event: EventSpec, draw, answer_size: int, answer: str, num_examples: int, seed: int
-) -> Dataset:
-    """The data set of drawn splits, whose last `answer_size` sites are scored."""
-    mask_T = np.arange(event.num_sites) >= event.num_sites - answer_size
-
-    def with_mask(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
-        return {"x": draw(rng, num), "mask": np.broadcast_to(mask_T, (num, event.num_sites))}
-
-    return answers(name, event, with_mask, answer, num_examples, seed)
+    return answers("adding", EventSpec((length + 1,), kind="real"), draw, "squared_error", num_examples, seed)
 
 
 def answers(
@@ -410,6 +383,11 @@ def answers(
 ) -> Dataset:
     """The data set of drawn splits, `x` and a `mask` of the sites that are answers: they alone are scored."""
     return from_splits(event, draw_splits(draw, num_examples, seed, part=10), name=name, answer=answer)
+
+
+def _last(num: int, num_sites: int, answer_size: int) -> np.ndarray:
+    """The mask of examples whose last sites are the answer, bool[num, T]."""
+    return np.broadcast_to(np.arange(num_sites) >= num_sites - answer_size, (num, num_sites))
 
 
 # Associative recall of several keys (Arora et al., 2023, "Zoology: Measuring and Improving Recall in Efficient Language
@@ -441,12 +419,9 @@ def recall(
       pairs: D; the paper has 4 to 64.
       vocabulary: tokens, an even number above twice `pairs`.
       length: tokens of a sequence, at least 4 for each pair.
-      num_examples: of the train split; the others have a tenth of it.
-      seed: of the draws.
     """
     for option, value, least in (("vocabulary", vocabulary, 2 * pairs + 2), ("length", length, 4 * pairs)):
-        if value < least:
-            raise UserError(f"the option {option!r} of the dataset 'recall' must be at least {least}, not {value}")
+        refuse((value < least, f"the option {option!r} of the dataset 'recall' must be at least {least}, not {value}"))
     half, places = vocabulary // 2, (length - 2 * pairs) // 2
     weights_P = np.arange(1, places + 1) ** (POWER - 1)
 
@@ -590,10 +565,7 @@ def state_tracking(
     of the answers that are most probable.
 
     Args:
-      task: a name in `TASKS`.
       shortest, longest: the length of a sequence is uniform between them; of "arithmetic" it is odd.
-      num_examples: of the train split; the others have a tenth of it.
-      seed: of the draws.
     """
     num_tokens, _, read, odd = TASKS[task]
     lengths = np.array([length for length in range(shortest, longest + 1) if length % 2 or not odd])
@@ -633,10 +605,7 @@ def noise(
     No model can score below `log(num_levels)` nats per scalar, which is a check as well.
 
     Args:
-      grid: shape of the grid.
-      value: shape of the value of a site, `()` for scalars.
-      kind: "binary", "levels", "tokens" or "real".
-      num_levels: number of values, of levels and tokens.
+      grid, value: shapes of the grid and of the value of a site, `()` for scalars.
       num_examples: per split.
       num_classes: number of labels, or of tokens in a sequence, to condition on; 0 for no context.
       context_length: longest sequence of tokens to condition on (lengths are random too), 0 for one label.

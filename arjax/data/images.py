@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
@@ -33,8 +33,7 @@ def _digits_file() -> Path:
     if package is None or package.origin is None:
         raise UserError("the data set 'digits' lies in a package that is missing: pip install scikit-learn")
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    if not file.exists():
-        raise UserError(f"the data set 'digits' is not where scikit-learn keeps it, {file}")
+    refuse((not file.exists(), f"the data set 'digits' is not where scikit-learn keeps it, {file}"))
     return file
 
 
@@ -43,9 +42,6 @@ def digits(*, context: str = context_option()) -> Dataset:
     """1797 digits of 8 x 8 pixels with 17 levels; the set has no official split, so a fixed seed shuffles it.
 
     Source: the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI repository, 1998).
-
-    Args:
-      context: "label" to condition on the digit.
     """
     spec = label_context(context, 10)
     x, label = np.split(np.loadtxt(_digits_file(), np.int64, delimiter=","), [64], axis=1)
@@ -88,7 +84,6 @@ def mnist(
         256 levels: on average, -log p of the levels plus noise is at least -log P of the levels (Theis, van den Oord &
         Bethge, "A Note on the Evaluation of Generative Models", 2016, equation 3). So its nats and bits/dim stand
         beside those of models of the levels, as upper bounds.
-      context: "label" to condition on the class.
     """
     return _grey_images("mnist", binarize, patches, context, data_dir)
 
@@ -128,8 +123,8 @@ def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, 
     """Patches of levels as real vectors, standardised: the middles of the levels, in which the transform draws."""
     height, width = (length // side for length in _GRID)
     cut = {
-        split: np.ascontiguousarray(own["x"].reshape(-1, height, side, width, side).swapaxes(2, 3))
-        for split, own in arrays.items()
+        split: np.ascontiguousarray(of_split["x"].reshape(-1, height, side, width, side).swapaxes(2, 3))
+        for split, of_split in arrays.items()
     }
     shift, variance = cut["train"].mean(0) + 0.5, cut["train"].var(0) + 1 / 12  # of the levels with uniform noise
     scale = np.maximum(np.sqrt(variance), _LEAST_SCALE)

@@ -43,8 +43,6 @@ def default_data_dir() -> str:
 def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bool = True) -> list[Path]:
     """Prepares a data set of `known_names()` and returns its files; one that is already prepared is not changed.
 
-    Raises `UserError` for a missing or wrong raw file, no network, or a package that is missing.
-
     Args:
       manual_dir: folder with the raw files; "" downloads them from the set's public address.
       data_dir: folder for prepared sets; "" for the first folder of `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
@@ -64,8 +62,7 @@ def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bo
 
 def _prepare_stock(name: str, manual_dir: str, target: Path) -> Path:
     """A set that tensorflow-datasets ships: its own builder downloads it, and needs TensorFlow for that."""
-    if manual_dir:
-        raise UserError(f"{name} is downloaded by tensorflow-datasets itself: --manual_dir does not apply")
+    refuse((manual_dir, f"{name} is downloaded by tensorflow-datasets itself: --manual_dir does not apply"))
     if prepared := prepared_in(target, name):
         return prepared
     if importlib.util.find_spec("tensorflow") is None:
@@ -110,11 +107,7 @@ def downloaded(raw: RawSet, folder: Path) -> Path:
 
 
 def download(url: str, path: Path, checksum: str) -> None:
-    """Downloads an http or https address to a file, which appears only when it is complete and has the checksum.
-
-    Raises `UserError` where the address is of another kind, cannot be reached, stops in the middle or answers another
-    file, or the file cannot be written.
-    """
+    """Downloads an http or https address to a file, which appears only when it is complete and has the checksum."""
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise UserError(f"only http and https addresses are downloaded, not {url}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import read_arrays, user_path, write_arrays
 from arjax.core.values import parse_json
 from arjax.data.sources import SPLITS
@@ -32,7 +32,7 @@ _LENGTHS = ":lengths"
 
 
 def import_tfds() -> ModuleType:
-    """tensorflow-datasets, imported on first use; raises `UserError` naming the package that is missing."""
+    """tensorflow-datasets, imported on first use."""
     for module in _NEEDED:
         if importlib.util.find_spec(module) is None:
             package = module.replace("tensorflow_datasets", "tensorflow-datasets")
@@ -77,8 +77,6 @@ def read_splits(
     """The features of all rows, by split and name, of a prepared set such as "uci_binary/dna".
 
     The set must have the given features; others may be there, too. The `encoded` ones are images that stay png files.
-    Raises `UserError` for a set that is missing, damaged, in a format that needs TensorFlow, or of classes of other
-    packages, with the command that gets it.
     """
     folders = search_path(data_dir)
     place = next(filter(None, (prepared_in(folder, name) for folder in folders)), None)
@@ -95,8 +93,7 @@ def read_splits(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{what} is damaged: {reason}; {remedy}") from error
     for needed in ("train", "test"):
-        if needed not in splits:
-            raise UserError(f"{what} has no {needed} split: {remedy}")
+        refuse((needed not in splits, f"{what} has no {needed} split: {remedy}"))
     if lacking := [feature for feature in features if any(feature not in rows for rows in splits.values())]:
         raise UserError(f"{what} has no feature {lacking[0]!r}: {remedy}")
     return splits
@@ -152,8 +149,7 @@ def _read_folder(tfds: ModuleType, folder: Path, encoded: tuple[str, ...]) -> di
     splits: dict[str, dict[str, Sequence[Any]]] = {}
     for split, of_split in builder.info.splits.items():
         for file in of_split.filepaths:
-            if not Path(file).is_file():
-                raise UserError(f"the file {file} of a data set is missing")
+            refuse((not Path(file).is_file(), f"the file {file} of a data set is missing"))
         source = builder.as_data_source(split=split, decoders=dict.fromkeys(encoded, tfds.decode.SkipDecoding()))
         if rows := list(source.__getitems__(range(len(source)))):
             splits[split] = {name: [row[name] for row in rows] for name in rows[0]}

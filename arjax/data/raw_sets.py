@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import read_arrays
 from arjax.data.sound import SAMPLE_RATE
 from arjax.data.sources import SPLITS
@@ -95,11 +95,9 @@ def read_music(path: Path) -> dict[str, RawRows]:
     except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, zlib.error) as error:
         raise UserError(f"{path} is not a MATLAB file up to version 7, or damaged: {error}") from error
     for split, key in zip(SPLITS, keys, strict=True):
-        if key not in file:
-            raise UserError(f"{path} has no variable {key!r}")
+        refuse((key not in file, f"{path} has no variable {key!r}"))
         rolls = file[key].reshape(-1)  # a cell array is an object array of shape [1, N]
-        if not len(rolls):
-            raise UserError(f"{path} has no {split} pieces")
+        refuse((not len(rolls), f"{path} has no {split} pieces"))
         if wrong := [roll.shape for roll in rolls if roll.ndim != 2 or roll.shape[1] != NUM_NOTES or not len(roll)]:
             raise UserError(
                 f"{path} must hold piano rolls of {NUM_NOTES} keys, but a {split} piece has shape {wrong[0]}"
@@ -121,8 +119,7 @@ def read_recordings(folder: Path) -> dict[str, RawRows]:
         paths[("test", "validation", "train")[min(int(match[1]) // 5, 2)]].append(path)
     splits = {}
     for split, files in paths.items():
-        if not files:
-            raise UserError(f"{folder} has no recording of the {split} split")
+        refuse((not files, f"{folder} has no recording of the {split} split"))
         features = {"audio": list(map(_read_wav, files)), "label": [int(file.name[0]) for file in files]}
         splits[split] = RawRows([file.stem for file in files], features)
     return splits

@@ -29,8 +29,8 @@ def _about_layout(dataset: Dataset) -> list[str]:
     shape = dataset.event.shape
     if len(shape) != 3 or not shape[0] <= _MOST_CHANNELS < min(shape[1:]):
         return []
-    found, right = (" x ".join(map(str, sizes)) for sizes in (shape, (*shape[1:], shape[0])))
-    return [f"an example has the shape {found}. If it is an image with its channels first, write them last: {right}"]
+    given, right = (" x ".join(map(str, sizes)) for sizes in (shape, (*shape[1:], shape[0])))
+    return [f"an example has the shape {given}. If it is an image with its channels first, write them last: {right}"]
 
 
 def _about_scale(dataset: Dataset) -> list[str]:

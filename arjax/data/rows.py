@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import did_you_mean, refuse
 
 #: What becomes of values that training never saw.
 UNKNOWN = ("refuse", "missing")
@@ -39,9 +39,6 @@ class Rows(Protocol):
           unknown: "refuse" what training never saw, or take it as "missing".
           holes: whether the model takes missing values.
           needed: the names of the columns that are read; None: all.
-
-        Raises:
-          UserError: rows that cannot be examples, with the place of the first mistake.
         """
 
     def decode(self, x: np.ndarray) -> Any:
@@ -59,7 +56,13 @@ def is_rows(x: Any) -> bool:
 
 def check_unknown(unknown: str, holes: bool) -> None:
     """Raises `UserError` for another choice than those of `UNKNOWN`, or one that the model cannot take."""
-    if unknown not in UNKNOWN:
-        raise UserError(f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}")
-    if unknown == "missing" and not holes:
-        raise UserError("unknown='missing' is for models that take missing values, and this one does not")
+    refuse(
+        (
+            unknown not in UNKNOWN,
+            f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}",
+        ),
+        (
+            unknown == "missing" and not holes,
+            "unknown='missing' is for models that take missing values, and this one does not",
+        ),
+    )

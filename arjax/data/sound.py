@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
@@ -41,13 +41,12 @@ def spoken_digits(
       bits: 8 for mu-law levels, which are finer near silence; 16 for the samples as they were recorded.
       whole: only windows of `length` samples that lie side by side, for models that take no mask, such as chains; what
         is left at the end of a recording is left out. Its scores do not compare with those of all samples.
-      context: "label" to condition on the digit.
     """
     spec = label_context(context, 10)
-    if length == 1:
-        raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
-    if whole and not length:
-        raise UserError("the data set option whole=True needs length, the samples of a window")
+    refuse(
+        (length == 1, f"the data set option 'length' must be 0, or at least 2 samples, not {length}"),
+        (whole and not length, "the data set option whole=True needs length, the samples of a window"),
+    )
     encode, sound = CODES[bits]
     recordings = read_splits("spoken_digits", data_dir, features=("audio", "label"))
     longest = max(len(audio) for rows in recordings.values() for audio in rows["audio"])
@@ -121,8 +120,7 @@ def poly_music(
         test by half, as context that is not scored again. A likelihood per frame is then that of a model with a
         context of at least half a window, and examples are windows instead of pieces.
     """
-    if max_length == 1:
-        raise UserError(f"the data set option 'max_length' must be 0, or at least 2 frames, not {max_length}")
+    refuse((max_length == 1, f"the data set option 'max_length' must be 0, or at least 2 frames, not {max_length}"))
     name = f"poly_music/{set}"
     rolls = {split: rows["x"] for split, rows in read_splits(name, data_dir).items()}
     longest = max(len(roll) for pieces in rolls.values() for roll in pieces)

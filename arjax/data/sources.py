@@ -22,7 +22,7 @@ from arjax.core.arrays import (
     is_real_type,
 )
 from arjax.core.batch import Batch, as_parts
-from arjax.core.errors import UserError, did_you_mean, say_once
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 
@@ -115,7 +115,7 @@ def has_holes(source: Source) -> bool:
     return getattr(source, "has_holes", False)
 
 
-def pieces(source: Source, numbers: np.ndarray | None = None) -> Iterator[Batch]:
+def read_in_pieces(source: Source, numbers: np.ndarray | None = None) -> Iterator[Batch]:
     """The examples of a source of these numbers, None for all, some at once: a split may be larger than memory."""
     numbers = np.arange(len(source)) if numbers is None else numbers
     for begin in range(0, len(numbers), _PIECE):
@@ -134,14 +134,11 @@ def array_source(
 ) -> ArraySource:
     """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and those in `extra`.
     Real values and those of columns may be missing.
-
-    Raises `UserError` for an array of another name, or shapes, numbers of rows or values that do not fit.
     """
     checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked, holes=True)
     present = is_present(checked.x, len(event.value_shape))
-    if not present.any():
-        raise UserError(f"the {split} examples have no values: at each site one is missing (NaN)")
+    refuse((not present.any(), f"the {split} examples have no values: at each site one is missing (NaN)"))
     source = ArraySource(event, checked, context)
     source.has_holes = not present.all()
     return source
@@ -150,22 +147,21 @@ def array_source(
 def with_shapes(
     event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
 ) -> Batch:
-    """The arrays of a split as a batch of all examples. Looks at names, shapes and types, not at values.
-
-    Raises `UserError` for a name, shapes or numbers of rows that do not fit the event and the context.
-    """
+    """The arrays of a split as a batch of all examples. Looks at names, shapes and types, not at values."""
     for key in arrays:
         if key not in (*ARRAYS, *extra):  # a misspelled mask would be no mask
             raise UserError(f"nothing reads the {split} array {key!r}{did_you_mean(key, (*ARRAYS, *extra))}")
-    if "x" not in arrays:
-        raise UserError(f"the {split} arrays lack 'x'")
+    refuse(("x" not in arrays, f"the {split} arrays lack 'x'"))
     given = {key: array for key, array in arrays.items() if key != "context" or not isinstance(array, Mapping)}
     given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in given.items()}
     x = given["x"]
-    if x.shape[:1] == (0,):
-        raise UserError(f"there are no {split} examples: the array is empty, of shape {x.shape}")
-    if x.shape[1:] != event.shape:
-        raise UserError(f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}")
+    refuse(
+        (x.shape[:1] == (0,), f"there are no {split} examples: the array is empty, of shape {x.shape}"),
+        (
+            x.shape[1:] != event.shape,
+            f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}",
+        ),
+    )
     parts = _parts(context, split, arrays)
     for key, array in ({key: array for key, array in given.items() if key != "context"} | parts).items():
         if array.ndim < 1 or len(array) != len(x):
@@ -191,13 +187,13 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, 
             check_marks(getattr(rows, key), _called(split, key))
 
 
-def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch, own_remedy: str = "") -> None:
-    """Raises `UserError` where float32 would merge different real values of the rows or of their context. `own_remedy`
-    is the advice about the rows; "": that about a context.
+def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch, remedy_of_rows: str = "") -> None:
+    """Raises `UserError` where float32 would merge different real values of the rows or of their context;
+    `remedy_of_rows` is the advice about the rows, "" for the usual one.
     """
     remedy = "standardise them first, as (x - x.mean(0)) / x.std(0) in float64, or leave the place out"
     if not event.num_levels:
-        check_precision(rows.x, f"the {split} examples", own_remedy or remedy)
+        check_precision(rows.x, f"the {split} examples", remedy_of_rows or remedy)
     for name, part in context.parts:
         if not part.num_levels:
             check_precision(rows.context[name], _called(split, "context", name), remedy)
@@ -231,20 +227,20 @@ def check_other_files(files: Mapping[str, Sequence[Path]]) -> None:
     Parameters that are chosen on the rows of the training, or scored on those that chose them, look better than they
     are.
     """
-    for (one, own), (other, theirs) in itertools.combinations(files.items(), 2):
-        same = (a.samefile(b) or filecmp.cmp(a, b, shallow=False) for a, b in zip(own, theirs, strict=False))
-        if len(own) == len(theirs) and all(same):
+    for (one, first), (other, second) in itertools.combinations(files.items(), 2):
+        same = (a.samefile(b) or filecmp.cmp(a, b, shallow=False) for a, b in zip(first, second, strict=False))
+        if len(first) == len(second) and all(same):
             raise UserError(
-                f"the {other} split has the same contents as the {one} split ({str(theirs[0])!r}, {str(own[0])!r}): "
+                f"the {other} split has the same contents as the {one} split ({str(second[0])!r}, {str(first[0])!r}): "
                 "give it rows of its own, or leave it out"
             )
 
 
 def tell_same_arrays(splits: Mapping[str, Batch]) -> None:
     """Says on stderr where two splits in memory are the same arrays."""
-    for (one, own), (other, theirs) in itertools.combinations(splits.items(), 2):
-        structures: list[Any] = [jax.tree.structure(own), jax.tree.structure(theirs)]
-        equal = map(_same_array, jax.tree.leaves(own), jax.tree.leaves(theirs))
+    for (one, first), (other, second) in itertools.combinations(splits.items(), 2):
+        structures: list[Any] = [jax.tree.structure(first), jax.tree.structure(second)]
+        equal = map(_same_array, jax.tree.leaves(first), jax.tree.leaves(second))
         if structures[0] == structures[1] and all(equal):
             say_once(f"the {other} examples are the {one} examples: their scores say nothing about other examples")
 
@@ -257,7 +253,7 @@ def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
 def tell_shared_rows(rows: Mapping[str, Sequence[Sequence[str]]]) -> None:
     """Says on stderr how many rows of a split stand in the train split, too."""
     train = set(map(tuple, rows["train"]))
-    for split, own in rows.items():
-        shared = sum(tuple(row) in train for row in own) if split != "train" else 0
+    for split, of_split in rows.items():
+        shared = sum(tuple(row) in train for row in of_split) if split != "train" else 0
         if shared:
-            say_once(f"{shared} of the {len(own)} {split} rows stand among the train rows, too")
+            say_once(f"{shared} of the {len(of_split)} {split} rows stand among the train rows, too")

@@ -8,7 +8,7 @@ import numpy as np
 
 from arjax.core.arrays import check_precision, is_present
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean, say_once
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.spec import EventSpec
 from arjax.data.sources import ArraySource
 
@@ -30,19 +30,19 @@ def in_standard_units(
     They are the standard deviation and the mean in the train split. Values that are missing (NaN) or masked, and
     examples of weight 0, have no part in them; of the units "sites", a place that is masked in all examples is given,
     and has those of its values. Of mixed columns the discrete ones stay as they are.
-
-    Raises `UserError` for values that are not real, and where those of a place (by its name in `columns`, if it has
-    one) are all the same, vary by less than 1e-30 or more than 1e30, or are too far from the mean for float32.
     """
     if units not in UNITS:
         raise UserError(
             f"standardise of the data {name!r} must be 'sites' or 'values', not {units!r}{did_you_mean(units, UNITS)}"
         )
     kinds = [spec.kind for spec in event.columns or (event,)]
-    if "real" not in kinds:
-        raise UserError(f"standardise is for real values, and {name!r} has {event.in_words}")
-    if event.columns and units == "values":
-        raise UserError(f"each column of {name!r} has units of its own: give standardise='sites'")
+    refuse(
+        ("real" not in kinds, f"standardise is for real values, and {name!r} has {event.in_words}"),
+        (
+            event.columns and units == "values",
+            f"each column of {name!r} has units of its own: give standardise='sites'",
+        ),
+    )
     shift, scale = (np.broadcast_to(each, event.shape).copy() for each in _moments(event, splits, units, name, columns))
     for split, source in splits.items():
         z = (np.asarray(source.arrays.x, np.float64) - shift) / scale
@@ -54,7 +54,7 @@ def in_standard_units(
 
 
 def as_float32(z: np.ndarray, what: str) -> np.ndarray:
-    """Standardised values in their type; raises `UserError` where they are too far from the mean for it."""
+    """Standardised values in their type."""
     far = np.abs(z) > np.finfo(np.float32).max
     if far.any():
         raise UserError(f"a value of {what} is {z[far][0]:.1g} standard deviations from the mean of the train split")
@@ -84,20 +84,19 @@ def _moments(
     if event.columns:
         real[:] = [column.kind == "real" for column in event.columns]
 
-    def refuse(bad: np.ndarray, words: str) -> None:
+    def refuse_places(bad: np.ndarray, words: str) -> None:
         for i in np.flatnonzero(real & bad)[:1].tolist():
             raise UserError(f"{_called(i, bad.shape, units, name, columns)} {words}")
 
     elsewhere = "" if event.columns or columns or units == "values" else ", or give standardise='values'"
-    refuse(np.isnan(rows).all(0), f"has no value in any train row: leave it out{elsewhere}")
-    if len(rows) == 1:
-        raise UserError(f"standardise of {name!r} needs more than one train example that counts")
+    refuse_places(np.isnan(rows).all(0), f"has no value in any train row: leave it out{elsewhere}")
+    refuse((len(rows) == 1, f"standardise of {name!r} needs more than one train example that counts"))
     known = np.where(real, rows, 0.0)
     shift, scale = np.nanmean(known, 0), np.where(real, np.nanstd(known, 0), 1.0)
     same = (np.nanmax(known, 0) == np.nanmin(known, 0)) | ((scale > 0) & (scale <= _ROUNDING * np.abs(shift)))
-    refuse(same, f"holds one number in all train rows: leave it out{elsewhere}")
-    refuse(scale < SMALLEST, f"varies by less than {SMALLEST:g}: give it in other units")
-    refuse(scale > 1 / SMALLEST, f"varies by more than {1 / SMALLEST:g}: give it in other units")
+    refuse_places(same, f"holds one number in all train rows: leave it out{elsewhere}")
+    refuse_places(scale < SMALLEST, f"varies by less than {SMALLEST:g}: give it in other units")
+    refuse_places(scale > 1 / SMALLEST, f"varies by more than {1 / SMALLEST:g}: give it in other units")
     return shift, scale
 
 

@@ -42,7 +42,6 @@ def tiny_shakespeare(*, length: int = 64, eval_stride: int = 0, data_dir: str = 
     their split once; the mask is 0 for characters that are only context.
 
     Args:
-      length: characters of a window.
       eval_stride: characters by which an evaluation window moves on; 0 for `length`, that is without context from
         the window before. A smaller stride gives each character at least `length - eval_stride` of context (except
         at the beginning of the text), lowers the measured likelihood per character and costs `length / eval_stride`
@@ -74,9 +73,7 @@ def text(
     The file is cut into splits without a shuffle: train comes first, then validation, then test.
 
     Args:
-      file: the text.
       tokens: "characters" (the file is UTF-8), or "bytes" of any file.
-      length: tokens of a window.
       eval_stride: as for `tiny_shakespeare`.
       splits: the parts of the file that are train, validation and test.
       validation: a file of its own, likewise `test`; "" for parts of `file`.
@@ -184,7 +181,6 @@ def strings(
       max_length: tokens of a string without its end; longer ones are left out of all splits. 0: of the longest one.
       splits: the parts of the lines that are train, validation and test, after a shuffle. A string that stands in the
         file twice may be in two splits.
-      split_seed: of the shuffle.
       validation: a file of its own, likewise `test`; "" for parts of `file`.
       min_count: as for `text`.
       labels: the column of labels, on which the model is then conditioned; "": there are none. The classes are the
@@ -248,8 +244,7 @@ def ended_strings(
         if 0 < len(texts) < len(all_texts):
             left_out = f"{len(all_texts) - len(texts)} of {len(all_texts)} strings"
             say_once(f"{left_out} of the {split} split of {name!r} are longer than max_length={longest}, and left out")
-        if not texts:
-            raise UserError(f"the {split} split of {name!r} has no string of at most {longest} {tokens}")
+        refuse((not texts, f"the {split} split of {name!r} has no string of at most {longest} {tokens}"))
         check_known(vocabulary, name, split, "".join(texts), REMEDY)
         x_NT = padded(vocabulary, texts, longest + 1, vocabulary.end)
         arrays[split] = {"x": x_NT, "mask": up_to_end(x_NT, vocabulary.end)}
@@ -264,7 +259,7 @@ def ended_strings(
 
 
 def _classes(name: str, labels: list[str]) -> tuple[str, ...]:
-    """The classes of the labels of the train split; raises `UserError` where these say nothing."""
+    """The classes of the labels of the train split."""
     classes = sorted_classes(labels)
     if len(classes) == 1 or len(classes) == len(labels) > 2:
         what = "one label in all rows" if len(classes) == 1 else "another label in each row"
@@ -314,8 +309,7 @@ def restoration(name: str, fragments: dict[str, list[str]], max_length: int) -> 
     context = ContextSpec("sequence", len(alphabet), max_length)
     arrays = {}
     for split, texts in fragments.items():
-        if not texts:
-            raise UserError(f"the {split} split of {name!r} has no fragment of at most {max_length} characters")
+        refuse((not texts, f"the {split} split of {name!r} has no fragment of at most {max_length} characters"))
         check_known(vocabulary, name, split, "".join(texts))
         kept = ["".join(c for c in text if c not in REMOVED) for text in texts]
         x_NT = padded(vocabulary, texts, max_length + 1, end)

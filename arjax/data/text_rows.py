@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.arrays import up_to_end
-from arjax.core.errors import UserError, did_you_mean, say_once
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.files import reading, user_path
 from arjax.data.columns import is_number
 from arjax.data.rows import RowsRead, check_unknown
@@ -25,7 +25,6 @@ class Line(NamedTuple):
     """A string of a file.
 
     Attributes:
-      text: the string.
       number: of its line, from 1.
       label: its class; None without one.
     """
@@ -46,8 +45,7 @@ def read_text(path: str | os.PathLike, tokens: str) -> TextFile:
     """A file of text.
 
     Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are no UTF-8 pass as
-    surrogates (PEP 383), which a vocabulary of bytes writes back as they were. Raises `UserError` for no file, or one
-    that is no UTF-8.
+    surrogates (PEP 383), which a vocabulary of bytes writes back as they were.
     """
     with reading(f"the text file {str(path)!r}"):
         content = user_path(path).read_bytes()
@@ -73,15 +71,14 @@ def lines_of(text: str) -> list[Line]:
 def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool = True) -> list[Line]:
     """The strings and labels of a csv file with a header, or of one with tabs, whose name then ends in .tsv.
 
-    Rows whose string has no character are left out. Raises `UserError` for a column that is not there, and a row
-    without a label, unless the labels are not `needed`.
+    Rows whose string has no character are left out. Unless the labels are `needed`, some may be missing.
     """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.endswith(".tsv") else ",")
-    found = []
+    lines = []
     try:
         names = [name.strip() for name in next(rows, [])]
-        asked = [column, *([labels] if needed or labels in names else [])]
-        where = {name: _place(name, names, path) for name in asked}
+        columns = [column, *([labels] if needed or labels in names else [])]
+        where = {name: _place(name, names, path) for name in columns}
         for row in rows:
             if row and len(row) != len(names):
                 raise UserError(
@@ -90,12 +87,11 @@ def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool 
             if not row or not row[where[column]]:
                 continue
             label = row[where[labels]].strip() if labels in where else None
-            if needed and not label:
-                raise UserError(f"line {rows.line_num} of {path!r} has no label in the column {labels!r}")
-            found.append(Line(row[where[column]], rows.line_num, label or None))
+            refuse((needed and not label, f"line {rows.line_num} of {path!r} has no label in the column {labels!r}"))
+            lines.append(Line(row[where[column]], rows.line_num, label or None))
     except csv.Error as error:
         raise UserError(f"cannot read the table {path!r}: {error}") from error
-    return found
+    return lines
 
 
 def _place(name: str, names: list[str], path: str) -> int:
@@ -107,12 +103,12 @@ def _place(name: str, names: list[str], path: str) -> int:
 
 def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
     """The different labels, numbers by size and words by their letters."""
-    found = set(labels)
-    return tuple(sorted(found, key=lambda label: (float(label), label) if all(map(is_number, found)) else label))
+    classes = set(labels)
+    return tuple(sorted(classes, key=lambda label: (float(label), label) if all(map(is_number, classes)) else label))
 
 
 def class_numbers(labels: Sequence[Any], classes: Sequence[str], place: str = "") -> np.ndarray:
-    """The numbers of labels, int32[N]; raises `UserError` for one that is no class. `place` begins the sentence."""
+    """The numbers of labels, int32[N]. `place` begins the sentence."""
     known = {name: number for number, name in enumerate(classes)}
     for label in labels:
         if str(label) not in known:
@@ -134,10 +130,8 @@ class StringRows:
     """Strings with an end; see `arjax.data.rows.Rows`.
 
     Attributes:
-      vocabulary: of their tokens.
       length: of an example, its end included.
       labels, column: the columns of labels and of strings in a csv file; "" for files with a string in each line.
-      classes: the names of the labels.
     """
 
     vocabulary: Vocabulary
@@ -164,8 +158,7 @@ class StringRows:
             if isinstance(rows, list | tuple):
                 kind += f" with a {next(type(text).__name__ for text in rows if not isinstance(text, str))}"
             raise UserError(f"strings are a list of texts, or the path of a file, not a {kind}")
-        if not lines:
-            raise UserError(f"{str(rows)!r} has no string")
+        refuse((not lines, f"{str(rows)!r} has no string"))
         say_unknown(self.vocabulary, "".join(line.text for line in lines))
         for line in lines:
             if self.vocabulary.num_tokens(line.text) >= self.length:
@@ -189,7 +182,6 @@ class WindowRows:
     """A long text in windows that score every token once; see `arjax.data.rows.Rows`.
 
     Attributes:
-      vocabulary: of the tokens.
       length, stride: of a window, and from one to the next.
     """
 
@@ -210,8 +202,8 @@ class WindowRows:
         if len(tokens) < self.length:
             units = self.vocabulary.units
             raise UserError(f"{str(rows)!r} has {len(tokens)} {units}, fewer than the {self.length} of a window")
-        found = cut([tokens], self.length, self.stride)
-        return RowsRead({"x": found["x"], "mask": found["mask"]}, np.arange(len(found["x"])))
+        windows = cut([tokens], self.length, self.stride)
+        return RowsRead({"x": windows["x"], "mask": windows["mask"]}, np.arange(len(windows["x"])))
 
     def decode(self, x: np.ndarray) -> list[str]:
         """The texts of the windows."""

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
@@ -27,8 +27,7 @@ def uci_binary(*, set: str = opt("dna", choices=UCI_SETS), as_image: bool = Fals
         "ocr_letters" (128).
       as_image: the letters as images of 16 x 8 pixels; the other sets have no such form.
     """
-    if as_image and set != "ocr_letters":
-        raise UserError(f"dataset.as_image is for the set ocr_letters: {set} has no images")
+    refuse((as_image and set != "ocr_letters", f"dataset.as_image is for the set ocr_letters: {set} has no images"))
     name = f"uci_binary/{set}"
     x = {split: np.asarray(rows["x"]) for split, rows in read_splits(name, data_dir).items()}
     if as_image:
@@ -51,18 +50,14 @@ def wine_quality(*, noise: float = opt(0.0, least=0), group: int = 1, data_dir: 
     """
     splits = read_splits("wine_quality", data_dir)
     num = len(splits["train"]["x"][0])
-    if num % group:
-        raise UserError(f"the data set option 'group' must divide the {num} columns of 'wine_quality', not {group}")
+    refuse((num % group, f"the data set option 'group' must divide the {num} columns of 'wine_quality', not {group}"))
     event = EventSpec((num // group,), (group,) if group > 1 else (), "real")
     examples = {split: np.asarray(rows["x"]).reshape(-1, *event.shape) for split, rows in splits.items()}
     return with_noise(from_splits(event, examples, name="wine_quality", standardise="sites"), noise)
 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:
-    """Real values with fresh Gaussian noise of this standard deviation in training, in the units that the network sees.
-
-    Raises `UserError` for values that are not real.
-    """
+    """Real values with fresh Gaussian noise of this standard deviation in training, as the network sees them."""
     if noise and dataset.event.kind != "real":
         raise UserError(f"noise is for real values, and {dataset.name!r} has {dataset.event.in_words}")
     return dataclasses.replace(dataset, transform=functools.partial(_add_noise, noise=noise)) if noise else dataset

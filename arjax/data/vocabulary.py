@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from arjax.core.arrays import as_array, check_integers
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 
 END, UNKNOWN = "<end>", "\ufffd"
 #: The option `tokens` of data sets of text, and the unit that numbers per token are named after.
@@ -50,10 +50,11 @@ class Vocabulary:
     @functools.cached_property
     def _known(self) -> tuple[np.ndarray, np.ndarray]:
         """The code points (of bytes: values) with a token of their own, in order, and these tokens."""
-        own = [token for token in range(len(self)) if token not in (self.end, self.unknown)]
-        codes = np.array(own if self.unit == "byte" else [ord(self.symbols[token]) for token in own], np.uint32)
+        plain_tokens = [token for token in range(len(self)) if token not in (self.end, self.unknown)]
+        is_byte = self.unit == "byte"
+        codes = np.array([token if is_byte else ord(self.symbols[token]) for token in plain_tokens], np.uint32)
         order = np.argsort(codes)
-        return codes[order], np.array(own, np.int32)[order]
+        return codes[order], np.array(plain_tokens, np.int32)[order]
 
     def _codes(self, text: str) -> np.ndarray:
         """The code points of a text, or the values of its bytes, uint32[T]."""
@@ -80,27 +81,21 @@ class Vocabulary:
         return len(text) if self.unit == "char" else len(self._codes(text))
 
     def encode(self, text: str) -> np.ndarray:
-        """The tokens of a text, int32[T], without an end; that of unknown characters where there is one.
-
-        Raises `UserError` for a character that no token stands for.
-        """
+        """The tokens of a text, int32[T], without an end; that of unknown characters where there is one."""
         codes, (known, tokens) = self._codes(text), self._known
         places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
-        found = known[places] == codes
-        if self.unknown is None and not found.all():
-            character = chr(codes[~found][0])
+        is_known = known[places] == codes
+        if self.unknown is None and not is_known.all():
+            character = chr(codes[~is_known][0])
             raise UserError(f"no token stands for the character {character!r}; there are those of {self.shown!r}")
-        return np.where(found, tokens[places], -1 if self.unknown is None else self.unknown).astype(np.int32)
+        return np.where(is_known, tokens[places], -1 if self.unknown is None else self.unknown).astype(np.int32)
 
     def _before_end(self, tokens: np.ndarray) -> np.ndarray:
         ends = np.flatnonzero(tokens == self.end) if self.end is not None else np.zeros(0, int)
         return tokens[: ends[0]] if len(ends) else tokens
 
     def decode(self, tokens: np.ndarray) -> str:
-        """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD.
-
-        Raises `UserError` where they are no tokens of this vocabulary.
-        """
+        """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD."""
         tokens = self._before_end(np.asarray(as_array(tokens, "tokens")).ravel())
         if tokens.size:
             check_integers(tokens, len(self), "tokens")
@@ -132,12 +127,15 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
     """The vocabulary of a training text: its characters sorted by code point, or all 256 bytes.
 
     `min_count` is 0 for all characters; else those seen less often share one unknown token. `end` adds an end token,
-    the last one. Raises `UserError` for options that do not go together, or where no character has a token.
+    the last one.
     """
-    if tokens not in UNITS:
-        raise UserError(f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}")
-    if min_count < 0 or (min_count and tokens == "bytes"):
-        raise UserError(f"min_count must be at least 0, and 0 for bytes, of which none is unknown; not {min_count}")
+    refuse(
+        (tokens not in UNITS, f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}"),
+        (
+            min_count < 0 or (min_count and tokens == "bytes"),
+            f"min_count must be at least 0, and 0 for bytes, of which none is unknown; not {min_count}",
+        ),
+    )
     if tokens == "bytes":
         symbols = [chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
     else:
@@ -165,12 +163,12 @@ def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int)
     return tokens_NT
 
 
-def check_same_tokens(own: Vocabulary | None, other: Vocabulary | None, name: str) -> None:
+def check_same_tokens(vocabulary: Vocabulary | None, other: Vocabulary | None, name: str) -> None:
     """Raises `UserError` where the run and another one, such as "the judge", read texts of different tokens."""
-    if own is None or other is None:
+    if vocabulary is None or other is None:
         return
-    if (own.shown, own.end, own.unknown) != (other.shown, other.end, other.unknown):
-        raise UserError(f"{name} knows the tokens {_in_words(other)}, and this run {_in_words(own)}")
+    if (vocabulary.shown, vocabulary.end, vocabulary.unknown) != (other.shown, other.end, other.unknown):
+        raise UserError(f"{name} knows the tokens {_in_words(other)}, and this run {_in_words(vocabulary)}")
 
 
 def _in_words(vocabulary: Vocabulary) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 
 
-def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Places of windows of `length` elements that together score each of N elements exactly once.
 
     Each window starts `stride` (1 to `length`) after the one before; the last one is moved back to end with the
@@ -20,10 +20,10 @@ def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np
     Returns:
       `(starts[W], skips[W])`: first element of each window, and the number of its leading elements that are context.
     """
-    if length < 1:
-        raise UserError(f"the length of a window must be at least 1, not {length}")
-    if not 1 <= stride <= length:
-        raise UserError(f"the stride of windows must be 1 to their length {length}, not {stride}")
+    refuse(
+        (length < 1, f"the length of a window must be at least 1, not {length}"),
+        (not 1 <= stride <= length, f"the stride of windows must be 1 to their length {length}, not {stride}"),
+    )
     last = max(num_elements - length, 0)
     starts = np.minimum(np.arange(-(-last // stride) + 1) * stride, last)
     skips = np.concatenate([[0], starts[:-1] + length - starts[1:]])
@@ -36,8 +36,8 @@ def cut(sequences: Sequence[np.ndarray], length: int, stride: int) -> dict[str, 
     Returns:
       `x[W, T, *value]`, `mask[W, T]` (bool, False for padding and context), `owner[W]`, the sequence of each window.
     """
-    places = ((n, windows(len(sequence), length, stride)) for n, sequence in enumerate(sequences))
-    spots = [(n, start, skip) for n, found in places for start, skip in zip(*found, strict=True)]
+    places = ((n, window_starts(len(sequence), length, stride)) for n, sequence in enumerate(sequences))
+    spots = [(n, start, skip) for n, starts_and_skips in places for start, skip in zip(*starts_and_skips, strict=True)]
     x = np.zeros((len(spots), length, *sequences[0].shape[1:]), sequences[0].dtype)
     mask = np.zeros((len(spots), length), bool)
     for row, (n, start, skip) in enumerate(spots):
@@ -51,7 +51,7 @@ class RandomWindows:
     """All N - length + 1 windows over one long sequence; the index of a window is the place where it starts."""
 
     def __init__(self, tokens: np.ndarray, length: int):
-        """`tokens` int[N], of any integer type; raises `UserError` when it is shorter than `length`."""
+        """`tokens` int[N], of any integer type."""
         if not 1 <= length <= len(tokens):
             raise UserError(f"windows of length {length} do not fit in a sequence of {len(tokens)}")
         self.arrays = Batch(tokens)

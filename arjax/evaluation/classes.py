@@ -11,9 +11,9 @@ import numpy as np
 
 from arjax.core.arrays import as_array, check_finite
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean, say_once
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.data import Dataset, Source
-from arjax.data.sources import pieces
+from arjax.data.sources import read_in_pieces
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import Model
@@ -26,12 +26,7 @@ MOST_COMBINATIONS = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """The classes that a model is conditioned on, the combinations of those of the parts of its context.
-
-    Attributes:
-      parts: the names of the parts.
-      shape: the number of classes of each part.
-    """
+    """The classes that a model is conditioned on, the combinations of those of the parts of its context."""
 
     parts: tuple[str, ...]
     shape: tuple[int, ...]
@@ -87,7 +82,7 @@ def _pieces(source: Source) -> Iterator[Batch]:
     if isinstance(arrays, Batch) and len(arrays) == len(source) and arrays.context:
         yield arrays
         return
-    yield from pieces(source)
+    yield from read_in_pieces(source)
 
 
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
@@ -95,8 +90,7 @@ def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
     has an axis for each part.
     """
     if isinstance(prior, str):
-        if prior not in PRIORS:
-            raise UserError(f"prior cannot be {prior!r}{did_you_mean(prior, PRIORS)}")
+        refuse((prior not in PRIORS, f"prior cannot be {prior!r}{did_you_mean(prior, PRIORS)}"))
         if prior == "uniform":
             return np.full(classes.num, -np.log(classes.num))
         if "train" not in dataset.splits:

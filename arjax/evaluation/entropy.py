@@ -47,7 +47,6 @@ def step_entropy(
     """Averages the entropy of the model's conditionals, given prefixes of the data, over a split.
 
     Args:
-      model: the model, with its own order.
       max_examples: only the first examples, 0: all.
     """
     scorer = SplitScorer(_score, dataset, dataclasses.replace(scoring, seed=0))

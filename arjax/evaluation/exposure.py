@@ -138,7 +138,6 @@ def exposure(
     Args:
       model: the model; one of several orders is measured in the order of the truth, which has to be one of them.
       num: N, rollouts of the model; 2,000 give errors of a few per cent.
-      batch_size: B, examples drawn and scored at once.
       data: examples of the truth, [N, *event.shape], in place of drawn ones.
     """
     model = check_truth(model, truth)

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.data import Dataset
 from arjax.evaluation.likelihood import Evaluator, HiddenSites
 from arjax.evaluation.splits import Scoring
@@ -44,14 +44,13 @@ class Completions:
 
 def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
     """The sites of one half of an image, bool[*grid]."""
-    if name not in HALVES:
-        raise UserError(f"the hidden half must be one of {', '.join(HALVES)}, not {name!r}")
-    if len(grid_shape) != 2:
-        raise UserError(f"a grid of {len(grid_shape)} axes has no {name} half: this is for images")
+    refuse(
+        (name not in HALVES, f"the hidden half must be one of {', '.join(HALVES)}, not {name!r}"),
+        (len(grid_shape) != 2, f"a grid of {len(grid_shape)} axes has no {name} half: this is for images"),
+    )
     axis, second = HALVES[name]
     member = (np.indices(grid_shape)[axis] >= grid_shape[axis] // 2) == second
-    if not member.any():
-        raise UserError(f"a grid of {grid_shape} has no {name} half")
+    refuse((not member.any(), f"a grid of {grid_shape} has no {name} half"))
     return member
 
 
@@ -62,7 +61,6 @@ def complete(
 
     Args:
       batch: N examples, with their contexts where the model has one.
-      hidden: bool[*grid].
     """
     x = np.asarray(batch.x)
     hidden = as_sites(model.event, hidden, "hidden")
@@ -104,6 +102,5 @@ def score_hidden(
       visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
     """
     query = HiddenSites(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
-    if not query.sites.any():
-        raise UserError("no site is hidden, so there is nothing to score")
+    refuse((not query.sites.any(), "no site is hidden, so there is nothing to score"))
     return Evaluator(model, dataset, scoring, query)(params, split)

@@ -20,14 +20,15 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource
-from arjax.data.windows import RandomWindows, windows
+from arjax.data.windows import RandomWindows, window_starts
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring, split_of
 from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.checks import check_likelihood
 from arjax.models.draws import keys_of
-from arjax.models.longer import check_length, draw_longer, of_length
+from arjax.models.longer import checked_length, of_length
+from arjax.samplers import Request
 
 #: Parts of a text whose nats are told apart, at most.
 PARTS = 40
@@ -63,7 +64,7 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
     )
     for one in (model, judge):
         require(one, "length", "config.evaluate.length")
-        check_length(one, length, None)
+        checked_length(one, Request(length=length))
     form_of_model, form = ((one.event.is_discrete, one.event.value_shape) for one in (model, judge))
     levels = model.event.num_levels
     refuse(
@@ -152,7 +153,7 @@ def judged_texts(
     """
     reader = require(judge.model, "length", "config.evaluate.length")
     keys = keys_of(key, num)
-    drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]
+    drawn = [model.draw(params, keys[n : n + batch_size], length=length).x for n in range(0, num, batch_size)]
     texts = {"own": np.concatenate([np.asarray(x) for x in drawn]), "data": _texts(dataset, split, num, length)}
     nats = {
         name: site_nats(reader, judge.params, x, batch_size, jax.random.fold_in(key, num + i))
@@ -209,7 +210,7 @@ def site_nats(
     for first in range(0, num, batch_size):
         rows = slice(first, first + batch_size)
         of_rows = jax.random.fold_in(key, first)
-        for start, skip in zip(*windows(padded.shape[1], size, max(size // 2, 1)), strict=True):
+        for start, skip in zip(*window_starts(padded.shape[1], size, max(size // 2, 1)), strict=True):
             window = padded[rows, start : start + size], jax.random.fold_in(of_rows, start)
             log_prob = np.asarray(_log_prob_per_site(model, params, *window), np.float64)
             nats_NL[rows, start + skip : start + size] = -log_prob[:, skip:]

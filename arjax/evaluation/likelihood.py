@@ -187,6 +187,26 @@ def _cached_score(of: _Same, num_orders: int, hidden: HiddenSites | None, answer
     return score_likelihood(of.model, num_orders, hidden, answer)
 
 
+def nats_in_orders(
+    model: Model,
+    params: Any,
+    orders: tuple[Factorization, np.ndarray],
+    dataset: Dataset,
+    source: Source,
+    scoring: Scoring,
+) -> np.ndarray:
+    """Returns the nats of each example of a source under the mixture of some orders, float64[N]; the orders are those
+    of `eval_step`, and one program serves all of one block structure.
+    """
+    return SplitScorer(_rows_in_orders, dataset, scoring).rows((model, params, orders), source)["nll"]
+
+
+def _rows_in_orders(arguments: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
+    model, params, orders = arguments
+    score_key = None if model.score_kind == "exact" else jax.random.fold_in(key, 1)
+    return {"nll": eval_step(model, params, batch, log_scale_D, orders, key=score_key)["nll"]}
+
+
 #: The measures of answers, functions of guesses and values [B, D, size of a value]: the mean over the scored scalars of
 #: an example is its measure, and the mean over the examples is reported, however many scalars each has. The scored
 #: sites of some data sets are an answer to the others (`Dataset.answer`).

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import Dataset
 from arjax.data.text_rows import class_numbers
@@ -23,7 +23,7 @@ def text_of(dataset: Dataset) -> Vocabulary:
 
 
 def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
-    """The tokens of a prompt, int32[K]."""
+    """Returns the tokens of a text, int32[K]."""
     vocabulary = text_of(dataset)
     if missing := vocabulary.missing(prompt):
         raise UserError(
@@ -33,26 +33,18 @@ def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
     return vocabulary.encode(prompt)
 
 
-def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
-    """The options `given` and `observed` of `model.draw` that clamp the first characters of every example."""
-    tokens_K, length = encode_prompt(dataset, prompt), dataset.event.num_sites
-    if not 0 < len(tokens_K) < length:
-        raise UserError(
-            f"a prompt has 1 to {length - 1} {text_of(dataset).units}, as examples of {dataset.name!r} have "
-            f"{length}; this one has {len(tokens_K)}"
-        )
-    given_T = np.zeros(length, np.int32)
-    given_T[: len(tokens_K)] = tokens_K
-    return {"given": given_T, "observed": np.arange(length) < len(tokens_K)}
-
-
-def beginning_options(dataset: Dataset, prompt: str, length: int) -> dict[str, Any]:
-    """The option `given` of `arjax.models.longer.pieces`: the tokens of a prompt, fewer than `length`."""
-    tokens_K = encode_prompt(dataset, prompt)
-    if len(tokens_K) >= length:
-        units = text_of(dataset).units
-        raise UserError(f"a prompt of {len(tokens_K)} {units} leaves nothing to draw of a text of {length}")
-    return {"given": tokens_K}
+def prompt_tokens(dataset: Dataset, prompt: str, length: int = 0) -> np.ndarray:
+    """Returns the tokens of the first characters of examples, or of texts of a length: the option `given` of a draw."""
+    tokens_K, units, size = encode_prompt(dataset, prompt), text_of(dataset).units, dataset.event.num_sites
+    num = len(tokens_K)
+    refuse(
+        (length and num >= length, f"a prompt of {num} {units} leaves nothing to draw of a text of {length}"),
+        (
+            not length and not 0 < num < size,
+            f"a prompt has 1 to {size - 1} {units}, as examples of {dataset.name!r} have {size}; this one has {num}",
+        ),
+    )
+    return tokens_K
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +55,11 @@ class Conditioning:
     context: str = ""  # `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context
 
     def options(self, dataset: Dataset, length: int) -> dict[str, Any]:
-        """The options of `model.draw` for them, or of `longer.pieces` where there is a length."""
-        options = {}
-        if self.prompt and length:
-            options = beginning_options(dataset, self.prompt, length)
-        elif self.prompt:
-            options = prompt_options(dataset, self.prompt)
-        return options | (
-            {"context": parse_context(dataset.context, self.context, dataset.classes)} if self.context else {}
-        )
+        """Returns the options of a draw."""
+        options: dict[str, Any] = {"given": prompt_tokens(dataset, self.prompt, length)} if self.prompt else {}
+        if self.context:
+            options["context"] = parse_context(dataset.context, self.context, dataset.classes)
+        return options
 
     def about(self) -> dict[str, str]:
         """The entries of the file beside the samples; empty without a prompt and a context."""

@@ -90,7 +90,6 @@ class Report:
     """The scores of a split.
 
     Attributes:
-      scores: by the names of `results.json`.
       rows: the scores of each example, as those of `Evaluator.rows`.
       curves: of its exposure bias, [S] or [P] each.
     """
@@ -120,7 +119,6 @@ def report(
     """All scores of a model on a split.
 
     Args:
-      params: its parameters, on the mesh.
       mesh: the devices that share the work; None: one device.
       open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
       rows: of `Evaluator` and `truth_rows`, where they are known already.

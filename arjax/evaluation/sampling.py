@@ -10,22 +10,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.core.arrays import as_array
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.traits import require
 from arjax.data import Dataset
+from arjax.evaluation.prompts import prompt_tokens
 from arjax.evaluation.splits import spread_examples
 from arjax.models import Model
-from arjax.models.checks import as_context, is_one_context
-from arjax.models.draws import keys_of, options_of_draw, prepared
-from arjax.models.longer import joined, of_length, pieces
+from arjax.models.draws import checked_draw, draw_part, keys_of, prepared
+from arjax.models.longer import draw_pieces, of_length
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
-from arjax.samplers import Draw, DrawOptions, Resources, Sampler, make_sampler
+from arjax.samplers import Draw, Request, Resources, Sampler, make_sampler
 
 #: Workdir -> another run, with its `model` and its `params`.
 OpenRun = Callable[[str], Any]
@@ -37,33 +35,24 @@ def draw_on_mesh(
     key: jax.Array,
     num: int,
     mesh: Mesh,
-    options: DrawOptions | None = None,
     *,
     sampler: str | Sampler = "cached",
-    length: int = 0,
-    **short: Any,
+    **options: Any,
 ) -> Draw:
-    """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
+    """Draws `num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
-    Every device computes its own examples, whatever the sharding of the parameters. Where `num` is no multiple of the
-    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
-    Returns the draw, whole on every device.
+    Every device computes its own examples, whatever the sharding of the parameters. If `num` is no multiple of the size
+    of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together. Returns the
+    draw, whole on every device.
 
     Args:
       params: its parameters, on the mesh.
       key: example b has the key fold_in(key, b).
       mesh: as from `make_mesh`.
-      options: of the draw, as one value, or `short` one by one, as for `model.draw`; `given` and `context` of one
-        example or of each.
-      length: sites of each example, of a model of sequences, see `pieces_on_mesh`; 0: as many as it was trained on.
+      **options: as for `model.draw`.
     """
-    options, others = options_of_draw(options, short, model)
-    if length:
-        drawn = pieces_on_mesh(model, params, key, num, mesh, length, options, sampler=sampler, **others)
-        return joined(drawn, length, options.end)
-    keys, options = _on_mesh(model, key, num, mesh, options)
-    draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **others)
-    return _cut_to(num, mesh)(draw)
+    keys, sampler, request, others = _spread(model, params, key, num, mesh, sampler, options)
+    return _cut_to(num, mesh)(draw_part(model, params, keys, sampler, request, **others))
 
 
 def pieces_on_mesh(
@@ -73,35 +62,28 @@ def pieces_on_mesh(
     num: int,
     mesh: Mesh,
     length: int,
-    options: DrawOptions | None = None,
     *,
     sampler: str | Sampler = "cached",
-    **short: Any,
+    **options: Any,
 ) -> Iterator[Draw]:
-    """`num` sequences of `length` sites, piece by piece as they are drawn; see `arjax.models.longer.pieces`.
-
-    The arguments are those of `draw_on_mesh`, but `given` holds the first sites, of one example or of each.
-    """
-    keys, options = _on_mesh(model, key, num, mesh, options_of_draw(options, short)[0])
-    drawn = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
-    return map(_cut_to(num, mesh), drawn)
+    """Returns the draw of `draw_on_mesh(..., length=length)` piece by piece, as `draw_in_pieces` of one device."""
+    keys, sampler, request, _ = _spread(model, params, key, num, mesh, sampler, {"length": length, **options})
+    return map(_cut_to(num, mesh), draw_pieces(model, params, keys, sampler, request))
 
 
-def _on_mesh(model: Model, key: jax.Array, num: int, mesh: Mesh, options: DrawOptions) -> tuple[jax.Array, DrawOptions]:
-    """The keys of at least `num` examples, as many as divide over the mesh, and the options of a draw of so many."""
-    keys_of(key, num)  # checks `num` before it is rounded up: messages name it
+def _spread(
+    model: Model, params: Any, key: jax.Array, num: int, mesh: Mesh, sampler: str | Sampler, options: dict[str, Any]
+) -> tuple[jax.Array, Sampler, Request, dict[str, Any]]:
+    """The arguments of a draw of at least `num` examples, as many as divide over the mesh, on their devices."""
+    keys, sampler = keys_of(key, num), make_sampler(sampler)
+    request, others = checked_draw(model, params, keys, sampler, options)
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    drawn = -(-num // parts) * parts
-
-    rows = np.minimum(np.arange(drawn), num - 1)  # the last example once more
-    if not is_one_context(model.context_spec, options.context):
-        context = as_context(model.context_spec, options.context, num)
-        options = dataclasses.replace(options, context=jax.tree.map(lambda array: array[rows], context))
-    if options.given is not None:
-        given = as_array(options.given, "given")
-        each = jnp.ndim(given) == 1 + len(model.event.shape) and len(given) == num
-        options = dataclasses.replace(options, given=jnp.asarray(given)[rows] if each else given)
-    return keys_of(key, drawn), options
+    rows = np.minimum(np.arange(-(-num // parts) * parts), num - 1)  # the last example once more
+    of_examples = keys, request.given, request.context
+    if len(rows) > num:
+        of_examples = jax.tree.map(lambda leaf: leaf[rows], of_examples)
+    keys, given, context = _split_over(mesh)(of_examples)
+    return keys, sampler, dataclasses.replace(request, given=given, context=context), others
 
 
 @functools.lru_cache(maxsize=16)
@@ -124,7 +106,7 @@ def prepare_sampler(
 
     Args:
       open_run: workdir -> another run, with its `model` and its `params`.
-      length: that of the draw, see `draw_on_mesh`.
+      length: that of the draw.
     """
 
     def examples(split: str, num: int) -> Batch:
@@ -146,3 +128,22 @@ def prepare_sampler(
         return SimpleNamespace(model=of_length(other.model, length), params=other.params)
 
     return sampler.prepare(of_length(stepwise, length), params, Resources(examples, opened))
+
+
+def options_of_run(
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    open_run: OpenRun,
+    *,
+    sampler: str | Sampler = "cached",
+    prompt: str = "",
+    length: int = 0,
+    **options: Any,
+) -> dict[str, Any]:
+    """Returns the options of a draw from a run, with the arrays of its sampler, the tokens of a prompt and the end of
+    texts.
+    """
+    sampler = prepare_sampler(sampler, model, params, dataset, open_run, length)
+    given = {"given": prompt_tokens(dataset, prompt, length)} if prompt else {}
+    return options | given | {"sampler": sampler, "length": length, "end": dataset.end}

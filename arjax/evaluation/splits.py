@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset, Source
 from arjax.data.base import Transform
@@ -58,8 +58,7 @@ def split_of(dataset: Dataset, split: str) -> Source:
     """The examples of a split, which exist."""
     if split not in dataset.splits:
         raise UserError(f"data set {dataset.name!r} has no {split} split{did_you_mean(split, dataset.splits)}")
-    if not len(dataset.splits[split]):
-        raise UserError(f"the {split} split of {dataset.name!r} is empty")
+    refuse((not len(dataset.splits[split]), f"the {split} split of {dataset.name!r} is empty"))
     return dataset.splits[split]
 
 

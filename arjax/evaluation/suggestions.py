@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt, typed_fields
 from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
@@ -22,7 +22,7 @@ from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context
 from arjax.models.queries import evidence_first
-from arjax.samplers.beam import Beams, Search
+from arjax.samplers.beam import Beams, BeamSearch
 
 #: The largest number of suggestions, and of beginnings that a search for them keeps.
 MOST = 100_000
@@ -55,7 +55,6 @@ class Suggestions:
     Attributes:
       prompt: the part of the prompt that was read: all of it, or its last characters where windows are shorter.
       num_dropped: the number of characters before these, which were not read.
-      next: single tokens.
       continuations: texts up to and with the first space (or newline) behind another character, or the end.
     """
 
@@ -149,8 +148,7 @@ def _check_table(model: AutoregressiveModel, factorization: Factorization) -> No
     """Raises `UserError` where a site has no list of the probabilities of its values, given earlier steps alone."""
     head = model.conditional
     try:
-        if scores_blocks(head, factorization):
-            raise UserError("the sites of a step are scored together")
+        refuse((scores_blocks(head, factorization), "the sites of a step are scored together"))
         jax.eval_shape(head.log_table, jax.ShapeDtypeStruct((head.num_params,), np.float32))
     except UserError as error:
         raise UserError(
@@ -220,7 +218,7 @@ def _beams(
         before_T = (jnp.arange(len(x_T)) >= start) & (jnp.arange(len(x_T)) < site)
         return end_V | (space_V & (before_T & ~space_V[x_T]).any())
 
-    search = Search(advance, jnp.arange(x_BT.shape[1]), start, stop, completes, num)
+    search = BeamSearch(advance, jnp.arange(x_BT.shape[1]), start, stop, completes, num)
     state = search((), x_BT[:1], len(x_BT))
     return state.complete, state.going
 

@@ -77,7 +77,6 @@ def summarize_rows(
       rows: float64[..., N] by name: `nll` and `sites` of each example; where there are, `by_order` [K, N], the terms of
         the score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the
         nats under the truth of the data.
-      text: as of `summarize`.
       kind: of the scores. Those of the kind "none" are no nats: their mean is `sample_score`.
       shares: of the orders in their mixture, where there is `by_order`.
     """
@@ -205,7 +204,6 @@ class Difference:
 
     Attributes:
       nats_N: float64[N]; means over the seeds, where a model was trained under several.
-      mean: over the examples.
       stderr: the standard error of the mean over the examples, which the same examples under both models make small;
         nan of a single one.
       seeds_stderr: that over the seeds, where both models were trained under several; nan otherwise.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.values import check_type
 
 Config = Mapping[str, Any]
@@ -94,7 +94,7 @@ NULLABLE = {"n_inner": 1, "num_key_value_heads": 1, "head_dim": 1, "rope_paramet
 NULLABLE |= {"rope_theta": 1.0}
 
 
-def check_fields(config: Config, defaults: Config, nullable: Config = NULLABLE) -> None:
+def check_config(config: Config, defaults: Config, nullable: Config = NULLABLE) -> None:
     """Raises `UserError` for the first field that has another type than its default, or is a number not above 0.
 
     `bos_token_id` is left out: another one may be chosen.
@@ -110,12 +110,11 @@ def check_fields(config: Config, defaults: Config, nullable: Config = NULLABLE) 
             continue
         check_type(value, like, described)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and not 0 < value < 2**31:
-            raise UserError(f"{described} must be above 0 and below 2**31, not {value!r}")
+        refuse((is_number and not 0 < value < 2**31, f"{described} must be above 0 and below 2**31, not {value!r}"))
 
 
 def translated(name: str, table: Mapping[str, str]) -> str:
-    """The name of an activation in the other library; raises `UserError` when that has none."""
+    """The name of an activation in the other library."""
     if name not in table:
         raise UserError(f"the activation {name!r} has no counterpart (those that have: {', '.join(table)})")
     return table[name]
@@ -135,7 +134,7 @@ def _llama_options(config: Config) -> dict[str, Any]:
     needed = ("rope_theta", *scaling) if kind == "llama3" else ("rope_theta",)
     if lacking := [key for key in needed if key not in rope]:
         raise UserError(f"the rotary positions of this config.json lack {', '.join(lacking)}")
-    check_fields(rope, dict.fromkeys(needed, 1.0), nullable={})
+    check_config(rope, dict.fromkeys(needed, 1.0), nullable={})
     heads, width = config["num_attention_heads"], config["hidden_size"]
     groups, head_size = config["num_key_value_heads"] or heads, config["head_dim"] or width // heads
     return {

@@ -17,12 +17,12 @@ import numpy as np
 from flax import traverse_util
 
 from arjax.conditionals import Categorical
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path, writable_folder, write_json
 from arjax.core.options import is_integer
 from arjax.core.spec import EventSpec
 from arjax.core.traits import require
-from arjax.interop.architectures import ARCHITECTURES, Architecture, check_fields
+from arjax.interop.architectures import ARCHITECTURES, Architecture, check_config
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import NETWORKS
@@ -50,17 +50,12 @@ def load_huggingface(
       bos: the token before the first; that of the config by default.
       dtype: compute type; parameters are float32, whatever the files hold.
       **options: `dropout`, `remat`, `unroll` of the network.
-
-    Raises:
-      UserError: the model is neither GPT-2 nor Llama, or a variant of them that `transformer` does not have; the folder
-        is damaged: a field of config.json has another type, a tensor is missing or of another shape, the index names a
-        file outside the folder; or a tensor of a layer has no place in the model, or is quantized.
     """
     directory = user_path(directory)
     config = read_json(directory / "config.json")
     architecture = _architecture(config)
     config = {**architecture.defaults, **config}
-    check_fields(config, architecture.defaults)
+    check_config(config, architecture.defaults)
     for field in architecture.required:
         if config[field] != (known := architecture.defaults[field]):
             raise UserError(f"this model has {field}={config[field]}, of which `transformer` knows {known} only")
@@ -91,10 +86,6 @@ def save_huggingface(
     Args:
       directory: made where it does not exist; a model in it is replaced.
       model: a `transformer` with the options of GPT-2 or Llama, on a line of tokens in raster order.
-      shard_bytes: largest size of a file.
-
-    Raises:
-      UserError: another model, of which nothing is written then; parameters of another one; or the disk refuses.
     """
     _check_tokens(model)
     architecture, options = _fitting(model)
@@ -122,8 +113,7 @@ def save_huggingface(
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:
-    if "model_type" not in config:
-        raise UserError("this config.json does not say its model_type")
+    refuse(("model_type" not in config, "this config.json does not say its model_type"))
     kind = config["model_type"]
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise UserError(f"models of the type {kind!r} cannot be read (there are: {', '.join(ARCHITECTURES)})")
@@ -199,12 +189,20 @@ def _check_tokens(model: AutoregressiveModel) -> None:
     """Raises `UserError` unless the model is one of tokens on a line, from left to right, without a context."""
     event, order = model.event, np.asarray(model.factorization.order)
     line = len(event.grid_shape) == 1 and event.value_size == 1 and event.num_levels > 2
-    if not isinstance(model.network, Transformer) or model.context_spec or not line:
-        raise UserError("only a `transformer` on a line of tokens, without a context, can be saved in this form")
-    if model.factorization.block_size > 1 or not np.array_equal(order, np.arange(len(order))):
-        raise UserError("only a model of one token per step in raster order can be saved in this form")
-    if model.conditional != Categorical(event.num_levels):
-        raise UserError("only a model with the conditional 'categorical', without options, can be saved in this form")
+    refuse(
+        (
+            not isinstance(model.network, Transformer) or model.context_spec or not line,
+            "only a `transformer` on a line of tokens, without a context, can be saved in this form",
+        ),
+        (
+            model.factorization.block_size > 1 or not np.array_equal(order, np.arange(len(order))),
+            "only a model of one token per step in raster order can be saved in this form",
+        ),
+        (
+            model.conditional != Categorical(event.num_levels),
+            "only a model with the conditional 'categorical', without options, can be saved in this form",
+        ),
+    )
 
 
 def _fitting(model: AutoregressiveModel) -> tuple[Architecture, dict[str, Any]]:

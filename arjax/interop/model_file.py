@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from arjax.core import __version__
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import replacing, user_path
 from arjax.core.registry import UnknownNameError
 from arjax.core.values import largest_sizes, parse_json, read_typed
@@ -43,8 +43,6 @@ class SavedModel(NamedTuple):
     """The content of a file.
 
     Attributes:
-      model: the model.
-      params: its parameters, arrays on the host.
       shift, scale: of standardised data, float64[*event.shape]; None for all other data.
       about: further facts from the time when it was saved: data, scores, config.
       parts: further models, without facts and parts of their own.
@@ -91,14 +89,9 @@ def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarr
 
 
 def load_model(path: str | os.PathLike) -> SavedModel:
-    """Reads a file that `save_model` has written.
-
-    Raises `UserError` where there is no such file; it is damaged, or was not written by arjax; or the model has a part
-    that is not registered here.
-    """
+    """Reads a file that `save_model` has written."""
     path = user_path(path)
-    if not path.is_file():
-        raise UserError(f"there is no file {str(path)!r}")
+    refuse((not path.is_file(), f"there is no file {str(path)!r}"))
     with open_tensors(path) as file:
         text = (file.metadata() or {}).get(KEY)
         if text is None:
@@ -208,7 +201,7 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
 
 
 def _content(path: Path, text: str, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The object in the metadata; raises `UserError` unless it and the tensors are as they were written."""
+    """The object in the metadata."""
     damaged = UserError(f"{str(path)!r} is damaged: it does not hold what was written there")
     try:
         content = parse_json(text)

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import read_json_object, write_json, writing
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -45,14 +45,10 @@ class TensorFolder:
         return sorted(self._files.keys() - self._read)
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A tensor as float32; raises `UserError` when it is missing, of another shape than in the config, or of
-        integers or numbers of 8 bits, as in quantized models.
-        """
-        if name not in self._files:
-            raise UserError(f"{str(self._directory)!r} lacks the tensor {name!r}")
+        """A tensor as float32."""
+        refuse((name not in self._files, f"{str(self._directory)!r} lacks the tensor {name!r}"))
         path = self._directory / self._files[name]
-        if not path.exists():
-            raise UserError(f"{str(self._directory)!r} lacks the file {path.name!r}, which its index names")
+        refuse((not path.exists(), f"{str(self._directory)!r} lacks the file {path.name!r}, which its index names"))
         with open_tensors(path) as file:
             if name not in list(file.keys()):
                 raise UserError(f"{str(path)!r} lacks the tensor {name!r}, for which the index names it")
@@ -66,9 +62,7 @@ class TensorFolder:
 
 
 def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_bytes: int = SHARD_BYTES) -> None:
-    """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index. Raises
-    `UserError` when the disk refuses.
-    """
+    """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index."""
     for stale in (WHOLE, INDEX):  # readers take the first that they find
         with writing(directory / stale):
             (directory / stale).unlink(missing_ok=True)
@@ -88,11 +82,10 @@ def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_byte
 
 
 def read_json(path: Path) -> dict:
-    """The object in a JSON file; raises `UserError` when there is none."""
+    """The object in a JSON file."""
     if (value := read_json_object(path)) is not None:
         return value
-    if path.exists():
-        raise UserError(f"{str(path)!r} does not hold a JSON object")
+    refuse((path.exists(), f"{str(path)!r} does not hold a JSON object"))
     raise UserError(f"{str(path.parent)!r} has no file {path.name!r}")
 
 

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import CONDITIONALS, Conditional, make_conditional, truncate
+from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
 from arjax.conditionals.numerics import as_temperature
 from arjax.core.arrays import filled
 from arjax.core.batch import Array, Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
@@ -32,15 +32,16 @@ from arjax.factorization import (
 from arjax.models import extras
 from arjax.models.base import Model, Params, dummy_batch, in_types, init_network
 from arjax.models.checks import check_factorization, check_init, check_query, checked_batch, public
-from arjax.models.draws import Request, check_draws, tell_temperature
-from arjax.models.extras import Member
+from arjax.models.draws import check_draws, tell_temperature
+from arjax.models.extras import StepMember
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
+from arjax.models.longer import checked_length, draw_pieces, join_pieces, to_draw_from
 from arjax.models.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.models.queries import evidence_first
 from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, apply, check_orders, name_of
 from arjax.networks.denoisers import NoisyNetwork
 from arjax.networks.layers.local_context import check_local
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
 
 #: The dependency matrix is quadratic in the number of sites: of more than these it is not drawn.
 MOST_DRAWN_SITES = 1024
@@ -75,7 +76,7 @@ class AutoregressiveModel(Model):
     factorization: Factorization
     orders: Orders | None = None
 
-    takes = frozenset({"sampler", "given", "observed", "temperature", "top_k", "top_p", "min_p", "end"})
+    takes = frozenset({"sampler", "given", "observed", "temperature", "top_k", "top_p", "min_p", "end", "length"})
     NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS} | {
         "orders": ORDER_DISTRIBUTIONS,
@@ -94,14 +95,13 @@ class AutoregressiveModel(Model):
         orders: str = "",
         graph: str = "",
     ) -> AutoregressiveModel:
-        """The model of call strings: an order, a partition of it into steps, and a family ("": the usual one for the
-        data); `orders`, a distribution over orders ("": one order), and `graph`, of dependencies ("": all earlier
-        sites). Raises `UserError` for a combination that does not work.
+        """Returns the model of call strings: an order, a partition of it into steps, and a family ("": the usual one
+        for the data); `orders`, a distribution over orders ("": one order), and `graph`, of dependencies ("": all
+        earlier sites).
         """
         recipe.only()
         name, options = recipe.network()
-        if graph and orders:
-            raise UserError("a dependency graph goes with one order: leave model.orders or model.graph empty")
+        refuse((graph and orders, "a dependency graph goes with one order: leave model.orders or model.graph empty"))
         event, context = recipe.event, recipe.context
         check_local(event, context)
         factorization, several = recipe.factorization(ordering, partition, graph), recipe.orders(orders, partition)
@@ -113,14 +113,12 @@ class AutoregressiveModel(Model):
         if several is not None:
             for member in several.representatives():
                 check_network(network, member)
-            if several.first.blocks.shape != factorization.blocks.shape:
-                raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
+            others = several.first.blocks.shape != factorization.blocks.shape
+            refuse((others, "model.partition cuts model.ordering into other blocks than model.orders"))
             check_orders(network)
-        if factorization.parents is not None and scores_blocks(head, factorization):
-            raise UserError(
-                "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on "
-                "one another without an edge"
-            )
+        contradict = factorization.parents is not None and scores_blocks(head, factorization)
+        sites = "the sites of a step would depend on one another without an edge"
+        refuse((contradict, f"a dependency graph and a joint conditional contradict each other: {sites}"))
         return cls(network, head, factorization, several)
 
     @property
@@ -183,9 +181,8 @@ class AutoregressiveModel(Model):
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns the features of all conditionals in one pass (teacher forcing), [B, *grid, F].
-
-        `train=True` needs a `key` for dropout.
+        """Returns the features of all conditionals in one pass (teacher forcing), [B, *grid, F]. `train=True` needs a
+        `key` for dropout.
         """
         x, context = in_types(self, x, context)
         factorization = self.factorization if factorization is None else factorization
@@ -249,9 +246,7 @@ class AutoregressiveModel(Model):
         x: jax.Array,
         factorization: Factorization,
     ) -> jax.Array:
-        """Returns `number(head, features, x, factorization)` of every site, [B, *grid], and 0 where its value is
-        missing.
-        """
+        """Returns `number(head, features, x, factorization)` of every site, [B, *grid]; 0 of a missing value."""
         if "holes" not in self.traits:
             return number(head, features, x, factorization)
         x, present = filled(x, len(self.event.value_shape))
@@ -321,11 +316,8 @@ class AutoregressiveModel(Model):
         mask: Any = None,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns log p(x[query] | x[evidence], c) in nats, float32[B]: exact, for any set of sites that an order puts
-        first.
-
-        Raises `UserError` for wrong shapes, sets that overlap, or where no order of the model has the evidence first
-        and the query second.
+        """Returns log p(x[query] | x[evidence], c) in nats, float32[B]: exact. An order of the model must have the
+        evidence first and the query second.
 
         Args:
           params, x: the parameters, and examples [B, *grid, *value]; values outside of the two sets do not matter. A
@@ -364,21 +356,18 @@ class AutoregressiveModel(Model):
         return self.head(params).mode(self.features(params, x, context=context))
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
-        """Draws by the sampler, in an order of the model that visits the observed sites first. Draws of another length
-        than the examples are `arjax.models.longer.draw_longer`.
-        """
-        factorization, observed_D, canvas = self.factorization, None, options.given
-        if canvas is None:
-            canvas = jnp.zeros((len(keys), *self.event.shape), self.event.dtype)
+        """Draws by the sampler, in an order of the model that visits the observed sites first."""
+        if options.length:
+            return join_pieces(draw_pieces(self, params, keys, sampler, options), options)
+        model, given = to_draw_from(self, options), options.given
         if options.observed is not None:
-            observed_D = jnp.asarray(options.observed.ravel())
-            factorization = evidence_first(self, options.observed, ~options.observed)
-        head: Any = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
-        model = dataclasses.replace(self, conditional=head, factorization=factorization)
+            model = dataclasses.replace(model, factorization=evidence_first(self, options.observed, ~options.observed))
         tell_temperature(sampler, options.temperature)
         sampler.check(model)
-        model = dataclasses.replace(model, orders=None)
-        return sampler(model, params, keys, canvas, options.resolved(observed=observed_D), options.shared)
+        if given is None:
+            given = jnp.zeros((len(keys), *self.event.shape), self.event.dtype)
+        request = dataclasses.replace(options, given=given, temperature=as_temperature(options.temperature))
+        return sampler(dataclasses.replace(model, orders=None), params, keys, request)
 
 
 def over_sites(values: jax.Array) -> jax.Array:
@@ -396,10 +385,11 @@ def _site_scores(
 
 
 @check_draws.register(AutoregressiveModel)
-def _(model: AutoregressiveModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: AutoregressiveModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     as_temperature(options.temperature)
-    conditional: Any = truncate(model.conditional, options.top_k, options.top_p, options.min_p)
-    sampler.check(dataclasses.replace(model, conditional=conditional))
+    if options.length:
+        model = checked_length(model, options)
+    sampler.check(to_draw_from(model, options))
 
 
 @extras.pictures.register(AutoregressiveModel)
@@ -411,7 +401,7 @@ def _(model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array) 
         yield "factorization", OrderGraph(model.factorization, model.network.dependencies(model.factorization))
 
 
-@extras.in_words.register(AutoregressiveModel)
+@extras.model_in_words.register(AutoregressiveModel)
 def _(model: AutoregressiveModel) -> str:
     return f"{NETWORKS.name_of(type(model.network))} in {order_name(model.factorization)}"
 
@@ -428,25 +418,23 @@ def _(model: AutoregressiveModel) -> AutoregressiveModel:
 
 
 @extras.step_members.register(AutoregressiveModel)
-def _(model: AutoregressiveModel, params: Params) -> tuple[Member, ...]:
-    return (Member(model, params, jnp.zeros(())),)
+def _(model: AutoregressiveModel, params: Params) -> tuple[StepMember, ...]:
+    return (StepMember(model, params, jnp.zeros(())),)
 
 
 def check_network(network: Network, factorization: Factorization) -> None:
-    """Raises `UserError` when the network does not support the factorization, its event, its context or its options.
-
-    Unless it is the options, the sentence ends with the networks that can.
+    """Refuses a network that does not support the factorization, its event, its context or its options. Unless it is
+    the options, the sentence ends with the networks that can.
     """
 
     def refusal(network: Network) -> UserError | None:
+        called, lacks_graphs = f"the network {name_of(network)!r}", "graphs" not in network.traits
+        reads = "reads all earlier sites, not the parents in model.graph alone"
         try:
-            if isinstance(network, NoisyNetwork):
-                raise UserError(
-                    f"the network {name_of(network)!r} denoises the examples of a chain, and follows no order"
-                )
-            if factorization.parents is not None and "graphs" not in network.traits:
-                reads = "reads all earlier sites, not the parents in model.graph alone"
-                raise UserError(f"the network {name_of(network)!r} {reads}")
+            refuse(
+                (isinstance(network, NoisyNetwork), f"{called} denoises the examples of a chain, and follows no order"),
+                (factorization.parents is not None and lacks_graphs, f"{called} {reads}"),
+            )
             network.check(factorization)
         except UserError as error:
             return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import flax.linen as nn
@@ -13,20 +13,20 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.programs import within_memory
+from arjax.core.programs import ByClass, within_memory
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import INHERITED
 from arjax.factorization import Orders
 from arjax.models.checks import checked_batch, public
-from arjax.models.draws import Request, checked_draw, draw_part, keys_of
+from arjax.models.draws import checked_draw, draw_part, keys_of
 from arjax.networks.readout import is_collecting
-from arjax.samplers import Draw, DrawOptions, Sampler, make_sampler
+from arjax.samplers import Draw, Request, Sampler, make_sampler
 
 Params = Any
 
 
-class Model:
+class Model(ByClass):
     """A joint distribution over an event given a context, of any kind.
 
     A model is a pytree: its arrays are leaves, its architecture is static and compared by value, so it is an argument
@@ -44,7 +44,7 @@ class Model:
     CALLS: ClassVar[Mapping[str, Registry]] = {}
     #: Small models of the kind for the laws by names of their own, `arjax.models.kinds.Example`.
     EXAMPLES: ClassVar[Mapping[str, Any]] = {}
-    #: The fields of `DrawOptions` that `draw_examples` takes beside `context`, the names of its further arguments, and
+    #: The options of a `Request` that `draw_examples` takes beside `context`, the names of its further arguments, and
     #: "sampler" if it draws by one. All kinds can be drawn with an `end`: `draw` fills up those that do not name it.
     takes: ClassVar[frozenset[str]] = frozenset()
 
@@ -139,28 +139,17 @@ class Model:
         with within_memory(lambda: f"{num} examples need more memory than there is: draw fewer at once"):
             return self.draw(params, keys_of(key, num), **options).x
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        options: DrawOptions | None = None,
-        *,
-        sampler: str | Sampler = "cached",
-        place: Callable[[Any], Any] | None = None,
-        **short: Any,
-    ) -> Draw:
+    def draw(self, params: Params, keys: jax.Array, *, sampler: str | Sampler = "cached", **options: Any) -> Draw:
         """Draws one example for each of the keys: `x` [B, *grid, *value], and statistics of the work.
 
         Args:
           params, keys: the parameters, and random keys, [B]. Each example depends on its own key alone.
-          options: all options as one value; None where they are given one by one.
           sampler: a call string, see `arjax.samplers`, or a sampler.
-          place: puts a tree of arrays, with examples as their first axis, on several devices.
-          **short: the fields of `DrawOptions` one by one, and the further options of the kind of model, see `takes`.
+          **options: those of `arjax.samplers.Request`, and the further options of the kind of model, see `takes`.
         """
         sampler = make_sampler(sampler)
-        keys, options, others = checked_draw(self, params, keys, sampler, options, place, short)
-        return draw_part(self, params, keys, sampler, options, **others)
+        request, others = checked_draw(self, params, keys, sampler, options)
+        return draw_part(self, params, keys, sampler, request, **others)
 
 
 def inherited(model: Model) -> frozenset[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from arjax.conditionals.base import CONDITIONAL
 from arjax.conditionals.restricted import Limited
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.scores import weakest
 from arjax.core.spec import ContextSpec, EventSpec
@@ -23,10 +23,10 @@ from arjax.models import extras
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, folded, in_types, inherited, key_needed
 from arjax.models.checks import as_values
-from arjax.models.draws import Request, added_stats, check_draws, draw_part, refuse, step_keys
+from arjax.models.draws import added_stats, check_draws, check_taken, draw_part, step_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.networks.beside import Beside
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
 from arjax.stages import Stages, make_stages
 
 #: The part that models all stages.
@@ -103,8 +103,8 @@ class CascadeModel(Model):
     def make(
         cls, recipe: Recipe, *, stages: str = "digits", noise: float = opt(0.0, least=0, below=1), train_stages: int = 0
     ) -> CascadeModel:
-        """The cascade of its parts; the options are the fields. `stages`: a call string, such as `digits(base=16)`,
-        `subsampled(levels=2)`, `haar` or `averaged`.
+        """Returns the cascade of its parts; the options are the fields. `stages` is a call string, such as
+        `digits(base=16)`, `subsampled(levels=2)`, `haar` or `averaged`.
         """
         cut = make_stages(stages, recipe.event)
         names = (SHARED,) if SHARED in recipe.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
@@ -116,11 +116,14 @@ class CascadeModel(Model):
                 return None
             return lambda: np.asarray(cut.split(recipe.all_examples())[k])
 
-        num = len(cut.events)
-        if train_stages > num:
-            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {train_stages}")
-        if train_stages and names != (SHARED,):
-            raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
+        num, apart = len(cut.events), names != (SHARED,)
+        refuse(
+            (train_stages > num, f"train_stages must be from 0 to {num}, the number of stages, not {train_stages}"),
+            (
+                train_stages and apart,
+                "train_stages is for one part 'shared' of all stages: others learn one stage each",
+            ),
+        )
         parts = [
             recipe.part(name, *each, examples=examples(k))
             for k, (name, each) in enumerate(zip(names, wanted, strict=True))
@@ -171,7 +174,7 @@ class CascadeModel(Model):
         return any(map(self.cut.limited, range(len(self.cut.events)))) if self.shared else self.cut.limited(k)
 
     def model_of(self, k: int) -> Model:
-        """The model of stage k, counted from 0, limited where it has to be; raises `UserError` where it cannot be."""
+        """Returns the model of stage k, counted from 0, limited where it has to be."""
         part = self.parts[0 if self.shared else k]
         if not self._limited(k):
             return part
@@ -182,7 +185,7 @@ class CascadeModel(Model):
             raise UserError(f"the part {name!r} of a cascade of {self.stages}: {error}") from error
 
     def params_of(self, k: int, params: Params) -> Params:
-        """The parameters of that model, out of those of the cascade."""
+        """Returns the parameters of that model, out of those of the cascade."""
         of_part = params[SHARED if self.shared else str(k + 1)]
         return limited_params(of_part) if self._limited(k) else of_part
 
@@ -286,17 +289,18 @@ class CascadeModel(Model):
         return Draw(cut.join(parts), stats or {"network_calls": none, "steps": none})
 
     def _known(self, options: Request, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """Of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none (None);
-        raises `UserError` for values of other shapes, and for sites that are observed behind others that are not.
+        """Returns of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none
+        (None).
         """
-        events = self.cut.events
-        if len(coarse) >= len(events):
-            raise UserError(f"coarse holds at most {len(events) - 1} stages, the first ones, not {len(coarse)}")
+        events, both = self.cut.events, len(coarse) and options.observed is not None
+        most = len(events) - 1
+        refuse(
+            (len(coarse) > most, f"coarse holds at most {most} stages, the first ones, not {len(coarse)}"),
+            (both, "the known values of a draw are coarse stages or observed sites, not both"),
+        )
         if options.observed is None:
             known = [(as_values(event, values, "coarse"), True) for event, values in zip(events, coarse, strict=False)]
             return known + [(None, None)] * (len(events) - len(coarse))
-        if len(coarse):
-            raise UserError("the known values of a draw are coarse stages or observed sites, not both")
         with jax.ensure_compile_time_eval():
             masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(options.observed)[None])]
         parts = self.cut.split(options.given)
@@ -318,44 +322,39 @@ def _loss_name(scores: Sequence[Score]) -> str:
     return "sum_of_losses" if others else only[0]
 
 
-@extras.in_words.register(CascadeModel)
+@extras.model_in_words.register(CascadeModel)
 def _(model: CascadeModel) -> str:
-    return f"cascade of {model.stages}: {'; '.join(map(extras.in_words, model.parts))}"
+    return f"cascade of {model.stages}: {'; '.join(map(extras.model_in_words, model.parts))}"
 
 
 @check_draws.register(CascadeModel)
-def _(model: CascadeModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-    refuse(model, options)
-    if sampler.has_arrays:
-        raise UserError("a cascade draws with one sampler for all stages: take one without a draft of its own")
+def _(model: CascadeModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
+    check_taken(model, options)
+    refuse((sampler.has_arrays, "a cascade draws with one sampler for all stages: take one without a draft of its own"))
     plain = dataclasses.replace(options, given=None, observed=None)
     for k in range(len(model.cut.events)):
         check_draws(model.model_of(k), sampler, plain)
 
 
 def _wanted(cut: Stages, context: ContextSpec, shared: bool) -> list[tuple[EventSpec, ContextSpec]]:
-    """The event and the context of each part; raises `UserError` where the context has a part of a name of theirs."""
+    """Returns the event and the context of each part."""
     contexts = [cut.shared_context] if shared else cut.contexts
     specs = []
     for event, spec in zip(cut.events, contexts, strict=False):
         whole = context
         for name, part in spec.parts:
-            if name in dict(context.parts):
-                raise UserError(f"a cascade adds the part {name!r} to the context, and one of this name is there")
+            taken = name in dict(context.parts)
+            refuse((taken, f"a cascade adds the part {name!r} to the context, and one of this name is there"))
             whole = whole.with_part(name, part, local=name in spec.local)
         specs.append((event, whole))
     return specs
 
 
 def limited_model(part: Any) -> AutoregressiveModel:
-    """The model with values that are limited by the part `LIMITS` of its context, [B, *grid, 2, *value]; raises
-    `UserError` unless it is of the kind autoregressive, and its conditional has a table of probabilities.
-    """
-    if "conditionals" not in part.traits:
-        raise UserError(
-            "the earlier stages limit its values, so it has to be of the kind autoregressive, with a conditional that "
-            f"lists the probabilities of all values, not {type(part).__name__}"
-        )
+    """Returns the model with values that are limited by the part `LIMITS` of its context, [B, *grid, 2, *value]."""
+    lists = f"with a conditional that lists the probabilities of all values, not {type(part).__name__}"
+    needs = "the earlier stages limit its values, so it has to be of the kind autoregressive"
+    refuse(("conditionals" not in part.traits, f"{needs}, {lists}"))
     event = part.event
     limits = EventSpec(event.grid_shape, (2, *event.value_shape), "real")
     spec = part.context_spec.with_part(LIMITS, limits)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import is_integer
 from arjax.core.programs import call_if_it_fits, one_program
 from arjax.core.spec import ContextSpec, EventSpec
@@ -40,7 +40,7 @@ from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.models.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.networks.base import apply, step_variables
 from arjax.networks.denoisers import NOISY, TIME, BlockTransformer, Denoiser
-from arjax.samplers import Draw, DrawOptions, example_keys
+from arjax.samplers import Draw, Request, example_keys
 
 
 class StepTerms(NamedTuple):
@@ -108,7 +108,7 @@ class Process:
         """Returns the terms of one step of each example, with x_t drawn by its key."""
         raise NotImplementedError
 
-    def how(self, options: DrawOptions) -> Any:
+    def how(self, options: Request) -> Any:
         """Returns the numbers that a draw depends on, such as the temperature, from its options."""
         return options.temperature
 
@@ -414,8 +414,8 @@ def draw_path(model: Any, params: Params, keys: jax.Array, num_frames: int, **op
     Frames lie at equal distances on the way from x_T, as far as there are so many steps: at least 2. They are in the
     units of the data, and V marks a masked site. All else is as for `draw` of a chain.
     """
-    if not is_integer(num_frames) or num_frames < 2:
-        raise UserError(f"a path has at least 2 frames, noise and data, not {num_frames!r}")
+    too_few = not is_integer(num_frames) or num_frames < 2
+    refuse((too_few, f"a path has at least 2 frames, noise and data, not {num_frames!r}"))
     return model.draw(params, keys, frames=num_frames, **options).stats[PATH]
 
 

@@ -25,7 +25,7 @@ from arjax.core.arrays import (
     is_traced,
 )
 from arjax.core.batch import Batch, as_parts
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer, named_arguments
 from arjax.core.programs import bytes_of, check_memory
 from arjax.core.scores import NO_LIKELIHOOD
@@ -50,15 +50,14 @@ def as_values(
     holes: bool = False,
     remedy: str = MISSING_VALUES,
 ) -> jax.Array:
-    """`values` [B, *event.shape] in the type of the event; they are called `name` in messages.
+    """Returns `values` [B, *event.shape] in the type of the event; they are called `name` in messages.
 
     With `counts`, bool[*grid], values of other sites may be anything: they come out as 0. With `holes`, values may be
-    missing: they stay NaN (see `arjax.core.arrays`). Raises `UserError` for another shape, no real numbers, fractions
-    for discrete data, or values that the event cannot have; `remedy` is the advice about a missing one.
+    missing: they stay NaN (see `arjax.core.arrays`). `remedy` is the advice about a missing one.
     """
-    values = as_array(values, name)
-    if values.shape[1:] != event.shape or not values.ndim or not len(values):
-        raise UserError(f"{name} has shape {values.shape}, but must have (B, {', '.join(map(str, event.shape))})")
+    values, wanted = as_array(values, name), f"(B, {', '.join(map(str, event.shape))})"
+    fits = values.ndim and len(values) and values.shape[1:] == event.shape
+    refuse((not fits, f"{name} has shape {values.shape}, but must have {wanted}"))
     if counts is not None:
         values = blank(values, counts.reshape(*event.grid_shape, *[1] * len(event.value_shape)))
     check_values(event, values, name, holes=holes, remedy=remedy)
@@ -67,53 +66,52 @@ def as_values(
 
 
 def check_factorization(network: Network, factorization: Factorization) -> None:
-    """Raises `UserError` when the network does not support a factorization other than the one it was made for.
+    """Refuses a factorization other than the one that the network was made for, unless the network supports it.
 
     Without this check, a network for raster order and single sites would silently return scores under any other.
     """
-    grid_shape = network.event.grid_shape
     if not isinstance(factorization, Factorization):
         raise UserError(f"a factorization is one as from make_factorization, not {factorization!r}")
-    if factorization.grid_shape != grid_shape:
-        raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {grid_shape}")
-    if factorization.parents is not None and "graphs" not in network.traits:
-        raise UserError("this network reads all earlier sites, not the parents of a graph alone")
+    shape, grid_shape = factorization.grid_shape, network.event.grid_shape
+    lacks_graphs = factorization.parents is not None and "graphs" not in network.traits
+    refuse(
+        (shape != grid_shape, f"the factorization is of {shape}, the grid is {grid_shape}"),
+        (lacks_graphs, "this network reads all earlier sites, not the parents of a graph alone"),
+    )
     if not is_traced(factorization):
         network.check(factorization)
 
 
 def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool = False) -> dict[str, jax.Array] | None:
-    """The parts of the context of `num` examples in the types of the spec, [num, ...] each, or None where it has none.
+    """Returns the parts of the context of `num` examples in the types of the spec, [num, ...] each; None without parts.
 
     A context of one part may be given as its array alone. `one_for_all` also allows the context of a single example,
-    which then counts for all. Raises `UserError` for a context that is missing or not wanted, another shape, or
-    integers that are no class or token.
+    which then counts for all.
     """
     given = as_parts(spec, context)
     parts = {}
     for name, part in spec.parts:
         called = "the context" if len(spec.parts) == 1 else f"the part {name!r} of the context"
         array = as_array(given[name], called)
-        if array.shape != (num, *part.shape) and not (one_for_all and array.shape == part.shape):
-            raise UserError(f"{called} has shape {array.shape}, but {num} examples need {(num, *part.shape)}")
+        fits = array.shape == (num, *part.shape) or (one_for_all and array.shape == part.shape)
+        refuse((not fits, f"{called} has shape {array.shape}, but {num} examples need {(num, *part.shape)}"))
         check_context(part, array, called)
         parts[name] = jnp.broadcast_to(jnp.asarray(array, part.dtype), (num, *part.shape))
     return parts or None
 
 
 def is_one_context(spec: ContextSpec, context: Any) -> bool:
-    """Whether each part of a context is given once, for all examples; so is a context of no parts."""
+    """Returns whether each part of a context is given once, for all examples."""
     given = as_parts(spec, context)
     return all(np.shape(given[name]) == part.shape for name, part in spec.parts)
 
 
 def as_mask(event: EventSpec, mask: Any, num: int) -> jax.Array | None:
-    """The mask bool[num, *grid] of the sites that count; raises `UserError` for another shape or values but 0 and 1."""
+    """Returns the mask bool[num, *grid] of the sites that count."""
     if mask is None:
         return None
-    mask = as_array(mask, "mask")
-    if mask.shape != (num, *event.grid_shape):
-        raise UserError(f"mask has shape {mask.shape}, but {num} examples need {(num, *event.grid_shape)}")
+    mask, shape = as_array(mask, "mask"), (num, *event.grid_shape)
+    refuse((mask.shape != shape, f"mask has shape {mask.shape}, but {num} examples need {shape}"))
     check_marks(mask, "mask")
     return jnp.asarray(mask) > 0
 
@@ -123,25 +121,23 @@ def check_key(key: Any) -> None:
     is_key = isinstance(key, (jax.Array, np.ndarray)) and (
         (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0) or (key.dtype == np.uint32 and key.ndim == 1)
     )
-    if not is_key:
-        raise UserError(f"a random key is one key such as jax.random.key(0), not {key!r}")
+    refuse((not is_key, f"a random key is one key such as jax.random.key(0), not {key!r}"))
 
 
 def check_end(event: EventSpec, end: Any) -> int | None:
-    """The token that ends an example, or None; raises `UserError` where it is none of a sequence of tokens."""
+    """Returns the token that ends an example, or None."""
     if end is None:
         return None
-    if not event.is_text:
-        raise UserError(f"sequences of tokens have an end, and examples here are {event.in_words}")
-    if not is_integer(end) or not 0 <= end < event.num_levels:
-        raise UserError(f"the end of an example is a token from 0 to {event.num_levels - 1}, not {end!r}")
+    is_token = is_integer(end) and 0 <= end < event.num_levels
+    refuse(
+        (not event.is_text, f"sequences of tokens have an end, and examples here are {event.in_words}"),
+        (not is_token, f"the end of an example is a token from 0 to {event.num_levels - 1}, not {end!r}"),
+    )
     return int(end)
 
 
 def public(method: Callable) -> Callable:
-    """Decorates a method of models for users, whose first argument is `params`: a call without them, or with an
-    argument of another name, ends in a sentence.
-    """
+    """Decorates a method for users, whose first argument is `params`: mistakes in a call end in a sentence."""
     named = named_arguments(method)
 
     @functools.wraps(method)
@@ -161,8 +157,8 @@ def checked_batch(
     key: Any = None,
     counts: np.ndarray | None = None,
 ) -> Batch:
-    """Returns the arguments of a public method as a batch; raises `UserError` where they do not fit the model. With
-    `counts`, bool[*grid], values of other sites may be anything.
+    """Returns the arguments of a public method as a batch. With `counts`, bool[*grid], values of other sites may be
+    anything.
     """
     check_params(model.param_shapes, params)
     if key is not None:
@@ -172,42 +168,34 @@ def checked_batch(
 
 
 def check_query(event: EventSpec, query: Any, evidence: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the sites that are asked for and those that are given, bool[*grid] each; raises `UserError` where they
-    overlap.
-    """
+    """Returns the sites of the query and those that are given, bool[*grid] each, without overlap."""
     query, evidence = as_sites(event, query, "the query"), as_sites(event, evidence, "the evidence")
-    if (query & evidence).any():
-        raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
+    overlap = (query & evidence).any()
+    refuse((overlap, "the query and the evidence overlap: a site is asked for or given, not both"))
     return query, evidence
 
 
 def check_init(model: Any, key: Any) -> None:
-    """Raises `UserError` unless `key` is a random key, and the parameters fit into the memory of a device if they are
-    computed now.
-    """
+    """Refuses what is no random key, and parameters that do not fit into the memory of a device."""
     check_key(key)
     if not is_traced(key):
         check_memory(bytes_of(model.param_shapes), "the parameters of this model take")
 
 
 def _check_mapping(params: Any) -> None:
-    if not isinstance(params, Mapping):
-        raise UserError(
-            f"params must be the nested dict of arrays that model.init makes, not of type {type(params).__name__}; "
-            "a model has no parameters of its own: model.init(key) or arjax.fit_arrays gives them"
-        )
+    wanted = f"params must be the nested dict of arrays that model.init makes, not of type {type(params).__name__}"
+    remedy = "a model has no parameters of its own: model.init(key) or arjax.fit_arrays gives them"
+    refuse((not isinstance(params, Mapping), f"{wanted}; {remedy}"))
 
 
 def check_params(expected: Any, params: Any) -> None:
-    """Raises `UserError` unless the parameters are those of the model: names, shapes and types, not values.
+    """Refuses parameters whose names, shapes and types are not `expected`, the `param_shapes` of a model.
 
-    Flax reads the parameters it needs by name, and would pass over those of another model beside them. `expected` are
-    `model.param_shapes`.
+    Flax reads the parameters it needs by name, and would pass over those of another model beside them.
     """
     _check_mapping(params)
     misfit = _misfit(expected, params, "")
-    if misfit is not None:
-        raise UserError(f"these are not the parameters of this model: {misfit}")
+    refuse((misfit is not None, f"these are not the parameters of this model: {misfit}"))
 
 
 def _misfit(expected: Any, params: Any, path: str) -> str | None:
@@ -241,9 +229,7 @@ def _join(path: str, name: Any) -> str:
 
 
 def check_likelihood(model: Any, subject: str) -> None:
-    """Raises `UserError` for a model without a likelihood; the subject begins the sentence."""
-    if model.score_kind == NO_LIKELIHOOD:
-        raise UserError(
-            f"{subject} needs a likelihood, and this model has none: take a conditional with one, such as diffusion "
-            "or flow_matching"
-        )
+    """Refuses a model without a likelihood; the subject begins the sentence."""
+    lacks = f"{subject} needs a likelihood, and this model has none"
+    remedy = "take a conditional with one, such as diffusion or flow_matching"
+    refuse((model.score_kind == NO_LIKELIHOOD, f"{lacks}: {remedy}"))

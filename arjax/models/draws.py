@@ -1,4 +1,4 @@
-"""Draws: what a user asks for, checked once and made arrays; and the keys, values and statistics of draws in parts."""
+"""Draws: what a user asks for, checked once and made arrays; and keys and statistics of draws from parts."""
 
 from __future__ import annotations
 
@@ -13,64 +13,96 @@ import numpy as np
 
 from arjax.conditionals.numerics import as_temperature
 from arjax.core.arrays import as_array, as_sites, filled_behind_end
-from arjax.core.errors import UserError, say_once
-from arjax.core.options import LARGEST, check_size, is_integer, opt
+from arjax.core.errors import UserError, refuse, say_once
+from arjax.core.options import LARGEST, check_names, check_size, is_integer
 from arjax.core.programs import check_memory
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
 from arjax.models.extras import examples_of_part, sampled_part
-from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, DrawOptions, Resources, Sampler, example_keys
-
-Placed = Callable[[Any], Any]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Request(DrawOptions):
-    """The options of a draw as `draw_examples` takes them: `given` of each example, [B, *grid, *value] in the type of
-    the event (0 where a site is not observed), `observed` as numpy bool[*grid], and the context of each example.
-
-    Attributes:
-      shared: whether all examples have the same given values and the same context.
-    """
-
-    shared: bool = opt(False)
+from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, Request, Resources, Sampler, example_keys
+from arjax.samplers.request import OPTIONS
 
 
 def checked_draw(
-    model: Any,
-    params: Any,
-    keys: jax.Array,
-    sampler: Sampler,
-    options: DrawOptions | None,
-    place: Placed | None,
-    short: Mapping[str, Any],
-) -> tuple[jax.Array, Request, dict[str, Any]]:
-    """Returns the keys and the options of a draw, checked and in their places, and the options that only this kind of
-    model has. The arguments are those of `Model.draw`.
+    model: Any, params: Any, keys: jax.Array, sampler: Sampler, options: Mapping[str, Any]
+) -> tuple[Request, dict[str, Any]]:
+    """Returns the request of a draw, checked and as arrays, and the options that only this kind of model has. The
+    arguments are those of `Model.draw`.
     """
-    options, others = options_of_draw(options, short, model)
+    request, others = request_of(model, options)
     check_params(model.param_shapes, params)
-    check_draws(model, sampler, options)
+    check_draws(model, sampler, request)
     num, event = num_keys(keys), model.event
+    if request.length:
+        event = dataclasses.replace(event, grid_shape=(int(request.length),))
     check_memory(num * event.num_dims * event.dtype.itemsize, f"{num:,} examples take")
-    given, observed, shared = None, None, False
-    if (options.given is None) != (options.observed is None):
-        raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-    if options.observed is not None:
-        observed = as_sites(event, options.observed, "`observed`")
-        given = canvas_of(event, num, options.given, observed)
-        shared = np.shape(options.given) == event.shape and is_one_context(model.context_spec, options.context)
-    elif "given" in model.takes:
+    given, observed, is_one = given_values(event, num, request)
+    if given is None and "given" in model.takes:
         given = jnp.zeros((num, *event.shape), event.dtype)
-    of_examples = keys, given, as_context(model.context_spec, options.context, num, one_for_all=True)
-    keys, given, context = place(of_examples) if place else of_examples
-    truncation = {name: getattr(options, name) for name in ("top_k", "top_p", "min_p")}
-    temperature, end = as_temperature(options.temperature), check_end(event, options.end)
-    return keys, Request(given, observed, context, temperature, **truncation, end=end, shared=shared), others
+    return dataclasses.replace(
+        request,
+        given=given,
+        observed=observed,
+        context=as_context(model.context_spec, request.context, num, one_for_all=True),
+        temperature=as_temperature(request.temperature),
+        end=check_end(event, request.end),
+        shared=is_one and not request.length and is_one_context(model.context_spec, request.context),
+    ), others
 
 
-def draw_part(model: Any, params: Any, keys: jax.Array, sampler: Sampler, options: DrawOptions, **others: Any) -> Draw:
+def request_of(model: Any, options: Mapping[str, Any]) -> tuple[Request, dict[str, Any]]:
+    """Returns the options of a draw from a model as one value, and those that only its kind has."""
+    others = model.takes.difference(OPTIONS, ("sampler",))
+    check_names("draw", options, {*OPTIONS, *others, "sampler"})
+    request = Request(**{name: value for name, value in options.items() if name in OPTIONS})
+    return request, {name: value for name, value in options.items() if name in others}
+
+
+def given_values(event: EventSpec, num: int, request: Request) -> tuple[jax.Array | None, np.ndarray | None, bool]:
+    """Returns the values of the observed sites with 0 elsewhere, [num, *event.shape], these sites bool[*grid], and
+    whether one value was given for all examples; None where nothing is observed.
+    """
+    given, observed, is_sequence = request.given, request.observed, len(event.grid_shape) == 1 and not event.columns
+    refuse(
+        (
+            request.length and observed is not None,
+            "a draw with a length begins with the `given` values: leave out `observed`",
+        ),
+        (
+            (observed is not None if given is None else observed is None and not is_sequence),
+            "`given` values and the mask of `observed` sites go together: pass both or neither",
+        ),
+    )
+    if given is None:
+        return None, None, False
+    if observed is None:
+        given, observed = _prompt(event, num, as_array(given, "given"))
+        if not observed.any():
+            return None, None, False
+    observed, given = as_sites(event, observed, "`observed`"), as_array(given, "given")
+    if given.shape not in (event.shape, (num, *event.shape)):
+        raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
+    is_one = given.shape == event.shape
+    rows, remedy = given[None] if is_one else given, "a missing value is not observed"
+    values = as_values(event, rows, "given", observed, remedy=remedy)
+    return jnp.broadcast_to(values, (num, *event.shape)), observed, is_one
+
+
+def _prompt(event: EventSpec, num: int, given: Any) -> tuple[Any, np.ndarray]:
+    """Returns the first values of sequences with zeros behind them, and the sites of these values."""
+    one, size = given.ndim == 1 + len(event.value_shape), event.num_sites
+    prompt = given.shape[1 - one] if given.ndim > 1 - one else 0
+    if given.shape != (*(num,)[one:], prompt, *event.value_shape) or prompt >= size:
+        raise UserError(
+            f"`given` has shape {given.shape}, but the first sites of {num} sequences of length {size} have shape "
+            f"{('P', *event.value_shape)} or {(num, 'P', *event.value_shape)} with P < {size}"
+        )
+    behind = [(0, size - prompt if axis == 1 - one else 0) for axis in range(given.ndim)]
+    pad = jnp.pad if isinstance(given, jax.Array) else np.pad
+    return pad(given, behind), np.arange(size) < prompt
+
+
+def draw_part(model: Any, params: Any, keys: jax.Array, sampler: Sampler, options: Request, **others: Any) -> Draw:
     """Returns the draw of a model or of a part of one, of checked arguments. If the kind cannot stop at an end, the
     sites behind the first one are filled with it, except for observed ones: up to there the draw has the distribution
     of one that stops. A statistic `log_prob` would be that of the whole sequence, and is left out.
@@ -82,33 +114,15 @@ def draw_part(model: Any, params: Any, keys: jax.Array, sampler: Sampler, option
     return Draw(filled_behind_end(draw.x, options.end, options.observed), stats)
 
 
-def plain_request(context: Any = None, temperature: Any = 1.0) -> Request:
-    """Returns the options of the draw of a part that takes no others."""
-    return Request(context=context, temperature=temperature)
-
-
-def options_of_draw(
-    options: DrawOptions | None, short: Mapping[str, Any], model: Any = None
-) -> tuple[DrawOptions, dict[str, Any]]:
-    """Returns the options of a draw, given as one value or one by one, and those that only the kind of the model has;
-    raises `UserError` for both.
-    """
-    fields = {field.name for field in dataclasses.fields(DrawOptions)}
-    one_by_one, others = DrawOptions.of(short, frozenset() if model is None else model.takes - fields - {"sampler"})
-    if options is not None and len(short) > len(others):
-        raise UserError("the options of a draw are one value or keyword arguments, not both")
-    return one_by_one if options is None else options, others
-
-
 @functools.singledispatch
-def check_draws(model: Any, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def check_draws(model: Any, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     """Raises `UserError` for a sampler or options of draws that a model cannot take: before it is trained, too."""
     if "sampler" not in model.takes and sampler != Cached():
         raise UserError(f"{type(model).__name__} draws in its own way: leave sample.sampler at cached")
-    refuse(model, options)
+    check_taken(model, options)
 
 
-def refuse(model: Any, options: DrawOptions) -> None:
+def check_taken(model: Any, options: Request) -> None:
     """Raises `UserError` for options of a draw that a kind of model does not take, unless they are off."""
     as_temperature(options.temperature)
     for name in options.used():
@@ -164,16 +178,6 @@ def num_keys(keys: Any) -> int:
     if not len(keys):
         raise UserError("a draw needs at least one key")
     return len(keys)
-
-
-def canvas_of(event: EventSpec, num: int, given: Any, observed: np.ndarray) -> jax.Array:
-    """Returns the values of the observed sites, and 0 elsewhere, [num, *event.shape]."""
-    given = as_array(given, "given")
-    if given.shape not in (event.shape, (num, *event.shape)):
-        raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
-    given, remedy = given if given.shape != event.shape else given[None], "a missing value is not observed"
-    given = as_values(event, given, "given", observed, remedy=remedy)
-    return jnp.broadcast_to(given, (num, *event.shape))
 
 
 def added_stats(first: Mapping[str, jax.Array], second: Mapping[str, jax.Array]) -> dict[str, jax.Array]:

@@ -31,7 +31,7 @@ def pictures(model: Any, params: Params, batch: Batch, key: jax.Array) -> Iterat
 
 
 @functools.singledispatch
-def in_words(model: Any) -> str:
+def model_in_words(model: Any) -> str:
     """Returns the model in a few words, for the head of a report."""
     return repr(model)
 
@@ -58,7 +58,7 @@ def sharper(model: Any) -> Any:
     return dataclasses.replace(model, **changed) if changed else model
 
 
-class Member(NamedTuple):
+class StepMember(NamedTuple):
     """A part of a mixture whose steps have tables of probabilities.
 
     Attributes:
@@ -73,7 +73,7 @@ class Member(NamedTuple):
 
 
 @functools.singledispatch
-def step_members(model: Any, params: Params) -> tuple[Member, ...]:
+def step_members(model: Any, params: Params) -> tuple[StepMember, ...]:
     """Returns the autoregressive models of which a model is a mixture: p(x) = sum_k w_k p_k(x)."""
     raise UserError(
         f"{type(model).__name__} gives no probabilities of the values of its steps: a lossless coder needs a model "

@@ -20,19 +20,19 @@ import jax.numpy as jnp
 from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.gaussian import log_normal
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import DEEPEST, opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import require
 from arjax.factorization import PARTITIONS
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, folded, in_types, key_needed
-from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
+from arjax.models.draws import check_draws, check_taken, draw_part, step_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.networks.readout import readout_paths, with_zero_features
-from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, DrawOptions, FixedPoint, Naive, Sampler, make_sampler
+from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, FixedPoint, Naive, Request, Sampler, make_sampler
 
 #: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
 BASE = "base"
@@ -62,10 +62,6 @@ class Dequantisation:
 
     event: EventSpec
     scaling: str = "plain"
-
-    def __post_init__(self):
-        if self.event.kind not in ("levels", "binary"):
-            raise UserError(f"a flow is for real data, levels or binary data, not {self.event.kind}")
 
     @property
     def real_event(self) -> EventSpec:
@@ -137,7 +133,7 @@ class FlowModel(Model):
         conditional: str = "gaussian(scale_bound=3)",
         scaling: str = opt("plain", choices=SCALINGS),
     ) -> FlowModel:
-        """The flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
+        """Returns the flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
 
         `num_blocks`: K. `orderings`: call strings that the blocks take in turn; `{block}` in them is the number of the
         block, as in "random(seed={block})". `partition`: of the sites of every block into steps. `conditional`: the
@@ -147,10 +143,11 @@ class FlowModel(Model):
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)
-        event, base = recipe.event, None
-        if event.kind == "real" and scaling != "plain":
-            raise UserError(f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}")
-        dequantisation = None if event.kind == "real" else Dequantisation(event, scaling)
+        event, base, is_real = recipe.event, None, recipe.event.kind == "real"
+        event.check_kind(("real", "levels", "binary"), "a flow is for real data, levels or binary data")
+        needless = f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}"
+        refuse((is_real and scaling != "plain", needless))
+        dequantisation = None if is_real else Dequantisation(event, scaling)
         real = event if dequantisation is None else dequantisation.real_event
         if BASE in recipe.choice.parts:
             base = recipe.part(BASE, real, needs_context=False)
@@ -161,8 +158,8 @@ class FlowModel(Model):
             calls |= {"partition": partition, "conditional": conditional}
             block = recipe.inner(str(k), real, ModelChoice("autoregressive", calls, network, options))
             block = require(block, "conditionals", "a block of a flow")
-            if not isinstance(block.conditional, TransformedNormal):
-                raise UserError("a block of a flow needs a conditional that transforms noise: gaussian or spline")
+            transforms = isinstance(block.conditional, TransformedNormal)
+            refuse((not transforms, "a block of a flow needs a conditional that transforms noise: gaussian or spline"))
             return block
 
         return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
@@ -191,8 +188,8 @@ class FlowModel(Model):
         return blocks if self.base is None else blocks | {BASE: self.base}
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: each block is the identity, as its features are 0. Otherwise their scales would multiply,
-        and a deep flow would start far from every density.
+        """Returns parameters with which each block is the identity, as its features are 0. Otherwise their scales would
+        multiply, and a deep flow would start far from every density.
         """
         paths: dict[Any, frozenset[str]] = {}
         for block in self.blocks:
@@ -204,11 +201,10 @@ class FlowModel(Model):
         return params
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log p(x | c) of each example in nats, float32[B]; of levels the bound E[log p(x + u)] with one u, drawn by
-        `key`. The terms are those of `log_prob` with the opposite sign. Raises `UserError` for a mask.
+        """Returns log p(x | c) of each example in nats, float32[B]; of levels the bound E[log p(x + u)] with one u,
+        drawn by `key`. The terms are costs.
         """
-        if batch.mask is not None:
-            raise UserError("a flow scores whole examples: it has no mask of sites")
+        refuse((batch.mask is not None, "a flow scores whole examples: it has no mask of sites"))
         x, context = in_types(self, batch.x, batch.context)
         terms: dict[str, jax.Array] = {}
         if self.dequantisation:
@@ -257,9 +253,9 @@ class FlowModel(Model):
 
 
 @check_draws.register(FlowModel)
-def _(model: FlowModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: FlowModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     invert = inverting_sampler(sampler)
-    refuse(model, options)
+    check_taken(model, options)
     if model.base is not None:
         check_draws(model.base, invert, options)
 
@@ -271,13 +267,15 @@ def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Ar
 
 
 def inverting_sampler(sampler: str | Sampler) -> Sampler:
-    """A sampler that can take given noise; raises `UserError` for one that cannot."""
+    """Returns a sampler that can take given noise."""
     invert = make_sampler(sampler)
     name = SAMPLERS.name_of(type(invert)) or type(invert).__name__
-    if type(invert) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
-        raise UserError(f"the sampler {name!r} cannot invert a flow: take naive, cached or fixed_point")
-    if isinstance(invert, FixedPoint) and invert.source is not None:
-        raise UserError("fixed_point inverts a flow from the start 'zeros' or 'mode', not from a draft")
+    is_exact = type(invert) in (Naive, Cached, FixedPoint)  # a subclass may draw something else, as `greedy` does
+    has_draft = isinstance(invert, FixedPoint) and invert.source is not None
+    refuse(
+        (not is_exact, f"the sampler {name!r} cannot invert a flow: take naive, cached or fixed_point"),
+        (has_draft, "fixed_point inverts a flow from the start 'zeros' or 'mode', not from a draft"),
+    )
     return invert
 
 
@@ -293,7 +291,8 @@ def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: 
     model = dataclasses.replace(block, network=network, conditional=GivenNoise(block.conditional), orders=None)
     sampler.check(model)
     canvas = jnp.zeros(noise.shape, jnp.float32)
-    return sampler(model, {"inner": params}, keys, canvas, DrawOptions(context={**(context or {}), NOISE: noise}))
+    request = Request(canvas, context={**(context or {}), NOISE: noise})
+    return sampler(model, {"inner": params}, keys, request)
 
 
 @dataclasses.dataclass(frozen=True)

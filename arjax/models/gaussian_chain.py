@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 
-from arjax.core.errors import UserError, refuse
+from arjax.core.errors import refuse
 from arjax.core.normal import lower_tail
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
@@ -27,7 +27,7 @@ from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import MOST_STEPS
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import make_denoiser
-from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
+from arjax.samplers import PLAIN_DRAW, Request, Sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
 _small = functools.partial(
@@ -36,7 +36,7 @@ _small = functools.partial(
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaussian(Process):
+class GaussianNoise(Process):
     """Gaussian noise on real numbers; levels and binary data are scaled to [-1, 1].
 
     The last conditional p(x_0 | x_1) is a Gaussian around the predicted x_0 with the standard deviation sigma_1; of
@@ -165,7 +165,7 @@ class Gaussian(Process):
 class GaussianChain(Chain):
     """Denoising diffusion: Gaussian noise in many steps, and learned conditionals back. A bound.
 
-    Levels and binary data are scaled to [-1, 1], and real data should be standardised. The process is `Gaussian`.
+    Levels and binary data are scaled to [-1, 1], and real data should be standardised. The process is `GaussianNoise`.
     """
 
     traits = Chain.traits | {"noise_error"}
@@ -208,15 +208,14 @@ class GaussianChain(Chain):
                 "the prediction 'levels' is a distribution over levels, and real data have none",
             ),
         )
-        process = Gaussian(event, num_steps, schedule, prediction, eta)
+        process = GaussianNoise(event, num_steps, schedule, prediction, eta)
         return cls(denoiser, process, train_steps, score_steps, sample_steps).checked()
 
 
 @check_draws.register(GaussianChain)
-def _(model: GaussianChain, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: GaussianChain, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     check_draws.dispatch(Model)(model, sampler, options)
-    if options.temperature != 1:
-        raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
+    refuse((options.temperature != 1, "a Gaussian chain has no temperature: less noise is eta < 1"))
 
 
 def log_bin_mass(distance: jax.Array, half: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:

@@ -30,7 +30,7 @@ import numpy as np
 from arjax.conditionals.numerics import LARGEST_LOG_SCALE, tempered
 from arjax.core.arrays import is_present, is_traced
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.normal import mass
 from arjax.core.options import LARGEST_SEED, opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
@@ -38,9 +38,9 @@ from arjax.core.triangular import solve_lower
 from arjax.models import extras
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_init, check_query, checked_batch, public
-from arjax.models.draws import Request, num_keys
+from arjax.models.draws import num_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
-from arjax.samplers import Draw, Sampler
+from arjax.samplers import Draw, Request, Sampler
 
 STARTS = ("em", "random")
 #: A diagonal entry of L is at least this part of the floor s where EM gives a smaller one, for its logarithm.
@@ -138,8 +138,8 @@ class GaussianMixtureModel(Model):
     S_k = L_k L_k^T + s^2 I with s = exp(min_log_scale), so the standard deviation along every direction is at least s,
     and so is the scale of every value given any others. L_k is lower triangular with a positive diagonal.
 
-    A start by EM needs training examples, and a model out of a file has none: it has the parameters of its training,
-    and `init` raises `UserError`. In a run EM reads at most 20,000 examples.
+    A start by EM needs training examples, and a model out of a file has none: it has the parameters of its training. In
+    a run EM reads at most 20,000 examples.
 
     Attributes:
       event: real values.
@@ -181,24 +181,23 @@ class GaussianMixtureModel(Model):
         em_iterations: int = 100,
         em_seed: int = opt(-1, least=-1, most=LARGEST_SEED),
     ) -> GaussianMixtureModel:
-        """The options are the fields of the class; a start by EM needs training examples."""
+        """Returns the model; the options are its fields, and a start by EM needs training examples."""
         recipe.only()
-        if recipe.context:
-            raise UserError("the kind of model 'gaussian_mixture' has no context: leave it out of the data")
+        refuse((recipe.context, "the kind of model 'gaussian_mixture' has no context: leave it out of the data"))
         recipe.event.check_kind(("real",), "the kind of model 'gaussian_mixture' is for real values")
         options = components, min_log_scale, start, em_starts, em_iterations, em_seed
         model = cls(recipe.event, *options)
         if start == "random" or recipe.arrays is not None:
             return model
-        if recipe.examples is None:
-            raise UserError(f"EM needs training examples: {_NO_EXAMPLES}")
+        refuse((recipe.examples is None, f"EM needs training examples: {_NO_EXAMPLES}"))
         x = recipe.all_examples()
-        if len(x) < components:
-            raise UserError(f"EM of {components} components needs as many training examples, and there are {len(x)}")
+        few = f"EM of {components} components needs as many training examples, and there are {len(x)}"
+        refuse((len(x) < components, few))
         return dataclasses.replace(model, examples=TrainingRows(x.reshape(len(x), -1)))
 
     def __repr__(self) -> str:
-        return f"GaussianMixtureModel({_in_words(self)}; {self.num_params:,} parameters; {self.event.in_words})"
+        parts = extras.model_in_words(self), f"{self.num_params:,} parameters", self.event.in_words
+        return f"GaussianMixtureModel({'; '.join(parts)})"
 
     def init(self, key: jax.Array) -> Params:
         """{"weights": log w_k up to a constant, [K], "means": [K, D], "roots": L_k, [K, D (D + 1) / 2]}.
@@ -227,7 +226,7 @@ class GaussianMixtureModel(Model):
         number, variance = int(seed) if self.em_seed < 0 else self.em_seed, math.exp(2 * self.min_log_scale)
         x_ND = without_holes(self._em_examples(), 10 * self.components, number)
         fit = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
-        return params_of(fit.weights_, fit.means_, fit.covariances_, self.min_log_scale)
+        return gaussian_params(fit.weights_, fit.means_, fit.covariances_, self.min_log_scale)
 
     def roots(self, params: Params) -> jax.Array:
         """L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
@@ -324,11 +323,11 @@ class GaussianMixtureModel(Model):
     def conditional_log_prob(
         self, params: Params, x: jax.Array, *, query: Any, evidence: Any, context: Any = None, mask: Any = None
     ) -> jax.Array:
-        """log p(x[query] | x[evidence]) in nats, float32[B], for any two sets of sites bool[*grid] without overlap.
+        """Returns log p(x[query] | x[evidence]) in nats, float32[B], for any two sets of sites bool[*grid] without
+        overlap: log p(x[query], x[evidence]) - log p(x[evidence]).
 
-        It is log p(x[query], x[evidence]) - log p(x[evidence]). NaN is a missing value, in either set. With a `mask`
-        [B, *grid], the sites of the query that it does not mark are evidence. The model has no `context`. Raises
-        `UserError` for wrong shapes, or sets that overlap.
+        NaN is a missing value, in either set. With a `mask` [B, *grid], the sites of the query that it does not mark
+        are evidence. The model has no `context`.
         """
         query, evidence = check_query(self.event, query, evidence)
         batch = checked_batch(self, params, x, context or None, mask)
@@ -349,13 +348,12 @@ class GaussianMixtureModel(Model):
 
     @public
     def complete(self, params: Params, keys: jax.Array, x: jax.Array) -> jax.Array:
-        """Examples with a joint draw in place of their values that are NaN, given the others, [N, *grid, *value].
-
-        Example n depends on `keys[n]` alone. Raises `UserError` unless there are as many keys as examples.
+        """Returns examples with a joint draw in place of their values that are NaN, given the others, [N, *grid,
+        *value]. Example n depends on `keys[n]` alone.
         """
         x_ND = self._rows(params, x)
-        if num_keys(keys) != len(x_ND):
-            raise UserError(f"a draw for each of {len(x_ND)} examples needs as many keys, not {len(keys)}")
+        num = num_keys(keys)
+        refuse((num != len(x_ND), f"a draw for each of {len(x_ND)} examples needs as many keys, not {num}"))
         return _draw(self, params, keys, x_ND, ~jnp.isnan(x_ND), 1.0).reshape(-1, *self.event.shape)
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
@@ -371,8 +369,8 @@ class GaussianMixtureModel(Model):
         return Draw(drawn.reshape(num, *event.shape), {"network_calls": ones, "steps": ones})
 
 
-@extras.in_words.register(GaussianMixtureModel)
-def _in_words(model: GaussianMixtureModel) -> str:
+@extras.model_in_words.register(GaussianMixtureModel)
+def _(model: GaussianMixtureModel) -> str:
     return f"mixture of {model.components} Gaussians"
 
 
@@ -457,7 +455,7 @@ def without_holes(x_ND: np.ndarray, enough: int, seed: int) -> np.ndarray:
     return filled_ND
 
 
-def params_of(
+def gaussian_params(
     weights_K: np.ndarray, means_KD: np.ndarray, covariances_KDD: np.ndarray, min_log_scale: float
 ) -> dict[str, np.ndarray]:
     """The parameters of a model with these weights, means and covariances, whose eigenvalues become at least

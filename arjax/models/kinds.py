@@ -13,7 +13,7 @@ import numpy as np
 from arjax.conditionals import CONDITIONALS
 from arjax.conditionals.base import usual_conditional
 from arjax.core import arrays
-from arjax.core.errors import UserError, nearest
+from arjax.core.errors import UserError, nearest, refuse
 from arjax.core.options import check_names, checked_arguments
 from arjax.core.programs import checked_pytree
 from arjax.core.registry import Registry
@@ -50,14 +50,8 @@ _RECIPE = "_recipe"
 
 @dataclasses.dataclass(frozen=True)
 class ModelChoice:
-    """The choices that make a model: its kind, its network, and the choices of the models that it is made of.
-
-    Attributes:
-      kind: name of a kind, such as `autoregressive` or `latent`.
-      options: of the kind, plain values.
-      network: name of a network, "" where the kind has none of its own.
-      network_options: of the network, plain values.
-      parts: the models that it is made of, by the names that the kind gives them: their choices, or whole models.
+    """The choices that make a model: its kind, its network ("" where the kind has none of its own), their options as
+    plain values, and by name the models that it is made of: their choices, or whole models.
     """
 
     kind: str = "autoregressive"
@@ -125,10 +119,9 @@ class Recipe:
 
     def only(self, *names: str) -> None:
         """Refuses parts of other names."""
-        for name in self.choice.parts:
-            if name not in names:
-                wanted = ", ".join(names) or "no parts"
-                raise UserError(f"the kind of model {self.choice.kind!r} has {wanted}, not {name!r}")
+        other = next((name for name in self.choice.parts if name not in names), None)
+        has = f"the kind of model {self.choice.kind!r} has {', '.join(names) or 'no parts'}"
+        refuse((other is not None, f"{has}, not {other!r}"))
 
     def part(
         self,
@@ -144,31 +137,26 @@ class Recipe:
     ) -> Any:
         """Returns the model of a part, of one order and with a likelihood.
 
-        Args:
-          name: of the part; errors begin with it.
-          event, context: of the part, by default those of the whole.
-          examples: of the part, by default those of the whole where the event is the same.
-          key: the name of its parameters, by default that of the part.
-          check: raises `UserError` for a model that cannot be this part.
-          several_orders: allows a model of several orders.
-          needs_context: refuses a model without a context where the whole has one.
+        `event`, `context` and `examples` are by default those of the whole, and `key`, the name of its parameters, is
+        that of the part. `check` refuses a model that cannot be this part. `several_orders` allows several orders, and
+        `needs_context` refuses a model without a context where the whole has one.
         """
         kind, parts = self.choice.kind, self.choice.parts
-        if name not in parts:
-            there = ", ".join(map(str, parts)) or "none"
-            raise UserError(f"the kind of model {kind!r} needs the part {name!r} (there are: {there})")
+        there = ", ".join(map(str, parts)) or "none"
+        refuse((name not in parts, f"the kind of model {kind!r} needs the part {name!r} (there are: {there})"))
         event, context = self.event if event is None else event, self.context if context is None else context
         examples = self.examples if examples is None and event == self.event else examples
         try:
             part = self._part(parts[name], key or name, event, context, examples)
             check_likelihood(part, "it")
             check(part)
-            if part.event != event:
-                raise UserError(f"it must be of {event.in_words}, not of {part.event.in_words}")
-            if part.context_spec != context and (needs_context or part.context_spec):
-                raise UserError(f"its context must be {context!r}, not {part.context_spec!r}")
-            if part.orders is not None and not several_orders:
-                raise UserError("a part is trained and scored under one order: leave out its orders")
+            lacks_context = part.context_spec != context and (needs_context or part.context_spec)
+            has_orders = part.orders is not None and not several_orders
+            refuse(
+                (part.event != event, f"it must be of {event.in_words}, not of {part.event.in_words}"),
+                (lacks_context, f"its context must be {context!r}, not {part.context_spec!r}"),
+                (has_orders, "a part is trained and scored under one order: leave out its orders"),
+            )
         except UserError as error:
             error.args = (f"the {name} of the kind {kind!r}: {error}",)
             raise
@@ -225,15 +213,14 @@ class Recipe:
         if "orders/pool" not in self.arrays:
             return Orders(first)
         pool = self.array("orders/pool", np.int32, 2)
-        if not len(pool):
-            raise UserError("the array 'orders/pool' has no orders")
+        refuse((not len(pool), "the array 'orders/pool' has no orders"))
         for order in pool:
             check_permutation(order, first.num_sites)
         if "orders/weights" not in self.arrays:
             return Orders(first, pool)
         weights = self.array("orders/weights", np.float32, 1)
-        if len(weights) - len(pool) not in (0, 1) or not (weights > 0).all() or abs(weights.sum() - 1) > 1e-3:
-            raise UserError(f"the array 'orders/weights' must hold the probabilities of {len(pool)} orders")
+        fits = len(weights) - len(pool) in (0, 1) and (weights > 0).all() and abs(weights.sum() - 1) <= 1e-3
+        refuse((not fits, f"the array 'orders/weights' must hold the probabilities of {len(pool)} orders"))
         return Orders(first, pool, weights)
 
     def _stored_factorization(self, path: str) -> Factorization:
@@ -242,18 +229,17 @@ class Recipe:
         if f"{path}/parents" not in (self.arrays or {}):
             return factorization
         parents = self.array(f"{path}/parents", np.bool_, 2)
-        if parents.shape != (len(order),) * 2 or (parents & ~np.asarray(factorization.mask())).any():
-            raise UserError(f"the array {path + '/parents'!r} is no graph of edges from earlier steps")
+        fits = parents.shape == (len(order),) * 2 and not (parents & ~np.asarray(factorization.mask())).any()
+        refuse((not fits, f"the array {path + '/parents'!r} is no graph of edges from earlier steps"))
         return dataclasses.replace(factorization, parents=parents, connected=bool(parents.any()))
 
     def array(self, name: str, dtype: type[np.generic], ndim: int) -> np.ndarray:
         """Returns a stored array of this type and rank."""
-        if name not in (self.arrays or {}):
-            raise UserError(f"there is no array {name!r}")
-        array = np.asarray((self.arrays or {})[name])
-        if not np.can_cast(array.dtype, dtype, "same_kind") or array.ndim != ndim:
-            form = f"the type {dtype.__name__} and {ndim} axes"
-            raise UserError(f"the array {name!r} must have {form}, not {array.dtype}{list(array.shape)}")
+        arrays = self.arrays or {}
+        refuse((name not in arrays, f"there is no array {name!r}"))
+        array, form = np.asarray(arrays[name]), f"the type {dtype.__name__} and {ndim} axes"
+        fits = np.can_cast(array.dtype, dtype, "same_kind") and array.ndim == ndim
+        refuse((not fits, f"the array {name!r} must have {form}, not {array.dtype}{list(array.shape)}"))
         return array.astype(dtype)
 
     def as_json(self) -> dict[str, Any]:
@@ -289,15 +275,12 @@ def _as_recipe(content: RecipeJson) -> Recipe:
 
 
 def make(recipe: Recipe) -> Model:
-    """Returns the model of a recipe: the one way in which models are made.
-
-    Raises:
-      UserError: an unknown name or option, or a combination that does not work, before anything compiles.
+    """Returns the model of a recipe: the one way in which models are made. A mistake is refused before anything
+    compiles.
     """
     check_spec(recipe.event, EventSpec)
     check_spec(recipe.context, ContextSpec)
-    if recipe.dtype not in DTYPES:
-        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {recipe.dtype!r}")
+    refuse((recipe.dtype not in DTYPES, f"dtype must be one of {', '.join(DTYPES)}, not {recipe.dtype!r}"))
     recipe = dataclasses.replace(recipe, choice=_completed(recipe.choice, recipe.event))
     choice = recipe.choice
     model = KINDS.get(choice.kind).make(recipe, **choice.options)
@@ -314,11 +297,8 @@ def _completed(choice: ModelChoice, event: EventSpec) -> ModelChoice:
         call = options[name] or (usual_conditional(event) if registry is CONDITIONALS else "")
         options[name] = registry.read(call).as_call if call else ""
     networks, network_options = family.NETWORKS, dict(choice.network_options)
-    if choice.network and networks is None:
-        raise UserError(
-            f"the kind of model {choice.kind!r} has no network of its own, but {choice.network!r} is named: leave "
-            "it out, or give it to a part"
-        )
+    needless = f"the kind of model {choice.kind!r} has no network of its own, but {choice.network!r} is named"
+    refuse((choice.network and networks is None, f"{needless}: leave it out, or give it to a part"))
     if choice.network:
         network_options = networks.resolve(choice.network, choice.network_options)
     return dataclasses.replace(choice, options=options, network_options=network_options)
@@ -330,12 +310,10 @@ def recipe_of(model: Model) -> Recipe:
 
 
 def _recipe_of(model: Model) -> Recipe:
-    recipe = getattr(model, _RECIPE, None)
-    if recipe is None:
-        raise UserError(
-            f"this {type(model).__name__} has no recipe, as it was put together or changed by hand: make it with "
-            "make_model, or with `make` of a Recipe with the orders as its `arrays`"
-        )
+    recipe: Any = getattr(model, _RECIPE, None)
+    by_hand = f"this {type(model).__name__} has no recipe, as it was put together or changed by hand"
+    remedy = "make it with make_model, or with `make` of a Recipe with the orders as its `arrays`"
+    refuse((recipe is None, f"{by_hand}: {remedy}"))
     parts = {name: _recipe_of(part) for name, part in recipe.choice.parts.items()}
     return dataclasses.replace(recipe, choice=dataclasses.replace(recipe.choice, parts=parts))
 
@@ -379,6 +357,8 @@ def make_model(
         make_model(event, "made", kind="flow", num_blocks=5)
         make_model(event, kind="mixture", parts={"a": ModelChoice(network="made"), "b": ModelChoice(network="gru")})
 
+    A mistake is refused before anything compiles.
+
     Args:
       event, context, dtype: of the model, see `Recipe`.
       network: name of a network; "" where the parts have the networks. Or a `ModelChoice`, which names all but event,
@@ -386,19 +366,17 @@ def make_model(
       kind, parts: see `ModelChoice`.
       data: training examples [N, *grid, *value], for orderings and graphs that are read off them, or a function that
         returns them.
-      **options: those of the kind, such as `ordering`, `partition`, `conditional`, `orders` and `graph` of the kind
-        autoregressive, see `AutoregressiveModel.make`, and those of the network.
-
-    Raises:
-      UserError: an unknown name or option, or a combination that does not work, before anything compiles.
+      **options: those of the kind, see its `make`, and those of the network.
     """
     check_spec(event, EventSpec)
-    if not isinstance(network, str | ModelChoice):
-        raise UserError(f"unknown network {network!r}: give its name, or a ModelChoice")
     if isinstance(network, str):
         network = _chosen(kind, network, options, parts or {})
-    elif options or parts is not None or kind != ModelChoice.kind:
-        raise UserError("a ModelChoice names its kind, its parts and its options: leave them out beside it")
+    else:
+        beside = options or parts is not None or kind != ModelChoice.kind
+        refuse(
+            (not isinstance(network, ModelChoice), f"unknown network {network!r}: give its name, or a ModelChoice"),
+            (beside, "a ModelChoice names its kind, its parts and its options: leave them out beside it"),
+        )
     if data is not None and not callable(data):
         data = checked_examples(event, data)
     return make(Recipe(event, context, network, dtype, data))
@@ -416,8 +394,8 @@ def _chosen(kind: str, network: str, options: Mapping[str, Any], parts: Mapping[
             check_names("make_model", [name], arguments)
     kind_options = {name: value for name, value in options.items() if name in of_kind}
     others = {name: value for name, value in options.items() if name not in of_kind}
-    if others and not network:
-        raise UserError(f"the kind of model {kind!r} has no option {min(others)!r}, and no network is named")
+    if others:
+        refuse((not network, f"the kind of model {kind!r} has no option {min(others)!r}, and no network is named"))
     return ModelChoice(kind, kind_options, network, others, parts)
 
 
@@ -428,8 +406,8 @@ def is_model(value: Any) -> bool:
 
 def checked_examples(event: EventSpec, data: Any) -> np.ndarray:
     """Returns training examples [N, *grid, *value], which must be examples of the event."""
-    data = np.asarray(arrays.as_array(data, "data"))
-    if data.shape[1:] != event.shape or not len(data):
-        raise UserError(f"data has shape {data.shape}, but must have (N, {', '.join(map(str, event.shape))})")
+    data, wanted = np.asarray(arrays.as_array(data, "data")), f"(N, {', '.join(map(str, event.shape))})"
+    fits = data.shape[1:] == event.shape and len(data)
+    refuse((not fits, f"data has shape {data.shape}, but must have {wanted}"))
     arrays.check_values(event, data, "the examples")
     return data

@@ -14,7 +14,7 @@ from jax.scipy.stats import norm
 
 from arjax.conditionals import Conditional
 from arjax.core.batch import Array, Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.programs import one_program
 from arjax.core.scores import log_mean, weakest
 from arjax.core.spec import ContextSpec, EventSpec
@@ -23,11 +23,11 @@ from arjax.models import extras
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, inherited, key_needed, repeated
 from arjax.models.checks import as_values, checked_batch
-from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
+from arjax.models.draws import added_stats, check_draws, check_taken, draw_part
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.pictures import Picture, Tiles, is_image
-from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler, example_keys
 
 #: The parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
@@ -105,7 +105,7 @@ class LatentModel(Model):
         num_levels: int = 0,
         score_samples: int = 1,
     ) -> LatentModel:
-        """The model of its parts.
+        """Returns the model of its parts.
 
         `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
         `score_samples`: k of the scores, validation among them; as many as `iwae` has.
@@ -113,7 +113,7 @@ class LatentModel(Model):
         recipe.only("prior", "likelihood", "posterior")
         event, context = recipe.event, recipe.context
         z = EventSpec(latents, (), values, num_levels) if num_levels else EventSpec(latents, (), values)
-        check_names("a latent model", context)
+        check_context_names("a latent model", context)
         prior = recipe.part("prior", z)
         of_z, of_x = context.with_part(LATENT, latent_context(z)), context.with_part(DATA, event)
         likelihood = recipe.part("likelihood", context=of_z, check=check_reads)
@@ -158,7 +158,7 @@ class LatentModel(Model):
         return {name: part.init(k) for (name, part), k in zip(self.named_parts.items(), keys, strict=True)}
 
     def weights(self, params: Params, batch: Batch, key: jax.Array, num: int = 1, *, train: bool = False) -> Weights:
-        """`num` latents of each example from q(z | x), and the terms of their weights; see `Weights`."""
+        """Returns `num` latents of each example from q(z | x), and the terms of their weights."""
         draw_key, *keys = jax.random.split(key, 4)
         head, features = encoder_of(self.posterior, params["posterior"], batch, train, keys[0])
         features = jnp.broadcast_to(features, (num, *features.shape))
@@ -172,8 +172,8 @@ class LatentModel(Model):
         return Weights(z, log_x.reshape(num, -1), log_prior.reshape(num, -1), log_q)
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """The evidence lower bound with one latent for each example, or L_k with `score_samples`; its mean over keys is
-        the bound. Terms: `reconstruction`, `kl`, and what L_k gains on these, `importance`. It needs a `key`.
+        """Returns the evidence lower bound with one latent for each example, or L_k with `score_samples`; its mean over
+        keys is the bound. Terms: `reconstruction`, `kl`, and what L_k gains on these, `importance`. It needs a `key`.
 
         With a mask it bounds log of the mean of p(x_marked | x_given, z) over the prior of z, as if each example had a
         latent of its own, which the given sites tell nothing about.
@@ -187,15 +187,14 @@ class LatentModel(Model):
         return Score(value, self.score_kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
     def importance_bound(self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once=50) -> jax.Array:
-        """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of `at_once`.
-
-        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts that are `unbiased`.
+        """Returns L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of
+        `at_once`. It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts without bias.
         """
         return _importance_bound(self, params, batch, key, samples, min(at_once, samples))
 
     def kl_by_unit(self, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
-        """log q(z_i | x) - log p(z_i | z_<i) of each site of one z of q(z | x), float32[B, sites of z] nats; its mean
-        is the divergence that the site adds. For a prior that is one network.
+        """Returns log q(z_i | x) - log p(z_i | z_<i) of each site of one z of q(z | x), float32[B, sites of z] nats;
+        its mean is the divergence that the site adds. For a prior that is one network.
         """
         z = self.weights(params, batch, key).latents[0]
         prior = require(self.prior, "conditionals", "the divergence of a site")
@@ -204,7 +203,7 @@ class LatentModel(Model):
         return terms.reshape(len(z), -1)
 
     def encode(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
-        """The most probable z under q(z | x), the mean of a Gaussian: [B, *shape of z]."""
+        """Returns the most probable z under q(z | x), the mean of a Gaussian: [B, *shape of z]."""
         head, features = encoder_of(self.posterior, params["posterior"], checked_batch(self, params, x, context))
         return head.mode(features)
 
@@ -218,7 +217,9 @@ class LatentModel(Model):
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         stats: dict[str, jax.Array] = {}
         if latents is None:
-            latents, stats = draw_part(self.prior, params["prior"], of_prior, Cached(), plain_request(options.context))
+            latents, stats = draw_part(
+                self.prior, params["prior"], of_prior, Cached(), Request(context=options.context)
+            )
         else:
             latents = as_values(self.latent_event, latents, "latents")
         options = dataclasses.replace(options, context={**(options.context or {}), LATENT: latents})
@@ -237,9 +238,9 @@ class LatentModel(Model):
 
 
 @check_draws.register(LatentModel)
-def _(model: LatentModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: LatentModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     """As the likelihood, and the posterior given observed sites is not known."""
-    refuse(model, DrawOptions(given=options.given, observed=options.observed))
+    check_taken(model, Request(given=options.given, observed=options.observed))
     check_draws(model.likelihood, sampler, options)
 
 
@@ -309,25 +310,25 @@ def _(model: LatentModel, params: Params, batch: Batch, key: jax.Array) -> Itera
 def encoder_of(
     model: AutoregressiveModel, params: Params, batch: Batch, train: bool = False, key: jax.Array | None = None
 ) -> tuple[Conditional, jax.Array]:
-    """The conditional of an encoder, and its features [B, *grid of z, F] of the examples."""
+    """Returns the conditional of an encoder, and its features [B, *grid of z, F] of the examples."""
     dummy, context = jnp.zeros((len(batch), *model.event.shape), model.event.dtype), {**batch.context, DATA: batch.x}
     features = model.features(params, dummy, context=context, train=train, key=key if train else None)
     return model.head(params, train, key), features
 
 
 def importance_sampled(model: Any, samples: int) -> SampledBound:
-    """L_k with k = `samples` of a model that has an `importance_bound`; raises `UserError` if its scores are biased."""
-    if "biased" in model.traits:
-        raise UserError(
-            "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it to 0"
-        )
+    """Returns L_k with k = `samples` of a model that has an `importance_bound`."""
+    sentence = (
+        "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it to 0"
+    )
+    refuse(("biased" in model.traits, sentence))
     entries = {"importance_samples": samples}
     return SampledBound("importance_bound", model, type(model).importance_bound, (samples,), entries)
 
 
 def expected_value(model: Any, params: Params, context: dict[str, jax.Array], num: int) -> jax.Array | None:
-    """The mean of a model whose sites are independent given the context, where they have a list of values, else the
-    mode: [num, *event]. None for other models.
+    """Returns the mean of a model whose sites are independent given the context, where they have a list of values, else
+    the mode: [num, *event]. None for other models.
     """
     if "conditionals" not in model.traits or model.network.dependencies(model.factorization).any():
         return None
@@ -340,39 +341,43 @@ def expected_value(model: Any, params: Params, context: dict[str, jax.Array], nu
 
 
 def latent_context(z: EventSpec) -> EventSpec:
-    """The latents as a part of a context: a vector, or a grid of values."""
+    """Returns the latents as a part of a context: a vector, or a grid of values."""
     return z if len(z.grid_shape) > 1 else EventSpec((), z.grid_shape + z.value_shape, z.kind, z.num_levels)
 
 
-def check_names(subject: str, context: ContextSpec) -> None:
-    """Raises `UserError` where the context has a part of a name that encoders and decoders add."""
-    clash = {LATENT, DATA} & {name for name, _ in context.parts}
-    if clash:
-        raise UserError(f"{subject} adds parts to the context that are called z and x, and {min(clash)!r} is there")
+def check_context_names(subject: str, context: ContextSpec) -> None:
+    """Refuses a context that has a part of a name that encoders and decoders add."""
+    for name, _ in context.parts:
+        taken = name in (LATENT, DATA)
+        refuse((taken, f"{subject} adds parts to the context that are called z and x, and {name!r} is there"))
 
 
 def check_reads(part: Any) -> None:
-    """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
-    if "conditionals" in part.traits and "context" not in part.network.traits:
-        raise UserError("its network reads no context: take independent, or another that reads one")
+    """Refuses one network that does not read its context: x, or z, would have no influence on it."""
+    reads = "conditionals" not in part.traits or "context" in part.network.traits
+    refuse((not reads, "its network reads no context: take independent, or another that reads one"))
 
 
 def check_encoder(encoder: Any) -> None:
-    """Raises `UserError` unless it is one network that reads x, and no site of its event."""
-    if "conditionals" not in encoder.traits:
-        raise UserError("it is one network and one conditional, of the kind autoregressive")
+    """Refuses what is not one network that reads x, and no site of its event."""
+    refuse(("conditionals" not in encoder.traits, "it is one network and one conditional, of the kind autoregressive"))
     check_reads(encoder)
-    if encoder.network.dependencies(encoder.factorization).any():
-        raise UserError("its sites are independent given x: take the network independent, or one that reads no site")
+    sentence = "its sites are independent given x: take the network independent, or one that reads no site"
+    refuse((encoder.network.dependencies(encoder.factorization).any(), sentence))
 
 
 def _check_posterior(posterior: Any) -> None:
-    """Raises `UserError` unless z can be drawn from q(z | x) at once, with gradients or with a probability."""
+    """Refuses q(z | x) unless z can be drawn from it at once, with gradients or with a probability."""
     check_encoder(posterior)
-    if posterior.conditional.joint or posterior.conditional.init(jax.random.key(0)) is not None:
-        raise UserError("its conditional must draw each site by itself, such as gaussian or bernoulli")
-    if posterior.event.kind == "real" and not posterior.conditional.REPARAMETERISED:
-        raise UserError("its conditional must pass gradients through its draws, as gaussian does")
+    head, is_real = posterior.conditional, posterior.event.kind == "real"
+    by_itself = not head.joint and head.init(jax.random.key(0)) is None
+    refuse(
+        (not by_itself, "its conditional must draw each site by itself, such as gaussian or bernoulli"),
+        (
+            is_real and not head.REPARAMETERISED,
+            "its conditional must pass gradients through its draws, as gaussian does",
+        ),
+    )
 
 
 @one_program(static_argnames=("samples", "at_once"))

@@ -13,14 +13,14 @@ import numpy as np
 
 from arjax.conditionals.numerics import tempered
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.scores import kind_of_mixture, log_mixture
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import extras
 from arjax.models.base import Model, Params, folded
-from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
+from arjax.models.draws import check_draws, check_taken, draw_part, step_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
 
 #: The name of the weights among the parameters, as logits [K], beside "0", "1", ... of the members.
 WEIGHTS = "weights"
@@ -52,10 +52,8 @@ class MixtureModel(Model):
 
     @classmethod
     def make(cls, recipe: Recipe) -> MixtureModel:
-        names = recipe.choice.parts
-        if not names:
-            raise UserError("a mixture needs at least one member")
-        return cls(tuple(recipe.part(name, key=str(k)) for k, name in enumerate(names)))
+        refuse((not recipe.choice.parts, "a mixture needs at least one member"))
+        return cls(tuple(recipe.part(name, key=str(k)) for k, name in enumerate(recipe.choice.parts)))
 
     def __repr__(self) -> str:
         return f"MixtureModel({', '.join(map(repr, self.members))})"
@@ -74,7 +72,7 @@ class MixtureModel(Model):
         return self.members[0].context_spec
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: {"0": those of the first member, ..., "weights": logits float32[K], equal}."""
+        """Returns fresh parameters: those of the members by their numbers, and "weights", equal logits float32[K]."""
         return super().init(key) | {WEIGHTS: jnp.zeros(len(self.members), jnp.float32)}
 
     @property
@@ -119,10 +117,11 @@ class MixtureModel(Model):
 
 
 @check_draws.register(MixtureModel)
-def _(model: MixtureModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-    refuse(model, options)
-    if sampler.has_arrays:
-        raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
+def _(model: MixtureModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
+    check_taken(model, options)
+    refuse(
+        (sampler.has_arrays, "a mixture draws with one sampler for all members: take one without a draft of its own")
+    )
     for member in model.members:
         check_draws(member, sampler, options)
 
@@ -133,7 +132,7 @@ def _(model: MixtureModel) -> bool:
 
 
 @extras.step_members.register(MixtureModel)
-def _(model: MixtureModel, params: Params) -> tuple[extras.Member, ...]:
+def _(model: MixtureModel, params: Params) -> tuple[extras.StepMember, ...]:
     weights_K = model.log_weights(params)
     return tuple(
         part._replace(log_weight=part.log_weight + weights_K[k])

@@ -28,7 +28,7 @@ from arjax.models.autoregressive import AutoregressiveModel, over_sites
 from arjax.models.base import dummy_batch
 from arjax.models.kinds import make_model
 from arjax.networks import NETWORKS
-from arjax.samplers import Cached, DrawOptions, example_keys
+from arjax.samplers import Cached, Request, example_keys
 
 
 @CONDITIONALS.register("nested")
@@ -186,8 +186,8 @@ class Nested(JointConditional):
     def _fill(self, conditional: Any, key, canvas, clamped, context, temperature) -> jax.Array:
         """Draws the sites of inner examples that are not clamped; None: all."""
         model = dataclasses.replace(self.model, conditional=conditional)
-        options = DrawOptions(observed=clamped, context=context, temperature=as_temperature(temperature))
-        return Cached()(model, self.params, example_keys(key, len(canvas)), canvas, options).x
+        request = Request(canvas, clamped, context, as_temperature(temperature))
+        return Cached()(model, self.params, example_keys(key, len(canvas)), request).x
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""

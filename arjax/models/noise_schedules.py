@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer
 
 #: Gaussian schedules, and discrete ones.
@@ -31,9 +31,8 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 def check_eta(eta: Any) -> None:
-    """Raises `UserError` unless it is a number in [0, 1]."""
-    if not isinstance(eta, int | float) or not 0 <= eta <= 1:
-        raise UserError(f"eta must be in [0, 1], not {eta!r}")
+    """Refuses what is no number in [0, 1]."""
+    refuse((not isinstance(eta, int | float) or not 0 <= eta <= 1, f"eta must be in [0, 1], not {eta!r}"))
 
 
 #: The largest number of steps of a chain: a score or a draw may call the network in each of them.
@@ -111,13 +110,13 @@ def stratified_steps(key: jax.Array, num: int, per_example: int, num_steps: int)
 
 
 def visited_steps(steps: int | tuple[int, ...], num_steps: int, first: int = 1) -> tuple[int, ...]:
-    """The steps that a draw visits, rising, the last of them T = `num_steps`, and the lowest at most `first`; `steps`
-    is their number, at equal distances, 0 for all, or the steps themselves. Raises `UserError` for others.
+    """Returns the steps that a draw visits, rising, the last of them T = `num_steps`, and the lowest at most `first`;
+    `steps` is their number, at equal distances, 0 for all, or the steps themselves.
     """
     if is_integer(steps):
         least = 1 if first == num_steps else 2
-        if steps and not least <= steps <= num_steps:
-            raise UserError(f"a draw from this chain visits {least} to {num_steps} steps, or 0 for all, not {steps}")
+        wrong = f"a draw from this chain visits {least} to {num_steps} steps, or 0 for all, not {steps}"
+        refuse((steps and not least <= steps <= num_steps, wrong))
         num = steps or num_steps
         visited = tuple(int(t) for t in np.linspace(1 if least == 2 else num_steps / num, num_steps, num).round())
     elif isinstance(steps, Iterable):
@@ -125,9 +124,9 @@ def visited_steps(steps: int | tuple[int, ...], num_steps: int, first: int = 1) 
     else:
         raise UserError(f"the steps of a draw are their number, or the steps themselves, not {steps!r}")
     rises = all(a < b for a, b in itertools.pairwise(visited))
-    if not rises or not visited or not 1 <= visited[0] <= first or visited[-1] != num_steps:
-        begin = f"from 1 to {num_steps}" if first == 1 else f"up to {num_steps}"
-        raise UserError(f"the steps of a draw rise {begin}, and these are {steps!r}")
+    fits = rises and visited and 1 <= visited[0] <= first and visited[-1] == num_steps
+    begin = f"from 1 to {num_steps}" if first == 1 else f"up to {num_steps}"
+    refuse((not fits, f"the steps of a draw rise {begin}, and these are {steps!r}"))
     return visited
 
 

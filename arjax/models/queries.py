@@ -9,12 +9,12 @@ import numpy as np
 
 from arjax.conditionals.blocks import visit_numbers
 from arjax.core.arrays import is_known
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.factorization import Factorization, from_order
 
 
 def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
-    """A factorization of the model that visits these groups of sites one after another, before all others.
+    """Returns a factorization of the model that visits these groups of sites one after another, before all others.
 
     Draws given evidence and scores of a query use the same order. It is the model's own order where that one fits. Else
     it is another order of a model with several: the first that fits out of a pool, or, for all orders, the model's own
@@ -23,14 +23,12 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     step has to visit the groups one after another, too.
 
     The groups are bool[D] each, without overlap: the evidence, then the query; the last one may be left out where it is
-    all remaining sites. Raises `UserError` where none of the model's orders does, with the obstacle; and where the
-    orders are not known, because the model is an argument of a transformed function.
+    all remaining sites.
     """
-    if not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders))):
-        raise UserError(
-            "the orders of a model must be known outside `jit` where sites are observed or asked for, as one is looked "
-            "for that visits these first: close over the model instead of passing it as an argument"
-        )
+    unknown = not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders)))
+    sentence = "the orders of a model must be known outside `jit` where sites are observed or asked for"
+    remedy = "one is looked for that visits these first: close over the model instead of passing it as an argument"
+    refuse((unknown, f"{sentence}, as {remedy}"))
     group_D = np.full(model.event.num_sites, len(groups))
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number
@@ -41,10 +39,10 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
         visit_D = visit_numbers(head, factorization) if within_steps else np.asarray(factorization.step)
         return _conflict(np.asarray(factorization.step), visit_D, group_D)
 
-    if conflict(usual) is None:
+    obstacle = conflict(usual)
+    if obstacle is None:
         return usual
-    if orders is None:
-        raise UserError(f"this order cannot {conflict(usual)}")
+    refuse((orders is None, f"this order cannot {obstacle}"))
     sizes = (np.asarray(usual.blocks) < usual.num_sites).sum(1)
     for order in orders.listed:
         factorization = from_order(order, sizes, usual.grid_shape)
@@ -56,8 +54,8 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
         order_D = np.empty(usual.num_sites, np.int64)
         order_D[np.argsort(visited_D, kind="stable")] = np.lexsort((np.asarray(usual.rank), group_D))
         moved = from_order(order_D, sizes, usual.grid_shape)
-        if conflict(moved) is not None:
-            raise UserError(f"no order of this model can {conflict(moved)}")
+        obstacle = conflict(moved)
+        refuse((obstacle is not None, f"no order of this model can {obstacle}"))
         return moved
     raise UserError(
         f"none of the {len(orders.listed)} orders of this model visits the observed sites first: train it with "

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.programs import one_program
 from arjax.core.scores import log_mean, weakest
 from arjax.core.spec import ContextSpec, EventSpec
@@ -22,7 +22,7 @@ from arjax.models import extras, latent
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, inherited
 from arjax.models.checks import as_values, check_params, checked_batch
-from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
+from arjax.models.draws import added_stats, check_draws, check_taken, draw_part
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
@@ -30,7 +30,7 @@ from arjax.models.pictures import CodesInUse, Picture, Tiles, is_image
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid
-from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler, example_keys
 
 #: The entries of the parameters that make the tokens of x; the prior was trained for these.
 TOKENIZER = ("encoder", "quantizer")
@@ -96,14 +96,14 @@ class TokensModel(Model):
     def make(
         cls, recipe: Recipe, *, quantizer: str = "fsq(levels=(8, 6, 5))", grid: tuple[int, ...] = (7, 7)
     ) -> TokensModel:
-        """The model of its parts.
+        """Returns the model of its parts.
 
         `quantizer`: a call string. `grid`: the grid of codes. Where it has as many axes as that of the data, apart from
         colour channels, x and the codes are local parts of one another's context; else they are read as a whole.
         """
         recipe.only("encoder", "decoder", "prior")
         event, context, made = recipe.event, recipe.context, QUANTIZERS.call(quantizer)
-        latent.check_names("the kind of model 'tokens'", context)
+        latent.check_context_names("the kind of model 'tokens'", context)
         wanted = _wanted(made, grid, event, context)
         prior = recipe.part("prior", made.token_event(grid), context, several_orders=True)
         encoder = recipe.part("encoder", *wanted["encoder"], check=_check_encoder)
@@ -147,13 +147,13 @@ class TokensModel(Model):
         return {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior}
 
     def init(self, key: jax.Array) -> Params:
-        """Parameters of the parts by their names, of the quantizer, and the fingerprint 0."""
+        """Returns parameters of the parts by their names, of the quantizer, and the fingerprint 0."""
         parts: dict[str, Any] = {**self.named_parts, "quantizer": self.quantizer}
         params = {name: part.init(k) for (name, part), k in zip(parts.items(), jax.random.split(key, 4), strict=True)}
         return params | {FINGERPRINT: jnp.zeros(8, jnp.float32)}
 
     def encoded(self, params: Params, batch: Batch, train: bool = False, key: jax.Array | None = None) -> Encoded:
-        """The examples of a batch as tokens."""
+        """Returns the examples of a batch as tokens."""
         head, features = latent.encoder_of(self.encoder, params["encoder"], batch, train, key)
         h = head.mode(features)
         numbers = self.quantizer.assign(params["quantizer"], h).numbers
@@ -161,8 +161,8 @@ class TokensModel(Model):
         return Encoded(h, numbers, self.quantizer.passed(params["quantizer"], h, codes))
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log p(z(x)) + log p(x | z(x)) of each example; its terms are `rate` and `distortion`. It needs a `key` where
-        a part does.
+        """Returns log p(z(x)) + log p(x | z(x)) of each example, with the terms `rate` and `distortion`; it needs a
+        `key` where a part does.
         """
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         encoded = self.encoded(params, batch, train, keys[0])
@@ -173,36 +173,33 @@ class TokensModel(Model):
     def log_prior(
         self, params: Params, numbers: jax.Array, batch: Batch, key: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
-        """log p(z | c), float32[B] nats, of the numbers of codes [B, T]."""
+        """Returns log p(z | c), float32[B] nats, of the numbers of codes [B, T]."""
         tokens = Batch(self.quantizer.tokens_of(numbers, self.grid), batch.context)
         return self.prior.score(params["prior"], tokens, key=key, train=train).log_prob
 
     def log_likelihood(
         self, params: Params, z: jax.Array, batch: Batch, key: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
-        """log p(x | z, c), float32[B] nats, of the codes z [B, *grid, E]."""
+        """Returns log p(x | z, c), float32[B] nats, of the codes z [B, *grid, E]."""
         given = batch.replace(context={**batch.context, LATENT: z})
         return self.decoder.score(params["decoder"], given, key=key, train=train).log_prob
 
     def log_prob_over_tokens(
         self, params: Params, batch: Batch, *, key: jax.Array | None = None, most: int = MOST_ENUMERATED
     ) -> jax.Array:
-        """log sum_z p(z | c) p(x | z, c) over all values of the tokens, float32[B] nats: log p(x | c), of which the
-        score is a bound. It costs a score for each value, of which there are V^n for the n scalars of the token event
-        with V levels: K^T, and more for digits of several levels; raises `UserError` for more than `most`.
+        """Returns log sum_z p(z | c) p(x | z, c) over all values of the tokens, float32[B] nats: log p(x | c), of which
+        the score is a bound. It costs a score for each value, of which there are V^n, at most `most`, for the n scalars
+        of the token event with V levels: K^T, and more for digits of several levels.
         """
         tokens = self.prior.event
         num = tokens.num_levels**tokens.num_dims
-        if num > most:
-            raise UserError(
-                f"tokens of {tokens.num_dims} numbers below {tokens.num_levels} have {num:.3g} values, more than the "
-                f"{most} that can be enumerated"
-            )
+        there = f"tokens of {tokens.num_dims} numbers below {tokens.num_levels} have {num:.3g} values"
+        refuse((num > most, f"{there}, more than the {most} that can be enumerated"))
         values = np.array(list(itertools.product(range(tokens.num_levels), repeat=tokens.num_dims)), np.int32)
         return _over_tokens(self, params, batch, jnp.asarray(values.reshape(-1, *tokens.shape)), key)
 
     def tokens(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
-        """The tokens of examples, int32[B, *token event]."""
+        """Returns the tokens of examples, int32[B, *token event]."""
         numbers = self.encoded(params, checked_batch(self, params, x, context)).numbers
         return self.quantizer.tokens_of(numbers, self.grid)
 
@@ -223,15 +220,15 @@ class TokensModel(Model):
             tokens = as_values(self.prior.event, tokens, "tokens")
         numbers = self.quantizer.numbers_of(tokens)
         z = self.quantizer.lookup(params["quantizer"], numbers, self.grid)
-        given = plain_request({**(options.context or {}), LATENT: z}, options.temperature)
+        given = Request(context={**(options.context or {}), LATENT: z}, temperature=options.temperature)
         x, of_x = draw_part(self.decoder, params["decoder"], of_decoder, Cached(), given)
         return Draw(x, added_stats(stats, of_x) | ({"prior_calls": stats["network_calls"]} if stats else {}))
 
     def importance_bound(
         self, params: Params, batch: Batch, key: jax.Array, samples: int, choices: int = CHOICES
     ) -> jax.Array:
-        """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats: in the mean a bound of
-        log p(x), which grows with k (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016).
+        """Returns L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats: in the mean a bound
+        of log p(x), which grows with k (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016).
 
         The posterior q draws each token by itself, q_t(z_t) ~ p(x, z*_<t, z_t, z*_>t), among the `choices` codes that
         are nearest to the vector of the encoder. z* is the most probable value that one pass over the tokens finds,
@@ -241,29 +238,27 @@ class TokensModel(Model):
         return _importance_bound(self, params, batch, key, samples, min(choices, self.quantizer.num_codes))
 
     def with_prior(self, params: Params, prior: Params) -> Params:
-        """These parameters of the tokenizer with the prior of other parameters of this model; raises `UserError` unless
-        it was trained for the tokens of this tokenizer.
+        """Returns these parameters of the tokenizer with the prior of other parameters of this model, which must have
+        been trained for its tokens.
         """
         check_params(self.param_shapes, params)
         check_params(self.param_shapes, prior)
         marks = np.asarray(prior[FINGERPRINT])
         marks = marks if marks.any() else np.asarray(fingerprint(prior))  # they were trained together
         both = {**params, "prior": prior["prior"], FINGERPRINT: jnp.asarray(marks)}
-        check_trained(self, both)
+        extras.check_trained(self, both)
         return both
 
 
 @check_draws.register(TokensModel)
-def _(model: TokensModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+def _(model: TokensModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     """As the prior with the sampler, and the decoder."""
-    if options.given is not None or options.observed is not None:
-        raise UserError(
-            "the kind of model 'tokens' cannot draw the rest of an example of which a part is given: its tokens "
-            "depend on all of it, and their distribution given a part is not known"
-        )
-    refuse(model, options)
+    sentence = "the kind of model 'tokens' cannot draw the rest of an example of which a part is given"
+    reason = "its tokens depend on all of it, and their distribution given a part is not known"
+    refuse((options.given is not None or options.observed is not None, f"{sentence}: {reason}"))
+    check_taken(model, options)
     check_draws(model.prior, sampler, options)
-    check_draws(model.decoder, Cached(), DrawOptions(temperature=options.temperature))
+    check_draws(model.decoder, Cached(), Request(temperature=options.temperature))
 
 
 @extras.in_sequence.register(TokensModel)
@@ -292,25 +287,21 @@ def _(model: TokensModel, params: Params, batch: Batch) -> tuple[jax.Array, int]
 
 @extras.sampled_bound.register(TokensModel)
 def _(model: TokensModel, samples: int) -> SampledBound:
-    """L_k with k = `samples`; raises `UserError` for parts with biased scores, and for quantizers without distances."""
-    bound = latent.importance_sampled(model, samples)
-    if type(model.quantizer).distances is Quantizer.distances:
-        raise UserError(
-            "config.evaluate.samples draws tokens near those of an example, and the quantizer "
-            f"{QUANTIZERS.name_of(type(model.quantizer))!r} has no distances of its codes: set it to 0"
-        )
+    """L_k with k = `samples`, of quantizers with distances."""
+    bound, name = latent.importance_sampled(model, samples), QUANTIZERS.name_of(type(model.quantizer))
+    draws = "config.evaluate.samples draws tokens near those of an example"
+    lacks = f"the quantizer {name!r} has no distances of its codes: set it to 0"
+    refuse((type(model.quantizer).distances is Quantizer.distances, f"{draws}, and {lacks}"))
     return bound
 
 
 @extras.check_trained.register(TokensModel)
-def check_trained(model: TokensModel, params: Params) -> None:
-    """Raises `UserError` unless the prior was trained for this tokenizer, or together with it."""
+def _(model: TokensModel, params: Params) -> None:
+    """Refuses a prior that was neither trained for this tokenizer nor together with it."""
     digest = np.asarray(params[FINGERPRINT])
-    if digest.any() and not np.array_equal(digest, np.asarray(fingerprint(params))):
-        raise UserError(
-            "the prior was trained for the tokens of another encoder or quantizer than those of these parameters: "
-            "train it for these with the objective token_prior"
-        )
+    other = digest.any() and not np.array_equal(digest, np.asarray(fingerprint(params)))
+    trained = "the prior was trained for the tokens of another encoder or quantizer than those of these parameters"
+    refuse((other, f"{trained}: train it for these with the objective token_prior"))
 
 
 @extras.pictures.register(TokensModel)
@@ -343,7 +334,7 @@ def _over_tokens(model: TokensModel, params: Params, batch: Batch, values: jax.A
 
 
 def _joint(model: TokensModel, params: Params, batch: Batch, tokens: jax.Array, key: jax.Array | None) -> jax.Array:
-    """log p(z | c) + log p(x | z, c) of tokens [B, *token event], [B] nats."""
+    """Returns log p(z | c) + log p(x | z, c) of tokens [B, *token event], [B] nats."""
     keys = [None] * 2 if key is None else list(jax.random.split(key))
     z = model.quantizer.lookup(params["quantizer"], model.quantizer.numbers_of(tokens), model.grid)
     log_z = model.prior.score(params["prior"], Batch(tokens, batch.context), key=keys[0]).log_prob
@@ -387,12 +378,11 @@ def _importance_bound(
 
 
 def fingerprint(params: Params) -> jax.Array:
-    """A digest of the parameters that make the tokens, float32[8] of whole numbers below 2^16.
+    """Returns a digest of the parameters that make the tokens, float32[8] of whole numbers below 2^16.
 
     Sums of mixed bits modulo 2^32: they do not depend on the order of addition, so all devices and meshes agree.
     """
-    tokenizer = {name: params[name] for name in TOKENIZER}
-    return _digest(tokenizer)
+    return _digest({name: params[name] for name in TOKENIZER})
 
 
 @jax.jit
@@ -416,7 +406,7 @@ def _mixed(bits: jax.Array) -> jax.Array:
 
 
 def _wanted(quantizer: Quantizer, grid: Grid, event: EventSpec, context: ContextSpec) -> dict[str, Any]:
-    """The events and the contexts of encoder and decoder."""
+    """Returns the events and the contexts of encoder and decoder."""
     quantizer.check_grid(grid)
     local = len(pixels(grid)) == len(pixels(event.grid_shape))
     vectors = EventSpec(grid, (quantizer.width,), "real")
@@ -427,7 +417,7 @@ def _wanted(quantizer: Quantizer, grid: Grid, event: EventSpec, context: Context
 
 
 def _check_encoder(encoder: Any) -> None:
-    """Raises `UserError` unless the vectors are one mode of one network that reads x, and no vector before."""
+    """Refuses an encoder unless the vectors are one mode of one network that reads x, and no vector before."""
     latent.check_encoder(encoder)
-    if encoder.conditional.joint or not encoder.conditional.REPARAMETERISED:
-        raise UserError("its conditional must have a mode that passes gradients, as gaussian has")
+    passes = not encoder.conditional.joint and encoder.conditional.REPARAMETERISED
+    refuse((not passes, "its conditional must have a mode that passes gradients, as gaussian has"))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
@@ -58,8 +58,7 @@ class AsIs(PrefixObjective):
         if self.temperature != 1 and self.estimator != "gumbel_softmax":
             say_once(f"temperature={self.temperature} of as_is has no effect: {self.estimator!r} relaxes no draws")
         least = 2 if self.estimator == "score" else 1
-        if self.samples < least:
-            raise UserError(f"as_is(estimator={self.estimator!r}) needs samples of at least {least}")
+        refuse((self.samples < least, f"as_is(estimator={self.estimator!r}) needs samples of at least {least}"))
 
     def check(self, model: AutoregressiveModel) -> None:
         super().check(model)
@@ -146,8 +145,7 @@ class AsIs(PrefixObjective):
 
 def relaxed_event(event: EventSpec) -> EventSpec:
     """The event of relaxed values: weights [V] over the values of a site, or the weight of 1 where there are two."""
-    if not event.num_values:
-        raise UserError(f"relaxed values are those of discrete scalars, and a site here is {event.in_words}")
+    refuse((not event.num_values, f"relaxed values are those of discrete scalars, and a site here is {event.in_words}"))
     return EventSpec(event.grid_shape, () if event.num_levels == 2 else (event.num_levels,), kind="real")
 
 
@@ -160,7 +158,7 @@ def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
     """The network of a model of discrete scalars as one that reads relaxed values, and its parameters.
 
     At values that are not between others, it computes the features of the model: a value is looked up in a table by a
-    product with its one-hot vector. Raises `UserError` for a network that reads values in another way.
+    product with its one-hot vector.
     """
     network = model.network.clone(event=relaxed_event(model.event))
     dummy = jnp.zeros((1, *network.event.shape))

@@ -72,8 +72,6 @@ class Loss:
 
     Attributes:
       terms: the means. Gradients flow through their totals; a mixture of objectives has one term for each.
-      metrics: the numbers that are reported.
-      state: `ObjectiveState.state` after this batch.
     """
 
     terms: tuple[Mean, ...]
@@ -229,7 +227,7 @@ def weights_of(batch: Batch) -> Array:
     return weight_B if batch.mask is None else weight_B * (batch.mask > 0).reshape(len(batch), -1).any(-1)
 
 
-class Counts(NamedTuple):
+class Scored(NamedTuple):
     """Numbers of examples with a scored site, of scored sites and of scored scalars (dims) of a batch, float32[] each.
     An example counts by its weight.
     """
@@ -239,7 +237,7 @@ class Counts(NamedTuple):
     dims: jax.Array
 
 
-def count(event: EventSpec, batch: Batch) -> Counts:
+def count(event: EventSpec, batch: Batch) -> Scored:
     """What is scored of the batch, by its `weight` and `mask`."""
     num = len(batch)
     weight_B = jnp.ones(num, jnp.float32) if batch.weight is None else batch.weight
@@ -247,7 +245,7 @@ def count(event: EventSpec, batch: Batch) -> Counts:
     if batch.mask is not None:
         sites_B = (batch.mask > 0).reshape(num, -1).sum(-1, dtype=jnp.float32)
     sites = (weight_B * sites_B).sum()
-    return Counts(jnp.asarray(weights_of(batch), jnp.float32).sum(), sites, sites * event.value_size)
+    return Scored(jnp.asarray(weights_of(batch), jnp.float32).sum(), sites, sites * event.value_size)
 
 
 # Gradients through draws by the score function (Williams, "Simple Statistical Gradient-Following Algorithms for

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.scores import log_mean
 from arjax.core.traits import require
@@ -40,16 +40,18 @@ class LatentObjective(Objective[LatentModel]):
     def check(self, model: LatentModel) -> None:
         model = require(model, "latents", f"the objective {self.name!r}")
         self.check_parts_loss(model)
-        if model.discrete_latents_of_parts:
-            raise UserError(
+        refuse(
+            (
+                model.discrete_latents_of_parts,
                 f"the objective {self.name!r} follows the draws of discrete latents of the model itself, not of its "
-                "parts: those of its parts have to be real"
-            )
-        if model.latent_event.is_discrete and self.samples < 2:
-            raise UserError(
+                "parts: those of its parts have to be real",
+            ),
+            (
+                model.latent_event.is_discrete and self.samples < 2,
                 f"the objective {self.name!r} needs samples of at least 2 for latents of kind "
-                f"{model.latent_event.kind}: the gradient of each draw is compared with the others"
-            )
+                f"{model.latent_event.kind}: the gradient of each draw is compared with the others",
+            ),
+        )
 
 
 def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, weights: Weights) -> Loss:
@@ -83,9 +85,7 @@ class Elbo(LatentObjective):
     Get a Baseline for Free!", 2019). The reported bound has beta = 1.
 
     Attributes:
-      beta: the weight of the divergence.
       warmup: the part of the run over which the weight grows from 0.
-      samples: latents of each example.
     """
 
     beta: float = opt(1.0, least=0)

@@ -43,8 +43,6 @@ class Metrics(Mergeable):
     Attributes:
       nll: negative log-likelihood (or its bound), nats; None where a loss is none, and no likelihood is computed.
       examples: scored examples, counted by their weights.
-      sites: scored sites.
-      dims: scored scalars.
       means: further numbers that an objective reports, by name; each is a mean in `metrics.jsonl`.
     """
 

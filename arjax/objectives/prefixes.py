@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks, site_log_prob
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import DEEPEST, opt
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
@@ -41,8 +41,7 @@ class PrefixObjective(Objective[AutoregressiveModel]):
         """Raises `UserError` unless the model reads prefixes in one order, which an objective replaces."""
         require(model, "conditionals", f"the objective {self.name!r}, which replaces the prefixes that a model reads,")
         self.check_own_loss(model)
-        if model.orders is not None:
-            raise UserError(f"the objective {self.name!r} trains one order: leave model.orders empty")
+        refuse((model.orders is not None, f"the objective {self.name!r} trains one order: leave model.orders empty"))
 
     def check_exact(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless log p of a draw is exact: the gradient of a bound on it is no score function."""

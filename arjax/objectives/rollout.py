@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
@@ -88,14 +88,20 @@ class Rollout(PrefixObjective):
         if self._scores:
             self.check_exact(model)
         steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
-        if needed > steps:
-            raise UserError(
-                f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model"
-            )
-        if self.target == "oracle" and not model.conditional.has_table:
-            raise UserError("rollout(target='oracle') compares lists of probabilities, and this conditional has none")
-        if self.target == "match" and not model.event.is_discrete:
-            raise UserError("rollout(target='match') counts equal values, and these are real: take data or oracle")
+        refuse(
+            (
+                needed > steps,
+                f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model",
+            ),
+            (
+                self.target == "oracle" and not model.conditional.has_table,
+                "rollout(target='oracle') compares lists of probabilities, and this conditional has none",
+            ),
+            (
+                self.target == "match" and not model.event.is_discrete,
+                "rollout(target='match') counts equal values, and these are real: take data or oracle",
+            ),
+        )
 
     def check_companions(self, model: AutoregressiveModel, companions: Companions) -> None:
         if self.target in OF_ORACLE:
@@ -163,16 +169,25 @@ def check_oracle(model: AutoregressiveModel, oracle: Any, target: str) -> Autore
     given the same context; for the target "oracle" as lists of probabilities.
     """
     require(oracle, "conditionals", "an oracle")
-    if oracle.event != model.event:
-        raise UserError(f"the oracle is a model of {oracle.event.in_words}, not of {model.event.in_words}")
-    if oracle.context_spec != model.context_spec:
-        raise UserError("the oracle and the model must have the same context")
+    refuse(
+        (
+            oracle.event != model.event,
+            f"the oracle is a model of {oracle.event.in_words}, not of {model.event.in_words}",
+        ),
+        (oracle.context_spec != model.context_spec, "the oracle and the model must have the same context"),
+    )
     step_D, step_of_oracle_D = model.factorization.step, oracle.factorization.step
     traced = is_traced(step_D, step_of_oracle_D)  # then it has been checked before
-    if not traced and not np.array_equal(step_D, step_of_oracle_D):
-        raise UserError("the oracle knows the conditionals of its own order alone: the model needs that order")
-    if target == "oracle" and not oracle.conditional.has_table:
-        raise UserError("rollout(target='oracle') compares lists of probabilities, and this oracle has none")
+    refuse(
+        (
+            not traced and not np.array_equal(step_D, step_of_oracle_D),
+            "the oracle knows the conditionals of its own order alone: the model needs that order",
+        ),
+        (
+            target == "oracle" and not oracle.conditional.has_table,
+            "rollout(target='oracle') compares lists of probabilities, and this oracle has none",
+        ),
+    )
     return oracle
 
 

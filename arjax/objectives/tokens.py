@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Params
@@ -109,8 +109,7 @@ class TokenPrior(Objective[TokensModel]):
     of: str = "teacher_forcing"
 
     def __post_init__(self):
-        if self.inner.companions():
-            raise UserError(f"the objective 'token_prior' has no other models for {self.of!r} to read")
+        refuse((self.inner.companions(), f"the objective 'token_prior' has no other models for {self.of!r} to read"))
 
     @property
     def inner(self) -> Objective:

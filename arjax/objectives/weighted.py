@@ -11,7 +11,7 @@ import jax
 import optax
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.models.base import Model, Params
 from arjax.objectives.base import OBJECTIVES, Companions, Loss, Objective, ObjectiveState, Step, make_objective
@@ -25,10 +25,6 @@ class Weighted(Objective[Model]):
     'rollout(length=8)'), weights=(0.5, 0.5))`.
 
     `nll` is that of the first objective; the numbers that the i-th one reports are named `i/NAME`.
-
-    Attributes:
-      of: call strings of objectives.
-      weights: of their losses, above 0.
     """
 
     of: tuple[str, ...] = opt(("teacher_forcing",), fewest=1)
@@ -38,8 +34,7 @@ class Weighted(Objective[Model]):
         if len(self.of) != len(self.weights):
             raise UserError(f"weighted needs as many weights as objectives, not {len(self.weights)} for {len(self.of)}")
         names = [name for part in self.parts for name in part.companions()]
-        if len(set(names)) < len(names):
-            raise UserError("only one of the objectives of weighted may read the true conditionals")
+        refuse((len(set(names)) < len(names), "only one of the objectives of weighted may read the true conditionals"))
 
     @property
     def parts(self) -> tuple[Objective, ...]:

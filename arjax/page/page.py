@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.files import user_path, write_text
 from arjax.data import Dataset
 from arjax.models import Model
@@ -36,9 +36,7 @@ class Page:
     """A page, which a notebook shows in its cell.
 
     Attributes:
-      html: the text of the file.
       params: the parameters of the model in the page: rounded, where it has them in half precision.
-      half: whether it has.
       path: of the file; None where it is not written.
     """
 
@@ -62,8 +60,7 @@ class Page:
     def saved(self, path: str | os.PathLike) -> Page:
         """Writes the file, and returns the page with its path."""
         path = user_path(path)
-        if path.suffix.lower() not in (".html", ".htm"):
-            raise UserError(f"a page is a file such as page.html, not {str(path)!r}")
+        refuse((path.suffix.lower() not in (".html", ".htm"), f"a page is a file such as page.html, not {str(path)!r}"))
         write_text(path, self.html)
         return dataclasses.replace(self, path=path)
 
@@ -104,8 +101,7 @@ def _halved(array: np.ndarray) -> np.ndarray:
         return array
     with np.errstate(over="ignore"):
         rounded = array.astype(np.float16).astype(np.float32)
-    if not np.isfinite(rounded).all():
-        raise UserError("weights above 65,504 do not fit half precision: use precision='float32'")
+    refuse((not np.isfinite(rounded).all(), "weights above 65,504 do not fit half precision: use precision='float32'"))
     return rounded
 
 

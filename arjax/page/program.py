@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 
 #: The fields of an operation that are written, from the parameters of its primitive.
 Fields = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -77,8 +77,7 @@ def _gather_fields(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _convolution_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     numbers = params["dimension_numbers"]
-    if params["batch_group_count"] != 1:
-        raise UserError("a page does not compute convolutions in groups of examples")
+    refuse((params["batch_group_count"] != 1, "a page does not compute convolutions in groups of examples"))
     return {
         "x": numbers.lhs_spec,
         "kernel": numbers.rhs_spec,
@@ -425,8 +424,7 @@ def _text(value: np.ndarray) -> str:
 def _type_of(array: Any) -> str:
     """The letter of the element type of an array or its description."""
     name = str(array.dtype)
-    if name not in TYPES:
-        raise UserError(f"a page computes with float32, int32, uint32 and bool, not with {name}")
+    refuse((name not in TYPES, f"a page computes with float32, int32, uint32 and bool, not with {name}"))
     return TYPES[name]
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 
 #: Restricts a process to some of the machine's NVIDIA devices.
 CUDA = "CUDA_VISIBLE_DEVICES"
@@ -38,9 +38,8 @@ def visible_devices(environment: Mapping[str, str], folder: Path = Path("/dev"))
 
 
 def share_devices(devices: list[str], jobs: int, devices_per_job: int) -> list[list[str]]:
-    """The devices of each of the jobs that run at once; raises `UserError` when there are too few of them."""
-    if devices_per_job < 1:
-        raise UserError(f"--devices_per_job must be at least 1, not {devices_per_job}")
+    """The devices of each of the jobs that run at once."""
+    refuse((devices_per_job < 1, f"--devices_per_job must be at least 1, not {devices_per_job}"))
     if jobs * devices_per_job > len(devices):
         seen = f"only {len(devices)} ({','.join(devices)})" if devices else "none"
         raise UserError(

@@ -68,8 +68,7 @@ def local_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -
     """Numbers of the devices, among those that this process sees, that are its own; an empty list stands for all.
 
     A process that is alone on its node, or that sees only its own devices, has all that it sees. Where the processes of
-    a node all see the same ones, each takes an equal part of them. Raises `UserError` where the devices of a node
-    cannot be divided by its processes, or `JAX_LOCAL_DEVICE_IDS` names none.
+    a node all see the same ones, each takes an equal part of them.
     """
     chosen = environment.get("JAX_LOCAL_DEVICE_IDS", "")
     if chosen:
@@ -122,9 +121,6 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
       coordinator_address: `host:port` of process 0.
       num_processes: their number, which is returned.
       process_id: number of this process, from 0.
-
-    Raises:
-      UserError: only some of the three are given, or they do not fit, or the devices of a node cannot be shared out.
     """
     unset, started_by = ("", 0, -1), launcher(os.environ)
     given = coordinator_address, num_processes, process_id

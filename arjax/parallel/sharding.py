@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.values import compile_regex
 
 AXES = ("data", "fsdp", "tensor")
@@ -47,7 +47,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh of all devices (of all processes, or those given) with axes of these sizes; `data=-1` takes all devices
-    that the other two leave. Raises `UserError` where the sizes do not multiply up to the number of devices.
+    that the other two leave.
     """
     devices = available_devices() if devices is None else devices
     if fsdp < 1 or tensor < 1 or (data < 1 and data != -1):
@@ -63,7 +63,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
 
 
 def available_devices() -> list[jax.Device]:
-    """The devices of all processes; raises `UserError` where JAX cannot use those that JAX_PLATFORMS names."""
+    """The devices of all processes."""
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter from jax 0.10, where no platform has a device
@@ -112,15 +112,10 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
 
     Args:
       abstract_params: a tree of arrays or of `jax.ShapeDtypeStruct`.
-      mesh: as from `make_mesh`.
       rules: see `Rule`; none means `DEFAULT_RULES`. Parameters that no rule matches are replicated. Axes stand for the
         trailing dimensions (layers stacked by a scan have one more in front). Of axes that together do not divide
         their dimension, the last are left out, and all of them where those that are left would be refused (see Raises);
         where none divides, the other dimension of a matrix is tried.
-
-    Raises:
-      UserError: a rule with an invalid regex, an axis that the mesh does not have, or axes of the batch on a dimension
-        without `tensor` where the mesh has all three.
     """
     compiled = [_compile_rule(rule, mesh) for rule in rules or DEFAULT_RULES]
 
@@ -133,7 +128,7 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
 
 
 def _compile_rule(rule: Any, mesh: Mesh) -> tuple[re.Pattern, list[tuple[str, ...]]]:
-    """The regex of a rule, and a group of axes for each dimension; raises `UserError` as `param_shardings`."""
+    """The regex of a rule, and a group of axes for each dimension."""
     match rule:
         case [str(pattern), [*axes]] if all(map(_is_group, axes)):
             groups = [((axis,) if axis else ()) if isinstance(axis, str) else tuple(axis) for axis in axes]
@@ -142,8 +137,7 @@ def _compile_rule(rule: Any, mesh: Mesh) -> tuple[re.Pattern, list[tuple[str, ..
     named = [axis for group in groups for axis in group]
     if unknown := [axis for axis in named if axis not in AXES]:
         raise UserError(f"the sharding rule {pattern!r} names the axis {unknown[0]!r} (there are: {', '.join(AXES)})")
-    if len(set(named)) < len(named):
-        raise UserError(f"the sharding rule {pattern!r} uses an axis twice")
+    refuse((len(set(named)) < len(named), f"the sharding rule {pattern!r} uses an axis twice"))
     for group in groups:
         if _is_apart(group, mesh):
             together = ("tensor", *group)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from arjax.config.build import build, build_model
 from arjax.config.fields import fields
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import check_seed, named_arguments
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, Scoring, SplitScorer, split_of
@@ -25,7 +25,7 @@ from arjax.factorization import Factorization
 from arjax.models import KINDS, Model
 from arjax.models.checks import check_likelihood
 from arjax.training.feed import compact_form
-from arjax.training.record import Record, orders_of
+from arjax.training.record import Record, fingerprint_of_orders
 from arjax.training.setup import Setup
 
 STRATEGIES = ("vmap", "map")
@@ -67,16 +67,16 @@ class Population:
             one after another, many steps each: on CPU, where one member keeps all cores busy, it is the faster one
             (experiments/order_matters/speed.csv). "": the one that suits the device.
           setup: `shared_setup(config)`, where it is built already.
-
-        Raises:
-          UserError: as `shared_setup`, or for no order or seed, or orders that cannot share one program.
         """
-        if len(orders) == 0 or len(seeds) == 0:
-            raise UserError("a population needs at least one order and one seed")
+        refuse(
+            (len(orders) == 0 or len(seeds) == 0, "a population needs at least one order and one seed"),
+            (
+                strategy not in ("", *STRATEGIES),
+                f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}",
+            ),
+        )
         for seed in seeds:
             check_seed(seed, "the seed of a member")
-        if strategy not in ("", *STRATEGIES):
-            raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
         self.config, self.seeds = on_one_device(config), tuple(int(seed) for seed in seeds)
         self.setup = shared_setup(config, orders[0]) if setup is None else setup
@@ -112,7 +112,7 @@ class Population:
         """The identity of the population: that of its config, with all orders and seeds."""
         orders = tuple(order if isinstance(order, str) else tuple(map(int, order)) for order in self.orders)
         of_config = dict(fields(self.config)) | {"model.ordering": orders, "seed": self.seeds}
-        return dataclasses.replace(self.setup.record, fields=of_config, orders=orders_of(self.members))
+        return dataclasses.replace(self.setup.record, fields=of_config, orders=fingerprint_of_orders(self.members))
 
     @functools.cached_property
     def resident(self) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
@@ -156,23 +156,18 @@ def on_one_device(config: ConfigDict) -> ConfigDict:
 
 
 def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
-    """The parts that all members of a population have, on one device, with the model of one of its orders.
-
-    Raises:
-      UserError: a mistake in the config, several orders or further scores in each member, a data set without a
-        validation split, or several processes.
-    """
+    """The parts that all members of a population have, on one device, with the model of one of its orders."""
     check_has_order(config)
-    if jax.process_count() > 1:
-        raise UserError("a population is trained by one process")
-    if "orders" in config.model and config.model.orders:
-        raise UserError("a population has one order per member: leave model.orders empty")
-    for name in ("steps", "exposure"):
-        if config.evaluate[name]:
-            raise UserError(
-                f"a population scores the nats of its members alone: leave config.evaluate.{name} at 0, and set it in "
-                "--mode=evaluate of a member"
-            )
+    scores = "".join([name for name in ("steps", "exposure") if config.evaluate[name]][:1])
+    refuse(
+        (jax.process_count() > 1, "a population is trained by one process"),
+        (config.model.get("orders", ""), "a population has one order per member: leave model.orders empty"),
+        (
+            scores,
+            f"a population scores the nats of its members alone: leave config.evaluate.{scores} at 0, and set it in "
+            "--mode=evaluate of a member",
+        ),
+    )
     setup = build(_with_order(on_one_device(config), order), jax.devices()[:1])
     check_likelihood(setup.model, "a population")
     for split in ("validation", config.evaluate.split):
@@ -189,7 +184,7 @@ def _with_order(config: ConfigDict, order: str | np.ndarray) -> ConfigDict:
 
 
 def member(setup: Setup, config: ConfigDict, order: str | np.ndarray) -> Any:
-    """The model of a member: that of a run with this order; raises `UserError` for one that it does not support."""
+    """The model of a member: that of a run with this order."""
     return build_model(_with_order(config, order), setup.dataset)
 
 

@@ -58,8 +58,6 @@ def local_search(
 ) -> SearchResult:
     """Starts from the orders of the population; each round changes the best ones so far, each by one random move.
 
-    Raises `UserError` for no round, or more parents than orders.
-
     Args:
       population: O orders and any number of seeds, over which validation nats are averaged.
       rounds: the first of them trains the orders of the population.
@@ -158,17 +156,14 @@ def learn_order(
 ) -> PolicyResult:
     """Trains model and policy for the steps of the config, under so many orders in every step.
 
+    After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised.
+
     Args:
       config: a whole config; the network must support any order. Its partition cuts the orders.
       orders_per_step: R, at least 2.
       learning_rate: of the scores (Adam); that of the model is in the config.
       seed: of parameters, batches and orders; None: that of the config.
       workdir: folder of the run, which goes on there when it was interrupted; "": nothing is kept.
-
-    Raises:
-      UserError: fewer than two orders per step, a network that does not support all orders, or a workdir with another
-        run.
-      KeyboardInterrupt: the run was interrupted; its state is saved.
     """
     if not is_integer(orders_per_step) or orders_per_step < 2:
         raise UserError(f"a policy needs at least 2 orders per step to compare, not {orders_per_step!r}")

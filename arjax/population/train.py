@@ -32,7 +32,7 @@ from arjax.reporting.progress import Progress
 from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
 from arjax.training.loop import run_training
-from arjax.training.record import Record, orders_of, stored
+from arjax.training.record import Record, fingerprint_of_orders, stored
 from arjax.training.reporter import Reporter, Silent
 from arjax.training.results import set_results_aside, training_entries, write_nats, write_results
 from arjax.training.setup import best_store
@@ -65,7 +65,7 @@ class Members:
 
     def _fresh(self, params: Any) -> PopulationState:
         """Fresh states: one per seed, the same under every order; from `params` where they are given."""
-        states = jax.vmap(lambda key: fresh_state(self.setup.recipe, key, params))(self._init_keys_S)
+        states = jax.vmap(lambda key: fresh_state(self.setup.spec, key, params))(self._init_keys_S)
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.shape[0], *leaf.shape)), states)
         return PopulationState(state, jax.tree.map(jnp.copy, eval_params(state)))
 
@@ -78,7 +78,7 @@ class Members:
     def begin(self, companions: Companions, state: PopulationState | None) -> PopulationState:
         self._companions, population = companions, self.population
         for model in population.members:
-            self.setup.recipe.objective.check_companions(model, companions)
+            self.setup.spec.objective.check_companions(model, companions)
         if state is not None:
             return state
         what = "the parameters and optimizers' states of {} x {} members take".format(*self.shape)
@@ -97,7 +97,7 @@ class Members:
 
     def _compiled(self, state: PopulationState, step: int) -> tuple[MetricSums, jax.stages.Compiled]:
         """The sums of no steps, and the train program."""
-        population, recipe = self.population, self.setup.recipe
+        population, spec = self.population, self.setup.spec
         arrays, gather = population.resident
 
         def mapped(train_chunk: Callable) -> Callable:
@@ -112,9 +112,9 @@ class Members:
 
         arguments = self._arguments(step, 1)
         one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), state.train)
-        zeros = zero_sums(recipe, one, ResidentChunk(arrays, arguments[2][0], gather), self._companions, self.shape)
+        zeros = zero_sums(spec, one, ResidentChunk(arrays, arguments[2][0], gather), self._companions, self.shape)
         sums = jax.device_put(zeros, population.sharding)
-        return zeros, compile_chunk(recipe, state.train, sums, *arguments, mapped=mapped)
+        return zeros, compile_chunk(spec, state.train, sums, *arguments, mapped=mapped)
 
     def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
         """Those behind the states and the sums; each seed has the batches of its run."""
@@ -206,7 +206,7 @@ class Scores:
       num_params: of one member.
       params: the best parameters of all members, [O, S, ...].
       history: the members' progress, and the seconds that all of them took together.
-      code: the versions of the user's own code that have trained them.
+      code: the versions of the user's code that have trained them.
     """
 
     validation: np.ndarray
@@ -233,18 +233,13 @@ def train_population(
 
     A member with a loss that is not finite keeps its best parameters, and scores infinity without a finite score. One
     that has not improved for `train.patience` evaluations keeps its parameters; the program ends when that holds
-    for all, or with the last step.
+    for all, or with the last step. After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised.
 
     Args:
       population: see `Population`.
       log: called with a line for every validation, where no progress is shown.
       workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
       show: the progress that is shown, such as `arjax.reporting.progress.Progress`; see `Show`.
-
-    Raises:
-      UserError: as `arjax.training.loop.train`; or the workdir holds another population.
-      TrainingDiverged: no member had a finite loss.
-      KeyboardInterrupt: the training was interrupted by SIGTERM or SIGINT; its state is saved.
     """
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
@@ -309,8 +304,7 @@ def _result(
 
 def write_member(folder: Path, config: ConfigDict, population: Population, scores: Scores, o: int, s: int) -> None:
     """Writes `config.json`, the best parameters, `rows.npz` and, last, `results.json` of the member (o, s): the folder
-    that `arjax` would have made of `config`, with its own order and seed. Raises `UserError` for a member without
-    results, or when the disk refuses.
+    that `arjax` would have made of `config`, with its order and seed.
     """
     if not scores.history.alive[o, s]:
         raise UserError("the loss was not finite; a lower optimizer.learning_rate or a clip_norm may help")
@@ -320,7 +314,9 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
     if (folder / CONFIG_NAME).exists() and not has_same_results(config, folder):
         set_results_aside(folder)
     save_config(config, folder)
-    Record(data=population.record.data, orders=orders_of(population.members[o]), code=scores.code).write(folder)
+    Record(data=population.record.data, orders=fingerprint_of_orders(population.members[o]), code=scores.code).write(
+        folder
+    )
     best_store(folder).save(int(scores.best_step[o, s]), params, scores.notes[o][s])
     test_N, validation_N = scores.test_rows[o, s], scores.validation_rows[o, s]
     write_nats(folder, {"validation": validation_N, config.evaluate.split: test_N})

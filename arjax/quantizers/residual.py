@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, State, make_quantizer, mean_by_weight
@@ -49,10 +49,16 @@ class ResidualQuantizer(Quantizer):
     IDEMPOTENT: ClassVar[bool] = False
 
     def __post_init__(self):
-        if any(b <= a for a, b in zip(self.scales, self.scales[1:], strict=False)):
-            raise UserError(f"the scales of the quantizer 'residual' must grow from one to the next, not {self.scales}")
-        if isinstance(self.inner, ResidualQuantizer):
-            raise UserError("the quantizer 'residual' has one quantizer for all scales, which is no residual one")
+        refuse(
+            (
+                any(b <= a for a, b in zip(self.scales, self.scales[1:], strict=False)),
+                f"the scales of the quantizer 'residual' must grow from one to the next, not {self.scales}",
+            ),
+            (
+                isinstance(self.inner, ResidualQuantizer),
+                "the quantizer 'residual' has one quantizer for all scales, which is no residual one",
+            ),
+        )
 
     @property
     def inner(self) -> Quantizer:

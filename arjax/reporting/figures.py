@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.files import writing
 
 INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
@@ -24,8 +24,7 @@ def has_matplotlib() -> bool:
 
 def check_matplotlib() -> None:
     """Raises `UserError` when plots cannot be drawn."""
-    if not has_matplotlib():
-        raise UserError("pictures need matplotlib: pip install 'arjax[plots]'")
+    refuse((not has_matplotlib(), "pictures need matplotlib: pip install 'arjax[plots]'"))
 
 
 @functools.cache

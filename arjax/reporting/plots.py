@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.files import replacing
 from arjax.reporting.figures import (
     ACCENT,
@@ -100,7 +100,6 @@ def draw_completions(
 
     Args:
       truth: images [N, H, W] or [N, H, W, 3].
-      hidden: bool[H, W].
       drawn: completions [N, K, H, W(, 3)].
       log_prob: of the completions, [N, K], and `log_prob_truth` [N].
     """
@@ -191,8 +190,7 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim"
             if split == "validation":
                 best = int(np.argmin(values))
                 axis.plot(steps[best], values[best], "o", color=ACCENT, label=f"best: {values[best]:.3f}")
-    if not drawn:
-        raise UserError(f"the metrics hold no line with {name!r} to draw")
+    refuse((not drawn, f"the metrics hold no line with {name!r} to draw"))
     # The losses of the first steps are far above the rest; they would flatten the curve.
     low, high = min(drawn), float(np.quantile(drawn, 0.95)) if len(drawn) > 20 else max(drawn)
     axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)

@@ -54,7 +54,6 @@ class Writer(abc.ABC):
           workdir: folder of the run; its `config.json` is there.
           resume_step: the step the run goes on from: earlier lines about later steps are void; 0 for a fresh
             run; None to append.
-          lines: the valid lines of `metrics.jsonl`.
         """
 
     @abc.abstractmethod

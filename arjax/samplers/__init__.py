@@ -27,8 +27,8 @@ from arjax.samplers.best import Best
 from arjax.samplers.cached import Cached, Greedy
 from arjax.samplers.fixed_point import FixedPoint
 from arjax.samplers.naive import Naive
-from arjax.samplers.options import PLAIN_DRAW, DrawOptions
 from arjax.samplers.parallel import Parallel
+from arjax.samplers.request import PLAIN_DRAW, Request
 from arjax.samplers.speculative import Speculative
 
 __all__ = [
@@ -39,11 +39,11 @@ __all__ = [
     "Best",
     "Cached",
     "Draw",
-    "DrawOptions",
     "FixedPoint",
     "Greedy",
     "Naive",
     "Parallel",
+    "Request",
     "Resources",
     "Sampler",
     "Speculative",

@@ -16,30 +16,27 @@ import numpy as np
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.programs import call_if_it_fits, checked_pytree
+from arjax.core.programs import CLASS_FIELD, ByClass, call_if_it_fits, checked_pytree
 from arjax.core.registry import Registry
 from arjax.factorization import Factorization
 from arjax.networks.base import Context
 from arjax.samplers.cores import in_parts, num_parts
 from arjax.samplers.loops import Ends
-from arjax.samplers.options import DrawOptions
+from arjax.samplers.request import Request
 
 #: The first number that a sampler may fold into a key: conditionals split the keys of steps, and the parts of a split
 #: are the key with 0, 1, ... folded in; the keys of examples have the numbers of their steps folded in.
 OWN_NUMBERS = np.uint32(2**31)
 
-SAMPLERS = Registry("sampler", hidden=("source",))
+SAMPLERS = Registry("sampler", hidden=("source", CLASS_FIELD))
 
 
 class Draw(NamedTuple):
-    """Samples and the cost of drawing them.
+    """Samples [B, *grid, *value], and the cost of drawing them: arrays of each example.
 
-    Attributes:
-      x: the samples, [B, *grid, *value].
-      stats: arrays per example, counts int32[B]: `network_calls`, how often the network computed (a full pass, a step
-        or a window of steps); `steps`, the steps of the order in which a site of the example was drawn, until the
-        example ended, where the kind of model can stop there. Samplers may add their own. Those that know it add
-        `log_prob` float32[B], of what was drawn given what is observed, in nats.
+    `network_calls` int32[B] counts full passes, steps and windows of steps; `steps` int32[B] the steps of the order in
+    which a site was drawn, until the example ended. Samplers may add their own, such as `log_prob` float32[B] of what
+    was drawn given what is observed, in nats.
     """
 
     x: jax.Array
@@ -48,18 +45,13 @@ class Draw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`.
+    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`."""
 
-    Attributes:
-      examples: (split, num) -> at most `num` examples of a split, evenly spaced, as a batch of arrays.
-      open_run: workdir -> another run, with its `model` and its `params`.
-    """
-
-    examples: Callable[[str, int], Batch]
-    open_run: Callable[[str], Any]
+    examples: Callable[[str, int], Batch]  # (split, num) -> at most `num` examples of a split, evenly spaced
+    open_run: Callable[[str], Any]  # workdir -> another run, with its `model` and its `params`
 
 
-class Sampler(abc.ABC):
+class Sampler(ByClass, abc.ABC):
     """An algorithm that draws from a model. Subclasses are frozen dataclasses and pytrees.
 
     Their options are static fields with a default that is a bool, int, float or str, so a call string such as
@@ -78,57 +70,37 @@ class Sampler(abc.ABC):
     #: The sampler or the draft that it draws with, in samplers that have such a field.
     source: Any = None
 
-    def __call__(
-        self,
-        model: Any,
-        params: Any,
-        keys: jax.Array,
-        canvas: jax.Array,
-        options: DrawOptions,
-        shared: bool = False,
-        first: int | jax.Array = 0,
-        stop: int | jax.Array | None = None,
-    ) -> Draw:
+    def __call__(self, model: Any, params: Any, keys: jax.Array, request: Request) -> Draw:
         """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites.
 
         Args:
           model: a pytree with the fields `network`, `conditional` and `factorization`, as `AutoregressiveModel`.
           keys: B random keys.
-          canvas: the values of observed sites, [B, *grid, *value]; its values elsewhere do not matter.
-          options: as from `DrawOptions.resolved`: `observed` bool[D], the sites that keep their values, or None where
-            nothing is observed; `context` [B, ...] or None; `temperature`, see `Conditional.sample`; `end`.
-          shared: all examples have the same observed values and the same context.
-          first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
-            longer sequence.
-          stop: the steps before it are those that are asked for, None: all. Samplers that compare sequences compare
-            these steps; the values of the others do not matter.
+          request: checked, see `Request`; its truncation is that of the conditional already.
         """
-        num, has_parts = len(canvas), vars(type(self)).get("PARTS", False)
-        parts = num_parts(num, params, model, keys, canvas, options, first, stop) if has_parts else 1
+        has_parts = vars(type(self)).get("PARTS", False)
+        parts = num_parts(len(keys), params, model, keys, request) if has_parts else 1
 
         def draw(of_examples: tuple[jax.Array, jax.Array, Context | None]) -> Draw:
-            keys, canvas, context = of_examples
-            mine = dataclasses.replace(options, context=context)
-            arguments = self, model, params, keys, canvas, mine, shared, first, stop
-            return call_if_it_fits("the arrays of this draw", run, *arguments, times=parts)
+            keys, given, context = of_examples
+            arguments = self, model, params, keys, dataclasses.replace(request, given=given, context=context)
+            return call_if_it_fits("the arrays of this draw", run_sampler, *arguments, times=parts)
 
-        of_examples = keys, canvas, options.context
+        of_examples = keys, request.given, request.context
         if parts == 1:
             return draw(of_examples)
         x, stats = in_parts(draw, of_examples, parts)
         # The calls of the longest part: the whole goes on until all examples have ended.
         return Draw(x, stats | {"network_calls": _largest(stats["network_calls"])})
 
-    def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
-        """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
-
-        Called before anything compiles, with the conditional that is drawn from and with the orders of the model.
+    def check(self, model: Any) -> None:
+        """Raises `UserError` if it cannot draw from a model, which has the conditional that is drawn from and its
+        orders. Called before anything compiles.
         """
 
     def opened(self: Any, model: Any, open_run: Callable[[str], Any]) -> Sampler:
-        """The sampler with the other runs that it needs, a part of `prepare` that needs no parameters of the model: a
-        training begins with it, so that a draft that is missing is refused before. Raises `UserError`: they cannot be
-        opened, or do not fit the model.
+        """Returns the sampler with the other runs that it needs: a part of `prepare` that needs no parameters, with
+        which a training begins, so that a missing draft is refused before.
         """
         return self if self.source is None else dataclasses.replace(self, source=self.source.opened(model, open_run))
 
@@ -138,9 +110,8 @@ class Sampler(abc.ABC):
         return self.source is not None and self.source.has_arrays
 
     def prepare(self: Any, model: Any, params: Any, resources: Resources) -> Sampler:
-        """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
-        measured losses. The sampler itself where it needs none; called once, outside `jit`. Raises `UserError`: they
-        cannot be had, or do not fit the model.
+        """Returns the sampler with all arrays that it needs beside those of the model: a draft and its parameters,
+        counts, measured losses. Called once, outside `jit`.
         """
         self.check(model)
         if self.source is None:
@@ -149,22 +120,19 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Context | None) -> Draw:
-        """The algorithm of a subclass, inside `jit`; `run` adds the statistics that follow from the arguments."""
+        """The algorithm of a subclass, inside `jit`; `run_sampler` adds the statistic `steps`."""
 
 
-@functools.partial(jax.jit, static_argnames="shared")
-def run(sampler, model, params, keys, canvas, options, shared=False, first=0, stop=None) -> Draw:
-    """A draw as one compiled program; see `Sampler.__call__`."""
-    steps = Steps(model, params, keys, options, shared, first, stop)
-    x, stats = sampler.draw(model, params, steps, canvas, options.context)
-    return Draw(steps.ends.filled(x, options.observed), stats | {"steps": steps.ends.steps(x, steps.requested())})
+@jax.jit
+def run_sampler(sampler: Sampler, model: Any, params: Any, keys: jax.Array, request: Request) -> Draw:
+    """Returns a draw as one compiled program; see `Sampler.__call__`."""
+    steps = Steps(model, params, keys, request)
+    x, stats = sampler.draw(model, params, steps, request.given, request.context)
+    return Draw(steps.ends.filled(x, steps.observed_D), stats | {"steps": steps.ends.steps(x, steps.requested())})
 
 
 def make_sampler(text: str | Sampler) -> Sampler:
-    """The sampler of a call string, such as `naive` or `cached(chunk=32)`; one that is built already is returned as is.
-    Raises `UserError`: an unknown name or option, a value of another type or out of range, or a class that is no
-    pytree.
-    """
+    """Returns the sampler of a call string, such as `naive` or `cached(chunk=32)`, or one that is built already."""
     if not isinstance(text, Sampler):
         return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")
     return checked_pytree(SAMPLERS.checked(text), "the sampler")
@@ -178,13 +146,13 @@ def _largest(calls: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=1)
 def example_keys(key: jax.Array, num: int) -> jax.Array:
-    """The keys of examples 0, ..., num - 1, fold_in(key, b): those of fewer examples are the first of those of more."""
+    """Returns the keys of `num` examples, fold_in(key, b): those of fewer examples are the first of those of more."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
 
-def step_keys(keys: jax.Array, step_S: jax.Array) -> jax.Array:
-    """The keys of some steps of B examples, fold_in(keys[b], t): [S, B]."""
+def keys_of_steps(keys: jax.Array, step_S: jax.Array) -> jax.Array:
+    """Returns the keys of some steps of B examples, fold_in(keys[b], t): [S, B]."""
     return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))(keys, step_S)
 
 
@@ -200,9 +168,8 @@ def placed(
     values_BMv: jax.Array,
     observed: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """The canvas [B, *grid, *value] with values of the sites of step t, [B, M, size of a value].
-
-    `observed`: from sites int[M] to whether they are observed, bool[M]: these keep their values; None: there are none.
+    """Returns the canvas [B, *grid, *value] with values of the sites of step t, [B, M, size of a value], except for
+    sites int[M] that are `observed`, bool[M].
     """
     sites_M, valid_M = factorization.sites(t)
     num_sites = factorization.num_sites
@@ -226,23 +193,15 @@ class Steps:
       stop: behind the last step that is asked for, int32[] or a whole number.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        params: Any,
-        keys: jax.Array,
-        options: DrawOptions,
-        shared: bool = False,
-        first: int | jax.Array = 0,
-        stop: int | jax.Array | None = None,
-    ):
-        self.factorization, self.temperature, self.shared = model.factorization, options.temperature, shared
-        self.head = bound(model.conditional, params)
-        self.observed_D, self.keys_B, self.first = options.observed, keys, first
-        self.ends = Ends(self.factorization, options.end)
-        self.stop = self.factorization.num_steps if stop is None else stop
+    def __init__(self, model: Any, params: Any, keys: jax.Array, request: Request):
+        self.factorization, self.head = model.factorization, bound(model.conditional, params)
+        self.request, self.temperature, self.shared = request, request.temperature, request.shared
+        self.observed_D = None if request.observed is None else jnp.asarray(request.observed).reshape(-1)
+        self.ends = Ends(self.factorization, request.end)
+        self.stop = self.factorization.num_steps if request.stop is None else request.stop
         # All at once: a hash in every step would take longer than the rest of a small step.
-        self.keys_SB = step_keys(keys, first + jnp.arange(self.factorization.num_steps))
+        self.keys_B, first = keys, request.first
+        self.keys_SB = keys_of_steps(keys, first + jnp.arange(self.factorization.num_steps))
 
     def of(self, model: Any, params: Any) -> Steps:
         """The same steps and keys of another model, which has the same event."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.restricted import Truncated
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
 from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler
@@ -29,18 +29,18 @@ class Beams(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[places], self)
 
 
-class Progress(NamedTuple):
+class SearchState(NamedTuple):
     """Where a search stands."""
 
     t: jax.Array  # the next step, int32[]
-    carry: Any  # of `Search.advance`, leaves [B, W, ...]
+    carry: Any  # of `BeamSearch.advance`, leaves [B, W, ...]
     going: Beams  # W sequences that go on
     complete: Beams  # N sequences that do not
     calls: jax.Array  # how many steps each example has been searched for, int32[B]
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class BeamSearch:
     """A beam search over the steps start, ..., stop - 1, each of one site; lives inside `jit`.
 
     In each step every sequence that goes on is continued by every value. The `num` best of those that are complete by
@@ -50,39 +50,29 @@ class Search:
     Sequences of n chosen values are compared by log p / ((5 + n) / 6)^a, where a is the length penalty (Wu et al.,
     "Google's Neural Machine Translation System", 2016, section 7, equation 14, without the coverage).
 
-    Attributes:
-      advance: (carry, x [B, W, D], t) -> (carry, log p of the values of step t, [B, W, V] in nats).
-      site_S: the site of each step.
-      start: the first step; may be traced, as `stop`.
-      stop: behind the last step.
-      completes: (x [D], t) -> bool[V], the values of step t that complete a sequence; None: none does.
-      num: how many complete sequences are kept.
-      length_penalty: at least 0.
     """
 
+    #: (carry, x [B, W, D], t) -> (carry, log p of the values of step t, [B, W, V] in nats)
     advance: Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]
-    site_S: jax.Array
+    site_S: jax.Array  # of each step
     start: int | jax.Array
-    stop: int | jax.Array
+    stop: int | jax.Array  # behind the last step
+    #: (x [D], t) -> bool[V], the values of step t that complete a sequence; None: none does
     completes: Callable[[jax.Array, jax.Array], jax.Array] | None = None
-    num: int = 1
+    num: int = 1  # complete sequences that are kept
     length_penalty: float = 0.0
 
     def score(self, log_prob: jax.Array, stop: int | jax.Array) -> jax.Array:
         """What sequences are compared by whose last value is that of the step before `stop`."""
         return log_prob / ((5 + stop - self.start) / 6) ** self.length_penalty
 
-    def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> Progress:
-        """Searches from B beginnings. Returns the last state: `going` holds sequences up to `stop`, of examples whose
-        search has not stopped before.
-
-        Args:
-          carry: that before the first step, leaves [B, W, ...].
-          x_BD: the beginnings; their other values do not matter.
-          ended_B: bool[B], beginnings that are complete already; None: none is.
+    def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> SearchState:
+        """Searches from B beginnings, of which `ended_B` are complete already, and the carry [B, W, ...] before the
+        first step. Returns the last state: `going` holds sequences up to `stop`, of examples whose search has not
+        stopped before.
         """
         ended_B = jnp.zeros(len(x_BD), bool) if ended_B is None else ended_B
-        state = Progress(
+        state = SearchState(
             t=jnp.asarray(self.start, jnp.int32),
             carry=carry,
             going=_beginnings(x_BD, width, ~ended_B),
@@ -91,20 +81,20 @@ class Search:
         )
         return jax.lax.while_loop(lambda state: self.is_open(state).any(), self._step, state)
 
-    def is_open(self, state: Progress) -> jax.Array:
+    def is_open(self, state: SearchState) -> jax.Array:
         """bool[B]: whether a sequence that goes on may become better than the complete ones."""
         # Probabilities can only fall, and the longest sequences are penalised least.
         best = self.score(state.going.log_prob.max(1), self.stop)
         return (state.t < self.stop) & (best > state.complete.score.min(1))
 
-    def _step(self, state: Progress) -> Progress:
+    def _step(self, state: SearchState) -> SearchState:
         calls = state.calls + self.is_open(state)
         carry, table_BWV = self.advance(state.carry, state.going.x, state.t)
         choose = jax.vmap(self._choose, (None, 0, 0, 0))
         parent_BW, going, complete = choose(state.t, state.going, state.complete, table_BWV)
         pick = jax.vmap(lambda leaf, parent_W: leaf[parent_W])
         carry = jax.tree.map(lambda leaf: pick(leaf, parent_BW), carry)
-        return Progress(state.t + 1, carry, going, complete, calls)
+        return SearchState(state.t + 1, carry, going, complete, calls)
 
     def _choose(
         self, t: jax.Array, going: Beams, complete: Beams, table_WV: jax.Array
@@ -116,9 +106,8 @@ class Search:
         else:
             done_WV = jax.vmap(self.completes, (0, None))(going.x, t)
             rest_WV = jnp.where(done_WV, -jnp.inf, log_prob_WV)
-            candidates = self._best(t, going, jnp.where(done_WV, log_prob_WV, -jnp.inf), min(self.num, table_WV.size))[
-                1
-            ]
+            log_prob_done_WV = jnp.where(done_WV, log_prob_WV, -jnp.inf)
+            _, candidates = self._best(t, going, log_prob_done_WV, min(self.num, table_WV.size))
             both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), complete, candidates)
             complete = both.take(jax.lax.top_k(both.score, self.num)[1])
         return *self._best(t, going, rest_WV, len(rest_WV)), complete
@@ -150,7 +139,7 @@ class Beam(Sampler):
 
     Statistics: `log_prob` float32[B], that of the sequence given what is observed in nats, up to its end.
 
-    Options: `width`; `length_penalty`, the exponent a of `beams.Search` by which longer sequences are preferred: of use
+    Options: `width`; `length_penalty`, the exponent a of `BeamSearch` by which longer sequences are preferred: of use
     where sequences end by themselves.
     """
 
@@ -162,20 +151,19 @@ class Beam(Sampler):
 
     def check(self, model):
         head, block_size = model.conditional, model.factorization.block_size
-        if isinstance(head, Truncated):
-            raise UserError("beam search looks for the most probable values of all: leave top_k, top_p and min_p out")
-        if block_size > 1 or model.event.value_shape:
-            given = f"steps of {block_size} sites" if block_size > 1 else "values that are vectors"
-            raise UserError(f"beam search needs steps of one scalar value, and this model has {given}")
-        if not head.has_table:
-            raise UserError("beam search needs a list of the probabilities of values, which this conditional lacks")
+        steps = f"steps of {block_size} sites" if block_size > 1 else "values that are vectors"
+        refuse(
+            (isinstance(head, Truncated), "beam search looks among all values: leave top_k, top_p and min_p out"),
+            (block_size > 1 or model.event.value_shape, f"beam search needs steps of one scalar value, not {steps}"),
+            (not head.has_table, "beam search needs the probabilities of all values, which this conditional lacks"),
+        )
 
     def draw(self, model, params, steps, canvas, context):
         factorization, prompt = model.factorization, steps.prompt()
         if self.length_penalty and not steps.ends:
             say_once(f"the length_penalty={self.length_penalty} of 'beam' has no effect on sequences of one length")
         advance, carry, chunk = _step_form(model, params, steps, canvas, context, self.width)
-        search = Search(
+        search = BeamSearch(
             advance,
             jnp.asarray(factorization.order),
             start=prompt,

@@ -13,7 +13,6 @@ from arjax.conditionals.blocks import Query, site_log_prob
 from arjax.conditionals.restricted import untruncated
 from arjax.core.options import opt
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Sampler, Steps, make_sampler
-from arjax.samplers.options import DrawOptions
 
 
 @SAMPLERS.register("best")
@@ -48,8 +47,7 @@ class Best(Sampler):
         num, observed_D = len(canvas), steps.observed_D
         rows, contexts = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.of, axis=0), (canvas, context))
         keys = _candidates(steps.keys_B, self.of).reshape(-1)
-        options = DrawOptions(observed=observed_D, temperature=steps.temperature, end=steps.ends.token)
-        inner = Steps(model, params, keys, options, steps.shared, steps.first, steps.stop)
+        inner = Steps(model, params, keys, steps.request)
         drawn, stats = self.source.draw(model, params, inner, rows, contexts)
         drawn = inner.ends.filled(drawn, observed_D)
         log_prob = _log_prob(model, params, drawn, inner, contexts).reshape(num, self.of)

@@ -23,14 +23,8 @@ def read_prompt(
     prompt: int | jax.Array,
     chunk: int,
 ) -> Any:
-    """The carry after the first `prompt` steps, of which `extend` reads `chunk` in one call.
-
-    Args:
-      variables: its variables, as from `step_variables`.
-      canvas: the values of these steps, [B, *grid, *value].
-      context: [B, ...] or None.
-      prompt: how many steps there are; may be traced.
-      chunk: steps of one call.
+    """Returns the carry after the first `prompt` steps, which may be traced; `extend` reads `chunk` of them in one call
+    from the canvas [B, *grid, *value].
     """
 
     def read(state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
@@ -52,7 +46,7 @@ def has_carry(network: Network, variables: Any, canvas: Array, factorization: Fa
 
 
 def num_calls(prompt: int | jax.Array, chunk: int) -> int | jax.Array:
-    """How many calls of the network read a prompt."""
+    """Returns how many calls of the network read a prompt."""
     return -(-prompt // chunk)
 
 
@@ -75,10 +69,9 @@ def loop_over_steps(
     state: Any,
     goes_on: Callable[[jax.Array, Any], jax.Array] | None = None,
 ) -> tuple[int | jax.Array, Any]:
-    """`body(t, (carry, state)) -> (carry, state)` for t from `start` to the last step, or until `goes_on(t, state)` is
-    no longer true; returns the step behind the last one that was made, and the state.
-
-    `carry` is that before step `start`, which may be traced. `body` gets what `loop_carry` makes of it.
+    """Runs `body(t, (carry, state)) -> (carry, state)` for t from `start`, which may be traced, to the last step, or
+    until `goes_on(t, state)` is no longer true; `body` gets what `loop_carry` makes of the carry. Returns the step
+    behind the last one that was made, and the state.
     """
     t, begin, past = start, 0, None
     for end in loop_ends(first_loop(network), factorization.num_steps):

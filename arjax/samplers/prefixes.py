@@ -11,7 +11,7 @@ from arjax.core.batch import Array
 from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import Steps
 from arjax.samplers.loops import loop_over_steps, read_prompt
-from arjax.samplers.options import PLAIN_DRAW
+from arjax.samplers.request import PLAIN_DRAW
 
 
 def draw_in_steps(
@@ -24,19 +24,10 @@ def draw_in_steps(
     first: int | jax.Array = 0,
     last: int | jax.Array | None = None,
 ) -> jax.Array:
-    """The examples with their own sites drawn one step after another, each given all values before it.
+    """Returns examples x [B, *grid, *value] with the sites of `drawn_BD` drawn one step after another, each given all
+    values before it. All sites are the values of the sampler `naive` under the same keys of the examples.
 
-    With all sites its own, these are the values of the sampler `naive` under the same keys. The keys, as there, are
-    those of the examples.
-
-    Args:
-      model: a pytree with the fields `network`, `conditional` and `factorization`.
-      keys: B random keys.
-      x: the values of the other sites, [B, *grid, *value].
-      drawn_BD: bool[B, D], the sites to draw.
-      context: {name: [B, ...]} or None.
-      first: a step before which no site is drawn; may be traced.
-      last: a step from which on none is; may be traced, None for the end.
+    No site is drawn before step `first` or from step `last` on, which may be traced.
     """
     model = jax.tree.map(jnp.asarray, model)  # outside of jit its orders are on the host, where no step can be traced
     network, factorization = model.network, model.factorization
@@ -54,10 +45,10 @@ def draw_in_steps(
 
 
 def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: Array, features: jax.Array) -> jax.Array:
-    """All sites drawn at once from their features, [B, *grid, F], each with the noise of its step; [B, *grid, *value].
+    """Returns all sites drawn at once from their features [B, *grid, F], each with the noise of its step.
 
-    `inputs` are the values that the features were computed from. Where these are draws of an earlier pass under the
-    same keys, this is a pass of Jacobi iteration: after t passes the first t steps are those of the sampler `naive`.
+    If `inputs`, from which the features were computed, are draws of an earlier pass under the same keys, this is a pass
+    of Jacobi iteration: after t passes the first t steps are those of the sampler `naive`.
     """
     factorization, steps = model.factorization, Steps(model, params, keys, PLAIN_DRAW)
     index_SM = jnp.minimum(jnp.asarray(factorization.blocks), factorization.num_sites - 1)

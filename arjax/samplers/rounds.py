@@ -93,16 +93,10 @@ def log_prob_ahead(
     k: int,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """What one example scores in the k steps from each of some steps on, given the steps before that alone: nats,
-    float32[P, k], and how many sites they are of, float32[P, k]. Masked sites do not count, nor do steps that do not
-    exist.
-
-    Args:
-      model: has the form `ahead`.
-      example: a batch without its first axis.
-      points: P steps, increasing.
-      k: steps that are scored from each of them on.
-      key: of a conditional whose log p is drawn; each point has noise of its own.
+    """Returns the nats of one example, a batch without its first axis, in the k steps from each of P increasing
+    `points` on, given the steps before that alone, float32[P, k], and the number of their sites, float32[P, k]. Masked
+    sites do not count, nor do steps that do not exist. A conditional whose log p is drawn has other noise at each
+    point.
     """
     network, num_sites = model.network, factorization.num_sites
     variables = step_variables(network, params)
@@ -139,15 +133,11 @@ def k_step_log_prob(
     sizes: tuple[int, ...],
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats.
+    """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats.
 
-    The average over orders is a bound on log p of their mixture, see `evaluation.bounds`.
-
-    Args:
-      model: has the form `ahead`.
-      orders: one order for each, as arrays with a first axis of length B.
-      sizes: steps of each round, which add up to S.
-      key: of a conditional whose log p is drawn: each site of each example has noise of its own; None: always the same.
+    The average over orders is a bound on log p of their mixture, see `evaluation.bounds`. `orders` has one order for
+    each example (arrays with a first axis of length B), and the `sizes` of the rounds add up to S. In a conditional
+    whose log p is drawn, each site of each example has noise of its own by the key, without one always the same.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
@@ -170,10 +160,8 @@ def entropies(head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -
 
 
 def by_score(score_k: jax.Array, t: jax.Array, num_steps: int) -> jax.Array:
-    """The places of the steps of one example in the order of their scores, int[S]: the highest score comes first, the
-    earlier place where two are equal, and the places before t stay in front.
-
-    `score_k`: of the steps at the places t, t + 1, ..., S of them; those that do not exist do not count.
+    """Returns the places of the steps of one example in the order of their scores, int[S]: the places before t, then
+    the highest score of `score_k` (of the places t, t + 1, ...) first, the earlier place of equal ones.
     """
     place_S = jnp.arange(num_steps)
     score_S = jnp.where(place_S < t, jnp.inf, score_k[jnp.maximum(place_S - t, 0)])
@@ -183,20 +171,15 @@ def by_score(score_k: jax.Array, t: jax.Array, num_steps: int) -> jax.Array:
 def lowest_entropy_log_prob(
     model: Any, params: Any, batch: Batch, sizes: tuple[int, ...], key: jax.Array | None = None
 ) -> jax.Array:
-    """log p(x) under the sampler `parallel(choose="entropy")` in rounds of these sizes, [B] in nats: the sum over K
-    rounds of log p(the sites of the round | the sites of the rounds before).
+    """Returns log p(x) under the sampler `parallel(choose="entropy")` in rounds of these sizes, [B] in nats: the sum
+    over K rounds of log p(the sites of the round | the sites of the rounds before).
 
     The sampler takes the sites of a round by the entropies of their conditionals, before any value counts. So the
     rounds of an example are a function of its own values: the first one follows from the empty canvas, each later one
     from the values of those before, and no other rounds lead to this example. The sum is log p itself.
 
     A site that the mask leaves out takes its turn with the value that it has, and does not count. Missing values come
-    after all others.
-
-    Args:
-      model: has the form `ahead` and steps of one site.
-      sizes: sites of each round, which add up to S.
-      key: as of `k_step_log_prob`. The entropies do not read it: they are those of the sampler.
+    after all others. The key is as in `k_step_log_prob`; entropies do not read it.
     """
     network, factorization, num_steps = model.network, model.factorization, model.factorization.num_steps
     variables, head, most = step_variables(network, params), bound(model.conditional, params), max(sizes)
@@ -230,9 +213,8 @@ def lowest_entropy_log_prob(
 
 
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
-    """The mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1, smoothed such
-    that it never rises. With more than `MOST_POINTS` steps, some t are measured and the others interpolated. Raises
-    `UserError`: the masks of the examples leave nothing to score.
+    """Returns the mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1,
+    smoothed such that it never rises. Of more than `MOST_POINTS` steps, some are measured and the others interpolated.
     """
     num_steps = model.factorization.num_steps
     points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
@@ -249,10 +231,8 @@ def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.n
 def log_prob_of_rest(
     model: Any, params: Any, batch: Batch, points: tuple[int, ...], seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nats of all steps after t of a random order, each given the first t alone, at P points t.
-
-    Each example has an order of its own. All sites that are left count, as each of them could come next. Returns the
-    log-probabilities, float64[N, P], and the number of sites that they add up, float64[N, P].
+    """Returns the log-probabilities of all steps after t of a random order, each given the first t alone, at P points
+    t, float64[N, P], and the number of their sites, float64[N, P]. Each example has an order of its own.
     """
     batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
     keys = jax.random.split(jax.random.key(seed), len(batch))

@@ -12,12 +12,12 @@ from arjax.core.errors import UserError
 SCHEDULES = ("uniform", "cosine", "optimal")
 
 
-def uniform(num_steps: int, rounds: int) -> tuple[int, ...]:
+def uniform_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
     """Equal sizes, as far as `rounds` divides `num_steps`."""
     return _sizes(np.arange(rounds + 1) * num_steps // rounds)
 
 
-def cosine(num_steps: int, rounds: int) -> tuple[int, ...]:
+def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
     """Few steps first, then more and more: after r of K rounds S cos(pi r / 2K) steps are left (Chang et al., "MaskGIT:
     Masked Generative Image Transformer", 2022, section 3.2), and at least one is drawn in each.
     """
@@ -29,14 +29,10 @@ def cosine(num_steps: int, rounds: int) -> tuple[int, ...]:
     return _sizes(done)
 
 
-def optimal(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
-    """The sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) is the loss of a step given
-    t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion Models" (2022), section 3.3 (following
-    Watson et al., 2021).
-
-    Args:
-      losses_S: L(0), ..., L(S-1), in nats.
-      rounds: K, at most S.
+def optimal_sizes(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
+    """Returns the sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) (`losses_S`, in
+    nats) is the loss of a step given t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion
+    Models" (2022), section 3.3 (following Watson et al., 2021).
     """
     losses_S = np.asarray(losses_S, np.float64)
     num_steps = len(losses_S)
@@ -55,11 +51,8 @@ def optimal(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, .
 
 
 def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The non-increasing sequence nearest to some values in weighted squares, by pooling neighbours that violate it
-    (Ayer et al., 1955).
-
-    The more sites are known, the less the next one costs on average; what is measured has noise, of which a schedule
-    would pick the lucky places.
+    """Returns the non-increasing sequence nearest to some values in weighted squares (Ayer et al., 1955): the more
+    sites are known, the less the next one costs on average, and a schedule would pick the lucky places of the noise.
     """
     from scipy.optimize import isotonic_regression  # takes long to import
 
@@ -70,8 +63,8 @@ def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray |
     """The sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
     if schedule == "optimal":
         assert losses_S is not None
-        return optimal(losses_S, steps)
-    return {"uniform": uniform, "cosine": cosine}[schedule](num_steps, steps)
+        return optimal_sizes(losses_S, steps)
+    return {"uniform": uniform_sizes, "cosine": cosine_sizes}[schedule](num_steps, steps)
 
 
 def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:

@@ -40,21 +40,12 @@ class OutsideSteps:
     A mixture has the conditionals p(x_t | x_<t) = sum_k w_k(x_<t) p_k(x_t | x_<t). Its weights w_k(x_<t) follow from
     the values so far by Bayes' rule, so the product of the conditionals is the mixture of whole examples.
 
-    Attributes:
-      num: B.
-      num_scalars: n, the scalars of a step: M sites of the largest step times the scalars of a value. Those of sites
-        that do not exist, in short steps, have tables of no meaning.
-      event: of the examples.
-      blocks_SM: the sites of the steps.
-      exists_Sn: whether the scalars of a step exist: short steps have sites that do not.
-      t: the next step.
+    The n scalars of a step (`num_scalars`) are those of the M sites of the largest step: `exists_Sn` says which exist
+    in short steps; the tables of the others have no meaning. `t` is the next step.
     """
 
     def __init__(self, members: Sequence[Any], num: int):
-        """`members`: one model with its parameters and the log weight 0, or several, each a `models.base.Member`.
-
-        Raises `UserError` where the values of a step have no table of probabilities.
-        """
+        """`members`: one model with its parameters and the log weight 0, or several: `models.extras.StepMember`."""
         for member in members:
             check_tables(member.model)
         models = [dataclasses.replace(member.model, orders=None) for member in members]
@@ -71,12 +62,8 @@ class OutsideSteps:
         self.t = 0
 
     def begin(self, context: Any = None, prompt: np.ndarray | None = None) -> None:
-        """Goes to step 0 of B examples; the weights of a mixture begin anew.
-
-        Args:
-          context: the parts [B, ...] by name; None or {}: there are none.
-          prompt: the values [B, P, *value] of the first P steps, of one site each and in raster order, which are read:
-            then it goes to step P.
+        """Goes to step 0 of B examples under the parts of a context [B, ...]; or reads a prompt [B, P, *value], of one
+        site a step and in raster order, and goes to step P. The weights of a mixture begin anew.
         """
         self._context = jax.tree.map(jnp.asarray, dict(context)) if context else None
         canvas = np.zeros((self.num, *self.event.shape), self.event.dtype)
@@ -94,7 +81,7 @@ class OutsideSteps:
         self._places = [0] * len(self._models)
 
     def run(self, choose: Choose, stop: int | None = None) -> None:
-        """Makes the steps before step `stop`, None: all, with the values that are chosen. What `choose` raises, is
+        """Makes the steps before step `stop` (None: all) with the values that are chosen. What `choose` raises, is
         raised when the steps that have begun are over.
         """
         stop = len(self.blocks_SM) if stop is None else stop
@@ -120,9 +107,7 @@ class OutsideSteps:
 
 
 def check_tables(model: Any) -> None:
-    """Raises `UserError` unless the values of each step have a table of probabilities: discrete scalars that are
-    independent given the steps before.
-    """
+    """Raises `UserError` unless each step has a table of probabilities: independent discrete scalars."""
     head, factorization = model.conditional, model.factorization
     shape = jax.ShapeDtypeStruct((factorization.block_size, head.num_params), jnp.float32)
     reason = "the values of a step depend on one another"

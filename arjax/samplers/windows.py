@@ -19,7 +19,7 @@ from arjax.samplers.loops import loop_ends, num_calls, read_prompt
 Accept = Callable[[Steps, jax.Array, jax.Array, jax.Array, jax.Array, Proposal], tuple[jax.Array, jax.Array]]
 
 
-class Example(NamedTuple):
+class Window(NamedTuple):
     """One example in the loop."""
 
     canvas: jax.Array  # [1, *grid, *value], in which all steps before t are committed
@@ -31,7 +31,7 @@ class Example(NamedTuple):
 
 
 def tell_window(owner: str, window: int, usual: int, num_steps: int) -> None:
-    """Says on stderr that a window is longer than the steps of the model, where it is not the usual window."""
+    """Says on stderr that a window other than the usual one is longer than the steps of the model."""
     if window > num_steps and window != usual:
         say_once(f"the window of {owner}, {window}, is longer than the {num_steps} steps of the model, and cut to them")
 
@@ -51,15 +51,7 @@ def draw_in_windows(
     the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more.
 
     Every example is a batch of one that has its own step t, so none waits for another; a call is made for all examples
-    as long as one is not finished.
-
-    Args:
-      canvas: [B, *grid, *value], the values of observed sites; guesses elsewhere, where the draft reads them.
-      context: [B, ...] or None.
-      window: W.
-      accept: the values of a window, given its features and proposals, and the number of proposals at its beginning
-        that are right.
-      with_log_q: whether `accept` needs the log-probabilities of the proposals.
+    as long as one is not finished. The canvas has guesses at sites that are not observed, where the draft reads them.
     """
     network, factorization, num = model.network, model.factorization, len(canvas)
     target = target_of_draft(model, params, steps, draft)
@@ -74,10 +66,10 @@ def draw_in_windows(
 
     body = each(functools.partial(_round, target, draft, accept, window, with_log_q))
 
-    def loop(state: tuple[Example, jax.Array]) -> tuple[Example, jax.Array]:
+    def loop(state: tuple[Window, jax.Array]) -> tuple[Window, jax.Array]:
         return body((keys_BS, proposing_BS), context, state[0]), state[1] + 1
 
-    def going(state: tuple[Example, jax.Array], end: int) -> jax.Array:
+    def going(state: tuple[Window, jax.Array], end: int) -> jax.Array:
         t_B = state[0].t
         return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
@@ -96,7 +88,7 @@ def draw_in_windows(
     return Draw(x, stats)
 
 
-def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk: int) -> Example:
+def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk: int) -> Window:
     """The examples [B, 1, ...] before the first window: the prompt is read, `chunk` steps in one call."""
     (model, variables, steps, _), num = target, len(canvas)
     prompt = steps.prompt()
@@ -112,7 +104,7 @@ def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk:
         carry, drafted = over_examples(num)(read)(canvas, context)
     zeros = jnp.zeros(num, jnp.int32)
     calls = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
-    return Example(canvas, zeros + prompt, carry, drafted, zeros + calls, zeros)
+    return Window(canvas, zeros + prompt, carry, drafted, zeros + calls, zeros)
 
 
 def _round(
@@ -123,8 +115,8 @@ def _round(
     with_log_q: bool,
     keys: tuple[jax.Array, jax.Array],
     context: Any,
-    state: Example,
-) -> Example:
+    state: Window,
+) -> Window:
     """One call of the network for one example: n steps more, none where the example is finished."""
     (model, variables, steps, _), (canvas, t, carry, drafted, calls, accepted) = target, state
     factorization, going = model.factorization, t < model.factorization.num_steps
@@ -139,7 +131,7 @@ def _round(
     if steps.ends:
         ended = steps.ends.ended(canvas.reshape(1, -1), next_t)[0]
         next_t = jnp.where(ended, factorization.num_steps, next_t)
-    return Example(
+    return Window(
         canvas=canvas,
         t=next_t,
         carry=keep(model.network, variables, carries, n),

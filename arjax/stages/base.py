@@ -33,9 +33,6 @@ class Stages(abc.ABC):
     p(x) = sum over c_<n of p(c_1, ..., c_n) is at least the one term with the parts of x, so the sum above is a bound.
 
     Stages are numbered from 0 here. All methods are pure and may be jitted.
-
-    Attributes:
-      event: shape and kind of x.
     """
 
     event: EventSpec

@@ -25,9 +25,6 @@ class Digits(Stages):
     section 3.3; the depth of Menick & Kalchbrenner, "Subscale Pixel Networks" (2019), section 3.2.
 
     Where the number of levels is no power of the base, the last values are missing: `limits` leaves them out.
-
-    Attributes:
-      base: of the digits.
     """
 
     base: int = opt(16, least=2)

@@ -27,7 +27,7 @@ from arjax.sweep.table import Table
 
 LOG_NAME = "log.txt"
 HEARTBEAT_SECONDS = 60.0
-WAIT_SECONDS = 0.5
+RETRY_SECONDS = 0.5
 #: The runs of a sweep are trusted, as are the runs that they read: the sweep file names them.
 PROGRAM = (sys.executable, "-m", "arjax", "--trust")
 EXIT_SOME_FAILED = 1
@@ -146,7 +146,7 @@ class LocalExecutor:
                 if not reported:
                     print(f"    {run.name}: {str(error).partition(':')[0]}; waiting for it to end", flush=True)
             reported = True
-            time.sleep(WAIT_SECONDS)
+            time.sleep(RETRY_SECONDS)
 
 
 def add_to_log(folder: Path, text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,17 +20,19 @@ from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
-from arjax.sweep.results import CONFIG_NAME, mean_over_seeds, read_results, readable_columns
-from arjax.sweep.runs import Run, check_read, config_of, in_stages, print_changes, reads
+from arjax.sweep.results import readable_columns
+from arjax.sweep.rows import check_runs, load_sweep, mean_over_seeds, runs_of, select
+from arjax.sweep.runs import Run, check_read, in_stages, print_changes, reads
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
-from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
+from arjax.sweep.table import Table
+from arjax.training.record import CONFIG_NAME
 
 #: Beginnings of fields that change no duration to speak of.
 SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "suggest.")
 _ABOUT = "Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were."
 _USAGE = """\
-arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=trial|commands]]
+arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=commands]]
                    [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm]
                    [--search=optuna [--trials=N]] ..."""
 _EPILOG = """\
@@ -61,7 +62,7 @@ def _sweep(flags: SimpleNamespace) -> int:
     rows = load_sweep(flags.sweep)
     rows = mean_over_seeds(rows) if flags.seeds == "mean" else rows
     chosen = select(rows, flags.only)
-    selected = runs_of(chosen, rows, user_path(flags.workdir))
+    selected = runs_of(chosen, rows)
     check_runs(selected, flags.sweep)
     options = ["--executor=population"] if flags.executor == "population" else []
     options += ["--seeds=mean"] if flags.seeds == "mean" else []
@@ -73,7 +74,7 @@ def _sweep(flags: SimpleNamespace) -> int:
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
-        largest = max(map(len, in_stages(waiting, reads(waiting, table.workdir))), default=0)
+        largest = max(map(len, in_stages(waiting, reads(waiting))), default=0)
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
@@ -103,11 +104,11 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
     """The runs of each stage, when those before have ended; `failed` gets those that read a run without results."""
-    needs, by_name = reads(runs, table.workdir), {run.name: run for run in runs}
+    needs, by_name = reads(runs), {run.name: run for run in runs}
     for stage in in_stages(runs, needs):
         ready = []
         for run in stage:
-            lacks = [name for name in sorted(needs[run.name]) if not table.is_finished(by_name[name])]
+            lacks = [name for name in sorted(needs[run.name]) if table.finished(by_name[name]) is None]
             if lacks:
                 failed.append(f"{run.name} was not started: it reads {lacks[0]}, which has no results")
             elif (run := table.resolved(run)).pilots:
@@ -137,12 +138,12 @@ def _report(table: Table) -> dict[str, str]:
         print_table(columns, cells, right=right)
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
-    about_runs = table.finished(), table.workdir
-    print_changes(*about_runs, code=False)
+    finished = table.all_finished()
+    print_changes([ended.run for ended in finished], table.workdir, code=False)
     for name, what, draw, drawn in (
         (RESULTS_NAME, "scores of all rows", draw_results, (rows,)),
-        (CURVES_NAME, "learning curves", draw_curves, about_runs),
-        (ORDERS_NAME, "scores by order", draw_orders, about_runs),
+        (CURVES_NAME, "learning curves", draw_curves, (finished,)),
+        (ORDERS_NAME, "scores by order", draw_orders, (finished,)),
     ):
         if draw(table.workdir / name, *drawn):
             print(f"{what} in {table.workdir / name}")
@@ -186,11 +187,11 @@ def sweep_flags(arguments: Sequence[str]) -> SimpleNamespace:
 def _declared() -> list[Flag]:
     seeds = "rows of runs that differ in their seed only: one each, or their mean with its standard error [each]"
     executor = "a process for each run; one program for runs that differ in order and seed; a cluster [local]"
-    dry_run = "print the runs and their minutes, or their commands, and train nothing; trial: time some steps"
+    dry_run = "print the runs and their minutes, or their commands, and train nothing"
     return [
         Flag("sweep", "FILE.py", "file that defines get_sweep(), or get_search()"),
         Flag("workdir", "DIR", "each run gets a folder in it"),
-        Flag("dry_run", "", dry_run, choices=("table", "trial", "commands"), bare="table"),
+        Flag("dry_run", "", dry_run, choices=("table", "commands"), bare="table"),
         Flag("seeds", "each|mean", seeds, "each", ("each", "mean")),
         Flag("only", "NAME,NAME", "execute these runs only, and those that they read"),
         Flag("jobs", "N", "runs at once; with slurm, in the queue at once [1; all]", None, least=1),
@@ -227,13 +228,9 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
         return 0
     states = {run.name: state(run, table) for run in runs}
     print_changes([run for run in runs if states[run.name] == "finished"], table.workdir)
-    results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
-    measured = {name: report["train_seconds"] / 60 for name, report in results.items() if report}
-    known = expected_minutes(runs, measured)
-    tried, problems = (
-        tried_minutes([run for run in runs if run.name not in known], table.workdir) if form == "trial" else ({}, [])
-    )
-    expected = expected_minutes(runs, measured | tried)
+    ended = [ended for run in runs if states[run.name] == "finished" and (ended := table.finished(run))]
+    measured = {each.run.name: each.report["train_seconds"] / 60 for each in ended}
+    expected = expected_minutes(runs, measured)
     minutes = {name: f"{'' if name in measured else '~'}{each:.3g}" for name, each in expected.items()}
     points = [{"config": run.config} | dict(run.override_texts()) for run in runs]
     fields = list(dict.fromkeys(field for point in points for field in point))
@@ -249,8 +246,8 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
             print(f"{run.name} takes, too, the fields of the best of {pilots} on validation, once they end")
     print(f"the first one: {commands[0]}" if runs else "no runs")
     left = [run for run in runs if run.name not in measured]
-    print(f"{len(runs)} runs, {len(results)} of them already finished; {_cost(left, expected)}")
-    return tell_failures(problems)
+    print(f"{len(runs)} runs, {len(ended)} of them already finished; {_cost(left, expected)}")
+    return 0
 
 
 def state(run: Run, table: Table) -> str:
@@ -282,24 +279,6 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
     return {name: minutes for name, minutes in known.items() if minutes is not None}
 
 
-def tried_minutes(runs: Sequence[Run], workdir: Path) -> tuple[dict[str, float], list[str]]:
-    """The minutes of the first run of each kind, by name, from a trial on the devices of this process; and a sentence
-    for each run that cannot be trained.
-    """
-    from arjax.config.build import build
-    from arjax.training.loop import expected_seconds
-
-    firsts = list({kind_of_cost(run): run for run in reversed(runs)}.values())[::-1]
-    minutes_of, problems = {}, []
-    for number, run in enumerate(firsts, start=1):
-        print(f"trial {number} of {len(firsts)}: {run.name} ...", file=sys.stderr, flush=True)
-        try:
-            minutes_of[run.name] = expected_seconds(build(config_of(run, workdir))) / 60
-        except UserError as error:
-            problems.append(f"{run.name} cannot be trained: {error}")
-    return minutes_of, problems
-
-
 def _cost(left: Sequence[Run], expected: Mapping[str, float]) -> str:
     """The cost of the runs that are left, in words."""
     if not left:
@@ -309,7 +288,7 @@ def _cost(left: Sequence[Run], expected: Mapping[str, float]) -> str:
     if len(known) == len(left):
         return f"the other {len(left)} take {about}"
     of_some = f"{len(known)} of the other {len(left)} take {about}, and " if known else ""
-    return f"{of_some}no run like the other {len(left) - len(known)} has finished: --dry_run=trial tells their minutes"
+    return f"{of_some}no run like the other {len(left) - len(known)} has finished"
 
 
 if __name__ == "__main__":

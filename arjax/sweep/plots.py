@@ -25,23 +25,15 @@ from arjax.reporting.figures import (
     whole_ticks,
 )
 from arjax.reporting.writers import read_metrics
-from arjax.sweep.results import (
-    common_name,
-    groups_of_seeds,
-    lower_is_better,
-    model_of,
-    ordering_of,
-    read_config,
-    read_results,
-    scored_data,
-)
-from arjax.sweep.runs import Run, all_but_order_and_seed
+from arjax.sweep.results import Finished, lower_is_better
+from arjax.sweep.rows import common_name, groups_of_seeds
+from arjax.sweep.runs import all_but_order_and_seed
 
 RESULTS_NAME, CURVES_NAME, ORDERS_NAME = "results.png", "curves.png", "orders.png"
 #: Nats that are exact, and those that bound them: both stand in one panel.
-EXACT, BOUND = "nll_nats", "negative_elbo_nats"
+NLL, BOUND = "nll_nats", "negative_elbo_nats"
 #: Rows of the largest panel that is still a picture.
-MOST_ROWS = 200
+MOST_DOTS = 200
 #: A dot farther from the best than this multiple of the distance of the upper quartile is drawn at the edge.
 ZOOM = 4.0
 MOST_COLUMNS = 3
@@ -53,8 +45,8 @@ def draw_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["dataset"], row["metric"].replace(BOUND, EXACT)), []).append(row)
-    panels = [_panel(*key, group) for key, group in groups.items() if 1 < len(group) <= MOST_ROWS]
+        groups.setdefault((row["dataset"], row["metric"].replace(BOUND, NLL)), []).append(row)
+    panels = [_panel(*key, group) for key, group in groups.items() if 1 < len(group) <= MOST_DOTS]
     if not panels or not has_matplotlib():
         return False
     sorted_dots(path, panels)
@@ -79,27 +71,22 @@ def _panel(dataset: str, metric: str, rows: Sequence[Mapping[str, Any]]) -> Pane
     return Panel(dataset, unit, dots, lower_is_better(metric))
 
 
-def draw_curves(path: Path, runs: Sequence[Run], workdir: Path) -> bool:
-    """Draws the validation curves of the runs, in the metric of their rows, over the examples trained on.
+def draw_curves(path: Path, finished: Sequence[Finished]) -> bool:
+    """Draws the validation curves of runs, in the metric of their rows, over the examples trained on.
 
     One panel for each data set and metric. Runs that differ in their seed only are one curve: their mean, in a band of
     one standard error over the seeds. Runs that never validated have no curve. Returns whether there was anything to
     draw, and matplotlib to draw it with.
     """
+    by_name = {ended.run.name: ended for ended in finished if _curve(ended).x}
     panels: dict[tuple[str, str], list[tuple[tuple[str, ...], BandedCurve]]] = {}
-    for group in groups_of_seeds(runs):
-        curves = {run.name: curve for run in group if (curve := _curve(run, workdir / run.name))}
-        mean = _mean(list(curves.values()))
-        if not mean.x:
-            continue
-        first = next(run for run in group if run.name in curves)
-        config, results = read_config(workdir / first.name), read_results(workdir / first.name)
-        assert config is not None and results is not None
-        several = len(curves) > 1
-        model, ordering = first.model or model_of(config), first.ordering or ordering_of(config)
-        of = f", mean of {len(curves)} seeds" if several else ""
-        names = f"{model}{of}", f"{model}, {ordering}{of}", common_name(group) if several else first.name
-        panels.setdefault((scored_data(first, results, config), first.metric), []).append((names, mean))
+    for group in groups_of_seeds([ended.run for ended in by_name.values()]):
+        first, mean = by_name[group[0].name], _mean([_curve(by_name[run.name]) for run in group])
+        if mean.x:
+            of = f", mean of {len(group)} seeds" if len(group) > 1 else ""
+            name = common_name(group) if len(group) > 1 else first.run.name
+            names = f"{first.model}{of}", f"{first.model}, {first.ordering}{of}", name
+            panels.setdefault((first.data, first.run.metric), []).append((names, mean))
     if not panels or not has_matplotlib():
         return False
     learning_curves(path, [(dataset, metric, _named(curves)) for (dataset, metric), curves in panels.items()])
@@ -115,41 +102,36 @@ def _named(curves: Sequence[tuple[tuple[str, ...], BandedCurve]]) -> dict[str, B
     }
 
 
-def _curve(run: Run, folder: Path) -> BandedCurve | None:
-    """The validation scores of a finished run; None when it has none."""
-    config, key = read_config(folder), f"validation/{run.metric}"
-    lines = [line for line in read_metrics(folder) if line.get(key) is not None]
-    if not (config and read_results(folder) and lines):
-        return None
-    return BandedCurve([line["step"] * config["train"]["batch_size"] for line in lines], [line[key] for line in lines])
+def _curve(ended: Finished) -> BandedCurve:
+    """The validation scores of a run; an empty curve where it has none."""
+    key, batch_size = f"validation/{ended.run.metric}", ended.config["train"]["batch_size"]
+    lines = [line for line in read_metrics(ended.folder) if line.get(key) is not None]
+    return BandedCurve([line["step"] * batch_size for line in lines], [line[key] for line in lines])
 
 
 def _mean(curves: Sequence[BandedCurve]) -> BandedCurve:
     """The mean of the curves at the steps that all of them have, with its standard error as the band."""
     if len(curves) < 2:
-        return curves[0] if curves else BandedCurve([], [])
+        return curves[0]
     by_x = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
     x = [x for x in curves[0].x if all(x in values for values in by_x)]
     mean_N, stderr_N = mean_over_runs([[values[place] for place in x] for values in by_x])
     return BandedCurve(x, mean_N.tolist(), stderr_N.tolist())
 
 
-def draw_orders(path: Path, runs: Sequence[Run], workdir: Path) -> bool:
-    """Draws the scores of finished runs under every order: a dot for each seed, a bar at the mean.
+def draw_orders(path: Path, finished: Sequence[Finished]) -> bool:
+    """Draws the scores of runs under every order: a dot for each seed, a bar at the mean.
 
     A panel for each config and metric that has runs in two orders or more. Returns whether there was anything to draw,
     and matplotlib to draw it with.
     """
     panels: dict[tuple[str, str], dict[str, list[float]]] = {}
     titles = {}
-    for run in runs:
-        config, results = read_config(workdir / run.name), read_results(workdir / run.name)
-        if config and results and "ordering" in config["model"]:
-            key = all_but_order_and_seed(config), run.metric
-            ordering = run.ordering or config["model"]["ordering"]
-            panels.setdefault(key, {}).setdefault(ordering, []).append(results[run.metric])
-            dataset, model = scored_data(run, results, config), run.model or config["network"]["name"]
-            titles[key] = f"{results['split']} {run.metric.replace('_', ' ')}", f"{dataset}: {model}"
+    for ended in finished:
+        if ended.ordering:
+            key, metric = (all_but_order_and_seed(ended.config), ended.run.metric), ended.run.metric
+            panels.setdefault(key, {}).setdefault(ended.ordering, []).append(ended.report[metric])
+            titles[key] = f"{ended.report['split']} {metric.replace('_', ' ')}", f"{ended.data}: {ended.model}"
     panels = {key: by_order for key, by_order in panels.items() if len(by_order) > 1}
     if not panels or not has_matplotlib():
         return False

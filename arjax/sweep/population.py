@@ -39,7 +39,7 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class FullGrid:
     """A population: every order, a call string, with every seed, ascending.
 
     Attributes:
@@ -77,7 +77,7 @@ class PopulationExecutor:
             print(f"population {number} of {len(grids)}: {size} of {grid.runs[0].config}", flush=True)
             yield from self._train(grid, workdir)
 
-    def _train(self, grid: Grid, workdir: Path) -> list[tuple[Run, int]]:
+    def _train(self, grid: FullGrid, workdir: Path) -> list[tuple[Run, int]]:
         """Trains a population and writes the folders of its members; yields the exit code that each would have had."""
         try:
             with contextlib.ExitStack() as locks:
@@ -99,7 +99,7 @@ class PopulationExecutor:
             return [(run, EXIT_USER_ERROR) for run in grid.runs]
 
 
-def _write(grid: Grid, population: Population, scores: Scores, workdir: Path) -> list[tuple[Run, int]]:
+def _write(grid: FullGrid, population: Population, scores: Scores, workdir: Path) -> list[tuple[Run, int]]:
     """Writes the folder of each run. A run without results, or with a folder that refuses them, stops no other."""
     codes = []
     for o, s in np.ndindex(population.shape):
@@ -114,11 +114,11 @@ def _write(grid: Grid, population: Population, scores: Scores, workdir: Path) ->
     return codes
 
 
-def plan(runs: Sequence[Run], workdir: Path) -> list[Grid]:
+def plan(runs: Sequence[Run], workdir: Path) -> list[FullGrid]:
     """The populations of the runs.
 
     Runs share a population when their configs are the same but for order and seed, and their orders are cut alike. One
-    is a full grid: orders with other seeds are a population of their own.
+    is a full grid: orders with other seeds are another population.
     """
     by_config: dict[str, list[Job]] = {}
     for run in runs:
@@ -134,7 +134,7 @@ def plan(runs: Sequence[Run], workdir: Path) -> list[Grid]:
     return [grid for jobs in by_config.values() for parts in _cut_alike(jobs) for grid in grids(*parts)]
 
 
-def grids(jobs: Sequence[Job], setup: Setup | None = None) -> list[Grid]:
+def grids(jobs: Sequence[Job], setup: Setup | None = None) -> list[FullGrid]:
     """Full grids of orders and seeds that hold all jobs: orders with the same seeds are together."""
     by_place: dict[tuple[str, int], list[Job]] = {}
     for job in jobs:
@@ -146,7 +146,7 @@ def grids(jobs: Sequence[Job], setup: Setup | None = None) -> list[Grid]:
     for order, seeds in seeds_of.items():
         orders_of.setdefault(tuple(sorted(seeds)), []).append(order)
     return [
-        Grid(tuple(orders), seeds, {(o, s): by_place[o, s] for o in orders for s in seeds}, setup)
+        FullGrid(tuple(orders), seeds, {(o, s): by_place[o, s] for o in orders for s in seeds}, setup)
         for seeds, orders in orders_of.items()
     ]
 

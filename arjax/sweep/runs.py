@@ -42,7 +42,7 @@ class Run:
       published, published_mark: the number to compare with, nan for none, and its source or differences.
       listed: whether it has a row of its own; False for a run that only a `Mean` or a `Mixture` reads.
       pilots: names of other runs, which end before this one begins: it takes the overrides of the one that is best on
-        validation in its metric, where it has none of its own, such as the learning rate.
+        validation in its metric, unless it sets the field, such as the learning rate.
     """
 
     name: str
@@ -58,12 +58,11 @@ class Run:
     pilots: Sequence[str] = ()
 
     def __post_init__(self):
-        check_folder_name(self.name, "a run")
+        check_row(self.name, "run", self.published)
         for text in self.texts():
             for word in re.findall(r"{\s*[\w-]+\s*}", text):
                 if word != WORKDIR and difflib.get_close_matches(word.lower(), [WORKDIR], cutoff=0.8):
                     raise UserError(f"run {self.name!r} has {word} in {text!r}, did you mean {WORKDIR}?")
-        check_published(self.published, f"run {self.name!r}")
         if not isinstance(self.pilots, tuple | list) or not all(isinstance(name, str) for name in self.pilots):
             raise UserError(f"the pilots of run {self.name!r} must be names of other runs, not {self.pilots!r}")
 
@@ -113,16 +112,18 @@ def flag_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check_folder_name(name: str, owner: str) -> None:
-    """Raises `UserError` for a name that no folder of a sweep can have."""
-    if not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
-        raise UserError(f"{owner} cannot be named {name!r}: use letters, digits and _ . + = - only")
-
-
-def check_published(published: Any, owner: str) -> None:
-    """Raises `UserError` unless the number to compare with is a number."""
-    if isinstance(published, bool) or not isinstance(published, int | float):
-        raise UserError(f"the published number of {owner} must be a number, not {published!r}")
+def check_row(name: str, row: str, published: Any) -> None:
+    """Raises `UserError` for a name that no folder of a sweep can have, or a published number that is none."""
+    refuse(
+        (
+            not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name),
+            f"a {row} cannot be named {name!r}: use letters, digits and _ . + = - only",
+        ),
+        (
+            isinstance(published, bool) or not isinstance(published, int | float),
+            f"the published number of {row} {name!r} must be a number, not {published!r}",
+        ),
+    )
 
 
 def config_of(run: Run, workdir: str | os.PathLike) -> ConfigDict:
@@ -155,63 +156,55 @@ def is_outdated(run: Run, workdir: Path) -> bool:
         return False
 
 
-#: Between the words of a config's argument and of the values of its fields: a path may have spaces, or stand between
-#: them.
-_BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+"), re.compile(r"[,:;=()\[\]{}'\"]+")
-
-
 def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
     """The fields of a run's config without `model.ordering` and `seed`: runs that agree in them share one program."""
     model = {name: value for name, value in config["model"].items() if name != "ordering"}
     return json.dumps({**config, "model": model, "seed": 0}, sort_keys=True)
 
 
-def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
-    """By the name of each run, those of the others that it reads: its pilots, and those that its config's argument or a
-    field names, such as `train.init_from`, by their folder, a file in it, or a folder of the workdir with several other
-    runs.
+def names_read(run: Run) -> set[str]:
+    """What a run names in the workdir of its sweep, as `{workdir}/...`."""
+    return {os.path.normpath(name) for text in run.texts() for name in _HERE.findall(text)}
+
+
+def reads(runs: Sequence[Run]) -> dict[str, set[str]]:
+    """By the name of each run, the names of the others that it reads: its pilots, and those of which its config's
+    argument or a field, such as `train.init_from`, names the folder, a file in it, or a folder of several runs.
     """
-    folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
-    here, needs = os.path.realpath(workdir), dict[str, set[str]]()
+    names, needs = {run.name for run in runs}, dict[str, set[str]]()
     for run in runs:
-        inside = [path for path in paths_of(run, workdir) if path.startswith(f"{here}/")]
-        paths = [path for path in inside if not folders[run.name].startswith(f"{path}/")]
-        owners = {name for name, folder in folders.items() if any(_is_in(path, folder) for path in paths)}
-        needs[run.name] = (owners | set(run.pilots) & folders.keys()) - {run.name}
+        places = [place for place in names_read(run) if not _is_in(run.name, place)]
+        owners = {name for name in names for place in places if _is_in(place, name) or _is_in(name, place)}
+        needs[run.name] = (owners | set(run.pilots) & names) - {run.name}
     return needs
 
 
 def _is_in(path: str, folder: str) -> bool:
-    """Whether one of the two is the other, or lies in it."""
-    return f"{path}/".startswith(f"{folder}/") or f"{folder}/".startswith(f"{path}/")
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> None:
-    """Raises `UserError` where a run that waits reads a folder that does not exist: in the workdir, of no run; or
-    elsewhere, with the name of another run, as the sweep file was written for another workdir. Also where a run cannot
-    name this workdir, and where runs read each other in a circle.
+    """Raises `UserError` where a run that waits names a folder of the workdir that is no run and does not exist, or
+    another run without `{workdir}`; where it cannot name this workdir; and where runs read each other in a circle.
     """
-    _check_circle(waiting, reads(waiting, workdir))
-    folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
+    _check_circle(waiting, reads(waiting))
+    names = {run.name for run in runs}
     for run in waiting:
         _check_named(run, workdir)
-        for name in sorted(_named_here(run)):
-            known = any(f"{each}/".startswith(f"{name}/") or name.startswith(f"{each}/") for each in folders)
-            if not known and name[0] != "." and not os.path.exists(workdir / name):
-                wrong = f"run {run.name!r} reads {WORKDIR}/{name}, which is no run of this sweep"
-                raise UserError(f"{wrong}{did_you_mean(name, folders, '')}")
-        paths = _elsewhere(run)
-        if any(path in folders.values() for path in paths):
-            paths = {path for path in paths if not re.search("[,=]", path)}  # a list of such paths is none itself
-        for path in sorted(paths):
-            parts = Path(path).parts
-            ends = {"/".join(parts[first:]) for first in range(1, len(parts))}
-            for name in sorted(ends & folders.keys() - {run.name}):
-                if path != folders[name] and not os.path.exists(path):
-                    raise UserError(
-                        f"run {run.name!r} reads {os.path.relpath(path)}, which does not exist, and {name!r} of this "
-                        f"sweep is in {workdir / name}: write {WORKDIR}/{name} in the sweep file"
-                    )
+        for place in sorted(names_read(run)):
+            known = any(_is_in(place, name) or _is_in(name, place) for name in names)
+            if not known and place[0] != "." and not os.path.exists(workdir / place):
+                wrong = f"run {run.name!r} reads {WORKDIR}/{place}, which is no run of this sweep"
+                raise UserError(f"{wrong}{did_you_mean(place, names, '')}")
+        for path in re.findall(r"[\w./~+-]+/[\w.+-]+", " ".join(_HERE.sub("", text) for text in run.texts())):
+            parts = path.split("/")
+            ends = {"/".join(parts[first:]) for first in range(1, len(parts))} & names - {run.name}
+            is_other = os.path.exists(path) and not os.path.realpath(path).startswith(f"{os.path.realpath(workdir)}/")
+            if ends and not is_other:
+                raise UserError(
+                    f"run {run.name!r} reads {path}, and {min(ends)!r} is a run of this sweep: write "
+                    f"{WORKDIR}/{min(ends)} in the sweep file"
+                )
 
 
 def _check_circle(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> None:
@@ -237,14 +230,9 @@ def _check_named(run: Run, workdir: Path) -> None:
                 )
 
 
-def _named_here(run: Run) -> set[str]:
-    """What the run names in the workdir of its sweep, as `{workdir}/...`."""
-    return {os.path.normpath(name) for text in run.texts() for name in _HERE.findall(text)}
-
-
-def with_those_read(names: Iterable[str], runs: Sequence[Run], workdir: Path) -> list[str]:
+def with_those_read(names: Iterable[str], runs: Sequence[Run]) -> list[str]:
     """The names of runs, of those that they read, of those that these read, and so on."""
-    needs, closure = reads(runs, workdir), list(dict.fromkeys(names))
+    needs, closure = reads(runs), list(dict.fromkeys(names))
     for name in closure:
         closure += sorted(needs[name] - set(closure))
     return closure
@@ -262,20 +250,6 @@ def in_stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[R
         by_stage.append(ready)
         left = [run for run in left if run not in ready]
     return by_stage
-
-
-def paths_of(run: Run, workdir: Path) -> set[str]:
-    """All paths that the run's config and fields may name."""
-    return _elsewhere(run) | {os.path.realpath(workdir / name) for name in _named_here(run)}
-
-
-def _elsewhere(run: Run) -> set[str]:
-    """The paths among them that do not begin with `{workdir}`: any word, and any whole field."""
-    config, *fields = (_HERE.sub("", text) for text in run.texts())
-    words = {word for text in [config, *fields] for between in _BETWEEN_WORDS for word in between.split(text)}
-    return {
-        os.path.realpath(os.path.expanduser(word)) for word in words.union(fields) if "/" in word and "\0" not in word
-    }
 
 
 def note_what_it_reads(run: Run, workdir: Path) -> None:
@@ -320,17 +294,12 @@ def _print_changes(runs: Sequence[Run], changed: Callable[[Run], list[str]], sen
         print(f"    {sentence.format(name, these)}: remove the {folders} of {these} to train again", flush=True)
 
 
-def _run_of(path: str) -> str:
-    """The folder of the finished run that a file lies in; another path itself."""
-    folders = (str(folder) for folder in Path(path).parents if (folder / FILE_NAME).is_file())
-    return path if os.path.isdir(path) else next(folders, path)
-
-
 def _versions_read(run: Run, workdir: Path) -> dict[str, str]:
-    """By the path from the workdir, a text that tells the best parameters of each finished run that a run names."""
-    here, versions = os.path.realpath(workdir), dict[str, str]()
-    for path in sorted({_run_of(path) for path in paths_of(run, workdir)} - {os.path.realpath(workdir / run.name)}):
-        if os.path.isdir(path) and (report := read_report(path)) is not None:
-            scores = (value for name, value in sorted(report.items()) if name.startswith("validation_"))
-            versions[os.path.relpath(path, here)] = " ".join(map(str, [report["best_step"], *scores]))
+    """By its name, a text that tells the best parameters of each finished run that a run names."""
+    versions = {}
+    for place in sorted(names_read(run) - {run.name}):
+        for name in map(str, (Path(place), *Path(place).parents[:-1])):  # a file lies in the folder of its run
+            if os.path.isdir(workdir / name) and (report := read_report(workdir / name)) is not None:
+                scores = (value for entry, value in sorted(report.items()) if entry.startswith("validation_"))
+                versions[name] = " ".join(map(str, [report["best_step"], *scores]))
     return versions

@@ -18,22 +18,15 @@ from arjax.core.options import checked_arguments, is_integer
 from arjax.core.plugins import run_user_file
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, execute, tell_failures
-from arjax.sweep.results import (
-    cell_with_stderr,
-    lower_is_better,
-    number,
-    read_results,
-    result_row,
-    validation_of,
-    write_csv,
-)
+from arjax.sweep.results import Finished, cell_with_stderr, lower_is_better, number, stderr_cells, write_csv
+from arjax.sweep.rows import SWEEPS, check_runs, split_fields
 from arjax.sweep.runs import Run, config_of, flag_text, print_changes
-from arjax.sweep.table import FOLDER, Table, check_runs, split_fields
+from arjax.sweep.table import Table
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
 FINISHED, RUNNING, FAILED = "finished", "running", "failed"
-RECORD_NAME = "search.json"
+SEARCH_FILE = "search.json"
 TABLE_NAME = "trials.csv"
 #: The exit code of `arjax` when the loss was not finite: another attempt would diverge, too.
 DIVERGED = 3
@@ -172,7 +165,7 @@ class Search:
 
 def load_search(path: str) -> Search:
     """The search that `get_search()` of a sweep file returns."""
-    search = run_user_file(str(find_file(path, FOLDER, "sweep file")), "get_search", Search)
+    search = run_user_file(str(find_file(path, SWEEPS, "sweep file")), "get_search", Search)
     example = search.run(0, search.example)
     check_runs([example], path)
     config_of(example, "runs")
@@ -234,7 +227,7 @@ class Trials:
 
     def __init__(self, search: Search, workdir: Path):
         """Reads the trials so far."""
-        self.search, self._path, self.list = search, workdir / RECORD_NAME, []
+        self.search, self._path, self.list = search, workdir / SEARCH_FILE, []
         self.table = Table([], workdir, "")
         if not self._path.exists():
             return
@@ -252,14 +245,13 @@ class Trials:
 
     def coming(self, total: int) -> Iterator[Run]:
         """The runs to execute until there are `total` trials: those that were begun, then new ones."""
-        for run in self.finished():
-            self.check(run)
+        self.check()
         yield from [trial.run for trial in self.unfinished()]
         while len(self.list) < total:
             past = []
             for trial in self.list:
-                state = self.state(trial)
-                past.append(Past(trial.point, state, self._loss(trial) if state == FINISHED else None))
+                ended = self.ended(trial)
+                past.append(Past(trial.point, self.state(trial), None if ended is None else self._loss(ended)))
             point = propose(self.search.space, past, self.search.seed)
             self.list.append(Trial(self.search.run(len(self.list), point), point))
             self._save()
@@ -269,49 +261,49 @@ class Trials:
         """The trials that were begun and have neither results nor diverged."""
         return [trial for trial in self.list if self.state(trial) == RUNNING]
 
-    def finished(self) -> list[Run]:
-        """The runs of the trials that have results."""
-        return [trial.run for trial in self.list if self.state(trial) == FINISHED]
+    def finished(self) -> list[Finished]:
+        """The trials that have results."""
+        return [ended for trial in self.list if (ended := self.ended(trial)) is not None]
+
+    def ended(self, trial: Trial) -> Finished | None:
+        """A trial with its results; None where it has none."""
+        return None if trial.diverged else self.table.finished(trial.run)
 
     def diverged(self, run: Run) -> None:
         """Notes that the loss of a trial was not finite."""
         next(trial for trial in self.list if trial.run is run).diverged = True
         self._save()
 
-    def check(self, run: Run) -> None:
-        """Raises `UserError` unless a run with results has the score on validation by which trials are compared."""
-        if math.isnan(self.validation(run)[0]):
-            raise UserError(f"{run.name} has no {run.metric} on validation, by which a search compares its trials")
+    def check(self) -> None:
+        """Raises `UserError` unless all trials with results have the score on validation by which they are compared."""
+        for ended in self.finished():
+            if math.isnan(ended.validation()[0]):
+                name, metric = ended.run.name, ended.run.metric
+                raise UserError(f"{name} has no {metric} on validation, by which a search compares its trials")
 
     def state(self, trial: Trial) -> str:
         """`FINISHED`, `FAILED` or `RUNNING`."""
-        return FAILED if trial.diverged else FINISHED if self.table.is_finished(trial.run) else RUNNING
+        return FAILED if trial.diverged else RUNNING if self.ended(trial) is None else FINISHED
 
-    def validation(self, run: Run) -> tuple[float, float]:
-        """The metric of a finished run on validation, and its standard error; nan where it has none."""
-        folder = self.table.workdir / run.name
-        return validation_of(run.metric, read_results(folder) or {})
-
-    def best(self) -> Trial | None:
+    def best(self) -> Finished | None:
         """The finished trial that is best on validation."""
-        finished = [trial for trial in self.list if self.state(trial) == FINISHED]
-        return min(finished, key=self._loss, default=None)
+        return min(self.finished(), key=self._loss, default=None)
 
-    def _loss(self, trial: Trial) -> float:
-        """The score of a finished trial on validation, with the sign by which lower is better."""
-        return self.search.sign * self.validation(trial.run)[0]
+    def _loss(self, ended: Finished) -> float:
+        """The score of a trial on validation, with the sign by which lower is better."""
+        return self.search.sign * ended.validation()[0]
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each trial, the best first, then those without a score. No number of the test split."""
         table = []
         for trial in self.list:
-            state = self.state(trial)
-            results = (read_results(self.table.workdir / trial.run.name) or {}) if state == FINISHED else {}
-            value, stderr = self.validation(trial.run) if results else (math.nan, math.nan)
-            row = {"trial": trial.run.name, "state": "diverged" if trial.diverged else state, **trial.point}
-            row |= {"validation": number(value), "validation_stderr": number(stderr, digits=3)}
-            row |= {"best_step": results.get("best_step", ""), "num_params": results.get("num_params", "")}
-            row |= {"train_minutes": number(results.get("train_seconds", math.nan) / 60, digits=3)}
+            ended, report = self.ended(trial), dict[str, Any]()
+            row = {"trial": trial.run.name, "state": "diverged" if trial.diverged else self.state(trial), **trial.point}
+            row |= stderr_cells("validation", math.nan, math.nan)
+            if ended is not None:
+                row, report = row | stderr_cells("validation", *ended.validation()), dict(ended.report)
+            row |= {name: report.get(name, "") for name in ("best_step", "num_params")}
+            row |= {"train_minutes": number(report.get("train_seconds", math.nan) / 60, digits=3)}
             table.append(row | {"command": trial.run.command()})
         sign = self.search.sign
         return sorted(table, key=lambda row: sign * float(row["validation"] or sign * math.inf))
@@ -358,7 +350,7 @@ def run_search(flags: SimpleNamespace, make_executor: Callable[[SimpleNamespace,
         begun = trials.unfinished()
         left = max(total - len(trials.list), 0) + len(begun)
         print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
-        print_changes(trials.finished(), workdir, read=False)
+        print_changes([ended.run for ended in trials.finished()], workdir, read=False)
         failed = []
         executor = make_executor(flags, workdir, left)
         for run, code, problem in execute(executor, [trials.coming(total)], left, trials.table):
@@ -367,7 +359,7 @@ def run_search(flags: SimpleNamespace, make_executor: Callable[[SimpleNamespace,
             elif problem:
                 failed.append(problem)
             else:
-                trials.check(run)
+                trials.check()
             trials.write_table()
         _report(trials)
     return tell_failures(failed)
@@ -378,7 +370,7 @@ def _print_plan(search: Search, trials: Trials, total: int) -> None:
     print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
     if trials.list:
         print_table(*trials.readable())
-        print_changes(trials.finished(), trials.table.workdir)
+        print_changes([ended.run for ended in trials.finished()], trials.table.workdir)
     print(search.run(len(trials.list), search.example).command())
     print(f"{total} trials by validation {search.metric}, {len(trials.list)} of them begun; the command is an example")
 
@@ -388,18 +380,12 @@ def _report(trials: Trials) -> None:
     columns, cells = trials.readable()
     print_table(columns, cells, right=columns[-3:])
     print(f"{len(trials.list)} trials in {trials.write_table()}")
-    print_changes(trials.finished(), trials.table.workdir, code=False)
-    best = trials.best()
-    if best is not None:
-        row = _best_row(trials, best)
+    print_changes([ended.run for ended in trials.finished()], trials.table.workdir, code=False)
+    if best := trials.best():
+        point = next(trial.point for trial in trials.list if trial.run.name == best.run.name)
+        values = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in point.items())
+        row = best.row() | {"model": f"{best.model}, {values}"}
         validation, test = (cell_with_stderr(row, name) for name in ("validation", "value"))
         scores = f"validation {validation}, test {test} {row['metric']}"
         print(f"best by validation: {best.run.name}, {scores}; its row is in {trials.table.write([row])}")
         print(row["command"])
-
-
-def _best_row(trials: Trials, best: Trial) -> dict[str, str]:
-    """The row of the best trial; its model names the chosen values."""
-    point = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in best.point.items())
-    row = result_row(best.run, trials.table.workdir / best.run.name)
-    return row | {"model": f"{row['model']}, {point}"}

@@ -22,7 +22,7 @@ from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run, is_outdated
 
 EXIT_NAME = "slurm_exit.json"
-RECORD_NAME = "slurm_job.json"
+JOB_FILE = "slurm_job.json"
 POLL_SECONDS = 5.0
 #: A job without an exit code counts as killed when so many polls in a row have not found it in the queue: it may have
 #: been queued again, or its files may reach this machine late.
@@ -123,7 +123,7 @@ class SlurmExecutor:
     """Submits one SLURM job for each run and waits for all of them; needs submitit.
 
     The number of its job is kept in the folder of a run. A job that is still in the queue when a sweep starts, as its
-    own process has died, is waited for and not submitted again. The states of jobs are asked of squeue, which works
+    process has died, is waited for and not submitted again. The states of jobs are asked of squeue, which works
     on clusters without accounting as well.
     """
 
@@ -183,7 +183,7 @@ class SlurmExecutor:
             raise UserError("--executor=slurm does not work here: squeue does not answer")
         for run in runs:
             folder = workdir / run.name
-            record = read_json_object(folder / RECORD_NAME) or {}
+            record = read_json_object(folder / JOB_FILE) or {}
             job_id, same = record.get("job_id", ""), record.get("command") == run.command()
             active = is_active(states.get(job_id, ""))
             if active and not same:
@@ -211,7 +211,7 @@ class SlurmExecutor:
             raise UserError(f"the jobs could not be submitted: {str(error).strip().splitlines()[-1]}") from error
         by_job = dict(zip((job.job_id for job in submitted), runs, strict=True))
         for job_id, run in by_job.items():
-            write_json(workdir / run.name / RECORD_NAME, {"job_id": job_id, "command": run.command()})
+            write_json(workdir / run.name / JOB_FILE, {"job_id": job_id, "command": run.command()})
         return by_job
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from arjax.core.scores import best_members
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.models.gaussian_holes import Components, em_with_holes
-from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
+from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, is_gaussian_mixture, without_holes
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
+from arjax.tables.gaussian_holes import Components, em_with_holes
 
 #: Variances that EM adds to the diagonals of the covariances of standardised columns.
 FLOORS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
@@ -302,5 +302,5 @@ def gaussian_table(margins: Sequence[Margin | WordTable], fits: Sequence[Fit]) -
     model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=floor)
     assert is_gaussian_mixture(model)
     with np.errstate(divide="ignore"):
-        params = params_of(weights / len(fits), means, covariances, floor)
+        params = gaussian_params(weights / len(fits), means, covariances, floor)
     return GaussianTable(margins, model, params)

@@ -47,12 +47,10 @@ class CheckpointStore:
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
         """Keeps the `keep` newest checkpoints in `directory`, which is created by the first save."""
-        if keep < 1:
-            raise UserError(f"a checkpoint store must keep at least 1 checkpoint, not {keep}")
         self.directory, self._keep = Path(directory).absolute(), keep
 
     def steps(self) -> list[int]:
-        """The steps there are folders for, ascending, readable or not; raises `UserError` for a file in their place."""
+        """The steps there are folders for, ascending, readable or not."""
         try:
             return sorted(int(path.name) for path in self.directory.iterdir() if path.is_dir() and path.name.isdigit())
         except FileNotFoundError:
@@ -64,8 +62,7 @@ class CheckpointStore:
         """Writes a checkpoint after so many steps; returns when it is on disk: its arrays may be donated afterwards.
 
         `tree` is a pytree of arrays, global ones when there are several processes; `extra` anything JSON can hold.
-        Folders of this step and of later ones are removed first: these steps are trained again. Raises `UserError` when
-        the disk refuses; the checkpoints before this one are as they were.
+        Folders of this step and of later ones are removed first: these steps are trained again.
         """
         partial = self.directory / f"{PARTIAL}{step}"
         self._on_process_0(step, lambda: self._make_room(step))
@@ -80,9 +77,6 @@ class CheckpointStore:
         A damaged checkpoint gives a warning with its name, and the one before it is tried. Where a run replaces its
         checkpoints at the same time, the newer one is read. `abstract_tree` is a pytree of `jax.ShapeDtypeStruct` with
         shardings: those of the restored arrays, whatever the mesh that they were saved from. None: no arrays are read.
-
-        Raises:
-          UserError: there are checkpoints but none is readable, or the newest whole one holds a different tree.
         """
         while True:
             with contextlib.ExitStack() as locks:
@@ -278,9 +272,6 @@ def plain_path(folder: Path) -> Iterator[Path]:
 
     Orbax looks for files by patterns, so that `lr[1e-3]` means `lr1`; TensorStore takes a backslash for a slash. All
     processes get the same path, as Orbax demands; all of them call this together, and wait for one another at its end.
-
-    Raises:
-      UserError: a link is needed, and the folder for temporary files has such a path, too.
     """
     if _PLAIN.fullmatch(str(folder)):
         yield folder

@@ -197,10 +197,6 @@ def compact_form(
     """The arrays of a split, to be kept on a device, and the function that gathers batches from them.
 
     Sources with a compact form (pixels of one byte, windows that overlap) are kept in it.
-
-    Raises:
-      UserError: the device cannot hold them (the sentence ends with `remedy`), or a source that checks its rows when
-        they are read refuses some of them.
     """
     if not isinstance(source, GatherSource):
         row = source.__getitems__(np.zeros(1, np.int64))

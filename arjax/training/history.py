@@ -79,7 +79,7 @@ class History:
         return better
 
     def check_companion(self, name: str, step: int) -> None:
-        """Records the step of a companion's parameters; raises `UserError` when it was another one before."""
+        """Records the step of a companion's parameters."""
         before = self.companion_steps.setdefault(name, step)
         if before != step:
             raise UserError(

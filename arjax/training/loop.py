@@ -1,13 +1,11 @@
-"""The training loop: from the parts of a run to `results.json`, through any number of interruptions; its duration."""
+"""The training loop: from the parts of a run to `results.json`, through any number of interruptions."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
-import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -36,9 +34,6 @@ from arjax.training.state import TrainState, eval_params
 from arjax.training.step import MetricSums, compile_chunk, from_named, named, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
 from arjax.training.workdir import RunFolder
-
-#: Seconds of train steps that are timed, and the longest validation that is timed a second time.
-STEPS_FOR, LONG_VALIDATION = 3.0, 10.0
 
 
 class Learner(Protocol):
@@ -121,9 +116,9 @@ class RunLearner:
         )
         self._feed = threads.enter_context(feed)
         chunk = self._feed.chunk(step, 1)
-        self._zeros = zero_sums(setup.recipe, state, chunk, self._companions)
+        self._zeros = zero_sums(setup.spec, state, chunk, self._companions)
         arguments = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
-        self._program = compile_chunk(setup.recipe, state, self.sums({}), *arguments)
+        self._program = compile_chunk(setup.spec, state, self.sums({}), *arguments)
 
     def sums(self, stored: Mapping[str, Any]) -> MetricSums:
         whole = replicated(self.setup.mesh)
@@ -170,12 +165,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters.
 
     `workdir` holds `checkpoints/`, `metrics.jsonl` and `results.json`, and is created when missing; or it is a
-    `RunFolder`, which the caller holds open.
-
-    Raises:
-      UserError: a split that the data set lacks, checkpoints that cannot be read, a disk that cannot be written (a full
-        one, for example), a workdir that was deleted or moved meanwhile, or devices without enough memory.
-      TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
+    `RunFolder`, which the caller holds open. A loss that is not finite raises `TrainingDiverged`.
     """
     # 1. A mistake ends here, before anything compiles.
     if setup.evaluate.split not in setup.dataset.splits:
@@ -219,7 +209,7 @@ class Training:
     """
 
     def __init__(self, learner: Learner, workdir: str | os.PathLike):
-        """Writes nothing yet; raises `UserError` for writers without a package, or a patience without validations."""
+        """Writes nothing yet."""
         setup, train = learner.setup, learner.setup.train
         for writer in make_writers(train.writers):
             writer.check()
@@ -408,46 +398,3 @@ def needs_of(setup: Setup) -> str:
         f"state of the optimizer {whole:.2g} GB, and a train step more than that; make the network or train.batch_size "
         "smaller"
     )
-
-
-def expected_seconds(setup: Setup) -> float:
-    """Seconds of the whole training of a run with its test score, by some of its steps and a validation; nothing is
-    kept. Without the samples and pictures at the end. At most so many where it stops early, by `train.patience`. Raises
-    `UserError` as the training itself, before its first step.
-    """
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as threads:
-        learner, total = RunLearner(setup, folder), setup.total_steps
-
-        def steps_from(step: int) -> int:
-            return min(setup.train.steps_per_dispatch, total - step)
-
-        started = time.monotonic()
-        companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
-        state = learner.begin(companions, None)
-        learner.compile(state, 0, steps_from, threads)
-        sums = learner.sums({})
-        step, marks = 0, [(0, time.monotonic())]
-        while step < total and (len(marks) < 3 or marks[-1][1] - marks[1][1] < STEPS_FOR):
-            n = steps_from(step)
-            state, sums = learner.advance(state, sums, step, n)
-            jax.block_until_ready(sums)
-            step += n
-            marks.append((step, time.monotonic()))
-        (first, begun), (last, ended) = marks[1 if len(marks) > 2 else 0], marks[-1]  # the first one warms up
-        return marks[0][1] - started + (ended - begun) / (last - first) * total + _scoring(learner, state)
-
-
-def _scoring(learner: RunLearner, state: TrainState) -> float:
-    """Seconds of all validations and of the test."""
-    setup, splits = learner.setup, learner.setup.scored.splits
-    if "validation" not in splits:
-        return 0.0
-    started = time.monotonic()
-    learner.validate(state)  # with the compilation of its program
-    once = first = time.monotonic() - started
-    if first < LONG_VALIDATION:
-        started = time.monotonic()
-        learner.validate(state)
-        once = time.monotonic() - started
-    test = len(splits.get(setup.evaluate.split, ())) / len(splits["validation"])
-    return first + once * (math.ceil(setup.total_steps / setup.train.eval_every) - 1 + test)

@@ -15,19 +15,16 @@ import optax.contrib
 
 from arjax.core.errors import UserError
 
-PACKAGE = "optax."
+PREFIX = "optax."
 
 
 def by_full_name(name: str) -> Callable | None:
     """The function of optax with a full name such as `optax.adafactor`; None for a name that does not begin so.
 
     It is a public function of a public module of optax that states that it returns a gradient transformation. Nothing
-    else is found, so that a config can call no other code.
-
-    Raises:
-      UserError: there is no such function, or its arguments cannot be options.
+    else counts, so that a config can call no other code.
     """
-    if not name.startswith(PACKAGE):
+    if not name.startswith(PREFIX):
         return None
     *modules, last = name.split(".")
     module: Any = optax
@@ -36,7 +33,7 @@ def by_full_name(name: str) -> Callable | None:
         if not isinstance(module, types.ModuleType) or module.__name__ != ".".join(modules[:depth]):
             raise UserError(_refusal(name))
     function = None if last.startswith("_") else vars(module).get(last)
-    if not inspect.isfunction(function) or not function.__module__.startswith(PACKAGE):
+    if not inspect.isfunction(function) or not function.__module__.startswith(PREFIX):
         raise UserError(_refusal(name))
     signature = _signature(function)
     made = signature.return_annotation
@@ -59,7 +56,7 @@ def _refusal(name: str) -> str:
 
 def is_of_optax(rule: Callable) -> bool:
     """Whether a rule is a function of optax."""
-    return str(getattr(rule, "__module__", "")).startswith(PACKAGE)
+    return str(getattr(rule, "__module__", "")).startswith(PREFIX)
 
 
 def check_works(name: str, transformation: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -24,17 +25,39 @@ from arjax.training.schedules import make_schedule
 Transformation: TypeAlias = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 #: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, which turns
-#: gradients into updates: so are most of those of optax, which are found by their full names. A rule with a parameter
+#: gradients into updates: so are most of those of optax, which have their full names. A rule with a parameter
 #: `readout` also gets the paths of the parameters that return features, see `arjax.networks.readout`.
 OPTIMIZERS = Registry("optimizer", hidden=("learning_rate", "readout"), outside=by_full_name)
 
 DECAYING = r"(kernel|embedding)$"
 B1, B2 = opt(0.9, least=0, below=1), opt(0.999, least=0, below=1)
-EPS = opt(1e-8, above=0)  # 0/0 where a weight has no gradient
+EPS = opt(1e-8, above=0)  # added to the root of the second moment: 0/0 where a weight has no gradient
 WEIGHT_DECAY = opt(0.0, least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerOptions:
+    """The section `optimizer` of a config. A rule that has more options has them beside these."""
+
+    name: str = "adam"
+    learning_rate: float = opt(1e-3, above=0, about="the peak of the schedule")
+    schedule: str = opt("constant", about="a call string")
+    warmup_steps: int = 0
+    end_factor: float = opt(0.0, least=0, most=1, about="learning rate at the end, as a fraction of its peak")
+    clip_norm: float = opt(0.0, least=0, about="the largest norm of a gradient; 0: gradients are not clipped")
+    weight_decay: float = WEIGHT_DECAY
+    decay_pattern: str = opt(DECAYING, about="paths of the parameters that decay")
+    cautious_decay: bool = opt(False, about="True: only where the decay has the direction of the update")
+    b1: float = B1
+    b2: float = B2
+    eps: float = EPS
+
+
 #: The options of the rules here, with their values in every config. A rule takes those among its parameters.
-SHARED = {"weight_decay": WEIGHT_DECAY.default, "decay_pattern": DECAYING, "cautious_decay": False}
-SHARED |= {"b1": B1.default, "b2": B2.default, "eps": EPS.default}
+SHARED = {
+    name: getattr(OptimizerOptions, name)
+    for name in ("weight_decay", "decay_pattern", "cautious_decay", "b1", "b2", "eps")
+}
 
 
 @OPTIMIZERS.register("adam")
@@ -140,21 +163,19 @@ def make_optimizer(
     model: Model | None = None,
     **options: Any,
 ) -> Transformation:
-    """An optax optimizer; raises `UserError` for an unknown name or option, or an impossible number.
+    """An optax optimizer.
 
     Args:
       name: of a registered rule; or the rule, from `read_rule`, which has its options.
       learning_rate: a schedule, from `make_schedule`; or the peak of one with the next four arguments.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
-      model: whose parameters are trained, for rules that treat readouts in their own way.
+      model: whose parameters are trained, for rules that treat readouts in another way.
       **options: of the rule. Those in `SHARED` that the rule lacks are left out and said, except for a weight decay and
-        an eps of one's own: errors.
+        another eps: errors.
     """
     rate = learning_rate
     if not callable(rate):
         rate = make_schedule(rate, total_steps, schedule, warmup_steps, end_factor)
-    if clip_norm < 0:
-        raise UserError(f"optimizer.clip_norm={clip_norm} must not be negative")
     rule = read_rule(name, options) if isinstance(name, str) else name
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(*clip, *_with_rate(rule, rate, model))
@@ -177,8 +198,8 @@ def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None
     return transformations if takes_rate else [*transformations, optax.scale_by_learning_rate(rate)]
 
 
-def read_rule(name: str, options: Mapping[str, Any]) -> Component:
-    """The rule with the options that it takes, checked."""
+def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Component:
+    """The rule with the options that it takes, checked; `section`: of a config that they stand in."""
     known = OPTIMIZERS.options(name)
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
@@ -192,7 +213,7 @@ def read_rule(name: str, options: Mapping[str, Any]) -> Component:
     if options.get("cautious_decay") and "cautious_decay" in known and not options.get("weight_decay"):
         say_once("optimizer.cautious_decay has no effect without optimizer.weight_decay")
     given = {key: value for key, value in options.items() if key not in foreign}
-    rule = OPTIMIZERS.component(name, given)
+    rule = OPTIMIZERS.component(name, given, section)
     made = optax.chain(*_with_rate(rule, lambda t: 1e-3))  # compiles the patterns
     if is_of_optax(rule.function):
         check_works(name, made)

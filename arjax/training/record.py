@@ -1,11 +1,11 @@
 """Is this the same run? The record of a run, and the one comparison of a run with the record in a folder.
 
 `config.json` has the fields of a run. `record.json` has what the fields stand for: the contents of the user's files of
-data, the orders of the model, the user's own code and, in a sweep, the parameters of the runs that this one reads. Runs
+data, the orders of the model, the user's code and, in a sweep, the parameters of the runs that this one reads. Runs
 without a config (`fit_arrays`, populations) have their fields there, too.
 
 With other data or in another order, the parameters of a run would have another meaning: it is refused. Code that has
-changed is only told, since most edits change no number.
+changed gives a remark alone, since most edits change no number.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RESULTS, SELECTION = ("evaluate.", "train.patience"), ("evaluate.num_orders", "e
 RUNS = ("train.init_from", "dataset.run")
 PATHS = tuple(f"dataset.{name}" for name in ("file", "path", "validation_path", "test_path", "validation", "test"))
 #: Sections that say how a model is trained, and not which one.
-OF_TRAINING = ("optimizer", "objective", "train")
+TRAINING_SECTIONS = ("optimizer", "objective", "train")
 #: Beginnings of fields, from those that tell two runs apart best; a sentence names three fields at most.
 TELLING = ("dataset.name", "network.name", "objective", "model.", *DURATIONS, "seed", "network.", "dataset.", "")
 MOST_NAMED = 3
@@ -57,7 +57,7 @@ class Record:
       fields: its options by name, such as "train.steps"; {} where `config.json` has them.
       data: a fingerprint of its data; "" for data that no user can change.
       orders: a fingerprint of the orders of its model; "" where there are none.
-      code: the fingerprints of each file of the user's own code, one for each version that has trained the run.
+      code: the fingerprints of each file of the user's code, one for each version that has trained the run.
     """
 
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -76,7 +76,7 @@ class Record:
         """Raises `UserError` when `workdir` holds another run, as far as it is known; tells which code has changed."""
         then = stored(workdir)
         if self.fields:
-            check_fields(self.fields, workdir, purpose)
+            check_same_fields(self.fields, workdir, purpose)
         if then.data and then.data != self.data:
             raise UserError(
                 f"the data have changed since the run in {workdir} was trained on them: give it the former data again, "
@@ -117,7 +117,7 @@ def flat_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(flat(as_tuples(dict(values)), ""))
 
 
-def check_fields(fields: Mapping[str, Any], workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
+def check_same_fields(fields: Mapping[str, Any], workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
     """Raises `UserError` when `workdir` holds a run with other fields; names up to three of them."""
     then = stored(workdir)
     different = differences(fields, then, purpose)
@@ -131,7 +131,7 @@ def check_fields(fields: Mapping[str, Any], workdir: str | os.PathLike, purpose:
     more = f", and {len(named) - MOST_NAMED} more differ" if len(named) > MOST_NAMED else ""
     remedy = "leave out what differs" if purpose == "open" else "choose another --workdir, or remove this one"
     has_config = (Path(workdir) / CONFIG_NAME).exists()
-    if purpose == "train" and has_config and all(name.partition(".")[0] in OF_TRAINING for name in different):
+    if purpose == "train" and has_config and all(name.partition(".")[0] in TRAINING_SECTIONS for name in different):
         remedy = f"choose another --workdir, with --config.train.init_from={workdir} to begin with its parameters"
     if set(different) <= set(DURATIONS):
         remedy = "a run can be made longer, not shorter"
@@ -197,7 +197,7 @@ def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
     return sorted(kept, key=rank)
 
 
-def orders_of(model: Any) -> str:
+def fingerprint_of_orders(model: Any) -> str:
     """Returns a fingerprint of the orders and graphs of a model and of its parts; "" where there are none."""
     parts = jax.tree.leaves(model, is_leaf=lambda part: isinstance(part, Factorization | Orders))
     arrays = [array for part in parts for array in _order_arrays(part)]

@@ -26,7 +26,7 @@ NATS_FILE = "rows.npz"
 #: The entries about a training that depend on more than its best parameters.
 OF_TRAINING = ("step", "seed", "device", "train_seconds", "compile_seconds", "train_sites_per_second")
 #: The parameters of a run with the best validation, their step, and the note of their checkpoint.
-Best = tuple[Any, int, Mapping[str, Any]]
+BestParams = tuple[Any, int, Mapping[str, Any]]
 #: Scores with equal values of these fields are equal.
 _SCORES = (
     *("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr", SAMPLE_SCORE),
@@ -37,21 +37,21 @@ _SCORES = (
 )
 
 
-def run_report(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> Report:
+def run_report(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> Report:
     """The report of a run: all scores of its best parameters, and the entries about its training.
 
-    `device`: where it was trained; "": as an earlier report says, or else here. Raises `UserError` as `report`.
+    `device`: where it was trained; "": as an earlier report says, or else here.
     """
     where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
     scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
     return dataclasses.replace(scored, scores=scored.scores | entries_of_run(setup, workdir, best, device))
 
 
-def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> dict[str, Any]:
+def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> dict[str, Any]:
     """The entries of `training_entries` from the newest train state in a folder, or else from its report: a member of a
     population leaves no train state.
     """
-    known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.recipe.objective
+    known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.spec.objective
     history: dict[str, Any] = {}
     step, objective_state = best[1], objective.init(setup.model, jax.random.key(0))
     if jax.tree.leaves(objective_state) and (restored := store.restore(setup.abstract_state)) is not None:
@@ -68,7 +68,7 @@ def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device:
 
 def training_entries(
     setup: Setup,
-    best: Best,
+    best: BestParams,
     *,
     step: int,
     history: Mapping[str, Any],
@@ -102,12 +102,12 @@ def training_entries(
         "seed": setup.seed if seed is None else seed,
         "device": device or device_name(),
         **cost,
-        **setup.recipe.objective.report(objective_state),
+        **setup.spec.objective.report(objective_state),
     }
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
-    """Writes the report of a run, by the first process; raises `UserError` when the disk refuses.
+    """Writes the report of a run, by the first process.
 
     An earlier report (of fewer steps, or of another split) is kept in `evaluations/`.
     """
@@ -129,9 +129,7 @@ def set_results_aside(workdir: str | os.PathLike) -> None:
 
 
 def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> None:
-    """Writes the nats of each example, float[N] for each split, by the first process; raises `UserError` when the disk
-    refuses.
-    """
+    """Writes the nats of each example, float[N] for each split, by the first process."""
     if jax.process_index() == 0:
         write_arrays(Path(workdir) / NATS_FILE, {split: nats_N.astype(np.float32) for split, nats_N in nats.items()})
 
@@ -139,8 +137,7 @@ def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> No
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
     """Writes scores to a file of `evaluations/` named by split and step, such as `test-step-900.json`; returns it.
 
-    A file that holds other scores is kept, and the next number is added to the name. Raises `UserError` when the disk
-    refuses.
+    A file that holds other scores is kept, and the next number is added to the name.
     """
     folder = Path(workdir) / EVALUATIONS
     with writing(folder):

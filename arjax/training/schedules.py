@@ -80,15 +80,8 @@ def make_schedule(
 
     `learning_rate` times a linear warm-up over w = `warmup_steps`, times the factor of the schedule, a call string of
     `SCHEDULES`, with e = `end_factor` and r the part of the steps after the warm-up that is done.
-
-    Raises:
-      UserError: an unknown schedule or option, or an impossible number.
     """
     component = SCHEDULES.read(schedule) if isinstance(schedule, str) else schedule
-    if learning_rate <= 0 or not 0 <= end_factor <= 1:
-        raise UserError(
-            f"optimizer.learning_rate must be above 0 and end_factor within 0..1, not {learning_rate} and {end_factor}"
-        )
     if not 0 <= warmup_steps < max(total_steps, 1):
         raise UserError(
             f"optimizer.warmup_steps={warmup_steps} must be at least 0 and below the {total_steps} steps of the "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -24,7 +24,7 @@ RUNS_ONCE = {"xla_backend_optimization_level": 1}
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class StepSpec:
     """The description of a train step, all static: the trained model, the minimised function, the optimizer, and more.
 
     Attributes:
@@ -54,38 +54,22 @@ class ObjectiveTrainState(flax.struct.PyTreeNode):
     opt_state: Any
 
 
-@jax.tree_util.register_pytree_with_keys_class
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-    """The state that a train step updates: a pytree; an empty `own` has no leaves, neither here nor in checkpoints.
+class TrainState(flax.struct.PyTreeNode):
+    """The state that a train step updates.
 
     Attributes:
       step: int32[], number of steps done.
       params: parameters, float32.
       opt_state: of the optimizer.
       ema: exponential moving average of the parameters, or an empty dict when none is kept.
-      own: that of the objective, or an empty dict when it has neither parameters nor state.
+      objective: the state of the objective, or an empty dict when it has neither parameters nor state.
     """
 
     step: jax.Array
     params: Any
     opt_state: Any
     ema: Any
-    objective: ObjectiveTrainState | dict = dataclasses.field(default_factory=dict)
-
-    def replace(self, **changes: Any) -> TrainState:
-        """The same state with other fields."""
-        return dataclasses.replace(self, **changes)
-
-    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
-        """The fields with their names; which ones is static."""
-        names = tuple(field.name for field in dataclasses.fields(self) if field.name != "own" or self.objective)
-        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], names
-
-    @classmethod
-    def tree_unflatten(cls, names: tuple[str, ...], children: Iterable[Any]) -> TrainState:
-        """The inverse."""
-        return cls(**dict(zip(names, children, strict=True)))
+    objective: ObjectiveTrainState | dict = flax.struct.field(default_factory=dict)
 
 
 def eval_params(state: TrainState) -> Any:
@@ -103,14 +87,14 @@ def parts_of_optimizer(state: TrainState) -> dict[str, str]:
     def masked(tree: Any) -> Any:
         return jax.tree.structure(tree, is_leaf=_is_masked)
 
-    def is_partition(found: Any) -> bool:
-        return isinstance(found, optax.transforms.PartitionState)
+    def is_partition(node: Any) -> bool:
+        return isinstance(node, optax.transforms.PartitionState)
 
     paths = [path_string(path) for path, _ in jax.tree.leaves_with_path(state.params)]
     parts: dict[str, str] = {}
     of_params = jax.tree.structure(state.params)
-    for found in filter(is_partition, jax.tree.leaves(state.opt_state, is_leaf=is_partition)):
-        for name, inner in found.inner_states.items():
+    for partition in filter(is_partition, jax.tree.leaves(state.opt_state, is_leaf=is_partition)):
+        for name, inner in partition.inner_states.items():
             for moments in jax.tree.leaves(inner, is_leaf=lambda tree: masked(tree) == of_params):
                 if masked(moments) == of_params:
                     leaves = jax.tree.leaves(moments, is_leaf=_is_masked)
@@ -133,34 +117,34 @@ def objective_state_of(state: TrainState) -> ObjectiveState:
     )
 
 
-def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainState:
+def fresh_state(spec: StepSpec, key: jax.Array, params: Any = None) -> TrainState:
     """The state before the first step, from `params` where they are given, which may be some entries of those of the
     model; a pure function, to be jitted or traced.
     """
-    if params is None or params.keys() != recipe.model.param_shapes.keys():
-        params = {**recipe.model.init(key), **(params or {})}
-    params = recipe.objective.start(recipe.model, params)
+    if params is None or params.keys() != spec.model.param_shapes.keys():
+        params = {**spec.model.init(key), **(params or {})}
+    params = spec.objective.start(spec.model, params)
     # The average starts as a copy: two donated leaves must not share a buffer.
-    average = jax.tree.map(jnp.copy, params) if recipe.ema_decay else {}
-    found = recipe.objective.init(recipe.model, jax.random.fold_in(key, 2))
+    average = jax.tree.map(jnp.copy, params) if spec.ema_decay else {}
+    initial = spec.objective.init(spec.model, jax.random.fold_in(key, 2))
     objective: ObjectiveTrainState | dict = {}
-    if jax.tree.leaves(found):
-        trained = bool(jax.tree.leaves(found.params))
-        opt_state = recipe.objective.optimizer().init(found.params) if trained else ()
-        objective = ObjectiveTrainState(found.params, found.state, opt_state)
-    return TrainState(jnp.zeros((), jnp.int32), params, recipe.optimizer.init(params), average, objective)
+    if jax.tree.leaves(initial):
+        trained = bool(jax.tree.leaves(initial.params))
+        opt_state = spec.objective.optimizer().init(initial.params) if trained else ()
+        objective = ObjectiveTrainState(initial.params, initial.state, opt_state)
+    return TrainState(jnp.zeros((), jnp.int32), params, spec.optimizer.init(params), average, objective)
 
 
-def abstract_state(recipe: Recipe, mesh: Mesh | None = None) -> TrainState:
+def abstract_state(spec: StepSpec, mesh: Mesh | None = None) -> TrainState:
     """Shapes and types of the state; nothing is computed. Traced for a key on the mesh, so that `init_state` finds what
     is traced here.
     """
     key = jax.eval_shape(jax.random.key, 0)
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=None if mesh is None else replicated(mesh))
-    return jax.eval_shape(lambda key: fresh_state(recipe, key), key)
+    return jax.eval_shape(lambda key: fresh_state(spec, key), key)
 
 
-def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
+def state_shardings(state: TrainState, spec: StepSpec, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
     """Sharding of every leaf of a (real or abstract) state: moments and averages have that of their parameter, unless
     they have another shape, such as sums over the rows of a matrix.
     """
@@ -189,12 +173,12 @@ def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[
         of_optimizer: Any = ()
         if jax.tree.leaves(objective_params):
             of_optimizer = moments(
-                recipe.objective.optimizer(), state.objective.opt_state, objective_params, state.objective.params
+                spec.objective.optimizer(), state.objective.opt_state, objective_params, state.objective.params
             )
         objective = ObjectiveTrainState(
             objective_params, jax.tree.map(lambda _: everywhere, state.objective.state), of_optimizer
         )
-    opt_state = moments(recipe.optimizer, state.opt_state, params, state.params)
+    opt_state = moments(spec.optimizer, state.opt_state, params, state.params)
     return TrainState(everywhere, params, opt_state, params if state.ema else {}, objective)
 
 
@@ -204,12 +188,12 @@ def with_shardings(abstract: Any, shardings: Any) -> Any:
 
 
 def init_state(
-    recipe: Recipe, key: jax.Array, mesh: Mesh, rules: tuple[Rule, ...] = (), params: Any = None
+    spec: StepSpec, key: jax.Array, mesh: Mesh, rules: tuple[Rule, ...] = (), params: Any = None
 ) -> TrainState:
     """A fresh state, created sharded: no device ever holds more than its part. `params`: as for `fresh_state`."""
-    shardings = state_shardings(abstract_state(recipe, mesh), recipe, mesh, rules)
+    shardings = state_shardings(abstract_state(spec, mesh), spec, mesh, rules)
     program = jax.jit(
-        lambda key, params: fresh_state(recipe, key, params),
+        lambda key, params: fresh_state(spec, key, params),
         out_shardings=shardings,
         compiler_options=RUNS_ONCE if mesh.devices.flat[0].platform == "cpu" else None,
     )

@@ -27,7 +27,7 @@ from arjax.objectives.metrics import Mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
 from arjax.training.schedule_free import follow
-from arjax.training.state import ObjectiveTrainState, Recipe, TrainState, objective_state_of
+from arjax.training.state import ObjectiveTrainState, StepSpec, TrainState, objective_state_of
 
 #: Gradients by (parameters of the model, parameters of the objective).
 Gradients = tuple[Any, Any]
@@ -49,55 +49,53 @@ class MetricSums(Mergeable):
 
 
 def train_step(
-    recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None = None
+    spec: StepSpec, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None = None
 ) -> tuple[TrainState, Loss]:
     """The state after one step of gradient descent, and the loss with the objective's metrics. `key` is that of the
-    run; the step's own is a pure function of it and `state.step`.
+    run; that of the step is a pure function of it and `state.step`.
     """
-    objective, batch, step = _inputs(recipe, state, batch, key, companions)
-    loss, (gradients, objective_gradients) = loss_and_gradients(recipe, state.params, objective, batch, step)
-    updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
+    objective, batch, step = _inputs(spec, state, batch, key, companions)
+    loss, (gradients, objective_gradients) = loss_and_gradients(spec, state.params, objective, batch, step)
+    updates, opt_state = spec.optimizer.update(gradients, state.opt_state, state.params)
     moved = optax.apply_updates(state.params, updates)
-    frozen = {name: state.params[name] for name in recipe.objective.frozen(recipe.model)}
-    params, objective_state = recipe.objective.after_step(recipe.model, moved | frozen if frozen else moved, loss.state)
+    frozen = {name: state.params[name] for name in spec.objective.frozen(spec.model)}
+    params, objective_state = spec.objective.after_step(spec.model, moved | frozen if frozen else moved, loss.state)
     opt_state = follow(opt_state, moved, params)
-    ema = average(state.ema, params, state.step, recipe.ema_decay) if recipe.ema_decay else state.ema
+    ema = average(state.ema, params, state.step, spec.ema_decay) if spec.ema_decay else state.ema
     next_objective = state.objective
     if isinstance(next_objective, ObjectiveTrainState):
-        next_objective = _train_objective(recipe, next_objective, objective_gradients, objective_state)
-    return TrainState(state.step + 1, params, opt_state, ema, next_objective), _in_data_units(recipe, loss, batch)
+        next_objective = _train_objective(spec, next_objective, objective_gradients, objective_state)
+    return TrainState(state.step + 1, params, opt_state, ema, next_objective), _in_data_units(spec, loss, batch)
 
 
-def _in_data_units(recipe: Recipe, loss: Loss, batch: Batch) -> Loss:
+def _in_data_units(spec: StepSpec, loss: Loss, batch: Batch) -> Loss:
     """With the nats of its metrics as those of densities in the units of the data."""
-    if not recipe.log_scale or loss.metrics.nll is None or "of_tokens" in recipe.objective.traits:
+    if not spec.log_scale or loss.metrics.nll is None or "of_tokens" in spec.objective.traits:
         return loss
-    shape, log_scale_D = (len(batch), len(recipe.log_scale)), jnp.asarray(recipe.log_scale, jnp.float32)
+    shape, log_scale_D = (len(batch), len(spec.log_scale)), jnp.asarray(spec.log_scale, jnp.float32)
     scored_BD = jnp.ones(shape) if batch.mask is None else jnp.asarray(batch.mask > 0, jnp.float32).reshape(shape)
     units = weighted_sum(batch.weight, scored_BD @ log_scale_D)
     return dataclasses.replace(loss, metrics=dataclasses.replace(loss.metrics, nll=loss.metrics.nll + units))
 
 
 def _inputs(
-    recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None
+    spec: StepSpec, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None
 ) -> tuple[ObjectiveState, Batch, Step]:
     """What the objective reads in a step, beside the parameters of the model."""
     transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
-    if recipe.transform is not None:
-        batch = recipe.transform(transform_key, batch, True)
-    progress = state.step.astype(jnp.float32) / recipe.total_steps
+    if spec.transform is not None:
+        batch = spec.transform(transform_key, batch, True)
+    progress = state.step.astype(jnp.float32) / spec.total_steps
     return objective_state_of(state), batch, Step(objective_key, progress, companions or {})
 
 
 def _train_objective(
-    recipe: Recipe, objective_state: ObjectiveTrainState, gradients: Any, state: Any
+    spec: StepSpec, objective_state: ObjectiveTrainState, gradients: Any, state: Any
 ) -> ObjectiveTrainState:
     """The step of the parameters and the state of the objective."""
     if not jax.tree.leaves(objective_state.params):
         return objective_state.replace(state=state)
-    updates, opt_state = recipe.objective.optimizer().update(
-        gradients, objective_state.opt_state, objective_state.params
-    )
+    updates, opt_state = spec.objective.optimizer().update(gradients, objective_state.opt_state, objective_state.params)
     return ObjectiveTrainState(optax.apply_updates(objective_state.params, updates), state, opt_state)
 
 
@@ -108,7 +106,7 @@ def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
 
 
 def zero_sums(
-    recipe: Recipe, state: TrainState, chunk: Chunk, companions: Companions | None = None, members: tuple[int, ...] = ()
+    spec: StepSpec, state: TrainState, chunk: Chunk, companions: Companions | None = None, members: tuple[int, ...] = ()
 ) -> MetricSums:
     """The sums before the first step, as arrays on the host: all 0, and -1 for `bad_step`.
 
@@ -116,8 +114,8 @@ def zero_sums(
     """
 
     def metrics(state: TrainState, chunk: Chunk, companions: Companions | None) -> Metrics:
-        inputs = _inputs(recipe, state, chunk.batch(0), jax.random.key(0), companions)
-        return recipe.objective.loss(recipe.model, state.params, *inputs).metrics  # no gradient: that is traced once
+        inputs = _inputs(spec, state, chunk.batch(0), jax.random.key(0), companions)
+        return spec.objective.loss(spec.model, state.params, *inputs).metrics  # no gradient: that is traced once
 
     shapes = jax.eval_shape(metrics, state, chunk, companions)
     zeros = jax.tree.map(lambda leaf: np.zeros((*members, *leaf.shape), np.float32), shapes)
@@ -141,7 +139,7 @@ def from_named(zeros: MetricSums, values: Mapping[str, Any]) -> MetricSums:
 
 
 def train_chunk(
-    recipe: Recipe,
+    spec: StepSpec,
     state: TrainState,
     sums: MetricSums,
     chunk: Chunk,
@@ -155,19 +153,19 @@ def train_chunk(
     `n`, int32[], is traced: one program is enough for every n, and gives the same bits for any grouping of the steps.
 
     Args:
-      recipe: static.
+      spec: static.
       state: to be donated.
       sums: of the steps so far.
       chunk: batches of at least n steps.
       n, key: the steps to do, and the key of the run.
       companions: frozen models that the objective reads.
-      model: in place of that of the recipe: a member of a population.
+      model: in place of that of the spec: a member of a population.
     """
-    recipe = recipe if model is None else dataclasses.replace(recipe, model=model)
+    spec = spec if model is None else dataclasses.replace(spec, model=model)
 
     def one(k: jax.Array, carry: tuple[TrainState, MetricSums]) -> tuple[TrainState, MetricSums]:
         state, sums = carry
-        next_state, loss = train_step(recipe, state, chunk.batch(k), key, companions)
+        next_state, loss = train_step(spec, state, chunk.batch(k), key, companions)
         first_bad = (sums.bad_step < 0) & ~jnp.isfinite(loss.value)
         metrics = jax.tree.map(lambda old, new: old + new.astype(jnp.float32), sums.metrics, loss.metrics)
         bad_step = jnp.where(first_bad, next_state.step, sums.bad_step)
@@ -177,7 +175,7 @@ def train_chunk(
 
 
 def compile_chunk(
-    recipe: Recipe,
+    spec: StepSpec,
     state: TrainState,
     sums: MetricSums,
     *rest: Any,
@@ -189,29 +187,29 @@ def compile_chunk(
     members, which takes their models among `rest`.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, sums))
-    chunk = mapped(functools.partial(train_chunk, recipe))
+    chunk = mapped(functools.partial(train_chunk, spec))
     program = jax.jit(chunk, donate_argnums=0, out_shardings=shardings)
     return compile_if_it_fits("the arrays of a train step", program, state, sums, *rest)
 
 
 def loss_and_gradients(
-    recipe: Recipe, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
+    spec: StepSpec, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
 ) -> tuple[Loss, Gradients]:
     """The loss of the batch and its gradient by `(params, own.params)`."""
-    if recipe.accumulate > 1:
-        return _accumulated(recipe, params, objective_state, batch, step)
-    loss, pull_back = _totals(recipe, params, objective_state, batch, step)
+    if spec.accumulate > 1:
+        return _accumulated(spec, params, objective_state, batch, step)
+    loss, pull_back = _totals(spec, params, objective_state, batch, step)
     return loss, pull_back(tuple(1 / term.divisor for term in loss.terms))
 
 
 def _totals(
-    recipe: Recipe, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
+    spec: StepSpec, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
 ) -> tuple[Loss, Callable[[tuple[jax.Array, ...]], Gradients]]:
     """The loss, and the function from cotangents of its totals to gradients."""
 
     def totals(params: Any, objective_params: Any) -> tuple[tuple[jax.Array, ...], Loss]:
-        loss = recipe.objective.loss(
-            recipe.model, params, ObjectiveState(objective_params, objective_state.state), batch, step
+        loss = spec.objective.loss(
+            spec.model, params, ObjectiveState(objective_params, objective_state.state), batch, step
         )
         return tuple(term.total for term in loss.terms), jax.lax.stop_gradient(loss)
 
@@ -220,14 +218,14 @@ def _totals(
 
 
 def _accumulated(
-    recipe: Recipe, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
+    spec: StepSpec, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
 ) -> tuple[Loss, Gradients]:
     """One micro-batch after the other; each starts from the state of the objective after the one before it."""
-    num = recipe.accumulate
+    num = spec.accumulate
 
     def part(state: Any, batch: Batch, k: jax.Array) -> tuple[Loss, tuple[Gradients, ...]]:
         micro_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)
-        loss, pull_back = _totals(recipe, params, ObjectiveState(objective_state.params, state), batch, micro_step)
+        loss, pull_back = _totals(spec, params, ObjectiveState(objective_state.params, state), batch, micro_step)
         units = jnp.eye(len(loss.terms), dtype=jnp.float32)
         return loss, tuple(pull_back(tuple(unit)) for unit in units)  # one gradient for each term
 
@@ -236,7 +234,7 @@ def _accumulated(
         loss, gradients = part(state, *xs)
         return (jax.tree.map(jnp.add, sums, (loss.terms, loss.metrics, gradients)), loss.state), None
 
-    xs = cut(batch, num), jnp.arange(num)
+    xs = cut_batch(batch, num), jnp.arange(num)
     shapes, gradient_shapes = jax.eval_shape(part, objective_state.state, *jax.tree.map(lambda array: array[0], xs))
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (shapes.terms, shapes.metrics, gradient_shapes))
     ((terms, metrics, gradients), state), _ = jax.lax.scan(one, (zeros, objective_state.state), xs)
@@ -245,11 +243,8 @@ def _accumulated(
     return Loss(terms, metrics, state), jax.tree.map(lambda *parts: sum(parts), *scaled)
 
 
-def cut(batch: Batch, num: int) -> Batch:
-    """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices.
-
-    Raises `UserError` when it cannot be cut into so many equal parts.
-    """
+def cut_batch(batch: Batch, num: int) -> Batch:
+    """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices."""
     if len(batch) % num:
         raise UserError(f"a batch of {len(batch)} examples cannot be cut into {num} equal micro-batches")
     return jax.tree.map(lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0), batch)

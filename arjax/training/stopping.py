@@ -11,10 +11,9 @@ from typing import Any
 import jax
 
 from arjax.core.errors import UserError
+from arjax.core.options import LARGEST_INT32
 from arjax.parallel.distributed import on_any_process
 
-#: Steps are counted in int32.
-LARGEST = 2**31 - 1
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -67,15 +66,13 @@ def check_duration(steps: int, examples: int, epochs: float) -> None:
 
 
 def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
-    """The number of train steps of a run, from exactly one of three durations; rounded up. Raises `UserError` for none
-    or several of them, or too many steps to count.
-    """
+    """The number of train steps of a run, from exactly one of three durations; rounded up."""
     check_duration(steps, examples, epochs)
     length = steps or -(-examples // batch_size) or epochs * num_examples / batch_size
-    if length > LARGEST:
+    if length > LARGEST_INT32:
         given = "steps" if steps else "examples" if examples else "epochs"
         total = length if length == math.inf else math.ceil(length)
-        raise UserError(f"a run has at most {LARGEST} steps, not {total}: shorten train.{given}")
+        raise UserError(f"a run has at most {LARGEST_INT32} steps, not {total}: shorten train.{given}")
     return math.ceil(length)
 
 

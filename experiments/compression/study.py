@@ -23,9 +23,8 @@ import jax
 import numpy as np
 
 import arjax
-from arjax.api.compressing import coded, text_of_split, vocabulary_of
+from arjax.api.compressing import coded, content_of, known_of, text_of_split, vocabulary_of
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.cli.compressing import content_of, known_of
 from arjax.coding import Coded, CodingOptions
 from arjax.coding.classical import sizes
 from arjax.coding.container import CHUNK, read_container

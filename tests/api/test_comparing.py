@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import arjax
-from arjax.api.comparing import in_words
+from arjax.api.comparing import row_in_words
 from arjax.api.mixtures import mixture_of_runs
 from arjax.api.trained_model import TrainedModel
 from arjax.core.errors import UserError
@@ -134,8 +134,8 @@ def test_a_line_says_that_one_model_is_given_a_context():
     row = {"first": "a", "other": "b", "difference": -1.0, "stderr": 0.1, "seeds_stderr": np.nan, "wins": 1.0}
     row |= {"losses": 0.0, "verdict": "better", "first_kind": "exact", "other_kind": "exact"}
     label = {"first_given": [], "other_given": ["label"]}
-    assert "nats (exact - exact given label), fewer" in in_words(row | label)
-    assert "nats (exact), fewer" in in_words(row | label | {"first_given": ["label"]})
+    assert "nats (exact - exact given label), fewer" in row_in_words(row | label)
+    assert "nats (exact), fewer" in row_in_words(row | label | {"first_given": ["label"]})
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from arjax.core.spec import class_label
 from arjax.data import from_arrays, make_dataset
 from arjax.evaluation.report import Measures
 from arjax.models import ModelChoice, make_model
-from arjax.models.gaussian_mixture import params_of
 from arjax.parallel.sharding import make_mesh
+from arjax.testing.models import params_of
 
 NAMES = ("long", "wide", "high")
 

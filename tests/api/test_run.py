@@ -187,7 +187,7 @@ def test_a_run_scores_as_evaluation_does(run):
     np.testing.assert_allclose(run.standardise(run.in_data_units(x)), x, rtol=1e-4, atol=1e-5)
     assert run.in_data_units(x)[:, 1].std() > 10
     missing = np.where(np.arange(3) == 1, np.nan, x)
-    wrong = {"must have shape": x[0], "must have shape .N, 3": x[:, :2], "have no values": x * np.nan}
+    wrong = {"must have shape": x[0, :2], "must have shape .N, 3": x[:, :2], "have no values": x * np.nan}
     for sentence, bad in (wrong | {"^x has missing values, and this model takes none": missing}).items():
         with pytest.raises(UserError, match=sentence):
             run.log_prob(bad)

@@ -130,7 +130,7 @@ def test_a_model_of_text_takes_its_characters_along(fitted, tmp_path):
     for loaded in (arjax.load(path), arjax.load(arjax.load(path).save(tmp_path / "again.safetensors"))):
         assert loaded.dataset.vocabulary == dataset.vocabulary
         np.testing.assert_array_equal(loaded.sample(3, prompt="\né")[:, :2], [[1, 0]] * 3)
-        with pytest.raises(UserError, match=r"prompt must be a text, not \[1, 0\]: .* its `given` ones"):
+        with pytest.raises(UserError, match=r"prompt must be a text, not \[1, 0\]: .* are `given`"):
             loaded.sample(3, prompt=[1, 0])
         with pytest.raises(UserError, match="write prompt='é', not given"):
             loaded.sample(3, given="é")

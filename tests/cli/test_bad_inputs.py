@@ -8,14 +8,6 @@ import pytest
 
 # (arguments, a piece of the sentence). CONFIG, RUN, EMPTY and FILE stand for paths made by the test.
 COMMANDS = [
-    (["--mode=train"], "--mode=train needs --config=FILE.py"),
-    (["--config=CONFIG"], "--mode=train needs --workdir=DIR"),
-    (["--mode=evaluate"], "--mode=evaluate needs --workdir=DIR"),
-    (["--mode=sample"], "--mode=sample needs --workdir=DIR"),
-    (["--mode=inpaint"], "--mode=inpaint needs --workdir=DIR"),
-    (["--mode=plan"], "--mode=plan needs --config=FILE.py"),
-    (["--mode=list", "--config=CONFIG"], "--mode=list takes no --config"),
-    (["--mode=list", "--workdir=EMPTY"], "--mode=list takes no --workdir"),
     (
         ["--mode=plan", "--config=CONFIG", "--num_processes=2"],
         "--mode=plan takes no --num_processes, which goes with --mode=train, evaluate",
@@ -24,8 +16,6 @@ COMMANDS = [
         ["--config=CONFIG", "--workdir=EMPTY", "--coordinator_address=h", "--num_processes=1", "--process_id=0"],
         "coordinator_address must be host:port, such as 10.0.0.1:8476, not 'h'",
     ),
-    (["--json", "--config=CONFIG", "--workdir=NEW"], "--mode=train takes no --json, which goes with --mode=list"),
-    (["--mode=list", "--process_id=0"], "--mode=list takes no --process_id"),
     (["--mode=dream", "--config=CONFIG", "--workdir=EMPTY"], "--mode cannot be 'dream' (there are: train, evaluate"),
     (["--mode=sampel", "--config=CONFIG", "--workdir=EMPTY"], "--mode cannot be 'sampel', did you mean 'sample'"),
     (["--mode=plan", "--mode=train", "--config=CONFIG", "--workdir=EMPTY"], "--mode is given twice"),
@@ -88,33 +78,18 @@ COMMANDS = [
     (["--flagfile=nowhere"], "nowhere"),
     (["--flagfile"], "--flagfile with no argument"),
     (["--verbosity=loud", "--mode=list"], "flag --verbosity=loud: "),
-    # flags that a mode needs, and flags that do not go together
-    (["--mode=new"], "--mode=new needs --config=FILE.py"),
-    (["--mode=new", "--config=digits", "--workdir=x"], "--mode=new takes no --workdir"),
-    (["--mode=list", "--trust"], "--mode=list takes no --trust"),
-    (["--mode=compare", "--workdir=a"], "--mode=compare needs --other=DIR"),
+    # flags that do not go together; those of each mode: test_flags.py
     (["--mode=compare", "--workdir=a", "--other=,"], "--mode=compare needs --other=DIR"),
-    (["--mode=compare", "--other=b"], "--mode=compare needs --workdir=DIR"),
-    (["--mode=sample", "--workdir=a", "--other=b"], "--mode=sample takes no --other, which goes with --mode=compare"),
-    (["--mode=compress", "--workdir=a"], "--mode=compress needs --output=FILE"),
-    (["--mode=decompress", "--workdir=a", "--output=x"], "--mode=decompress needs --input=FILE"),
     (
         ["--mode=sample", "--workdir=a", "--streams=3"],
         "takes no --streams, which goes with --mode=compress or decompress",
     ),
-    (["--mode=sample", "--workdir=a", "--noverify"], "--mode=sample takes no --verify"),
     (["--mode=compress", "--workdir=a", "--output=x", "--streams=-3"], "--streams must be at least 1, not -3"),
     (["--mode=compress", "--workdir=a", "--input=x", "--output=./x"], "is the file of --input, which would be lost"),
     (["--mode=evaluate", "--workdir=a", "--input=x", "--output=a/../x"], "is the file of --input, which would be lost"),
-    (
-        ["--mode=sample", "--workdir=a", "--input=a.csv"],
-        "takes no --input, which goes with --mode=evaluate, classify",
-    ),
     (["--mode=evaluate", "--workdir=a", "--output=a.csv"], "--output goes with --input"),
     (["--mode=evaluate", "--workdir=a", "--context=3"], "--context goes with --input in --mode=evaluate"),
-    (["--mode=evaluate", "--workdir=a", "--prior=uniform"], "takes no --prior, which goes with --mode=classify"),
     (["--mode=classify", "--workdir=a", "--prior=uniforn"], "--prior cannot be 'uniforn', did you mean 'uniform'"),
-    (["--mode=evaluate", "--workdir=a", "--prompt=To"], "takes no --prompt, which goes with --mode=sample or suggest"),
 ]
 
 # Overrides of a good config, and a piece of the sentence.

@@ -22,13 +22,11 @@ def other_run(finished_run, tmp_path_factory):
     return folder
 
 
-def test_the_command_prints_and_writes_the_difference(finished_run, other_run, tmp_path, capsys):
-    run = tmp_path / "run"
-    shutil.copytree(finished_run, run)
-    assert main(["--mode=compare", f"--workdir={run}", f"--other={other_run}"]) == 0
+def test_the_command_prints_and_writes_the_difference(workdir, other_run, capsys):
+    assert main(["--mode=compare", f"--workdir={workdir}", f"--other={other_run}"]) == 0
     out = capsys.readouterr().out
-    assert f"{run} - {other_run}: +0.0000 ± 0.0000 nats (exact), fewer nats on 0.0% and more on 0.0%" in out
-    folder = run / "comparisons"
+    assert f"{workdir} - {other_run}: +0.0000 ± 0.0000 nats (exact), fewer nats on 0.0% and more on 0.0%" in out
+    folder = workdir / "comparisons"
     assert {path.name for path in folder.iterdir()} >= {"tiny.json", "tiny.csv"}
     row = json.loads((folder / "tiny.json").read_text())
     assert (row["verdict"], row["difference"], row["num_examples"], row["split"]) == ("tie", 0, 300, "test")

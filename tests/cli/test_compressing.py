@@ -1,7 +1,6 @@
 """Compressed files from the shell."""
 
 import dataclasses
-import shutil
 import types
 
 import jax
@@ -9,9 +8,9 @@ import numpy as np
 import pytest
 
 import arjax
-from arjax.api.compressing import coded, form_of, read_file, written
+from arjax.api.compressing import coded, content_of, form_of, known_of, read_file, written
 from arjax.api.trained_model import Fitted, Settings
-from arjax.cli.compressing import content_of, known_of, size_lines
+from arjax.cli.compressing import size_lines
 from arjax.cli.main import main
 from arjax.cli.ranking import in_words, show_ranking
 from arjax.coding import CodingOptions, Restored
@@ -167,9 +166,7 @@ def test_a_path_of_strings_may_begin_with_the_home_folder(tmp_path, monkeypatch)
     assert rows.read("~/names.txt").arrays["x"].shape == (2, 3)
 
 
-def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):
-    workdir = tmp_path / "run"
-    shutil.copytree(finished_run, workdir)
+def test_examples_are_ranked_by_their_bits(workdir, capsys):
     assert main(["--mode=evaluate", f"--workdir={workdir}", "--config.evaluate.ranking=3"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     run = arjax.open_run(workdir)

@@ -1,16 +1,12 @@
 """Overrides of a config, the round trip through config.json, and the changes with which a run may go on."""
 
-import collections
-import errno
 import json
 import os
-import pathlib
 import re
 
 import pytest
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config
-from arjax.config.build import build
 from arjax.config.files import (
     apply_overrides,
     check_same_run,
@@ -21,10 +17,7 @@ from arjax.config.files import (
     save_config,
     to_json,
 )
-from arjax.config.validate import validate
-from arjax.core import registry
 from arjax.core.errors import UserError
-from arjax.samplers import make_sampler
 from arjax.training.record import Record
 
 
@@ -239,40 +232,3 @@ def test_a_config_without_its_sections_is_no_stack_trace(text, tmp_path):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError):
         check_same_run(example(), tmp_path)
-
-
-def test_names_and_call_strings_are_read_once(monkeypatch):
-    """The call strings of a run are parsed once, and the options of its components checked once, until it is built. (A
-    recipe completes the call strings of its model before it makes the model.)
-    """
-    config = example()
-    config.model.update(
-        ordering="random(seed=3)", partition="blocks(size=2)", conditional="categorical", orders="pool(num=2)"
-    )
-    config.objective = "order_agnostic(orders_per_batch=2)"
-    config.optimizer.schedule = "cosine"
-    config.sample.sampler = "naive"
-    config.train.writers = "wandb(project='p')"
-    calls = [config.objective, config.optimizer.schedule, config.sample.sampler, config.train.writers]
-    parsed, resolved = collections.Counter(), collections.Counter()
-    parse, check = registry.parse_expression, registry.Registry.check_options
-    monkeypatch.setattr(registry, "parse_expression", lambda text: parsed.update([str(text)]) or parse(text))
-    monkeypatch.setattr(
-        registry.Registry,
-        "check_options",
-        lambda self, name, *rest: resolved.update([self.kind]) or check(self, name, *rest),
-    )
-    setup = build(validate(config))
-    assert {call: parsed[call] for call in calls} == dict.fromkeys(calls, 1)
-    once = ("dataset", "kind of model", "objective", "optimizer", "schedule", "sampler", "writer")
-    assert [resolved[kind] for kind in once] == [1] * len(once)
-    assert setup.model.orders is not None and setup.sampler == make_sampler("naive")
-
-
-def test_a_run_in_a_folder_without_permission(tmp_path, monkeypatch):
-    def refused(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(pathlib.Path, "exists", refused)  # root may read everything
-    with pytest.raises(UserError, match=r"cannot read .*config\.json: Permission denied"):
-        load_workdir_config(tmp_path)

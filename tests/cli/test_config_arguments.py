@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from arjax.config import base_config, dataset_config, network_config, optimizer_config, parse_arg
+from arjax.config import base_config, network_config, optimizer_config, parse_arg
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.core.files import split_argument
@@ -116,20 +116,6 @@ def test_component_configs_hold_every_option():
     from arjax.networks import BUILDER_FIELDS, NETWORKS
 
     assert set(config) == {"name", *NETWORKS.options("made", BUILDER_FIELDS)}
-
-
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda: network_config("mad"), "unknown network 'mad', did you mean 'made'"),
-        (lambda: network_config("made", hiden=3), "no option 'hiden'"),
-        (lambda: network_config("made", hidden_sizes="big"), r"must be a tuple such as \(500,\), not 'big'"),
-        (lambda: dataset_config("digit"), "did you mean 'digits'"),
-    ],
-)
-def test_wrong_components(call, sentence):
-    with pytest.raises(UserError, match=sentence):
-        call()
 
 
 def test_config_files_get_their_argument(tmp_path):

@@ -29,27 +29,7 @@ def test_list_names_everything(capsys, repository, monkeypatch):
     monkeypatch.chdir(repository)
     assert main(["--mode=list", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
-    kinds = {
-        "kinds",
-        "networks",
-        "mixers",
-        "conditionals",
-        "orderings",
-        "partitions",
-        "orders",
-        "graphs",
-        "objectives",
-        "optimizers",
-        "schedules",
-        "samplers",
-        "drafts",
-        "stages",
-        "quantizers",
-        "datasets",
-        "writers",
-        "configs",
-    }
-    assert set(names) == kinds
+    assert set(names) == {*REGISTRIES, "configs"}
     assert {"made", "lstm", "causal_conv", "transformer"} <= set(names["networks"])
     assert names["configs"] == sorted(path.stem for path in (repository / "configs").glob("*.py"))
 

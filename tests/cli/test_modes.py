@@ -21,24 +21,10 @@ def test_a_finished_run_holds_everything(finished_run):
     names = {path.name for path in finished_run.iterdir()}
     assert {"config.json", "metrics.jsonl", "results.json", "checkpoints", "samples"} <= names
     assert {"entropy.png", "loss.png", "factorization.png"} <= names
-    assert {path.name for path in (finished_run / "samples").iterdir()} == {
-        "samples.npy",
-        "samples.png",
-        "options.json",
-    }
+    drawn = {path.name for path in (finished_run / "samples").iterdir()}
+    assert drawn == {"samples.npy", "samples.png", "options.json"}
     results = json.loads((finished_run / "results.json").read_text())
-    for name in (
-        "dataset",
-        "split",
-        "nll_nats",
-        "bits_per_dim",
-        "num_params",
-        "step",
-        "best_step",
-        "seed",
-        "train_seconds",
-    ):
-        assert name in results
+    assert {"nll_nats", "bits_per_dim", "num_params", "step", "best_step", "seed", "train_seconds"} <= set(results)
     assert (results["dataset"], results["split"], results["num_examples"]) == ("digits", "test", 300)
 
 
@@ -67,16 +53,14 @@ def evaluate(workdir, capsys, *flags):
     return line, name, json.loads(after[name])
 
 
-def test_evaluate_takes_the_config_from_the_run(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_evaluate_takes_the_config_from_the_run(workdir, capsys):
     line, name, scores = evaluate(workdir, capsys)
     assert line.startswith("digits test: ") and "bits/dim (exact; 300 examples" in line
     assert name == "evaluations/test-step-6.json" and scores["kind"] == "exact"
     assert scores == pytest.approx(json.loads((workdir / "results.json").read_text()))
 
 
-def test_evaluate_another_split_leaves_the_report_as_it_is(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_evaluate_another_split_leaves_the_report_as_it_is(workdir, capsys):
     report = json.loads((workdir / "results.json").read_text())
     _, name, scores = evaluate(workdir, capsys, "--config.evaluate.split=validation")
     assert name == "evaluations/validation-step-6.json"
@@ -107,24 +91,21 @@ def test_overrides_that_a_mode_does_not_read_are_said(finished_run, capsys, mode
     assert capsys.readouterr().err == f"arjax: --config.{unread} has no effect on --mode={mode}\n"
 
 
-def test_evaluating_again_keeps_what_differs(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_evaluating_again_keeps_what_differs(workdir, capsys):
     _, name, scores = evaluate(workdir, capsys)
     assert evaluate(workdir, capsys)[1] == name
     (workdir / name).write_text(json.dumps(scores | {"nll_nats": 1.0}))  # as another machine would round it
     assert evaluate(workdir, capsys)[1] == "evaluations/test-step-6-2.json"
 
 
-def test_evaluate_a_run_that_has_no_results_yet(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_evaluate_a_run_that_has_no_results_yet(workdir, capsys):
     report = json.loads((workdir / "results.json").read_text())
     (workdir / "results.json").unlink()
     assert evaluate(workdir, capsys)[2] == pytest.approx(report)
     assert not (workdir / "results.json").exists(), "the run has not reported yet"
 
 
-def test_samples_are_valid_and_a_function_of_the_seed(finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_samples_are_valid_and_a_function_of_the_seed(workdir, capsys):
 
     def sample(number, *flags):
         before = files(workdir)
@@ -144,8 +125,7 @@ def test_samples_are_valid_and_a_function_of_the_seed(finished_run, tmp_path, ca
     assert (first != cold).any() and options["temperature"] == 0.01
 
 
-def test_the_run_keeps_samples_that_it_drew_otherwise(config_file, finished_run, tmp_path):
-    workdir = copy_of(finished_run, tmp_path)
+def test_the_run_keeps_samples_that_it_drew_otherwise(config_file, workdir):
     before = files(workdir / "samples")
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]
     assert main(flags) == 0
@@ -156,8 +136,7 @@ def test_the_run_keeps_samples_that_it_drew_otherwise(config_file, finished_run,
     assert not (workdir / "partial-samples").exists()
 
 
-def test_the_run_keeps_its_report_of_another_split(config_file, finished_run, tmp_path):
-    workdir = copy_of(finished_run, tmp_path)
+def test_the_run_keeps_its_report_of_another_split(config_file, workdir):
     report = json.loads((workdir / "results.json").read_text())
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]
     assert main([*flags, "--config.evaluate.split=validation"]) == 0
@@ -169,9 +148,8 @@ def test_the_run_keeps_its_report_of_another_split(config_file, finished_run, tm
     ("override", "moved"), [("evaluate.exposure=2", True), ("train.steps=9", True), ("evaluate.batch_size=9", False)]
 )
 def test_a_run_that_goes_on_or_is_scored_otherwise_has_no_report_until_then(
-    config_file, finished_run, tmp_path, monkeypatch, override, moved
+    config_file, workdir, monkeypatch, override, moved
 ):
-    workdir = copy_of(finished_run, tmp_path)
     before = json.loads((workdir / "results.json").read_text())
 
     def interrupted(*args):
@@ -183,8 +161,7 @@ def test_a_run_that_goes_on_or_is_scored_otherwise_has_no_report_until_then(
     assert json.loads(kept.read_text()) == before and (workdir / "results.json").exists() != moved
 
 
-def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_work_that_compiles_says_so_first(config_file, workdir, capsys):
     capsys.readouterr()
     for mode, words in (
         ("evaluate", "compiling, and scoring the test split ..."),
@@ -195,8 +172,7 @@ def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, c
 
 
 @pytest.mark.slow
-def test_a_run_can_be_made_longer_and_says_so(config_file, finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_a_run_can_be_made_longer_and_says_so(config_file, workdir, finished_run, capsys):
     lines = (finished_run.parent / "printed.txt").read_text().splitlines()
     assert lines[0].startswith(
         "digits: train 1,297, validation 200, test 300 examples of 8 x 8 sites, 17 levels, given"
@@ -267,7 +243,7 @@ class Heard(Writer):
 def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, finished_run, tmp_path, scope):
     """A run of seconds that goes on with a writer from its config file; an unknown one is a mistake at once."""
     scope(WRITERS)
-    workdir, file = copy_of(finished_run, tmp_path), tmp_path / "heard.py"
+    workdir, file = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "heard.py"
     file.write_text(HEARD + config_file.read_text())
     flags = [f"--config={file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=7"]
     assert main([*flags, "--config.train.writers=herd"]) == 2
@@ -278,13 +254,8 @@ def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, fin
         assert heard == ["open 6", *scores, "close", "open None", "7 samples.png", "close"]
 
 
-def copy_of(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "run")
-
-
 @pytest.mark.parametrize("mode", ["evaluate", "sample"])
-def test_a_data_set_of_a_config_file_needs_the_file_again(mode, finished_run, tmp_path, capsys):
-    workdir = copy_of(finished_run, tmp_path)
+def test_a_data_set_of_a_config_file_needs_the_file_again(mode, workdir, capsys):
     config = json.loads((workdir / "config.json").read_text())
     config["dataset"]["name"] = "parity"
     (workdir / "config.json").write_text(json.dumps(config))

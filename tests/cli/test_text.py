@@ -105,8 +105,7 @@ def test_mistakes_end_in_one_sentence(book, finished_run, sentence_of):
 
 
 @pytest.mark.slow
-def test_samples_of_one_class(finished_run, tmp_path):
-    workdir = shutil.copytree(finished_run, tmp_path / "run")
+def test_samples_of_one_class(workdir):
     for label in (3, 4):
         assert main(["--mode=sample", f"--workdir={workdir}", f"--context={label}", "--config.sample.num=2"]) == 0
     options = [json.loads((workdir / f"samples-{n}" / "options.json").read_text()) for n in (1, 2)]

@@ -1,7 +1,5 @@
 """The study of the coder: what a file may have, what came back, and its table."""
 
-import csv
-
 import numpy as np
 import pytest
 
@@ -26,20 +24,3 @@ def test_a_file_keeps_the_limit_and_comes_back(study):
     assert study.score(run, x, None, None) == pytest.approx(bits / x.size)
     assert study.allowed(found) == pytest.approx(1.001 * bits / 8 + 512 + 16 * 100 + 8, rel=1e-4)
     assert len(found.data) <= study.allowed(found)
-
-
-def test_a_row_replaces_that_of_the_same_data_in_the_order_of_the_study(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "HERE", tmp_path)
-    page = tmp_path / "README.md"
-    page.write_text("before\n<!-- measured -->\n<!-- end measured -->\nafter\n")
-    row = dict.fromkeys(study.COLUMNS, 1.0)
-    for name, values in (("digits", 5), ("shakespeare", 6), ("digits", 1234.5)):
-        study.keep(row | {"data": name, "values": values})
-    with (tmp_path / "measured.csv").open() as file:
-        assert [(each["data"], each["values"]) for each in csv.DictReader(file)] == [
-            ("shakespeare", "6"),
-            ("digits", "1234.5"),
-        ]
-    text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "1,234" in text
-    assert text.index("shakespeare") < text.index("digits")

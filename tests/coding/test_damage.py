@@ -172,8 +172,6 @@ def test_data_that_cannot_be_coded_are_refused(model, params):
     ):
         with pytest.raises(UserError, match=sentence):
             compress(model, params, x)
-    with pytest.raises(UserError, match="streams must be a whole number from 0"):
-        compress(model, params, np.zeros((2, 2, 3), int), CodingOptions(streams=-1))
     broken = jax.tree.map(lambda leaf: leaf * np.nan, params)
     with pytest.raises(UserError, match="probabilities that are not finite"):
         compress(model, broken, np.zeros((2, 2, 3), int))

@@ -23,8 +23,8 @@ def test_the_work_is_announced_once():
 
 def test_options_are_checked_when_they_are_made():
     for streams in (-1, 2**16 + 1, 1.5, True):
-        with pytest.raises(UserError, match="streams must be a whole number from 0 to 65536, not"):
+        with pytest.raises(UserError, match=r"streams must be (at least 0|at most 65536|an integer), not"):
             CodingOptions(streams=streams)
     for num_orders in (0, -2, 2**16 + 1, True):
-        with pytest.raises(UserError, match="num_orders must be a whole number from 1 to 65536, not"):
+        with pytest.raises(UserError, match=r"num_orders must be (at least 1|at most 65536|an integer), not"):
             CodingOptions(num_orders=num_orders)

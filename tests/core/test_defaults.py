@@ -93,8 +93,8 @@ SECTIONS = {
         **{"length": 0, "judge": "", "examples": 0},
     },
     "training.setup.EvaluateOptions": {"samples": 0, "split": "test"},
-    "training.state.Recipe": {"ema_decay": 0.0, "accumulate": 1},
-    "samplers.options.DrawOptions": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "end": None},
+    "training.state.StepSpec": {"ema_decay": 0.0, "accumulate": 1},
+    "samplers.request.Request": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "end": None, "length": 0},
 }
 
 

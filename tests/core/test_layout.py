@@ -164,8 +164,8 @@ def test_kinds_of_models_have_one_registry():
     assert found == ["kind of model"]
 
 
-def test_the_options_of_a_draw_stand_in_one_signature_beside_the_short_form():
-    """`DrawOptions` has them; all others pass it whole."""
+def test_the_options_of_a_draw_stand_in_one_signature_beside_the_request():
+    """`Request` has them; all others pass it whole."""
     options = {"given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end"}
     found = []
     for path in MODULES.values():

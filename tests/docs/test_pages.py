@@ -37,8 +37,8 @@ from arjax.objectives import OBJECTIVES
 from arjax.quantizers import QUANTIZERS
 from arjax.samplers import SAMPLERS
 from arjax.sweep.main import sweep_flags
+from arjax.sweep.rows import load_sweep, runs_of
 from arjax.sweep.search import load_search
-from arjax.sweep.table import load_sweep, runs_of
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -143,7 +143,7 @@ def with_something_new(runs):
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_run_of_a_sweep_has_a_valid_config(path, every, folder):
     """Of products of options, the fast suite takes the runs in which one of them is new."""
-    runs = runs_of(rows := load_sweep(str(path)), rows, pathlib.Path())
+    runs = runs_of(rows := load_sweep(str(path)), rows)
     assert runs
     for run in runs if every else with_something_new(runs):
         with DATASETS.scope():

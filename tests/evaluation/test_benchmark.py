@@ -14,7 +14,6 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.sweep.results import read_csv
 
 
 @pytest.fixture
@@ -51,15 +50,6 @@ def test_mistakes_end_before_anything_is_measured(benchmark, scripts, flags, sen
 
 
 @pytest.mark.slow
-def test_seconds_until_a_network_trains_make_a_table(scripts, tmp_path):
-    import benchmark_compile
-
-    benchmark_compile.run(["independent"], tmp_path)
-    rows = {row["metric"]: float(row["value"]) for row in read_csv(tmp_path / "compile.csv")}
-    assert 0 < rows["compile_seconds"] < rows["first_step_seconds"]
-
-
-@pytest.mark.slow
 def test_every_network_is_measured_against_length(scripts, tmp_path):
     """At the shortest length, compiled and not run, but for one; a step is timed for all."""
     import benchmark_length
@@ -85,15 +75,6 @@ def test_a_step_reads_half_of_a_growing_cache_for_each_example(scripts, network,
     assert read[0] >= own and read[1] - read[0] == own
 
 
-def test_missing_peers_are_told(benchmark, monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="need torch and transformers: pip install"):
-        benchmark.load_peers(True)
-    assert benchmark.load_peers(None) is None
-    assert "without peers" in capsys.readouterr().out
-    assert benchmark.load_peers(False) is None
-
-
 def test_the_package_knows_no_peer(repository):
     imports = re.compile(r"^\s*(import|from) (torch|transformers)\b", re.MULTILINE)
     assert imports.search((repository / "scripts" / "benchmark_peers.py").read_text())
@@ -111,38 +92,6 @@ def test_measures_a_network(repository, tmp_path):
     assert training["flops_per_step"] == 2 * 100 * 784 * 500 * 5  # no gradient with respect to the inputs
     assert 0 < training["fraction_of_matmul_peak"] < 1.5
     assert sampling["speedup"] > 1 and sampling["naive_steps"] >= 2
-
-
-def test_quick_measures_networks_that_have_a_peer(benchmark, scripts, monkeypatch, tmp_path, capsys):
-    rounds = []
-
-    def train(name, num, peers):
-        rounds.append(num)
-        about = {"network": name, "examples_per_second": 1234.5, "step_seconds": 0.1, "flops_per_step": 1.0}
-        peer = {"peer": "torch.nn", "peer_examples_per_second": 600.0}
-        peer |= {"speed_over_peer": 2.0, "speed_over_peer_best": 2.0}
-        return about | {"fraction_of_matmul_peak": 0.4, "compile_seconds": 1.0} | (peer if name == "lstm" else {})
-
-    def draw(name, num):
-        rounds.append(num)
-        about = {"network": name, "batch_size": 16, "num_sites": 784, "cached_seconds": 0.5, "naive_seconds": 5.0}
-        return about | {"naive_steps": 2, "naive_form": "pass", "speedup": 10.0, "compile_seconds": 1.0}
-
-    monkeypatch.setattr(benchmark, "measure_training", train)
-    monkeypatch.setattr(benchmark, "measure_sampling", draw)
-    with monkeypatch.context() as patch:
-        patch.setattr(jax.config, "update", lambda name, value: None)
-        assert benchmark.main(["--quick", "--nopeers", f"--out={tmp_path / 'report.json'}"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "[1/5] made: training 1,234 examples/s, 40% of the matrix peak"
-    assert lines[1] == "[2/5] lstm: training 1,234 examples/s, 40% of the matrix peak, 2.00 times torch.nn"
-    assert lines[5] == "[1/5] made: sampling 16 x 784 sites in 0.50 s, 10 times naive"
-    assert rounds == [3] * 5 + [1] * 5
-    rounds.clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(jax.config, "update", lambda name, value: None)
-        benchmark.main(["--quick", "--nopeers", "--only=made", "--repeats=9", f"--out={tmp_path / 'report.json'}"])
-    assert rounds == [9, 1]
 
 
 def test_ctrl_c_keeps_the_networks_that_have_ended_and_an_earlier_report(

@@ -1,4 +1,4 @@
-"""Errors under own prefixes and under those of the data, against sums over all sequences of four sites."""
+"""Exposure bias on small events: errors against the truth, of decodings, and scores beside those of the truth."""
 
 import dataclasses
 
@@ -7,10 +7,23 @@ import numpy as np
 import pytest
 from compiled import of_model
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.data import make_dataset
 from arjax.data.base import Truth
-from arjax.evaluation.exposure import ROUNDING, Z, _along_the_order, _excess, check_truth, exposure
+from arjax.evaluation.exposure import (
+    ROUNDING,
+    Z,
+    _along_the_order,
+    _excess,
+    check_decoding,
+    check_truth,
+    decoding_errors,
+    exposure,
+    open_truth,
+)
+from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
 from arjax.testing.examples import all_values, random_like
 
@@ -187,3 +200,48 @@ def test_a_model_of_several_orders_needs_that_of_the_truth_among_them(truth):
     ):
         with pytest.raises(UserError, match="exact in its own order alone"):
             check_truth(model, other)
+
+
+DECODED = EventSpec((4,), kind="tokens", num_levels=3)
+SOME = all_values(DECODED)[np.random.default_rng(0).integers(0, 81, 36)]
+MASK = np.broadcast_to([True, True, True, False], SOME.shape)
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
+def test_both_errors_are_those_of_the_table(mask):
+    """A chain of order 1, whose most probable next value is a function of the last one."""
+    model = make_model(DECODED, "markov")
+    params = random_like(model.param_shapes)
+    best = np.asarray(params["table"]).argmax(-1)[1:]
+    second, third, fourth = SOME[:, 1], SOME[:, 2], SOME[:, 3]
+    single = np.stack([best[second] != third, best[third] != fourth], 1)
+    decoded = np.stack([best[second] != third, best[best[second]] != fourth], 1)
+    sites = 2 if mask is None else 1
+    found = decoding_errors(model, params, Batch(SOME, mask=mask), batch_size=20)
+    for name, wrong in (("next_step_error", single), ("greedy_error", decoded)):
+        wrong = wrong[:, :sites].mean(1)
+        assert found[name] == pytest.approx(wrong.mean())
+        assert found[f"{name}_stderr"] == pytest.approx(wrong.std(ddof=1) / 6)
+    assert (found["greedy_error"] == found["next_step_error"]) == (mask is not None)
+
+
+def test_errors_of_decoding_are_those_of_discrete_values():
+    with pytest.raises(UserError, match="needs discrete data"):
+        check_decoding(make_model(EventSpec((4,), kind="real"), "made"))
+
+
+def test_the_excess_is_the_mean_difference_of_the_examples_and_that_of_the_truth_is_none():
+    dataset = make_dataset("markov_chain", levels=3, length=6, num_examples=80)
+    model = make_model(dataset.event, "markov")
+    params, truth = random_like(model.param_shapes), open_truth(dataset)
+    rest = {"mesh": None, "seed": 0, "open_run": None}
+    found = report(model, params, dataset, "train", Measures(32), **rest).scores
+    x = dataset.splits["train"].__getitems__(np.arange(80)).x
+    own, best = (
+        -np.asarray(jax.jit(m.log_prob)(p, x), np.float64) for m, p in ((model, params), (truth.model, truth.params))
+    )
+    np.testing.assert_allclose(found["truth_nll_nats"], best.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found["excess_nats"], (own - best).mean(), rtol=1e-4)
+    np.testing.assert_allclose(found["excess_stderr"], (own - best).std(ddof=1) / 80**0.5, rtol=1e-4)
+    same = report(truth.model, truth.params, dataset, "train", Measures(32), **rest).scores
+    assert same["excess_nats"] == same["excess_stderr"] == 0

@@ -19,7 +19,7 @@ from arjax.evaluation.judges import PARTS, check_judge, judged_examples, judged_
 from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
 from arjax.models.draws import keys_of
-from arjax.models.longer import draw_longer, of_length
+from arjax.models.longer import of_length
 from arjax.objectives import Companion
 from arjax.testing.examples import random_like, random_x
 
@@ -100,7 +100,7 @@ def test_texts_of_the_model_beside_those_of_the_data():
     judge = Companion(*random_model(seed=1, order=2))
     rest = {"length": 6, "batch_size": 3, "key": KEY}
     scores, along = judged_texts(model, params, dataset, "train", judge, num=4, **rest)
-    x = np.asarray(draw_longer(model, params, keys_of(KEY, 4), 6).x)
+    x = np.asarray(model.draw(params, keys_of(KEY, 4), length=6).x)
     texts = tokens[np.array([0, 6, 12, 18])[:, None] + np.arange(6)]  # of the five pieces of the text four
     for name, values in (("own", x), ("data", texts)):
         nats = site_nats(judge.model, judge.params, values, 4)
@@ -108,7 +108,7 @@ def test_texts_of_the_model_beside_those_of_the_data():
         np.testing.assert_allclose(getattr(along, f"{name}_stderr"), nats.std(0, ddof=1) / 2, rtol=1e-4)
         assert scores[f"judge_{name}_nll_nats"] == pytest.approx(nats.sum(1).mean(), rel=1e-5)
     _, along = judged_texts(model, params, dataset, "train", judge, num=4, **rest | {"length": 2 * PARTS + 1})
-    x = np.asarray(draw_longer(model, params, keys_of(KEY, 4), 2 * PARTS + 1).x)
+    x = np.asarray(model.draw(params, keys_of(KEY, 4), length=2 * PARTS + 1).x)
     parts = site_nats(judge.model, judge.params, x, 4).reshape(4, -1, 3).mean(-1)
     np.testing.assert_allclose(along.own, parts.mean(0), rtol=1e-5)
     np.testing.assert_allclose(along.own_stderr, parts.std(0, ddof=1) / 2, rtol=1e-4)
@@ -168,7 +168,7 @@ def test_sequences_of_frames_are_judged_and_those_with_scales_refused():
     dataset = from_arrays(event, train=np.zeros((2, 3, 2), np.float32))
     rest = {"num": 2, "length": 4, "batch_size": 2, "key": KEY}
     scores, along = judged_texts(model, params, dataset, "train", Companion(model, params), **rest)
-    x = np.asarray(draw_longer(model, params, keys_of(KEY, 2), 4).x)
+    x = np.asarray(model.draw(params, keys_of(KEY, 2), length=4).x)
     nats = [-np.asarray(of_model(model, "log_prob_per_site", params, x[:, start : start + 3])) for start in (0, 1)]
     assert scores["judge_own_nll_nats"] == pytest.approx((nats[0].sum(1) + nats[1][:, 2]).mean(), rel=1e-5)
     assert along.own.shape == (4,) and along.data.size == 0

@@ -18,7 +18,7 @@ from arjax.evaluation.entropy import _means, _sums
 from arjax.evaluation.inpainting import half_of_image
 from arjax.evaluation.judges import spread_rows
 from arjax.evaluation.likelihood import codes_in_use
-from arjax.evaluation.prompts import Conditioning, parse_context
+from arjax.evaluation.prompts import Conditioning, parse_context, prompt_tokens
 from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
 
@@ -88,19 +88,16 @@ TEXT = SimpleNamespace(name="mine", event=LETTERS, vocabulary=make_vocabulary("a
 
 
 def test_prompts_are_the_beginning_of_examples_or_of_longer_texts():
-    found = Conditioning("ba").options(TEXT, 0)
-    assert found["given"].tolist() == [1, 0, 0, 0, 0] and found["observed"].tolist() == [True] * 2 + [False] * 3
-    assert Conditioning("abca").options(TEXT, 0)["observed"].sum() == 4
-    longer = Conditioning("abcabca").options(TEXT, 8)
-    assert list(longer) == ["given"] and longer["given"].tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert Conditioning().options(TEXT, 0) == Conditioning().options(TEXT, 8) == {}
+    assert prompt_tokens(TEXT, "ba").tolist() == [1, 0] and len(prompt_tokens(TEXT, "abca")) == 4
+    assert prompt_tokens(TEXT, "abcabca", 8).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert list(Conditioning("ba").options(TEXT, 8)) == ["given"] and Conditioning().options(TEXT, 0) == {}
     for prompt, length, sentence in (
         ("abcab", 0, "a prompt has 1 to 4 characters, as examples of 'mine' have 5; this one has 5"),
         ("abcabcab", 8, "a prompt of 8 characters leaves nothing to draw of a text of 8"),
         ("abx", 0, "the prompt has the character 'x'"),
     ):
         with pytest.raises(UserError, match=sentence):
-            Conditioning(prompt).options(TEXT, length)
+            prompt_tokens(TEXT, prompt, length)
     assert Conditioning("ab", "3").about() == {"prompt": "ab", "context": "3"} and Conditioning().about() == {}
 
 

@@ -14,7 +14,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import make_dataset
 from arjax.data.base import Dataset
 from arjax.data.text import ended_strings, text_windows
-from arjax.evaluation.prompts import prompt_options
+from arjax.evaluation.prompts import prompt_tokens
 from arjax.evaluation.report import Measures
 from arjax.evaluation.suggestions import suggest
 from arjax.models import make_model
@@ -111,7 +111,7 @@ def test_what_cannot_be_suggested_is_told():
     with pytest.raises(UserError, match="need a list of the probabilities of single characters"):
         suggest(*blocks, TEXT, "ab")
     with pytest.raises(UserError, match="a prompt has 1 to 7 characters, as examples of 'abc' have 8; this one has 8"):
-        prompt_options(TEXT, "abababab")
+        prompt_tokens(TEXT, "abababab")
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_a_trained_model_takes_prompts():
     trained = Fitted(model, params, TEXT, Settings(make_mesh(), Measures(batch_size=2)))
     assert trained.suggest("ab", num=2, length=2) == suggest(model, params, TEXT, "ab", num=2, length=2)
     drawn = trained.sample(3, prompt="ab")
-    np.testing.assert_array_equal(drawn, trained.sample(3, **prompt_options(TEXT, "ab")))
+    np.testing.assert_array_equal(drawn, trained.sample(3, given=prompt_tokens(TEXT, "ab")))
     assert all(TEXT.decode(x).startswith("ab") for x in drawn)
     with pytest.raises(UserError, match="leave `given` and `observed` out"):
         trained.sample(3, prompt="ab", given=drawn[0])

@@ -1,16 +1,17 @@
-"""The numbers of a report, all of them, by hand from the scores of four examples, one of which has no scored site."""
+"""The numbers of a report: means, their errors, and paired differences."""
 
 import dataclasses
 import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from arjax.core.errors import UserError
 from arjax.core.scores import SAMPLE_SCORE
 from arjax.core.spec import EventSpec
 from arjax.evaluation.judges import PARTS, _along_text
-from arjax.evaluation.summaries import mean_over_runs, stderr_of, summarize_rows
+from arjax.evaluation.summaries import mean_over_runs, paired_difference, ratio_of_means, stderr_of, summarize_rows
 from arjax.factorization import Shares
 
 NLL, SITES, SCORED = np.array([3.0, 99.0, 6.0, 1.5]), np.array([2, 0, 4, 3]), [0, 2, 3]
@@ -166,3 +167,45 @@ def test_parts_of_a_text():
     assert len(place) == 33 <= PARTS and place[:2].tolist() == [2, 5] and place[-1] == 97
     np.testing.assert_allclose(mean, np.mean(parts, 1))
     np.testing.assert_allclose(error, np.std(parts, 1, ddof=1) / 3**0.5)
+
+
+def test_a_single_value_has_no_error():
+    assert stderr_of(np.array([3.0])) == 0 and stderr_of(np.ones((1, 2))).tolist() == [0, 0]
+    assert stderr_of(np.array([1.0, 3.0])) == 1
+
+
+def test_the_error_of_a_ratio_is_that_of_many_draws():
+    rng = np.random.default_rng(0)
+    sites = rng.integers(1, 9, (2000, 100))
+    values = 1.5 * sites + rng.normal(size=sites.shape) * np.sqrt(sites)
+    found = np.array([ratio_of_means(*rows) for rows in zip(values, sites, strict=True)])
+    np.testing.assert_allclose(found[:, 0].mean(), 1.5, rtol=0.01)
+    np.testing.assert_allclose(found[:, 1].mean(), found[:, 0].std(), rtol=0.05)
+    assert ratio_of_means(np.array([2.0, 6.0, 3.0]), np.array([2, 4, 2]))[0] == 11 / 8
+
+
+def test_a_paired_difference_is_the_paired_test_by_hand():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(80, 20, 300), rng.normal(0, 1, 300)
+    second += first + 0.5  # hard examples are hard for both models
+    found = paired_difference(first[None], second[None])
+    t = scipy.stats.ttest_rel(first, second)
+    assert found.mean == pytest.approx(first.mean() - second.mean())
+    assert found.mean / found.stderr == pytest.approx(t.statistic)
+    assert found.stderr < 0.1 < np.hypot(first.std(), second.std()) / 300**0.5
+    assert (found.wins, found.losses) == ((first < second).mean(), (first > second).mean())
+    assert np.isnan(found.seeds_stderr) and not found.is_tie
+
+
+def test_seeds_have_an_error_of_their_own_and_a_copy_is_a_tie():
+    rng = np.random.default_rng(1)
+    nats = rng.normal(80, 20, 50)
+    first, second = nats + np.array([[0.0], [3.0], [6.0]]), nats + np.array([[4.0], [5.0]])
+    found = paired_difference(first, second)
+    assert found.mean == pytest.approx(-1.5) and found.stderr == pytest.approx(0, abs=1e-9)
+    assert found.seeds_stderr == pytest.approx((9 / 3 + 0.5 / 2) ** 0.5)  # Welch, by hand
+    assert found.is_tie  # by its seeds, though every example has the same difference
+    assert not paired_difference(np.full((1, 3), np.inf), np.ones((1, 3))).is_tie
+    assert not paired_difference(np.ones((2, 3)), np.array([[1, np.inf, 1], [1, 1, 1]])).is_tie
+    copy = paired_difference(nats[None], nats[None])
+    assert copy.is_tie and (copy.mean, copy.wins, copy.losses) == (0, 0, 0)

@@ -12,7 +12,7 @@ from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS, PARTITIONS
 from arjax.models import AutoregressiveModel
-from arjax.samplers import DrawOptions
+from arjax.samplers import Request
 from arjax.samplers.base import Steps
 from arjax.testing import CONTEXTS, EVENTS
 from arjax.testing.examples import BATCH, all_values, another_part, random_context, random_like, random_x  # noqa: F401
@@ -68,7 +68,7 @@ def drawn_from(conditional, features, keys, canvas, observed, factorization):
     """What the naive sampler draws under these keys where its passes give these features [B, D, F]."""
     event = types.SimpleNamespace(value_shape=conditional.value_shape)
     model = types.SimpleNamespace(conditional=conditional, factorization=factorization, event=event)
-    steps = Steps(model, {}, keys, DrawOptions(observed=observed))
+    steps = Steps(model, {}, keys, Request(observed=observed))
 
     def body(t, canvas):
         sites_M = jnp.minimum(factorization.sites(t)[0], factorization.num_sites - 1)

@@ -19,7 +19,7 @@ from arjax.evaluation.exposure import check_truth
 from arjax.models import AutoregressiveModel, ModelChoice, make_model
 from arjax.models.cascade import limited_model, limited_params, noisy
 from arjax.models.draws import added_stats, check_draws
-from arjax.models.extras import in_words
+from arjax.models.extras import model_in_words
 from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.statistics import chi_square
@@ -255,7 +255,7 @@ def test_parts_that_are_bounds_make_a_bound():
     )
     event = EventSpec((2,), (), "levels", 4)
     model = make_model(event, kind="cascade", stages="digits(base=2)", parts={"shared": chain})
-    assert model.score_kind == "bound" and "cascade of digits(base=2)" in in_words(model)
+    assert model.score_kind == "bound" and "cascade of digits(base=2)" in model_in_words(model)
     with pytest.raises(UserError, match=r"'2' of a cascade of digits.*has to be of the kind autoregressive"):
         make_model(LEVELS, kind="cascade", stages="digits(base=2)", parts={"1": choice(), "2": chain, "3": choice()})
 

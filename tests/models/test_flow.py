@@ -18,7 +18,7 @@ from arjax.models import make_model
 from arjax.models.draws import check_draws
 from arjax.models.flow import Dequantisation, FlowModel
 from arjax.networks import NETWORKS
-from arjax.samplers import DrawOptions, make_sampler
+from arjax.samplers import Request, make_sampler
 
 PLANE = EventSpec((2,), kind="real")
 IMAGE = EventSpec((2, 3), (2,), "real")
@@ -252,7 +252,7 @@ def test_draws_that_the_base_cannot_make():
     )
     model = make_model(PLANE, "made", kind="flow", num_blocks=1, parts={"base": base})
     with pytest.raises(UserError, match="a Gaussian chain has no temperature"):
-        check_draws(model, make_sampler("cached"), DrawOptions(temperature=0.5))
+        check_draws(model, make_sampler("cached"), Request(temperature=0.5))
     with pytest.raises(UserError, match=r"leave sample\.sampler at cached"):
         check_draws(model, make_sampler("fixed_point"))
 

@@ -18,7 +18,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.models.gaussian_chain import Gaussian, GaussianChain, expected_level, log_bin_mass
+from arjax.models.gaussian_chain import GaussianChain, GaussianNoise, expected_level, log_bin_mass
 from arjax.models.noise_schedules import fixed_gammas, reverse_steps
 from arjax.networks.denoisers import Denoiser
 from arjax.testing.examples import random_like
@@ -236,7 +236,7 @@ class Says0(Denoiser):
 def ideal(event, schedule, num_steps, prediction):
     num_features = event.num_levels if prediction == "levels" else 1
     denoiser = Says0(EventSpec(event.shape, kind="real"), ContextSpec(), num_features, "float32")
-    model = GaussianChain(denoiser, Gaussian(event, num_steps, schedule, prediction))
+    model = GaussianChain(denoiser, GaussianNoise(event, num_steps, schedule, prediction))
     return model, jax.jit(model.init)(KEY)
 
 

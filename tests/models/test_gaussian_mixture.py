@@ -19,7 +19,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make, make_model, recipe_of
-from arjax.models.gaussian_mixture import fit_by_em, params_of, without_holes
+from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, without_holes
 from arjax.testing.statistics import chi_square, uniform
 
 EVENT = EventSpec((2,), (2,), "real")
@@ -36,7 +36,7 @@ def build(floor=FLOOR, event=COLUMNS):
     rotations = np.linalg.qr(rng.normal(size=(K, D, D)))[0]
     scales = np.exp(np.linspace(floor, 0.7, D)) + np.exp(floor)
     covariances = (rotations * scales**2) @ np.swapaxes(rotations, 1, 2)
-    params = params_of(np.array([0.5, 0.3, 0.2]), rng.normal(size=(K, D)), covariances, floor)
+    params = gaussian_params(np.array([0.5, 0.3, 0.2]), rng.normal(size=(K, D)), covariances, floor)
     return model, jax.tree.map(np.float32, params)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from arjax.cli.planning import _forward_flops
 from arjax.config import base_config, dataset_config, model_config, network_config, part
 from arjax.config.build import build
 from arjax.config.files import apply_overrides, from_json, to_json
@@ -16,6 +15,7 @@ from arjax.core.spec import EventSpec
 from arjax.core.traits import ABILITIES, OTHERS, require
 from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
 from arjax.models.base import Model
+from arjax.training.plan import _forward_flops
 
 
 def config(**changes):

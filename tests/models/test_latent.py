@@ -23,7 +23,7 @@ from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.examples import all_values
 from arjax.testing.statistics import chi_square
-from arjax.training.setup import Trained
+from arjax.training.start import Trained
 
 
 def test_the_weights_are_their_equations():

@@ -17,11 +17,11 @@ from arjax.models import ModelChoice, extras, make_model
 from arjax.models.chains import frame_places, frames_of
 from arjax.models.checks import check_end
 from arjax.models.discrete_chain import lowest, masked_counts
-from arjax.models.draws import keys_of, options_of_draw
+from arjax.models.draws import keys_of
 from arjax.models.latent import LATENT
-from arjax.models.longer import joined
+from arjax.models.longer import join_pieces
 from arjax.models.noise_schedules import check_eta, init_learned, learned_gammas, visited_steps
-from arjax.samplers import Draw, DrawOptions
+from arjax.samplers import Draw, Request
 from arjax.testing.models import random_like
 
 X = np.array(list(itertools.product([0, 1], repeat=4)), np.int32).reshape(16, 2, 2)
@@ -90,11 +90,11 @@ def test_pieces_are_joined_and_filled_up():
     pieces = [
         Draw(jnp.full((2, n), n), {"steps": jnp.full(2, n), "network_calls": jnp.full(2, 10 * n)}) for n in (3, 2)
     ]
-    whole = joined(pieces, 5, None)
+    whole = join_pieces(pieces, Request(length=5))
     assert np.asarray(whole.x).tolist() == [[3, 3, 3, 2, 2]] * 2
     assert np.asarray(whole.stats["steps"]).tolist() == [5, 5]
     assert np.asarray(whole.stats["network_calls"]).tolist() == [50, 50]
-    filled = joined(pieces, 8, 9)
+    filled = join_pieces(pieces, Request(length=8, end=9))
     assert np.asarray(filled.x).tolist() == [[3, 3, 3, 2, 2, 9, 9, 9]] * 2
 
 
@@ -143,14 +143,6 @@ def test_sets_of_rounds():
     for num in range(4):
         chosen = np.asarray(lowest(KEY, among, jnp.int32(num)))
         assert chosen.sum() == num and not (chosen & ~among).any()
-
-
-def test_draw_options_come_in_one_way():
-    options = DrawOptions(temperature=0.5)
-    assert options_of_draw(options, {}) == (options, {})
-    assert options_of_draw(None, {"temperature": 0.5})[0].temperature == 0.5
-    with pytest.raises(UserError):
-        options_of_draw(options, {"temperature": 0.5})
 
 
 TOKENS, REALS = EventSpec((4,), kind="tokens", num_levels=5), EventSpec((2, 2), kind="real")

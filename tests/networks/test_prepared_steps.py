@@ -10,7 +10,7 @@ import pytest
 
 from arjax.core.spec import EventSpec
 from arjax.networks.base import PRECOMPUTED, step_variables
-from arjax.samplers import PLAIN_DRAW, Cached, example_keys
+from arjax.samplers import Cached, Request, example_keys
 
 #: Networks that are stacks of equal layers, and how deep they are here: no other axis is as long.
 STACKS = {
@@ -57,7 +57,7 @@ def test_no_step_of_a_draw_cuts_a_stack_of_parameters(network):
     """XLA would copy all layers in every step."""
     model = cases.supported_model(network, EventSpec((2, 3)), "raster", "sites", **STACKS[network])
     params, canvas = cases.params_of(model), np.zeros((2, 2, 3), np.int32)
-    arguments = params, example_keys(jax.random.key(0), 2), canvas, PLAIN_DRAW
+    arguments = params, example_keys(jax.random.key(0), 2), Request(canvas)
     program = jax.make_jaxpr(lambda *args: Cached()(model, *args))(*arguments).jaxpr
     steps = [loop for loop in loops(program) if loop.params.get("length") == 6]
     assert len(steps) == 1

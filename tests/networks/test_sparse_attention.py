@@ -11,7 +11,7 @@ import pytest
 from arjax.core.programs import largest_array
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.attention.patterns import Near, Strided, Summary, Tiles, windows
+from arjax.networks.attention.patterns import Near, Strided, Summary, TileGrid, windows
 from arjax.networks.attention.sparse_attention import PatternAttention
 from arjax.testing.network import check_autoregressive, check_steps
 
@@ -25,7 +25,7 @@ LAYERS = {
     "strided, merged": ([(Near(3, 3, 4), 2), (Strided(3, skip=3), 2)], True),
     "fixed": ([(Near(4, 0), 2), (Summary(4, 1), 1), (Summary(4, 1, 1), 1)], False),
     "fixed, merged": ([(Near(4, 0), 2), (Summary(4, 2, skip=True), 2)], True),
-    "tiles": ([(Tiles((4, 6), (2, 3), (1, 2)), 4)], False),
+    "tiles": ([(TileGrid((4, 6), (2, 3), (1, 2)), 4)], False),
 }
 
 
@@ -36,7 +36,7 @@ def layer(name: str):
     return module, cases.random_like(shapes)
 
 
-#: Each pattern with steps of one token or of two, in turn; with the other number it is slow. Tiles have one.
+#: Each pattern with steps of one token or of two, in turn; with the other number it is slow. TileGrid have one.
 BLOCK_SIZES = [
     pytest.param(name, block_size, marks=[pytest.mark.slow] * (block_size != 1 + i % 2 and name != "tiles"))
     for i, name in enumerate(LAYERS)
@@ -68,7 +68,7 @@ def test_patterns_are_those_of_the_papers(pattern, predicate):
 
 def test_tiles_see_themselves_and_a_margin():
     """Pixel by pixel: tiles of 2 x 3, one row above and two columns aside, of what is generated already."""
-    pattern = Tiles((4, 6), (2, 3), (1, 2))
+    pattern = TileGrid((4, 6), (2, 3), (1, 2))
     order = [(r, c) for R in (0, 2) for C in (0, 3) for r in (R, R + 1) for c in (C, C + 1, C + 2)]
     for i, j in np.ndindex(24, 24):
         (r, c), (y, x) = order[i], order[j]

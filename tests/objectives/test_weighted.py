@@ -61,8 +61,8 @@ def test_weighted_token_priors_have_the_parameters_of_their_own_objectives():
     one, log_scale = jnp.float32(1), (2.0,) * 4
     loss = Loss((Mean(one, one),), Metrics(one, one, one, one))
     for text, added in ((objective, 0), (make_objective("token_prior"), 0), (make_objective("teacher_forcing"), 8)):
-        recipe = SimpleNamespace(log_scale=log_scale, objective=text)
-        assert _in_data_units(recipe, loss, Batch(np.zeros((1, 4)))).metrics.nll == 1 + added
+        spec = SimpleNamespace(log_scale=log_scale, objective=text)
+        assert _in_data_units(spec, loss, Batch(np.zeros((1, 4)))).metrics.nll == 1 + added
 
 
 @pytest.mark.slow

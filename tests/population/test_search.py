@@ -145,7 +145,7 @@ def test_a_folder_with_another_policy_is_refused(tmp_path, monkeypatch):
     asked = []
 
     def run_training(learner, folder):
-        asked.append(learner.setup.recipe.objective.learning_rate)
+        asked.append(learner.setup.spec.objective.learning_rate)
         (tmp_path / "checkpoints/latest/1").mkdir(parents=True, exist_ok=True)
         return SimpleNamespace(state=SimpleNamespace(objective=SimpleNamespace(params={"scores": np.zeros(64)})))
 

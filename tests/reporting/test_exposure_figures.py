@@ -47,17 +47,6 @@ def test_texts_of_the_model_stand_beside_those_of_the_data():
     assert [len(axis.lines) for axis in exposure_figure(given).axes] == [2, 2, 1]
 
 
-def test_the_study_of_gradients_draws_its_picture(load_script, run_script, tmp_path):
-    path = "experiments/as_is/measure.py"
-    study = load_script(path)
-    numbers = {"relative_variance": "0.5", "seconds": "0.1", "temporary_bytes": "100"}
-    rows = [{"length": length, "objective": name} | numbers for length in (4, 8) for name in study.OBJECTIVES]
-    study.draw_picture(tmp_path / "gradients.png", rows)
-    assert (tmp_path / "gradients.png").stat().st_size > 1000
-    done = run_script(path, "--help")
-    assert done.returncode == 0 and "gradients.csv" in done.stdout, done.stderr
-
-
 def test_the_study_of_exposure_draws_and_lists_what_is_finished(load_script, run_script, tmp_path):
     names = ("forward_own", "forward_data")
     for i, regime in enumerate(("teacher_forcing", "rollout", "then_teacher_forcing", "then_oracle")):

@@ -16,8 +16,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
 from arjax.sweep import Run
+from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import config_of, in_stages, reads
-from arjax.sweep.table import Table, load_sweep
+from arjax.sweep.table import Table
 
 SWEEP = """
 from arjax.sweep import Run
@@ -100,7 +101,7 @@ def bits(value, **more):
 
 def three_rows(study):
     """A row; a bound that reads a run without a row, which reads another one."""
-    tokenizer = f"configs/tokens.py:tokenizer={study.runs}"
+    tokenizer = "configs/tokens.py:tokenizer={workdir}"
     bound = "importance_bound_bits_per_dim"
     study.write(
         ("first", "configs/digits.py", {"metric": BITS, "listed": False}),
@@ -152,54 +153,6 @@ def test_a_missing_run_that_a_row_reads_is_named(study):
         study.measure()
 
 
-def test_results_of_another_row_are_not_measured(study, capsys):
-    rows = [(name, "configs/digits.py", {"metric": BITS}) for name in ("a", "b")]
-    study.write(*rows, a=bits(1.0), b=bits(2.0))
-    study.write(rows[0], ("b", "configs/digits.py", {"metric": BITS, "overrides": {"seed": 1}}))
-    assert [line["model"] for line in study.measure()] == ["a"]
-    assert "b has other results than its row asks for" in capsys.readouterr().out
-
-
-def test_several_data_sets_have_a_column_blocks_and_panels(study, monkeypatch):
-    names = [("a", "MNIST"), ("b", "speech"), ("c", "MNIST"), ("d", "speech")]
-    fields = {"model": "LSTM", "metric": "nll_nats"}
-    rows = [(name, "configs/digits.py", fields | {"dataset": data}) for name, data in names[:2]]
-    rows += [(name, "configs/digits.py", {"metric": "nll_nats", "dataset": data}) for name, data in names[2:]]
-    reports = {name: {"nll_nats": 1234.5678 + i, "nll_stderr": 0.25} for i, (name, _) in enumerate(names)}
-    study.write(*rows, **reports)
-    study.draws = {"a": (EventSpec((4, 4)), 1, 3), "b": (EventSpec((9,), (), "tokens", 300), 299, 7)}
-    study.draws |= {
-        "c": (EventSpec((4, 4), (3,), "levels", 256), 255, 3),
-        "d": (EventSpec((4, 4), (), "real"), -2.5, 3),
-    }
-    drawn = []
-    monkeypatch.setattr(study.script, "labelled_points", lambda path, panels, *labels: drawn.append((panels, labels)))
-    lines = study.measure()
-    assert list(lines[0]) == ["data", "model", "nats", *HEAD[2:]]
-    assert [(line["data"], line["model"], line["nats"]) for line in lines] == [
-        ("MNIST", "LSTM", "1234.57 ± 0.25"),
-        ("speech", "LSTM", "1235.57 ± 0.25"),
-        ("MNIST", "c", "1236.57 ± 0.25"),
-        ("speech", "d", "1237.57 ± 0.25"),
-    ]
-    ((panels, labels),) = drawn
-    assert {data: [(point.label, point.x) for point in points] for data, points in panels.items()} == {
-        "MNIST": [("LSTM", 5.0), ("c", 5.0)],
-        "speech": [("LSTM", 9.0), ("d", 5.0)],
-    }
-    assert labels == ("network calls of a sample", "nats")
-    blocks = []
-    monkeypatch.setattr(study.script, "sample_rows", lambda path, rows: blocks.append(rows))
-    shutil.rmtree(study.runs / "a")
-    shutil.rmtree(study.runs / "b")
-    assert study.measure() == lines  # rows of the same words are those of their data set
-    assert {data: list(rows) for data, rows in blocks[0].items()} == {"MNIST": ["LSTM", "c"], "speech": ["d"]}
-    assert blocks[0]["MNIST"]["LSTM"].max() == blocks[0]["MNIST"]["c"].max() == 1
-    samples = study.samples
-    assert samples["b"].dtype == np.uint16 and samples["b"].shape == (5, 9) and "b white" not in samples
-    assert samples["d"].dtype == np.float32 and samples["c"].shape == (5, 4, 4, 3)
-
-
 def test_entries_are_columns(study):
     rows = [(name, "configs/digits.py", {"metric": BITS}) for name in ("a", "b")]
     terms = {"rate_nats": 12.376, "rate_stderr": 0.5, "squared_error": 0.25, "codes_used": 1240}
@@ -230,11 +183,11 @@ def test_mistakes(study, num, finished, sentence):
     assert study.page.read_text() == before
 
 
-def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch, tmp_path):
+def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
     first = Run("tokenizer", "configs/tokens.py:data=digits", listed=False)
-    tokens = Run("tokens", f"configs/tokens.py:stage=prior,data=digits,tokenizer={tmp_path}/tokenizer")
-    needs = reads([tokens, first], tmp_path)
+    tokens = Run("tokens", "configs/tokens.py:stage=prior,data=digits,tokenizer={workdir}/tokenizer")
+    needs = reads([tokens, first])
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
     assert [run.name for run in in_stages([tokens, first], needs)[1]] == ["tokens"]
 

@@ -20,11 +20,6 @@ def metrics(load_script):
     return load_script("experiments/tables/metrics.py")
 
 
-@pytest.fixture
-def rivals(load_script):
-    return load_script("experiments/tables/rivals.py")
-
-
 def words(*values):
     return np.array(values, object)
 
@@ -68,21 +63,6 @@ def test_one_hot_vectors_are_found_in_bits(study):
     assert study.one_hot_groups(bits) == [(0, 3), (3, 5), (5, 9)]
     with pytest.raises(UserError, match="the bits from 5 on are no one-hot vectors"):
         study.one_hot_groups(np.delete(bits, 7, 1))
-
-
-def test_a_part_takes_the_place_of_an_earlier_one(study):
-    study.keep("adult", "nats", "arjax", {"nats": 2.0, "stderr": 0.1})
-    study.keep("adult", "draws", "ctgan", {"copies": 0.0})
-    study.keep("adult", "nats", "arjax", {"nats": 1.0})
-    assert study.lines() == [["adult", "draws", "ctgan", "copies", "0"], ["adult", "nats", "arjax", "nats", "1"]]
-    with pytest.raises(UserError, match="--only cannot be 'quries', did you mean 'queries'"):
-        study.names_of("nats,quries", tuple(study.PARTS), "only")
-
-
-def test_a_missing_package_is_one_sentence(rivals, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ctgan", None)
-    with pytest.raises(UserError, match="CTGAN and TVAE need the package ctgan: pip install ctgan"):
-        rivals.RIVALS["ctgan"](linear(), 10, 1.0)
 
 
 def test_the_page_shows_what_was_measured(load_script, repository):

@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.samplers import Cached, cores, example_keys
-from arjax.samplers.base import run
+from arjax.samplers.base import run_sampler
 from arjax.samplers.cores import has_own_settings, num_parts, starts_of
 
 LINE, LABEL = EventSpec((6,), (), "tokens", 4), ContextSpec("label", 3)
@@ -60,9 +60,9 @@ def test_parts_draw_what_the_whole_draws(on):
 def test_parts_share_one_program(on):
     model, params = labelled()
     on(2)
-    before = run._cache_size()
+    before = run_sampler._cache_size()
     model.draw(params, KEYS, context=0)
-    assert run._cache_size() - before == 1
+    assert run_sampler._cache_size() - before == 1
 
 
 def test_when_there_are_no_parts(on):

@@ -9,7 +9,7 @@ from compiled import of_family, of_model
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.samplers.base import run
+from arjax.samplers.base import run_sampler
 
 EVENT = EventSpec((2, 3), (), "tokens", 4)
 KEY = jax.random.key(0)
@@ -144,12 +144,12 @@ def test_temperature_is_data_to_the_compiled_program(raster):
     model.sample(params, KEY, 5, temperature=1.0)
     prompts = [{"given": np.zeros((2, 3), int), "observed": np.arange(6).reshape(2, 3) < n} for n in (1, 3)]
     model.sample(params, KEY, 5, **prompts[0])
-    size = run._cache_size()
+    size = run_sampler._cache_size()
     model.sample(params, jax.random.key(5), 5, temperature=0.7)
     model.sample(params, KEY, 5, **prompts[1])
     other, _ = build(ordering="random(seed=2)")
     assert (np.asarray(other.sample(params, KEY, 5)) != np.asarray(model.sample(params, KEY, 5))).any()
-    assert run._cache_size() == size
+    assert run_sampler._cache_size() == size
 
 
 @each_sampler

@@ -15,7 +15,6 @@ from arjax.core.spec import EventSpec
 from arjax.data.text import ended_strings
 from arjax.evaluation.report import kind_of_nats
 from arjax.models import ModelChoice, make_model
-from arjax.models.longer import draw_longer
 from arjax.models.mixture import MixtureModel
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import example_keys
@@ -86,9 +85,9 @@ def test_cached_stops_when_all_examples_have_ended():
 @pytest.mark.parametrize("sampler", ["cached", "naive"])
 def test_a_carry_that_goes_on_stops_too(sampler):
     model, params = small("gru")
-    expected, length_B = cut(np.asarray(draw_longer(model, params, KEYS, 50).x))
+    expected, length_B = cut(np.asarray(model.draw(params, KEYS, length=50).x))
     assert SIZE < length_B.max() < 50
-    found = draw_longer(model, params, KEYS, 50, end=END, sampler=sampler)
+    found = model.draw(params, KEYS, length=50, end=END, sampler=sampler)
     np.testing.assert_array_equal(found.x, expected)
     assert found.stats["steps"].tolist() == length_B.tolist()
     assert found.stats["network_calls"][0] == 32 or sampler == "naive"  # one piece
@@ -97,7 +96,7 @@ def test_a_carry_that_goes_on_stops_too(sampler):
 def test_a_window_may_end_before_its_last_site():
     model, params = small("made")
     expected, _ = cut(np.asarray(model.draw(params, KEYS).x[:, :8]))
-    np.testing.assert_array_equal(draw_longer(model, params, KEYS, 8, end=END).x, expected)
+    np.testing.assert_array_equal(model.draw(params, KEYS, length=8, end=END).x, expected)
 
 
 @pytest.mark.slow

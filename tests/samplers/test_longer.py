@@ -14,7 +14,7 @@ from arjax.core.errors import UserError, say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import ModelChoice, make_model
-from arjax.models.longer import PIECE, draw_longer, of_length, pieces
+from arjax.models.longer import PIECE, draw_in_pieces, of_length
 from arjax.networks import NETWORKS
 from arjax.samplers import Cached, Draw, example_keys, make_sampler
 from arjax.samplers.best import _candidates
@@ -71,7 +71,7 @@ def test_a_carry_goes_on_as_the_same_network_over_a_longer_sequence(network):
     model, params = small(network)
     longer = of_length(model, LENGTH)
     assert longer.event.grid_shape == (LENGTH,) and longer.param_shapes == model.param_shapes
-    found = draw_longer(model, params, KEYS, LENGTH)
+    found = model.draw(params, KEYS, length=LENGTH)
     assert found.x.shape == (NUM, LENGTH) and found.stats["steps"].tolist() == [LENGTH] * NUM
     np.testing.assert_array_equal(found.x[:, :SIZE], model.draw(params, KEYS).x)
     features = of_model(longer, "features", params, found.x)
@@ -87,7 +87,7 @@ def test_a_carry_goes_on_as_the_same_network_over_a_longer_sequence(network):
 def test_greedy_goes_on_to_the_most_probable_value_of_each_step(capsys):
     say_once.cache_clear()
     model, params = small("gru")
-    found = draw_longer(model, params, KEYS, LENGTH, sampler="greedy", temperature=0.5)
+    found = model.draw(params, KEYS, length=LENGTH, sampler="greedy", temperature=0.5)
     features = of_model(of_length(model, LENGTH), "features", params, found.x)
     np.testing.assert_array_equal(found.x, np.argmax(features, -1))
     assert "the sampler 'greedy' finds the same values at any temperature" in capsys.readouterr().err
@@ -100,7 +100,8 @@ def test_subclasses_of_users_draw_in_their_own_way():
         def draw(self, model, params, steps, canvas, context):
             return Draw(jnp.full_like(canvas, 4), {"network_calls": jnp.zeros(len(canvas), jnp.int32)})
 
-    assert (draw_longer(*small("gru"), KEYS, LENGTH, sampler=Fours()).x == 4).all()
+    model, params = small("gru")
+    assert (model.draw(params, KEYS, length=LENGTH, sampler=Fours()).x == 4).all()
 
 
 @pytest.mark.slow
@@ -125,17 +126,17 @@ def test_parameters_that_depend_on_the_length_are_found_out(monkeypatch):
     model, params = small("transformer")
     monkeypatch.setattr(type(model.network), "traits", frozenset({"unbounded"}))
     with pytest.raises(UserError, match="'transformer' has the trait 'unbounded', but its parameters depend"):
-        pieces(model, params, KEYS, LENGTH)
+        draw_in_pieces(model, params, KEYS, LENGTH)
 
 
 @pytest.fixture(scope="module")
 def slid():
     model, params = small("transformer")
-    return model, params, np.asarray(draw_longer(model, params, KEYS, LENGTH, overlap=5).x)
+    return model, params, np.asarray(model.draw(params, KEYS, length=LENGTH).x)
 
 
 def test_a_window_slides(slid):
-    """Window n holds the sites from 7 n on; its first five are those read again, the others have their own noise."""
+    """Window n holds the sites from 9 n on; its first three are those read again, the others have their own noise."""
     model, params, x = slid
     np.testing.assert_array_equal(x[:, :SIZE], model.draw(params, KEYS).x)
 
@@ -143,43 +144,43 @@ def test_a_window_slides(slid):
     def drawn(features, t):
         return jax.vmap(lambda key, f: model.conditional.sample(jax.random.fold_in(key, t), f))(KEYS, features)
 
-    for start in range(0, LENGTH - SIZE + 1, SIZE - 5):
+    for start in range(0, LENGTH - SIZE + 1, SIZE - 3):
         window = x[:, start : start + SIZE]
         features = np.asarray(of_model(model, "features", params, window))
-        for t in range(5 if start else 0, SIZE):
+        for t in range(3 if start else 0, SIZE):
             np.testing.assert_array_equal(window[:, t], drawn(features[:, t], start + t))
 
 
 @pytest.mark.slow
 def test_a_shorter_draw_is_the_beginning_of_a_longer_one(slid):
     model, params, x = slid
-    np.testing.assert_array_equal(draw_longer(model, params, KEYS, 30, overlap=5).x, x[:, :30])
+    np.testing.assert_array_equal(model.draw(params, KEYS, length=30).x, x[:, :30])
     model, params = small("gru")
-    x = np.asarray(draw_longer(model, params, KEYS, LENGTH).x)
-    np.testing.assert_array_equal(draw_longer(model, params, KEYS, 7).x, x[:, :7])
-    np.testing.assert_array_equal(draw_longer(model, params, KEYS[1:2], LENGTH).x, x[1:2])
+    x = np.asarray(model.draw(params, KEYS, length=LENGTH).x)
+    np.testing.assert_array_equal(model.draw(params, KEYS, length=7).x, x[:, :7])
+    np.testing.assert_array_equal(model.draw(params, KEYS[1:2], length=LENGTH).x, x[1:2])
 
 
 @pytest.mark.parametrize("prompt", [1, *[pytest.param(n, marks=pytest.mark.slow) for n in (11, 12)], 26])
 def test_the_beginning_of_a_draw_as_a_prompt_gives_that_draw(slid, prompt):
     """Prompts longer than the window, too: a carry reads all of it, a window the last sites."""
     model, params, x = slid
-    found = draw_longer(model, params, KEYS, LENGTH, given=x[:, :prompt], overlap=5)
+    found = model.draw(params, KEYS, length=LENGTH, given=x[:, :prompt])
     np.testing.assert_array_equal(found.x, x)
     model, params = small("gru")
-    x = np.asarray(draw_longer(model, params, KEYS, LENGTH).x)
-    np.testing.assert_array_equal(draw_longer(model, params, KEYS, LENGTH, given=x[:, :prompt]).x, x)
-    same = np.asarray(draw_longer(model, params, KEYS, LENGTH, given=x[0, :prompt]).x)
+    x = np.asarray(model.draw(params, KEYS, length=LENGTH).x)
+    np.testing.assert_array_equal(model.draw(params, KEYS, length=LENGTH, given=x[:, :prompt]).x, x)
+    same = np.asarray(model.draw(params, KEYS, length=LENGTH, given=x[0, :prompt]).x)
     assert (same[:, :prompt] == x[0, :prompt]).all() and (same[0] == x[0]).all() and (same[1] != same[0]).any()
 
 
 @pytest.mark.slow
 def test_pieces_come_one_after_another(slid):
     model, params, x = slid
-    found = [np.asarray(piece.x) for piece in pieces(model, params, KEYS, LENGTH, given=x[:, :3], overlap=5)]
-    assert [piece.shape[1] for piece in found] == [12, 7, 7, 7, 7, 5]
+    found = [np.asarray(piece.x) for piece in draw_in_pieces(model, params, KEYS, LENGTH, given=x[:, :3])]
+    assert [piece.shape[1] for piece in found] == [12, 9, 9, 9, 6]
     np.testing.assert_array_equal(np.concatenate(found, 1), x)
-    carried = pieces(*small("gru"), KEYS, LENGTH)
+    carried = draw_in_pieces(*small("gru"), KEYS, LENGTH)
     assert [piece.x.shape[1] for piece in carried] == [PIECE, LENGTH - PIECE]
 
 
@@ -187,7 +188,7 @@ def test_a_sampler_of_all_orders_is_prepared_for_the_model_that_it_draws_from():
     model, params = small("masked_transformer", orders="uniform", ordering="reversed")
     sampler = prepare_sampler("parallel(steps=4)", model, params, None, None, length=20)
     assert sampler.sizes == (3, 3, 3, 3)
-    pieces(model, params, KEYS, 20, sampler=sampler)
+    draw_in_pieces(model, params, KEYS, 20, sampler=sampler)
     with pytest.raises(UserError, match="needs a model of all orders"):
         prepare_sampler("parallel(steps=4)", *small("transformer"), None, None, length=20)
 
@@ -197,9 +198,9 @@ def test_nothing_is_drawn_before_a_piece_is_asked_for(monkeypatch):
     for network, sampler in (("transformer", "cached"), ("gru", "cached"), ("gru", "naive")):
         model, params = small(network)
         with monkeypatch.context() as patch:
-            for name in ("begin", "_Rest.draw"):
-                patch.setattr(f"arjax.models.longer.{name}", lambda *_, **__: pytest.fail("it draws"))
-            found = pieces(model, params, KEYS, LENGTH, sampler=sampler)
+            for name in ("models.longer.begin", "samplers.Sampler.__call__"):
+                patch.setattr(f"arjax.{name}", lambda *_, **__: pytest.fail("it draws"))
+            found = draw_in_pieces(model, params, KEYS, LENGTH, sampler=sampler)
             with pytest.raises(pytest.fail.Exception, match="it draws"):
                 next(found)
 
@@ -207,7 +208,7 @@ def test_nothing_is_drawn_before_a_piece_is_asked_for(monkeypatch):
 @pytest.mark.slow
 def test_another_sampler_draws_the_same_in_a_window(slid):
     model, params, x = slid
-    found = draw_longer(model, params, KEYS, 20, sampler="naive", overlap=5)
+    found = model.draw(params, KEYS, length=20, sampler="naive")
     np.testing.assert_array_equal(found.x, x[:, :20])
 
 
@@ -215,12 +216,12 @@ def test_another_sampler_draws_the_same_in_a_window(slid):
 def test_a_search_in_a_window_compares_what_is_asked_for(call):
     """Of a window, the sites up to the length; the last ones are neither drawn nor counted."""
     model, params = small("made")
-    found = draw_longer(model, params, KEYS, 3, sampler=call)
+    found = model.draw(params, KEYS, length=3, sampler=call)
     x, mask = np.pad(np.asarray(found.x), [(0, 0), (0, SIZE - 3)]), np.tile(np.arange(SIZE) < 3, (NUM, 1))
     np.testing.assert_allclose(found.stats["log_prob"], model.log_prob(params, x, mask=mask), rtol=1e-5)
     assert found.stats["steps"].tolist() == [3] * NUM
     if call.startswith("best"):
-        candidates = [draw_longer(model, params, keys, 3).x for keys in _candidates(KEYS, 4).T]
+        candidates = [model.draw(params, keys, length=3).x for keys in _candidates(KEYS, 4).T]
         scores = [model.log_prob(params, np.pad(row, [(0, 0), (0, SIZE - 3)]), mask=mask) for row in candidates]
         np.testing.assert_allclose(found.stats["log_prob"], np.max(scores, 0), rtol=1e-5)
 
@@ -228,7 +229,7 @@ def test_a_search_in_a_window_compares_what_is_asked_for(call):
 def test_an_example_with_the_end_in_its_prompt_has_ended():
     model, params = small("gru")
     prompt = np.array([[1, 3, 0], [1, 2, 0], [3, 3, 3]])
-    x = np.asarray(draw_longer(model, params, KEYS, 9, given=prompt, end=3).x)
+    x = np.asarray(model.draw(params, KEYS, length=9, given=prompt, end=3).x)
     np.testing.assert_array_equal(x[:, :3], prompt)
     assert (x[[0, 2], 3:] == 3).all() and x[1, 3] != 3
 
@@ -236,16 +237,16 @@ def test_an_example_with_the_end_in_its_prompt_has_ended():
 @pytest.mark.slow
 def test_another_sampler_draws_the_same():
     model, params = small("gru")
-    found = draw_longer(model, params, KEYS, 20, sampler=make_sampler("naive"), temperature=0.5, top_k=3)
-    np.testing.assert_array_equal(found.x, draw_longer(model, params, KEYS, 20, temperature=0.5, top_k=3).x)
-    assert (np.asarray(found.x) != np.asarray(draw_longer(model, params, KEYS, 20).x)).any()
+    found = model.draw(params, KEYS, length=20, sampler=make_sampler("naive"), temperature=0.5, top_k=3)
+    np.testing.assert_array_equal(found.x, model.draw(params, KEYS, length=20, temperature=0.5, top_k=3).x)
+    assert (np.asarray(found.x) != np.asarray(model.draw(params, KEYS, length=20).x)).any()
 
 
 @pytest.mark.parametrize("network", ["gru", pytest.param("transformer", marks=pytest.mark.slow)])
 def test_a_context_is_kept(network):
     model, params = small(network, context=ContextSpec("label", 3))
-    each = np.asarray(draw_longer(model, params, KEYS, 30, context=[2, 0, 2]).x)
-    both = [np.asarray(draw_longer(model, params, KEYS, 30, context=label).x) for label in (0, 2)]
+    each = np.asarray(model.draw(params, KEYS, length=30, context=[2, 0, 2]).x)
+    both = [np.asarray(model.draw(params, KEYS, length=30, context=label).x) for label in (0, 2)]
     np.testing.assert_array_equal(each, np.stack([both[1][0], both[0][1], both[1][2]]))
     assert (both[0][:, SIZE:] != both[1][:, SIZE:]).any()
 
@@ -255,9 +256,9 @@ def test_sequences_of_vectors():
     event = EventSpec((6,), (2,), "real", 0)
     model = make_model(event, "gru", hidden_size=4)
     params = cases.gentle_params_of(model)
-    x = np.asarray(draw_longer(model, params, KEYS, 20).x)
+    x = np.asarray(model.draw(params, KEYS, length=20).x)
     assert x.shape == (NUM, 20, 2)
-    found = draw_longer(model, params, KEYS, 20, given=x[0, :9])
+    found = model.draw(params, KEYS, length=20, given=x[0, :9])
     np.testing.assert_allclose(found.x[0], x[0], rtol=1e-4, atol=1e-5)
 
 
@@ -273,7 +274,6 @@ def test_sequences_of_vectors():
         ("gru", {}, {"length": 30, "given": [5]}, "given of tokens data must be 0 to 4"),
         ("gru", {}, {"length": 30, "end": 5}, "the end of an example is a token from 0 to 4, not 5"),
         ("transformer", {}, {"length": 30, "end": 4}, "examples with an end begin at their beginning: draw at most 12"),
-        ("transformer", {}, {"length": 30, "overlap": 12}, "from 0 to 11"),
         (
             "transformer",
             {"context": ContextSpec("sequence", 3, 4)},
@@ -284,7 +284,7 @@ def test_sequences_of_vectors():
 )
 def test_mistakes_are_one_sentence(network, options, request_, sentence):
     with pytest.raises(UserError, match=sentence):
-        pieces(*small(network, **options), KEYS, **request_)
+        draw_in_pieces(*small(network, **options), KEYS, **request_)
 
 
 def test_images_have_no_length():

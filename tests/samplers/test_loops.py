@@ -14,8 +14,8 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.base import step_variables
-from arjax.samplers import PLAIN_DRAW, Cached, example_keys
-from arjax.samplers.base import run
+from arjax.samplers import Cached, Request, example_keys
+from arjax.samplers.base import run_sampler
 from arjax.samplers.loops import loop_ends, loop_over_steps, read_prompt
 from arjax.testing.forms import parallel
 
@@ -91,8 +91,8 @@ def test_no_step_of_one_example_copies_a_cache(network):
     event, size = EventSpec((37,), (), "tokens", 5), 8
     model = make_model(event, network, width=3 * size, num_layers=1, num_heads=3)
     canvas = jnp.zeros((1, 37), jnp.int32)
-    arguments = cases.params_of(model), example_keys(jax.random.key(0), 1), canvas, PLAIN_DRAW
-    program = run.lower(Cached(), model, *arguments).compile().as_text()
+    arguments = cases.params_of(model), example_keys(jax.random.key(0), 1), Request(canvas)
+    program = run_sampler.lower(Cached(), model, *arguments).compile().as_text()
     loops = [part for part in program.split("\n\n") if not part.strip().startswith("ENTRY")]
     lines = [line for part in loops for line in part.splitlines() if ".start" not in line]
     cache = rf"= f32\[[\d,]*3,{38 if network == 'two_stream' else 37},(?:1,)?8\]"

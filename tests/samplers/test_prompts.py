@@ -12,7 +12,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS, ChunkedNetwork
 from arjax.samplers import cores, example_keys
-from arjax.samplers.base import run
+from arjax.samplers.base import run_sampler
 
 KEYS = example_keys(jax.random.key(2), 4)
 LINE = EventSpec((9,), (), "tokens", 5)
@@ -55,8 +55,8 @@ def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, p
             reads = bool(jax.tree.leaves(carry))
             calls = (-(-num_steps // 3) if reads else 0) + steps - num_steps
             assert found.stats["network_calls"].tolist() == [calls] * 4
-            size = size or run._cache_size()
-    assert run._cache_size() == size
+            size = size or run_sampler._cache_size()
+    assert run_sampler._cache_size() == size
 
 
 @pytest.mark.parametrize("network", fast_for(FEW))

@@ -15,9 +15,9 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import make_model
-from arjax.samplers import DrawOptions, Resources, Speculative, make_sampler
+from arjax.samplers import Request, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
-from arjax.samplers.drafts import Counts, OtherModel
+from arjax.samplers.drafts import CountsDraft, OtherModel
 from arjax.samplers.drafts.base import Place, log_table, target_of_draft
 from arjax.samplers.drafts.count_models import fit_count_model
 from arjax.samplers.drafts.counts import table_of
@@ -36,7 +36,7 @@ def test_counts_follow_the_training_split():
     event = EventSpec((8,), kind="tokens", num_levels=4)
     model = make_model(event, "lstm", hidden_size=8)
     rows = (np.arange(8) + np.arange(40)[:, None]) % 4
-    draft = Counts(order=2).prepare(model, None, resources(rows))
+    draft = CountsDraft(order=2).prepare(model, None, resources(rows))
     table = np.exp(draft.log_p_RV)
     np.testing.assert_allclose(table.sum(1), 1, rtol=1e-5)
     history = 1 * 5 + 2  # the values 1, 2 as digits of base V + 1
@@ -91,7 +91,7 @@ def test_counts_leave_out_masked_sites():
     x[:, :3] = 1, 2, 1
     batch = Batch(x, mask=np.broadcast_to(mask, x.shape).astype(np.float32))
     model = make_model(event, "lstm", hidden_size=4)
-    draft = Counts(order=1).prepare(model, None, Resources(lambda *args: batch, None))
+    draft = CountsDraft(order=1).prepare(model, None, Resources(lambda *args: batch, None))
     p = np.exp(draft.log_p_RV)[np.asarray(draft.row_H)]  # after 0, 1, 2, and at the beginning
     assert p[1].argmax() == 2 and p[2].argmax() == 1 and p[:, 0].max() < 0.3
 
@@ -118,7 +118,7 @@ def proposal_of(model, params, draft, temperature, k):
 
     @jax.jit
     def of(params, temperature):
-        steps = Steps(model, params, KEYS[:1], DrawOptions(temperature=temperature))
+        steps = Steps(model, params, KEYS[:1], Request(temperature=temperature))
         target = target_of_draft(model, params, steps, draft)
         place = Place(jnp.zeros((1, *model.event.shape), jnp.int32), None, None, jnp.int32(0))
         state = draft.begin(target, place.canvas, None, 0)
@@ -140,7 +140,7 @@ def test_log_q_of_proposals_is_that_of_the_draft_at_the_temperature(draft):
         values, log_q = proposal_of(model, params, source, temperature, 4)
         table = of_model(other, "features", source.params, values[None])[0]
     else:
-        source = Counts(order=2).prepare(model, None, resources(np.arange(160).reshape(-1, 4) ** 2 % 3))
+        source = CountsDraft(order=2).prepare(model, None, resources(np.arange(160).reshape(-1, 4) ** 2 % 3))
         values, log_q = proposal_of(model, params, source, temperature, 4)
         before = np.concatenate([[3, 3], values])  # 3 stands for no value
         table = source.log_p_RV[source.row_H[before[:4] * 4 + before[1:5]]]
@@ -151,7 +151,7 @@ def test_log_q_of_proposals_is_that_of_the_draft_at_the_temperature(draft):
 @pytest.mark.slow
 def test_counts_propose_for_draws_that_are_longer_than_examples():
     model = make_model(EventSpec((8,), kind="tokens", num_levels=3), "gru", hidden_size=4)
-    draft = Counts(order=1).prepare(model, None, resources(np.arange(15).reshape(3, 5) % 3))
+    draft = CountsDraft(order=1).prepare(model, None, resources(np.arange(15).reshape(3, 5) % 3))
     assert np.exp(draft.log_p_RV)[draft.row_H[1]].argmax() == 2
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.samplers import make_sampler
-from arjax.samplers.schedules import make_sizes, non_increasing, optimal
+from arjax.samplers.schedules import make_sizes, non_increasing, optimal_sizes
 
 
 def compositions(num_steps: int, rounds: int):
@@ -23,7 +23,7 @@ def nats(sizes: tuple[int, ...], losses: np.ndarray) -> float:
 @pytest.mark.parametrize("rounds", [1, 2, 4, 8, 9])
 def test_the_dynamic_programme_finds_the_best_of_all(rounds):
     losses = np.sort(np.random.default_rng(rounds).exponential(size=9))[::-1]
-    found = optimal(losses, rounds)
+    found = optimal_sizes(losses, rounds)
     assert len(found) == rounds and sum(found) == 9 and min(found) >= 1
     assert nats(found, losses) == pytest.approx(min(nats(sizes, losses) for sizes in compositions(9, rounds)))
 

@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.samplers import make_sampler
-from arjax.samplers.beam import Search
+from arjax.samplers.beam import BeamSearch
 
 EVENT = EventSpec((5,), (), "tokens", 3)
 KEYS = jax.random.split(jax.random.key(0), 4)
@@ -237,7 +237,7 @@ def test_strings_that_end_stay_in_the_competition(penalty):
 
         completes = lambda x_D, t: jnp.arange(SYMBOLS) == 0  # noqa: E731
         stop = START + LENGTH
-        search = Search(advance, jnp.arange(stop), START, stop, completes, 3, penalty)
+        search = BeamSearch(advance, jnp.arange(stop), START, stop, completes, 3, penalty)
         state = search((), jnp.zeros((1, stop), jnp.int32), 32)
         return state._replace(going=state.going._replace(score=search.score(state.going.log_prob, stop)))
 

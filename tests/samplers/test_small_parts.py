@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.samplers import DrawOptions, example_keys
-from arjax.samplers.base import Steps, per_example, step_keys
+from arjax.samplers import Request, example_keys
+from arjax.samplers.base import Steps, keys_of_steps, per_example
 from arjax.samplers.drafts.base import Proposal
 from arjax.samplers.loops import loop_ends, num_calls
+from arjax.samplers.request import OPTIONS
 from arjax.samplers.windows import accept_by_keys, leading, over_examples, tell_window
 
 KEY, EVENT = jax.random.key(5), EventSpec((5,), kind="tokens", num_levels=4)
@@ -23,7 +23,7 @@ X = jnp.array([[3, 1, 0, 2, 1], [0, 2, 3, 3, 2]])
 
 def steps_of(observed=None, first=0, **options):
     observed = None if observed is None else jnp.array(observed, bool)
-    return Steps(MODEL, PARAMS, example_keys(KEY, 2), DrawOptions(observed=observed, **options), False, first)
+    return Steps(MODEL, PARAMS, example_keys(KEY, 2), Request(observed=observed, first=first, **options))
 
 
 def bits(keys):
@@ -35,9 +35,9 @@ def test_keys_of_examples_and_steps():
     expected = [jax.random.fold_in(KEY, b) for b in range(3)]
     np.testing.assert_array_equal(bits(keys), [bits(key) for key in expected])
     np.testing.assert_array_equal(bits(example_keys(jax.random.PRNGKey(5), 3)), bits(example_keys(KEY, 3)))
-    found = bits(step_keys(keys, jnp.array([0, 7])))
+    found = bits(keys_of_steps(keys, jnp.array([0, 7])))
     np.testing.assert_array_equal(found[1], [bits(jax.random.fold_in(key, 7)) for key in expected])
-    np.testing.assert_array_equal(bits(steps_of(first=2).keys_SB), bits(step_keys(keys[:2], jnp.arange(2, 5))))
+    np.testing.assert_array_equal(bits(steps_of(first=2).keys_SB), bits(keys_of_steps(keys[:2], jnp.arange(2, 5))))
     assert per_example(X, 3).tolist() == [3, 3] and per_example(X, jnp.array([1, 2])).tolist() == [1, 2]
 
 
@@ -133,14 +133,7 @@ def test_loops_over_steps():
 
 
 def test_options_that_have_an_effect():
-    assert DrawOptions().used() == [] and DrawOptions(temperature=1, top_k=0, top_p=1, min_p=0).used() == []
-    every = DrawOptions([1], [0], 3, 0.5, 1, 0.9, 0.1, 0)
-    assert every.used() == ["given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end"]
-    assert DrawOptions(temperature=jnp.float32(1)).used() == ["temperature"]
-    found = every.resolved(observed=None)
-    assert (found.given, found.observed, found.context, found.end) == (None, None, 3, 0)
-    assert float(found.temperature) == 0.5 and found.used()[-2:] == ["temperature", "end"]
-    options, more = DrawOptions.of({"top_k": 2, "frames": 3}, frozenset({"frames"}))
-    assert options == DrawOptions(top_k=2) and more == {"frames": 3}
-    with pytest.raises(UserError, match="top_q"):
-        DrawOptions.of({"top_q": 2})
+    assert Request().used() == [] and Request(temperature=1, top_k=0, top_p=1, min_p=0, length=0).used() == []
+    every = Request([1], [0], 3, 0.5, 1, 0.9, 0.1, 0, 4)
+    assert every.used() == list(OPTIONS) and Request(shared=True, first=3, stop=2).used() == []
+    assert Request(temperature=jnp.float32(1)).used() == ["temperature"]

@@ -11,7 +11,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import make_model
 from arjax.networks.attention.transformer import Transformer
-from arjax.samplers import DrawOptions, FixedPoint, Resources, Speculative, make_sampler
+from arjax.samplers import FixedPoint, Request, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
 from arjax.samplers.drafts import OtherModel
 from arjax.samplers.drafts.base import Place, target_of_draft
@@ -131,7 +131,7 @@ def test_a_start_of_the_model_itself_counts_the_calls_for_its_prompt():
 
 
 def test_a_draft_goes_on_from_the_steps_that_are_kept():
-    steps = Steps(MODEL, PARAMS, KEYS[:1], DrawOptions())
+    steps = Steps(MODEL, PARAMS, KEYS[:1], Request())
     target = target_of_draft(MODEL, PARAMS, steps, DRAFT)
 
     @jax.jit

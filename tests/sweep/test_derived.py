@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from sweep_cases import rows, sweep, write_sweep
+from sweep_cases import REPORT, rows, sweep, write_sweep
 
 from arjax.core.scores import chosen_weights, mixed_nats
 from arjax.sweep import Run, plots
-from arjax.sweep.results import COLUMNS, FinishedRun, Mean, Mixture, ties
-from arjax.sweep.table import load_sweep, runs_of
+from arjax.sweep.results import COLUMNS, Finished, ties
+from arjax.sweep.rows import Mean, load_sweep, mixed_kind, runs_of
 
 SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=False)" for seed in range(3)]
 
@@ -34,7 +34,7 @@ def test_a_mean_stands_for_the_runs_that_are_not_listed(folder, capsys):
     assert (row["num_params"], row["train_minutes"]) == ("12345", "1.5")
     assert row["command"] == "arjax-sweep --sweep=sweep.py --workdir=runs/out --only=a"
     assert "3 runs, 0 of them" in capsys.readouterr().out and not (folder / "out/b").exists()
-    assert [run.name for run in runs_of(load_sweep("sweep.py")[-1:], load_sweep("sweep.py"), folder)] == ["a/0", "b"]
+    assert [run.name for run in runs_of(load_sweep("sweep.py")[-1:], load_sweep("sweep.py"))] == ["a/0", "b"]
     assert sweep() == 0 and "3 of 3 rows" in capsys.readouterr().out
     assert [row["model"] for row in rows()] == ["MADE, mean of 3 seeds", "made", "made and MADE, mean of 2 runs"]
 
@@ -85,13 +85,13 @@ def test_mistakes_are_one_sentence(folder, row, sentence, capsys):
 
 def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tmp_path):
     """Exact runs report a bound over orders, too; single draws of chains are bounds, and mixtures of them are not."""
+    config = {"network": {"name": "made"}, "model": {}, "evaluate": {"split": "test", "examples": 0}}
     run = Run("a", "good.py", metric="negative_elbo_nats")
-    results = {"kind": "exact", "seed": 0, "num_params": 1, "train_seconds": 1.0, "negative_elbo_nats": 2.0}
-    mean = Mean("m", ["a"])._row([FinishedRun(run, tmp_path, results, {"kind": "bound"})])
-    assert mean["kind"] == "bound"
-    mixture = Mixture("m", ["a"])
+    member = Finished(run, tmp_path, REPORT | {"negative_elbo_nats": 2.0}, config)
+    row, nats = Mean("m", ["a"]).made([member])
+    assert row["kind"] == "bound" and nats is None
     for kind, unbiased, expected in (("exact", None, "exact"), ("bound", True, "bound"), ("bound", False, "estimate")):
-        assert mixture.kind([FinishedRun(run, tmp_path, {"kind": kind, "unbiased": unbiased}, {})]) == expected
+        assert mixed_kind([{"kind": kind, "unbiased": unbiased}]) == expected
 
 
 def test_chosen_weights_are_those_of_the_best_number_of_members():
@@ -114,13 +114,13 @@ def test_scores_by_order_are_drawn_for_runs_of_several_orders(tmp_path, folder):
         config = json.loads((path / "config.json").read_text())
         config |= {"model": {"ordering": name.partition("-")[0]}, "seed": i}
         (path / "config.json").write_text(json.dumps(config))
-    drawn = []
+    drawn, finished = [], [Finished.read(run, tmp_path / run.name) for run in runs]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "_draw_panel", lambda axis, by_order, *titles: drawn.append((by_order, *titles)))
-        assert plots.draw_orders(tmp_path / "orders.png", runs, tmp_path)
+        assert plots.draw_orders(tmp_path / "orders.png", finished)
     values = {"raster": [79.8123, 79.8123], "spiral": [79.8123, 79.8123]}
     assert drawn == [(values, "test nll nats", "dna: made")]
-    assert plots.draw_orders(tmp_path / "orders.png", runs, tmp_path)
+    assert plots.draw_orders(tmp_path / "orders.png", finished)
     assert (tmp_path / "orders.png").stat().st_size > 1000
 
 

@@ -65,7 +65,7 @@ def test_a_run_that_a_cluster_has_finished_before_its_config_file_changed_is_sub
     monkeypatch.setattr("arjax.sweep.main.SlurmExecutor", Executor)
     command = (finished / "out/a/command.txt").read_text()
     (finished / "out/a/command.txt").unlink()  # its sweep had died before it ended
-    write_json("out/a/" + slurm.RECORD_NAME, {"job_id": "7", "command": command})
+    write_json("out/a/" + slurm.JOB_FILE, {"job_id": "7", "command": command})
     write_json("out/a/" + slurm.EXIT_NAME, {"job_id": "7", "exit_code": 0})
     assert sweep("--executor=slurm") == 0 and not submitted and len(rows()) == 1
     (finished / "config.py").write_text(CONFIG.replace("steps=100", "steps=200"))

@@ -6,8 +6,8 @@ import pytest
 from sweep_cases import STAND_IN, rows, sweep, write_sweep
 
 from arjax.core.errors import UserError
+from arjax.sweep.rows import load_sweep, runs_of
 from arjax.sweep.runs import Run
-from arjax.sweep.table import load_sweep, runs_of
 
 #: The validation of each rate; the test scores would choose another one.
 SCORES = """
@@ -72,7 +72,7 @@ def test_rates_of_a_binary_table_of_few_rows_are_chosen_on_validation(repository
     assert len(runs) == 9 and [run.overrides.get("optimizer.learning_rate", rates[0]) for run in runs[:3]] == [*rates]
     *runs, mixture = load_sweep(f"{path}:mixture,orders=3,recipe=strong")
     assert [len(run.pilots) for run in runs] == [0, 0, 0, 3, 3] and mixture.of == [run.name for run in runs]
-    assert [run.name for run in runs_of([runs[-1]], runs, tmp_path)] == [*runs[-1].pilots, "strong-2"]
+    assert [run.name for run in runs_of([runs[-1]], runs)] == [*runs[-1].pilots, "strong-2"]
     long = tmp_path / "long.csv"
     long.write_text("a,b\n" + "0,1\n1,0\n" * 3000)
     runs = load_sweep(f"{path}:file={long},skip=(a),mixture,orders=2")

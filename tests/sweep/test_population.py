@@ -19,9 +19,9 @@ from arjax.config import build
 from arjax.config.files import load_workdir_config
 from arjax.factorization import PARTITIONS
 from arjax.population.train import Members
-from arjax.sweep.population import Grid, Job, grids, plan
+from arjax.sweep.population import FullGrid, Job, grids, plan
+from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import Run
-from arjax.sweep.table import load_sweep
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_grids_are_full_and_hold_every_job():
     found = grids(jobs)
     assert [(grid.orders, grid.seeds) for grid in found] == [(("a", "b"), (0, 1)), (("c", "d"), (1,))]
     assert [run.name for run in found[0].runs] == ["0", "1", "6", "3", "2"]
-    assert isinstance(found[0], Grid) and sorted(run.name for grid in found for run in grid.runs) == list("0123456")
+    assert isinstance(found[0], FullGrid) and sorted(run.name for grid in found for run in grid.runs) == list("0123456")
 
 
 def test_orders_that_are_cut_otherwise_make_a_population_of_their_own(folder, scope):
@@ -124,7 +124,7 @@ def test_flags_and_folders_that_do_not_go_with_populations(folder, capsys):
 
 @pytest.mark.slow
 def test_a_run_that_diverges_fails_alone(folder, monkeypatch, capsys):
-    monkeypatch.setattr(build, "code_of", lambda config: {"mine.py": ["1"]})
+    monkeypatch.setattr(build, "user_code", lambda config: {"mine.py": ["1"]})
     text = SWEEP.replace("seed=1)]", 'seed=1), run("bad", optimizer__name="sgd", optimizer__learning_rate=1e30)]')
     (folder / "sweep.py").write_text(text)
     assert sweep("--only=raster-0,bad") == 1

@@ -13,7 +13,7 @@ from arjax.api.mixtures import mixture_of_runs
 from arjax.core.errors import UserError
 from arjax.core.scores import fit_weights, mixed_nats
 from arjax.sweep.main import main
-from arjax.sweep.table import load_sweep
+from arjax.sweep.rows import load_sweep
 
 
 @pytest.fixture

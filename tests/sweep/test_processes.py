@@ -176,7 +176,7 @@ def test_each_job_has_devices_of_its_own(folder, monkeypatch, capsys):
     assert sweep("--jobs=3", "--devices_per_job=2") == 2
     assert "need 6 devices, and only 5 (2,3,GPU-5e,7,0) can be seen here" in capsys.readouterr().err
     assert sweep("--jobs=3", "--devices_per_job=2", "--only=r0,r1") == 1  # two runs need four devices
-    write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py', {'train.init_from': 'out/a'})")
+    write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py', {'train.init_from': '{workdir}/a'})")
     assert sweep("--jobs=3", "--devices_per_job=5") == 1  # one after the other
     assert sweep("--executor=slurm", "--devices_per_job=2") == 2
     assert "--slurm_options=gpus_per_node=N" in capsys.readouterr().err

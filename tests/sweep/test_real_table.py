@@ -5,7 +5,7 @@ import re
 import runpy
 
 from arjax.config.files import load_config_file
-from arjax.sweep.table import load_sweep
+from arjax.sweep.rows import load_sweep
 
 
 def test_recipes_of_a_real_table_are_compared_at_one_floor(repository, monkeypatch):

@@ -11,7 +11,7 @@ import time
 import pytest
 from sweep_cases import STAND_IN
 
-from arjax.sweep.slurm import RECORD_NAME, newest_checkpoint
+from arjax.sweep.slurm import JOB_FILE, newest_checkpoint
 
 
 def has_cluster() -> bool:
@@ -86,7 +86,7 @@ def wait_for(what, seconds=200):
 
 
 def job_of(folder):
-    return json.loads((folder / RECORD_NAME).read_text())["job_id"]
+    return json.loads((folder / JOB_FILE).read_text())["job_id"]
 
 
 def saved(folder):

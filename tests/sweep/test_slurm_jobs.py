@@ -127,7 +127,7 @@ def record(path, value):
 
 
 def test_jobs_are_found_again_and_waited_for(tmp_path, queue, capsys):
-    record(tmp_path / "a" / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
+    record(tmp_path / "a" / slurm.JOB_FILE, {"job_id": "7", "command": RUNS[0].command()})
     record(tmp_path / "a" / EXIT_NAME, {"job_id": "7", "exit_code": 0})  # of the time before it was queued again
     record(tmp_path / "b" / EXIT_NAME, {"job_id": "new_b", "exit_code": 3})
     queue[0][:] = [{"7": "RUNNING"}, {"7": "PENDING", "new_b": "COMPLETED"}, None, {"7": "COMPLETING"}, {}]
@@ -155,7 +155,7 @@ def test_an_interrupt_cancels_all_jobs(tmp_path, queue):
 
 
 def test_a_changed_row_with_a_job_in_the_queue_is_a_mistake(tmp_path, queue):
-    record(tmp_path / "a" / slurm.RECORD_NAME, {"job_id": "7", "command": "arjax --config=other.py"})
+    record(tmp_path / "a" / slurm.JOB_FILE, {"job_id": "7", "command": "arjax --config=other.py"})
     queue[0][:] = [{"7": "PENDING"}]
     with pytest.raises(UserError, match="'a' is another one than its SLURM job 7 in the queue: scancel 7 first"):
         list(Executor().execute(RUNS[:1], tmp_path))
@@ -172,7 +172,7 @@ def test_a_job_that_finished_after_its_sweep_had_died_is_not_submitted(folder, q
     write_sweep(folder, "Run('a', 'good.py')")
     sweep()  # as its job would do it
     (folder / "out/a/command.txt").unlink()
-    record(folder / "out/a" / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
+    record(folder / "out/a" / slurm.JOB_FILE, {"job_id": "7", "command": RUNS[0].command()})
     record(folder / "out/a" / EXIT_NAME, {"job_id": "7", "exit_code": 0})
     queue[0][:] = [{}]
     executor = Executor()

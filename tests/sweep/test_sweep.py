@@ -20,7 +20,7 @@ from arjax.core.errors import UserError
 from arjax.sweep import Run, slurm
 from arjax.sweep.executors import LocalExecutor, TimeLeft, last_line
 from arjax.sweep.main import main
-from arjax.sweep.table import load_sweep, select
+from arjax.sweep.rows import load_sweep, select
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -206,13 +206,6 @@ def test_results_of_another_split_are_not_final(folder):
     sweep("--only=plain")
     assert (folder / "out/plain/starts").read_text() == "xx"
     assert os.path.getsize(folder / "out/results.csv") > 0
-
-
-def test_a_run_with_damaged_results_is_run_again(folder):
-    sweep("--only=plain")
-    (folder / "out/plain/results.json").write_text("{")
-    assert sweep("--only=plain") == 0
-    assert (folder / "out/plain/starts").read_text() == "xx"
 
 
 def test_a_sweep_may_score_another_split(folder):

@@ -8,7 +8,7 @@ from sweep_cases import REPORT, rows, sweep, write_sweep
 
 from arjax.sweep import Run, plots
 from arjax.sweep.plots import draw_curves
-from arjax.sweep.results import COLUMNS, readable_columns, result_row
+from arjax.sweep.results import COLUMNS, Finished, readable_columns
 
 
 def test_rows_hold_what_was_asked_for(folder):
@@ -56,7 +56,7 @@ def test_rows_tell_what_an_error_is_over_and_whose_likelihood_it_is(tmp_path, me
     (tmp_path / "config.json").write_text(json.dumps(config | {"evaluate": {"split": "test", "examples": 0}}))
     about = {"kind": "exact", "judge_kind": "estimate", metric: 3.0, f"{metric.removesuffix('_nats')}_stderr": 0.1}
     (tmp_path / "results.json").write_text(json.dumps(REPORT | about))
-    row = result_row(Run("a", "good.py", metric=metric), tmp_path)
+    row = Finished.read(Run("a", "good.py", metric=metric), tmp_path).row()
     assert (row["stderr_over"], row["kind"]) == (over, kind)
 
 
@@ -117,11 +117,12 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
         lines += [{"step": 4, "validation/nll_nats": 1.0}] if run.name == "s1" else []  # the others stopped earlier
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (tmp_path / "never" / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}')
-    assert not draw_curves(tmp_path / "none.png", runs[2:3], tmp_path) and not (tmp_path / "none.png").exists()
+    finished = [Finished.read(run, tmp_path / run.name) for run in runs]
+    assert not draw_curves(tmp_path / "none.png", finished[2:3]) and not (tmp_path / "none.png").exists()
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "learning_curves", lambda path, panels: drawn.extend(panels))
-        assert draw_curves(tmp_path / "curves.png", runs, tmp_path)
+        assert draw_curves(tmp_path / "curves.png", finished)
     ((dataset, metric, by_name),) = drawn
     assert (dataset, metric) == ("dna", "nll_nats")
     assert list(by_name) == ["a", "b", "MADE, mean of 4 seeds"]  # the names of the runs where the others agree
@@ -129,4 +130,4 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     mean = by_name["MADE, mean of 4 seeds"]
     assert mean[:2] == ([10, 20, 30], [93.0, 48.0, 33.0])
     assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
-    assert draw_curves(tmp_path / "curves.png", runs, tmp_path) and (tmp_path / "curves.png").stat().st_size > 1000
+    assert draw_curves(tmp_path / "curves.png", finished) and (tmp_path / "curves.png").stat().st_size > 1000

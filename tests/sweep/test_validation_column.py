@@ -4,12 +4,16 @@ import math
 
 from sweep_cases import REPORT, STAND_IN, rows, sweep, write_sweep
 
-from arjax.sweep.results import COLUMNS, best_by_validation, readable_columns, validation_of
+from arjax.sweep import Run
+from arjax.sweep.results import COLUMNS, Finished, best_by_validation, readable_columns
 
 VALIDATION = {"validation_nll_nats": 81.5, "validation_nll_stderr": 0.25, "validation_bits_per_dim": 0.65}
 
 
-def test_scores_on_validation_are_those_of_the_report():
+def test_scores_on_validation_are_those_of_the_report(tmp_path):
+    def validation_of(metric, report):
+        return Finished(Run("a", "c.py", metric=metric), tmp_path, report, {}).validation()
+
     report = REPORT | {"best_step": 20} | VALIDATION
     assert validation_of("nll_nats", report) == (81.5, 0.25)
     value, stderr = validation_of("bits_per_dim", report)

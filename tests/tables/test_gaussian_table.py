@@ -14,13 +14,13 @@ from arjax.core.normal import log_mass
 from arjax.core.spec import EventSpec
 from arjax.interop.model_file import load_model, save_model
 from arjax.models import make_model
-from arjax.models.gaussian_mixture import params_of
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers
 from arjax.tables.gaussian import GaussianTable, Margin, fit_margin
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, load_table
 from arjax.testing.examples import random_like
+from arjax.testing.models import params_of
 
 RNG = np.random.default_rng(0)
 WEIGHTS, MEANS = np.array([0.3, 0.7]), RNG.normal(size=(2, 3))

@@ -14,9 +14,9 @@ from arjax.core.spec import EventSpec
 from arjax.data.columns import Words
 from arjax.interop.model_file import load_model, save_model
 from arjax.models import make_model
-from arjax.models.gaussian_mixture import params_of
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable
 from arjax.tables.table import TableModel, load_table
+from arjax.testing.models import params_of
 
 COLOUR = Words("colour", ("red", "green", "blue"))
 P = np.array([[0.7, 0.2, 0.1], [0.05, 0.15, 0.8]])

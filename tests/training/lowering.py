@@ -14,12 +14,12 @@ from arjax.core.batch import Batch
 from arjax.models import AutoregressiveModel, Model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import AXES, batch_sharding, replicated
-from arjax.samplers import Cached, DrawOptions, Sampler
-from arjax.samplers.base import run
+from arjax.samplers import Cached, Request, Sampler
+from arjax.samplers.base import run_sampler
 from arjax.testing.examples import random_context, random_x
 from arjax.training.feed import ResidentChunk
 from arjax.training.optimizer import make_optimizer
-from arjax.training.state import Recipe, abstract_state, state_shardings, with_shardings
+from arjax.training.state import StepSpec, abstract_state, state_shardings, with_shardings
 from arjax.training.step import train_chunk, zero_sums
 
 PLATFORMS = ("cuda", "tpu")
@@ -55,16 +55,16 @@ def train_steps(
 ) -> Program:
     """What `compile_chunk` compiles: steps of gradient descent, with an average of the parameters."""
     rule = make_optimizer(optimizer, 1e-3, 10, clip_norm=1.0)
-    recipe = Recipe(model, make_objective(objective), rule, total_steps=10, ema_decay=0.9)
+    spec = StepSpec(model, make_objective(objective), rule, total_steps=10, ema_decay=0.9)
     everywhere, of_batch = (replicated(mesh), batch_sharding(mesh)) if mesh else (None, None)
     rows = jax.ShapeDtypeStruct((STEPS, BATCH), jnp.int32, sharding=everywhere)
     chunk = ResidentChunk(_shapes(_examples(model), everywhere), rows, Batch.take, of_batch)
-    state = abstract_state(recipe)
-    sums = _shapes(zero_sums(recipe, state, chunk), everywhere)
+    state = abstract_state(spec)
+    sums = _shapes(zero_sums(spec, state, chunk), everywhere)
     if mesh:
-        state = with_shardings(state, state_shardings(state, recipe, mesh))
+        state = with_shardings(state, state_shardings(state, spec, mesh))
     placed = jax.tree.map(lambda leaf: leaf.sharding, (state, sums)) if mesh else None
-    program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=placed)
+    program = jax.jit(functools.partial(train_chunk, spec), donate_argnums=0, out_shardings=placed)
     return Program(program, (state, sums, chunk, *_shapes((np.int32(0), jax.random.key(0)), everywhere)))
 
 
@@ -82,9 +82,8 @@ def draw(model: Model) -> Program:
 def draw_after_prompt(model: AutoregressiveModel, sampler: Sampler | None = None) -> Program:
     """A draw with observed sites: by default with the step form of the network, and `extend` for the prompt."""
     sites = np.zeros(model.event.num_sites, bool)
-    options = DrawOptions(observed=sites, context=random_context(model.context_spec, BATCH))
-    canvas = _examples(model).x
-    return Program(run, _shapes((sampler or Cached(), model, model.param_shapes, _keys(), canvas, options)))
+    request = Request(_examples(model).x, sites, random_context(model.context_spec, BATCH))
+    return Program(run_sampler, _shapes((sampler or Cached(), model, model.param_shapes, _keys(), request)))
 
 
 @jax.jit

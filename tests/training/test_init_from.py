@@ -18,7 +18,8 @@ from arjax.data import from_arrays
 from arjax.data.vocabulary import make_vocabulary
 from arjax.models import ModelChoice, make_model
 from arjax.training.loop import train
-from arjax.training.setup import Trained, _has_other_order, check_fits, check_start, restore_params
+from arjax.training.setup import restore_params
+from arjax.training.start import Trained, _has_other_order, check_fits, check_start
 
 
 @pytest.fixture(scope="module")

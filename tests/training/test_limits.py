@@ -1,64 +1,25 @@
-"""The last values that options of training take, and the first that they refuse; small parts of the loop."""
-
-import itertools
-from types import SimpleNamespace
+"""The last values that options of training take, and the first that they refuse."""
 
 import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.training import loop
-from arjax.training.checkpoint import CheckpointStore
 from arjax.training.history import History
-from arjax.training.optimizer import make_optimizer
 from arjax.training.schedules import make_schedule
 from arjax.training.setup import best_store, latest_store
-from arjax.training.stopping import LARGEST, check_duration, total_steps
-
-OPTIMIZERS = [
-    ("adam", "clip_norm", (0, 1), (-0.1,)),
-    ("adam", "weight_decay", (0,), (0.1,)),
-    ("sgd", "eps", (1e-8,), (1e-7,)),
-]
-SCHEDULES = [
-    ("learning_rate", (1e-30,), (0, -1)),
-    ("end_factor", (0, 1), (-0.1, 1.1)),
-    ("warmup_steps", (0, 9), (-1, 10)),
-]
+from arjax.training.stopping import is_due, next_pause, total_steps
 
 
-@pytest.mark.parametrize(("rule", "option", "taken", "refused"), OPTIMIZERS)
-def test_limits_of_optimizers(rule, option, taken, refused):
-    for value in taken:
-        make_optimizer(rule, 0.1, 10, **{option: value})
-    for value in refused:
-        with pytest.raises(UserError, match=option.replace("_", " ") + "|" + option):
-            make_optimizer(rule, 0.1, 10, **{option: value})
-
-
-@pytest.mark.parametrize(("option", "taken", "refused"), SCHEDULES)
-def test_limits_of_schedules(option, taken, refused):
-    usual = {"learning_rate": 0.1, "total_steps": 10, "schedule": "cosine"}
-    for value in taken:
-        make_schedule(**(usual | {option: value}))
-    for value in refused:
-        with pytest.raises(UserError, match=f"optimizer.*{option}"):
-            make_schedule(**(usual | {option: value}))
-
-
-def test_limits_of_durations():
-    assert total_steps(LARGEST, 0, 0.0, 1, 1) == LARGEST
-    with pytest.raises(UserError, match="at most"):
-        total_steps(LARGEST + 1, 0, 0.0, 1, 1)
-    for wrong in ((1, -1, 0.0), (0, 0, -0.5), (2, 0, -0.5)):
-        with pytest.raises(UserError, match="exactly one"):
-            check_duration(*wrong)
+def test_limits_of_a_warm_up():
+    for steps in (0, 9):
+        make_schedule(0.1, 10, "cosine", steps)
+    for steps in (-1, 10):
+        with pytest.raises(UserError, match=r"optimizer\.warmup_steps"):
+            make_schedule(0.1, 10, "cosine", steps)
 
 
 def test_stores_keep_so_many_checkpoints(tmp_path):
     """Two of the latest, of which the last may be damaged; one of the best."""
-    with pytest.raises(UserError, match="at least 1"):
-        CheckpointStore(tmp_path, keep=0)
     for store, kept in ((latest_store(tmp_path), [3, 4]), (best_store(tmp_path), [4])):
         for step in range(5):
             store.save(step, {"w": np.zeros(2)}, {})
@@ -89,77 +50,23 @@ def test_a_history_selects_the_best():
         history.check_companion("oracle", 4)
 
 
-class Learner:
-    """Takes so many seconds of a clock to begin and to compile, to step, to validate for the first time and again."""
-
-    def __init__(self, setup, folder):
-        self.setup, self.now = setup, 0.0
-
-    def spend(self, seconds):
-        self.now += seconds
-
-    def begin(self, companions, state):
-        self.spend(2.0)
-
-    def compile(self, state, step, steps_from, threads):
-        self.spend(5.0)
-
-    def sums(self, values):
-        return {}
-
-    def advance(self, state, sums, step, n):
-        """Gives the steps to the device: their time passes when their sums are waited for."""
-        seconds = (10.0 if step == 0 else 0.5) * n
-        return state, {"nll": SimpleNamespace(block_until_ready=lambda: self.spend(seconds))}
-
-    def validate(self, state):
-        self.spend(next(self.setup.validations))
+@pytest.mark.parametrize("given, steps", [((7, 0, 0.0), 7), ((0, 33, 0.0), 4), ((0, 0, 0.5), 7), ((0, 0, 2), 25)])
+def test_total_steps(given, steps):
+    assert total_steps(*given, batch_size=10 if given[1] == 33 else 8, num_examples=100) == steps
 
 
-@pytest.mark.parametrize(
-    ("total", "seconds"),
-    [
-        # Twenty steps: beginning and compiling, steps at half a second, a first validation of 4 s and others of 1 s:
-        # four more, and a test of twice as many examples.
-        (20, 7 + 20 * 0.5 + 4 + (5 - 1 + 2) * 1),
-        # One dispatch: the only step that was timed, and one validation, which is measured twice.
-        (2, 7 + 2 * 10.0 + 4 + (1 - 1 + 2) * 1),
-    ],
-)
-def test_the_expected_seconds_are_those_of_all_steps_and_validations(monkeypatch, total, seconds):
-    learners = []
-
-    def learner(setup, folder):
-        learners.append(Learner(setup, folder))
-        return learners[-1]
-
-    monkeypatch.setattr(loop, "RunLearner", learner)
-    monkeypatch.setattr(loop.time, "monotonic", lambda: learners[-1].now if learners else 0.0)
-    setup = SimpleNamespace(
-        total_steps=total,
-        train=SimpleNamespace(steps_per_dispatch=2),
-        evaluate=SimpleNamespace(split="test"),
-        scored=SimpleNamespace(splits={"train": [0] * 9, "validation": [0] * 3, "test": [0] * 6}),
-        trained_companions=dict,
-        validations=itertools.chain([4.0], itertools.repeat(1.0)),
-    )
-    setup.train.eval_every = 4
-    assert loop.expected_seconds(setup) == pytest.approx(seconds)
-    # After the first dispatch it makes steps for three seconds, and no more.
-    assert learners[0].now == pytest.approx(7 + 20 + (3 if total == 20 else 0) + 4 + 1)
-    setup.scored.splits = {"train": [0] * 9}
-    learners.clear()
-    assert loop.expected_seconds(setup) == pytest.approx(seconds - 4 - (5 - 1 + 2 if total == 20 else 2))
+@pytest.mark.parametrize("given", [(0, 0, 0.0), (1, 1, 0.0), (1, 0, 0.5), (1, 1, 1.0), (-1, 0, 0.0)])
+def test_exactly_one_duration(given):
+    with pytest.raises(UserError, match="exactly one of"):
+        total_steps(*given, batch_size=8, num_examples=100)
 
 
-def test_a_long_validation_is_timed_once(monkeypatch):
-    setup = SimpleNamespace(
-        total_steps=8,
-        train=SimpleNamespace(eval_every=4),
-        evaluate=SimpleNamespace(split="train"),
-        scored=SimpleNamespace(splits={"validation": [0], "train": [0]}),
-        validations=iter([10.0]),
-    )
-    learner = Learner(setup, "")
-    monkeypatch.setattr(loop.time, "monotonic", lambda: learner.now)
-    assert loop._scoring(learner, None) == pytest.approx(10 + 10 * (2 - 1 + 1))
+@pytest.mark.parametrize("given", [(2**31, 0, 0.0), (0, 10**400, 0.0), (0, 0, 1e30), (0, 0, 1e307)])
+def test_more_steps_than_can_be_counted(given):
+    with pytest.raises(UserError, match="a run has at most 2147483647 steps"):
+        total_steps(*given, batch_size=8, num_examples=100)
+
+
+def test_pauses():
+    assert [next_pause(step, 20, 3, 8) for step in (0, 3, 7, 8, 18, 19)] == [3, 6, 8, 9, 20, 20]
+    assert [step for step in range(1, 11) if is_due(step, 10, 4)] == [4, 8, 10]

@@ -15,7 +15,7 @@ from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.loop import RunLearner, TrainingDiverged, train
-from arjax.training.record import orders_of
+from arjax.training.record import fingerprint_of_orders
 from arjax.training.reporter import Reporter
 from arjax.training.setup import best_store, latest_store, restore_params
 
@@ -107,7 +107,7 @@ def test_a_run_opens_in_the_order_of_its_training_alone(straight, tmp_path):
         with pytest.raises(UserError, match="was trained in another order than this version of arjax"):
             call(other, tmp_path)
     several = build(tiny_config(model__orders="pool(num=3)", objective="order_agnostic")).model
-    assert len({orders_of(model) for model in (other.model, several, build(tiny_config()).model)}) == 3
+    assert len({fingerprint_of_orders(model) for model in (other.model, several, build(tiny_config()).model)}) == 3
 
 
 @pytest.mark.slow

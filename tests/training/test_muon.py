@@ -10,13 +10,14 @@ import optax
 import pytest
 from loop_helpers import tiny_config
 
-from arjax.cli.planning import Plan, print_plan
+from arjax.cli.planning import print_plan
 from arjax.config import optimizer_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.parallel.sharding import path_string
 from arjax.testing.models import autoregressive_networks
 from arjax.training.optimizer import OPTIMIZERS, make_optimizer, muon
+from arjax.training.plan import Plan
 from arjax.training.reporter import headline
 from arjax.training.state import TrainState, parts_of_optimizer
 

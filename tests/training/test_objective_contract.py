@@ -26,7 +26,7 @@ from arjax.objectives import (
     make_objective,
 )
 from arjax.training.loop import train
-from arjax.training.step import cut, loss_and_gradients
+from arjax.training.step import cut_batch, loss_and_gradients
 
 WARMUP = 0.5
 STEP = Step(jax.random.key(0), jnp.float32(0.5))
@@ -136,13 +136,13 @@ def test_a_companion_must_stay_what_it_was(changes, straight, teacher, tmp_path)
 
 
 def uneven_case(devices=None):
-    """A recipe without dropout, its first parameters, and a batch whose parts count different numbers of scalars."""
+    """A spec without dropout, its first parameters, and a batch whose parts count different numbers of scalars."""
     setup = build(tiny_config(network__dropout=0.0), devices)
     rng = np.random.default_rng(0)
     x = setup.dataset.splits["train"].__getitems__(np.arange(8)).x
     mask = (rng.random((8, 8, 8)) < rng.random((8, 1, 1))).astype(np.float32)
     params = jax.jit(setup.model.init)(jax.random.key(0))
-    return setup.recipe, params, Batch(x, mask=mask, weight=np.float32([1, 0, 1, 1, 2, 0, 1, 0]))
+    return setup.spec, params, Batch(x, mask=mask, weight=np.float32([1, 0, 1, 1, 2, 0, 1, 0]))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def uneven():
 @pytest.mark.parametrize("accumulate", [pytest.param(2, marks=pytest.mark.slow), 8])
 @pytest.mark.parametrize("objective", [pytest.param("teacher_forcing", marks=pytest.mark.slow), "tracked"])
 def test_accumulated_gradients_are_those_of_the_larger_batch(uneven, objective, accumulate):
-    recipe, params, batch = uneven
+    spec, params, batch = uneven
     own = (
         ObjectiveState({"level": jnp.float32(50.0)}, {"baseline": jnp.zeros(())})
         if objective == "tracked"
@@ -161,7 +161,7 @@ def test_accumulated_gradients_are_those_of_the_larger_batch(uneven, objective, 
     )
     results = []
     for num in (1, accumulate):
-        own_recipe = dataclasses.replace(recipe, objective=make_objective(objective), accumulate=num)
+        own_recipe = dataclasses.replace(spec, objective=make_objective(objective), accumulate=num)
         call = jax.jit(lambda params, own, batch, r=own_recipe: loss_and_gradients(r, params, own, batch, STEP))
         loss, gradients = call(params, own, batch)
         results.append((loss.value, loss.metrics.nll, loss.metrics.dims, gradients))
@@ -181,9 +181,9 @@ def test_every_micro_batch_has_a_key_of_its_own():
 
     x, keys = np.arange(6, dtype=np.float32), [jax.random.fold_in(STEP.key, k) for k in range(3)]
     noise = np.concatenate([jax.random.normal(key, (2,)) for key in keys])
-    recipe = types.SimpleNamespace(objective=Noise(), model=None, accumulate=3)
-    loss, gradients = loss_and_gradients(recipe, jnp.float32(2.0), ObjectiveState(), Batch(x), STEP)
-    rows = cut(Batch(x), 3).x.ravel()  # which rows make a micro-batch is another matter
+    spec = types.SimpleNamespace(objective=Noise(), model=None, accumulate=3)
+    loss, gradients = loss_and_gradients(spec, jnp.float32(2.0), ObjectiveState(), Batch(x), STEP)
+    rows = cut_batch(Batch(x), 3).x.ravel()  # which rows make a micro-batch is another matter
     np.testing.assert_allclose(
         (loss.value, gradients[0]), ((2 * noise * rows).mean(), (noise * rows).mean()), rtol=1e-5
     )
@@ -191,9 +191,9 @@ def test_every_micro_batch_has_a_key_of_its_own():
 
 
 def test_a_batch_that_cannot_be_cut_is_refused(uneven):
-    recipe, params, batch = uneven
+    spec, params, batch = uneven
     with pytest.raises(UserError, match="8 examples cannot be cut into 3 equal micro-batches"):
-        loss_and_gradients(dataclasses.replace(recipe, accumulate=3), params, ObjectiveState(), batch, STEP)
+        loss_and_gradients(dataclasses.replace(spec, accumulate=3), params, ObjectiveState(), batch, STEP)
 
 
 MESH = """
@@ -201,13 +201,13 @@ import test_objective_contract as here
 from arjax.parallel.sharding import batch_sharding, make_mesh, replicated
 import dataclasses, jax, numpy as np
 
-recipe, params, batch = here.uneven_case(jax.devices()[:1])
+spec, params, batch = here.uneven_case(jax.devices()[:1])
 own = here.ObjectiveState()
-_, expected = jax.jit(lambda p, b: here.loss_and_gradients(recipe, p, own, b, here.STEP))(params, batch)
+_, expected = jax.jit(lambda p, b: here.loss_and_gradients(spec, p, own, b, here.STEP))(params, batch)
 mesh = make_mesh(2, 2, 1)
-recipe = dataclasses.replace(recipe, accumulate=2)
+spec = dataclasses.replace(spec, accumulate=2)
 placed = jax.tree.map(lambda a: jax.device_put(a, batch_sharding(mesh)), batch)
-step = jax.jit(lambda p, b: here.loss_and_gradients(recipe, p, here.ObjectiveState(), b, here.STEP))
+step = jax.jit(lambda p, b: here.loss_and_gradients(spec, p, here.ObjectiveState(), b, here.STEP))
 compiled = step.lower(jax.device_put(jax.device_get(params), replicated(mesh)), placed).compile()
 _, found = compiled(jax.device_put(jax.device_get(params), replicated(mesh)), placed)
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), found, expected)

@@ -118,11 +118,8 @@ def test_every_optimizer_goes_downhill(name):
     [
         ({"name": "adamm"}, "unknown optimizer 'adamm', did you mean 'adam"),
         ({"schedule": "cos"}, "unknown schedule 'cos'"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"end_factor": 1.5}, "end_factor within 0..1"),
         ({"warmup_steps": 10}, "below the 10 steps"),
         ({"weight_decay": 0.1}, "'adam' has no weight decay"),
-        ({"clip_norm": -1.0}, "must not be negative"),
         ({"b2": 1.0}, "the option 'b2' of the optimizer 'adam' must be at least 0 and below 1, not 1.0"),
         ({"name": "sgd", "eps": 1e-4}, "'sgd' has no eps"),
         ({"name": "schedule_free_adamw", "b1": 0.0}, "'b1' .* must be above 0 and below 1, not 0.0"),

@@ -12,7 +12,8 @@ from arjax.config.files import save_config
 from arjax.core.errors import UserError
 from arjax.models import ModelChoice, make_model
 from arjax.training.loop import train
-from arjax.training.setup import Trained, restore_params, sources_of_parts
+from arjax.training.setup import restore_params
+from arjax.training.start import Trained, sources_of_parts
 from arjax.training.state import fresh_state
 
 STAGES = "digits(base=5)"
@@ -50,7 +51,7 @@ def test_parts_come_from_runs_of_the_part_or_of_a_whole_cascade():
     runs["runs/second"] = model.parts[0], model.parts[0].param_shapes
     with pytest.raises(UserError, match=r"the parameters of train.init_from=runs/second do not fit this model"):
         setup.first_params((model,))
-    state = jax.eval_shape(lambda key: fresh_state(setup.recipe, key, {"2": {"none": 0.0}}), jax.random.key(0))
+    state = jax.eval_shape(lambda key: fresh_state(setup.spec, key, {"2": {"none": 0.0}}), jax.random.key(0))
     assert state.params["2"].keys() == {"none"} and state.params["1"].keys() == model.param_shapes["1"].keys()
 
 

@@ -68,11 +68,11 @@ class Follows(Objective):
 
 def test_parameters_that_no_gradient_trains_are_scored_as_they_are():
     setup = build(tiny_config(**CHANGES))
-    recipe = dataclasses.replace(setup.recipe, objective=Follows())
+    spec = dataclasses.replace(setup.spec, objective=Follows())
     model = dataclasses.make_dataclass("Model", ["param_shapes"])({"w": None, "code": None})
-    recipe = dataclasses.replace(recipe, model=model)
-    state = fresh_state(recipe, jax.random.key(0), {"w": jnp.ones(2), "code": jnp.zeros(2)})
-    step = jax.jit(functools.partial(train_step, recipe))
+    spec = dataclasses.replace(spec, model=model)
+    state = fresh_state(spec, jax.random.key(0), {"w": jnp.ones(2), "code": jnp.zeros(2)})
+    step = jax.jit(functools.partial(train_step, spec))
     for _ in range(3):
         state, _ = step(state, Batch(np.zeros((2, 64), np.int32), {}), jax.random.key(1))
     scored = eval_params(state)

@@ -12,7 +12,7 @@ import jax, jax.numpy as jnp, numpy as np, optax
 from jax.sharding import PartitionSpec as P
 from arjax.training.optimizer import make_optimizer
 from arjax.parallel.sharding import make_mesh, param_shardings
-from arjax.training.state import Recipe
+from arjax.training.state import StepSpec
 from arjax.training.state import TrainState, eval_params, state_shardings
 
 mesh = make_mesh(2, 2, 2)
@@ -45,21 +45,21 @@ assert first["table"]["embedding"].spec == P(None, None), "no rule, replicated"
 optimizer = make_optimizer("adamw", 1e-3, 10, weight_decay=0.1, clip_norm=1.0)
 opt_state = jax.eval_shape(optimizer.init, params)
 state = TrainState(step=array(), params=params, opt_state=opt_state, ema=params)
-recipe = Recipe(None, None, optimizer, total_steps=10)
-placed = state_shardings(state, recipe, mesh)
+spec = StepSpec(None, None, optimizer, total_steps=10)
+placed = state_shardings(state, spec, mesh)
 assert jax.tree.structure(placed) == jax.tree.structure(state)
 adam = next(s for s in placed.opt_state if isinstance(s, optax.ScaleByAdamState))
 assert adam.mu == adam.nu == placed.params == placed.ema and adam.count.spec == P()
 
 optimizer = make_optimizer("muon", 1e-3, 10)
 state = TrainState(step=array(), params=params, opt_state=jax.eval_shape(optimizer.init, params), ema={})
-placed = state_shardings(state, Recipe(None, None, optimizer, total_steps=10), mesh)
+placed = state_shardings(state, StepSpec(None, None, optimizer, total_steps=10), mesh)
 muon = placed.opt_state[0].inner_states["muon"].inner_state[0]
 assert muon.mu["layers"]["down"]["kernel"] == placed.params["layers"]["down"]["kernel"] and muon.count.spec == P()
 
 optimizer = make_optimizer("optax.adafactor", 1e-3, 10, min_dim_size_to_factor=2)
 state = TrainState(step=array(), params=params, opt_state=jax.eval_shape(optimizer.init, params), ema={})
-placed = state_shardings(state, Recipe(None, None, optimizer, total_steps=10), mesh)
+placed = state_shardings(state, StepSpec(None, None, optimizer, total_steps=10), mesh)
 assert placed.opt_state[0][0].v_row["out"]["kernel"].spec == P(), "of another shape than the parameter"
 
 # Steps on the mesh are those on one device.
@@ -67,7 +67,7 @@ shapes, rng = {k: v for k, v in params.items() if k != "table"}, np.random.defau
 params = jax.tree.map(lambda a: np.float32(rng.normal(size=a.shape)), shapes)
 for name in ("muon", "schedule_free_adamw"):
     optimizer = make_optimizer(name, 0.1, 10, weight_decay=0.1, cautious_decay=True)
-    recipe = Recipe(None, None, optimizer, total_steps=10)
+    spec = StepSpec(None, None, optimizer, total_steps=10)
 
     def stepped(state):
         updates, opt_state = optimizer.update(jax.tree.map(jnp.sin, state.params), state.opt_state, state.params)
@@ -76,7 +76,7 @@ for name in ("muon", "schedule_free_adamw"):
 
     state = TrainState(jnp.int32(0), params, jax.jit(optimizer.init)(params), {})
     right = jax.tree.map(np.asarray, jax.jit(stepped)(state))
-    placed = state_shardings(state, recipe, mesh)
+    placed = state_shardings(state, spec, mesh)
     found = jax.jit(stepped, out_shardings=(placed, placed.params))(jax.device_put(state, placed))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), right, jax.tree.map(np.asarray, found))
 """

@@ -9,15 +9,13 @@ import types
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.objectives.metrics import Mean, Metrics
 from arjax.training import results
-from arjax.training.optimizer import options_of_rule, read_rule
 from arjax.training.reporter import Reporter
 from arjax.training.results import OF_TRAINING, device_name, training_entries, write_evaluation, write_results
-from arjax.training.setup import _scaled_alike
+from arjax.training.start import _scaled_alike
 from arjax.training.stopping import StopSignal
 
 SCORES = {"split": "test", "best_step": 900, "nll_nats": 1.5, "num_orders": 1}
@@ -55,8 +53,8 @@ def test_a_report_of_other_scores_keeps_the_earlier_one(tmp_path, monkeypatch):
 def entries(note=None, kind="exact", **options):
     """Of a run of 32 examples of two sites in each step, with parameters from its step 900."""
     model = types.SimpleNamespace(event=EventSpec((2,)), score_kind=kind, traits=frozenset())
-    recipe = types.SimpleNamespace(objective=types.SimpleNamespace(report=lambda state: {"from_objective": state}))
-    setup = types.SimpleNamespace(model=model, recipe=recipe, train=types.SimpleNamespace(batch_size=32), seed=5)
+    spec = types.SimpleNamespace(objective=types.SimpleNamespace(report=lambda state: {"from_objective": state}))
+    setup = types.SimpleNamespace(model=model, spec=spec, train=types.SimpleNamespace(batch_size=32), seed=5)
     best = {"w": np.zeros((2, 3)), "b": np.zeros(3)}, 900, note or {}
     return training_entries(setup, best, step=10, objective_state=7, **{"history": {}, "device": "mine"} | options)
 
@@ -178,20 +176,3 @@ def test_units_of_two_data_sets_are_alike():
     for other in (plain, scaled(one * 1.01, zero), scaled(one, zero + 0.1), scaled(np.ones(1), np.zeros(1))):
         assert not _scaled_alike(scaled(one, zero), other) and not _scaled_alike(other, scaled(one, zero))
     assert not _scaled_alike(scaled(one, zero), scaled(one, None))
-
-
-SHARED = {"weight_decay": 0.0, "decay_pattern": r"(kernel|embedding)$", "cautious_decay": False}
-SHARED |= {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
-
-
-def test_a_rule_takes_the_options_that_it_has(capsys):
-    for name, has in (("adam", ("b1", "b2", "eps")), ("adamw", tuple(SHARED)), ("lion", ("weight_decay", "b1", "b2"))):
-        component = read_rule(name, SHARED)
-        assert set(has) <= set(component.options) and set(component.options) <= set(SHARED)
-        assert capsys.readouterr() == ("", "")
-    with pytest.raises(UserError, match="optimizer 'adam' has no weight decay"):
-        read_rule("adam", SHARED | {"weight_decay": 0.1})
-    with pytest.raises(UserError, match="optimizer 'lion' has no eps"):
-        read_rule("lion", SHARED | {"eps": 1e-7})
-    assert read_rule("adamw", SHARED | {"eps": 1e-7, "weight_decay": 0.1}).options["eps"] == 1e-7
-    assert options_of_rule("adamw") == {}

@@ -30,8 +30,8 @@ def run_groups(setup, feed, groups):
     """Runs the steps in dispatches of the given sizes, all by one compiled program."""
     init_key, key = setup.keys()
     state, chunk, step = setup.init_state(init_key), feed.chunk(0, 1), 0
-    sums = jax.device_put(zero_sums(setup.recipe, state, chunk), replicated(setup.mesh))
-    program = compile_chunk(setup.recipe, state, sums, chunk, as_traced(1, setup.mesh), key)
+    sums = jax.device_put(zero_sums(setup.spec, state, chunk), replicated(setup.mesh))
+    program = compile_chunk(setup.spec, state, sums, chunk, as_traced(1, setup.mesh), key)
     for n in groups:
         state, sums = program(state, sums, feed.chunk(step, n), as_traced(n, setup.mesh), key)
         step += n
@@ -48,7 +48,7 @@ def test_one_program_serves_all_groupings_of_steps_and_gives_the_same_bits(setup
 def test_a_step_lowers_the_loss_of_its_batch(setup, feed):
     init_key, key = setup.keys()
     state, batch = setup.init_state(init_key), feed.chunk(0, 1).batch(0)
-    step = jax.jit(functools.partial(train_step, setup.recipe))
+    step = jax.jit(functools.partial(train_step, setup.spec))
     losses = []
     for _ in range(10):
         state, loss = step(state, batch, key)
@@ -61,7 +61,7 @@ def test_a_step_lowers_the_loss_of_its_batch(setup, feed):
 def test_dropout_differs_between_steps_and_seeds_only(setup, feed):
     _, key = setup.keys()
     state, batch = setup.init_state(key), feed.chunk(0, 1).batch(0)
-    step = jax.jit(lambda state, key: train_step(setup.recipe, state, batch, key)[1].value)
+    step = jax.jit(lambda state, key: train_step(setup.spec, state, batch, key)[1].value)
     later = state.replace(step=state.step + 1)
     assert step(state, key) == step(state, key)
     assert len({float(step(state, key)), float(step(later, key)), float(step(state, jax.random.key(9)))}) == 3
@@ -74,10 +74,10 @@ def test_first_step_with_a_loss_that_is_not_finite_is_remembered(setup, feed):
             return Loss((Mean(value, one),), Metrics(value, one, one, one))
 
     double = optax.GradientTransformation(lambda params: (), lambda g, state, params: (params, state))
-    recipe = dataclasses.replace(setup.recipe, objective=Doubling(), optimizer=double, ema_decay=0.0)
+    spec = dataclasses.replace(setup.spec, objective=Doubling(), optimizer=double, ema_decay=0.0)
     state = TrainState(step=jnp.int32(0), params={"w": jnp.float32(3e8)}, opt_state=(), ema={})
-    sums = zero_sums(recipe, state, feed.chunk(0, 1))
-    step = jax.jit(functools.partial(train_chunk, recipe))
+    sums = zero_sums(spec, state, feed.chunk(0, 1))
+    step = jax.jit(functools.partial(train_chunk, spec))
     _, sums = step(state, sums, feed.chunk(0, 6), jnp.int32(6), jax.random.key(0))
     assert int(sums.bad_step) == 3
 
@@ -87,10 +87,10 @@ def test_transform_runs_inside_the_step(setup, feed):
         assert train
         return batch.replace(x=jnp.zeros_like(batch.x))
 
-    recipe = dataclasses.replace(setup.recipe, transform=blank)
+    spec = dataclasses.replace(setup.spec, transform=blank)
     init_key, key = setup.keys()
     state, batch = setup.init_state(init_key), feed.chunk(0, 1).batch(0)
     zeros = batch.replace(x=jnp.zeros_like(batch.x))
-    _, loss = jax.jit(functools.partial(train_step, recipe))(state, batch, key)
-    _, expected = jax.jit(functools.partial(train_step, setup.recipe))(state, zeros, key)
+    _, loss = jax.jit(functools.partial(train_step, spec))(state, batch, key)
+    _, expected = jax.jit(functools.partial(train_step, setup.spec))(state, zeros, key)
     np.testing.assert_allclose(loss.value, expected.value, rtol=1e-6)

@@ -28,12 +28,12 @@ def updates_of(optimizer, gradients) -> list[np.ndarray]:
 def test_the_average_is_of_the_parameters_after_the_step():
     """a_1 = p_1 + d (a_0 - p_1) with d = min(decay, 1 / 10)."""
     setup = build(tiny_config())
-    recipe = dataclasses.replace(setup.recipe, ema_decay=0.9)
+    spec = dataclasses.replace(setup.spec, ema_decay=0.9)
     feed = make_feed(setup.dataset.splits["train"], setup.mesh, seed=0, batch_size=8, max_steps=1, on_device=True)
     init_key, key = setup.keys()
     before = setup.init_state(init_key)
     before = before.replace(ema=jax.tree.map(lambda p: p + 1, before.params))
-    after, _ = jax.jit(functools.partial(train_step, recipe))(before, feed.chunk(0, 1).batch(0), key)
+    after, _ = jax.jit(functools.partial(train_step, spec))(before, feed.chunk(0, 1).batch(0), key)
     expected = jax.tree.map(lambda new, old: new + 0.1 * (old - new), after.params, before.ema)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.ema, expected)
     moved = jax.tree.map(lambda new, old: float(np.abs(new - old).max()), after.params, before.params)

@@ -141,15 +141,15 @@ def test_micro_batches_move_the_codes_as_the_whole_batch_does(first):
     """Once they have begun: the vectors that k-means begins with are drawn at random."""
     setup = build(tokens_config(train__accumulate=2))
     batch = Batch(random_x(setup.model.event, 16))
-    recipe = dataclasses.replace(setup.recipe, transform=None)
-    state = jax.jit(lambda key: fresh_state(recipe, key))(jax.random.key(0))
+    spec = dataclasses.replace(setup.spec, transform=None)
+    state = jax.jit(lambda key: fresh_state(spec, key))(jax.random.key(0))
     codes, hits = state.params["quantizer"]["codebook"], jnp.full(8, 2.0)
     own = state.objective.state | {"begun": jnp.ones(()), "hits": hits, "sums": hits[:, None] * codes}
     state = state.replace(objective=state.objective.replace(state=own))
     after = []
     for num in (1, 2):
         step = jax.jit(
-            lambda s, n=num: train_step(dataclasses.replace(recipe, accumulate=n), s, batch, jax.random.key(1))
+            lambda s, n=num: train_step(dataclasses.replace(spec, accumulate=n), s, batch, jax.random.key(1))
         )
         after.append(step(state)[0])
     for name in ("hits", "sums"):

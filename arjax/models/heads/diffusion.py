@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.models.chains import draw_rounds
-from arjax.models.gaussian_chain import Gaussian, GaussianChain
+from arjax.models.gaussian_chain import GaussianChain, GaussianNoise
 from arjax.models.heads.base import Head, denoiser_of
 from arjax.models.noise_schedules import GAUSSIAN
 from arjax.samplers import example_keys
@@ -56,11 +56,9 @@ class DiffusionHead(Head):
     score_kind: ClassVar[str] = "bound"
 
     def check_options(self) -> None:
-        if self.schedule == "learned" and self.weighting == "simple":
-            raise UserError(
-                "the conditional 'diffusion' learns a noise schedule by the bound: take schedule='cosine' for the "
-                "weighting 'simple'"
-            )
+        learns = "the conditional 'diffusion' learns a noise schedule by the bound"
+        wrong = self.schedule == "learned" and self.weighting == "simple"
+        refuse((wrong, f"{learns}: take schedule='cosine' for the weighting 'simple'"))
         self.chain.checked()
 
     @property
@@ -104,4 +102,4 @@ class DiffusionHead(Head):
 @functools.lru_cache(maxsize=64)
 def _chain(network: tuple[Any, ...], noise: tuple[Any, ...], numbers: tuple[int, int, int]) -> GaussianChain:
     denoiser = denoiser_of(*network)
-    return GaussianChain(denoiser, Gaussian(denoiser.event, *noise), *numbers)
+    return GaussianChain(denoiser, GaussianNoise(denoiser.event, *noise), *numbers)

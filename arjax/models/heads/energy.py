@@ -42,14 +42,12 @@ class EnergyHead(Head):
     NETWORK: ClassVar[dict[str, Any]] = {"use_time": False}
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """Raises `UserError`: there is no likelihood."""
         raise UserError(
             "the conditional 'energy' has no likelihood: `model.score` gives its energy score, whose kind is none; for "
             "likelihoods take diffusion (a bound) or flow_matching"
         )
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Raises `UserError`: there is no density."""
         raise UserError("the conditional 'energy' has no density, and so no entropy")
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:

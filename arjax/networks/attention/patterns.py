@@ -280,7 +280,7 @@ class Summary(Pattern):
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles(Pattern):
+class TileGrid(Pattern):
     """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step (Parmar et al., "Image
     Transformer", 2018, section 3.3).
 
@@ -344,7 +344,6 @@ class Tiles(Pattern):
         return tile // across * height, tile % across * width, inside // width, inside % width
 
     def places(self, num_steps, block_size):
-        """The image with its margin."""
         return self.grid[0] + self.margin[0], self.grid[1] + 2 * self.margin[1]
 
     def step(self, cache: LoopCache, new: KeysValues, t: jax.Array):

@@ -16,7 +16,7 @@ from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.factorization import Factorization
 from arjax.factorization.orderings import tiles
-from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, Tiles, for_loop
+from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, TileGrid, for_loop
 from arjax.networks.attention.transformer import BlockNetwork, ChunkedTokens, through_tokens
 from arjax.networks.base import ACTIVATIONS, NETWORKS, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
@@ -64,7 +64,6 @@ class PatternAttention(MultiHead):
     merged: bool = False
 
     def _groups(self) -> list[tuple[Pattern, slice]]:
-        """Each pattern and its heads."""
         if self.merged:
             return [(pattern, slice(0, self.num_heads)) for pattern, _ in self.patterns]
         ends = np.cumsum([count for _, count in self.patterns])
@@ -140,7 +139,6 @@ class PatternNetwork(BlockNetwork, ChunkedTokens):
         raise TypeError(f"{type(self).__name__} has no patterns")
 
     def unites(self) -> bool:
-        """Whether all heads follow the union of the patterns."""
         return False
 
     def make_attention(self):
@@ -261,7 +259,7 @@ class ImageTransformer(PatternNetwork):
     def patterns(self):
         if len(self.query_block) == 1:
             return ((Near(min(self.query_block[0], self.event.num_sites), self.memory[0]), self.num_heads),)
-        return ((Tiles(self.event.grid_shape, self.query_block, self.memory), self.num_heads),)
+        return ((TileGrid(self.event.grid_shape, self.query_block, self.memory), self.num_heads),)
 
 
 def check_tiles(factorization: Factorization, block: tuple[int, int]) -> None:

@@ -12,13 +12,14 @@ from arjax.conditionals.base import Conditional
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.restricted import Truncated
 from arjax.core.errors import UserError
+from arjax.core.programs import CLASS_FIELD, ByClass
 from arjax.core.registry import Registry
 from arjax.factorization import Factorization
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps
 
 #: The arrays of a draft are no options.
-DRAFTS = Registry("draft", hidden=("row_H", "log_p_RV", "model", "params"))
+DRAFTS = Registry("draft", hidden=("row_H", "log_p_RV", "model", "params", CLASS_FIELD))
 
 
 class Target(NamedTuple):
@@ -31,7 +32,7 @@ class Target(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where one example of a draw stands: all steps before t are committed."""
+    """Where a draw of one example stands: all steps before t are committed."""
 
     canvas: jax.Array  # [1, *grid, *value]
     context: Any  # [1, ...] or None
@@ -46,7 +47,7 @@ class Proposal(NamedTuple):
     log_q: jax.Array | None  # [k, M, *value, V]; None where nothing asks for them
 
 
-class Draft(abc.ABC):
+class Draft(ByClass, abc.ABC):
     """A source of proposals. Subclasses are frozen dataclasses and pytrees, as samplers are; all methods but `prepare`
     run inside `jit` on one example, a batch of one.
     """
@@ -54,11 +55,8 @@ class Draft(abc.ABC):
     #: Calls of the target's network that one proposal takes.
     target_calls = 0
 
-    def check(self, model: Any, with_log_q: bool = False) -> None:  # noqa: B027  most have nothing to refuse
-        """Raises `UserError` in one sentence where it cannot propose for a model; `with_log_q`: nor with probabilities.
-
-        Called before anything compiles, with the conditional that is drawn from, as `Sampler.check`.
-        """
+    def check(self, model: Any, with_log_q: bool = False) -> None:
+        """Raises `UserError` if it cannot propose for a model, with probabilities for `with_log_q`; see `Sampler`."""
 
     def opened(self, model: Any, open_run: Callable[[str], Any], with_log_q: bool = False) -> Draft:
         """The draft with the other run that it needs, see `Sampler.opened`."""
@@ -88,10 +86,8 @@ class Draft(abc.ABC):
         """Values of the steps t, ..., t + k - 1, each drawn with its key in `keys` [S], and what `keep` needs."""
 
     def keep(self, target: Target, state: Any, after: Any, place: Place, n: jax.Array, most: int) -> Any:
-        """The state before step t + n, where n is at most `most`.
-
-        `state` was that before step t, `after` is what `propose` returned, and the canvas of `place` holds the
-        committed values of the first n of its steps.
+        """Returns the state before step t + n, n at most `most`, from that before step t and from what `propose`
+        returned (`after`); the canvas of `place` holds the committed values of these n steps.
         """
         return after
 
@@ -113,9 +109,7 @@ def has_probabilities(head: Any, factorization: Factorization) -> bool:
 
 
 def make_draft(text: str) -> Draft:
-    """The draft of a call string such as `counts(order=3)`; anything else is the folder of a run. Raises `UserError`:
-    an unknown option, or a value of another type or out of range.
-    """
+    """Returns the draft of a call string such as `counts(order=3)`; anything else is the folder of a run."""
     name, bracket, _ = text.partition("(")
     if name.strip() in DRAFTS or (bracket and text.endswith(")")):
         return DRAFTS.call(text)

@@ -1,4 +1,4 @@
-"""Counts of n-grams as a draft: a look-up is all that a proposal costs."""
+"""CountsDraft of n-grams as a draft: a look-up is all that a proposal costs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_HISTORIES = 2**26
 @DRAFTS.register("counts")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Counts(Draft):
+class CountsDraft(Draft):
     """Proposes values by how often they followed the last n values in the training split, along the order of the model.
 
     Options: `order`, n. The counts are smoothed by those of lower orders, as strongly as is best on validation; see
@@ -37,7 +37,7 @@ class Counts(Draft):
     row_H: jax.Array | None = None  # int32[(V + 1)^n], the row of the table for each history; a digit V is no value
     log_p_RV: jax.Array | None = None  # float32[R, V], the table
 
-    def prepare(self, model: Any, params: Any, resources: Resources) -> Counts:
+    def prepare(self, model: Any, params: Any, resources: Resources) -> CountsDraft:
         if self.log_p_RV is not None:
             return self
         self.check(model)

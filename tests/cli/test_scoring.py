@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -102,8 +101,7 @@ def test_fields_that_choose_examples_of_a_split_have_no_effect_on_a_file(plants,
     assert capsys.readouterr().err.splitlines() == [told.format("split"), told.format("ranking")]
 
 
-def test_classify_a_split_and_a_file(finished_run, tmp_path, capsys):
-    workdir = shutil.copytree(finished_run, tmp_path / "run")
+def test_classify_a_split_and_a_file(workdir, tmp_path, capsys):
     run = open_run(workdir)
     arrays = run.dataset.splits["test"].arrays
     posterior, labels = run.posterior(arrays.x), np.asarray(arrays.context["label"])

@@ -1,11 +1,16 @@
-"""Config files of a run that hold other types, that cannot be parsed, or lie where no file can be."""
+"""Runs that somebody edited, that a disk damaged, or that two commands want at once; places where no file can be."""
 
 import json
+import shutil
 
-import jax
 import pytest
 
-from arjax.cli.command_line import tell_mistakes
+from arjax.cli.main import main
+from arjax.core.errors import UserError
+from arjax.core.files import only_run_in
+from arjax.reporting.reports import read_report
+
+DAMAGES = [b"[]", b"{}", b"3", b'{"step": 4', b"\xff\xfe", b'{"step": 6, "split": "test"}']
 
 # Fields of a config.json and what somebody has made of them; a piece of the sentence.
 EDITED = [
@@ -30,17 +35,55 @@ def test_a_config_json_with_other_types(changes, piece, config_file, finished_ru
         section, _, field = name.rpartition(".")
         (config[section] if section else config)[field] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
-    for arguments in (["--mode=evaluate"], [f"--config={config_file}:smoke,context=label"]):
-        assert piece in sentence_of([*arguments, f"--workdir={tmp_path}"])
+    assert piece in sentence_of(["--mode=evaluate", f"--workdir={tmp_path}"])
+    assert sentence_of([f"--config={config_file}:smoke,context=label", f"--workdir={tmp_path}"])
 
 
-DEEP = ["[" * 100_000, '{"a":' * 100_000, "[" * 200 + "]" * 200, '{"seed": ' + "9" * 5000 + "}"]
+DEEP = [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 200 + b"]" * 200, b'{"seed": ' + b"9" * 5000 + b"}"]
 
 
-@pytest.mark.parametrize("text", DEEP, ids=lambda text: text[:5])
-def test_a_config_json_that_cannot_be_parsed(text, tmp_path, sentence_of):
-    (tmp_path / "config.json").write_text(text)
-    assert "is damaged" in sentence_of(["--mode=sample", f"--workdir={tmp_path}"])
+@pytest.mark.parametrize("damage", [*DAMAGES, *DEEP], ids=lambda damage: str(damage[:5]))
+def test_a_config_json_that_cannot_be_read(damage, config_file, workdir, sentence_of):
+    (workdir / "config.json").write_bytes(damage)
+    for arguments in (["--mode=sample"], [f"--config={config_file}:smoke,context=label"]):
+        assert "is damaged" in sentence_of([*arguments, f"--workdir={workdir}"])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_results_are_no_results(tmp_path, damage):
+    (tmp_path / "results.json").write_bytes(damage)
+    assert read_report(tmp_path) is None
+
+
+@pytest.mark.parametrize("damage", [b"[]", b'{"step": 6, "split": "test"}'])
+def test_damaged_results_are_computed_again(config_file, finished_run, workdir, damage):
+    (workdir / "results.json").write_bytes(damage)
+    assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]) == 0
+    names = ("step", "split", "nll_nats", "train_seconds")
+    again, before = (json.loads((path / "results.json").read_text()) for path in (workdir, finished_run))
+    assert [again[name] for name in names] == pytest.approx([before[name] for name in names])
+
+
+def test_lost_best_parameters_are_not_replaced_by_the_latest(workdir, capsys):
+    shutil.rmtree(workdir / "checkpoints" / "best")
+    (workdir / "results.json").unlink()
+    for mode in ("evaluate", "sample"):
+        assert main([f"--mode={mode}", f"--workdir={workdir}"]) == 2
+        assert "best is gone: the best parameters of this run cannot be used" in capsys.readouterr().err
+
+
+def test_two_runs_in_one_workdir(config_file, tmp_path, capsys):
+    command = [f"--config={config_file}:smoke", f"--workdir={tmp_path}"]
+    with only_run_in(tmp_path):
+        assert main(command) == 2
+    assert f"another process is training in {tmp_path}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lock_ends_with_the_run(tmp_path):
+    for _ in range(2):
+        with pytest.raises(UserError, match="a mistake"), only_run_in(tmp_path):
+            raise UserError("a mistake")
 
 
 @pytest.mark.parametrize("path", ["~no_such_user/x", "a\0b", "x" * 300, "x/" * 3000])
@@ -67,21 +110,3 @@ def test_a_user_without_a_home(tmp_path, sentence_of, monkeypatch):
     assert "this user has no home folder" in sentence_of(command)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert f"is not in {tmp_path}; get it with" in sentence_of(command)
-
-
-def test_too_little_memory_is_told(sentence_of):
-    """That of the machine, and that of devices in a draw; other errors of devices are no mistakes of the user."""
-    of_device = jax.errors.JaxRuntimeError("INTERNAL: Error dispatching:\nOut of memory allocating 20 bytes.")
-    for error in (MemoryError("Unable to allocate 90.9 TiB"), of_device):
-
-        def main(error=error) -> int:
-            raise error
-
-        sentence = sentence_of(lambda main=main: tell_mistakes("arjax", main))
-        assert "too little memory: " in sentence and ("90.9 TiB" in sentence or "allocating 20 bytes." in sentence)
-
-    def broken() -> int:
-        raise jax.errors.JaxRuntimeError("INTERNAL: a device is lost")
-
-    with pytest.raises(jax.errors.JaxRuntimeError, match="a device is lost"):
-        tell_mistakes("arjax", broken)

@@ -1,0 +1,73 @@
+"""What a draw is asked for, as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from arjax.core.options import opt
+
+#: The fields that users set; the others follow from them.
+OPTIONS = ("given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end", "length")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is drawn, beside the keys and the sampler.
+
+    `arjax.models.draws.checked_draw` makes it once of what a user writes, and it is passed whole down to the sampler. A
+    pytree, whose arrays may differ between calls of one compiled program.
+
+    Attributes:
+      given: the values of observed sites, [*grid, *value] or [B, *grid, *value]; without `observed` the first sites of
+        a sequence, [P, *value] or [B, P, *value]. When it is checked it is the canvas that the sampler fills, [B,
+        *grid, *value], with 0 where nothing is observed. Values of one shape for all, under one context, are read once
+        where they are a prompt: the first steps of the order.
+      observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
+        which needs an order of the model with every observed site before (or in the same step as) every other; a model
+        trained under all orders has one for any set of sites. Within a step, a `nested` conditional has to visit the
+        observed sites first, too. It is the order in which `conditional_log_prob` scores the rest given these sites.
+      context: int[B] or float[B, size], or one for all: int[] or float[size]; of several parts a dict. When it is
+        checked, its parts [B, ...] by name, or None.
+      temperature: divides the logits, up to 1e20; 1 is the model's own distribution, and tiny ones draw the most
+        probable value of each step.
+      top_k, top_p, min_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
+      end: of sequences of tokens, the one that ends an example: behind it all is `end` again, and the values up to it
+        are those without this option. `cached` stops when all examples have ended; kinds of models that draw whole
+        examples are filled up behind the first end.
+      length: sites of each sequence, see `arjax.models.longer`; 0: as many as the model was trained on.
+      shared: whether all examples have the same given values and the same context.
+      first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
+        longer sequence.
+      stop: the steps before it are those that are asked for; None: all. Samplers that compare sequences compare these
+        steps; the values of the others do not matter.
+    """
+
+    given: Any = None
+    observed: Any = None
+    context: Any = None
+    temperature: Any = 1.0
+    top_k: int = opt(0)
+    top_p: float = opt(1.0)
+    min_p: float = opt(0.0)
+    end: Any = None
+    length: int = opt(0)
+    shared: bool = opt(False)
+    first: Any = 0
+    stop: Any = None
+
+    def used(self) -> list[str]:
+        """Returns the names of the options that have an effect."""
+        off = {field.name: field.default for field in dataclasses.fields(self)}
+        return [name for name in OPTIONS if not _is(getattr(self, name), off[name])]
+
+
+def _is(value: Any, off: Any) -> bool:
+    return value is off or (off is not None and not isinstance(value, jax.Array) and value == off)
+
+
+#: A draw without any option.
+PLAIN_DRAW = Request()

@@ -1,0 +1,129 @@
+"""The needs of a run, without an accelerator: parameters, FLOPs, and memory per device on simulated devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.options import check_size
+from arjax.evaluation.flops import Accelerator, Roofline, Work, count_flops, count_work, roofline_seconds, rooflines
+from arjax.models import Model
+from arjax.models.base import dummy_batch
+from arjax.objectives import Loss
+from arjax.parallel.sharding import batch_sharding, path_string, replicated
+from arjax.training.setup import Setup
+from arjax.training.state import TrainState, abstract_state, parts_of_optimizer, state_shardings, with_shardings
+from arjax.training.step import train_step
+
+#: JAX makes them one after another: so many take it almost a minute.
+MOST_DEVICES = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The needs of a run. Temporary memory is that of XLA's CPU compiler; accelerators often need less."""
+
+    parameters: list[tuple[str, tuple[int, ...], int, str]]  # path, shape, size, and the part on one device ("1/8")
+    parts: dict[str, str]  # of the optimizer, such as "muon", that move the parameters, by path; {}: one moves all
+    num_params: int
+    mesh: dict[str, int]  # sizes of the mesh axes
+    batch_size: int  # examples per step, over all devices
+    flops_per_step: float  # of the matrix products of one step, over all devices, recomputation included
+    flops_per_example: float
+    flops_forward_per_example: float  # of scoring one example
+    memory_per_device: dict[str, int]  # bytes of "state", "batch", "temporary" (activations, gradients) and "total"
+    #: What bounds each one on the accelerator that was named, the slowest first; []: none was.
+    modules: list[Roofline] = dataclasses.field(default_factory=list)
+    expected_step_seconds: float | None = None  # on this accelerator
+
+
+def simulate_devices(num: int) -> list[jax.Device]:
+    """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices."""
+    check_size(num, MOST_DEVICES, "the number of simulated devices")
+    try:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", num)
+    except RuntimeError:
+        pass  # JAX has started already: the devices it has may be enough
+    devices = jax.devices()
+    if len(devices) < num:
+        raise UserError(f"a plan for {num} devices needs a fresh process: JAX runs with {len(devices)} here")
+    return devices[:num]
+
+
+def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) -> Plan:
+    """Traces and compiles one train step on the mesh of a run, of simulated devices; nothing is computed."""
+    spec, mesh = setup.spec, setup.mesh
+    abstract = abstract_state(spec)
+    shardings = state_shardings(abstract, spec, mesh, setup.rules)
+    state = with_shardings(abstract, shardings)
+    example = setup.dataset.splits["train"].__getitems__(np.arange(1))  # its masks and other arrays are read, too
+    batch = abstract_batch(spec.model, batch_size, batch_sharding(mesh), example)
+    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
+    companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
+
+    def step(state: TrainState, batch: Batch, key: jax.Array, companions: Any) -> tuple[TrainState, Loss]:
+        return train_step(spec, state, batch, key, companions)
+
+    inputs = (state, batch, key, companions)
+    work = count_work(step, *inputs)
+    flops = sum(each.flops for each in work)
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs).compile()
+    memory = _memory(compiled, batch)
+    # The optimizer reads and writes its state once.
+    work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
+    modules = [] if accelerator is None else rooflines(accelerator, work, mesh.size)
+    return Plan(
+        parameters=_parameter_table(state.params, shardings.params),
+        parts=parts_of_optimizer(state),
+        num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        mesh=dict(mesh.shape),
+        batch_size=batch_size,
+        flops_per_step=flops,
+        flops_per_example=flops / batch_size,
+        flops_forward_per_example=_forward_flops(spec.model, state.params),
+        memory_per_device=memory,
+        modules=modules,
+        expected_step_seconds=None if accelerator is None else roofline_seconds(modules),
+    )
+
+
+def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example: Batch | None = None) -> Batch:
+    """Shapes and types of a batch for the model, or of one of examples such as this one."""
+    batch = jax.eval_shape(lambda: dummy_batch(model, 1)) if example is None else example
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype, sharding=sharding), batch)
+
+
+def _forward_flops(model: Model, params: Any) -> float:
+    def score(params: Any, batch: Batch) -> jax.Array:
+        return model.score(params, batch, key=None if model.score_kind == "exact" else jax.random.key(0)).log_prob
+
+    return count_flops(score, params, abstract_batch(model, 1))
+
+
+def _parameter_table(params: Any, shardings: Any) -> list[tuple[str, tuple[int, ...], int, str]]:
+    rows = []
+    for (path, leaf), sharding in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True):
+        num_parts = leaf.size // max(1, math.prod(sharding.shard_shape(leaf.shape)))
+        rows.append((path_string(path), leaf.shape, leaf.size, f"1/{num_parts}" if num_parts > 1 else "all"))
+    return rows
+
+
+def _memory(compiled: Any, batch: Batch) -> dict[str, int]:
+    """Bytes per device: the compiler's analysis, with its arguments split into state and batch."""
+    analysis = compiled.memory_analysis()
+    batch_bytes = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(batch))
+    # Outputs that are not aliased to donated arguments exist beside them.
+    outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    memory = {
+        "state": analysis.argument_size_in_bytes - batch_bytes,
+        "batch": batch_bytes,
+        "temporary": analysis.temp_size_in_bytes + outputs,
+    }
+    return memory | {"total": sum(memory.values())}
