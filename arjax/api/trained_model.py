@@ -99,8 +99,8 @@ class TrainedModel:
     Examples have the form of the rows of `dataset`, the input of the model. Standardised real data are standardised
     here, too; `standardise` and `in_data_units` convert them, and log-probabilities are densities in the units of the
     data, as in every report. Where the data are a table, strings or a text, examples may also be *rows* like those of
-    the training: a frame of pandas, polars or pyarrow, a dict of columns or a list of dicts, whose columns are found by
-    their names; a list of strings; or the path of a file. `encode` and `decode` convert them.
+    the training: a frame of pandas, polars or pyarrow, a dict of columns or a list of dicts, whose columns are matched
+    by name; a list of strings; or the path of a file. `encode` and `decode` convert them.
 
     `dataset` has no splits if the model comes from a file. `results` are the scores of the test split, as in
     `results.json`, and `history["validation/bits_per_dim"]` is a `Curve`.
