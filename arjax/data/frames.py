@@ -177,10 +177,10 @@ def read_frame(
     else:
         frame = _from_library(data, gaps, tell)
     sizes = {name: len(values) for name, values in frame.columns.items()}
-    if len(set(sizes.values())) > 1:
-        raise UserError(f"the columns of the table have different lengths: {sizes}")
-    if not len(frame):
-        raise UserError("the table has no rows")
+    refuse(
+        (len(set(sizes.values())) > 1, f"the columns of the table have different lengths: {sizes}"),
+        (not len(frame), "the table has no rows"),
+    )
     return dataclasses.replace(frame, missing=tuple(sorted(gaps)), delimiter=delimiter)
 
 
@@ -205,15 +205,14 @@ def _texts(missing: Any) -> frozenset[str]:
 
 def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str], tell: bool) -> Columns:
     """Columns by the texts of their names; raises `UserError` where two have the same."""
-    found: Columns = {}
+    columns: Columns = {}
     progress = _Progress(tell)
     for key, values in named:
         name = str(key)
-        if name in found:
-            raise UserError(f"the table has two columns of the name {name!r}")
-        found[name] = _as_column(name, values, missing)
-        progress.tell(f"read {len(found):,} columns")
-    return found
+        refuse((name in columns, f"the table has two columns of the name {name!r}"))
+        columns[name] = _as_column(name, values, missing)
+        progress.tell(f"read {len(columns):,} columns")
+    return columns
 
 
 def _from_library(data: Any, missing: frozenset[str], tell: bool) -> Frame:
@@ -418,8 +417,8 @@ class _CsvFile:
                 num += len(chunk)
                 for chunks, cells in zip(columns.values(), zip(*chunk, strict=True), strict=True):
                     chunks.append(_MARK.join(map(str.strip, cells)))
-                    if chunks[-1].count(_MARK) >= len(cells):
-                        raise UserError(f"the table {self.path!r} holds the control character {_MARK!r}")
+                    is_marked = chunks[-1].count(_MARK) >= len(cells)
+                    refuse((is_marked, f"the table {self.path!r} holds the control character {_MARK!r}"))
                 chunk.clear()  # before the next one is read
                 progress.tell(f"read {num:,} rows")
         refuse((not num, f"the table {self.path!r} has no rows"))
@@ -447,7 +446,7 @@ class _CsvFile:
             ),
             (
                 twice,
-                f"{row} does not name its columns: {twice[:1]} stands there twice".replace("[", "").replace("]", ""),
+                f"{row} does not name its columns: {', '.join(map(repr, twice[:1]))} stands there twice",
             ),
         )
         return True

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.data.columns import (
     AS_MISSING,
     MISSING,
@@ -231,14 +231,13 @@ class Numbers:
         """The ends of a range, or a number twice; raises `UserError` for anything but numbers in order, or None as an
         end.
         """
-        if isinstance(condition, tuple) and len(condition) != 2:
-            raise UserError(f"a range of the column {self.name!r} is (low, high), None for no end, not {condition!r}")
-        if isinstance(condition, tuple):
-            first, last = self._end(condition[0], -math.inf), self._end(condition[1], math.inf)
-        else:
-            first = last = self._end(condition)
-        if first > last:
-            raise UserError(f"the range {condition!r} of the column {self.name!r} ends before it begins")
+        if not isinstance(condition, tuple):
+            end = self._end(condition)
+            return end, end
+        no_range = f"a range of the column {self.name!r} is (low, high), None for no end, not {condition!r}"
+        refuse((len(condition) != 2, no_range))
+        first, last = self._end(condition[0], -math.inf), self._end(condition[1], math.inf)
+        refuse((first > last, f"the range {condition!r} of the column {self.name!r} ends before it begins"))
         return first, last
 
     def _end(self, value: Any, open_end: float = math.nan) -> float:
@@ -249,12 +248,9 @@ class Numbers:
             (number,) = as_numbers(self.name, np.array([value, None], object)[:1], self.date)
         except (UserError, ValueError):
             number = math.nan
-        if math.isnan(number):
-            what = "date" if self.date else "number"
-            raise UserError(
-                f"a condition on the column {self.name!r} is a {what}, a list of {what}s or a range (low, high), not "
-                f"{value!r}"
-            )
+        what = "date" if self.date else "number"
+        kinds = f"a {what}, a list of {what}s or a range (low, high)"
+        refuse((math.isnan(number), f"a condition on the column {self.name!r} is {kinds}, not {value!r}"))
         return float(number)
 
 
@@ -281,12 +277,16 @@ def find_columns(
       place: of a row in messages.
     """
     for name, kind in kinds.items():
-        if name not in values:
-            hint = did_you_mean(str(name), list(values))
-            raise UserError(f"kinds names the column {name!r}, which is not there{hint}")
-        if kind not in KINDS:
-            hint = did_you_mean(kind, KINDS)
-            raise UserError(f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{hint}")
+        refuse(
+            (
+                name not in values,
+                f"kinds names the column {name!r}, which is not there{did_you_mean(str(name), list(values))}",
+            ),
+            (
+                kind not in KINDS,
+                f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{did_you_mean(str(kind), KINDS)}",
+            ),
+        )
     columns: list[Column] = []
     left_out: dict[str, str] = {}
     for name, column in values.items():
@@ -300,10 +300,8 @@ def find_columns(
         else:
             columns.append(_find_column(name, train, column, most_codes, from_numbers))
             tell(columns[-1])
-    if not columns:
-        raise UserError(
-            "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
-        )
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    refuse((not columns, f"no column of the table is left to model: {reasons}"))
     return columns, left_out
 
 

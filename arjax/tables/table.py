@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.options import check_seed, checked_arguments
 from arjax.data.columns import Condition, Words
 from arjax.data.frames import Frame, plain, read_frame
@@ -132,8 +132,7 @@ class TableModel:
         drawn = num * _CANDIDATES if several else num
         steps = self._engine.progressive(cells_C, conditions, drawn, rng)
         *_, (cells_NC, log_w_N) = (np.repeat(cells_C[None], drawn, 0), np.zeros(drawn)), *steps
-        if not np.isfinite(log_w_N).any():
-            raise UserError(f"no row can have {given!r}")
+        refuse((not np.isfinite(log_w_N).any(), f"no row can have {given!r}"))
         if several:
             p = np.exp(log_w_N - log_w_N.max())
             cells_NC = cells_NC[rng.choice(drawn, num, p=p / p.sum())]
@@ -294,14 +293,13 @@ class TableModel:
           UserError: as `sample`.
         """
         event, given = plain_conditions(event), plain_conditions(given)
-        if both := event.keys() & given.keys():
-            raise UserError(f"the column {sorted(both)[0]!r} is asked for and given")
+        for name in sorted(event.keys() & given.keys()):
+            raise UserError(f"the column {name!r} is asked for and given")
         cells_C, evidence = self._conditions(given)
         queried = self._in_order(event)
         if self._engine.num_sums([*evidence, *queried]) <= MOST_COMBINATIONS:
             masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *queried])]
-            if not masses[len(evidence)]:
-                raise UserError(f"no row can have {given!r}")
+            refuse((not masses[len(evidence)], f"no row can have {given!r}"))
             return Probability(masses[-1] / masses[len(evidence)], 0.0)
         steps = self._engine.progressive(cells_C, [*evidence, *queried], num, _rng(seed))
         draws = [np.zeros(num), *(log_mass_N for _, log_mass_N in steps)]
@@ -317,8 +315,8 @@ class TableModel:
                 others[name] = condition
             elif isinstance(column := self.columns[c], Numbers):
                 cells_C[c] = column.ends(condition)[0]
-                if column.is_int and not cells_C[c].is_integer():
-                    raise UserError(f"the column {name!r} holds whole numbers: no row can have {condition!r}")
+                is_fraction = column.is_int and not cells_C[c].is_integer()
+                refuse((is_fraction, f"the column {name!r} holds whole numbers: no row can have {condition!r}"))
             else:
                 cells_C[c] = weights_V.argmax()
         return cells_C, self._in_order(others)
@@ -331,10 +329,10 @@ class TableModel:
         return sorted(by_column.items(), key=lambda pair: pair[0])
 
     def _index(self, name: str) -> int:
-        if name not in self.names:
-            if name in self.left_out:
-                raise UserError(f"the column {name!r} is not modelled: {self.left_out[name]}")
-            raise UserError(f"the table has no column {name!r}{did_you_mean(str(name), self.names)}")
+        refuse(
+            (name in self.left_out, f"the column {name!r} is not modelled: {self.left_out.get(name)}"),
+            (name not in self.names, f"the table has no column {name!r}{did_you_mean(str(name), self.names)}"),
+        )
         return self.names.index(name)
 
     def _cells(self, table: Any, unknown: str, needed: Collection[str] | None = None) -> tuple[np.ndarray, Frame]:
@@ -360,8 +358,8 @@ def load_table(path: str | os.PathLike) -> TableModel:
 
 def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
     """Conditions with Python's own values: a value, a list, or a tuple for a range; raises `UserError` for no dict."""
-    if not isinstance(conditions or {}, Mapping):
-        raise UserError(f"conditions are a dict from the names of columns to what they must be, not {conditions!r}")
+    no_dict = f"conditions are a dict from the names of columns to what they must be, not {conditions!r}"
+    refuse((not isinstance(conditions or {}, Mapping), no_dict))
     plain = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
     return {name: only[0] if _is_one(only) else only for name, only in plain.items()}
 
@@ -381,9 +379,9 @@ def _plain_condition(condition: Condition) -> Condition:
 
 def _plain_end(value: Any) -> Any:
     """An end of a range; raises `UserError` for nan, which is no end."""
-    if value is not None and plain(value) is None:
-        raise UserError(f"an end of a range is a value, or None for no end, not {value!r}")
-    return plain(value)
+    end = plain(value)
+    refuse((end is None is not value, f"an end of a range is a value, or None for no end, not {value!r}"))
+    return end
 
 
 def _excess(usual_Q: np.ndarray, surprise_N: np.ndarray) -> np.ndarray:
@@ -393,8 +391,7 @@ def _excess(usual_Q: np.ndarray, surprise_N: np.ndarray) -> np.ndarray:
 
 def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, Condition]) -> Probability:
     """p(both) / p(given) of draws, with the standard error of a ratio."""
-    if not np.isfinite(log_given_N).any():
-        raise UserError(f"no row can have {dict(given)!r}")
+    refuse((not np.isfinite(log_given_N).any(), f"no row can have {dict(given)!r}"))
     scale = log_given_N.max()
     both, under = np.exp(log_both_N - scale), np.exp(log_given_N - scale)
     value = both.mean() / under.mean()
