@@ -40,6 +40,7 @@ def test_all_forms_leave_missing_values_out(network, event, partition):
     check_left_out(model, cases.params_of(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "event"),
     [pytest.param(name, "columns", marks=[pytest.mark.slow] if name != "deep_nade" else []) for name in TAKES],
