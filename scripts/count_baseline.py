@@ -23,7 +23,7 @@ from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.evaluation.summaries import summarize
 from arjax.reporting.tables import print_table
-from arjax.samplers.drafts.count_models import fit_count_model, rows_of
+from arjax.samplers.drafts.counts import fit_count_model, rows_of
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
 from arjax.training.results import device_name
 
