@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 
 from arjax.api.pictures import model_pictures
 from arjax.core.files import read_json_object, write_json, write_text
-from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, text_of
-from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh
+from arjax.evaluation.sampling import UNCONDITIONED, Conditioning, draw_on_mesh, options_of_run, pieces_on_mesh, text_of
 from arjax.models.longer import join_pieces
 from arjax.parallel.distributed import from_process_0
 from arjax.reporting.figures import has_matplotlib, save_figure
@@ -77,7 +76,7 @@ def show_more_samples(
 ) -> list[Path]:
     """Further samples, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written.
 
-    Of texts of a length of their own, the first one is printed as it is drawn.
+    For texts of another length, the first one is printed as it is drawn.
     """
     if jax.process_index() > 0:
         return show_samples(setup, params, options, workdir, best_step, conditioning)
@@ -105,7 +104,7 @@ def show_samples(
 ) -> list[Path]:
     """Draws samples beside real examples, under the same contexts if there are any; returns the files written.
 
-    If `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
+    If `conditioning` has a context, or the samples another length, real examples are left out: theirs differ.
     `options` is `config.sample`. With `shows_text`, the first sample is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)

@@ -31,7 +31,6 @@ import json
 import os
 import re
 import runpy
-import site
 import sys
 import sysconfig
 import traceback
@@ -40,10 +39,9 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from arjax.core.errors import UserError, describe, say_once
+from arjax.core.errors import UserError, describe, refuse, say_once
 from arjax.core.files import PACKAGE, digest_of, fingerprint_of
 
 #: The group of entry points with which packages register components.
@@ -174,7 +172,7 @@ def is_installed(module: str, file: str) -> bool:
 
 def _root(module: str, file: str) -> str:
     """The folder in which an import finds the file of a module, or the package that the module belongs to."""
-    path = Path(os.path.realpath(file))
+    path = Path(file)
     path = path.parent if path.stem == "__init__" else path
     return str(path.parents[module.count(".")])
 
@@ -187,10 +185,13 @@ def _installed_folders() -> set[str]:
     """The folders of installed packages, without links: those of this Python, and folders of such a name that Python
     searches (a cluster has them in `PYTHONPATH`, an environment on top of another one in a `.pth` file).
     """
-    folders = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")] + site.getsitepackages()
-    folders += [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     named = {entry for entry in _python_path() if os.path.basename(entry) in ("site-packages", "dist-packages")}
-    return {*map(os.path.realpath, folders), *named}
+    return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")} | named
+
+
+def _standard() -> set[str]:
+    """The folders of the modules of Python itself; those of installed packages may lie in them."""
+    return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
 
 
 def _python_path() -> set[str]:
@@ -210,9 +211,7 @@ def _absolute(entries: list[str]) -> set[str]:
 
 @functools.cache
 def _packages(searched: tuple[str, ...]) -> set[tuple[str, str, bool]]:
-    """The top-level names of the packages in these folders, each with its folder and whether that is a project in
-    editable form.
-    """
+    """The top-level names of packages in these folders, their folder, and whether it is a project in editable form."""
     packages = set()
     for folder in searched:
         for each in importlib.metadata.distributions(path=[folder]):
@@ -310,12 +309,14 @@ def _import_plugin(plugin: str) -> None:
         raise UserError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
     files = find(name, [folder]) if folder else {}
     where, files = (folder, files) if files else ("", find(name))
-    standard = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
-    of_python = name.partition(".")[0] in sys.stdlib_module_names if not files else _is_in(files[name], standard)
-    if of_python and not (files and is_installed(name, files[name])):
-        raise UserError(f"{name!r} is a module of Python, which registers nothing")
-    if not files:
-        raise UserError(f"there is no module {name!r}" + " there any more" * bool(folder))
+    is_standard = _is_in(files[name], _standard()) if files else name.partition(".")[0] in sys.stdlib_module_names
+    refuse(
+        (
+            is_standard and not (files and is_installed(name, files[name])),
+            f"{name!r} is a module of Python, which registers nothing",
+        ),
+        (not files, f"there is no module {name!r}" + " there any more" * bool(folder)),
+    )
     for module, file in files.items():
         _check_imported(module, file)
     if name not in sys.modules:
@@ -326,10 +327,15 @@ def _import_plugin(plugin: str) -> None:
 
 
 def _check_imported(module: str, file: str) -> None:
-    """Raises `UserError` if the process has imported another file as this module."""
-    imported = getattr(sys.modules.get(module), "__file__", None)
-    if module in sys.modules and os.path.realpath(imported or "") != file:
+    """Checks that the process has imported no other file as this module."""
+    if module in sys.modules and (imported := _file_of(module)) != file:
         raise UserError(f"another module {module!r} is imported already: {imported}")
+
+
+def _file_of(module: str) -> str:
+    """The file of an imported module; "" for none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return os.path.realpath(file) if file else ""
 
 
 @contextlib.contextmanager
@@ -341,9 +347,7 @@ def importing_from(folder: str | os.PathLike) -> Iterator[None]:
     """
     folder = os.path.realpath(folder)
     importlib.invalidate_caches()  # files that were just written
-    for name, loaded in _LOADED.items():
-        if name in sys.modules:
-            _check_still_right(name, loaded, folder)
+    _check_imported_from(folder)
     before = set(sys.modules)
     sys.path.insert(0, folder)
     try:
@@ -357,30 +361,29 @@ def importing_from(folder: str | os.PathLike) -> Iterator[None]:
             _APPENDED.add(folder)
 
 
-def _check_still_right(name: str, loaded: _Loaded, folder: str) -> None:
-    package = name.partition(".")[0]
-    if loaded.folder != folder and (file := find(package, [folder]).get(package)):
-        remedy = "rename one of them, or use another process"
-        raise UserError(f"another module {package!r} than {file} is imported already, from {loaded.folder}: {remedy}")
-    if loaded.folder == folder and _fingerprint(loaded.file) not in ("", loaded.fingerprint):
-        say_once(f"{loaded.file} has changed since it was imported: the new version runs in a new process")
+def _check_imported_from(folder: str) -> None:
+    """Checks that files of the folder import no module that the process has imported from another folder."""
+    files = [path for path in Path(folder).glob("*.py") if path.is_file()]
+    names = {path.stem for path in files} | {path.parent.name for path in Path(folder).glob("*/__init__.py")}
+    for name in sorted(names & sys.modules.keys()):
+        file, here = _file_of(name), find(name, [folder]).get(name)
+        if file in ("", here) or _is_in(file, _standard()) or is_installed(name, file):
+            continue
+        statement = re.compile(rf"^\s*(from|import)\b.*\b{re.escape(name)}\b", re.MULTILINE)
+        if any(statement.search(path.read_text(encoding="utf-8", errors="replace")) for path in files):
+            remedy = "rename one of them, or use another process"
+            raise UserError(f"another module {name!r} than {here} is imported already, {file}: {remedy}")
+    for name, loaded in _LOADED.items():
+        is_here = name in sys.modules and loaded.folder == folder
+        if is_here and _fingerprint(loaded.file) not in ("", loaded.fingerprint):
+            say_once(f"{loaded.file} has changed since it was imported: the new version runs in a new process")
 
 
 def _file_beside(name: str, folder: str) -> str:
     """The file of an imported module of the user in that folder, or below; "" for all other modules."""
-    module = sys.modules.get(name)
-    if root_of(module) != folder or getattr(module, "__name__", "") != name:
-        return ""
-    file = os.path.realpath(str(getattr(module, "__file__", "")))
-    return "" if is_installed(name, file) else file
-
-
-def root_of(module: ModuleType | None) -> str:
-    """The folder in which `import` finds a module, or the package that it belongs to; "" for one without a file."""
-    file = getattr(module, "__file__", None)
-    if module is None or not file:
-        return ""
-    return _root(module.__name__, file)
+    file = _file_of(name)
+    is_there = file and _root(name, file) == folder and getattr(sys.modules[name], "__name__", "") == name
+    return file if is_there and not is_installed(name, file) else ""
 
 
 def _run_program(path: str) -> dict[str, Any]:
@@ -452,19 +455,6 @@ def _first_line(error: BaseException) -> str:
 # Places and fingerprints
 
 
-def joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
-    """The plugins of a run and those that a command names, which take the place of plugins of the same name."""
-    if not isinstance(named, tuple) or not all(isinstance(plugin, str) for plugin in named):
-        return named  # refused where plugins are checked
-
-    def name(plugin: str) -> str:
-        """`mine` of `mine`, of `mine in /home/me` and of `/home/me/mine.py`."""
-        return os.path.basename(plugin.partition(_IN)[0]).removesuffix(".py")
-
-    names = set(map(name, named))
-    return (*(plugin for plugin in of_run if not isinstance(plugin, str) or name(plugin) not in names), *named)
-
-
 def with_places(plugins: Iterable[str], origins: Iterable[Origin]) -> tuple[str, ...]:
     """The plugins in the form in which another process finds them, and with them the code of the `origins`.
 
@@ -480,8 +470,7 @@ def _place(origin: Origin) -> str:
     """The plugin that registers something; "" if none can be named, or none is needed."""
     if origin.module == _RUN_PATH:
         return origin.file
-    module = sys.modules.get(origin.module)
-    if origin.module == "__main__" or os.path.realpath(getattr(module, "__file__", None) or "") != origin.file:
+    if origin.module == "__main__" or _file_of(origin.module) != origin.file:
         return ""
     of_packages = {point.module.partition(".")[0] for point in entry_points()}
     return "" if origin.module.partition(".")[0] in of_packages else _place_of_module(origin.module)
@@ -489,7 +478,7 @@ def _place(origin: Origin) -> str:
 
 def _place_of_module(name: str) -> str:
     """An imported module, with its folder unless that is where packages are installed."""
-    root = root_of(sys.modules[name])
+    root = _root(name, file) if (file := _file_of(name)) else ""
     installed = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")}
     return f"{name}{_IN}{root}" if root and root not in installed else name
 

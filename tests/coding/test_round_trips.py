@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from arjax.samplers.asking import Asked
 from choice import some
 from test_law4_samplers import chi_square
 
@@ -15,8 +16,7 @@ from arjax.coding.examples import choices, code_examples
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
-from arjax.samplers.asking import Asked
-from arjax.samplers.stepwise import OutsideSteps
+from arjax.samplers.stepwise import Asked, OutsideSteps
 from arjax.testing.examples import random_like
 from arjax.testing.models import autoregressive_networks
 
