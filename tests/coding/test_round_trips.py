@@ -6,7 +6,6 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from arjax.samplers.asking import Asked
 from choice import some
 from test_law4_samplers import chi_square
 
