@@ -18,11 +18,12 @@ from arjax.core.plugins import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
+from arjax.sweep.dependencies import check_dependencies, dependencies, in_stages, print_changes
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
 from arjax.sweep.results import readable_columns
 from arjax.sweep.rows import check_runs, load_sweep, mean_over_seeds, runs_of, select
-from arjax.sweep.runs import Run, check_read, in_stages, print_changes, reads
+from arjax.sweep.runs import Run
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table
@@ -68,13 +69,13 @@ def _sweep(flags: SimpleNamespace) -> int:
     options += ["--seeds=mean"] if flags.seeds == "mean" else []
     table = Table(rows, user_path(flags.workdir), flags.sweep, options)
     all_runs = [row for row in rows if isinstance(row, Run)]
-    check_read([run for run in selected if table.outcome(run) is None], all_runs, table.workdir)
+    check_dependencies([run for run in selected if table.outcome(run) is None], all_runs, table.workdir)
     if flags.dry_run:
         return print_runs(selected, table, flags.dry_run)
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
-        largest = max(map(len, in_stages(waiting, reads(waiting))), default=0)
+        largest = max(map(len, in_stages(waiting, dependencies(waiting))), default=0)
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
@@ -104,7 +105,7 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
     """The runs of each stage, when those before have ended; `failed` gets those that read a run without results."""
-    needs, by_name = reads(runs), {run.name: run for run in runs}
+    needs, by_name = dependencies(runs), {run.name: run for run in runs}
     for stage in in_stages(runs, needs):
         ready = []
         for run in stage:

@@ -20,8 +20,9 @@ from arjax.core.plugins import run_user_file
 from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, stderr_of
 from arjax.reporting.reports import check_metric, is_number
+from arjax.sweep.dependencies import with_dependencies
 from arjax.sweep.results import COLUMNS, Finished, number, stderr_cells
-from arjax.sweep.runs import WORKDIR, Run, check_row, flag_text, with_those_read
+from arjax.sweep.runs import WORKDIR, Run, check_row, flag_text
 
 #: The folders of configs and of sweep files that have short names.
 CONFIGS, SWEEPS = "configs", "configs/sweeps"
@@ -323,7 +324,7 @@ def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
     """
     runs = [row for row in rows if isinstance(row, Run)]
     members = (row.of if isinstance(row, Derived) else (row.name,) for row in selected)
-    names = with_those_read(itertools.chain(*members), runs)
+    names = with_dependencies(itertools.chain(*members), runs)
     return [run for run in runs if run.name in names]
 
 

@@ -17,10 +17,11 @@ from arjax.core.files import find_file, only_run_in, read_json_object, user_path
 from arjax.core.options import checked_arguments, is_integer
 from arjax.core.plugins import run_user_file
 from arjax.reporting.tables import print_table
+from arjax.sweep.dependencies import print_changes
 from arjax.sweep.executors import Executor, execute, tell_failures
 from arjax.sweep.results import Finished, cell_with_stderr, lower_is_better, number, stderr_cells, write_csv
 from arjax.sweep.rows import SWEEPS, check_runs, split_fields
-from arjax.sweep.runs import Run, config_of, flag_text, print_changes
+from arjax.sweep.runs import Run, config_of, flag_text
 from arjax.sweep.table import Table
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.

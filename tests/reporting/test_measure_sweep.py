@@ -16,8 +16,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
 from arjax.sweep import Run
+from arjax.sweep.dependencies import dependencies, in_stages
 from arjax.sweep.rows import load_sweep
-from arjax.sweep.runs import config_of, in_stages, reads
+from arjax.sweep.runs import config_of
 from arjax.sweep.table import Table
 
 SWEEP = """
@@ -187,7 +188,7 @@ def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
     first = Run("tokenizer", "configs/tokens.py:data=digits", listed=False)
     tokens = Run("tokens", "configs/tokens.py:stage=prior,data=digits,tokenizer={workdir}/tokenizer")
-    needs = reads([tokens, first])
+    needs = dependencies([tokens, first])
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
     assert [run.name for run in in_stages([tokens, first], needs)[1]] == ["tokens"]
 
