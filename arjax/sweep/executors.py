@@ -187,7 +187,7 @@ def execute(
     for done, (run, code) in enumerate(ended, start=1):
         folder, problem, how = table.workdir / run.name, "", "finished"
         if code == 0 and read_results(folder):
-            table.finish(run)
+            table.outdated[run.name] = ""
             if table.complaints([run]):
                 how = "FAILED, as its results lack the metric of its row"
         else:

@@ -78,7 +78,9 @@ def _sweep(flags: SimpleNamespace) -> int:
         largest = max(map(len, in_stages(waiting, dependencies(waiting))), default=0)
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
-        _tell_changed(waiting, table)
+        for name, fields in table.outdated.items():
+            if fields and name in {run.name for run in waiting}:
+                print(f"    {name} was finished with other fields: {fields}", flush=True)
         print_changes([run for run in selected if run not in waiting], workdir, read=False)
         failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
@@ -88,19 +90,6 @@ def _sweep(flags: SimpleNamespace) -> int:
         not_made = _report(table)
     failed += [not_made[row.name] for row in chosen if row.name in not_made]
     return tell_failures(failed)
-
-
-def _tell_changed(runs: Sequence[Run], table: Table) -> None:
-    """Prints the former and the present command of each run that was finished and whose row has changed since; or that
-    its config file gives other fields.
-    """
-    for run in runs:
-        run, before = table.resolved(run), table.command_of(run)
-        if before and before != run.command() and not run.pilots:
-            changes = f"      by  {before}\n      now {run.command()}"
-            print(f"    {run.name} has changed since it was finished\n{changes}", flush=True)
-        elif table.outdated.get(run.name):
-            print(f"    {run.name} was finished with other fields than {run.config} gives now", flush=True)
 
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
@@ -252,13 +241,11 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
 
 
 def state(run: Run, table: Table) -> str:
-    """`finished`, `started`, `changed` (finished with another command or config) or `new`; or the reason why it has no
-    row.
-    """
+    """`finished`, `started`, `changed` (finished with other fields) or `new`; or the reason why it has no row."""
     outcome = table.outcome(run)
     if outcome is not None:
         return str(outcome) if isinstance(outcome, UserError) else "finished"
-    if table.command_of(run):
+    if table.outdated.get(run.name):
         return "changed"
     return "started" if (table.workdir / run.name / CONFIG_NAME).exists() else "new"
 

@@ -139,16 +139,16 @@ def _read_config(run: Run, workdir: str | os.PathLike) -> ConfigDict:
     return config
 
 
-def is_outdated(run: Run, workdir: Path) -> bool:
-    """Whether the config file of a finished run, in its folder of `workdir`, gives another config by now than the run
-    was trained with. A run whose config cannot be read, here or there, is not.
+def outdated(run: Run, workdir: Path) -> str:
+    """Returns in words by which fields the results of a run, in its folder of `workdir`, are not those of its config as
+    it is now; "" where they are, or one of the configs cannot be read.
     """
-    from arjax.config.files import has_same_results
+    from arjax.config.files import other_results
 
     try:
-        return not has_same_results(_read_config(run, workdir), workdir / run.name, str(workdir))
+        return other_results(_read_config(run, workdir), workdir / run.name, str(workdir))
     except UserError:
-        return False
+        return ""
 
 
 def all_but_order_and_seed(config: Mapping[str, Any]) -> str:

@@ -44,14 +44,12 @@ class Fakes:
         named = [((name, config), fields) for name, config, fields in rows]
         (self.page.parent / "sweep.py").write_text(SWEEP.format(rows=named))
         rows = load_sweep(self.sweep)
-        table = Table(rows, self.runs, self.sweep)
         for run in rows:
             if run.name in reports:
                 folder = self.runs / run.name
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "config.json").write_text(to_json(config_of(run, self.runs)))
                 (folder / "results.json").write_text(json.dumps(REPORT | {"kind": "exact"} | reports[run.name]))
-                table.finish(run)
 
     @property
     def sweep(self) -> str:

@@ -13,7 +13,6 @@ from arjax.api.mixtures import mixture_of_runs
 from arjax.core.errors import UserError
 from arjax.core.scores import fit_weights, mixed_nats
 from arjax.sweep.main import main
-from arjax.sweep.rows import load_sweep
 
 
 @pytest.fixture
@@ -86,7 +85,6 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
 
     shutil.rmtree(out / "raster-0")
     alone(out / "raster-0", "raster", 0)  # by itself: no rows
-    (out / "raster-0" / "command.txt").write_text(load_sweep("sweep.py")[0].command())
     (out / "odd" / "rows.npz").write_bytes(b"damaged")
     np.savez(out / "raster-1" / "rows.npz", test=np.ones(20, np.float32), validation=np.ones(16, np.float32))
     assert main(["--sweep=sweep.py", "--workdir=out", "--only=equal,fitted,chosen"]) == 0

@@ -74,17 +74,16 @@ def test_the_time_left_counts_runs_that_go_on_at_once(jobs, seconds):
 
 def test_a_changed_row_is_executed_again(folder, capfd):
     sweep()
-    assert "has changed" not in capfd.readouterr().out
+    assert "finished with other fields" not in capfd.readouterr().out
     (folder / "sweep.py").write_text(SWEEP.replace('"good.py:dna"', '"good.py:adult"'))
     sweep()
-    out, rest = capfd.readouterr().out, "--workdir=runs/made/seed-1 --config.seed=1\n"
-    lines = f"      by  arjax --config=good.py:dna {rest}      now arjax --config=good.py:adult {rest}"
-    assert f"    made/seed-1 has changed since it was finished\n{lines}" in out and out.count("has changed") == 2
-    assert (folder / "out/made/seed-0/starts").read_text() == "xx"
+    out = capfd.readouterr().out
+    assert "    made/seed-1 was finished with other fields: objective was 'dna' there and is 'adult' now\n" in out
+    assert out.count("other fields") == 2 and (folder / "out/made/seed-0/starts").read_text() == "xx"
     assert (folder / "out/plain/starts").read_text() == "x"
     (folder / "out/plain/results.json").write_text("{")
     sweep()
-    assert "has changed" not in capfd.readouterr().out
+    assert "other fields" not in capfd.readouterr().out and (folder / "out/plain/starts").read_text() == "xx"
 
 
 def test_only_some_runs(folder):
