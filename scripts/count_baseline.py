@@ -2,9 +2,9 @@
 
     python scripts/count_baseline.py --config=configs/spoken_digits.py [--orders=0,2] [--out=FILE.csv]
 
-A model of order n smooths the counts of each order by the order below it, as strongly as is best on validation. It is
-scored on the same places of the test split as a network (see arjax/core/count_models.py). Rows of the same data
-set and model that the table has already are replaced.
+A model of order n smooths the counts of each order by the order below it, as strongly as is best on validation (see
+arjax/samplers/drafts/count_models.py). It is scored on the same places of the test split as a network. Rows of the same
+data set and model that the table has already are replaced.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.evaluation.summaries import summarize
 from arjax.reporting.tables import print_table
-from arjax.samplers.drafts.count_models import fit_count_model, rows_of
+from arjax.samplers.drafts.counts import fit_count_model, rows_of
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
 from arjax.training.results import device_name
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from arjax.models import AutoregressiveModel
 from arjax.samplers import Cached, Request, example_keys
 from arjax.samplers.base import Steps, run_sampler
-from arjax.samplers.naive import naive_step
+from arjax.samplers.cached import naive_step
 
 Seconds = list[float]
 

@@ -111,6 +111,11 @@ def pytest_addoption(parser: pytest.Parser):
     parser.addoption("--programs", action="store_true", help="CPU seconds and compiled programs of each test file")
 
 
+def pytest_configure(config: pytest.Config):
+    """`tests/laws/choice.py` reads which marks are selected."""
+    os.environ["PYTEST_MARKS"] = config.getoption("markexpr")
+
+
 def _now() -> tuple[float, int]:
     """CPU seconds of this process and its ended children, and the programs that it compiled or read from the cache."""
     return sum(os.times()[:4]), len(_COMPILED)

@@ -24,10 +24,12 @@ FILE = pathlib.Path(__file__).with_name("golden.json")
 RECORD = json.loads(FILE.read_text()) if FILE.exists() else {}
 WRITE = os.environ.get("ARJAX_WRITE_GOLDEN", "")
 RTOL = 1e-5
-#: Components of which the first case of each name is quick, but for a few; and other quick cases.
-QUICK = ("ordering", "partition", "graph", "network", "denoiser", "block_denoiser", "kind", "conditional", "objective")
-SLOW = ("conditional diffusion", "conditional energy", "conditional flow_matching", "objective denoising")
-ALSO_QUICK = ("compressed file", "sampler cached", "sampler greedy", "sampler naive")
+#: Components of which the first case of each name is quick, but for a few; and one network for each way to compute.
+#: `pytest -m "" tests/test_golden.py` compares all cases.
+QUICK = ("ordering", "partition", "graph", "kind", "conditional")
+SLOW = tuple(f"conditional {name}" for name in ("diffusion", "energy", "flow_matching", "nested"))
+NETWORKS = ("causal_conv", "deep_nade", "gru", "made", "mamba2", "pixelcnn", "transformer")
+ALSO_QUICK = (*(f"network {name}" for name in NETWORKS), "denoiser unet", "objective teacher_forcing")
 
 
 def own_names(component: str) -> list[str]:

@@ -1,28 +1,94 @@
-"""Trained models beside one another: paired differences of their nats on the same examples."""
+"""Trained models beside one another: paired differences of their nats on the same examples, and mixtures of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arjax.api.run import Run, open_run
-from arjax.api.run_nats import nats_of_run
 from arjax.api.trained_model import TrainedModel
+from arjax.config.build import build
 from arjax.config.files import load_workdir_config, to_json
-from arjax.core.errors import UserError
+from arjax.config.validate import validate_run
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.files import read_arrays, user_path
 from arjax.core.options import checked_arguments
-from arjax.core.scores import NO_LIKELIHOOD
+from arjax.core.plugins import trusting
+from arjax.core.scores import NO_LIKELIHOOD, WEIGHTS
 from arjax.data import Dataset, Source
 from arjax.data.sources import read_in_pieces
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import kind_of_nats
 from arjax.evaluation.splits import split_of
 from arjax.evaluation.summaries import Difference, group_by_seed, paired_difference
+from arjax.models import Model, make_model
+from arjax.models.base import Params
+from arjax.models.mixture import mixture_params
+from arjax.reporting.reports import finished_report
+from arjax.training.results import NATS_FILE, write_nats
+from arjax.training.setup import restore_params
+
+#: Relative difference between the nats of one example from two programs that compute the same: rounding.
+_TOLERANCE = 1e-4
+
+
+def nats_of_run(folder: Path, results: Mapping[str, Any], splits: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Returns the nats of each example of some splits under a finished run; (): of the validation split, if there is
+    one, and of the split that was scored.
+
+    They are read from `rows.npz`. What is missing there, or does not belong to `results` (the report of the run), is
+    computed from the best parameters and written there.
+    """
+    if results["kind"] == NO_LIKELIHOOD:
+        raise UserError(f"nats need a likelihood, which the model of {folder} has not")
+    known, wanted = stored_nats(folder, results), splits or tuple(_means(results))
+    missing = [split for split in wanted if split not in known]
+    if missing:
+        known |= _computed(folder, missing)
+        write_nats(folder, known)
+    return {split: known[split].astype(np.float64) for split in wanted}
+
+
+def stored_nats(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The nats in `rows.npz` that belong to the report of the run, float[N] by split; {} where the file is missing or
+    damaged: it can be made again.
+    """
+    try:
+        stored = read_arrays(folder / NATS_FILE)
+    except UserError:
+        return {}
+    means = _means(results)
+    return {split: nll_N for split, nll_N in stored.items() if _belongs(nll_N, means.get(split))}
+
+
+def _means(results: Mapping[str, Any]) -> dict[str, float]:
+    """The mean nats of a report by split."""
+    means = {"validation": results.get("validation_nll_nats"), results["split"]: results.get("nll_nats")}
+    return {split: mean for split, mean in means.items() if mean is not None}
+
+
+def _belongs(nll_N: np.ndarray, mean: float | None) -> bool:
+    """Whether these nats have the mean that the run reports."""
+    if mean is None or nll_N.ndim != 1 or not nll_N.size or nll_N.dtype.kind != "f":
+        return False
+    return bool(np.isclose(nll_N.mean(dtype=np.float64), mean, rtol=_TOLERANCE, atol=_TOLERANCE))
+
+
+def _computed(folder: Path, splits: Sequence[str]) -> dict[str, np.ndarray]:
+    """The nats under the best parameters in the folder; examples of which no site is scored are left out."""
+    config = load_workdir_config(folder)
+    setup = build(validate_run(config, str(folder)))
+    params, _, _ = restore_params(setup, folder)
+    evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
+    rows = {split: evaluator.rows(params, split) for split in splits}
+    return {split: of_split["nll"][of_split["sites"] > 0] for split, of_split in rows.items()}
+
 
 #: Examples by which two splits are told apart.
 _PROBES = 256
@@ -242,3 +308,50 @@ def _scored_examples(source: Source, num: int) -> np.ndarray:
             scored &= np.asarray(batch.weight) > 0
         scored_rows.append(scored)
     return np.flatnonzero(np.concatenate(scored_rows))
+
+
+def mixture_of_runs(
+    workdirs: Sequence[str | Path], weights: str = "fitted", *, trust: bool = False
+) -> tuple[Model, Params]:
+    """The mixture of finished runs on one data set, and its parameters: a row `Mixture` of a sweep as a model.
+
+    The weights, a name of `arjax.core.scores.WEIGHTS`, follow from the nats of the validation split. Runs of weight 0
+    are left out. `trust` is as for `arjax.open_run`.
+    """
+    if not isinstance(weights, str) or weights not in WEIGHTS:
+        raise UserError(f"the weights of a mixture cannot be {weights!r}{did_you_mean(weights, WEIGHTS)}")
+    if not isinstance(workdirs, Sequence) or isinstance(workdirs, str) or not workdirs:
+        raise UserError(f"a mixture needs a list of at least one run, not {workdirs!r}")
+    folders = [user_path(workdir) for workdir in workdirs]
+    with trusting(trust):
+        nats_MN = [_validation_nats(folder) for folder in folders]
+    if len({len(nats_N) for nats_N in nats_MN}) > 1:
+        raise UserError("the runs of a mixture have different validation examples")
+    weights_M = WEIGHTS[weights](np.stack(nats_MN))
+    used = [folder for folder, weight in zip(folders, weights_M, strict=True) if weight > 0]
+    runs = [open_run(folder, trust=trust) for folder in used]
+    for run in runs[1:]:
+        _check_same_values(runs[0], run)
+    parts = {str(k): run.model for k, run in enumerate(runs)}
+    model = make_model(runs[0].model.event, kind="mixture", parts=parts, context=runs[0].model.context_spec)
+    return model, mixture_params([run.params for run in runs], weights_M[weights_M > 0])
+
+
+def _check_same_values(first: Run, other: Run) -> None:
+    """Raises `UserError` unless the models of two runs see the same validation examples in the same units."""
+    check_same_examples(first, other, "validation", str(other.workdir))
+    for one, two in ((first.dataset.shift, other.dataset.shift), (first.dataset.scale, other.dataset.scale)):
+        same = one is two if one is None or two is None else np.array_equal(one, two)
+        if not same:
+            raise UserError(f"the model of {other.workdir} sees its values in other units than that of {first.workdir}")
+
+
+def _validation_nats(workdir: Path) -> np.ndarray:
+    """The nats of each validation example of a finished run, [N]."""
+    results = finished_report(workdir)
+    if results is None:
+        raise UserError(f"{workdir} is no finished run: it has no results.json")
+    nats = nats_of_run(workdir, results)
+    if "validation" not in nats:
+        raise UserError(f"{workdir} has no validation split to find weights on")
+    return nats["validation"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from arjax.api.trained_model import Fitted, Settings
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import checked_arguments
 from arjax.core.spec import EventSpec
 from arjax.core.values import read_one_of, read_typed
@@ -77,24 +77,16 @@ def _fitted(saved: SavedModel) -> Fitted:
     model, data, results = saved.model, facts["data"], facts["results"]
     if data["vocabulary"] is not None:
         _check_vocabulary(data["vocabulary"], model.event)
-    if results is not None and not is_report(results):
-        raise UserError("about/results is no report of a run")
-    classes = data["classes"]
-    if classes and [part.num_levels for _, part in model.context_spec.parts] != [len(classes)]:
-        raise UserError(f"about/data/classes are {len(classes)}, and the context is {model.context_spec}")
-    num_orders = facts["num_orders"]
-    if num_orders < 1 or (num_orders > 1 and model.orders is None):
-        raise UserError(f"this model is not scored under {num_orders} orders")
-    dataset = Dataset(
-        data["name"],
-        model.event,
-        model.context_spec,
-        {},
-        vocabulary=data["vocabulary"],
-        scale=saved.scale,
-        shift=saved.shift,
-        classes=classes,
+    classes, num_orders, context = data["classes"], facts["num_orders"], model.context_spec
+    misfit = classes and [part.num_levels for _, part in context.parts] != [len(classes)]
+    several = num_orders < 1 or (num_orders > 1 and model.orders is None)
+    refuse(
+        (results is not None and not is_report(results), "about/results is no report of a run"),
+        (misfit, f"about/data/classes are {len(classes)}, and the context is {context}"),
+        (several, f"this model is not scored under {num_orders} orders"),
     )
+    form: dict[str, Any] = {"scale": saved.scale, "shift": saved.shift, "classes": classes}
+    dataset = Dataset(data["name"], model.event, context, {}, vocabulary=data["vocabulary"], **form)
     if data["rows"] is not None:
         dataset = dataclasses.replace(dataset, rows=rows_from_json(data["rows"], dataset))
     settings = Settings(make_mesh(), Measures(num_orders=num_orders), about=saved.about)

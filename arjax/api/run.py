@@ -37,10 +37,8 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
     """
     folder = user_path(workdir)
     if not (folder / CONFIG_NAME).exists() and stored_record(folder).fields:
-        raise UserError(
-            f"{workdir} was made by arjax.fit_arrays: call that again with the same arrays, or "
-            f"arjax.load({str(folder / 'model.safetensors')!r})"
-        )
+        file = str(folder / "model.safetensors")
+        raise UserError(f"{workdir} was made by arjax.fit_arrays: call that again, or arjax.load({file!r})")
     stored = load_workdir_config(folder)
     with trusting(trust):
         if not config:
@@ -93,9 +91,9 @@ class Run(TrainedModel):
     @functools.cached_property
     def _restored(self) -> tuple[Any, int, dict[str, Any]]:
         if self.status == "training" and not (best_store(self.workdir).steps() or latest_store(self.workdir).steps()):
+            first = min(self.config.train.eval_every, self.config.train.checkpoint_every)
             raise UserError(
-                f"the run in {self.workdir} has no parameters yet: it saves the first ones after "
-                f"{min(self.config.train.eval_every, self.config.train.checkpoint_every)} steps"
+                f"the run in {self.workdir} has no parameters yet: it saves the first ones after {first} steps"
             )
         return restore_params(self._setup, self.workdir)
 

@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 
 from arjax.api.pictures import model_pictures
 from arjax.core.files import read_json_object, write_json, write_text
-from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, text_of
-from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh
+from arjax.evaluation.sampling import UNCONDITIONED, Conditioning, draw_on_mesh, options_of_run, pieces_on_mesh, text_of
 from arjax.models.longer import join_pieces
 from arjax.parallel.distributed import from_process_0
 from arjax.reporting.figures import has_matplotlib, save_figure

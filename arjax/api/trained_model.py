@@ -35,9 +35,8 @@ from arjax.data.table import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator, HiddenSites, nats_in_orders
-from arjax.evaluation.prompts import text_of
 from arjax.evaluation.report import Measures, kind_of_nats, report
-from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh
+from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh, text_of
 from arjax.evaluation.splits import Scoring
 from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
@@ -312,14 +311,14 @@ class TrainedModel:
           top_k, top_p, min_p: draw only from the most probable values.
           sampler: a call string, see docs/sampling.md, or a sampler.
         """
-        is_text, by_names = isinstance(prompt, str), isinstance(given, Mapping)
-        both = is_text and prompt and not (given is None and observed is None)
-        twice = by_names and observed is not None
+        if not isinstance(prompt, str):
+            raise UserError(f"prompt must be a text, not {prompt!r}: other values to begin with are `given`")
+        by_names, both = isinstance(given, Mapping), prompt and not (given is None and observed is None)
+        text = given if isinstance(given, str) else ""
         refuse(
-            (not is_text, f"prompt must be a text, not {prompt!r}: other values to begin with are `given`"),
             (both, "a prompt sets the observed sites: leave `given` and `observed` out"),
-            (isinstance(given, str), f"characters to begin with are the prompt: write prompt={given!r}, not given"),
-            (twice, "values by the names of columns are observed: leave `observed` out"),
+            (isinstance(given, str), f"characters to begin with are the prompt: write prompt={text!r}, not given"),
+            (by_names and observed is not None, "values by the names of columns are observed: leave `observed` out"),
         )
         if by_names:
             given, observed = self._table("given").given(given)

@@ -29,7 +29,7 @@ from arjax.cli.opening import open_run
 from arjax.coding import Coded, CodingOptions
 from arjax.coding.classical import sizes
 from arjax.core.files import reading, replacing, user_path, writable_file
-from arjax.evaluation.prompts import parse_context
+from arjax.evaluation.sampling import parse_context
 from arjax.evaluation.splits import split_of
 from arjax.training.reporter import announce
 

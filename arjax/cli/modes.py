@@ -202,7 +202,7 @@ def run_sample(flags: SimpleNamespace) -> None:
     """Draws config.sample.num samples, which begin with --prompt -> DIR/samples-1/, samples-2/ and so on."""
     from arjax.api.showing import show_more_samples
     from arjax.cli.opening import open_setup
-    from arjax.evaluation.prompts import Conditioning
+    from arjax.evaluation.sampling import Conditioning
     from arjax.training.setup import restore_params
 
     setup, config = open_setup(flags)
@@ -220,7 +220,7 @@ def run_suggest(flags: SimpleNamespace) -> None:
 
     from arjax.cli.opening import open_setup
     from arjax.core.traits import require
-    from arjax.evaluation.prompts import encode_prompt, parse_context
+    from arjax.evaluation.sampling import encode_prompt, parse_context
     from arjax.evaluation.suggestions import suggest
     from arjax.training.reporter import announce
     from arjax.training.setup import restore_params

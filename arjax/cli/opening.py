@@ -18,7 +18,7 @@ from arjax.config.files import (
 )
 from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.errors import say_once
-from arjax.core.plugins import joined
+from arjax.core.plugins import joined_plugins
 
 if TYPE_CHECKING:
     from arjax.api.run import Run
@@ -61,7 +61,7 @@ def _stored_config(flags: SimpleNamespace) -> Checked:
     else:
         config = stored.copy_and_resolve_references()
         apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
-        config.plugins = joined(stored.plugins, config.plugins)
+        config.plugins = joined_plugins(stored.plugins, config.plugins)
         validate_run(config, flags.workdir)
     apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
     checked = validate(config)

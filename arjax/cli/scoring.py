@@ -22,8 +22,8 @@ from arjax.core.files import read_json_object, reading, replacing, user_path, wr
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
-from arjax.evaluation.prompts import parse_context
 from arjax.evaluation.report import open_judge, report
+from arjax.evaluation.sampling import parse_context
 from arjax.evaluation.splits import split_of
 from arjax.models.checks import check_likelihood
 from arjax.reporting.plots import write_exposure

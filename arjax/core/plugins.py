@@ -31,7 +31,6 @@ import json
 import os
 import re
 import runpy
-import site
 import sys
 import sysconfig
 import traceback
@@ -43,7 +42,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from arjax.core.errors import UserError, describe, say_once
+from arjax.core.errors import UserError, describe, refuse, say_once
 from arjax.core.files import PACKAGE, digest_of, fingerprint_of
 
 #: The group of entry points with which packages register components.
@@ -187,10 +186,13 @@ def _installed_folders() -> set[str]:
     """The folders of installed packages, without links: those of this Python, and folders of such a name that Python
     searches (a cluster has them in `PYTHONPATH`, an environment on top of another one in a `.pth` file).
     """
-    folders = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")] + site.getsitepackages()
-    folders += [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     named = {entry for entry in _python_path() if os.path.basename(entry) in ("site-packages", "dist-packages")}
-    return {*map(os.path.realpath, folders), *named}
+    return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")} | named
+
+
+def _standard() -> set[str]:
+    """The folders of the modules of Python itself; those of installed packages may lie in them."""
+    return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
 
 
 def _python_path() -> set[str]:
@@ -310,12 +312,14 @@ def _import_plugin(plugin: str) -> None:
         raise UserError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
     files = find(name, [folder]) if folder else {}
     where, files = (folder, files) if files else ("", find(name))
-    standard = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
-    of_python = name.partition(".")[0] in sys.stdlib_module_names if not files else _is_in(files[name], standard)
-    if of_python and not (files and is_installed(name, files[name])):
-        raise UserError(f"{name!r} is a module of Python, which registers nothing")
-    if not files:
-        raise UserError(f"there is no module {name!r}" + " there any more" * bool(folder))
+    is_standard = _is_in(files[name], _standard()) if files else name.partition(".")[0] in sys.stdlib_module_names
+    refuse(
+        (
+            is_standard and not (files and is_installed(name, files[name])),
+            f"{name!r} is a module of Python, which registers nothing",
+        ),
+        (not files, f"there is no module {name!r}" + " there any more" * bool(folder)),
+    )
     for module, file in files.items():
         _check_imported(module, file)
     if name not in sys.modules:
@@ -341,9 +345,7 @@ def importing_from(folder: str | os.PathLike) -> Iterator[None]:
     """
     folder = os.path.realpath(folder)
     importlib.invalidate_caches()  # files that were just written
-    for name, loaded in _LOADED.items():
-        if name in sys.modules:
-            _check_still_right(name, loaded, folder)
+    _check_imported_from(folder)
     before = set(sys.modules)
     sys.path.insert(0, folder)
     try:
@@ -357,13 +359,22 @@ def importing_from(folder: str | os.PathLike) -> Iterator[None]:
             _APPENDED.add(folder)
 
 
-def _check_still_right(name: str, loaded: _Loaded, folder: str) -> None:
-    package = name.partition(".")[0]
-    if loaded.folder != folder and (file := find(package, [folder]).get(package)):
-        remedy = "rename one of them, or use another process"
-        raise UserError(f"another module {package!r} than {file} is imported already, from {loaded.folder}: {remedy}")
-    if loaded.folder == folder and _fingerprint(loaded.file) not in ("", loaded.fingerprint):
-        say_once(f"{loaded.file} has changed since it was imported: the new version runs in a new process")
+def _check_imported_from(folder: str) -> None:
+    """Raises `UserError` if files of the folder import a module that the process has imported from another folder."""
+    files = [path for path in Path(folder).glob("*.py") if path.is_file()]
+    names = {path.stem for path in files} | {path.parent.name for path in Path(folder).glob("*/__init__.py")}
+    for name in sorted(names & sys.modules.keys()):
+        file = os.path.realpath(getattr(sys.modules[name], "__file__", None) or "")
+        if _is_in(file, _standard()) or is_installed(name, file) or file == (here := find(name, [folder]).get(name)):
+            continue
+        statement = re.compile(rf"^\s*(from|import)\b.*\b{re.escape(name)}\b", re.MULTILINE)
+        if any(statement.search(path.read_text(encoding="utf-8", errors="replace")) for path in files):
+            remedy = "rename one of them, or use another process"
+            raise UserError(f"another module {name!r} than {here} is imported already, {file}: {remedy}")
+    for name, loaded in _LOADED.items():
+        is_here = name in sys.modules and loaded.folder == folder
+        if is_here and _fingerprint(loaded.file) not in ("", loaded.fingerprint):
+            say_once(f"{loaded.file} has changed since it was imported: the new version runs in a new process")
 
 
 def _file_beside(name: str, folder: str) -> str:
@@ -378,9 +389,7 @@ def _file_beside(name: str, folder: str) -> str:
 def root_of(module: ModuleType | None) -> str:
     """The folder in which `import` finds a module, or the package that it belongs to; "" for one without a file."""
     file = getattr(module, "__file__", None)
-    if module is None or not file:
-        return ""
-    return _root(module.__name__, file)
+    return _root(module.__name__, file) if module is not None and file else ""
 
 
 def _run_program(path: str) -> dict[str, Any]:
@@ -452,7 +461,7 @@ def _first_line(error: BaseException) -> str:
 # Places and fingerprints
 
 
-def joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
+def joined_plugins(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
     """The plugins of a run and those that a command names, which take the place of plugins of the same name."""
     if not isinstance(named, tuple) or not all(isinstance(plugin, str) for plugin in named):
         return named  # refused where plugins are checked

@@ -49,7 +49,7 @@ class ByClass:
         super().__init_subclass__(**options)
         name = f"{cls.__qualname__} {next(cls._numbers)}"
         field = dataclasses.field(default=name, repr=False, kw_only=True, metadata={"static": True})
-        cls.__annotations__ = {**inspect.get_annotations(cls), CLASS_FIELD: "str"}
+        cls.__annotations__ = {**inspect.get_annotations(cls), CLASS_FIELD: str}
         setattr(cls, CLASS_FIELD, field)
 
 

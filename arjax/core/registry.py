@@ -34,7 +34,7 @@ class NameClashError(UserError):
 
 
 #: All registries.
-REGISTRIES: weakref.WeakSet[Registry] = weakref.WeakSet()
+_REGISTRIES: weakref.WeakSet[Registry] = weakref.WeakSet()
 
 
 class Registry:
@@ -64,7 +64,7 @@ class Registry:
         self._entries: dict[str, Any] = {}
         self._origins: dict[str, Origin] = {}
         self._disputed: dict[str, str] = {}  # names that two installed packages register -> message
-        REGISTRIES.add(self)
+        _REGISTRIES.add(self)
 
     def register(self, name: str) -> Callable[[Callable], Callable]:
         """Decorator that registers a component under `name`; raises `NameClashError` where another definition has it.
@@ -321,5 +321,5 @@ def import_installed() -> tuple[str, ...]:
 
 def origins_outside(names: Collection[str]) -> list[Origin]:
     """Returns where code of other packages has registered components with any of these names."""
-    origins = [registry.origin(name) for registry in list(REGISTRIES) for name in registry.names() if name in names]
+    origins = [registry.origin(name) for registry in list(_REGISTRIES) for name in registry.names() if name in names]
     return [origin for origin in origins if origin is not None and origin.is_outside]

@@ -14,19 +14,20 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.splits import Score, Scoring, SplitScorer, split_of, spread_examples
+from arjax.evaluation.splits import ScoreOfBatch, Scoring, SplitScorer, split_of, spread_examples
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound
 from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import (
     check_rounds,
+    check_rounds_fit,
     check_single_sites,
     k_step_log_prob,
     lowest_entropy_log_prob,
+    make_sizes,
     measure_losses,
 )
-from arjax.samplers.schedules import check_rounds_fit, make_sizes
 
 #: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats.
 LogProb = Callable[..., jax.Array]
@@ -72,7 +73,7 @@ def _nats_and_sites(
 
 
 @functools.lru_cache(maxsize=16)
-def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> Score:
+def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> ScoreOfBatch:
     """The score of a batch for `SplitScorer`, with the model as a part of the parameters."""
 
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
@@ -152,7 +153,7 @@ def k_step_scores(
     Args:
       model: of all orders, whose network predicts several steps ahead.
       steps: rounds, K.
-      schedule: their sizes, see `arjax.samplers.schedules`.
+      schedule: their sizes, see `arjax.samplers.rounds`.
       choose: the rule by which the sampler chooses the sites of a round.
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       scoring: its seed is that of the orders, and of the noise of a conditional whose log p is drawn.

@@ -29,7 +29,7 @@ from arjax.models import Model
 from arjax.models.extras import in_sequence, sampled_bound, sharper
 from arjax.parallel.sharding import replicated
 from arjax.samplers.parallel import CHOICES
-from arjax.samplers.schedules import SCHEDULES
+from arjax.samplers.rounds import SCHEDULES
 
 #: The largest number of examples in one batch.
 MOST_EXAMPLES = 1_000_000

@@ -27,7 +27,7 @@ from arjax.parallel.sharding import from_local_rows, local_rows, replicated
 Rows = dict[str, np.ndarray]
 #: (params, batch, key, log_scale_D) -> arrays [..., B] by name. `log_scale_D` is what the units of standardised data
 #: add to the nats of each site.
-Score = Callable[[Any, Batch, jax.Array, jax.Array], dict[str, jax.Array]]
+ScoreOfBatch = Callable[[Any, Batch, jax.Array, jax.Array], dict[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class SplitScorer:
 
     def __init__(
         self,
-        score: Score,
+        score: ScoreOfBatch,
         dataset: Dataset,
         scoring: Scoring,
         transform_key: Callable[[jax.Array], jax.Array] | None = None,
@@ -149,7 +149,7 @@ def _without_padding(scored: dict[str, jax.Array], weight_B: jax.Array) -> Rows:
 
 @functools.lru_cache(maxsize=32)
 def _program(
-    score: Score, transform: Transform | None, transform_key: Callable | None, mesh: Mesh | None
+    score: ScoreOfBatch, transform: Transform | None, transform_key: Callable | None, mesh: Mesh | None
 ) -> Callable[..., tuple[dict[str, jax.Array], jax.Array]]:
     """The program of all scorers with these options: (log_scale_D, params, batch, key) -> scores and weights."""
 

@@ -17,7 +17,7 @@ from arjax.core.options import opt, typed_fields
 from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
-from arjax.evaluation.prompts import encode_prompt, text_of
+from arjax.evaluation.sampling import encode_prompt, text_of
 from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context

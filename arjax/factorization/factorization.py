@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.arrays import Array
 from arjax.core.errors import UserError
 from arjax.core.options import flat_integers
 
-Array = jax.Array | np.ndarray
 Integers = Sequence[int] | np.ndarray
 
 

@@ -63,25 +63,19 @@ def given_values(event: EventSpec, num: int, request: Request) -> tuple[jax.Arra
     whether one value was given for all examples; None where nothing is observed.
     """
     given, observed, is_sequence = request.given, request.observed, len(event.grid_shape) == 1 and not event.columns
+    with_length = request.length and observed is not None
+    alone = observed is not None if given is None else observed is None and not is_sequence
     refuse(
-        (
-            request.length and observed is not None,
-            "a draw with a length begins with the `given` values: leave out `observed`",
-        ),
-        (
-            (observed is not None if given is None else observed is None and not is_sequence),
-            "`given` values and the mask of `observed` sites go together: pass both or neither",
-        ),
+        (with_length, "a draw with a length begins with the `given` values: leave out `observed`"),
+        (alone, "`given` values and the mask of `observed` sites go together: pass both or neither"),
     )
     if given is None:
         return None, None, False
     if observed is None:
         given, observed = _prompt(event, num, as_array(given, "given"))
-        if not observed.any():
-            return None, None, False
     observed, given = as_sites(event, observed, "`observed`"), as_array(given, "given")
-    if given.shape not in (event.shape, (num, *event.shape)):
-        raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
+    shapes = event.shape, (num, *event.shape)
+    refuse((given.shape not in shapes, f"`given` has shape {given.shape}, but {num} examples have shape {shapes[1]}"))
     is_one = given.shape == event.shape
     rows, remedy = given[None] if is_one else given, "a missing value is not observed"
     values = as_values(event, rows, "given", observed, remedy=remedy)
@@ -92,10 +86,10 @@ def _prompt(event: EventSpec, num: int, given: Any) -> tuple[Any, np.ndarray]:
     """Returns the first values of sequences with zeros behind them, and the sites of these values."""
     one, size = given.ndim == 1 + len(event.value_shape), event.num_sites
     prompt = given.shape[1 - one] if given.ndim > 1 - one else 0
-    if given.shape != (*(num,)[one:], prompt, *event.value_shape) or prompt >= size:
+    if given.shape != (*(num,)[one:], prompt, *event.value_shape) or not 0 < prompt < size:
         raise UserError(
             f"`given` has shape {given.shape}, but the first sites of {num} sequences of length {size} have shape "
-            f"{('P', *event.value_shape)} or {(num, 'P', *event.value_shape)} with P < {size}"
+            f"{('P', *event.value_shape)} or {(num, 'P', *event.value_shape)} with 0 < P < {size}"
         )
     behind = [(0, size - prompt if axis == 1 - one else 0) for axis in range(given.ndim)]
     pad = jnp.pad if isinstance(given, jax.Array) else np.pad
@@ -117,17 +111,16 @@ def draw_part(model: Any, params: Any, keys: jax.Array, sampler: Sampler, option
 @functools.singledispatch
 def check_draws(model: Any, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
     """Raises `UserError` for a sampler or options of draws that a model cannot take: before it is trained, too."""
-    if "sampler" not in model.takes and sampler != Cached():
-        raise UserError(f"{type(model).__name__} draws in its own way: leave sample.sampler at cached")
+    own_way = "sampler" not in model.takes and sampler != Cached()
+    refuse((own_way, f"{type(model).__name__} draws in its own way: leave sample.sampler at cached"))
     check_taken(model, options)
 
 
 def check_taken(model: Any, options: Request) -> None:
     """Raises `UserError` for options of a draw that a kind of model does not take, unless they are off."""
     as_temperature(options.temperature)
-    for name in options.used():
-        if name not in model.takes and name not in ("context", "end"):
-            raise UserError(f"{type(model).__name__} cannot draw with {name}: this kind of model has no such option")
+    kind, known = type(model).__name__, {*model.takes, "context", "end"}
+    refuse(*[(name not in known, f"{kind} cannot draw with {name}: it has no such option") for name in options.used()])
 
 
 def opened(sampler: Sampler, model: Any, open_run: Callable[[str], Any]) -> Sampler:
@@ -152,8 +145,8 @@ def prepared(sampler: Sampler, model: Any, params: Any, resources: Resources) ->
 
 def keys_of(key: jax.Array, num: int) -> jax.Array:
     """Returns the keys of `num` examples drawn under one key; raises `UserError` for other arguments."""
-    if not is_integer(num) or num < 1:
-        raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
+    wrong = not is_integer(num) or num < 1
+    refuse((wrong, f"the number of samples must be a whole number, at least 1, not {num!r}"))
     check_size(num, LARGEST, "the number of samples")
     check_key(key)
     return example_keys(key, num)
@@ -175,8 +168,7 @@ def num_keys(keys: Any) -> int:
     """Returns B; raises `UserError` unless these are B random keys."""
     if not isinstance(keys, jax.Array) or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
         raise UserError(f"the keys of a draw are as from jax.random.split(jax.random.key(0), 8), not {keys!r}")
-    if not len(keys):
-        raise UserError("a draw needs at least one key")
+    refuse((not len(keys), "a draw needs at least one key"))
     return len(keys)
 
 

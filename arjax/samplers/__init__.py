@@ -24,9 +24,8 @@ from arjax.samplers.base import (
 )
 from arjax.samplers.beam import Beam
 from arjax.samplers.best import Best
-from arjax.samplers.cached import Cached, Greedy
+from arjax.samplers.cached import Cached, Greedy, Naive
 from arjax.samplers.fixed_point import FixedPoint
-from arjax.samplers.naive import Naive
 from arjax.samplers.parallel import Parallel
 from arjax.samplers.request import PLAIN_DRAW, Request
 from arjax.samplers.speculative import Speculative

@@ -1,5 +1,5 @@
-"""Ancestral sampling with the step form: each step costs one step of the network, not a full pass; and greedy decoding
-in the same way.
+"""Samplers of one step at a time: the definition of ancestral sampling, with a full parallel pass for each step; the
+step form, in which each step costs one step of the network; and greedy decoding in the same way.
 """
 
 from __future__ import annotations
@@ -14,8 +14,33 @@ import jax.numpy as jnp
 from arjax.conditionals.restricted import Modes
 from arjax.core.options import opt
 from arjax.networks.base import chunk_of, step_variables
-from arjax.samplers.base import SAMPLERS, Draw, Sampler, per_example
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.loops import loop_over_steps, num_calls, read_prompt
+
+
+@SAMPLERS.register("naive")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Naive(Sampler):
+    """Samples in S full passes. Slow, and correct by definition: other samplers are tested against it."""
+
+    def draw(self, model, params, steps, canvas, context):
+        num_steps = model.factorization.num_steps
+
+        def body(t: jax.Array, canvas: jax.Array) -> jax.Array:
+            return naive_step(model, params, steps, canvas, context, t)
+
+        x = jax.lax.fori_loop(0, num_steps, body, canvas)
+        return Draw(x, {"network_calls": per_example(x, num_steps)})
+
+
+def naive_step(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any, t: jax.Array) -> jax.Array:
+    """Draws the sites of step t from a full pass over the canvas."""
+    factorization = model.factorization
+    features = model.network.apply({"params": params}, canvas, factorization, context)
+    flat = features.reshape(features.shape[0], factorization.num_sites, -1)
+    sites_M = jnp.minimum(factorization.sites(t)[0], factorization.num_sites - 1)
+    return steps.fill(canvas, t, flat[:, sites_M])
 
 
 @SAMPLERS.register("cached")

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.networks.base import chunk_of
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
 from arjax.samplers.prefixes import where_drawn
-from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
+from arjax.samplers.speculative import accept_by_keys, draw_in_windows, leading, tell_window
 
 STARTS = ("zeros", "mode")
 
@@ -48,15 +48,14 @@ class FixedPoint(Sampler):
             object.__setattr__(self, "source", make_draft(self.start))
 
     def check(self, model):
-        if self.window == 1:
-            raise UserError("fixed_point reads windows of at least 2 steps; window=0 reads all in parallel passes")
+        no_mode = self.source is None and self.start == "mode" and scores_blocks(model.conditional, model.factorization)
+        refuse(
+            (self.window == 1, "fixed_point reads windows of at least 2 steps; window=0 reads all in parallel passes"),
+            (no_mode, "fixed_point(start='mode') needs a mode for each site: take start='zeros'"),
+        )
         tell_window("fixed_point", self.window, 0, model.factorization.num_steps)
         if self.source is not None:
             self.source.check(model)
-        elif self.start == "mode" and scores_blocks(model.conditional, model.factorization):
-            raise UserError(
-                "fixed_point(start='mode') needs a conditional that has a mode for each site: take start='zeros'"
-            )
 
     def draw(self, model, params, steps, canvas, context):
         calls = 0  # of the network, for the values of the first iteration

@@ -10,14 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.restricted import untruncated
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, per_example
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
-from arjax.samplers.rounds import advance, by_score, check_rounds, check_single_sites, entropies, measure_losses
-from arjax.samplers.schedules import SCHEDULES, check_rounds_fit, make_sizes
+from arjax.samplers.rounds import (
+    SCHEDULES,
+    advance,
+    by_score,
+    check_rounds,
+    check_rounds_fit,
+    check_single_sites,
+    entropies,
+    make_sizes,
+    measure_losses,
+)
 
 #: Rounds where their number is not given.
 USUAL = 16
@@ -59,27 +68,22 @@ class Parallel(Sampler):
     sizes: tuple[int, ...] = opt((), least=1)
 
     def __post_init__(self):
-        if self.sizes and (self.steps not in (0, len(self.sizes)) or self.schedule != "uniform"):
-            raise UserError(
-                f"the sampler 'parallel' has {len(self.sizes)} rounds of given sizes: leave steps={self.steps} and "
-                f"schedule={self.schedule!r} out, or the sizes {self.sizes}"
-            )
+        twice = self.sizes and (self.steps not in (0, len(self.sizes)) or self.schedule != "uniform")
+        left_out = f"steps={self.steps} and schedule={self.schedule!r} out, or the sizes {self.sizes}"
+        refuse((twice, f"the sampler 'parallel' has {len(self.sizes)} rounds of given sizes: leave {left_out}"))
 
     def check(self, model: Any) -> None:
         check_rounds(model, "the sampler 'parallel'")
         num_steps = model.factorization.num_steps
         check_rounds_fit("the sampler 'parallel'", self.steps, num_steps)
-        if self.sizes and sum(self.sizes) != num_steps:
-            raise UserError(
-                f"the sizes of the sampler 'parallel' add up to {sum(self.sizes)}, but the model has {num_steps} steps"
-            )
         if self.choose != "order":
             check_single_sites(model, f"the sampler 'parallel' with choose={self.choose!r}")
-        if self.choose == "confidence" and not untruncated(model.conditional).has_table:
-            raise UserError(
-                "the sampler 'parallel' has no confidence in values without a list of probabilities: take "
-                "choose='entropy' or choose='random'"
-            )
+        misfit, total = self.sizes and sum(self.sizes) != num_steps, sum(self.sizes)
+        unlisted = self.choose == "confidence" and not untruncated(model.conditional).has_table
+        refuse(
+            (misfit, f"the sizes of the sampler 'parallel' add up to {total}, but the model has {num_steps} steps"),
+            (unlisted, "choose='confidence' needs a list of probabilities: take choose='entropy' or choose='random'"),
+        )
 
     @property
     def has_arrays(self):
@@ -99,11 +103,8 @@ class Parallel(Sampler):
     def _sizes(self, num_steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
         if self.sizes:
             return self.sizes
-        if self.schedule == "optimal" and losses_S is None:
-            raise UserError(
-                "the schedule 'optimal' of the sampler 'parallel' is measured on validation data: draw from a run, or "
-                "call arjax.evaluation.sampling.prepare_sampler first"
-            )
+        missing = self.schedule == "optimal" and losses_S is None
+        refuse((missing, "schedule='optimal' is measured on validation data: draw from a run, or call prepare_sampler"))
         return make_sizes(self.schedule, num_steps, self.steps or min(USUAL, num_steps), losses_S)
 
     def draw(self, model, params, steps, canvas, context):

@@ -1,10 +1,11 @@
-"""Rounds: several steps predicted from those before all of them. Which steps a round takes, what they cost in nats, and
-the losses by which their sizes are chosen.
+"""Rounds: several steps predicted from those before all of them. Their sizes, which steps a round takes, what they cost
+in nats, and the losses by which sizes are chosen.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,11 +16,80 @@ from arjax.conditionals.base import Conditional, bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.arrays import is_present
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import Network, check_ahead, extend, keep, step_variables
 from arjax.samplers.base import example_keys
-from arjax.samplers.schedules import non_increasing
+
+#: The schedules that follow from the numbers of steps and rounds alone; `optimal` follows from measured losses.
+SCHEDULES = ("uniform", "cosine", "optimal")
+
+
+def uniform_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
+    """Equal sizes, as far as `rounds` divides `num_steps`."""
+    return _sizes(np.arange(rounds + 1) * num_steps // rounds)
+
+
+def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
+    """Few steps first, then more and more: after r of K rounds S cos(pi r / 2K) steps are left (Chang et al., "MaskGIT:
+    Masked Generative Image Transformer", 2022, section 3.2), and at least one is drawn in each.
+    """
+    left = num_steps * np.cos(np.pi / 2 * np.arange(rounds + 1) / rounds)
+    done = num_steps - np.rint(left).astype(int)
+    done[-1] = num_steps
+    for r in range(1, rounds):  # at least one in this round, and one left for each that follows
+        done[r] = min(max(done[r], done[r - 1] + 1), num_steps - (rounds - r))
+    return _sizes(done)
+
+
+def optimal_sizes(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
+    """Returns the sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) (`losses_S`, in
+    nats) is the loss of a step given t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion
+    Models" (2022), section 3.3 (following Watson et al., 2021).
+    """
+    losses_S = np.asarray(losses_S, np.float64)
+    num_steps = len(losses_S)
+    place = np.arange(num_steps + 1)
+    # cost[i, j]: of drawing the steps i, ..., j - 1 at once
+    cost = np.where(place > place[:-1, None], (place - place[:-1, None]) * losses_S[:, None], np.inf)
+    best = np.where(place == 0, 0.0, np.inf)  # of having drawn so many steps
+    origin = np.zeros((rounds, num_steps + 1), int)
+    for r in range(rounds):
+        total = best[:-1, None] + cost
+        origin[r], best = total.argmin(0), total.min(0)
+    done = [num_steps]
+    for r in reversed(range(rounds)):
+        done.append(int(origin[r, done[-1]]))
+    return _sizes(np.array(done[::-1]))
+
+
+def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns the non-increasing sequence nearest to some values in weighted squares (Ayer et al., 1955): the more
+    sites are known, the less the next one costs on average, and a schedule would pick the lucky places of the noise.
+    """
+    from scipy.optimize import isotonic_regression  # takes long to import
+
+    return isotonic_regression(values, weights=weights, increasing=False).x
+
+
+def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
+    """The sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
+    if schedule == "optimal":
+        assert losses_S is not None
+        return optimal_sizes(losses_S, steps)
+    return {"uniform": uniform_sizes, "cosine": cosine_sizes}[schedule](num_steps, steps)
+
+
+def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:
+    """Raises `UserError` for more rounds than steps; `owner` names whoever asks."""
+    fewer = f"{rounds} rounds, but the model has {num_steps} steps, at least one a round"
+    refuse((rounds > num_steps, f"{owner} asks for {fewer}"))
+
+
+def _sizes(done: np.ndarray) -> tuple[int, ...]:
+    """From the steps that are drawn after 0, 1, ..., K rounds."""
+    return tuple(int(size) for size in np.diff(done))
+
 
 #: Numbers of known steps at which losses are measured, at most; between them they are interpolated.
 MOST_POINTS = 64
@@ -33,20 +103,14 @@ def check_rounds(model: Any, owner: str) -> None:
     """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
     if model.orders is not None:
         check_ahead(model.network)
-    if model.orders is None or not model.orders.has_all:
-        raise UserError(
-            f"{owner} needs a model of all orders, which has learned to predict a step from any others: train it with "
-            "model.orders=uniform"
-        )
+    has_all = model.orders is not None and model.orders.has_all
+    refuse((not has_all, f"{owner} needs a model of all orders: train it with model.orders=uniform"))
 
 
 def check_single_sites(model: Any, owner: str) -> None:
     """Raises `UserError` unless each step of a model has one site; `owner` names whoever chooses among them."""
-    if model.factorization.block_size > 1:
-        raise UserError(
-            f"{owner} chooses among single sites, and the steps of this model have up to "
-            f"{model.factorization.block_size}: take choose='order'"
-        )
+    size = model.factorization.block_size
+    refuse((size > 1, f"{owner} chooses among single sites, and steps here have up to {size}: take choose='order'"))
 
 
 def advance(
@@ -223,8 +287,7 @@ def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.n
         for n in range(NUM_ORDERS)
     ]
     log_prob_P, sites_P = (np.sum(part, (0, 1)) for part in zip(*scores, strict=True))
-    if not (sites_P > 0).all():
-        raise UserError("losses cannot be measured: the masks of the examples leave nothing to score")
+    refuse((not (sites_P > 0).all(), "losses cannot be measured: the masks of the examples leave nothing to score"))
     return np.interp(np.arange(num_steps), points, non_increasing(-log_prob_P / sites_P, sites_P))
 
 

@@ -1,17 +1,190 @@
-"""Speculative sampling: a draft proposes, the model verifies several steps in one call."""
+"""Speculative sampling: a draft proposes, and the model verifies several steps in one call; with the loop of samplers
+that read several steps in one call of the network and keep the first of them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.samplers.base import SAMPLERS, Sampler, Steps
-from arjax.samplers.drafts.base import Draft, Proposal, has_probabilities, log_table, make_draft
-from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
+from arjax.networks.base import ChunkedNetwork, extend, first_loop, keep, loop_carry
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
+from arjax.samplers.drafts.base import (
+    Draft,
+    Place,
+    Proposal,
+    Target,
+    has_probabilities,
+    log_table,
+    make_draft,
+    target_of_draft,
+)
+from arjax.samplers.loops import loop_ends, num_calls, read_prompt
+
+#: `(steps, keys[S], canvas, t, features [k, M, F], proposal) -> (values [k, M, v], how many proposals are right)`
+Accept = Callable[[Steps, jax.Array, jax.Array, jax.Array, jax.Array, Proposal], tuple[jax.Array, jax.Array]]
+
+
+class Window(NamedTuple):
+    """One example in the loop."""
+
+    canvas: jax.Array  # [1, *grid, *value], in which all steps before t are committed
+    t: jax.Array  # the next step
+    carry: Any  # of the network before step t
+    drafted: Any  # the state of the draft
+    calls: jax.Array  # of the network, so far
+    accepted: jax.Array  # proposals that were right: steps committed beside the one that each verifying call adds
+
+
+def tell_window(owner: str, window: int, usual: int, num_steps: int) -> None:
+    """Says on stderr that a window other than the usual one is longer than the steps of the model."""
+    if window > num_steps and window != usual:
+        say_once(f"the window of {owner}, {window}, is longer than the {num_steps} steps of the model, and cut to them")
+
+
+def draw_in_windows(
+    model: Any,
+    params: Any,
+    steps: Steps,
+    canvas: jax.Array,
+    context: Any,
+    window: int,
+    draft: Draft,
+    accept: Accept,
+    with_log_q: bool = False,
+) -> Draw:
+    """Draws by windows: a draft proposes the values of the next W - 1 steps, the network reads W steps in one call, and
+    the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more.
+
+    Every example is a batch of one that has its own step t, so none waits for another; a call is made for all examples
+    as long as one is not finished. The canvas has guesses at sites that are not observed, where the draft reads them.
+    """
+    network, factorization, num = model.network, model.factorization, len(canvas)
+    target = target_of_draft(model, params, steps, draft)
+    num_steps = factorization.num_steps
+    window = min(window, num_steps)
+    keys_BS, each = jnp.swapaxes(steps.keys_SB, 0, 1), over_examples(num)
+    # Proposals that are only like the values to be drawn have noise of their own.
+    proposing_BS = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 1)))(keys_BS) if with_log_q else keys_BS
+    canvas, context = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
+    chunk = network.CHUNK if isinstance(network, ChunkedNetwork) else window
+    first = _begin(target, draft, canvas, context, min(chunk, num_steps))
+
+    body = each(functools.partial(_round, target, draft, accept, window, with_log_q))
+
+    def loop(state: tuple[Window, jax.Array]) -> tuple[Window, jax.Array]:
+        return body((keys_BS, proposing_BS), context, state[0]), state[1] + 1
+
+    def going(state: tuple[Window, jax.Array], end: int) -> jax.Array:
+        t_B = state[0].t
+        return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
+
+    def grown(num: int, carry: Any, past: Any) -> Any:
+        return loop_carry(network, target.variables, carry, num, factorization, past)
+
+    last, rounds = first, jnp.int32(0)
+    grows = "grows" in network.traits and not draft.target_calls
+    for end in loop_ends(first_loop(network) if grows else 0, num_steps):
+        if grows:
+            past = None if last is first else last.carry
+            last = last._replace(carry=each(functools.partial(grown, end + window))(first.carry, past))
+        last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
+    x = last.canvas[:, 0]
+    stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
+    return Draw(x, stats)
+
+
+def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk: int) -> Window:
+    """The examples [B, 1, ...] before the first window: the prompt is read, `chunk` steps in one call."""
+    (model, variables, steps, _), num = target, len(canvas)
+    prompt = steps.prompt()
+
+    def read(canvas_1: jax.Array, context_1: Any) -> tuple[Any, Any]:
+        carry = read_prompt(model.network, variables, canvas_1, model.factorization, context_1, prompt, chunk)
+        return carry, draft.begin(target, canvas_1, context_1, prompt)
+
+    if steps.shared:
+        one = read(*jax.tree.map(lambda leaf: leaf[0], (canvas, context)))
+        carry, drafted = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf))), one)
+    else:
+        carry, drafted = over_examples(num)(read)(canvas, context)
+    zeros = jnp.zeros(num, jnp.int32)
+    calls = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
+    return Window(canvas, zeros + prompt, carry, drafted, zeros + calls, zeros)
+
+
+def _round(
+    target: Target,
+    draft: Draft,
+    accept: Accept,
+    window: int,
+    with_log_q: bool,
+    keys: tuple[jax.Array, jax.Array],
+    context: Any,
+    state: Window,
+) -> Window:
+    """One call of the network for one example: n steps more, none where the example is finished."""
+    (model, variables, steps, _), (canvas, t, carry, drafted, calls, accepted) = target, state
+    factorization, going = model.factorization, t < model.factorization.num_steps
+    keys_S, proposing_S = keys
+    place = Place(canvas, context, carry, t)
+    after, proposal = draft.propose(target, drafted, place, window - 1, proposing_S, with_log_q)
+    canvas = steps.place(canvas, t, proposal.values)
+    carries, features = extend(model.network, variables, carry, canvas, t, window, factorization, context)
+    values, right = accept(steps, keys_S, canvas, t, features[0], proposal)
+    n = jnp.where(going, jnp.minimum(right + 1, factorization.num_steps - t), 0)
+    canvas, next_t = steps.place(canvas, t, values), t + n
+    if steps.ends:
+        ended = steps.ends.ended(canvas.reshape(1, -1), next_t)[0]
+        next_t = jnp.where(ended, factorization.num_steps, next_t)
+    return Window(
+        canvas=canvas,
+        t=next_t,
+        carry=keep(model.network, variables, carries, n),
+        drafted=draft.keep(target, drafted, after, place._replace(canvas=canvas), n, window),
+        calls=calls + jnp.where(going, 1 + draft.target_calls, 0),
+        accepted=accepted + jnp.maximum(n - 1, 0),
+    )
+
+
+def over_examples(num: int) -> Callable[[Callable], Callable]:
+    """Maps a function of one example over all; of a single one without a batch axis, which would turn slices that are
+    written in place into scattered writes.
+    """
+    if num > 1:
+        return jax.vmap
+
+    def only(function: Callable) -> Callable:
+        def mapped(*args: Any) -> Any:
+            result = function(*jax.tree.map(lambda leaf: leaf[0], args))
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
+
+        return mapped
+
+    return only
+
+
+def leading(right_k: jax.Array) -> jax.Array:
+    """How many entries at the beginning of bool[k] are True."""
+    return jnp.cumprod(right_k.astype(jnp.int32)).sum()
+
+
+def accept_by_keys(
+    steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
+) -> tuple[jax.Array, jax.Array]:
+    """The values that the naive sampler draws from the same features with the same keys; a proposal is right where it
+    is that value.
+    """
+    values = steps.window_values(keys_S, canvas, t, features)
+    return values, leading(steps.same(t, values[:-1], proposal.values))
+
 
 #: The window where none is given.
 USUAL = 8

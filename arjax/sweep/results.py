@@ -91,7 +91,7 @@ class Finished:
 
     def nats(self) -> np.ndarray | None:
         """The nats of each example of the scored split, [N], where the run has left them in its folder."""
-        from arjax.api.run_nats import stored_nats
+        from arjax.api.comparing import stored_nats
 
         return stored_nats(self.folder, self.report).get(self.report["split"])
 

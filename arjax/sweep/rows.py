@@ -177,7 +177,7 @@ class Mixture(Derived):
 
     def _nats(self, members: Sequence[Finished], split: str) -> np.ndarray:
         """The nats of each example under each member, [M, N]."""
-        from arjax.api.run_nats import nats_of_run
+        from arjax.api.comparing import nats_of_run
 
         nll_MN = []
         for member in members:

@@ -1,6 +1,17 @@
 """Tables: any columns given any others, with missing cells, ranges and frames."""
 
-from arjax.tables.fitting import fit_table
-from arjax.tables.table import Probability, TableModel, load_table
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arjax.tables.fitting import fit_table
+    from arjax.tables.table import Probability, TableModel, load_table
 
 __all__ = ["Probability", "TableModel", "fit_table", "load_table"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, each imported when it is used first: `arjax-table --help` does not wait for JAX."""
+    if name not in __all__:
+        raise AttributeError(f"module 'arjax.tables' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"arjax.tables.{'fitting' if name == 'fit_table' else 'table'}"), name)

@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
@@ -30,7 +30,6 @@ from arjax.objectives import OBJECTIVES, Objective
 from arjax.objectives.base import objectives_with
 from arjax.parallel.sharding import Rule, check_batch_size, replicated
 from arjax.samplers import Sampler
-from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import OptimizerOptions, make_optimizer
 from arjax.training.record import Record, fingerprint_of_orders
 from arjax.training.schedule_free import keeps_average
@@ -52,6 +51,9 @@ from arjax.training.state import (
     with_shardings,
 )
 from arjax.training.stopping import total_steps
+
+if TYPE_CHECKING:
+    from arjax.training.checkpoint import CheckpointStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,12 +297,18 @@ def tell_padding(model: Model, dataset: Dataset) -> None:
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:
     """The newest states of a run: everything that resuming needs."""
-    return CheckpointStore(Path(workdir) / "checkpoints" / "latest", keep=2)
+    return _store(workdir, "latest", keep=2)
 
 
 def best_store(workdir: str | os.PathLike) -> CheckpointStore:
     """The parameters that were best on validation."""
-    return CheckpointStore(Path(workdir) / "checkpoints" / "best", keep=1)
+    return _store(workdir, "best", keep=1)
+
+
+def _store(workdir: str | os.PathLike, name: str, keep: int) -> CheckpointStore:
+    from arjax.training.checkpoint import CheckpointStore  # Orbax takes a second, and configs are read without it
+
+    return CheckpointStore(Path(workdir) / "checkpoints" / name, keep)
 
 
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 import arjax
-from arjax.api.mixtures import mixture_of_runs
+from arjax.api.comparing import mixture_of_runs
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.evaluation.summaries import Difference, paired_difference

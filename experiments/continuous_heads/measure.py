@@ -18,7 +18,7 @@ import numpy as np
 from sweep import get_sweep
 
 import arjax
-from arjax.api.run_nats import nats_of_run
+from arjax.api.comparing import nats_of_run
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data.generated import log_density
 from arjax.reporting import figures

@@ -24,8 +24,7 @@ import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.reporting import figures
-from arjax.samplers.rounds import log_prob_of_rest, measure_losses
-from arjax.samplers.schedules import SCHEDULES, make_sizes
+from arjax.samplers.rounds import SCHEDULES, log_prob_of_rest, make_sizes, measure_losses
 
 CONFIG = Path(__file__).with_name("config.py")
 DATA, FORMS = ("digits", "text", "mnist"), ("masked", "two_position", "two_stream", "conv_nade")

@@ -10,7 +10,7 @@ import pytest
 
 import arjax
 from arjax.api import arrays, fitting
-from arjax.api.mixtures import mixture_of_runs
+from arjax.api.comparing import mixture_of_runs
 from arjax.core.errors import UserError
 from arjax.core.options import checked_arguments
 from arjax.data import make_dataset

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import arjax
-from arjax.api.comparing import row_in_words
-from arjax.api.mixtures import mixture_of_runs
+from arjax.api.comparing import mixture_of_runs, row_in_words
 from arjax.api.trained_model import TrainedModel
 from arjax.core.errors import UserError
 from arjax.evaluation.summaries import paired_difference

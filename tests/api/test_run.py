@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import arjax
+from arjax.api.comparing import mixture_of_runs
 from arjax.api.fitting import silence
-from arjax.api.mixtures import mixture_of_runs
 from arjax.api.trained_model import as_history
 from arjax.cli.main import main
 from arjax.config.files import load_config_file

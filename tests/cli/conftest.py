@@ -47,14 +47,22 @@ def workdir(finished_run, tmp_path) -> pathlib.Path:
 
 
 @pytest.fixture
-def sentence_of(capsys):
-    """A function that runs a command line (or calls a function) that must fail; returns the one sentence printed."""
+def last_sentence(capsys):
+    """A function that runs a command line that must fail; returns the last line of stderr."""
 
-    def call(command) -> str:
+    def call(*command: str, lines: int | None = None) -> str:
         capsys.readouterr()
-        code = command() if callable(command) else main(command)
+        code = main(list(command))
         error = capsys.readouterr().err
-        assert code == 2 and error.startswith("arjax: ") and error.count("\n") == 1, error
-        return error
+        *before, last = error.splitlines(keepends=True)
+        assert code == 2 and last.startswith("arjax: ") and "Traceback" not in error, error
+        assert lines is None or len(before) + 1 == lines, error
+        return last
 
     return call
+
+
+@pytest.fixture
+def sentence_of(last_sentence):
+    """The same of a list of arguments, where nothing else is printed."""
+    return lambda command: last_sentence(*command, lines=1)

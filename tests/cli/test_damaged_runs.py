@@ -3,10 +3,8 @@
 import json
 import shutil
 
-import jax
 import pytest
 
-from arjax.cli.command_line import tell_mistakes
 from arjax.cli.main import main
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in
@@ -112,21 +110,3 @@ def test_a_user_without_a_home(tmp_path, sentence_of, monkeypatch):
     assert "this user has no home folder" in sentence_of(command)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert f"is not in {tmp_path}; get it with" in sentence_of(command)
-
-
-def test_too_little_memory_is_told(sentence_of):
-    """That of the machine, and that of devices in a draw; other errors of devices are no mistakes of the user."""
-    of_device = jax.errors.JaxRuntimeError("INTERNAL: Error dispatching:\nOut of memory allocating 20 bytes.")
-    for error in (MemoryError("Unable to allocate 90.9 TiB"), of_device):
-
-        def main(error=error) -> int:
-            raise error
-
-        sentence = sentence_of(lambda main=main: tell_mistakes("arjax", main))
-        assert "too little memory: " in sentence and ("90.9 TiB" in sentence or "allocating 20 bytes." in sentence)
-
-    def broken() -> int:
-        raise jax.errors.JaxRuntimeError("INTERNAL: a device is lost")
-
-    with pytest.raises(jax.errors.JaxRuntimeError, match="a device is lost"):
-        tell_mistakes("arjax", broken)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 import arjax
@@ -80,10 +81,11 @@ def test_help_is_instant_and_complete():
 
 
 def test_help_and_version_end_well_and_import_nothing_heavy():
-    code = "import sys; from arjax.cli.main import main; codes = [main([flag]) for flag in ('--help', '--version')]\n"
+    code = "import sys; from arjax.cli.main import main; from arjax.tables.main import main as table\n"
+    code += "codes = [table(['--help']), main(['--help']), main(['--version'])]\n"
     code += "print(codes, {'jax', 'flax', 'ml_collections'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-2:] == [f"arjax {arjax.__version__}", "[0, 0] set()"] and not done.stderr
+    assert done.stdout.splitlines()[-2:] == [f"arjax {arjax.__version__}", "[0, 0, 0] set()"] and not done.stderr
 
 
 @pytest.mark.parametrize("command", [main, sweep, table])
@@ -121,28 +123,43 @@ def test_messages_of_libraries_stay_as_they_are_unless_more_are_asked_for():
     assert [line.rpartition("] ")[2] for line in more.stderr.splitlines()] == ["of a library", "of absl", "more"]
 
 
-def test_a_mistake_is_one_line_and_code_2(capsys):
+OUT_OF_MEMORY = jax.errors.JaxRuntimeError("INTERNAL: Error dispatching:\nOut of memory allocating 20 bytes.")
+
+
+def failing(error):
     def main():
-        raise UserError("one\n  two")
+        raise error
 
-    assert tell_mistakes("arjax", main) == 2
-    assert capsys.readouterr().err == "arjax: one two\n"
-
-
-def test_an_interrupt_is_no_traceback(capsys):
-    def main():
-        raise KeyboardInterrupt
-
-    assert tell_mistakes("arjax", main) == 130
-    assert capsys.readouterr().err == "arjax: interrupted\n"
+    return main
 
 
-def test_other_errors_are_not_hidden():
-    def main():
-        raise RuntimeError("a bug")
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("one\n  two"), 2, "one two"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (
+            MemoryError("Unable to allocate 90.9 TiB"),
+            2,
+            "this machine has too little memory: Unable to allocate 90.9 TiB",
+        ),
+        (
+            OUT_OF_MEMORY,
+            2,
+            "the devices have too little memory: INTERNAL: Error dispatching: Out of memory allocating 20",
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, code, line, capsys):
+    assert tell_mistakes("arjax", failing(error)) == code
+    told = capsys.readouterr().err
+    assert told.startswith(f"arjax: {line}") and told.count("\n") == 1
 
-    with pytest.raises(RuntimeError):
-        tell_mistakes("arjax", main)
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), jax.errors.JaxRuntimeError("INTERNAL: a device is lost")])
+def test_other_errors_are_not_hidden(error):
+    with pytest.raises(type(error), match=str(error)):
+        tell_mistakes("arjax", failing(error))
 
 
 def test_writable_folder_makes_folders_and_leaves_nothing(tmp_path):
@@ -153,11 +170,9 @@ def test_writable_folder_makes_folders_and_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'cuda'"), AssertionError()])
 def test_devices_that_are_not_there(error, monkeypatch):
     """What jax 0.12 and jax 0.10 raise under JAX_PLATFORMS=cuda without a GPU; other errors stay as they are."""
-
-    def failing():
-        raise error
-
-    monkeypatch.setattr(sharding, "jax", SimpleNamespace(devices=failing, config=SimpleNamespace(jax_platforms="cuda")))
+    monkeypatch.setattr(
+        sharding, "jax", SimpleNamespace(devices=failing(error), config=SimpleNamespace(jax_platforms="cuda"))
+    )
     with pytest.raises(UserError, match=r"^JAX_PLATFORMS=cuda names devices that JAX does not find here"):
         sharding.available_devices()
     sharding.jax.config.jax_platforms = None

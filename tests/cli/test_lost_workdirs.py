@@ -16,20 +16,6 @@ from arjax.training.setup import best_store, latest_store
 ARGUMENT = ":smoke,context=label"
 
 
-@pytest.fixture
-def sentence(capsys):
-    """Calls `arjax`, which must end with one sentence and exit code 2; returns the sentence."""
-
-    def call(*flags):
-        capsys.readouterr()
-        assert main(list(flags)) == 2
-        error = capsys.readouterr().err.splitlines()
-        assert error[-1].startswith("arjax: ") and "Traceback" not in "".join(error)
-        return error[-1]
-
-    return call
-
-
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -40,27 +26,27 @@ def put_folder(path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "results.json", "metrics.jsonl"])
-def test_a_folder_in_the_place_of_a_file(config_file, workdir, sentence, name):
+def test_a_folder_in_the_place_of_a_file(config_file, workdir, last_sentence, name):
     put_folder(workdir / name)
     train = (f"--config={config_file}{ARGUMENT}", f"--workdir={workdir}")
     if name != "metrics.jsonl":  # a finished run writes none
-        assert f"{workdir / name}: Is a directory" in sentence(*train)
+        assert f"{workdir / name}: Is a directory" in last_sentence(*train)
     longer = (*train, "--config.train.steps=8")
-    assert f"{workdir / name}: Is a directory" in sentence(*longer)
+    assert f"{workdir / name}: Is a directory" in last_sentence(*longer)
     if name == "config.json":
-        assert f"{workdir / name}: Is a directory" in sentence("--mode=evaluate", f"--workdir={workdir}")
+        assert f"{workdir / name}: Is a directory" in last_sentence("--mode=evaluate", f"--workdir={workdir}")
     assert latest_store(workdir).steps()[-1] == 6
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "checkpoints/latest", "checkpoints/best"])
-def test_a_file_in_the_place_of_a_folder(config_file, workdir, sentence, name):
+def test_a_file_in_the_place_of_a_folder(config_file, workdir, last_sentence, name):
     shutil.rmtree(workdir / name)
     (workdir / name).write_text("")
     for flags in (["--mode=evaluate"], [f"--config={config_file}{ARGUMENT}", "--config.train.steps=8"]):
-        assert "is no folder of checkpoints: Not a directory" in sentence(*flags, f"--workdir={workdir}")
+        assert "is no folder of checkpoints: Not a directory" in last_sentence(*flags, f"--workdir={workdir}")
 
 
-def test_a_file_in_the_place_of_what_a_mode_writes(config_file, workdir, sentence):
+def test_a_file_in_the_place_of_what_a_mode_writes(config_file, workdir, last_sentence):
     shutil.rmtree(workdir / "samples")
     inpaint = ["--mode=inpaint", "--config.inpaint.hidden=top", "--config.inpaint.visible=nothing"]
     for name, flags in (
@@ -69,7 +55,7 @@ def test_a_file_in_the_place_of_what_a_mode_writes(config_file, workdir, sentenc
         ("inpainting", inpaint),
     ):
         (workdir / name).write_text("")
-        assert name in sentence(*flags, f"--workdir={workdir}")
+        assert name in last_sentence(*flags, f"--workdir={workdir}")
 
 
 @pytest.fixture
@@ -82,9 +68,9 @@ def read_only(workdir):
     subprocess.run(["umount", workdir], check=True)
 
 
-def test_a_read_only_folder(config_file, read_only, sentence, capsys):
-    assert "cannot write" in sentence("--mode=sample", f"--workdir={read_only}")
-    assert "cannot write" in sentence(f"--config={config_file}{ARGUMENT}", f"--workdir={read_only}")
+def test_a_read_only_folder(config_file, read_only, last_sentence, capsys):
+    assert "cannot write" in last_sentence("--mode=sample", f"--workdir={read_only}")
+    assert "cannot write" in last_sentence(f"--config={config_file}{ARGUMENT}", f"--workdir={read_only}")
     capsys.readouterr()
     assert main(["--mode=evaluate", f"--workdir={read_only}"]) == 2
     printed = capsys.readouterr()
@@ -99,7 +85,7 @@ def test_a_read_only_folder(config_file, read_only, sentence, capsys):
     ("mode", "method"),
     [("evaluate", "mkdir"), ("evaluate", "write_text"), ("sample", "mkdir"), ("sample", "write_text")],
 )
-def test_a_disk_that_refuses_a_look(workdir, sentence, monkeypatch, code, mode, method):
+def test_a_disk_that_refuses_a_look(workdir, last_sentence, monkeypatch, code, mode, method):
     before = contents(workdir)
 
     def refuse(*arguments, **options):
@@ -107,7 +93,7 @@ def test_a_disk_that_refuses_a_look(workdir, sentence, monkeypatch, code, mode, 
 
     with monkeypatch.context() as patch:
         patch.setattr(pathlib.Path, method, refuse)
-        assert os.strerror(code) in sentence(f"--mode={mode}", f"--workdir={workdir}")
+        assert os.strerror(code) in last_sentence(f"--mode={mode}", f"--workdir={workdir}")
     assert contents(workdir) == before
 
 
@@ -125,7 +111,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [0, 4096, 100_000, 300_000])
-def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(config_file, small_disk, sentence, free):
+def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(config_file, small_disk, last_sentence, free):
     workdir, ballast = small_disk / "run", small_disk / "ballast"
     workdir.mkdir()
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
@@ -133,7 +119,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(config_file, sma
             file.write(bytes(4096))
     os.truncate(ballast, ballast.stat().st_size - free)
     command = (f"--config={config_file}{ARGUMENT}", f"--workdir={workdir}")
-    assert "No space left on device" in sentence(*command)
+    assert "No space left on device" in last_sentence(*command)
     ballast.unlink()
     assert main(list(command)) == 0
     names = {path.name for path in workdir.iterdir()}
@@ -164,7 +150,7 @@ def at_step(monkeypatch, step, call):
     ],
 )
 def test_a_workdir_that_is_deleted_during_the_run_stays_away(
-    config_file, workdir, sentence, monkeypatch, new, replaced, tmp_path
+    config_file, workdir, last_sentence, monkeypatch, new, replaced, tmp_path
 ):
     if new:
         workdir = tmp_path / "new"
@@ -177,16 +163,16 @@ def test_a_workdir_that_is_deleted_during_the_run_stays_away(
 
     at_step(monkeypatch, 2 if new else 8, delete)
     command = (f"--config={config_file}{ARGUMENT}", f"--workdir={workdir}", "--config.train.steps=12")
-    assert f"the folder {workdir} was deleted, moved or replaced during the run" in sentence(*command)
+    assert f"the folder {workdir} was deleted, moved or replaced during the run" in last_sentence(*command)
     assert workdir.exists() == replaced
     if replaced:
         assert contents(workdir) == {"config.json": b"of another run"}
 
 
-def test_a_workdir_that_is_moved_goes_on_at_its_new_place(config_file, workdir, sentence, monkeypatch, tmp_path):
+def test_a_workdir_that_is_moved_goes_on_at_its_new_place(config_file, workdir, last_sentence, monkeypatch, tmp_path):
     at_step(monkeypatch, 8, lambda: workdir.rename(tmp_path / "moved"))
     command = [f"--config={config_file}{ARGUMENT}", "--config.train.steps=12"]
-    assert "give the new place as --workdir" in sentence(*command, f"--workdir={workdir}")
+    assert "give the new place as --workdir" in last_sentence(*command, f"--workdir={workdir}")
     assert not workdir.exists()
     assert main([*command, f"--workdir={tmp_path / 'moved'}"]) == 0
     assert latest_store(tmp_path / "moved").steps()[-1] == 12 and best_store(tmp_path / "moved").steps()

@@ -14,7 +14,7 @@ from arjax.cli.main import main
 from arjax.config.files import load_config_file, load_workdir_config
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
-from arjax.evaluation.prompts import parse_context
+from arjax.evaluation.sampling import parse_context
 from arjax.reporting.writers import read_metrics
 
 

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 import arjax
-from arjax.api.mixtures import mixture_of_runs
-from arjax.api.run_nats import nats_of_run
+from arjax.api.comparing import mixture_of_runs, nats_of_run
 from arjax.cli.main import main
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config

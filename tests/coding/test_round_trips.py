@@ -15,8 +15,7 @@ from arjax.coding.examples import choices, code_examples
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
-from arjax.samplers.asking import Asked
-from arjax.samplers.stepwise import OutsideSteps
+from arjax.samplers.stepwise import Asked, OutsideSteps
 from arjax.testing.models import autoregressive_networks
 
 #: Networks without and with a carry. Texts have a state and a window, and a test below a cache that grows.

@@ -121,7 +121,9 @@ def test_an_edited_module_runs_in_a_new_process(tools, tmp_path, capsys):
 def test_a_second_module_of_the_same_name_is_refused(tools, tmp_path):
     one, two = write(tmp_path / "one", "mine_c", 1), write(tmp_path / "two", "mine_c", 2)
     run(one, "import mine_c")
-    sentence = rf"another module 'mine_c' than {two}/mine_c\.py is imported already, from {one}: rename one of them"
+    sentence = (
+        rf"another module 'mine_c' than {two}/mine_c\.py is imported already, {one}/mine_c\.py: rename one of them"
+    )
     with pytest.raises(UserError, match=sentence):
         run(two, "import mine_c")
     with pytest.raises(PluginError, match=r"another module 'mine_c' is imported already: .*one/mine_c"):
@@ -132,11 +134,24 @@ def test_a_second_module_of_the_same_name_is_refused(tools, tmp_path):
 
 
 def test_a_module_of_that_name_from_elsewhere_is_refused(tools, tmp_path, monkeypatch):
+    """One that a notebook or a program has imported."""
     write(tmp_path / "elsewhere", "mine_i")
+    here = write(tmp_path / "here", "mine_i")
     monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
     import_plugins(["mine_i"], named=True)
     with pytest.raises(PluginError, match=r"another module 'mine_i' is imported already: .*elsewhere/mine_i\.py$"):
-        import_plugins([f"mine_i in {write(tmp_path / 'here', 'mine_i')}"], named=True)
+        import_plugins([f"mine_i in {here}"], named=True)
+    with pytest.raises(
+        UserError, match=r"another module 'mine_i' than .*here/mine_i\.py is imported already, .*elsewhere"
+    ):
+        run(here, "import mine_i")
+    (here / "config.py").unlink()
+    run(here, "pass")  # no file imports it
+    run(write(tmp_path / "elsewhere", "other_i"), "import mine_i")
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names" / "json.py").touch()
+    (tmp_path / "names" / "numpy.py").touch()
+    run(tmp_path / "names", "import json, numpy\nassert json.dumps and numpy.array")
 
 
 def test_the_folder_is_searched_first_while_the_file_runs_and_last_afterwards(tools, tmp_path):

@@ -144,7 +144,7 @@ def numbers(family, features, x):
 
 REFUSED = [
     ({"choose": "confidence"}, {}, r"^config.evaluate.choose='confidence' has no score with more than one round: the"),
-    ({"choose": "entropy"}, {"partition": "blocks(size=2)"}, r"='entropy' chooses among single sites, and the steps"),
+    ({"choose": "entropy"}, {"partition": "blocks(size=2)"}, r"='entropy' chooses among single sites, and steps"),
     ({"choose": "entropy"}, {"orders": ""}, r"^config.evaluate.steps needs a model of all orders"),
     ({"choose": "order", "steps": 9}, {}, r"^config.evaluate.steps asks for 9 rounds, but the model has 4 steps"),
 ]

@@ -18,8 +18,8 @@ from arjax.evaluation.entropy import _means, _sums
 from arjax.evaluation.inpainting import half_of_image
 from arjax.evaluation.judges import spread_rows
 from arjax.evaluation.likelihood import codes_in_use
-from arjax.evaluation.prompts import Conditioning, parse_context, prompt_tokens
 from arjax.evaluation.report import Measures, report
+from arjax.evaluation.sampling import Conditioning, parse_context, prompt_tokens
 from arjax.models import make_model
 
 

@@ -14,8 +14,8 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import make_dataset
 from arjax.data.base import Dataset
 from arjax.data.text import ended_strings, text_windows
-from arjax.evaluation.prompts import prompt_tokens
 from arjax.evaluation.report import Measures
+from arjax.evaluation.sampling import prompt_tokens
 from arjax.evaluation.suggestions import suggest
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh

@@ -10,21 +10,23 @@ from arjax.factorization import make_factorization, make_order, make_orders
 from arjax.factorization.order_distributions import permutations
 
 GRID = (4, 6)
-#: What is called, the call, the values that it takes, and those that it refuses.
+EDGE, MUST = "an edge is", "must (be|name)"
+#: What is called, the call, the values that it takes, those that it refuses, and the sentence.
 LIMITS = [
-    ("ordering", "symmetry(axes={})", ("()", "(1, 0)"), ("(0, 0)", "(0,)", "(1, 2)", "'x'")),
-    ("ordering", "symmetry(flip={})", ("()", "(1,)", "(0, 1)"), ("(0, 0)", "(2,)", "(-1,)", "'x'")),
-    ("partition", "blocks(size={})", ("1", "24"), ("5", "25")),
-    ("partition", "scales(by_site={})", ("0", "2"), ("3",)),
-    ("graph", "edges(arrows=({},))", ("(0, 23)", "(0, 1)"), ("(0, 24)", "(-1, 2)", "(0, 1, 2)", "(1,)", "3")),
-    ("orders", "weighted(of=('raster', 'uniform'), weights={})", ("(1, 2.5)", "(1e-9, 1)"), ("(1,)", "2", "()")),
-    ("orders", "weighted(of={}, weights=(1,))", ("('raster',)", "('pool',)"), ("()", "'raster'", "('unifrom',)")),
-    ("orders", "any_of(orderings={})", ("('raster',)", "('raster', 'hilbert')"), ("('raster', 3)", "'raster'")),
+    ("ordering", "symmetry(axes={})", ("()", "(1, 0)"), ("(0, 0)", "(0,)", "(1, 2)", "'x'"), MUST),
+    ("ordering", "symmetry(flip={})", ("()", "(1,)", "(0, 1)"), ("(0, 0)", "(2,)", "(-1,)"), MUST),
+    ("partition", "blocks(size={})", ("1", "24"), ("5", "25"), r"blocks of \d+ do not divide 24 sites; give unequal"),
+    ("partition", "scales(by_site={})", ("0", "2"), ("3",), "by_site of the partition 'scales' must be from 0 to 2"),
+    ("partition", "scales(interleave={})", ("1",), ("2",), r"multiscale\(factor=2, levels=1, interleave=2\)"),
+    ("graph", "edges(arrows=({},))", ("(0, 23)", "(0, 1)"), ("(0, 24)", "(-1, 2)", "(0, 1, 2)", "(1,)", "3"), EDGE),
+    ("orders", "weighted(of=('raster', 'uniform'), weights={})", ("(1, 2.5)", "(1e-9, 1)"), ("(1,)", "2", "()"), "we"),
+    ("orders", "weighted(of={}, weights=(1,))", ("('raster',)", "('pool',)"), ("()", "'raster'", "('unifrom',)"), ""),
+    ("orders", "any_of(orderings={})", ("('raster',)", "('raster', 'hilbert')"), ("('raster', 3)", "'raster'"), ""),
 ]
 
 
-@pytest.mark.parametrize(("what", "call", "taken", "refused"), LIMITS, ids=[row[1] for row in LIMITS])
-def test_limits(what, call, taken, refused):
+@pytest.mark.parametrize(("what", "call", "taken", "refused", "sentence"), LIMITS, ids=[row[1] for row in LIMITS])
+def test_limits(what, call, taken, refused, sentence):
     def make(value):
         text = call.format(value)
         ordering = "multiscale" if text.startswith("scales") else "raster"
@@ -37,16 +39,8 @@ def test_limits(what, call, taken, refused):
     for value in taken:
         make(value)
     for value in refused:
-        with pytest.raises(UserError):
+        with pytest.raises(UserError, match=sentence or None):
             make(value)
-
-
-def test_sizes_are_those_of_all_sites():
-    for sizes in ((24,), (23, 1)):
-        assert make_factorization(GRID, partition=f"sizes(sizes={sizes})").num_steps == len(sizes)
-    for sizes in ((24, 0), (23,), (25, -1), ()):
-        with pytest.raises(UserError):
-            make_factorization(GRID, partition=f"sizes(sizes={sizes})")
 
 
 def test_there_are_as_many_orders_as_permutations():

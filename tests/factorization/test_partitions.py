@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
@@ -76,20 +75,8 @@ def test_scales_need_the_order_of_scales(ordering):
         make_factorization((8, 8), ordering, "scales")
 
 
-def test_scales_by_site_are_scales_that_there_are():
-    with pytest.raises(UserError, match="by_site of the partition 'scales' must be from 0 to 2, not 3"):
-        make_factorization((8, 8), "multiscale", "scales(by_site=3)")
-    with pytest.raises(UserError, match=r"multiscale\(factor=2, levels=1, interleave=2\)"):
-        make_factorization((8, 8), "multiscale", "scales(interleave=2)")
-
-
 def test_rows_of_one_site_fit_every_order():
     assert blocks((3, 1), "random(seed=1)", "rows") == blocks((3, 1), "random(seed=1)", "sites")
-
-
-def test_block_size_divides():
-    with pytest.raises(UserError, match=r"^blocks of 4 do not divide 6 sites; give unequal blocks with sizes\("):
-        make_factorization((6,), "raster", "blocks(size=4)")
 
 
 @pytest.mark.parametrize("sizes", [(), (1, 2), (3, 3, 1), (7,)])
@@ -130,29 +117,3 @@ def test_an_order_is_a_permutation(order):
         UserError, match=r"^the ordering is not a permutation: it must name each site 0..2 exactly once$"
     ):
         make_factorization((3,), f"list(order={order})")
-
-
-@pytest.mark.parametrize(
-    ("ordering", "partition", "message"),
-    [
-        ("rastre", "sites", "^unknown ordering 'rastre', did you mean 'raster'"),
-        ("raster", "site", "^unknown partition 'site', did you mean 'sites'"),
-        ("list", "sites", "^ordering 'list' needs the option 'order'$"),
-        ("raster", "blocks", "^partition 'blocks' needs the option 'size'$"),
-        ("raster(seed=1)", "sites", "^ordering 'raster' has no option 'seed'"),
-        ("raster", "blocks(sise=2)", "^partition 'blocks' has no option 'sise', did you mean 'size'"),
-        ("raster", "rows(grid_shape=(2, 2))", "^partition 'rows' has no option 'grid_shape'"),
-        ("raster(", "sites", "^cannot read 'raster\\('"),
-    ],
-)
-def test_call_strings_are_answered_in_one_sentence(ordering, partition, message):
-    with pytest.raises(UserError, match=message):
-        make_factorization((4,), ordering, partition)
-
-
-def test_from_order_checks_what_it_is_given():
-    np.testing.assert_array_equal(from_order([1, 0], [2], (2,)).blocks, [[1, 0]])
-    with pytest.raises(UserError, match="not a permutation"):
-        from_order([0, 0], [2], (2,))
-    with pytest.raises(UserError, match="add up to 3"):
-        from_order([1, 0], [2, 1], (2,))

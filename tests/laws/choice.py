@@ -8,6 +8,8 @@ from arjax.testing.models import autoregressive_networks
 
 #: Run on many combinations, and under all orderings and conditionals.
 THOROUGH = ("made",)
+#: Whether slow tests are left out anyway: they are many thousands, and take seconds to collect.
+FAST_ALONE = os.environ.get("PYTEST_MARKS") == "not slow"
 
 
 def some(calls, network, every=3):
@@ -26,10 +28,10 @@ def each_network(names, combinations, thorough=None, others=None, every=1, takes
     """Runs a test for every network and combination of the arguments `names`. The fast suite takes all combinations, or
     the `thorough` ones, of `made`; and of every so-manieth network that `takes` says its own one, of all or `others`.
     """
-    rows, thorough = [], combinations if thorough is None else thorough
+    rows, slow, thorough = [], [], combinations if thorough is None else thorough
     for place, network in enumerate(autoregressive_networks()):
         taken = place % every == 0 and takes(network)
         fast = thorough if network in THOROUGH else [own(network, others or combinations, every)] if taken else []
-        marks = [() if combination in fast else pytest.mark.slow for combination in combinations]
-        rows += [pytest.param(network, *c, marks=mark) for c, mark in zip(combinations, marks, strict=True)]
-    return pytest.mark.parametrize(["network", *names], rows)
+        rows += [pytest.param(network, *combination) for combination in combinations if combination in fast]
+        slow += [pytest.param(network, *c, marks=pytest.mark.slow) for c in combinations if c not in fast]
+    return pytest.mark.parametrize(["network", *names], rows if rows and FAST_ALONE else rows + slow)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 
 from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
@@ -28,10 +27,8 @@ from arjax.models.checks import (
     public,
 )
 from arjax.models.draws import keys_of
-from arjax.models.gaussian_chain import expected_level, log_bin_mass
 from arjax.models.kinds import Recipe
 from arjax.models.longer import _in_raster_order
-from arjax.models.noise_schedules import GOLDEN, init_learned, stratified_steps
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.testing import EVENTS
@@ -136,6 +133,12 @@ def test_parameters_are_those_of_the_model():
             "'a/kernel' should be an array of real numbers, not of type bool",
         ),
         ({"a": {"kernel": kernel}, "b": [kernel, kernel]}, "'b'"),
+        ({"a": {"kernel": kernel}, "b": None}, "'b'"),
+        ({"a": {"kernel": kernel}, "b": 1.0}, "'b' should be an array of real numbers, not of type float"),
+        (
+            {"a": {"kernel": kernel}, "b": np.complex64(1)},
+            "'b' should be an array of real numbers, not of type complex64",
+        ),
     ):
         with pytest.raises(UserError, match=f"^these are not the parameters of this model: {sentence}"):
             check_params(expected, wrong)
@@ -217,30 +220,6 @@ def test_longer_draws_go_along_the_sequence():
             _in_raster_order(make_model(event, "made", **options))
 
 
-@pytest.mark.slow
-def test_steps_of_training_are_spread_over_the_chain():
-    """Each example has one in each of K equal parts; those of an example do not depend on how many follow."""
-    key, num_steps = jax.random.key(3), 1000
-    steps = np.asarray(stratified_steps(key, 6, 4, num_steps))
-    within = (float(jax.random.uniform(key)) + np.arange(6) * GOLDEN) % 1
-    expected = np.floor((np.arange(4)[:, None] + within) / 4 * num_steps) + 1
-    assert np.abs(steps - expected).max() <= 1 and (steps == expected).mean() > 0.9
-    assert (np.asarray(stratified_steps(key, 3, 4, num_steps)) == steps[:, :3]).all()
-    one = np.asarray(stratified_steps(key, 500, 1, 3))
-    assert one.min() == 1 and one.max() == 3 and np.bincount(one[0])[1:].min() > 160
-
-
-@pytest.mark.slow
-def test_learned_schedules_begin_with_units_at_random_places():
-    key = jax.random.key(1)
-    params = {name: np.asarray(leaf) for name, leaf in init_learned(key).items()}
-    keys = jax.random.split(key, 2)
-    np.testing.assert_array_equal(params["rate"], jax.random.uniform(keys[0], (64,), minval=0.0, maxval=3.0))
-    np.testing.assert_array_equal(params["bias"], jax.random.uniform(keys[1], (64,), minval=-3.0, maxval=3.0))
-    assert params["slope"] == 0 and (params["weight"] == -5).all() and params["weight"].shape == (64,)
-    assert params["low"] == np.float32(-13.3) and params["range"] == np.float32(18.3)
-
-
 REALS = EventSpec((3,), (2,), "real")
 
 
@@ -252,19 +231,3 @@ def test_the_loss_of_a_diffusion_head_follows_its_schedule():
     for wrong in ("schedule='learned', weighting='simple'", "schedule='lin'"):
         with pytest.raises(UserError):
             CONDITIONALS.call(f"diffusion({wrong})", REALS)
-
-
-@pytest.mark.slow
-def test_levels_under_noise():
-    """The mean under the posterior, and the mass of a bin, in float64 by scipy."""
-    logits, y, precision = np.float32([[0.3, -1, 2, 0], [1, 1, -2, 0]]), np.float32([0.2, -1.5]), np.float32([2.0, 0.7])
-    levels = np.linspace(-1, 1, 4)
-    weight = np.exp(logits - 0.5 * (precision[:, None] * (y[:, None] - levels)) ** 2)
-    expected = (weight * levels).sum(1) / weight.sum(1)
-    np.testing.assert_allclose(expected_level(logits, y, precision), expected, rtol=1e-5)
-    distance, level = np.linspace(-6, 6, 25, dtype=np.float32), np.array([[0], [2], [4]])
-    low = np.where(level == 0, -np.inf, distance - 0.25)
-    high = np.where(level == 4, np.inf, distance + 0.25)
-    right = low > 0  # the tail with more digits
-    mass = np.where(right, stats.norm.sf(low) - stats.norm.sf(high), stats.norm.cdf(high) - stats.norm.cdf(low))
-    np.testing.assert_allclose(log_bin_mass(distance, np.float32(0.25), level, 5), np.log(mass), rtol=2e-4, atol=2e-5)

@@ -349,17 +349,13 @@ def test_contexts_and_gradients():
         (lambda m, p: build(EventSpec((3,), kind="tokens", num_levels=4)), "needs levels, binary or real data"),
         (lambda m, p: build(REAL, prediction="levels"), "real data have none"),
         (lambda m, p: build(schedule="learned", num_steps=1), "two end points"),
-        (lambda m, p: build(num_steps=0), "'num_steps' of the kind of model 'gaussian_chain' must be at least 1"),
         (lambda m, p: build(sample_steps=8), "visits 2 to 7 steps"),
         (lambda m, p: m.score(p, Batch(X)), "give a random `key`"),
-        (lambda m, p: m.log_prob(p, X, key=0), "a random key is one key"),
         (lambda m, p: m.score(p, Batch(X, mask=np.ones((4, 2, 3))), key=KEY), "all sites noisy together"),
-        (lambda m, p: m.log_prob(p, X + 1, key=KEY), "levels"),
-        (lambda m, p: m.log_prob({}, X, key=KEY), "lack"),
         (lambda m, p: m.sample(p, KEY, 2, temperature=0.5), "no temperature"),
         (lambda m, p: m.sample(p, KEY, 2, sampler="naive"), "draws in its own way"),
         (lambda m, p: m.sample(p, KEY, 2, top_k=3), "cannot draw with top_k"),
-        (lambda m, p: m.sample(p, KEY, 2, context=1), "has no context"),
+        (lambda m, p: m.sample(p, KEY, 2, eta=1.1), "eta must be in"),
     ],
 )
 def test_refusals(call, message):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arjax.api.trained_model import Fitted, Settings
-from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.conditionals import make_conditional
 from arjax.conditionals.base import CONDITIONAL
 from arjax.conditionals.blocks import site_loss
 from arjax.core.batch import Batch
@@ -456,7 +456,3 @@ def test_refusals(name):
 def test_options_that_do_not_fit(call, message):
     with pytest.raises(UserError, match=message):
         make_conditional(call, PLANE)
-
-
-def test_heads_are_registered():
-    assert {"diffusion", "flow_matching", "energy"} <= set(CONDITIONALS.names())

@@ -9,6 +9,7 @@ from chain_cases import gap_of
 
 from arjax.core.errors import UserError
 from arjax.models.noise_schedules import (
+    GOLDEN,
     LEARNED_ENDS,
     fixed_gammas,
     init_learned,
@@ -75,20 +76,27 @@ def test_discrete_schedules_go_from_all_to_none(name):
     assert a[0] == 1 and a[-1] == 0
 
 
-def test_random_steps_are_uniform_and_spread():
-    """Each step as often as any other, over keys; and within a batch no part of the chain is left out."""
-    keys = jax.random.split(jax.random.key(0), 2000)
-    draw = jax.jit(lambda key, *sizes: stratified_steps(key, *sizes), static_argnums=(1, 2, 3))
-    steps = np.asarray(jax.vmap(lambda key: draw(key, 34, 3, 9))(keys))
-    assert steps.shape == (2000, 3, 34) and steps.min() == 1 and steps.max() == 9
-    for k in range(3):  # each in its third of the chain
-        counts = np.bincount(steps[:, k, 7], minlength=10)[3 * k + 1 : 3 * k + 4]
-        assert counts.sum() == 2000 and np.abs(counts - 2000 / 3).max() < 100
-    one = np.asarray(jax.vmap(lambda key: draw(key, 34, 1, 17))(jax.random.split(jax.random.key(0), 50)))
-    counts = np.array([np.bincount(row[0], minlength=18)[1:] for row in one])
-    assert counts.min() >= 1 and counts.max() <= 3  # 2 on average; independent ones leave some out
-    few, more = (np.asarray(draw(jax.random.key(1), num, 2, 17)) for num in (5, 9))
-    np.testing.assert_array_equal(few, more[:, :5])
+def test_random_steps_are_spread_over_the_chain():
+    """Each example has one in each of K equal parts; those of an example do not depend on how many follow."""
+    key, num_steps = jax.random.key(3), 1000
+    draw = jax.jit(stratified_steps, static_argnums=(1, 2, 3))
+    steps = np.asarray(draw(key, 6, 4, num_steps))
+    within = (float(jax.random.uniform(key)) + np.arange(6) * GOLDEN) % 1
+    expected = np.floor((np.arange(4)[:, None] + within) / 4 * num_steps) + 1
+    assert np.abs(steps - expected).max() <= 1 and (steps == expected).mean() > 0.9
+    assert (np.asarray(draw(key, 3, 4, num_steps)) == steps[:, :3]).all()
+    one = np.asarray(draw(key, 500, 1, 3))
+    assert one.min() == 1 and one.max() == 3 and np.bincount(one[0])[1:].min() > 160
+
+
+def test_learned_schedules_begin_with_units_at_random_places():
+    key = jax.random.key(1)
+    params = {name: np.asarray(leaf) for name, leaf in init_learned(key).items()}
+    keys = jax.random.split(key, 2)
+    np.testing.assert_array_equal(params["rate"], jax.random.uniform(keys[0], (64,), minval=0.0, maxval=3.0))
+    np.testing.assert_array_equal(params["bias"], jax.random.uniform(keys[1], (64,), minval=-3.0, maxval=3.0))
+    assert params["slope"] == 0 and (params["weight"] == -5).all() and params["weight"].shape == (64,)
+    assert params["low"] == np.float32(-13.3) and params["range"] == np.float32(18.3)
 
 
 def test_visited_steps():

@@ -9,7 +9,7 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.models.chains import draw_path, frame_places
+from arjax.models.chains import draw_path, frame_places, frames_of
 from arjax.testing.examples import random_like
 
 EVENT = EventSpec((2, 2), kind="levels", num_levels=3)
@@ -53,6 +53,9 @@ def test_frames_lie_at_equal_distances():
     assert frame_places(4, 6) == (0, 2, 4, 6)
     assert frame_places(9, 3) == (0, 1, 2, 3)
     assert frame_places(0, 6) == ()
+    first, later = np.zeros((2, 3)), np.arange(1.0, 5)[:, None, None] * np.ones((4, 2, 3))
+    assert frames_of(first, None, (0, 4)) is None and frames_of(first, later, ()) is None
+    assert frames_of(first, later, (0, 2, 4))[0, :, 0].tolist() == [0, 2, 4]
     model = MODELS["gaussian"]()
     with pytest.raises(UserError, match="at least 2 frames"):
         draw_path(model, {}, KEYS, 1)

@@ -1,4 +1,4 @@
-"""Small parts of models by themselves: pictures of latents, ends of draws, frames of paths, schedules, options."""
+"""Small parts of models by themselves: pictures of latents, pieces of draws, schedules, sets of rounds."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from latent_cases import HIDDEN, KEY, latent_model, log_bernoulli, through, with_params
+from latent_cases import KEY, latent_model, log_bernoulli, through, with_params
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models import ModelChoice, extras, make_model
-from arjax.models.chains import frame_places, frames_of
-from arjax.models.checks import check_end
+from arjax.models import extras, make_model
 from arjax.models.discrete_chain import lowest, masked_counts
-from arjax.models.draws import keys_of
 from arjax.models.latent import LATENT
 from arjax.models.longer import join_pieces
-from arjax.models.noise_schedules import check_eta, init_learned, learned_gammas, visited_steps
+from arjax.models.noise_schedules import init_learned, learned_gammas
 from arjax.samplers import Draw, Request
 from arjax.testing.models import random_like
 
@@ -98,15 +94,6 @@ def test_pieces_are_joined_and_filled_up():
     assert np.asarray(filled.x).tolist() == [[3, 3, 3, 2, 2, 9, 9, 9]] * 2
 
 
-@pytest.mark.slow
-def test_frames_of_paths():
-    first, later = jnp.zeros((2, 3)), jnp.arange(1.0, 5)[:, None, None] * jnp.ones((4, 2, 3))
-    assert frame_places(0, 4) == () and frame_places(3, 4) == (0, 2, 4) and frame_places(99, 2) == (0, 1, 2)
-    assert frames_of(first, None, (0, 4)) is None and frames_of(first, later, ()) is None
-    frames = frames_of(first, later, (0, 2, 4))
-    assert frames.shape == (2, 3, 3) and np.asarray(frames[0, :, 0]).tolist() == [0, 2, 4]
-
-
 def test_learned_schedules_are_their_equation():
     """Kingma et al. (2021), appendix H: l_1(t) + sum w sigmoid(...), scaled to the end points; slopes count."""
 
@@ -143,66 +130,3 @@ def test_sets_of_rounds():
     for num in range(4):
         chosen = np.asarray(lowest(KEY, among, jnp.int32(num)))
         assert chosen.sum() == num and not (chosen & ~among).any()
-
-
-TOKENS, REALS = EventSpec((4,), kind="tokens", num_levels=5), EventSpec((2, 2), kind="real")
-
-
-def chain(**options):
-    return make_model(REALS, "denoising_transformer", kind="gaussian_chain", **options)
-
-
-LIMITS = [
-    ("end", lambda v: check_end(TOKENS, v), (None, 0, 4), (-1, 5, 1.5, True)),
-    ("no end", lambda v: check_end(v, 0), (TOKENS,), (REALS, EventSpec((4,)), EventSpec((4,), (2,), "tokens", 5))),
-    ("num", lambda v: keys_of(KEY, v), (1,), (0, 1.5, True)),
-    ("eta", check_eta, (0, 1, 0.5), (-0.1, 1.1, "1")),
-    (
-        "visited",
-        lambda v: visited_steps(v, 10),
-        (0, 2, 10, (1, 10), [1, 4, 10]),
-        (1, 11, -1, 2.5, (), (2, 10), (0, 10)),
-    ),
-    ("rising", lambda v: visited_steps(v, 10), ((1, 2, 10),), ((1, 9), (1, 1, 10), (1, 5, 4, 10), (1, 11))),
-    ("visited from the end", lambda v: visited_steps(v, 10, 10), (1, (10,), (3, 10)), (11, (0, 10), ())),
-    ("num_steps", lambda v: chain(num_steps=v), (2,), (0,)),
-    ("train_steps", lambda v: chain(num_steps=4, train_steps=v), (1,), (0,)),
-    ("score_steps", lambda v: chain(num_steps=4, score_steps=v), (0, 1), (-1,)),
-    ("sample_steps", lambda v: chain(num_steps=4, sample_steps=v), (0, 2, 4), (1, 5, -1)),
-    ("learned", lambda v: chain(num_steps=v, schedule="learned"), (2,), (1,)),
-    ("blocks of a flow", lambda v: make_model(REALS, "made", kind="flow", num_blocks=v), (1,), (0,)),
-    (
-        "orderings of a flow",
-        lambda v: make_model(REALS, "made", kind="flow", num_blocks=1, orderings=v),
-        (("raster",), ("raster", "reversed")),
-        ((), (1,), ("raster", 1)),
-    ),
-    ("nested", lambda v: make_model(REALS, "made", partition="whole", conditional=f"nested(features={v})"), (1,), (0,)),
-    (
-        "samples of a score",
-        lambda v: make_model(
-            EventSpec((2, 2)),
-            ModelChoice(
-                "latent",
-                {"latents": (2,), "score_samples": v},
-                parts={"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN},
-            ),
-        ),
-        (1,),
-        (0,),
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "make", "taken", "refused"), LIMITS, ids=[name for name, *_ in LIMITS])
-def test_limits(name, make, taken, refused):
-    for value in taken:
-        make(value)
-    for value in refused:
-        with pytest.raises(UserError):
-            make(value)
-
-
-def test_steps_of_a_draw():
-    assert visited_steps(0, 4) == (1, 2, 3, 4) and visited_steps(2, 9) == (1, 9) and visited_steps(3, 9) == (1, 5, 9)
-    assert visited_steps(1, 8, 8) == (8,) and visited_steps(2, 8, 8) == (4, 8) and visited_steps([2, 8], 8, 8) == (2, 8)

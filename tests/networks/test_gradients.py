@@ -35,9 +35,9 @@ def test_gradients_of_fresh_parameters_are_moderate(network):
     ("network", "event"),
     [
         ("min_gru", "binary"),
-        ("transformer_xl", "binary"),
         pytest.param("min_gru", "columns", marks=pytest.mark.slow),
         pytest.param("transformer", "binary", marks=pytest.mark.slow),
+        pytest.param("transformer_xl", "binary", marks=pytest.mark.slow),
         pytest.param("transformer_xl", "columns", marks=pytest.mark.slow),
     ],
 )

@@ -281,17 +281,13 @@ HYBRIDS = {
     "delta_net(num_heads=2)",
     "windows": "attention(num_heads=2, window=2), attention(num_heads=2, window=2)",
     "convolution": "gated_convolution(window=2)",
-    "both kinds": "mamba2(num_heads=2, state_size=4, chunk_size=2), attention(num_heads=2, window=3)",
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "both kinds")) for name in HYBRIDS]
-)
+@pytest.mark.slow  # the laws take a recurrence and attention
+@pytest.mark.parametrize("name", HYBRIDS)
 def test_hybrids_keep_the_laws(name):
     model = cases.small_model("hybrid", EVENT, "random(seed=1)", layers=HYBRIDS[name])
     params = cases.params_of(model)
-    check_steps(model, params)
-    check_extends(model, params)
-    if name != "both kinds":  # that is the network of the laws
-        check_autoregressive(model, params)
+    for check in (check_steps, check_extends, check_autoregressive):
+        check(model, params)

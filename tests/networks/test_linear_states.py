@@ -74,6 +74,8 @@ def delta_product(rules, q, log_a=None):
 
 
 CASES = cases()
+#: Of the same formulas as others.
+LIKE_OTHERS = ("delta with keys for all heads", "exponential", "delta product without decays", "sums")
 
 
 def by_loop(terms):
@@ -141,7 +143,9 @@ def all_forms(terms, n):
     return (o, *(jnp.concatenate([first, end], axis) for end in (second, steps))), (after, again, state), kept
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS)) for name in CASES]
+)
 def test_all_forms_are_the_recurrence(name):
     terms = CASES[name]
     o, states = by_loop(terms)
@@ -180,7 +184,14 @@ def test_sums_of_segments_lose_no_digits():
 LONG = 4096
 
 
-@pytest.mark.parametrize("name", ["decays", "decays of features", "delta with decays", "exponential"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "delta with decays",
+        "exponential",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("decays", "decays of features")),
+    ],
+)
 def test_long_sequences_neither_overflow_nor_lose_their_gradients(name):
     """Decays near 0 and near 1 in turn, and input gates from exp(-100) to exp(100)."""
     q, k, v = qkv(LONG)

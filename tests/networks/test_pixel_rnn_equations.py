@@ -11,7 +11,15 @@ from numpy_pixel_rnn import diagonal_layer, pixel_rnn, row_lstm_layer, upsampled
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.image.pixel_rnn import DiagonalBiLSTMCore, lstm_cell, lstm_scan, skew, unskew
+from arjax.networks.image.pixel_rnn import (
+    DiagonalBiLSTMCore,
+    DiagonalBiLSTMLayer,
+    RowLSTMLayer,
+    lstm_cell,
+    lstm_scan,
+    skew,
+    unskew,
+)
 
 rng = np.random.default_rng(0)
 EVENT, U = EventSpec((4, 5)), 3
@@ -59,11 +67,14 @@ def test_multiscale_is_its_definition():
         np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["row_lstm", "diagonal_bilstm"])
-def test_new_cells_remember(name):
+@pytest.mark.parametrize(
+    "layer", [RowLSTMLayer(U, 0.0, False, "float32", 3), DiagonalBiLSTMLayer(U, 0.0, False, "float32", 1)]
+)
+def test_new_cells_remember(layer):
     """The bias of the forget gate, the second of four, begins at 1 (Jozefowicz et al., 2015)."""
-    model = make_model(EVENT, name, hidden_size=U, num_layers=1, readout_size=4)
-    bias = np.asarray(jax.jit(model.init)(jax.random.key(0))["core"]["layers"]["bias"]).reshape(-1, 4, U)
+    maps = jnp.zeros((1, 2, 3, 2 * U))
+    params = jax.jit(lambda key: layer.init(key, (maps, maps), None, False))(jax.random.key(0))["params"]
+    bias = np.asarray(params["bias"]).reshape(-1, 4, U)
     np.testing.assert_array_equal(bias, np.broadcast_to([[[0], [1], [0], [0]]], bias.shape))
 
 

@@ -121,7 +121,7 @@ LINE, GRID = EventSpec((4,), kind="tokens", num_levels=3), EventSpec((4, 4))
 COMPUTES = {
     **dict.fromkeys(("causal_conv", "deep_nade", "gru", "rg_lru", "tcn", "transformer", "transformer_xl"), LINE),
     **dict.fromkeys(("two_stream", "masked_transformer", "wavenet", "independent"), LINE),
-    **dict.fromkeys(("gated_pixelcnn", "lmconv", "pixelcnn"), GRID),
+    **dict.fromkeys(("gated_pixelcnn", "lmconv", "pixelcnn", "adaptive_mlp", "denoising_transformer", "unet"), GRID),
 }
 OWN = {"independent": {"hidden_sizes": (4,)}}
 
@@ -133,18 +133,7 @@ def test_every_product_is_of_numbers_of_the_compute_type(name):
     options = NETWORKS.resolve(name, dict(family.SMALL) | OWN.get(name, {}))
     network = family(event=event, context_spec=context, num_features=3, dtype="bfloat16", **options)
     inputs = jnp.zeros((1, *event.shape), jnp.int32), make_factorization(event.grid_shape)
-    given = {"label": jnp.zeros(1, jnp.int32)}
+    given = {"label": jnp.zeros(1, jnp.int32), TIME: jnp.zeros(1)}
     params = jax.eval_shape(lambda key: network.init(key, *inputs, given), jax.random.key(0))
     found = set(products(jax.make_jaxpr(lambda params: network.apply(params, *inputs, given))(params).jaxpr))
-    assert found == {("bfloat16", "bfloat16")}
-
-
-@pytest.mark.parametrize("name", ("adaptive_mlp", "denoising_transformer", "unet"))
-def test_every_product_of_a_denoiser_is_of_numbers_of_the_compute_type(name):
-    family, event, context = NETWORKS.get(name), GRID, ContextSpec("label", 4)
-    options = NETWORKS.resolve(name, dict(family.SMALL))
-    module = family(event=event, context_spec=context, num_features=3, dtype="bfloat16", **options)
-    inputs = jnp.zeros((1, 4, 4), jnp.int32), None, {"label": jnp.zeros(1, jnp.int32), TIME: jnp.zeros(1)}
-    params = jax.eval_shape(lambda key: module.init(key, *inputs), jax.random.key(0))
-    found = set(products(jax.make_jaxpr(lambda params: module.apply(params, *inputs))(params).jaxpr))
     assert found == {("bfloat16", "bfloat16")}

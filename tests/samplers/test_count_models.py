@@ -8,7 +8,7 @@ import pytest
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.samplers.drafts.count_models import STRENGTHS, fit_count_model, rows_of
+from arjax.samplers.drafts.counts import STRENGTHS, fit_count_model, rows_of
 from arjax.sweep.results import read_csv
 
 rng = np.random.default_rng(0)

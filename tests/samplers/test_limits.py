@@ -12,7 +12,7 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.samplers import Beam, Cached, Parallel, Resources, Speculative, make_sampler, parallel
 from arjax.samplers.loops import Ends
-from arjax.samplers.schedules import make_sizes
+from arjax.samplers.rounds import make_sizes
 
 
 @pytest.mark.parametrize("wrong", [Beam(width=0), Cached(chunk=-1), Parallel(choose="luck"), Speculative(window=1)])
@@ -22,28 +22,6 @@ def test_a_sampler_that_is_built_already_is_checked(wrong):
 
 
 TOKENS = EventSpec((6,), (), "tokens", 5)
-#: The sampler, options of models that it fits, and of those that it does not fit.
-FITS = [
-    ("parallel(sizes=(2, 4))", [{}], [{"partition": "blocks(size=2)"}]),
-    ("parallel(steps=6)", [{}], []),
-    ("parallel(steps=7)", [], [{}]),
-    ("parallel(choose='order', steps=3)", [{"partition": "blocks(size=2)"}], [{"partition": "blocks(size=3)"}]),
-    ("parallel(choose='random', steps=3)", [{}], [{"partition": "blocks(size=2)"}]),
-    ("beam", [{}], [{"partition": "blocks(size=2)"}]),
-    ("speculative(draft='counts(order=2)')", [{}], [{"partition": "blocks(size=2)"}]),
-    ("speculative(draft='counts(order=40)')", [], [{}]),
-]
-
-
-@pytest.mark.parametrize(("call", "fits", "others"), FITS, ids=[call for call, _, _ in FITS])
-def test_models_that_fit(call, fits, others):
-    orders = {"orders": "uniform"} if call.startswith("parallel") else {}
-    network = "masked_transformer" if orders else "made"
-    for options in fits:
-        make_sampler(call).check(make_model(TOKENS, network, **orders, **options))
-    for options in others:
-        with pytest.raises(UserError):
-            make_sampler(call).check(make_model(TOKENS, network, **orders, **options))
 
 
 @pytest.mark.slow

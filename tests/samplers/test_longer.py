@@ -270,7 +270,7 @@ def test_sequences_of_vectors():
         ("gru", {"ordering": "reversed"}, {"length": 30}, "needs a model of model.ordering=raster and"),
         ("gru", {"partition": "blocks(size=3)", "position": "learned"}, {"length": 30}, "needs a model of"),
         ("gru", {}, {"length": 30, "given": [[0, 1]]}, r"first sites of 3 sequences of length 30 have shape \('P',\)"),
-        ("gru", {}, {"length": 30, "given": [0] * 30}, "with P < 30"),
+        ("gru", {}, {"length": 30, "given": [0] * 30}, "with 0 < P < 30"),
         ("gru", {}, {"length": 30, "given": [5]}, "given of tokens data must be 0 to 4"),
         ("gru", {}, {"length": 30, "end": 5}, "the end of an example is a token from 0 to 4, not 5"),
         ("transformer", {}, {"length": 30, "end": 4}, "examples with an end begin at their beginning: draw at most 12"),

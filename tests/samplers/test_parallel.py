@@ -127,7 +127,7 @@ REFUSED = [
     ("parallel", {"orders": ""}, "needs a model of all orders"),
     ("parallel", {"orders": "pool(num=3)"}, "needs a model of all orders"),
     ("parallel(choose='entropy')", {"partition": "blocks(size=2)"}, "choose='entropy' chooses among single sites"),
-    ("parallel(choose='confidence')", {"event": EventSpec((2, 3), (), "real", 0)}, "no confidence in values without"),
+    ("parallel(choose='confidence')", {"event": EventSpec((2, 3), (), "real", 0)}, "needs a list of probabilities"),
     ("parallel(sizes=(2, 3))", {}, "add up to 5, but the model has 6 steps$"),
     ("parallel(steps=7)", {}, "'parallel' asks for 7 rounds, but the model has 6 steps, at least one a round$"),
     ("parallel(schedule='optimal')", {}, "is measured on validation data"),

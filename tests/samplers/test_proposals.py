@@ -19,8 +19,7 @@ from arjax.samplers import Request, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
 from arjax.samplers.drafts import CountsDraft, OtherModel
 from arjax.samplers.drafts.base import Place, log_table, target_of_draft
-from arjax.samplers.drafts.count_models import fit_count_model
-from arjax.samplers.drafts.counts import table_of
+from arjax.samplers.drafts.counts import fit_count_model, table_of
 from arjax.testing.models import params_of
 from arjax.testing.statistics import LEAST_P, chi_square
 

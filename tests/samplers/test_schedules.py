@@ -7,7 +7,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.samplers import make_sampler
-from arjax.samplers.schedules import make_sizes, non_increasing, optimal_sizes
+from arjax.samplers.rounds import make_sizes, non_increasing, optimal_sizes
 
 
 def compositions(num_steps: int, rounds: int):

@@ -95,9 +95,9 @@ def test_a_beginning_that_all_share_is_read_once():
 @pytest.mark.parametrize(
     ("event", "options", "sentence"),
     [
-        (EventSpec((4,), (2,)), {}, "steps of one scalar value, and this model has values that are vectors$"),
-        (EventSpec((4,)), {"partition": "blocks(size=2)"}, "and this model has steps of 2 sites$"),
-        (EventSpec((4,), (), "real", 0), {}, "a list of the probabilities of values, which this conditional lacks$"),
+        (EventSpec((4,), (2,)), {}, "steps of one scalar value, not values that are vectors$"),
+        (EventSpec((4,)), {"partition": "blocks(size=2)"}, "not steps of 2 sites$"),
+        (EventSpec((4,), (), "real", 0), {}, "the probabilities of all values, which this conditional lacks$"),
     ],
 )
 def test_what_beams_cannot_follow_is_told(event, options, sentence):
@@ -108,7 +108,7 @@ def test_what_beams_cannot_follow_is_told(event, options, sentence):
 
 def test_options_and_truncation_are_told():
     model, params = build("made")
-    with pytest.raises(UserError, match=r"^beam search looks for .*: leave top_k, top_p and min_p out$"):
+    with pytest.raises(UserError, match=r"^beam search looks among .*: leave top_k, top_p and min_p out$"):
         model.draw(params, KEYS, sampler="beam", min_p=0.1)
     for call, sentence in {
         "best(sampler='cashed')": "unknown sampler 'cashed', did you mean 'cached'",

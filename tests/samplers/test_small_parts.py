@@ -9,10 +9,9 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.samplers import Request, example_keys
 from arjax.samplers.base import Steps, keys_of_steps, per_example
-from arjax.samplers.drafts.base import Proposal
 from arjax.samplers.loops import loop_ends, num_calls
 from arjax.samplers.request import OPTIONS
-from arjax.samplers.windows import accept_by_keys, leading, over_examples, tell_window
+from arjax.samplers.speculative import tell_window
 
 KEY, EVENT = jax.random.key(5), EventSpec((5,), kind="tokens", num_levels=4)
 #: Steps of two sites: 4 and 0, 3 and 1, and 2 alone.
@@ -60,25 +59,6 @@ def test_observed_sites_and_prompts():
 
 
 @pytest.mark.slow
-def test_values_of_steps_are_read_placed_and_compared():
-    steps = steps_of([0, 0, 0, 1, 0])
-    x = X[:1]
-    assert steps.read(x, 0, 2)[..., 0].tolist() == [[1, 3], [2, 1]]
-    assert steps.read(x, 1, 2)[:, :, 0].tolist()[1][0] == 0
-    new = jnp.full((3, 2, 1), 9)
-    assert steps.place(x, 0, new).tolist() == [[9, 9, 9, 2, 9]]  # site 3 is observed
-    assert steps.place(x, 0, new[:1]).tolist() == [[9, 1, 0, 2, 9]]
-    assert steps.place(x, 2, new).tolist() == [[3, 1, 9, 2, 1]]  # steps 3 and 4 do not exist
-    first = steps.read(x, 0, 3)
-    for step, place, same in ((0, 0, False), (0, 1, False), (1, 0, True), (1, 1, False), (2, 0, False), (2, 1, True)):
-        other = first.at[step, place, 0].set(7)  # the first site of step 1 is observed, the second of step 2 is none
-        expected = [True] * 3
-        expected[step] = same
-        assert steps.same(0, first, other).tolist() == expected
-    assert steps.same(1, new, new + 1).tolist() == [False, False, True]
-
-
-@pytest.mark.slow
 def test_sites_of_a_step_are_drawn_from_their_features():
     """With the key of the example and the step, and with the observed ones as they are."""
     features = jax.random.normal(KEY, (2, 2, MODEL.network.num_features))
@@ -98,27 +78,6 @@ def test_sites_of_a_step_are_drawn_from_their_features():
     cold, warm = steps.at_temperature(1e-20), steps.at_temperature(1.0)
     assert cold.values(X, 1, features)[..., 0].tolist() == features.argmax(-1).tolist()
     assert warm.values(X, 1, features).tolist() == values.tolist() and cold.temperature == 1e-20
-
-
-@pytest.mark.slow
-def test_proposals_are_accepted_up_to_the_first_wrong_one():
-    assert [int(leading(jnp.array(right))) for right in ([True, True, False, True], [False, True], [True])] == [2, 0, 1]
-    steps, features = steps_of(), jax.random.normal(KEY, (3, 2, MODEL.network.num_features))
-    drawn = steps.window_values(steps.keys_SB[:, 0], X[:1], 0, features)
-    for step in range(3):
-        proposed = drawn[:-1] if step == 2 else drawn[:-1].at[step].add(1)
-        values, num = accept_by_keys(steps, steps.keys_SB[:, 0], X[:1], 0, features, Proposal(proposed, None))
-        assert int(num) == step and values.tolist() == drawn.tolist()
-
-
-@pytest.mark.slow
-def test_one_example_is_mapped_as_several_are():
-    function = lambda a, b: (a + b, a.sum())  # noqa: E731
-    for num in (1, 3):
-        a, b = jnp.arange(2.0 * num).reshape(num, 2), jnp.ones((num, 2))
-        first, second = over_examples(num)(function)(a, b)
-        assert first.tolist() == (a + b).tolist() and second.tolist() == a.sum(1).tolist()
-    assert over_examples(2) is jax.vmap and over_examples(1) is not jax.vmap
 
 
 def test_windows_that_are_too_long_are_said(capsys):

@@ -183,7 +183,7 @@ def test_a_sampler_that_cannot_work_is_refused_before_a_training():
         draw(Speculative(source=OtherModel(model=real, params=None)))
     pair = EventSpec((4,), (2,), kind="levels", num_levels=5)
     coupled = make_model(pair, "made", conditional="discretized_logistic_mixture(components=1)")
-    with pytest.raises(UserError, match="the draft has no list"):
+    with pytest.raises(UserError, match="the draft lacks the list"):
         OtherModel(model=coupled, params=None).check(make_model(pair, "made", conditional="categorical"), True)
 
 

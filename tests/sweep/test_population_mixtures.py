@@ -9,7 +9,7 @@ from population_rows import SWEEP, alone, results, sweep, write_population
 from sweep_cases import rows
 
 from arjax.api import open_run
-from arjax.api.mixtures import mixture_of_runs
+from arjax.api.comparing import mixture_of_runs
 from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.scores import fit_weights, mixed_nats

@@ -23,7 +23,7 @@ from arjax.networks.layers.steps import ChunkedStepNetwork
 from arjax.objectives import OBJECTIVES
 from arjax.objectives.teacher_forcing import TeacherForcing
 from arjax.samplers import Draw, Sampler
-from arjax.samplers.naive import naive_step
+from arjax.samplers.cached import naive_step
 from arjax.testing import (
     LawBroken,
     check_conditional,

@@ -6,7 +6,7 @@ import pytest
 from loop_helpers import assert_same_bits, metrics, stop_at
 
 import arjax
-from arjax.api.mixtures import mixture_of_runs
+from arjax.api.comparing import mixture_of_runs
 from arjax.config.build import build
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError

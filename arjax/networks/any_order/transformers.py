@@ -24,7 +24,7 @@ from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, AheadNetwork, Context
 from arjax.networks.layers.attention import Cache, CrossAttention, FullAttention, KVCache
-from arjax.networks.layers.blocks import Layer, StackedNetwork
+from arjax.networks.layers.blocks import Layer, PlainStack
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import of_sites
 from arjax.networks.layers.steps import sites_of, to_grid
@@ -63,12 +63,10 @@ class TwoStreamBlock(Layer):
 
 
 @NETWORKS.register("two_stream")
-class TwoStream(StackedNetwork, AheadNetwork):
+class TwoStream(PlainStack, AheadNetwork):
     """A Transformer with a separate stream for the positions of the sites that it predicts.
 
     Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
-
-    Options: as `StackedNetwork`.
     """
 
     FIRST_LOOP = 256
@@ -186,18 +184,18 @@ def _step_of_contents(factorization: Factorization) -> jax.Array:
 
 
 @NETWORKS.register("masked_transformer")
-class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
+class MaskedTransformer(PlainStack, OrderAgnosticNetwork):
     """A Transformer over the sites, with a learned vector in place of the values that are not observed.
 
     Any order and any block partition with the same weights; `given` takes any set of observed sites in one pass. The
     parallel form needs a pass per step, as nothing of the pass before can be kept, and so does each step of sampling.
 
-    Options: as `StackedNetwork`; `steps_per_chunk` (steps computed together in the parallel form).
+    Options: as `PlainStack`; `steps_per_chunk` (steps computed together in the parallel form).
     """
 
     steps_per_chunk: int = 8
 
-    SMALL = {**StackedNetwork.SMALL, "steps_per_chunk": 4}
+    SMALL = {**PlainStack.SMALL, "steps_per_chunk": 4}
     ATTENTION = FullAttention
 
     def setup(self):

@@ -65,12 +65,10 @@ class LinearAttention(MultiHead):
         return jnp.zeros((batch_size, heads, size, size + 1), jnp.float32)
 
     def _terms(self, x_BTE: jax.Array) -> Decayed:
-        """The terms of the recurrence."""
         q, k, v = self._qkv(x_BTE)
         return Decayed(q, k, with_one(v))
 
     def step(self, state_BNHE: jax.Array, x_BME: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Adds the keys and values of block t to the state and reads it."""
         state_BNHE, sums = self._terms(x_BME).step(state_BNHE)
         return state_BNHE, self._merge(normalised(sums))
 

@@ -344,7 +344,6 @@ class TileGrid(Pattern):
         return tile // across * height, tile % across * width, inside // width, inside % width
 
     def places(self, num_steps, block_size):
-        """The image with its margin."""
         return self.grid[0] + self.margin[0], self.grid[1] + 2 * self.margin[1]
 
     def step(self, cache: LoopCache, new: KeysValues, t: jax.Array):

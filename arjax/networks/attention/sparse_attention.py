@@ -64,7 +64,6 @@ class PatternAttention(MultiHead):
     merged: bool = False
 
     def _groups(self) -> list[tuple[Pattern, slice]]:
-        """Each pattern and its heads."""
         if self.merged:
             return [(pattern, slice(0, self.num_heads)) for pattern, _ in self.patterns]
         ends = np.cumsum([count for _, count in self.patterns])
@@ -140,7 +139,6 @@ class PatternNetwork(BlockNetwork, ChunkedTokens):
         raise TypeError(f"{type(self).__name__} has no patterns")
 
     def unites(self) -> bool:
-        """Whether all heads follow the union of the patterns."""
         return False
 
     def make_attention(self):

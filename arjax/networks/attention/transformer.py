@@ -62,7 +62,6 @@ class TokenNetwork(Stack, Network):
         return ()
 
     def _readout(self, h: jax.Array, train: bool = False) -> jax.Array:
-        """The features of tokens."""
         raise TypeError(f"{type(self).__name__} has no readout")
 
     def __call__(self, x, factorization, context=None, *, train=False):
@@ -178,7 +177,6 @@ class BlockNetwork(TokenNetwork):
         )
 
     def make_attention(self) -> Callable[[], nn.Module]:
-        """Constructor of the attention module of a layer."""
         raise TypeError(f"{type(self).__name__} has no attention")
 
     def heads_of(self, attention: type[nn.Module], **options: Any) -> Callable[[], nn.Module]:

@@ -275,7 +275,6 @@ class TransformerXL(ChunkedTokens):
 
     @property
     def FIRST_LOOP(self):
-        """A ring grows until it is full."""
         return FIRST_LOOP if self.segment + self.memory > FIRST_LOOP else 0
 
     def layer_fields(self):

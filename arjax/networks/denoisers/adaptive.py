@@ -20,7 +20,7 @@ from arjax.core.options import depth_option, opt
 from arjax.networks.base import ACTIVATIONS, NETWORKS
 from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
 from arjax.networks.layers.attention import FullAttention
-from arjax.networks.layers.blocks import PlainStack, check_stack
+from arjax.networks.layers.blocks import PlainStack
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs, flat_sites
 from arjax.networks.layers.local_context import LocalFeatures, LocalSummary, of_sites
@@ -43,7 +43,6 @@ class AdaptiveBlock(nn.Module):
     def __call__(
         self, x_BDE: jax.Array, block_size: int, train: bool, condition_BE: jax.Array | None
     ) -> tuple[jax.Array, None]:
-        """In the form (carry) -> (carry, None) of a scan over layers."""
         vectors = Modulation(self.width, 6, self.dtype, name="modulation")(condition_BE, 3)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         attention = self.make_attention(name="attention")
@@ -81,10 +80,6 @@ class DenoisingTransformer(PlainStack, Denoiser):
 
     LAYER = AdaptiveBlock
     ATTENTION = FullAttention
-
-    def check(self, factorization):
-        super().check(factorization)
-        check_stack(self)
 
     @property
     def values_read(self):

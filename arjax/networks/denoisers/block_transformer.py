@@ -17,7 +17,7 @@ from arjax.factorization import Factorization, make_factorization
 from arjax.networks.base import NETWORKS, Context, name_of
 from arjax.networks.denoisers.base import NoisyNetwork, context_of, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
-from arjax.networks.layers.blocks import PlainStack, check_stack
+from arjax.networks.layers.blocks import PlainStack
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import check_local, of_sites
 from arjax.networks.layers.steps import to_grid
@@ -56,8 +56,6 @@ class BlockTransformer(PlainStack, NoisyNetwork):
 
     It has no step form: `denoise` and `write` go from block to block. The noisy values, which may be the mask token V,
     are the part `NOISY` of the context.
-
-    Options: those of `PlainStack`.
     """
 
     ATTENTION = BlockAttention
@@ -65,7 +63,6 @@ class BlockTransformer(PlainStack, NoisyNetwork):
     def check(self, factorization):
         super().check(factorization)
         self.event.check_kind(DISCRETE_KINDS, "masked blocks need binary data, levels or tokens")
-        check_stack(self)
 
     @property
     def values_read(self):

@@ -39,7 +39,6 @@ class SiteBias(nn.Module):
             self.context = feature_encoder(self.context_spec, self.event, self.num_features, self.dtype, *sizes)
 
     def __call__(self, batch_size: int, context: Context | None) -> jax.Array:
-        """Features [B, D, F] of all sites."""
         bias_BDF = jnp.broadcast_to(self.bias.astype(self.dtype), (batch_size, *self.bias.shape))
         return bias_BDF if context is None else bias_BDF + self.context(context).reshape(bias_BDF.shape)
 

@@ -75,7 +75,6 @@ class MaskedLayers(Network):
         self.input_drop = nn.Dropout(self.input_dropout)
 
     def _inputs(self, x: jax.Array) -> jax.Array:
-        """x[B, *grid, *value] -> [B, D * n]."""
         return flat_inputs(x, self.event, self.dtype)
 
     def _no_units(self, batch_size: int) -> list[jax.Array]:

@@ -299,7 +299,6 @@ class PixelRNN(PixelRNNFamily, RasterNetwork):
         check_remat(self)
 
     def core_fields(self) -> dict[str, Any]:
-        """The fields of the core."""
         return fields_from(self, self.CORE, grid_shape=self.event.grid_shape, conditioned=bool(self.context_spec))
 
     def setup(self):
@@ -608,10 +607,7 @@ class DiagonalBiLSTMCore(PixelRNNCore):
 
 @NETWORKS.register("diagonal_bilstm")
 class DiagonalBiLSTM(PixelRNN):
-    """PixelRNN with Diagonal BiLSTM layers, on images in raster-like orders; every pixel depends on the whole past.
-
-    Options: as `PixelRNNFamily`.
-    """
+    """PixelRNN with Diagonal BiLSTM layers, on images in raster-like orders; every pixel depends on the whole past."""
 
     CORE = DiagonalBiLSTMCore
     SMALL = {"hidden_size": 8, "num_layers": 2, "readout_size": 16}

@@ -75,7 +75,6 @@ class SnailBlock(nn.Module):
         return dropout_masks(self, self.dropout, train, (*shape[:-1], 2 * shape[-1]))
 
     def _mask(self, train: bool, shape: tuple[int, ...]) -> Mask | None:
-        """That of one layer."""
         masks = self._masks(train, (1, *shape))
         return None if masks is None else (masks, 0)
 

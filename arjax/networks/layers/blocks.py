@@ -66,7 +66,6 @@ class Stack(nn.Module):
     LAYER: ClassVar[type[nn.Module]]
 
     def layer_fields(self) -> dict[str, Any]:
-        """The fields of a layer."""
         return fields_from(self, self.LAYER)
 
     def stack(self, **options: Any) -> nn.Module:
@@ -77,15 +76,12 @@ class Stack(nn.Module):
         return stacked(self.LAYER, self.num_layers, **options)(**self.layer_fields(), name="layers")
 
     def one_layer(self) -> nn.Module:
-        """A layer without a parent."""
         return self.LAYER(**self.layer_fields(), parent=None)
 
     def apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        """A method of layer i."""
         return self.one_layer().apply({"params": layer_params(self.layers, i)}, *args, method=method)
 
     def init_caches(self, *args: Any) -> list[Any]:
-        """The `init_cache` of each layer."""
         return [self.apply_layer(i, *args, method="init_cache") for i in range(self.num_layers)]
 
     def through_layers(self, caches: list[Any], h: Any, *args: Any, method: str) -> tuple[list[Any], Any]:
@@ -179,7 +175,6 @@ class Block(Layer):
         return self.attention.init_cache(batch_size, num_steps, block_size), cross
 
     def step(self, cache: Cache, x_BME: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
-        """The tokens of one block."""
         past, mixed = self.attention.step(cache[0], self.attention_norm(x_BME), t)
         return (past, cache[1]), self._finish(x_BME + mixed, cache[1])
 
@@ -187,7 +182,6 @@ class Block(Layer):
         return self.attention.loop_carry(cache[0], tokens, None if past is None else past[0]), cache[1]
 
     def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
-        """The tokens of the blocks t, t + 1, ..."""
         past, mixed = self.attention.extend(cache[0], self.attention_norm(x_BTE), t, block_size)
         return (past, cache[1]), self._finish(x_BTE + mixed, cache[1])
 
@@ -206,8 +200,8 @@ class Block(Layer):
         return x + self._mlp(x) if self.mlp_size else x
 
 
-class PlainStack(Stack):
-    """A plain stack of blocks over positions of the sites: its options, and the modules that its families share.
+class PlainStack(Stack, Network):
+    """A network that is a plain stack of blocks over positions of the sites: the options and modules of families.
 
     `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites ("learned"
     or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
@@ -229,6 +223,10 @@ class PlainStack(Stack):
     LAYER: ClassVar[type[nn.Module]] = Block
     ATTENTION: ClassVar[type[nn.Module]]
 
+    def check(self, factorization):
+        super().check(factorization)
+        check_stack(self)
+
     def setup(self):
         self.value = ValueEncoder(self.values_read, self.width, self.dtype)
         self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
@@ -249,10 +247,3 @@ class PlainStack(Stack):
         attention = functools.partial(self.ATTENTION, self.width, self.num_heads, out_scale, self.dtype)
         mlp_size = self.mlp_ratio * self.width
         return fields_from(self, self.LAYER, make_attention=attention, mlp_size=mlp_size, out_scale=out_scale)
-
-
-class StackedNetwork(PlainStack, Network):
-    """A network that is a `PlainStack`, with its options."""
-
-    def check(self, factorization):
-        check_stack(self)

@@ -89,8 +89,18 @@ def step_taps(
     return queue, taps
 
 
-#: A ring before some steps, their inputs, and the first of them.
+#: A ring before some steps, their inputs, and the first of them: the arguments of `put_in_ring`.
 Window = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def window_taps(
+    queue: jax.Array, x_BkE: jax.Array, t: jax.Array, kernel_size: int, dilation: int
+) -> tuple[Window, list[jax.Array]]:
+    """x_(s - k d) of the steps s = t, t + 1, ... for k = 0 .. K-1, [B, k, E] each, from the queue before them."""
+    reach = queue.shape[1]
+    past = jnp.take(queue, jnp.mod(t - reach + jnp.arange(reach), max(reach, 1)), axis=1)
+    taps = all_taps(jnp.concatenate([past, x_BkE], 1), kernel_size, dilation)
+    return (queue, x_BkE, t), [tap[:, reach:] for tap in taps]
 
 
 class CausalConv1D(nn.Module):
@@ -138,10 +148,8 @@ class CausalConv1D(nn.Module):
 
     def extend(self, queue: jax.Array, x_BkE: jax.Array, t: jax.Array) -> tuple[Window, jax.Array]:
         """The steps t, ..., t + k - 1: [B, k, in_features] -> [B, k, features]."""
-        x_BkE, reach = x_BkE.astype(self.dtype), queue.shape[1]
-        past = jnp.take(queue, jnp.mod(t - reach + jnp.arange(reach), max(reach, 1)), axis=1)
-        taps = all_taps(jnp.concatenate([past, x_BkE], 1), self.kernel_size, self.dilation)
-        return (queue, x_BkE, t), self._mix([tap[:, reach:] for tap in taps])
+        window, taps = window_taps(queue, x_BkE.astype(self.dtype), t, self.kernel_size, self.dilation)
+        return window, self._mix(taps)
 
 
 def cyclic_dilations(num_layers: int, cycle: int) -> list[int]:

@@ -47,7 +47,6 @@ class BilinearProduct:
         self._to_left, self._to_right = to_left, to_right
 
     def __call__(self, left: jax.Array, right: jax.Array, *static: Hashable) -> jax.Array:
-        """The product."""
         return self.bind(left, right, static, ())
 
     def bind(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:

@@ -182,7 +182,6 @@ class PartsEncoder(nn.Module):
             self.make(self.spec.parts[0][1])
 
     def make(self, part: EventSpec) -> None:
-        """Makes the layers for one part."""
         raise TypeError(f"{type(self).__name__} makes no layers")
 
 

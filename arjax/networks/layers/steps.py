@@ -292,7 +292,6 @@ class StepNetwork(Network):
         self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
 
     def make_core(self) -> nn.Module:
-        """The causal sequence model; called once, in setup."""
         raise TypeError(f"{type(self).__name__} has no core")
 
     def _pool(self, tokens: jax.Array) -> jax.Array:

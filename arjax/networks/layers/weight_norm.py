@@ -137,7 +137,6 @@ class NormalisedStretch(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
 
     def _kernels(self) -> jax.Array:
-        """W [2, columns, features, features]."""
         return normalised(self.kernel, self.scale).astype(self.dtype)
 
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:

@@ -28,7 +28,7 @@ class RNNLayer(RecurrentLayer):
 
 @NETWORKS.register("rnn")
 class RNN(RecurrentNetwork):
-    """Stacked Elman network over the steps of any factorization; options as in `RecurrentNetwork`."""
+    """Stacked Elman network over the steps of any factorization."""
 
     LAYER = RNNLayer
     SMALL = {"hidden_size": 20, "num_layers": 2, "residual": True, "position": "learned"}
@@ -77,14 +77,13 @@ class LSTMLayer(RecurrentLayer):
         return (c, h), h
 
     def start(self, batch_size: int) -> Cell:
-        """(c, h) = 0."""
         shape = (batch_size, self.hidden_size)
         return jnp.zeros(shape, jnp.float32), jnp.zeros(shape, self.dtype)
 
 
 @NETWORKS.register("lstm")
 class LSTM(RecurrentNetwork):
-    """Stacked LSTM over the steps of any factorization; options as in `RecurrentNetwork`."""
+    """Stacked LSTM over the steps of any factorization."""
 
     LAYER = LSTMLayer
     SMALL = {"hidden_size": 24, "num_layers": 2, "position": "learned"}
@@ -130,13 +129,12 @@ class GRULayer(RecurrentLayer):
         return h, h.astype(dtype)
 
     def start(self, batch_size: int) -> jax.Array:
-        """h = 0."""
         return jnp.zeros((batch_size, self.hidden_size), jnp.float32)
 
 
 @NETWORKS.register("gru")
 class GRU(RecurrentNetwork):
-    """Stacked GRU over the steps of any factorization; options as in `RecurrentNetwork`."""
+    """Stacked GRU over the steps of any factorization."""
 
     LAYER = GRULayer
     SMALL = {"hidden_size": 20, "num_layers": 2, "residual": True, "position": "learned"}

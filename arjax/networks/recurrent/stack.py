@@ -187,7 +187,6 @@ class RecurrentCore(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
-        """All steps from the zero state: [B, T, E] -> [B, T, U]."""
         return self.run(self.start(x_BTE.shape[0]), x_BTE, train)[1]
 
     def run(
@@ -232,20 +231,16 @@ class RecurrentCore(nn.Module):
         return carry, join(h_CTBU, 0, length)
 
     def _above(self, i: int, below: jax.Array, h: jax.Array) -> jax.Array:
-        """The output of layer i for the layer above."""
         return below + h if self.residual and i > 0 else h
 
     def start(self, batch_size: int) -> list[Carry]:
-        """One carry per layer."""
         return [layer.start(batch_size) for layer in self.layers]
 
     def prepare(self) -> None:
-        """What all steps of the layers share."""
         for layer in self.layers:
             layer.prepare()
 
     def step(self, carry: list[Carry], x_BE: jax.Array, t: jax.Array) -> tuple[list[Carry], jax.Array]:
-        """One step through all layers."""
         h, states = x_BE, []
         for i, (layer, state) in enumerate(zip(self.layers, carry, strict=True)):
             state, new = layer.step(state, h)

@@ -15,7 +15,7 @@ import numpy as np
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.restricted import Truncated
 from arjax.core.arrays import is_traced
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.networks.base import ChunkedNetwork, check_ahead, step_variables
@@ -109,22 +109,18 @@ def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
     list of probabilities.
     """
     require(draft, "conditionals", "a draft")
-    for name in ("event", "context_spec"):
-        if getattr(draft, name) != getattr(model, name):
-            raise UserError(f"the draft does not fit the model: their {name.removesuffix('_spec')}s differ")
-    factorization, other = model.factorization, draft.factorization
-    if factorization.blocks.shape != other.blocks.shape:
-        raise UserError("the draft does not fit the model: their steps have other sizes")
+    blocks, other = model.factorization.blocks, draft.factorization.blocks
     listed = with_log_q or isinstance(model.conditional, Truncated)
-    if listed and not has_probabilities(draft.conditional, other):
-        raise UserError(
-            "the draft has no list of the probabilities of each value, which coupling='rejection', top_k, top_p and "
-            "min_p need"
-        )
-    if is_traced(factorization.blocks, other.blocks):
-        return  # inside `jit` an order is not known
-    if draft.orders is None and not np.array_equal(factorization.blocks, other.blocks):
-        raise UserError("the draft does not fit the model: they visit the sites in other orders")
+    unlisted = listed and not has_probabilities(draft.conditional, draft.factorization)
+    # inside `jit` an order is not known
+    turned = not is_traced(blocks, other) and draft.orders is None and not np.array_equal(blocks, other)
+    refuse(
+        (draft.event != model.event, "the draft does not fit the model: their events differ"),
+        (draft.context_spec != model.context_spec, "the draft does not fit the model: their contexts differ"),
+        (blocks.shape != other.shape, "the draft does not fit the model: their steps have other sizes"),
+        (unlisted, "the draft lacks the list of probabilities that coupling='rejection', top_k, top_p and min_p need"),
+        (turned, "the draft does not fit the model: they visit the sites in other orders"),
+    )
 
 
 @DRAFTS.register("self")

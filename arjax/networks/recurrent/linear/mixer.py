@@ -17,7 +17,7 @@ from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.registry import Registry
 from arjax.networks.base import FLAX_FIELDS, check_remat, divides, fields_from
 from arjax.networks.layers.blocks import Block, Stack
-from arjax.networks.layers.causal import Window, all_taps, put_in_ring, queue_length, step_taps
+from arjax.networks.layers.causal import Window, all_taps, put_in_ring, queue_length, step_taps, window_taps
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import ChunkedStepNetwork
 
@@ -79,7 +79,6 @@ class LinearMixer(nn.Module):
         raise TypeError(f"{type(self).__name__} has no outputs")
 
     def init_state(self, batch_size: int) -> Any:
-        """The state before step 0."""
         raise TypeError(f"{type(self).__name__} has no state")
 
     def run(self, terms: Terms, state: Any) -> tuple[Any, jax.Array]:
@@ -95,7 +94,6 @@ class LinearMixer(nn.Module):
             self.conv_bias = self.param("conv_bias", nn.initializers.zeros, (features,))
 
     def make_out(self) -> Dense:
-        """The last projection; called in `setup`."""
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
         return Dense(self.width, dtype=self.dtype, kernel_init=init)
 
@@ -110,7 +108,6 @@ class LinearMixer(nn.Module):
         return sum(taps, self.conv_bias)
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
-        """All steps, [B, S, E] -> [B, S, E]."""
         u, rest = self.inputs(x_BTE)
         u = self._convolve(all_taps(u, self._taps, 1))
         return self.outputs(self.run(self.terms(u, rest), None)[1], u, rest)
@@ -121,7 +118,6 @@ class LinearMixer(nn.Module):
         return queue, self.init_state(batch_size)
 
     def step(self, cache: Cache, x_B1E: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
-        """One step."""
         queue, state = cache
         u, rest = self.inputs(x_B1E)
         queue, taps = step_taps(queue, u[:, 0], t, self._taps, 1)
@@ -132,14 +128,12 @@ class LinearMixer(nn.Module):
     def extend(
         self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int
     ) -> tuple[tuple[Window, Any, Terms], jax.Array]:
-        """The steps t, t + 1, ...: the chunked form from the state before them."""
         queue, state = cache
         new, rest = self.inputs(x_BTE)
-        reach = queue.shape[1]
-        past = jnp.take(queue, jnp.mod(t - reach + jnp.arange(reach), max(reach, 1)), axis=1)
-        u = self._convolve([tap[:, reach:] for tap in all_taps(jnp.concatenate([past, new], 1), self._taps, 1)])
+        window, taps = window_taps(queue, new, t, self._taps, 1)
+        u = self._convolve(taps)
         terms = self.terms(u, rest)
-        return ((queue, new, t), state, terms), self.outputs(self.run(terms, state)[1], u, rest)
+        return (window, state, terms), self.outputs(self.run(terms, state)[1], u, rest)
 
     def keep(self, carries: tuple[Window, Any, Terms], n: jax.Array) -> Cache:
         """The carry after the first n of these steps: the later ones are masked."""
@@ -226,7 +220,6 @@ class BlocksCore(Stack):
     """
 
     def start(self, batch_size: int, num_steps: int = 0) -> list[Any]:
-        """One cache per layer."""
         return self.init_caches(batch_size, num_steps, 1)
 
     def step(self, carry: list[Any], x_BE: jax.Array, t: jax.Array) -> tuple[list[Any], jax.Array]:

@@ -89,7 +89,6 @@ class Exponential(NamedTuple):
         return after, join(bounded(sums, maximum), 2, length)
 
     def step(self, state: State) -> tuple[State, jax.Array]:
-        """One step, the only one of these terms."""
         held, new = self.log_forget[..., 0] + state.maximum, self.log_input[..., 0]
         maximum = jax.lax.stop_gradient(jnp.maximum(held, new))
         forget, enter = jnp.exp(held - maximum), jnp.exp(new - maximum)
@@ -99,7 +98,6 @@ class Exponential(NamedTuple):
         return State(sums, maximum), bounded(read, maximum[..., None])
 
     def masked(self, valid_T: jax.Array) -> Exponential:
-        """The steps that are not valid leave the state alone."""
         forget, enter = jnp.where(valid_T, self.log_forget, 0), jnp.where(valid_T, self.log_input, LOG_ZERO)
         return Exponential(self.q, self.k, self.v, forget, enter)
 

@@ -152,7 +152,6 @@ class Decayed(NamedTuple):
         return (after if last is None else after * last), out
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One step, the only one of these terms."""
         if self.log_decay is not None:
             decay = jnp.exp(self.log_decay[:, :, 0])
             decay = decay if self.sign is None else decay * self.sign[:, :, 0]
@@ -161,7 +160,6 @@ class Decayed(NamedTuple):
         return state, product(self.q.astype(jnp.float32), state)
 
     def masked(self, valid_T: jax.Array) -> Decayed:
-        """The steps that are not valid leave the state alone."""
         decay = self.log_decay
         if decay is not None:
             decay = jnp.where(valid_T if decay.ndim == 3 else valid_T[:, None], decay, 0)
@@ -228,7 +226,6 @@ class Delta(NamedTuple):
         return after, join(out, 2, self.q.shape[2])
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One step, the only one of these terms."""
         if self.log_decay is not None:
             state = state * jnp.exp(self.log_decay)[..., None]
         k = self.k.astype(jnp.float32)
@@ -237,7 +234,6 @@ class Delta(NamedTuple):
         return state, product(self.q.astype(jnp.float32), state)
 
     def masked(self, valid_T: jax.Array) -> Delta:
-        """The steps that are not valid leave the state alone."""
         decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
         return Delta(self.q, self.k, self.v, jnp.where(valid_T, self.beta, 0), decay)
 
@@ -281,14 +277,12 @@ class DeltaProduct(NamedTuple):
         return self.rules().run(state, chunk_size)
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One step, the only one of these terms."""
         q, *rules = self.rules()
         for j in range(self.beta.shape[3]):
             state, o = Delta(q, *jax.tree.map(lambda x, j=j: x[:, :, j : j + 1], rules)).step(state)
         return state, o
 
     def masked(self, valid_T: jax.Array) -> DeltaProduct:
-        """The steps that are not valid leave the state alone."""
         decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
         return self._replace(beta=jnp.where(valid_T[:, None], self.beta, 0), log_decay=decay)
 
@@ -353,10 +347,8 @@ class Diagonal(NamedTuple):
         return h_BTR[:, -1], h_BTR
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One step, the only one of these terms."""
         state = self.a[:, 0] * state + self.b[:, 0]
         return state, state[:, None]
 
     def masked(self, valid_T: jax.Array) -> Diagonal:
-        """The steps that are not valid leave the state alone."""
         return Diagonal(jnp.where(valid_T[:, None], self.a, 1), jnp.where(valid_T[:, None], self.b, 0))
