@@ -38,7 +38,7 @@ def test_a_run_takes_the_fields_of_the_best_pilot_that_it_lacks(folder, capsys):
     (folder / "out/b/results.json").write_text((folder / "out/b/results.json").read_text().replace("7.0", "9.5"))
     capsys.readouterr()
     assert sweep() == 0 and (folder / "out/later/starts").read_text() == "xx"
-    assert "later was finished with other fields: optimizer.learning_rate was 2.0" in capsys.readouterr().out
+    assert "later was finished with other fields: optimizer.learning_rate was 2" in capsys.readouterr().out
     assert "learning_rate=3" in rows()[0]["command"]
 
 
