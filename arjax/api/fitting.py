@@ -57,7 +57,6 @@ def fit(
       config: `file.py` or `file.py:arg` as for `--config`, or a config.
       workdir: folder of the run; made when missing.
       overrides: values of fields by their names, such as `{"optimizer.learning_rate": 3e-4}`.
-      quiet: prints nothing.
       trust: as that of `open_run`, for other runs that this one reads. The code of the config itself needs none.
     """
     if isinstance(config, ConfigDict):

@@ -15,8 +15,7 @@ from arjax.api.comparing import row_in_words as in_a_line
 from arjax.api.run import Run
 from arjax.api.run import open_run as open_other
 from arjax.cli.opening import open_run
-from arjax.cli.ranking import in_words
-from arjax.cli.scoring import write_rows
+from arjax.cli.scoring import in_words, write_rows
 from arjax.config.files import apply_overrides
 from arjax.config.validate import validate
 from arjax.core.files import write_json, writing

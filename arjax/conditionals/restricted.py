@@ -36,7 +36,7 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
         if self.family.joint or not self.family.has_table:
             raise UserError(
                 "limits of the values restrict a table of the probabilities of single scalars, which the conditional "
-                f"{self.family!r} has not: take categorical, or another that lists its values"
+                f"{self.family!r} does not have: take categorical, or another that lists its values"
             )
 
     @property

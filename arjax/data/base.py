@@ -54,7 +54,7 @@ class Dataset:
 
     Attributes:
       event, context: of one example.
-      splits: sources of "train" and, where there are, "validation" and "test".
+      splits: sources of "train" and optionally "validation" and "test".
       vocabulary: the tokens of a text; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
@@ -200,7 +200,7 @@ def from_arrays(
     """A data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
 
     Args:
-      train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
+      train: examples [N, *event.shape], or a dict with `x` and optionally `context`, `mask[N, *grid]` (0 or 1:
         the sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a
         dict of arrays. NaN says that a real value, or one of columns, is missing (see `arjax.core.arrays`).
       validation: likewise; None for no such split.

@@ -230,7 +230,7 @@ def ended_strings(
 ) -> Dataset:
     """A data set of strings per split; the vocabulary is that of the train split and an end, see `make_vocabulary`.
 
-    With `labels`, one for each string, these are its context; `columns` are those of labels and strings in its files.
+    `labels`, one for each string, are its context; `columns` name the columns of labels and of strings in its files.
     """
     vocabulary = make_vocabulary("".join(strings["train"]), tokens, min_count, end=True)
     sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in strings.items()}

@@ -1,4 +1,4 @@
-"""Tokens of text: characters or bytes, with an end and an unknown token where there are, and back."""
+"""Tokens of text: characters or bytes, possibly with an end and an unknown token, and back."""
 
 from __future__ import annotations
 

@@ -60,9 +60,7 @@ class AutoregressiveModel(Model):
     the order restricted to their sites. This is the marginal of p under an order that visits the missing sites last,
     and under others as far as the orders of the model agree with one another.
 
-    All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted. A model is a
-    pytree: its orders are arrays, its network and its conditional are static and compared by value. So it can be an
-    argument of a jitted function, and equal models and all orders of one block structure share one compiled program.
+    Orders are arrays of the pytree, so all orders of one block structure share one compiled program.
 
     Attributes:
       network: makes the features of the conditionals.
@@ -127,10 +125,7 @@ class AutoregressiveModel(Model):
 
     @property
     def traits(self) -> frozenset[str]:
-        """Conditionals, of sets of sites, too, and draws of any length; the exponentials of scores that are not exact
-        may be above p(x) on average. Missing values are for networks that leave them out and sites that are scored one
-        by one.
-        """
+        """Missing values are for networks that leave them out and sites that are scored one by one."""
         one_by_one = not self.event.is_discrete and not scores_blocks(self.conditional, self.factorization)
         return traits(
             *("conditionals", "queries", "length"),
@@ -256,10 +251,7 @@ class AutoregressiveModel(Model):
         self, params: Params, x: Array, *, context: Any = None, mask: Any = None, **others: Any
     ) -> jax.Array:
         """Returns log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0 or x_i is
-        missing.
-
-        Under a joint conditional the sites visited earlier in the same step are given, too. `others` are those of
-        `per_site`.
+        missing. Under a joint conditional the sites visited earlier in the same step are given, too.
         """
         return self.per_site(site_log_prob, params, Batch(x, context or {}, mask), **others)
 
@@ -349,10 +341,7 @@ class AutoregressiveModel(Model):
         return _site_scores(self, params, features, jnp.asarray(batch.x, self.event.dtype), key)
 
     def guess(self, params: Params, x: Array, context: Any = None) -> jax.Array:
-        """Returns the most probable value of each site given the true values of earlier ones, [B, *grid, *value].
-
-        The features are those of the score, which XLA computes once where a program asks for both.
-        """
+        """Returns the most probable value of each site given the true values of earlier ones, [B, *grid, *value]."""
         return self.head(params).mode(self.features(params, x, context=context))
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:

@@ -225,10 +225,8 @@ class CascadeModel(Model):
             yield StageBatch(self.model_of(k), self.params_of(k, params), part_batch)
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """Returns the sum of the scores of the stages, float32[B] nats; the terms `stage_1`, ... are theirs, as costs.
-
-        In training, where parts have losses of their own, it is the sum of what training minimises, with the name of
-        that loss, if all parts have the same one, or "sum_of_losses".
+        """Returns the sum of the scores of the stages, with the terms `stage_1`, ...; in training, where parts have
+        losses of their own, the sum of what is minimised, with the name of that loss or "sum_of_losses".
         """
         staged = list(self.stage_batches(params, batch, key=key, train=train))
         if train and self.train_stages:
@@ -263,11 +261,9 @@ class CascadeModel(Model):
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, coarse: Sequence[Any] = ()
     ) -> Draw:
-        """Stage by stage, each given those before it; the calls and steps of all are counted.
-
-        `observed` sites must be those of whole stages, from the first on, and of some sites of the next one: what is
-        drawn comes behind all that is observed, so the draw is exact. `coarse` are values of the first stages, in place
-        of drawn ones, [B, ...] each: a picture to be refined.
+        """Draws stage by stage. `observed` sites must be those of whole stages, from the first on, and some of the next
+        one: what is drawn comes behind all that is observed, so the draw is exact. `coarse` are values of the first
+        stages, in place of drawn ones, [B, ...] each: a picture to be refined.
         """
         num, cut = len(keys), self.cut
         known = self._known(options, coarse)

@@ -44,12 +44,8 @@ from arjax.samplers import Draw, Request, example_keys
 
 
 class StepTerms(NamedTuple):
-    """The terms of one step per example, float32[B] each.
-
-    Attributes:
-      log_prob: its term of the bound: -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1; of
-        each block where there are blocks, float32[B, S].
-      error: the squared error of the predicted noise, of Gaussian chains; zeros of others.
+    """The terms of one step per example: -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1,
+    float32[B] or of each block [B, S]; and of Gaussian chains the squared error of the predicted noise, float32[B].
     """
 
     log_prob: jax.Array
@@ -263,11 +259,9 @@ class Chain(Model):
         return self._of_terms(params, x, later, first)
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """Returns the bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`.
-
-        `train=True`: an unbiased estimate from `train_steps` random steps per example; else from `score_steps`, or the
-        whole sum over t where these are 0 or not fewer than T. Raises `UserError` without a `key`, and for a mask of
-        sites that are no blocks.
+        """Returns the bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`: an
+        unbiased estimate from `train_steps` or `score_steps` random steps per example, or the whole sum over t where
+        `score_steps` are 0 or not fewer than T. It needs a `key`.
         """
         num, key = self.train_steps if train else self.score_steps, key_needed(key, _DRAWN)
         if not num or (not train and num >= self.num_steps):
@@ -275,10 +269,9 @@ class Chain(Model):
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
     def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **others: Any) -> Draw:
-        """From x_T down a subset of the steps: `steps` is their number, or the steps themselves, up to T (in each
-        block, where there are blocks), or None for `sample_steps`. The temperature is that of p(x_0 | x_t) in each step
-        of a discrete chain, and 1 in Gaussian chains, which have `eta`. `frames` are those of the path in the
-        statistics, see `draw_path`; 0 for none.
+        """Draws from x_T down a subset of the steps (in each block): `steps` is their number, or the steps themselves,
+        up to T; None: `sample_steps`. The temperature is that of p(x_0 | x_t) in each step of a discrete chain.
+        `frames` are those of the path in the statistics, see `draw_path`.
         """
         how = self.process.how(options, **others)
         visited = self.visited(self.sample_steps if steps is None else steps)
@@ -409,10 +402,8 @@ def _summed(
 
 
 def draw_path(model: Any, params: Params, keys: jax.Array, num_frames: int, **options: Any) -> jax.Array:
-    """Examples on their way from noise to data, [B, frames, *grid, *value]; the last frame is that of `draw`.
-
-    Frames lie at equal distances on the way from x_T, as far as there are so many steps: at least 2. They are in the
-    units of the data, and V marks a masked site. All else is as for `draw` of a chain.
+    """Returns examples on their way from x_T to the data, [B, frames, *grid, *value], at equal distances, as far as
+    there are so many steps; the last frame is that of `draw`, and V marks a masked site.
     """
     too_few = not is_integer(num_frames) or num_frames < 2
     refuse((too_few, f"a path has at least 2 frames, noise and data, not {num_frames!r}"))

@@ -272,21 +272,15 @@ class Between(NamedTuple):
     """A step t and an earlier step s, float32[...] each.
 
     They are computed in float64: early in a chain of many steps 1 - a_t is less than the rounding of a_t in float32.
-
-    Attributes:
-      kept_t, lost_t: a_t and 1 - a_t.
-      kept_s, lost_s: a_s and 1 - a_s; a_s is 1 for the data.
-      stays, changes: a_t / a_s and the rest of 1.
-      revealed: (a_s - a_t) / (1 - a_t), the part of what is masked after t that is not masked after s.
     """
 
-    kept_t: jax.Array
-    lost_t: jax.Array
-    kept_s: jax.Array
+    kept_t: jax.Array  # a_t
+    lost_t: jax.Array  # 1 - a_t
+    kept_s: jax.Array  # a_s, which is 1 for the data
     lost_s: jax.Array
-    stays: jax.Array
-    changes: jax.Array
-    revealed: jax.Array
+    stays: jax.Array  # a_t / a_s
+    changes: jax.Array  # the rest of 1
+    revealed: jax.Array  # (a_s - a_t) / (1 - a_t), the part of what is masked after t that is not masked after s
 
     @classmethod
     def of(cls, kept: np.ndarray, t: Any, s: Any) -> Between:
@@ -302,12 +296,8 @@ def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array
 
     By Bayes' rule q(x_s | x_t, x_0) = q(x_t | x_s) q(x_s | x_0) / q(x_t | x_0) (Austin et al., equation 3), where
     q(x_t | x_s) = a d(x_t, x_s) + (1 - a) / V with a = a_t / a_s. So it is
-    q(x_t | x_s) (a_s w(x_s) + (1 - a_s) / V sum w), w(x_0) = p(x_0) / q(x_t | x_0), in V operations.
-
-    Args:
-      p_0: p(x_0), [..., V]; one-hot: the posterior given x_0.
-      x_t: int[...].
-      between: the steps t and s, broadcast against [..., V].
+    q(x_t | x_s) (a_s w(x_s) + (1 - a_s) / V sum w), w(x_0) = p(x_0) / q(x_t | x_0), in V operations. A one-hot p(x_0)
+    gives the posterior given x_0.
     """
     num_levels = p_0.shape[-1]
     same = jax.nn.one_hot(x_t, num_levels)

@@ -59,13 +59,7 @@ def sharper(model: Any) -> Any:
 
 
 class StepMember(NamedTuple):
-    """A part of a mixture whose steps have tables of probabilities.
-
-    Attributes:
-      model: with conditionals.
-      params: its parameters.
-      log_weight: log w of it, float32[].
-    """
+    """A model with conditionals in a mixture, its parameters, and log w of it, float32[]."""
 
     model: Any
     params: Params
@@ -84,20 +78,15 @@ def step_members(model: Any, params: Params) -> tuple[StepMember, ...]:
 class SampledBound(NamedTuple):
     """A bound that takes more draws than a score.
 
-    Attributes:
-      name: of the bound, with which the names of its entries in a report begin, such as "importance_bound".
-      model: the model that is scored: the model itself, or a copy with other options.
-      log_prob: `(model, params, batch, key, *options) -> float32[B]` nats; a function at the top of a module, so that
-        further calls find the compiled program.
-      options: of `log_prob`, hashable.
-      entries: of the report, beside the bound, such as the number of draws.
+    `log_prob(model, params, batch, key, *options)` gives float32[B] nats; it is a function at the top of a module, so
+    that further calls find the compiled program, and its options are hashable.
     """
 
-    name: str
-    model: Any
+    name: str  # the names of its entries in a report begin so, as "importance_bound"
+    model: Any  # the model itself, or a copy with other options
     log_prob: Callable[..., jax.Array]
     options: tuple[Any, ...]
-    entries: dict[str, int]
+    entries: dict[str, int]  # of the report, such as the number of draws
 
 
 @functools.singledispatch

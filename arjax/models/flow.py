@@ -170,7 +170,7 @@ class FlowModel(Model):
 
     @property
     def score_kind(self) -> str:
-        """That of the base (normal noise is "exact"); "bound" where levels are dequantised and the base is exact."""
+        """That of the base; "bound" where levels are dequantised and the base is exact."""
         base = "exact" if self.base is None else self.base.score_kind
         return "bound" if base == "exact" and self.dequantisation else base
 
@@ -233,10 +233,8 @@ class FlowModel(Model):
         return z, log_det
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
-        """Noise from the base, then the inverse of each block, the last one first.
-
-        The sampler is `naive`, `cached` or `fixed_point`; its calls and steps are added over the blocks (and the base).
-        The temperature is that of the base: noise of variance T.
+        """Draws noise from the base, of variance T under the temperature T, then inverts the blocks, the last one
+        first. Calls and steps of the sampler are added over the blocks and the base.
         """
         invert, context = inverting_sampler(sampler), options.context
         if self.base is None:

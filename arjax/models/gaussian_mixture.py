@@ -106,17 +106,11 @@ def _mode(mixtures: NormalMixtures) -> jax.Array:
 
 
 class _Given(NamedTuple):
-    """One example given its observed values: x = means[k] + roots[k] e, with the noise e of the other values.
+    """One example given its observed values: x = means[k] + roots[k] e, with the noise e of the other values."""
 
-    Attributes:
-      log_weights: log w_k + log N(x_o; m_k, S_k), [K].
-      means: the observed values, and the conditional means of the others, [K, D].
-      roots: [K, D, D]; the rows of observed values are 0.
-    """
-
-    log_weights: jax.Array
-    means: jax.Array
-    roots: jax.Array
+    log_weights: jax.Array  # log w_k + log N(x_o; m_k, S_k), [K]
+    means: jax.Array  # the observed values, and the conditional means of the others, [K, D]
+    roots: jax.Array  # [K, D, D]; the rows of observed values are 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -200,10 +194,8 @@ class GaussianMixtureModel(Model):
         return f"GaussianMixtureModel({'; '.join(parts)})"
 
     def init(self, key: jax.Array) -> Params:
-        """{"weights": log w_k up to a constant, [K], "means": [K, D], "roots": L_k, [K, D (D + 1) / 2]}.
-
-        The entries of L_k stand row by row, with the logarithms of the diagonal in its place. EM runs on the
-        host when the arrays are computed: their shapes are known without it.
+        """Returns {"weights": log w_k up to a constant, [K], "means": [K, D], "roots": L_k, [K, D (D + 1) / 2]}, where
+        L_k stands row by row with the logarithms of the diagonal. EM runs on the host when the arrays are computed.
         """
         check_init(self, key)
         k, d = self.components, self.event.num_dims
@@ -423,10 +415,8 @@ def _draw(
 def fit_by_em(
     x_ND: np.ndarray, components: int, variance: float, starts: int = 1, iterations: int = 100, seed: int = 0
 ) -> Any:
-    """The mixture of scikit-learn with full covariances, to whose diagonals EM adds `variance` in every step.
-
-    Of several starts, that with the most probable rows. Raises the `ValueError` of scikit-learn where a covariance is
-    singular.
+    """Returns the mixture of scikit-learn with full covariances, to whose diagonals EM adds `variance` in every step;
+    of several starts, that with the most probable rows. Raises `ValueError` where a covariance is singular.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture

@@ -39,19 +39,12 @@ ACTIVE = 0.01
 
 
 class Weights(NamedTuple):
-    """K latents drawn from the posterior of each of B examples; all terms in nats, float32[K, B].
+    """K latents drawn from the posterior of each of B examples; all terms in nats, float32[K, B]."""
 
-    Attributes:
-      latents: [K, B, *shape of z].
-      reconstruction: log p(x | z).
-      log_prior: log p(z), or an estimate of it whose exponential is unbiased where the prior has latents itself.
-      log_posterior: log q(z | x).
-    """
-
-    latents: jax.Array
-    reconstruction: jax.Array
-    log_prior: jax.Array
-    log_posterior: jax.Array
+    latents: jax.Array  # [K, B, *shape of z]
+    reconstruction: jax.Array  # log p(x | z)
+    log_prior: jax.Array  # log p(z), or an estimate whose exponential is unbiased where the prior has latents itself
+    log_posterior: jax.Array  # log q(z | x)
 
     @property
     def log_weight(self) -> jax.Array:
@@ -210,9 +203,8 @@ class LatentModel(Model):
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, latents: jax.Array | None = None
     ) -> Draw:
-        """z from the prior, then x from the likelihood by the sampler; `latents` [B, *shape of z] stand for the former.
-
-        Other options, such as `temperature`, are those of the draw from the likelihood. The calls of both are counted.
+        """Draws z from the prior, or takes `latents` [B, *shape of z], then x from the likelihood by the sampler and
+        the other options. The calls of both are counted.
         """
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         stats: dict[str, jax.Array] = {}
@@ -261,9 +253,8 @@ def _(model: LatentModel, samples: int) -> SampledBound:
 
 @extras.report_of_examples.register(LatentModel)
 def _(model: LatentModel, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:
-    """`kl_nats_by_unit`: the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, if the prior is one
-    network. `active_units`, of real latents: how many have a posterior mean with a variance above .01 over the
-    examples (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2).
+    """`kl_nats_by_unit`: the mean of log q(z_i | x) - log p(z_i) of each site of z, if the prior is one network.
+    `active_units`: real latents whose posterior mean has a variance above .01 (Burda et al., 2016, section 5.2).
     """
     report: dict[str, Any] = {}
     if "conditionals" in model.prior.traits:

@@ -104,10 +104,8 @@ class MixtureModel(Model):
         return jax.nn.softmax(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
-        """The member of an example is chosen by its key, with probability proportional to w^(1 / T).
-
-        All members draw for all examples, and the chosen one counts: that is K times the work of a member, which
-        `network_calls` says, but programs of one shape whatever is chosen.
+        """Draws from a member that the key of an example chooses, with probability proportional to w^(1 / T). All
+        members draw for all examples: K times the work, but programs of one shape whatever is chosen.
         """
         drawn = [
             draw_part(member, params[str(k)], step_keys(keys, k + 1), sampler, options)

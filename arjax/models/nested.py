@@ -21,7 +21,7 @@ from arjax.conditionals.blocks import site_log_prob, site_loss, visit_numbers
 from arjax.conditionals.numerics import as_temperature
 from arjax.conditionals.restricted import Modes
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel, over_sites
@@ -46,7 +46,6 @@ class Nested(JointConditional):
       model: the inner model.
       value_shape: shape of a value: the grid of the inner model where a step has one site.
       block_size: M, sites of the largest step: the grid of the inner model where these are several.
-      params: those of the inner model; `train` and `key` of its dropout.
     """
 
     model: AutoregressiveModel
@@ -83,21 +82,15 @@ class Nested(JointConditional):
         block_size: int = 1,
         **options: Any,
     ) -> Nested:
-        """A model of the values of an event: `nested(network='nade', hidden_size=100)`.
+        """Returns a model of the values of an event: `nested(network='nade', hidden_size=100)`.
 
-        Args:
-          event: has vectors as values, or a step has several sites.
-          network: the inner network; `options` are its options.
-          features: numbers per site that the outer network passes to it.
-          ordering: of the entries of a value, or of the indices of a block; likewise `partition` and `conditional`; the
-            conditional may be nested again.
-          block_size: M, sites of the largest step.
+        `options` are those of the inner network, to which the outer one passes `features` numbers per site. `ordering`,
+        `partition` and `conditional` are those of the entries of a value, or of the M = `block_size` indices of a
+        block; the conditional may be nested again.
         """
-        if not event.value_shape and block_size == 1:
-            raise UserError(
-                "the conditional 'nested' is for values that are vectors or steps of several sites, and here a step "
-                "is a single number: set model.partition"
-            )
+        wanted = "the conditional 'nested' is for values that are vectors or steps of several sites"
+        is_number = not event.value_shape and block_size == 1
+        refuse((is_number, f"{wanted}, and here a step is a single number: set model.partition"))
         cls.check_event(event)
         NETWORKS.check_options(network, options)
         entries = _entries(event, block_size)

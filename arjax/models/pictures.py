@@ -12,29 +12,18 @@ from arjax.core.spec import EventSpec
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """Examples side by side, where they are images.
+    """Examples side by side, where they are images, with a line above them."""
 
-    Attributes:
-      examples: [N, *grid, *value], row by row.
-      columns: examples in a row.
-      title: a line above them.
-    """
-
-    examples: Any
-    columns: int
+    examples: Any  # [N, *grid, *value], row by row
+    columns: int  # examples in a row
     title: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    """Examples on their way from noise to data, as images or as texts.
+    """Examples on their way from noise to data, as images or as texts, with a word for each frame."""
 
-    Attributes:
-      frames: [N, F, *grid, *value]; of discrete data V marks a masked site.
-      labels: a word for each frame.
-    """
-
-    frames: Any
+    frames: Any  # [N, F, *grid, *value]; of discrete data V marks a masked site
     labels: tuple[str, ...]
 
 

@@ -206,10 +206,8 @@ class TokensModel(Model):
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, tokens: jax.Array | None = None
     ) -> Draw:
-        """Tokens from the prior by the sampler, then x from the decoder, step by step; `tokens` [B, *token event] stand
-        for the former.
-
-        The temperature is that of both, `top_k`, `top_p` and `min_p` choose among tokens alone. The calls of both are
+        """Draws tokens from the prior by the sampler, or takes `tokens` [B, *token event], then x from the decoder. The
+        temperature is that of both; `top_k`, `top_p` and `min_p` choose among tokens alone. The calls of both are
         counted, those of the prior also alone.
         """
         of_prior, of_decoder = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)

@@ -19,7 +19,7 @@ from arjax.core.options import checked_arguments
 from arjax.core.plugins import run_user_file
 from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, stderr_of
-from arjax.reporting.reports import check_metric, is_number
+from arjax.reporting.reports import check_metric, is_json_number
 from arjax.sweep.dependencies import with_dependencies
 from arjax.sweep.results import COLUMNS, Finished, number, stderr_cells
 from arjax.sweep.runs import WORKDIR, Run, check_row, flag_text
@@ -156,7 +156,7 @@ class Mixture(Derived):
         reports = [member.report for member in members]
         self._check_split(reports[0]["split"])
         nll_MN, validation_MN, fields = self._nats(members, reports[0]["split"]), None, dict[str, Any]()
-        if self.weights != "equal" or all(is_number(report.get("validation_nll_nats")) for report in reports):
+        if self.weights != "equal" or all(is_json_number(report.get("validation_nll_nats")) for report in reports):
             validation_MN = self._nats(members, "validation")
         weights_M = WEIGHTS[self.weights](nll_MN if validation_MN is None else validation_MN)
         if validation_MN is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from arjax.core.errors import UserError, did_you_mean, refuse
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.options import checked_arguments
 from arjax.reporting.reports import FILE_NAME
 
@@ -147,7 +147,8 @@ def outdated(run: Run, workdir: Path) -> str:
 
     try:
         return other_results(_read_config(run, workdir), workdir / run.name, str(workdir))
-    except UserError:
+    except UserError as error:
+        say_once(f"the results of {run.name} stand, and cannot be compared with its config: {error}")
         return ""
 
 

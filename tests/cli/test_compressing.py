@@ -12,7 +12,7 @@ from arjax.api.compressing import coded, content_of, form_of, known_of, read_fil
 from arjax.api.trained_model import Fitted, Settings
 from arjax.cli.compressing import size_lines
 from arjax.cli.main import main
-from arjax.cli.ranking import in_words, show_ranking
+from arjax.cli.scoring import in_words, show_ranking
 from arjax.coding import CodingOptions, Restored
 from arjax.coding.classical import sizes
 from arjax.core.errors import UserError

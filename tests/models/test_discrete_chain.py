@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from built import built
 from chain_cases import KEY, SMALL, log_prob_at
 
 import arjax
@@ -42,10 +43,8 @@ def each_of(*fast):
 
 
 def build(process, event=EVENT, **options):
-    model = make_model(
-        event, "denoising_transformer", kind="discrete_chain", process=process, **({"num_steps": 3} | SMALL | options)
-    )
-    return model, random_like(model.param_shapes)
+    options = {"num_steps": 3} | SMALL | options
+    return built(event, "denoising_transformer", kind="discrete_chain", process=process, **options)
 
 
 def transitions(process, num_steps):

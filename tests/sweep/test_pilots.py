@@ -1,6 +1,7 @@
 """Runs that take the fields of the best of their pilots on validation."""
 
 import runpy
+import shutil
 
 import pytest
 from sweep_cases import STAND_IN, rows, sweep, write_sweep
@@ -46,6 +47,7 @@ def test_without_scores_on_validation_it_is_not_started(folder, capsys):
     write_sweep(folder, LATER, *PILOTS)
     assert sweep() == 1 and not (folder / "out/later").exists()
     assert "later was not started: its pilots have no score on validation" in capsys.readouterr().err
+    shutil.rmtree(folder / "out/c")
     write_sweep(folder, LATER, *PILOTS[:2], "Run('c', 'bad.py')")
     assert sweep() == 1 and not (folder / "out/later").exists()
     assert "later was not started: it reads c, which has no results" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.conditionals.numerics import as_temperature
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.spec import ContextSpec, EventSpec, vector
 from arjax.models.base import init_network
 from arjax.networks.base import apply
@@ -36,9 +36,8 @@ class Head(Conditional):
       value_shape: shape of a value, of at least two entries.
       features: numbers per site that the network of the model passes to the head.
       width, layers: size of the head's network.
-      draws: draws of noise for each value in one train step: each has the cost of one more example for the head, and
-        none for the network of the model (Li et al., section 3.3, take 4).
-      params, train, key: those of `bind`.
+      draws: of noise for each value in one train step; none is a cost for the network of the model (Li et al., section
+        3.3, take 4).
     """
 
     value_shape: tuple[int, ...]
@@ -69,13 +68,10 @@ class Head(Conditional):
 
     @classmethod
     def check_event(cls, event: EventSpec) -> None:
-        """Raises `UserError` for data other than vectors of real numbers."""
         super().check_event(event)
-        if event.value_size == 1:
-            raise UserError(
-                f"the conditional {CONDITIONALS.name_of(cls)!r} is for values of several real numbers, and here a site "
-                "has one: take gaussian_mixture or spline, whose densities are exact"
-            )
+        several = f"the conditional {CONDITIONALS.name_of(cls)!r} is for values of several real numbers"
+        remedy = "here a site has one: take gaussian_mixture or spline, whose densities are exact"
+        refuse((event.value_size == 1, f"{several}, and {remedy}"))
 
     @classmethod
     def for_event(cls, event: EventSpec, **fields: Any) -> Self:
@@ -84,7 +80,7 @@ class Head(Conditional):
         return head
 
     def check_options(self) -> None:
-        """Raises `UserError` for options that do not fit together."""
+        """Refuses options that do not fit together."""
 
     @property
     def num_params(self) -> int:
@@ -143,9 +139,7 @@ class Head(Conditional):
         raise NotImplementedError(f"{type(self).__name__} defines no scaled_draw")
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The value that is drawn without noise, [..., *value_shape]: a typical one, which need not be the most
-        probable.
-        """
+        """Returns the value that is drawn without noise, [..., *value_shape]: typical, but perhaps not the mode."""
         return self.scaled_draw(jax.random.key(0), features, 0.0)
 
     def entropy(self, features: jax.Array) -> jax.Array:

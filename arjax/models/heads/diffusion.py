@@ -32,10 +32,10 @@ WEIGHTINGS = ("bound", "simple")
 class DiffusionHead(Head):
     """A `gaussian_chain` of T steps for each value. Its log p is the bound of the chain, with all its terms.
 
-    In training it takes `draws` noise levels of each value. With `weighting='simple'` the loss is the squared error of
-    the predicted noise, else the bound. Li et al. train `diffusion(steps=1000, schedule='cosine', weighting='simple')`;
-    by default the schedule is learned, because the bound under a cosine stays far below log p: .78 nats for each entry
-    of normal values at 100 steps, with a perfect network.
+    With `weighting='simple'` the loss is the squared error of the predicted noise, else the bound. Li et al. train
+    `diffusion(steps=1000, schedule='cosine', weighting='simple')`; by default the schedule is learned, because the
+    bound under a cosine stays far below log p: .78 nats for each entry of normal values at 100 steps, with a perfect
+    network.
 
     Attributes:
       steps: T. Under a learned schedule it may be another number after training than in it: the gap between the bound

@@ -74,7 +74,7 @@ class OtherModel(Draft):
         return read_prompt(network, variables, canvas, steps.factorization, context, prompt, chunk)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
-        """One step more than is asked for, since k + 1 steps may be kept."""
+        """One step more than requested, since k + 1 steps may be kept."""
         (network, variables, steps), last = target.precomputed, target.model.factorization.num_steps - 1
         stacks = not isinstance(network, ChunkedNetwork)
 
