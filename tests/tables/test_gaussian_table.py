@@ -14,6 +14,7 @@ from arjax.core.normal import log_mass
 from arjax.core.spec import EventSpec
 from arjax.interop.model_file import load_model, save_model
 from arjax.models import make_model
+from arjax.models.gaussian_mixture import gaussian_params
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers
 from arjax.tables.gaussian import GaussianTable
@@ -21,7 +22,6 @@ from arjax.tables.margins import Margin, fit_margin
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, load_table
 from arjax.testing.examples import random_like
-from arjax.testing.models import params_of
 
 RNG = np.random.default_rng(0)
 WEIGHTS, MEANS = np.array([0.3, 0.7]), RNG.normal(size=(2, 3))
@@ -42,7 +42,7 @@ def gaussian(columns=COLUMNS, power=1.0):
         EventSpec((3,), (), "real"), kind="gaussian_mixture", components=2, start="random", min_log_scale=-7.0
     )
     margins = [Margin(column, 0.2, 1.5, power, 0.1, 0.8) for column in columns]
-    return GaussianTable(margins, model, params_of(WEIGHTS, MEANS, COVARIANCES, -7.0))
+    return GaussianTable(margins, model, gaussian_params(WEIGHTS, MEANS, COVARIANCES, -7.0))
 
 
 def any_order(columns=COLUMNS):
