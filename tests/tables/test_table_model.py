@@ -15,6 +15,7 @@ from arjax.models import make_model
 from arjax.tables import any_order
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.table import TableModel, load_table
+from arjax.testing.examples import random_like
 
 CODES = np.array(list(itertools.product(range(2), range(3), range(7))))
 
@@ -134,7 +135,7 @@ def test_draws_that_no_row_can_have_are_refused_in_digits():
     """Also where digits are more than there are codes, here 2 x 2 for 3."""
     sites = Sites(tuple(column.num_codes for column in COLUMNS), 2)
     model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
-    digits = AnyOrderTable(COLUMNS, model, model.init(jax.random.key(0)), sites)
+    digits = AnyOrderTable(COLUMNS, model, random_like(model.param_shapes), sites)
     with pytest.raises(UserError, match="no row can have"):
         TableModel(digits, np.ones((3, 2)), {}, {}).sample(2, given={"age": (1000, 2000)})
 
@@ -292,7 +293,7 @@ def test_a_forged_file_is_one_sentence(table, engine, tmp_path, change, sentence
 
 def test_the_model_of_no_table_is_refused(tmp_path):
     model = arjax.make_model(arjax.EventSpec((3,)), "made", hidden_sizes=(4,))
-    save_model(tmp_path / "m.safetensors", SavedModel(model, model.init(jax.random.key(0)), None, None, {}))
+    save_model(tmp_path / "m.safetensors", SavedModel(model, random_like(model.param_shapes), None, None, {}))
     with pytest.raises(UserError, match=r"does not hold the model of a table: open it with arjax.load"):
         load_table(tmp_path / "m.safetensors")
 
