@@ -14,7 +14,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
-from arjax.networks.base import check_ahead as require_ahead
+from arjax.networks.base import require_ahead
 from arjax.testing import forms
 from arjax.testing.examples import (
     BATCH,

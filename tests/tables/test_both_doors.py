@@ -30,7 +30,7 @@ def untrained(monkeypatch):
         model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
         engine = AnyOrderTable(columns, model, random_like(model.param_shapes), sites)
         usual = np.tile(np.linspace(0, 5, 11), (len(columns), 1))
-        return TableModel(columns, engine, usual, {}, left_out, frame.form, 4, frame.missing, frame.delimiter)
+        return TableModel(engine, usual, {}, left_out, frame)
 
     monkeypatch.setattr(fitting, "_fit", fit)
 

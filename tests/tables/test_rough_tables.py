@@ -11,7 +11,7 @@ import pytest
 
 import arjax
 from arjax.core.errors import UserError
-from arjax.data.frames import NO_VALUE, Frame, read_frame
+from arjax.data.frames import Frame, read_frame
 from arjax.models import make_model
 from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
@@ -32,7 +32,7 @@ def untrained(monkeypatch):
         model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
         engine = AnyOrderTable(columns, model, random_like(model.param_shapes), sites)
         usual = np.tile(np.linspace(0, 5, 11), (len(columns), 1))
-        return TableModel(columns, engine, usual, {}, left_out, frame.form, 4, frame.missing, frame.delimiter)
+        return TableModel(engine, usual, {}, left_out, frame)
 
     monkeypatch.setattr(fitting, "_fit", fit)
 
@@ -148,7 +148,7 @@ def test_words_of_a_csv_file_are_its_texts_whatever_the_other_rows_hold(tmp_path
     train = read_frame(tmp_path / "t.csv", words=["v"])
     for rows in (["1.10", "1.1", "1.10"], ["1.0"], versions):
         assert table.impute(csv_of(tmp_path / "new.csv", *rows))["v"] == list(rows)
-        _, held = fitting._split(train, tmp_path / "new.csv", NO_VALUE, ",", 0)
+        _, held = fitting._split(train, tmp_path / "new.csv", 0)
         assert held.columns["v"].tolist() == list(rows)
     with pytest.raises(UserError, match=r"row 2 .*holds '1\.00' in the column 'v', which training never saw"):
         table.impute(csv_of(tmp_path / "new.csv", "1.00"))
