@@ -39,11 +39,11 @@ from arjax.core.files import find_file, read_arrays, split_argument, user_path
 from arjax.models.pictures import as_images
 from arjax.reporting.figures import check_matplotlib, new_figure, row_of_axes, save_figure
 from arjax.reporting.plots import tile_images
-from arjax.reporting.reports import is_number, read_report
+from arjax.reporting.reports import is_json_number, read_report
 from arjax.sweep import Run
+from arjax.sweep.dependencies import with_dependencies
 from arjax.sweep.results import stderr_in
 from arjax.sweep.rows import SWEEPS, load_sweep
-from arjax.sweep.runs import with_those_read
 from arjax.sweep.table import Table
 
 PAGE, SAMPLES, IMAGES, CALLS = "README.md", "samples.npz", "samples.png", "calls.png"
@@ -178,7 +178,7 @@ def line_of(run: Run, lines: Sequence[dict[str, str]]) -> dict[str, str] | None:
 def number_cell(results: Mapping[str, Any], name: str, decimals: int) -> str:
     """`1.718 ± 0.014`: an entry of results.json, "" for none; counts have no decimals."""
     value, stderr = results.get(name), stderr_in(results, name)
-    if not is_number(value):
+    if not is_json_number(value):
         return "" if value is None else str(value)
     cell = f"{value:,}" if isinstance(value, int) and math.isnan(stderr) else f"{value:.{decimals}f}"
     return cell if math.isnan(stderr) else f"{cell} ± {stderr:.{decimals}f}"
@@ -190,7 +190,7 @@ def minutes_of(name: str, table: Table) -> float:
     Raises:
       UserError: one of these runs has no results.
     """
-    names = with_those_read([name], [row for row in table.rows if isinstance(row, Run)])
+    names = with_dependencies([name], [row for row in table.rows if isinstance(row, Run)])
     reports = {each: read_report(table.workdir / each) for each in names}
     for each, report in reports.items():
         if report is None:

@@ -76,7 +76,7 @@ def show_more_samples(
 ) -> list[Path]:
     """Further samples, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written.
 
-    Of texts of a length of their own, the first one is printed as it is drawn.
+    For texts of another length, the first one is printed as it is drawn.
     """
     if jax.process_index() > 0:
         return show_samples(setup, params, options, workdir, best_step, conditioning)
@@ -104,7 +104,7 @@ def show_samples(
 ) -> list[Path]:
     """Draws samples beside real examples, under the same contexts if there are any; returns the files written.
 
-    If `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
+    If `conditioning` has a context, or the samples another length, real examples are left out: theirs differ.
     `options` is `config.sample`. With `shows_text`, the first sample is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)

@@ -99,16 +99,11 @@ class TrainedModel:
     Examples have the form of the rows of `dataset`, the input of the model. Standardised real data are standardised
     here, too; `standardise` and `in_data_units` convert them, and log-probabilities are densities in the units of the
     data, as in every report. Where the data are a table, strings or a text, examples may also be *rows* like those of
-    the training: a frame of pandas, polars or pyarrow, a dict of columns or a list of dicts, whose columns are found by
-    their names; a list of strings; or the path of a file. `encode` and `decode` convert them.
+    the training: a frame of pandas, polars or pyarrow, a dict of columns or a list of dicts, whose columns are matched
+    by name; a list of strings; or the path of a file. `encode` and `decode` convert them.
 
-    Attributes:
-      model: the model.
-      params: its parameters.
-      dataset: its training data; without splits where there are only the parameters.
-      results: the scores of the test split, as in `results.json`; None before there are any.
-      history: the metrics of the training by name: `history["validation/bits_per_dim"]` is a `Curve`.
-      settings: options and devices of its scores.
+    `dataset` has no splits if the model comes from a file. `results` are the scores of the test split, as in
+    `results.json`, and `history["validation/bits_per_dim"]` is a `Curve`.
     """
 
     if TYPE_CHECKING:
@@ -295,11 +290,7 @@ class TrainedModel:
     ) -> np.ndarray:
         """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
 
-        Behind the end of an example, of texts that end, stands the end token again.
-
         Args:
-          num: the number of examples.
-          seed: of the random numbers.
           prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
           length: sites of each example, of a model of sequences: any number, see `arjax.models.longer`. 0: as many as
             in its training.
@@ -307,9 +298,7 @@ class TrainedModel:
             table, a dict of values by the names of their columns, as in {"sex": "Female"}, without `observed`.
           observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
           context: one for all, or [num, ...]; of labels with names also these names.
-          temperature: divides the logits; 1 is the model's own distribution.
-          top_k, top_p, min_p: draw only from the most probable values.
-          sampler: a call string, see docs/sampling.md, or a sampler.
+          temperature, top_k, top_p, min_p, sampler: see docs/sampling.md.
         """
         if not isinstance(prompt, str):
             raise UserError(f"prompt must be a text, not {prompt!r}: other values to begin with are `given`")
@@ -331,9 +320,8 @@ class TrainedModel:
 
     @checked_arguments(like=sample, length=1, seed=None)
     def stream(self, length: int, *, seed: int = 0, **options: Any) -> Iterator[str]:
-        """The text of `sample(length=length, ...)[0]` piece by piece, as it is drawn; of models of text.
-
-        It begins with the prompt, and stops early where the text ends. The options are those of `sample`.
+        """Returns the text of `sample(length=length, ...)[0]` piece by piece, as it is drawn. It begins with the
+        prompt, and stops early if the text ends. The options are those of `sample`.
         """
         vocabulary, key = text_of(self.dataset), _as_key(seed)
         with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
@@ -348,9 +336,8 @@ class TrainedModel:
 
     @checked_arguments(like=SuggestOptions)
     def suggest(self, prompt: str = "", *, context: Any = None, **options: Any) -> Suggestions:
-        """The most probable next characters and continuations of a prompt, with their probabilities; of models of text.
-
-        `options` are `num`, `length` and `beams`, see `arjax.evaluation.suggestions.SuggestOptions`.
+        """Returns the most probable next characters and continuations of a prompt, with their probabilities; for models
+        of text. The options are those of `arjax.evaluation.suggestions.SuggestOptions`.
         """
         model = require(self.model, "conditionals", "`suggest`")
         with within_memory(lambda: "so many continuations need more memory than there is: lower num and beams"):
@@ -358,10 +345,8 @@ class TrainedModel:
 
     @checked_arguments(seed=None)
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
-        """The distribution of each site of examples [N, *grid, *value] given the sites visited before it.
-
-        `.probabilities` [N, *grid, *value, K] of discrete data; `.draws`, `.mean`, `.std` of real data (`seed` is that
-        of the draws); `.log_prob` and `.entropy` [N, *grid] of both.
+        """Returns the distribution of each site of examples [N, *grid, *value] given the sites visited before it;
+        `seed` is that of the draws of real values.
         """
         model, key = require(self.model, "conditionals", "`conditionals`"), _as_key(seed)
         source = self.source(x, context).examples

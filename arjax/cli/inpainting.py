@@ -13,7 +13,7 @@ from arjax.cli.scoring import add_scores
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, say_once
 from arjax.data import Dataset
-from arjax.evaluation.inpainting import Completions, complete, half_of_image, score_hidden
+from arjax.evaluation.inpainting import Completions, completions_of, half_of_image, score_hidden
 from arjax.models import AutoregressiveModel
 from arjax.models.pictures import as_images
 from arjax.reporting.plots import draw_completions
@@ -38,7 +38,7 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     done = None
     if options.visible == "rest":
         batch = some_rows(dataset, split, options.num)
-        done = complete(model, params, batch, hidden, options.completions, jax.random.key(setup.seed))
+        done = completions_of(model, params, batch, hidden, options.completions, jax.random.key(setup.seed))
     if jax.process_index() != 0:
         return
     query, examples = f"{options.hidden}_given_{options.visible}_{split}", setup.evaluate.examples

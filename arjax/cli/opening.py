@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ from arjax.config.files import (
 )
 from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.errors import say_once
-from arjax.core.plugins import joined_plugins
 
 if TYPE_CHECKING:
     from arjax.api.run import Run
@@ -53,6 +53,19 @@ def open_setup(flags: SimpleNamespace) -> tuple[Setup, ConfigDict]:
     return build(checked), checked.config
 
 
+def _joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
+    """The plugins of a run and those that a command names, which take the place of plugins of the same name."""
+    if not isinstance(named, tuple) or not all(isinstance(plugin, str) for plugin in named):
+        return named  # refused where plugins are checked
+
+    def name(plugin: str) -> str:
+        """`mine` of `mine`, of `mine in /home/me` and of `/home/me/mine.py`."""
+        return os.path.basename(plugin.partition(" in ")[0]).removesuffix(".py")
+
+    names = set(map(name, named))
+    return (*(plugin for plugin in of_run if not isinstance(plugin, str) or name(plugin) not in names), *named)
+
+
 def _stored_config(flags: SimpleNamespace) -> Checked:
     """Returns the config of the run in `flags.workdir`, with overrides that do not change the trained model."""
     stored = load_workdir_config(flags.workdir)
@@ -61,7 +74,7 @@ def _stored_config(flags: SimpleNamespace) -> Checked:
     else:
         config = stored.copy_and_resolve_references()
         apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
-        config.plugins = joined_plugins(stored.plugins, config.plugins)
+        config.plugins = _joined(stored.plugins, config.plugins)
         validate_run(config, flags.workdir)
     apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
     checked = validate(config)

@@ -13,15 +13,10 @@ import numpy as np
 
 from arjax.core.spec import EventSpec
 
-
-def _xz(content: bytes) -> bytes:
-    return lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
-
-
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda content: gzip.compress(content, 9, mtime=0),
     "bz2": lambda content: bz2.compress(content, 9),
-    "xz": _xz,
+    "xz": lambda content: lzma.compress(content, preset=9 | lzma.PRESET_EXTREME),
 }
 
 
@@ -39,8 +34,8 @@ def sizes(content: bytes, known: bytes = b"") -> dict[str, int]:
     """
     sizes_of = {}
     for name, compressor in COMPRESSORS.items():
-        both = len(compressor(known + content)) if known else len(compressor(content))
-        sizes_of[name] = max(0, both - len(compressor(known))) if known else both
+        of_known = len(compressor(known)) if known else 0
+        sizes_of[name] = max(0, len(compressor(known + content)) - of_known)
     return sizes_of
 
 

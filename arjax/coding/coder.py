@@ -52,7 +52,7 @@ class CodingOptions:
       streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data, and to
         decompress, those of the file.
       end: to compress: the token that ends an example, which holds nothing else behind it; -1: there is none.
-      num_orders: to compress with a model of several orders: those of which the best one is taken.
+      num_orders: to compress with a model of several orders: how many are tried.
       verify: to compress: whether to decode the file and to compare.
       about: to compress: notes that `decompress` returns, in types of JSON.
       find_context: to decompress: finds the context by the notes of a file, where none is given.
@@ -158,18 +158,19 @@ def compress(model: Model, params: Params, x: np.ndarray | bytes, options: Codin
     """
     _check_alone()
     coder_version()
-    ways = choices(
-        model, params, 1 if isinstance(x, bytes) else options.num_orders
-    )  # a text has the order of the model
+    num_orders = 1 if isinstance(x, bytes) else options.num_orders  # a text has the order of the model
+    ways = choices(model, params, num_orders)
     data = _text(ways[0], x, options) if isinstance(x, bytes) else _examples(model, x, options)
     if options.tell is not None:
         options.tell()
     number = 0 if data.is_text else _best(ways, data.values, data.contexts)
     choice = ways[number]
     job = data.job(choice, options)
-    header = _header(model, params, choice, number, job) | data.header(options)
+    place, probe = describe_place(model, params), _probe(choice, job.batch)
+    header = {"place": place, "job": list(job), "choice": number, "probe": probe} | data.header(options)
     header["sum"] = zlib.crc32(_as_bytes(data.given))
-    encoder = _encoded(choice, job, data.contexts, data.values)
+    encoder = Encoder()
+    _code(choice, KnownValues(encoder), job, data.contexts, data.values)
     packed = Container(header, data.side, encoder.words()).pack()
     if options.verify:
         again = CodingOptions(context=data.contexts or None, vocabulary=options.vocabulary)
@@ -212,7 +213,9 @@ def decompress(model: Model, params: Params, data: bytes, options: CodingOptions
         restored = to_bytes(options.vocabulary, x, container.side)
     else:
         restored = x.astype(np.dtype(header["dtype"]))
-    return Restored(_checked_sum(restored, header), header.get("about", {}))
+    if zlib.crc32(_as_bytes(restored)) != header.get("sum"):
+        raise UserError("decoding gave other data than the data that were compressed: this machine computes otherwise")
+    return Restored(restored, header.get("about", {}))
 
 
 def _text(choice: Choice, content: bytes, options: CodingOptions) -> _Data:
@@ -271,12 +274,6 @@ def _is_type(name: Any) -> bool:
     return isinstance(name, str) and re.fullmatch(r"\|b1|[<>|=][iu][1248]|[<>|=]f[248]", name) is not None
 
 
-def _checked_sum(restored: Any, header: Mapping[str, Any]) -> Any:
-    if zlib.crc32(_as_bytes(restored)) != header.get("sum"):
-        raise UserError("decoding gave other data than the data that were compressed: this machine computes otherwise")
-    return restored
-
-
 def _as_bytes(x: np.ndarray | bytes) -> bytes:
     return x if isinstance(x, bytes) else np.ascontiguousarray(x).tobytes()
 
@@ -317,15 +314,6 @@ def _best(ways: list[Choice], x: np.ndarray, context: Contexts) -> int:
     return int(np.argmin([choice.nats(x[rows], parts) for choice in ways]))
 
 
-def _header(model: Model, params: Params, choice: Choice, number: int, job: _Job) -> dict[str, Any]:
-    return {
-        "place": describe_place(model, params),
-        "job": list(job),
-        "choice": number,
-        "probe": _probe(choice, job.batch),
-    }
-
-
 def _probe(choice: Choice, batch: int) -> str:
     """The digest of the tables of some steps with values and contexts that anyone can make: where it is another, so are
     all probabilities.
@@ -351,13 +339,6 @@ def _code(choice: Choice, chooser: Chooser, job: _Job, context: Contexts, x: np.
     if job.is_text:
         return code_text(choice, chooser, job.batch, job.num, x)
     return code_examples(choice, chooser, job.batch, job.num, context, job.end, x)
-
-
-def _encoded(choice: Choice, job: _Job, context: Contexts, x: np.ndarray) -> Encoder:
-    """The encoder that holds all values of a job."""
-    encoder = Encoder()
-    _code(choice, KnownValues(encoder), job, context, x)
-    return encoder
 
 
 def _cost(packed: bytes, encoder: Encoder, data: _Data, job: _Job, choice: str) -> Coded:

@@ -31,7 +31,7 @@ def _library() -> Any:
 
 
 class Encoder:
-    """Turns symbols into words, those of many calls one behind another."""
+    """Turns the symbols of many calls into one stream of words."""
 
     def __init__(self) -> None:
         self._stream = _library().stream
@@ -66,7 +66,7 @@ class Encoder:
 
 
 class Decoder:
-    """Turns words back into symbols: those of an `Encoder` by the same tables in the same calls."""
+    """Turns the words of an `Encoder` back into symbols, by the same tables in the same calls."""
 
     def __init__(self, words: np.ndarray):
         stream = _library().stream

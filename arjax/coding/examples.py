@@ -70,13 +70,13 @@ def choices(model: Model, params: Params, num_orders: int = 1) -> list[Choice]:
 def code_examples(
     choice: Choice, chooser: Chooser, batch: int, num: int, context: Contexts, end: int, x: np.ndarray | None = None
 ) -> np.ndarray:
-    """All examples, [N, *grid, *value], whose values a chooser chooses: those of `x` where they are known.
+    """Returns all examples, [N, *grid, *value], as a chooser chooses their values, out of `x` where they are known.
 
     The rows that fill up the last batch are zeros, on both sides.
 
     Args:
       num: N.
-      end: the token behind which a row holds nothing else, in raster order; -1 where there is none.
+      end: the token behind which a row holds nothing else, in raster order; -1 for no such token.
     """
     event: EventSpec = choice.members[0].model.event
     steps, values = OutsideSteps(choice.members, batch), np.zeros((num, *event.shape), event.dtype)

@@ -26,7 +26,7 @@ def to_tokens(vocabulary: Vocabulary, content: bytes) -> tuple[np.ndarray, bytes
     """The tokens int32[T] of the bytes of a file, and its exceptions: the characters and bytes without a token.
 
     Characters are those of UTF-8; bytes that are none are characters of their own (PEP 383). Exceptions are left out of
-    the tokens, and stand in the second result with their places, b"" where there are none.
+    the tokens, and stand in the second result with their places, b"" without exceptions.
     """
     if vocabulary.unit == "byte":
         return vocabulary.encode(content.decode("utf-8", "surrogateescape")), b""
@@ -97,7 +97,7 @@ def num_streams(num_tokens: int, streams: int) -> int:
 def code_text(
     choice: Choice, chooser: Chooser, streams: int, num: int, tokens_T: np.ndarray | None = None
 ) -> np.ndarray:
-    """The tokens of a text, int32[T], chosen by a chooser: those of `tokens_T` where they are known.
+    """Returns the tokens of a text, int32[T], as a chooser chooses them, out of `tokens_T` where they are known.
 
     The text is cut into B streams of equal length, the last ones shorter, which are coded side by side. A stream begins
     without context. A network with the trait "unbounded" goes on through its stream. The window of any other slides,

@@ -121,7 +121,7 @@ class Conditional(abc.ABC):
         return -self.log_prob(features, value)
 
     def sharper(self) -> Conditional:
-        """The family with a smaller numerical error of `log_prob`; itself where there is none but rounding."""
+        """The family with a smaller numerical error of `log_prob`; by default itself, with rounding errors alone."""
         return self
 
     @abc.abstractmethod

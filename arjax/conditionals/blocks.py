@@ -21,7 +21,7 @@ class JointConditional(Conditional):
 
     Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
     blocks are padded with invalid indices of arbitrary features and values. Log-probabilities and entropies are per
-    index, [..., M], in nats, and 0 at invalid indices: those of a value given the indices visited before it. So they
+    index, [..., M], in nats, and 0 at invalid indices: each of a value given the indices visited before it. So they
     belong to sites as in other families, and their sum is that of the block.
 
     The forms of `Conditional` are those of a block of one site.
@@ -43,7 +43,7 @@ class JointConditional(Conditional):
     def block_log_prob_given(
         self, features: jax.Array, value: jax.Array, valid: jax.Array, given: jax.Array, queried: jax.Array
     ) -> jax.Array:
-        """log p(x_m | indices in `given`, and those of `asked` before m), [..., M]; 0 where not in `asked`.
+        """log p(x_m | indices in `given`, and the `queried` ones before m), [..., M]; 0 where not `queried`.
 
         Indices in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
         """

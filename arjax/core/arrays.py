@@ -102,7 +102,7 @@ def _has_known(values: Array) -> bool:
 
 
 def check_values(event: EventSpec, values: Array, name: str, *, holes: bool = False, remedy: str = "") -> None:
-    """Raises `UserError` unless they are values of the event: finite, or integers below its number of levels.
+    """Checks that they are values of the event: finite, or integers below its number of levels.
 
     With `holes`, values that are no integers may be missing (NaN); else `remedy` is the advice about a missing one.
     """
@@ -115,9 +115,7 @@ def check_values(event: EventSpec, values: Array, name: str, *, holes: bool = Fa
 
 
 def _check_columns(event: EventSpec, values: Array, name: str) -> None:
-    """Raises `UserError` unless the discrete columns of mixed ones [..., *grid] hold whole numbers in their range, or
-    NaN.
-    """
+    """Checks that the discrete columns of mixed ones [..., *grid] hold whole numbers in their range, or NaN."""
     if not event.columns or not _has_known(values):
         return
     with jax.ensure_compile_time_eval():
@@ -131,7 +129,7 @@ def _check_columns(event: EventSpec, values: Array, name: str) -> None:
 
 
 def check_context(part: EventSpec, context: Array, name: str) -> None:
-    """Raises `UserError` unless they are values of this part of a context; lines of tokens may end early, with -1."""
+    """Checks that they are values of this part of a context; lines of tokens may end early, with -1."""
     if not part.is_discrete:
         check_finite(context, name)
         _check_columns(part, context, name)
@@ -145,7 +143,7 @@ def check_context(part: EventSpec, context: Array, name: str) -> None:
 
 
 def check_marks(marks: Array, name: str) -> None:
-    """Raises `UserError` unless all values are 0 or 1."""
+    """Checks that all values are 0 or 1."""
     if marks.dtype != bool and _has_known(marks):
         with jax.ensure_compile_time_eval():
             fine = (marks == 0) | (marks == 1)
@@ -154,9 +152,7 @@ def check_marks(marks: Array, name: str) -> None:
 
 
 def check_finite(values: Array, name: str, *, holes: bool = False, remedy: str = "") -> None:
-    """Raises `UserError` unless all values are finite as float32, or with `holes` NaN; `remedy` is the advice where one
-    is NaN.
-    """
+    """Checks that all values are finite as float32, or with `holes` NaN; `remedy` is the advice about a NaN."""
     if is_real_type(values.dtype) and _has_known(values):
         with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
             xp = np if isinstance(values, np.ndarray) else jnp
@@ -168,7 +164,7 @@ def check_finite(values: Array, name: str, *, holes: bool = False, remedy: str =
 
 
 def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str] = ()) -> None:
-    """Raises `UserError` where float32, with its 7 digits, would merge a tenth of the different values of a column.
+    """Refuses columns in which float32, with its 7 digits, would merge a tenth of the different values.
 
     So it is with 1,700,000,000 seconds and some more, or with identifiers: in float32 they are all alike. Looks at a
     quarter of a million scalars of the real values [N, ...] at most: of more, many are one number in float32 by chance.
@@ -209,7 +205,7 @@ def _as_integers(values: Array, num_levels: int) -> str:
 
 
 def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -> None:
-    """Raises `UserError` unless the values are integers, and `lowest` to num_levels - 1 where they are known."""
+    """Checks that the values are integers, and `lowest` to num_levels - 1 where they are known."""
     if not (jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
         raise UserError(f"{name} must be integers, not {values.dtype}{_as_integers(values, num_levels)}")
     if _has_known(values):

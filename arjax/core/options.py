@@ -47,7 +47,7 @@ LARGEST_INT32 = 2**31 - 1
 
 
 def check_size(value: Any, most: int, name: str) -> None:
-    """Raises `UserError` for an integer above `most`; `name` begins the sentence."""
+    """Refuses an integer above `most`; `name` begins the sentence."""
     refuse((is_integer(value) and value > most, f"{name} must be at most {most}, not {value}"))
 
 
@@ -57,7 +57,7 @@ def is_integer(value: Any) -> TypeGuard[int]:
 
 
 def check_seed(seed: Any, name: str = "the seed") -> None:
-    """Raises `UserError` unless it is a seed."""
+    """Checks that it is a seed."""
     is_seed = is_integer(seed) and 0 <= seed <= LARGEST_SEED
     refuse((not is_seed, f"{name} must be a whole number from 0 to 2^32 - 1, not {seed!r}"))
 
@@ -126,7 +126,7 @@ class Option:
         return cls(default, least=min(1, *numbers) if min(numbers) >= 0 else -LARGEST, most=LARGEST)
 
     def check(self, value: Any, words: str) -> None:
-        """Raises `UserError` for a value out of range; `words` begin the sentence, such as "config.network.dropout"."""
+        """Refuses a value out of range; `words` begin the sentence, such as "config.network.dropout"."""
         if isinstance(value, tuple):
             if len(value) < self.fewest:
                 raise UserError(f"{words} must have at least {self.fewest} elements, not {value!r}")
@@ -293,7 +293,7 @@ def named_arguments(called: Called, like: Callable | None = None) -> Called:
 
 
 def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises `UserError` for the first name of an argument that a function does not know."""
+    """Refuses the first name of an argument that a function does not know."""
     for name in given:
         if name not in known:
             raise UserError(f"{function} takes no {name!r}{did_you_mean(name, sorted(known))}")

@@ -39,7 +39,6 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from arjax.core.errors import UserError, describe, refuse, say_once
@@ -173,7 +172,7 @@ def is_installed(module: str, file: str) -> bool:
 
 def _root(module: str, file: str) -> str:
     """The folder in which an import finds the file of a module, or the package that the module belongs to."""
-    path = Path(os.path.realpath(file))
+    path = Path(file)
     path = path.parent if path.stem == "__init__" else path
     return str(path.parents[module.count(".")])
 
@@ -212,9 +211,7 @@ def _absolute(entries: list[str]) -> set[str]:
 
 @functools.cache
 def _packages(searched: tuple[str, ...]) -> set[tuple[str, str, bool]]:
-    """The top-level names of the packages in these folders, each with its folder and whether that is a project in
-    editable form.
-    """
+    """The top-level names of packages in these folders, their folder, and whether it is a project in editable form."""
     packages = set()
     for folder in searched:
         for each in importlib.metadata.distributions(path=[folder]):
@@ -330,10 +327,15 @@ def _import_plugin(plugin: str) -> None:
 
 
 def _check_imported(module: str, file: str) -> None:
-    """Raises `UserError` if the process has imported another file as this module."""
-    imported = getattr(sys.modules.get(module), "__file__", None)
-    if module in sys.modules and os.path.realpath(imported or "") != file:
+    """Checks that the process has imported no other file as this module."""
+    if module in sys.modules and (imported := _file_of(module)) != file:
         raise UserError(f"another module {module!r} is imported already: {imported}")
+
+
+def _file_of(module: str) -> str:
+    """The file of an imported module; "" for none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return os.path.realpath(file) if file else ""
 
 
 @contextlib.contextmanager
@@ -360,12 +362,12 @@ def importing_from(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _check_imported_from(folder: str) -> None:
-    """Raises `UserError` if files of the folder import a module that the process has imported from another folder."""
+    """Checks that files of the folder import no module that the process has imported from another folder."""
     files = [path for path in Path(folder).glob("*.py") if path.is_file()]
     names = {path.stem for path in files} | {path.parent.name for path in Path(folder).glob("*/__init__.py")}
     for name in sorted(names & sys.modules.keys()):
-        file = os.path.realpath(getattr(sys.modules[name], "__file__", None) or "")
-        if _is_in(file, _standard()) or is_installed(name, file) or file == (here := find(name, [folder]).get(name)):
+        file, here = _file_of(name), find(name, [folder]).get(name)
+        if file in ("", here) or _is_in(file, _standard()) or is_installed(name, file):
             continue
         statement = re.compile(rf"^\s*(from|import)\b.*\b{re.escape(name)}\b", re.MULTILINE)
         if any(statement.search(path.read_text(encoding="utf-8", errors="replace")) for path in files):
@@ -379,17 +381,9 @@ def _check_imported_from(folder: str) -> None:
 
 def _file_beside(name: str, folder: str) -> str:
     """The file of an imported module of the user in that folder, or below; "" for all other modules."""
-    module = sys.modules.get(name)
-    if root_of(module) != folder or getattr(module, "__name__", "") != name:
-        return ""
-    file = os.path.realpath(str(getattr(module, "__file__", "")))
-    return "" if is_installed(name, file) else file
-
-
-def root_of(module: ModuleType | None) -> str:
-    """The folder in which `import` finds a module, or the package that it belongs to; "" for one without a file."""
-    file = getattr(module, "__file__", None)
-    return _root(module.__name__, file) if module is not None and file else ""
+    file = _file_of(name)
+    is_there = file and _root(name, file) == folder and getattr(sys.modules[name], "__name__", "") == name
+    return file if is_there and not is_installed(name, file) else ""
 
 
 def _run_program(path: str) -> dict[str, Any]:
@@ -461,19 +455,6 @@ def _first_line(error: BaseException) -> str:
 # Places and fingerprints
 
 
-def joined_plugins(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
-    """The plugins of a run and those that a command names, which take the place of plugins of the same name."""
-    if not isinstance(named, tuple) or not all(isinstance(plugin, str) for plugin in named):
-        return named  # refused where plugins are checked
-
-    def name(plugin: str) -> str:
-        """`mine` of `mine`, of `mine in /home/me` and of `/home/me/mine.py`."""
-        return os.path.basename(plugin.partition(_IN)[0]).removesuffix(".py")
-
-    names = set(map(name, named))
-    return (*(plugin for plugin in of_run if not isinstance(plugin, str) or name(plugin) not in names), *named)
-
-
 def with_places(plugins: Iterable[str], origins: Iterable[Origin]) -> tuple[str, ...]:
     """The plugins in the form in which another process finds them, and with them the code of the `origins`.
 
@@ -489,8 +470,7 @@ def _place(origin: Origin) -> str:
     """The plugin that registers something; "" if none can be named, or none is needed."""
     if origin.module == _RUN_PATH:
         return origin.file
-    module = sys.modules.get(origin.module)
-    if origin.module == "__main__" or os.path.realpath(getattr(module, "__file__", None) or "") != origin.file:
+    if origin.module == "__main__" or _file_of(origin.module) != origin.file:
         return ""
     of_packages = {point.module.partition(".")[0] for point in entry_points()}
     return "" if origin.module.partition(".")[0] in of_packages else _place_of_module(origin.module)
@@ -498,7 +478,7 @@ def _place(origin: Origin) -> str:
 
 def _place_of_module(name: str) -> str:
     """An imported module, with its folder unless that is where packages are installed."""
-    root = root_of(sys.modules[name])
+    root = _root(name, file) if (file := _file_of(name)) else ""
     installed = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")}
     return f"{name}{_IN}{root}" if root and root not in installed else name
 

@@ -102,7 +102,7 @@ def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwarg
 
 
 def compile_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> jax.stages.Compiled:
-    """The compiled program of a jitted function for arguments like these; raises as `call_if_it_fits`."""
+    """The compiled program of a jitted function for arguments like these, if it fits."""
     traced = program.trace(*args, **kwargs)
     # An array that is too large by far may end the compiler.
     arrays = (leaf for leaf in jax.tree.leaves((args, kwargs)) if isinstance(leaf, jax.Array))
@@ -166,7 +166,7 @@ def _of_each_device(used: str, line: str) -> int | None:
 
 
 def check_memory(size: int, what: str, num_devices: int = 1) -> None:
-    """Raises `UserError` where arrays of so many bytes, split over the devices, are larger than all of their memory.
+    """Refuses arrays of so many bytes that, split over the devices, are larger than all of their memory.
 
     It is called before anything is allocated. `what` begins the sentence: "the parameters of this model take".
     """

@@ -55,9 +55,9 @@ class Registry:
           kind: the word used in messages, such as "network".
           hidden: arguments of the components that are no options: the caller fills them in.
           builder: the method of a component that takes its options; by default the component itself.
-          check: `(name, component, options)`, rules about several options of a component; raises `UserError`.
-          outside: finds a component of another package by its full name, which needs no registration; None where the
-            name is no such name; raises `UserError` where it is one, and there is no such component.
+          check: `(name, component, options)`, rules about several options of a component.
+          outside: returns a component of another package by its full name, which needs no registration; None if the
+            name is no full name.
         """
         self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
         self._outside = outside
@@ -101,7 +101,7 @@ class Registry:
         return sorted(self._entries)
 
     def knows(self, name: object) -> bool:
-        """Whether `get` finds a component of that name without importing anything; raises as `outside`."""
+        """Whether `get` finds a component of that name without importing anything."""
         return isinstance(name, str) and (name in self._entries or self._outside(name) is not None)
 
     def origin(self, name: str) -> Origin | None:
@@ -186,7 +186,7 @@ class Registry:
         return [p.replace(default=p.empty) if p.name in made else p for p in others]
 
     def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
-        """Raises `UserError` when an option is unknown to the component or a required one is missing."""
+        """Refuses an option that is unknown to the component, and a required one that is missing."""
         known = self.options(name, hidden)
         takes_more = any(p.kind is p.VAR_KEYWORD for p in self._parameters(name))  # the component checks them itself
         for key in given:
@@ -218,9 +218,8 @@ class Registry:
     ) -> dict[str, Any]:
         """Options of a component in the types of their defaults; those that it does not know are left as they are.
 
-        Raises `UserError` for a value of another type, or out of its range. `section` is the section of a config that
-        they stand in, such as "config.network", which messages then name. There a value has a type of config fields,
-        also where its default has none.
+        `section` is the section of a config that they stand in, such as "config.network", which messages then name.
+        There a value has a type of config fields, even if its default has none.
         """
         declarations, typed = self.declarations(name, hidden), dict(given)
         for key, value in given.items():
@@ -249,11 +248,11 @@ class Registry:
         return Component(self, name, self.resolve(name, options, (*filled, *more))).build(*args, **more)
 
     def read(self, text: str) -> Component:
-        """The component of a call string, with all its options; raises as `resolve` and `parse_call`."""
+        """The component of a call string, with all its options."""
         return self.component(*parse_call(text))
 
     def component(self, name: str, given: Mapping[str, Any], section: str = "") -> Component:
-        """The component of that name, with all its options; raises as `resolve`."""
+        """The component of that name, with all its options."""
         return Component(self, name, self.resolve(name, given, section=section))
 
 

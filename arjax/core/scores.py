@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import overload
+from typing import Any
 
 import jax
 import numpy as np
@@ -43,15 +43,7 @@ def score_name(kind: str) -> str:
 _ENOUGH, _MOST_STEPS = 1e-4, 100_000
 
 
-@overload
-def log_mixture(log_weights: np.ndarray, log_probs: np.ndarray, axis: int = 0) -> np.ndarray: ...
-
-
-@overload
-def log_mixture(log_weights: jax.Array | np.ndarray, log_probs: jax.Array, axis: int = 0) -> jax.Array: ...
-
-
-def log_mixture(log_weights, log_probs, axis=0):
+def log_mixture(log_weights: Any, log_probs: Any, axis: int = 0) -> Any:
     """Returns log sum_k w_k p_k over one axis of `log_probs`: whole examples are mixed, not their conditionals.
 
     `log_weights` are [K], or broadcast to `log_probs`.
@@ -62,15 +54,7 @@ def log_mixture(log_weights, log_probs, axis=0):
     return jax.nn.logsumexp(joint, axis) if isinstance(joint, jax.Array) else np.logaddexp.reduce(joint, axis)
 
 
-@overload
-def log_mean(log_probs: np.ndarray, axis: int = 0) -> np.ndarray: ...
-
-
-@overload
-def log_mean(log_probs: jax.Array, axis: int = 0) -> jax.Array: ...
-
-
-def log_mean(log_probs, axis=0):
+def log_mean(log_probs: Any, axis: int = 0) -> Any:
     """Returns log (1/K) sum_k p_k over one axis, the mixture with equal weights."""
     is_jax = isinstance(log_probs, jax.Array)
     total = jax.nn.logsumexp(log_probs, axis) if is_jax else np.logaddexp.reduce(log_probs, axis)

@@ -160,7 +160,7 @@ class EventSpec:
         return self.is_discrete
 
     def check_kind(self, kinds: tuple[str, ...], needs: str) -> None:
-        """Raises `UserError` for data of another kind; `needs` begins the sentence, as "a flow is for real data"."""
+        """Refuses data of another kind; `needs` begins the sentence, as "a flow is for real data"."""
         refuse((self.kind not in kinds, f"{needs}, not {self.kind}"))
 
     @property
@@ -303,7 +303,7 @@ NO_CONTEXT = ContextSpec()
 
 
 def check_spec(value: object, kind: type[EventSpec] | type[ContextSpec]) -> None:
-    """Raises `UserError` unless a value is an `EventSpec`, or a `ContextSpec`."""
+    """Checks that a value is an `EventSpec`, or a `ContextSpec`."""
     for_context = "a ContextSpec such as ContextSpec('label', 10)"
     example = "an EventSpec such as EventSpec((28, 28))" if kind is EventSpec else for_context
     has_no_grid = isinstance(value, EventSpec) and not value.grid_shape

@@ -30,8 +30,8 @@ def parse_value(text: str, like: Any, field: str) -> Any:
     """Reads `text` as a value of the type of `like`.
 
     Booleans are `true/false/yes/no/1/0`; integers may be written as `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with
-    elements of the type of those of `like` where they all have one; texts in them need no quotation marks. Raises
-    `UserError` when the text does not read as that type; `field` are the words in it, such as "config.seed".
+    elements of the type of those of `like` where they all have one; texts in them need no quotation marks. `field`
+    begins the sentence about another text, such as "config.seed".
     """
     readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, float: float, str: str, tuple: _tuple}
     try:
@@ -42,7 +42,7 @@ def parse_value(text: str, like: Any, field: str) -> Any:
 
 
 def check_type(value: Any, like: Any, field: str) -> None:
-    """Raises `UserError` unless a value is allowed in a config, with the type of `like` where that is such a value.
+    """Checks that a value is allowed in a config, with the type of `like` where that is such a value.
 
     Integers pass as floats. Elements of tuples have the type of those of `like` where they all have one.
     """

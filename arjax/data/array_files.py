@@ -46,7 +46,7 @@ def array_files(
     Values may be stored in any type that holds them (a byte for up to 256 levels). Rows are checked as they are read.
 
     Args:
-      train: a file of examples [N, *grid, *value], or a folder with `x.npy` and, where there are, `context.npy`,
+      train: a file of examples [N, *grid, *value], or a folder with `x.npy` and optionally `context.npy`,
         `mask.npy` [N, *grid] and `weight.npy` [N] (0 or 1: the sites and the examples that are scored).
       validation: likewise; "" for no such split.
       test: likewise.

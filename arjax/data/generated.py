@@ -192,7 +192,9 @@ def eight_gaussians(
     seed: int = seed_option(),
 ) -> Dataset:
     """Eight Gaussians whose means stand evenly on a circle of radius 2; `noise` is their standard deviation."""
-    return _points("eight_gaussians", _draw_gaussians, noise, as_one_site, num_examples, seed)
+    return _points(
+        "eight_gaussians", lambda rng, num: _MEANS[rng.integers(8, size=num)], noise, as_one_site, num_examples, seed
+    )
 
 
 @DATASETS.register("checkerboard")
@@ -215,8 +217,10 @@ def checkerboard(
 
 def log_density(name: str, x: np.ndarray, noise: float) -> np.ndarray:
     """log p of points float[N, 2] (or [N, 1, 2]) under the density of a data set of this file, float64[N], in nats."""
-    log_p = {"two_moons": _log_moons, "eight_gaussians": _log_gaussians, "checkerboard": _log_board}
-    return log_p[name](np.asarray(x, np.float64).reshape(-1, 2), noise)
+    x = np.asarray(x, np.float64).reshape(-1, 2)
+    if name == "eight_gaussians":
+        return _log_mixture(x, _MEANS, np.full(8, 1 / 8), noise)
+    return {"two_moons": _log_moons, "checkerboard": _log_board}[name](x, noise)
 
 
 def true_nats(name: str, split: str = "test", **options: Any) -> float:
@@ -252,17 +256,15 @@ def _draw_moons(rng: np.random.Generator, num: int) -> np.ndarray:
     return _moons(math.pi * rng.uniform(size=num))[moon, np.arange(num)]
 
 
-@functools.cache
-def _quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre points on each half circle, and their weights: so many that neighbours are closer than the scale
-    of the least noise. They take .2 seconds to compute.
-    """
-    return np.polynomial.legendre.leggauss(800)
+_gauss_legendre = functools.cache(np.polynomial.legendre.leggauss)  # of 800 points takes .2 seconds
 
 
 def _log_moons(x: np.ndarray, noise: float) -> np.ndarray:
-    """The noise around each point of the half circles, integrated over the angle."""
-    nodes, weights = _quadrature()
+    """The noise around each point of the half circles, integrated over the angle.
+
+    Neighbours among the Gauss-Legendre points are closer than the scale of the least noise.
+    """
+    nodes, weights = _gauss_legendre(800)
     points = _moons(math.pi * (nodes + 1) / 2).reshape(-1, 2)
     return _log_mixture(x, points, np.concatenate([weights, weights]) / 4, noise)
 
@@ -270,14 +272,6 @@ def _log_moons(x: np.ndarray, noise: float) -> np.ndarray:
 _ANGLES = 2 * math.pi * np.arange(8) / 8
 #: The means of the Gaussians, [8, 2].
 _MEANS = 2 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
-
-
-def _draw_gaussians(rng: np.random.Generator, num: int) -> np.ndarray:
-    return _MEANS[rng.integers(8, size=num)]
-
-
-def _log_gaussians(x: np.ndarray, noise: float) -> np.ndarray:
-    return _log_mixture(x, _MEANS, np.full(8, 1 / 8), noise)
 
 
 def _corners() -> np.ndarray:

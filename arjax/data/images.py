@@ -173,7 +173,7 @@ def _hold_out(splits: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, n
 
 
 def _read(name: str, data_dir: str) -> dict[str, dict[str, np.ndarray]]:
-    """`x` uint8[N, 28, 28] and, where there are, `context` int32[N] of each split."""
+    """Returns `x` uint8[N, 28, 28] of each split, and `context` int32[N] of sets with labels."""
     if importlib.util.find_spec("PIL") is None:
         raise UserError(f"the images of {name!r} are png files, read by a package that is missing: pip install pillow")
     from PIL import Image

@@ -18,7 +18,7 @@ class RowsRead(NamedTuple):
     """Rows as arrays.
 
     Attributes:
-      arrays: as of a split: `x` [N, *event.shape] as the model sees it and, where there are, `mask` and `context`.
+      arrays: of a split: `x` [N, *event.shape] as the model sees it, and possibly `mask` and `context`.
       numbers: the number that the user calls each row by, int[N].
     """
 
@@ -55,7 +55,7 @@ def is_rows(x: Any) -> bool:
 
 
 def check_unknown(unknown: str, holes: bool) -> None:
-    """Raises `UserError` for another choice than those of `UNKNOWN`, or one that the model cannot take."""
+    """Raises `UserError` for a choice that is not in `UNKNOWN`, or that the model cannot take."""
     refuse(
         (
             unknown not in UNKNOWN,

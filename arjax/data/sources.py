@@ -132,8 +132,8 @@ ARRAYS = ("x", "context", "mask", "weight")
 def array_source(
     event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
 ) -> ArraySource:
-    """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and those in `extra`.
-    Real values and those of columns may be missing.
+    """Returns an `ArraySource` of checked arrays: `x` and optionally `context`, `mask`, `weight` and the names in
+    `extra`. Real values, and values of columns, may be missing.
     """
     checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked, holes=True)
@@ -240,14 +240,11 @@ def tell_same_arrays(splits: Mapping[str, Batch]) -> None:
     """Says on stderr where two splits in memory are the same arrays."""
     for (one, first), (other, second) in itertools.combinations(splits.items(), 2):
         structures: list[Any] = [jax.tree.structure(first), jax.tree.structure(second)]
-        equal = map(_same_array, jax.tree.leaves(first), jax.tree.leaves(second))
+        pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=False)
+        # missing values are equal to missing values
+        equal = (np.array_equal(a, b, equal_nan=is_real_type(a.dtype) and is_real_type(b.dtype)) for a, b in pairs)
         if structures[0] == structures[1] and all(equal):
             say_once(f"the {other} examples are the {one} examples: their scores say nothing about other examples")
-
-
-def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are equal, missing values to missing values."""
-    return np.array_equal(a, b, equal_nan=is_real_type(a.dtype) and is_real_type(b.dtype))
 
 
 def tell_shared_rows(rows: Mapping[str, Sequence[Sequence[str]]]) -> None:

@@ -230,13 +230,16 @@ def ended_strings(
 ) -> Dataset:
     """A data set of strings per split; the vocabulary is that of the train split and an end, see `make_vocabulary`.
 
-    With `labels`, one for each string, these are its context; `columns` are those of labels and strings in its files.
+    `labels`, one for each string, are its context; `columns` name the columns of labels and of strings in its files.
     """
     vocabulary = make_vocabulary("".join(strings["train"]), tokens, min_count, end=True)
     sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in strings.items()}
     longest = max_length or max((int(size.max()) for size in sizes.values() if size.size), default=1)
     assert vocabulary.end is not None
-    classes = () if labels is None else _classes(name, labels["train"])
+    classes = () if labels is None else sorted_classes(labels["train"])
+    if labels is not None and (len(classes) == 1 or len(classes) == len(labels["train"]) > 2):
+        what = "one label in all rows" if len(classes) == 1 else "another label in each row"
+        raise UserError(f"the train split of {name!r} has {what}: leave the option labels out")
     arrays: dict[str, dict[str, np.ndarray]] = {}
     for split, all_texts in strings.items():
         kept = np.flatnonzero(sizes[split] <= longest)
@@ -256,15 +259,6 @@ def ended_strings(
     rows = StringRows(vocabulary, longest + 1, *columns, classes)
     more: dict[str, Any] = {"vocabulary": vocabulary, "fingerprint": fingerprint, "classes": classes, "rows": rows}
     return from_splits(event, arrays, context=context, name=name, **more)
-
-
-def _classes(name: str, labels: list[str]) -> tuple[str, ...]:
-    """The classes of the labels of the train split."""
-    classes = sorted_classes(labels)
-    if len(classes) == 1 or len(classes) == len(labels) > 2:
-        what = "one label in all rows" if len(classes) == 1 else "another label in each row"
-        raise UserError(f"the train split of {name!r} has {what}: leave the option labels out")
-    return classes
 
 
 # A transduction task on real text: restore the vowels and spaces of a fragment of Shakespeare.

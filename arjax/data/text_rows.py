@@ -1,4 +1,4 @@
-"""Rows of texts: strings, with labels where there are, and windows of a long text."""
+"""Rows of texts: strings, possibly with labels, and windows of a long text."""
 
 from __future__ import annotations
 
@@ -49,17 +49,15 @@ def read_text(path: str | os.PathLike, tokens: str) -> TextFile:
     """
     with reading(f"the text file {str(path)!r}"):
         content = user_path(path).read_bytes()
-    return TextFile(_as_text(content, str(path), tokens), hashlib.sha256(content).digest())
-
-
-def _as_text(content: bytes, path: str, tokens: str) -> str:
-    if tokens == "bytes":
-        return content.decode("utf-8", "surrogateescape")
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        if tokens == "bytes":
+            text = content.decode("utf-8", "surrogateescape")
+        else:
+            text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         remedy = "convert it, or take tokens=bytes"
-        raise UserError(f"the file {path!r} is no UTF-8 text (byte {error.start}): {remedy}") from error
+        raise UserError(f"the file {str(path)!r} is no UTF-8 text (byte {error.start}): {remedy}") from error
+    return TextFile(text, hashlib.sha256(content).digest())
 
 
 def lines_of(text: str) -> list[Line]:

@@ -1,4 +1,4 @@
-"""Tokens of text: characters or bytes, with an end and an unknown token where there are, and back."""
+"""Tokens of text: characters or bytes, possibly with an end and an unknown token, and back."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ class Vocabulary:
 
     def _codes(self, text: str) -> np.ndarray:
         """The code points of a text, or the values of its bytes, uint32[T]."""
-        if not isinstance(text, str):
-            raise UserError(f"a text is a string of characters, not {text!r}")
+        refuse((not isinstance(text, str), f"a text is a string of characters, not {text!r}"))
         if self.unit == "char":
             return code_points(text)
         try:

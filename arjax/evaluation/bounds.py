@@ -155,7 +155,7 @@ def k_step_scores(
       steps: rounds, K.
       schedule: their sizes, see `arjax.samplers.rounds`.
       choose: the rule by which the sampler chooses the sites of a round.
-      examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
+      examples: how many are scored, see `Dataset.thinned`; the sizes are measured on all.
       scoring: its seed is that of the orders, and of the noise of a conditional whose log p is drawn.
     """
     losses_S = None

@@ -26,7 +26,7 @@ MOST_COMBINATIONS = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """The classes that a model is conditioned on, the combinations of those of the parts of its context."""
+    """The classes that a model is conditioned on: all combinations of the classes of the `parts` of its context."""
 
     parts: tuple[str, ...]
     shape: tuple[int, ...]

@@ -54,7 +54,7 @@ def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
     return member
 
 
-def complete(
+def completions_of(
     model: AutoregressiveModel, params: Any, batch: Batch, hidden: np.ndarray, num: int, key: jax.Array
 ) -> Completions:
     """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution.

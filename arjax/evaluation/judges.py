@@ -100,7 +100,7 @@ def judged_examples(
     `Evaluator`.
 
     Args:
-      model: draws the samples, under the contexts of the data where there are any.
+      model: draws the samples, under the contexts of the data, if it has contexts.
       rows: the data; a sample is scored at the sites at which a row is, or up to its end.
       judge: a run, or another `model` with its `params`, of any kind; where its scores are bounds, so are these.
       key: of the samples, and of scores that are drawn.

@@ -129,9 +129,9 @@ def draw_on_mesh(
 ) -> Draw:
     """Draws `num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
-    Every device computes its own examples, whatever the sharding of the parameters. If `num` is no multiple of the size
-    of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together. Returns the
-    draw, whole on every device.
+    Every device computes a part of the examples, whatever the sharding of the parameters. If `num` is no multiple of
+    the size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
+    Returns the draw, whole on every device.
 
     Args:
       params: its parameters, on the mesh.

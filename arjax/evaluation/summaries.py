@@ -74,7 +74,7 @@ def summarize_rows(
     """The scores of a split from those of its examples, all numbers by the names of `results.json`.
 
     Args:
-      rows: float64[..., N] by name: `nll` and `sites` of each example; where there are, `by_order` [K, N], the terms of
+      rows: float64[..., N] by name: `nll` and `sites` of each example; possibly `by_order` [K, N], the terms of
         the score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the
         nats under the truth of the data.
       kind: of the scores. Those of the kind "none" are no nats: their mean is `sample_score`.

@@ -181,7 +181,7 @@ def _tensors(architecture: Architecture, flat: Flat, extra_token: bool) -> Itera
         yield architecture.prefix + name, flat[path]
     if "out/kernel" in flat:
         if "out/bias" in flat and flat["out/bias"].any():
-            raise UserError("the readout has a bias, which these models have not: train with tie_embeddings=True")
+            raise UserError("the readout has a bias, which these models do not have: train with tie_embeddings=True")
         yield "lm_head.weight", np.pad(flat["out/kernel"].T, ((0, int(extra_token)), (0, 0)))
 
 

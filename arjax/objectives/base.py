@@ -26,7 +26,7 @@ class ObjectiveState:
     """Parameters and state of an objective, apart from those of the model; part of the train state, and saved with it.
 
     Attributes:
-      params: trained by gradients, as those of a policy, a critic or a posterior.
+      params: trained by gradients, such as the parameters of a policy, a critic or a posterior.
       state: not trained by gradients, as a running baseline: each step replaces it.
     """
 

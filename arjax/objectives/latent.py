@@ -44,7 +44,7 @@ class LatentObjective(Objective[LatentModel]):
             (
                 model.discrete_latents_of_parts,
                 f"the objective {self.name!r} follows the draws of discrete latents of the model itself, not of its "
-                "parts: those of its parts have to be real",
+                "parts: the latents of its parts have to be real",
             ),
             (
                 model.latent_event.is_discrete and self.samples < 2,

@@ -113,7 +113,7 @@ class InputNoise(PrefixObjective):
 
     Attributes:
       rate: from 0 to 1.
-      values: of replacements: "uniform", over all values, or "shuffled", those of a random example of the batch at the
+      values: of replacements: "uniform", over all values, or "shuffled", from a random example of the batch at the
         same site, for data of any kind.
     """
 

@@ -207,5 +207,5 @@ def _class_input(model: AutoregressiveModel) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _of_network(params: Any) -> Any:
-    """The parameters without those of the conditional."""
+    """Returns the parameters of the network alone."""
     return {name: part for name, part in params.items() if name != CONDITIONAL}

@@ -72,7 +72,7 @@ def make_page(
 
     Args:
       dataset: what it was trained on: its name, and the vocabulary of a text.
-      results: its scores, which the page names; None for none.
+      results: its scores, which the page names; None for a model without scores.
       precision: of the weights in the page: "float32", or "float16", with half the size; "auto" takes float16 where
         the page would otherwise have more than 2 MB.
     """

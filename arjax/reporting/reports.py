@@ -43,10 +43,10 @@ def is_report(report: Mapping[str, Any]) -> bool:
     texts = all(isinstance(report.get(name), str) for name in _TEXTS)
     of_kind = _SAMPLES if report.get("kind") == NO_LIKELIHOOD else _NATS
     numbers = [report.get("validation_nll_nats") or 0.0, *(report.get(name) for name in (*_NUMBERS, *of_kind))]
-    return texts and all(map(is_number, numbers))
+    return texts and all(map(is_json_number, numbers))
 
 
-def is_number(value: Any) -> bool:
+def is_json_number(value: Any) -> bool:
     """Whether a value of a report is a number: JSON's true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 

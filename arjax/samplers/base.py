@@ -35,7 +35,7 @@ class Draw(NamedTuple):
     """Samples [B, *grid, *value], and the cost of drawing them: arrays of each example.
 
     `network_calls` int32[B] counts full passes, steps and windows of steps; `steps` int32[B] the steps of the order in
-    which a site was drawn, until the example ended. Samplers may add their own, such as `log_prob` float32[B] of what
+    which a site was drawn, until the example ended. Samplers may add others, such as `log_prob` float32[B] of what
     was drawn given what is observed, in nats.
     """
 
@@ -190,7 +190,7 @@ class Steps:
         its own into these keys, `OWN_NUMBERS` or more: smaller ones give the noise of some conditionals again.
       temperature: divides the logits, float32[].
       factorization: the order and the blocks of the draw.
-      stop: behind the last step that is asked for, int32[] or a whole number.
+      stop: behind the last requested step, int32[] or a whole number.
     """
 
     def __init__(self, model: Any, params: Any, keys: jax.Array, request: Request):

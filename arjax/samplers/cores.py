@@ -1,8 +1,8 @@
-"""Draws on several cores of a CPU: parts of the examples at the same time, each in a thread of its own.
+"""Draws on several cores of a CPU: parts of the examples at the same time, each in a separate thread.
 
 The operations of a step are small, and XLA gives many of them, such as the products of attention at batch 16, to a
 single core. Several programs at once use several cores. On two cores, two halves of 16 examples were drawn 1.1 to 1.9
-times as fast as the whole, by networks of up to 20 MB of parameters. Each example depends on its own key alone, so
+times as fast as the whole, by networks of up to 20 MB of parameters. Each example depends on its key alone, so
 the parts draw what the whole would draw.
 """
 
@@ -37,7 +37,7 @@ def num_parts(num: int, params: Any, *others: Any) -> int:
     """The number of parts in which `num` examples are drawn.
 
     It is 1 inside of `jit`, for large parameters, for arrays on several devices or on another device than a CPU, and in
-    a thread that has settings of its own.
+    a thread with other settings.
     """
     arrays = jax.tree.leaves((params, others))
     if is_traced(params, others) or sum(np.size(p) * p.dtype.itemsize for p in jax.tree.leaves(params)) > MOST_PARAMS:
@@ -52,7 +52,7 @@ def num_parts(num: int, params: Any, *others: Any) -> int:
 def has_own_settings() -> bool:
     """Whether this thread has settings of JAX that a new thread does not have.
 
-    A context such as `jax.debug_nans(True)` changes the settings of its own thread alone.
+    A context such as `jax.debug_nans(True)` changes the settings of one thread alone.
     """
 
     def settings() -> list[Any]:

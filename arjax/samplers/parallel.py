@@ -55,7 +55,7 @@ class Parallel(Sampler):
     Options: `steps`, the number of rounds K (0: 16, or as many as the model has steps where these are fewer; or those
     that `sizes` has); `schedule`, their sizes: "uniform", "cosine" (few first, as in MaskGIT,
     Chang et al., 2022) or "optimal" (for the losses that the model has on validation examples, Hoogeboom et al., 2022);
-    `choose`: "random" (each sample has a random order of its own), "order" (that of the model, in which neighbours may
+    `choose`: "random" (another random order for each sample), "order" (that of the model, in which neighbours may
     be drawn at once), or of all sites that are left those of which the drawn value has the highest probability
     ("confidence") or the distribution the lowest entropy ("entropy"); `sizes`: of the rounds, in place of a schedule.
     """

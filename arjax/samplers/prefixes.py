@@ -1,4 +1,4 @@
-"""Prefixes that are partly the model's own: some sites keep their values, others are drawn, for training on them."""
+"""Prefixes that the model draws in part: some sites keep their values, others are drawn, for training on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a draw is asked for, as one value."""
+"""The request of a draw: what is drawn, beside the keys and the sampler, as one value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Request:
         observed sites first, too. It is the order in which `conditional_log_prob` scores the rest given these sites.
       context: int[B] or float[B, size], or one for all: int[] or float[size]; of several parts a dict. When it is
         checked, its parts [B, ...] by name, or None.
-      temperature: divides the logits, up to 1e20; 1 is the model's own distribution, and tiny ones draw the most
+      temperature: divides the logits, up to 1e20; 1 is the distribution of the model, and tiny ones draw the most
         probable value of each step.
       top_k, top_p, min_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
       end: of sequences of tokens, the one that ends an example: behind it all is `end` again, and the values up to it
@@ -42,7 +42,7 @@ class Request:
       shared: whether all examples have the same given values and the same context.
       first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
         longer sequence.
-      stop: the steps before it are those that are asked for; None: all. Samplers that compare sequences compare these
+      stop: the steps before it are requested; None: all. Samplers that compare sequences compare these
         steps; the values of the others do not matter.
     """
 

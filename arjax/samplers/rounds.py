@@ -18,7 +18,7 @@ from arjax.core.arrays import is_present
 from arjax.core.batch import Batch
 from arjax.core.errors import refuse
 from arjax.factorization import Factorization, reorder
-from arjax.networks.base import Network, check_ahead, extend, keep, step_variables
+from arjax.networks.base import Network, extend, keep, require_ahead, step_variables
 from arjax.samplers.base import example_keys
 
 #: The schedules that follow from the numbers of steps and rounds alone; `optimal` follows from measured losses.
@@ -102,7 +102,7 @@ TOGETHER = 32
 def check_rounds(model: Any, owner: str) -> None:
     """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
     if model.orders is not None:
-        check_ahead(model.network)
+        require_ahead(model.network)
     has_all = model.orders is not None and model.orders.has_all
     refuse((not has_all, f"{owner} needs a model of all orders: train it with model.orders=uniform"))
 
@@ -201,7 +201,7 @@ def k_step_log_prob(
 
     The average over orders is a bound on log p of their mixture, see `evaluation.bounds`. `orders` has one order for
     each example (arrays with a first axis of length B), and the `sizes` of the rounds add up to S. In a conditional
-    whose log p is drawn, each site of each example has noise of its own by the key, without one always the same.
+    whose log p is drawn, each site of each example has separate noise by the key, without one always the same.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
@@ -239,7 +239,7 @@ def lowest_entropy_log_prob(
     over K rounds of log p(the sites of the round | the sites of the rounds before).
 
     The sampler takes the sites of a round by the entropies of their conditionals, before any value counts. So the
-    rounds of an example are a function of its own values: the first one follows from the empty canvas, each later one
+    rounds of an example are a function of its values: the first one follows from the empty canvas, each later one
     from the values of those before, and no other rounds lead to this example. The sum is log p itself.
 
     A site that the mask leaves out takes its turn with the value that it has, and does not count. Missing values come
@@ -295,7 +295,7 @@ def log_prob_of_rest(
     model: Any, params: Any, batch: Batch, points: tuple[int, ...], seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the log-probabilities of all steps after t of a random order, each given the first t alone, at P points
-    t, float64[N, P], and the number of their sites, float64[N, P]. Each example has an order of its own.
+    t, float64[N, P], and the number of their sites, float64[N, P]. Each example has another order.
     """
     batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
     keys = jax.random.split(jax.random.key(seed), len(batch))

@@ -14,7 +14,7 @@ import numpy as np
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object, replacing
 from arjax.evaluation.summaries import paired_difference
-from arjax.reporting.reports import is_number, read_report
+from arjax.reporting.reports import is_json_number, read_report
 from arjax.sweep.runs import Run
 from arjax.training.record import CONFIG_NAME
 
@@ -60,7 +60,7 @@ class Finished:
     @classmethod
     def read(cls, run: Run, folder: Path) -> Finished | None:
         """Returns the run in a folder; None where it has not ended so."""
-        results = read_results(folder)
+        results = read_results(folder) if folder.is_dir() else None
         return None if results is None else cls(run, folder, *results)
 
     @property
@@ -87,7 +87,7 @@ class Finished:
     def validation(self) -> tuple[float, float]:
         """The metric of the best parameters on validation, and its standard error; nan where they are unknown."""
         name = f"validation_{self.run.metric}"
-        return self.report[name] if is_number(self.report.get(name)) else math.nan, stderr_in(self.report, name)
+        return self.report[name] if is_json_number(self.report.get(name)) else math.nan, stderr_in(self.report, name)
 
     def nats(self) -> np.ndarray | None:
         """The nats of each example of the scored split, [N], where the run has left them in its folder."""
@@ -98,7 +98,7 @@ class Finished:
     def row(self) -> dict[str, Any]:
         """The row of the table."""
         run, report = self.run, self.report
-        numbers = [name for name, value in report.items() if is_number(value)]
+        numbers = [name for name, value in report.items() if is_json_number(value)]
         if run.metric not in numbers:
             raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
         stderr = stderr_in(report, run.metric)
@@ -118,7 +118,7 @@ class Finished:
             "train_minutes": number(report["train_seconds"] / 60, digits=3),
             "device": report["device"],
             "command": run.command(),
-            "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
+            "sites_per_second": number(speed if is_json_number(speed) else math.nan, digits=3),
             # Of the likelihood, unless the metric is a bound by its name, or is of the likelihood of a judge.
             "kind": "bound" if is_bound else report["judge_kind" if of_judge else "kind"],
             **stderr_cells("validation", *self.validation()),
@@ -136,7 +136,7 @@ def error_over(metric: str) -> str:
 def stderr_in(report: Mapping[str, Any], name: str) -> float:
     """The standard error of a number of a report: `X_stderr` of X, or of X_nats; nan where the report has none."""
     names = [f"{name}_stderr", f"{name.removesuffix('_nats')}_stderr"]
-    return next((report[each] for each in names if is_number(report.get(each))), math.nan)
+    return next((report[each] for each in names if is_json_number(report.get(each))), math.nan)
 
 
 def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:

@@ -22,7 +22,7 @@ from arjax.objectives import Companions
 from arjax.parallel.distributed import from_process_0
 from arjax.parallel.sharding import replicated, to_mesh
 from arjax.reporting.plots import EXPOSURE, write_exposure
-from arjax.reporting.reports import describe_scores, is_number, read_report
+from arjax.reporting.reports import describe_scores, is_json_number, read_report
 from arjax.reporting.writers import make_writers
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.history import History
@@ -136,7 +136,7 @@ class RunLearner:
         self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
     ) -> TrainState:
         if better:
-            numbers = {name: value for name, value in scores.items() if is_number(value)}
+            numbers = {name: value for name, value in scores.items() if is_json_number(value)}
             self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
         return state
 

@@ -16,7 +16,7 @@ from arjax.data.remarks import remarks_about
 from arjax.evaluation.report import kind_of_nats
 from arjax.parallel.sharding import path_string
 from arjax.reporting.progress import Progress
-from arjax.reporting.reports import OF_EXPOSURE, SCORES, describe_scores, is_number
+from arjax.reporting.reports import OF_EXPOSURE, SCORES, describe_scores, is_json_number
 from arjax.reporting.writers import MetricWriter, Writer, make_writers
 from arjax.training.history import History
 from arjax.training.results import device_name
@@ -100,7 +100,7 @@ class Reporter:
 
 def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
     """The numbers among scores, as writers name them."""
-    return {f"{split}/{name}": value for name, value in scores.items() if is_number(value)}
+    return {f"{split}/{name}": value for name, value in scores.items() if is_json_number(value)}
 
 
 def headline(setup: Setup) -> list[str]:

@@ -10,7 +10,7 @@ from arjax.api.trained_model import Fitted, Settings
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.text import text_windows
 from arjax.evaluation.bounds import k_step_scores
-from arjax.evaluation.inpainting import complete, score_hidden
+from arjax.evaluation.inpainting import completions_of, score_hidden
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import Measures
 from arjax.evaluation.splits import Scoring
@@ -82,7 +82,7 @@ def test_of_models_and_functions_outside_of_jit(again):
         "conditionals": lambda seed: model.conditionals(params, (X + seed) % 4),
         "init": lambda seed: model.init(KEYS[seed]),
         "sample": lambda seed: model.sample(params, KEYS[seed], 2),
-        "complete": lambda seed: complete(model, params, batch, hidden, 2, KEYS[seed]).log_prob,
+        "complete": lambda seed: completions_of(model, params, batch, hidden, 2, KEYS[seed]).log_prob,
     }
     assert again(calls) == {}
 

@@ -149,9 +149,9 @@ def test_a_module_of_that_name_from_elsewhere_is_refused(tools, tmp_path, monkey
     run(here, "pass")  # no file imports it
     run(write(tmp_path / "elsewhere", "other_i"), "import mine_i")
     (tmp_path / "names").mkdir()
-    (tmp_path / "names" / "json.py").touch()
-    (tmp_path / "names" / "numpy.py").touch()
-    run(tmp_path / "names", "import json, numpy\nassert json.dumps and numpy.array")
+    for name in ("json", "numpy", "time"):
+        (tmp_path / "names" / f"{name}.py").touch()
+    run(tmp_path / "names", "import json, numpy, time\nassert json.dumps and numpy.array and time.time")
 
 
 def test_the_folder_is_searched_first_while_the_file_runs_and_last_afterwards(tools, tmp_path):

@@ -227,39 +227,6 @@ def test_static_and_dynamic_binarization_are_two_data_sets(grey, name):
     assert not all_rows(dynamic.splits["validation"]).extra
 
 
-def test_grey_images_hold_out_the_last_for_validation(grey):
-    dataset = make_dataset("mnist", binarize="none")
-    assert dataset.name == "mnist" and dataset.event.num_levels == 256
-    np.testing.assert_array_equal(all_rows(dataset.splits["train"]).x, grey["train"]["x"][:-8])
-    np.testing.assert_array_equal(all_rows(dataset.splits["validation"]).x, grey["train"]["x"][-8:])
-    np.testing.assert_array_equal(all_rows(dataset.splits["test"]).x, grey["test"]["x"])
-
-
-def test_patches_are_dequantised_levels_in_real_vectors(grey):
-    """Noise in [0, 1) that is fresh for each key, on levels that come back; scale and shift lead to units of levels."""
-    dataset = make_dataset("mnist", binarize="none", patches=4, context="label")
-    assert dataset.name == "mnist_patches"
-    assert dataset.event == EventSpec((7, 7), (4, 4), "real")
-    batch = all_rows(dataset.splits["train"])
-    pixels = grey["train"]["x"][:-8]
-    levels = np.floor(dataset.in_data_units(batch.x))
-    np.testing.assert_array_equal(np.swapaxes(levels, 2, 3).reshape(pixels.shape), pixels)
-    assert levels[3, 2, 5, 1, 0] == pixels[3, 4 * 2 + 1, 4 * 5]
-    transform = jax.jit(dataset.transform, static_argnums=2)
-    noisy = [
-        np.asarray(transform(jax.random.key(seed), batch, True).x) * dataset.scale + dataset.shift for seed in (0, 1)
-    ]
-    for each in noisy:
-        noise = each - levels
-        assert noise.min() > -1e-3 and noise.max() < 1 + 1e-3 and abs(noise.mean() - 0.5) < 0.01
-    assert np.abs(noisy[0] - noisy[1]).mean() > 0.1
-    z = (noisy[0] - dataset.shift) / dataset.scale
-    assert abs(z.mean()) < 0.05 and 0.7 < z.std() < 1.1
-    for wrong in ({"patches": 5, "binarize": "none"}, {"patches": 4}):
-        with pytest.raises(UserError, match="a side that divides 28"):
-            make_dataset("mnist", **wrong)
-
-
 def test_mu_law_levels():
     audio = np.arange(-32768, 32768, 7).astype(np.int16)
     levels = mu_law_encode(audio)

@@ -16,7 +16,7 @@ from arjax.data.batches import eval_batches
 from arjax.data.columns import Reals, is_number, merges
 from arjax.data.table import chosen, index_of
 from arjax.data.vectors import wine_quality, with_noise
-from arjax.data.vocabulary import make_vocabulary, padded
+from arjax.data.vocabulary import make_vocabulary
 
 rng = np.random.default_rng(0)
 EVENT = EventSpec((6,), kind="real")
@@ -206,12 +206,6 @@ def test_types_of_tokens_are_the_smallest_that_hold_them():
         assert make_vocabulary("".join(map(chr, range(num)))).dtype == dtype
 
 
-def test_short_texts_are_filled_up():
-    tokens = padded(make_vocabulary("abc"), ["ab", "", "cab"], 4, -1)
-    assert tokens.tolist() == [[0, 1, -1, -1], [-1] * 4, [2, 0, 1, -1]]
-    assert tokens.dtype == np.int8
-
-
 def test_columns_are_named_or_numbered():
     names = ["a", "b", "c"]
     assert chosen((), (), names) == [0, 1, 2] and chosen(("c", 0), (), names) == [2, 0]
@@ -335,9 +329,3 @@ def test_whole_numbers_from_which_on_float64_merges():
     assert merges([str(most), str(most + 1)]) and merges([str(-most - 1), str(-most)])
     assert not merges([str(most), str(most + 2)]) and not merges([str(most - 1), str(most), "x"]) and not merges([])
     assert merges([f"1{'0' * 400}{i}" for i in range(2)])
-
-
-def test_memory_has_all_symbols_and_a_sign():
-    x = all_of(make_dataset("copy_memory", delay=3, num_examples=200), "train")
-    assert x.shape == (200, 23) and (x[:, :10] == x[:, -10:]).all() and (x[:, 12] == 9).all()
-    assert set(x[:, :10].ravel()) == set(range(1, 9)) and not x[:, 10:12].any()

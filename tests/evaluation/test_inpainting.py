@@ -15,11 +15,12 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import Dataset, from_arrays
-from arjax.evaluation.inpainting import complete, half_of_image, score_hidden
+from arjax.evaluation.inpainting import completions_of, half_of_image, score_hidden
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
+from arjax.testing.examples import random_like
 
 MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
 
@@ -30,7 +31,7 @@ def some_params(scale=3.0):
 
 @jax.jit
 def init(model):
-    return model.init(jax.random.key(0))
+    return random_like(model.param_shapes)
 
 
 def test_halves_of_an_image():
@@ -48,7 +49,7 @@ def test_halves_of_an_image():
 def test_completions_keep_what_is_seen_and_say_how_probable_they_are():
     params, hidden = some_params(), half_of_image((2, 2), "top")
     x = np.array([[[0, 1], [1, 0]], [[1, 1], [0, 1]]])
-    done = complete(MODEL, params, Batch(x), hidden, 400, jax.random.key(1))
+    done = completions_of(MODEL, params, Batch(x), hidden, 400, jax.random.key(1))
     score = jax.jit(lambda params, x: MODEL.conditional_log_prob(params, x, query=hidden, evidence=~hidden))
     assert (done.drawn[:, :, 1] == x[:, None, 1]).all() and done.drawn.shape == (2, 400, 2, 2)
     for n in range(2):

@@ -142,7 +142,7 @@ CANNOT_SAVE = [
     (GPT2 | {"change": lambda p: p | {"norm": {}}}, "these parameters are not those of the model"),
     (
         GPT2 | {"change": lambda p: p | {"out": {"kernel": p["out"]["kernel"], "bias": p["out"]["bias"] + 1}}},
-        "the readout has a bias, which these models have not: train with tie_embeddings=True",
+        "the readout has a bias, which these models do not have: train with tie_embeddings=True",
     ),
 ]
 

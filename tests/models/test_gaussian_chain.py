@@ -353,7 +353,7 @@ def test_contexts_and_gradients():
         (lambda m, p: m.score(p, Batch(X)), "give a random `key`"),
         (lambda m, p: m.score(p, Batch(X, mask=np.ones((4, 2, 3))), key=KEY), "all sites noisy together"),
         (lambda m, p: m.sample(p, KEY, 2, temperature=0.5), "no temperature"),
-        (lambda m, p: m.sample(p, KEY, 2, sampler="naive"), "draws in its own way"),
+        (lambda m, p: m.sample(p, KEY, 2, sampler="naive"), "draws in one way"),
         (lambda m, p: m.sample(p, KEY, 2, top_k=3), "cannot draw with top_k"),
         (lambda m, p: m.sample(p, KEY, 2, eta=1.1), "eta must be in"),
     ],

@@ -151,7 +151,7 @@ def test_draws_of_discrete_latents_that_no_objective_follows():
         with pytest.raises(UserError, match="no gradient through draws of discrete latents"):
             make_objective("teacher_forcing").check(model)
     for call in ("elbo(samples=2)", "iwae"):
-        with pytest.raises(UserError, match="those of its parts have to be real"):
+        with pytest.raises(UserError, match="the latents of its parts have to be real"):
             make_objective(call).check(below)
         make_objective(call).check(discrete)
         make_objective(call).check(latent_model(prior=latents_below("real")))

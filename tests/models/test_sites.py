@@ -8,7 +8,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.evaluation.inpainting import complete, score_hidden
+from arjax.evaluation.inpainting import completions_of, score_hidden
 from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 
@@ -52,7 +52,7 @@ def test_what_is_no_set_of_sites_is_told(params, sites, message):
         with pytest.raises(UserError, match=f"{name} {message}"):
             call()
     with pytest.raises(UserError, match=f"hidden {message}"):
-        complete(MODEL, params, Batch(X), sites, 2, KEY)
+        completions_of(MODEL, params, Batch(X), sites, 2, KEY)
 
 
 def test_sets_of_sites_are_no_arguments_of_jitted_functions(params):
@@ -62,7 +62,7 @@ def test_sets_of_sites_are_no_arguments_of_jitted_functions(params):
 
 
 def test_hidden_sites_may_be_integers(params):
-    done, same = (complete(MODEL, params, Batch(X), sites, 2, KEY) for sites in (LAST, LAST > 0))
+    done, same = (completions_of(MODEL, params, Batch(X), sites, 2, KEY) for sites in (LAST, LAST > 0))
     np.testing.assert_array_equal(done.drawn, same.drawn)
     assert (done.drawn[:, :, :2] == X[:, None, :2]).all()
 

@@ -16,8 +16,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
 from arjax.sweep import Run
+from arjax.sweep.dependencies import dependencies, in_stages
 from arjax.sweep.rows import load_sweep
-from arjax.sweep.runs import config_of, in_stages, reads
+from arjax.sweep.runs import config_of
 from arjax.sweep.table import Table
 
 SWEEP = """
@@ -43,14 +44,12 @@ class Fakes:
         named = [((name, config), fields) for name, config, fields in rows]
         (self.page.parent / "sweep.py").write_text(SWEEP.format(rows=named))
         rows = load_sweep(self.sweep)
-        table = Table(rows, self.runs, self.sweep)
         for run in rows:
             if run.name in reports:
                 folder = self.runs / run.name
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "config.json").write_text(to_json(config_of(run, self.runs)))
                 (folder / "results.json").write_text(json.dumps(REPORT | {"kind": "exact"} | reports[run.name]))
-                table.finish(run)
 
     @property
     def sweep(self) -> str:
@@ -153,41 +152,11 @@ def test_a_missing_run_that_a_row_reads_is_named(study):
         study.measure()
 
 
-def test_entries_are_columns(study):
-    rows = [(name, "configs/digits.py", {"metric": BITS}) for name in ("a", "b")]
-    terms = {"rate_nats": 12.376, "rate_stderr": 0.5, "squared_error": 0.25, "codes_used": 1240}
-    study.write(*rows, a=bits(2.0, **terms), b=bits(2.5))
-    flag = "--entries=rate_nats,squared_error,codes_used"
-    first, second = study.measure(flag)
-    assert list(first) == [*HEAD, "rate_nats", "squared_error", "codes_used"]
-    assert list(first.values())[7:] == ["12.38 ± 0.50", "0.25", "1,240"]
-    assert list(second.values())[7:] == ["", "", ""]
-    shutil.rmtree(study.runs / "a")
-    with pytest.raises(UserError, match=r"other columns, such as 'rate_nats', .* as 'a' is not finished"):
-        study.measure()
-    assert study.measure(flag)[0] == first
-    with pytest.raises(UserError, match=r"no finished run of .* reports 'bits_per_dims', did you mean 'bits_per_dim'"):
-        study.measure(flag + ",bits_per_dims")
-
-
-@pytest.mark.parametrize(
-    ("num", "finished", "sentence"),
-    [(0, True, "--num must be at least 1"), (5, False, "has no finished run"), (3, True, "another number of samples")],
-)
-def test_mistakes(study, num, finished, sentence):
-    study.write(("made", "configs/digits.py", {"metric": BITS}), **{"made": bits(1.0)} if finished else {})
-    np.savez(study.page.with_name("samples.npz"), made=np.zeros((5, 8, 8), np.uint8))
-    before = study.page.read_text()
-    with pytest.raises(UserError, match=sentence):
-        study.measure(num=num)
-    assert study.page.read_text() == before
-
-
 def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
     first = Run("tokenizer", "configs/tokens.py:data=digits", listed=False)
     tokens = Run("tokens", "configs/tokens.py:stage=prior,data=digits,tokenizer={workdir}/tokenizer")
-    needs = reads([tokens, first])
+    needs = dependencies([tokens, first])
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
     assert [run.name for run in in_stages([tokens, first], needs)[1]] == ["tokens"]
 

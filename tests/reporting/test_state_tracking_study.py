@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 
 
@@ -51,10 +50,3 @@ def test_runs_of_another_recipe_end_in_one_sentence_and_leave_the_page(measure, 
     with pytest.raises(UserError, match=sentence):
         measure.main([str(tmp_path / "runs"), f"--page={page}"])
     assert page.read_text() == "<!-- measured -->\n<!-- end measured -->\n"
-
-
-def test_negative_eigenvalues_are_an_option_of_smoke_runs_too(repository):
-    config = f"{repository}/configs/state_tracking.py:smoke,negative=True"
-    assert load_config_file(f"{config},network=mamba2").network.negative_eigenvalues
-    with pytest.raises(UserError, match="network 'lstm' has no option 'negative_eigenvalues'"):
-        load_config_file(f"{config},network=lstm")
