@@ -186,6 +186,7 @@ def test_blocks_of_one_site_are_an_autoregressive_model():
         np.testing.assert_allclose(found.log_prob, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_blocks_with_a_site_of_a_mask_are_scored_whole():
     """And the others not at all: of a window whose beginning is context, the blocks of the rest."""
     model, params = build("blocks(size=2)", num_layers=1)

@@ -163,7 +163,7 @@ def test_the_reverse_table_is_bayes_rule():
         np.testing.assert_allclose(mean, p_0 @ post[:, x_t], rtol=1e-5)
 
 
-@pytest.mark.parametrize("process", ["uniform", "absorbing"])
+@pytest.mark.parametrize("process", ["uniform", pytest.param("absorbing", marks=pytest.mark.slow)])
 def test_chains_of_many_steps_have_finite_terms_and_gradients(process):
     """At the first steps of a cosine 1 - a_t is below the rounding of a_t; what is masked after step 1 is revealed."""
     model, params = build(process, num_steps=100_000, schedule="cosine")
