@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
+from arjax.config.sections import SECTIONS, defaults
 from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.plugins import VARIABLE, PluginError, UntrustedCodeError, import_plugins
 from arjax.core.registry import Component, UnknownNameError
@@ -114,8 +115,9 @@ def _read_names(config: ConfigDict) -> Checked:
         make_sampler(config.sample.sampler),
     )
     read_writers(config.train.writers)
+    usual = defaults(SECTIONS["evaluate"])
     for name in ("schedule", "choose"):
-        if config.evaluate[name] != base_config().evaluate[name] and not config.evaluate.steps:
+        if config.evaluate[name] != usual[name] and not config.evaluate.steps:
             say_once(f"config.evaluate.{name} has no effect without config.evaluate.steps, the number of rounds")
     return checked
 
@@ -192,7 +194,8 @@ def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
     name = options.pop("name")
-    needed, common, known_options = options_of_rule(name), base_config().optimizer, OPTIMIZERS.options(name)
+    needed, common = options_of_rule(name), defaults(SECTIONS["optimizer"])
+    known_options = OPTIMIZERS.options(name)
     for key in options:
         if key not in common and key not in known_options:
             known = [f"optimizer.{known}" for known in (*common, *known_options)]

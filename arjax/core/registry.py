@@ -12,7 +12,7 @@ import functools
 import inspect
 import re
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import Any
 
 from arjax.core.errors import UserError, describe, did_you_mean, say_once
@@ -159,31 +159,13 @@ class Registry:
 
     def declarations(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Option]:
         """The options of a component by name, each with its default and its range; `hidden` as for `options`."""
-        component, hidden = self.get(name), (*hidden, *self.hidden)
-        explicit = declared(component) | declared(self._builder(component))
-        parameters = [p for p in self._parameters(name) if p.kind is not p.VAR_KEYWORD and p.name not in hidden]
-        plain = {p.name: Option.of(p.default, p.annotation) for p in parameters}
-        return {
-            name: dataclasses.replace(explicit.get(name, option), default=option.default, like=option.like)
-            for name, option in plain.items()
-        }
+        component = self.get(name)
+        return dict(_cached(_declarations, component)(component, self._builder(component), (*hidden, *self.hidden)))
 
-    def _parameters(self, name: str) -> list[inspect.Parameter]:
-        """The arguments of a component; of a module of Flax, without those that all modules have.
-
-        The `**fields` of a class method of a dataclass are all fields of the class.
-        """
-        registered = self.get(name)
-        component = self._builder(registered)
-        parameters = list(inspect.signature(component).parameters.values())
-        if not dataclasses.is_dataclass(component):
-            if parameters and str(parameters[-1]).startswith("**fields"):
-                return [*parameters[:-1], *inspect.signature(registered).parameters.values()]
-            return parameters
-        # A default that is made anew for each object is none that a config can show: the option must be given.
-        made = [f.name for f in dataclasses.fields(component) if f.default_factory is not dataclasses.MISSING]
-        others = [p for p in parameters if p.name not in ("parent", "name")]
-        return [p.replace(default=p.empty) if p.name in made else p for p in others]
+    def _parameters(self, name: str) -> tuple[inspect.Parameter, ...]:
+        """The arguments of a component; of a module of Flax, without those that all modules have."""
+        component = self.get(name)
+        return _cached(_parameters, component)(component, self._builder(component))
 
     def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
         """Refuses an option that is unknown to the component, and a required one that is missing."""
@@ -254,6 +236,44 @@ class Registry:
     def component(self, name: str, given: Mapping[str, Any], section: str = "") -> Component:
         """The component of that name, with all its options."""
         return Component(self, name, self.resolve(name, given, section=section))
+
+
+def _cached(function: Any, component: Any) -> Callable:
+    """The function that remembers, or where the component has no hash, the one that does not."""
+    return function if isinstance(component, Hashable) else function.__wrapped__
+
+
+@functools.lru_cache(maxsize=2048)
+def _parameters(registered: Any, builder: Callable) -> tuple[inspect.Parameter, ...]:
+    """The arguments of a component, see `Registry._parameters`.
+
+    The `**fields` of a class method of a dataclass are all fields of the class.
+    """
+    parameters = tuple(inspect.signature(builder).parameters.values())
+    if not dataclasses.is_dataclass(builder):
+        if parameters and str(parameters[-1]).startswith("**fields"):
+            return *parameters[:-1], *inspect.signature(registered).parameters.values()
+        return parameters
+    # A default that is made anew for each object is none that a config can show: the option must be given.
+    made = [f.name for f in dataclasses.fields(builder) if f.default_factory is not dataclasses.MISSING]
+    others = (p for p in parameters if p.name not in ("parent", "name"))
+    return tuple(p.replace(default=p.empty) if p.name in made else p for p in others)
+
+
+@functools.lru_cache(maxsize=2048)
+def _declarations(registered: Any, builder: Callable, hidden: tuple[str, ...]) -> dict[str, Option]:
+    """The options of a component by name; reading a signature takes longer than all other checks of a config."""
+    explicit = declared(registered) | declared(builder)
+    parameters = _cached(_parameters, registered)(registered, builder)
+    plain = {
+        p.name: Option.of(p.default, p.annotation)
+        for p in parameters
+        if p.kind is not p.VAR_KEYWORD and p.name not in hidden
+    }
+    return {
+        name: dataclasses.replace(explicit.get(name, option), default=option.default, like=option.like)
+        for name, option in plain.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
