@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.networks.recurrent.linear.mlstm import Exponential
+from arjax.networks.recurrent.linear.mlstm import Exponential, Scaled
 from arjax.networks.recurrent.linear.states import (
     Decayed,
     Delta,

@@ -23,7 +23,7 @@ def model(tmp_path_factory):
     sites = Sites(tuple(column.num_codes for column in COLUMNS))
     model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
     engine = AnyOrderTable(COLUMNS, model, random_like(model.param_shapes), sites)
-    table = TableModel(COLUMNS, engine, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {"id": "it names the rows"})
+    table = TableModel(engine, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {"id": "it names the rows"})
     return str(table.save(tmp_path_factory.mktemp("table") / "t.safetensors"))
 
 

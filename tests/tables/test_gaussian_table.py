@@ -17,8 +17,7 @@ from arjax.models import make_model
 from arjax.models.gaussian_mixture import gaussian_params
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers
-from arjax.tables.gaussian import GaussianTable
-from arjax.tables.margins import Margin, fit_margin
+from arjax.tables.gaussian import GaussianTable, Margin, fit_margin
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, load_table
 from arjax.testing.examples import random_like
@@ -63,7 +62,7 @@ def mixed():
 
 @pytest.fixture(scope="module")
 def table(mixed):
-    return TableModel(COLUMNS, mixed, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
+    return TableModel(mixed, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
 
 
 def none(cells):
@@ -241,7 +240,7 @@ def test_a_mixture_of_engines(mixed):
 
 @pytest.mark.parametrize("kind", ["gaussian", "mixed"])
 def test_ranges_are_monotone_and_complements_add_up(kind, engine, mixed):
-    table = TableModel(COLUMNS, engine if kind == "gaussian" else mixed, np.zeros((3, 2)), {}, {})
+    table = TableModel(engine if kind == "gaussian" else mixed, np.zeros((3, 2)), {}, {})
     last = 0.0
     for high in (-2.5, -1.0, 0.05, 1.0, 8.0):
         found = table.probability({"real": (None, high)}, given={"whole": 1})
@@ -259,7 +258,7 @@ def test_ranges_are_monotone_and_complements_add_up(kind, engine, mixed):
 @pytest.mark.parametrize("kind", ["gaussian", "mixed"])
 def test_several_ranges_are_estimated_without_bias(kind, engine, mixed):
     some = engine if kind == "gaussian" else mixed
-    table = TableModel(COLUMNS, some, np.zeros((3, 2)), {}, {})
+    table = TableModel(some, np.zeros((3, 2)), {}, {})
     found = table.probability({"whole": (0, 2), "tenths": (-1, 0.9)}, num=4000)
     expected = 0.0
     for a in (0, 1, 2):
@@ -305,7 +304,7 @@ def test_evidence_beyond_all_precision_has_probabilities(place, engine, mixed):
 @pytest.mark.parametrize("kind", ["gaussian", "mixed"])
 def test_engines_are_saved_bit_for_bit(kind, engine, mixed, tmp_path):
     some = engine if kind == "gaussian" else mixed
-    table = TableModel(COLUMNS, some, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
+    table = TableModel(some, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
     again = load_table(table.save(tmp_path / "t.safetensors"))
     rows = {"real": [0.5, None], "whole": [-3, 1], "tenths": [None, 0.3]}
     np.testing.assert_array_equal(again.log_prob(rows), table.log_prob(rows))
