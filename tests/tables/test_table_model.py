@@ -239,7 +239,7 @@ def test_outliers_come_first(table):
             "row 0 .*holds 'old' in the column 'age'",
         ),
         (lambda t: t.log_prob({"sex": ["g"], "age": [1], "work": ["a"]}), "row 0 .*holds 'g' in the column 'sex'"),
-        (lambda t: t.probability({"sex": "f"}, given={"sex": "m"}), "is asked for and given"),
+        (lambda t: t.probability({"sex": "f"}, given={"sex": "m"}), "is a part of the event and given"),
         (lambda t: t.impute({"sex": ["f"]}, unknown="mising"), "unknown is 'refuse' or 'missing'"),
     ],
 )
