@@ -227,7 +227,7 @@ def _made(name: str, values: np.ndarray, place: Place, rule: Rule, stated: str |
             )
         )
         return _Made(Reals(name, _digits(x)), EventSpec((), (), "real"), x)
-    words, x, from_numbers = _levels(values, as_words=stated == "tokens")
+    words, x, from_numbers = _levels(name, values, place, as_words=stated == "tokens")
     if rule.levels:
         return _of_levels(name, words, x, from_numbers, values, place, rule)
     return _of_kind(name, words, x, from_numbers, kind, rule)
@@ -267,16 +267,15 @@ def _kind(different: set[str], rule: Rule, stated: str | None) -> str:
     return "levels" if num <= rule.most_levels and all(float(text).is_integer() for text in different) else "real"
 
 
-def _levels(values: np.ndarray, as_words: bool) -> tuple[tuple[str, ...], np.ndarray, bool]:
+def _levels(name: str, values: np.ndarray, place: Place, as_words: bool) -> tuple[tuple[str, ...], np.ndarray, bool]:
     """A text of each different value, the place of each cell among these (float64 with NaN where it has no value), and
     whether they are numbers, in their order. `as_words`: texts are other values where they are written otherwise, such
     as 7 and 007.
     """
     known = without_gaps(values)
     from_numbers = not as_words and _are_numbers(set(known.tolist()))
-    _, first, place_M = np.unique(
-        known.astype(np.float64 if from_numbers else str), return_index=True, return_inverse=True
-    )
+    keys = without_gaps(_numbers(name, values, place)) if from_numbers else known.astype(str)
+    _, first, place_M = np.unique(keys, return_index=True, return_inverse=True)
     x = np.full(len(values), np.nan)
     x[~gaps_of(values)] = place_M
     return tuple(known[first].tolist()), x, from_numbers
