@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.options import MOST_ORDERS
 from arjax.core.values import read_one_of, read_typed
 from arjax.data.columns import Words, column_as_json, column_from_json
 from arjax.data.frames import FORMS
@@ -138,8 +139,8 @@ def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
     for key in ("validation_nats", "validation_stderr"):
         if "validation_nats" in results:
             read_typed(float, results.get(key), f"table/results/{key}")
-    if facts["num_orders"] < 1:
-        raise UserError("table/num_orders must be at least 1")
+    if not 1 <= facts["num_orders"] <= MOST_ORDERS:
+        raise UserError(f"table/num_orders must be at least 1 and at most {MOST_ORDERS}")
     if facts["form"] not in FORMS:
         raise UserError(f"table/form is one of {', '.join(FORMS)}, not {facts['form']!r}")
 
