@@ -41,9 +41,9 @@ from arjax.reporting.figures import check_matplotlib, new_figure, row_of_axes, s
 from arjax.reporting.plots import tile_images
 from arjax.reporting.reports import is_json_number, read_report
 from arjax.sweep import Run
+from arjax.sweep.dependencies import with_dependencies
 from arjax.sweep.results import stderr_in
 from arjax.sweep.rows import SWEEPS, load_sweep
-from arjax.sweep.runs import with_those_read
 from arjax.sweep.table import Table
 
 PAGE, SAMPLES, IMAGES, CALLS = "README.md", "samples.npz", "samples.png", "calls.png"
@@ -190,7 +190,7 @@ def minutes_of(name: str, table: Table) -> float:
     Raises:
       UserError: one of these runs has no results.
     """
-    names = with_those_read([name], [row for row in table.rows if isinstance(row, Run)])
+    names = with_dependencies([name], [row for row in table.rows if isinstance(row, Run)])
     reports = {each: read_report(table.workdir / each) for each in names}
     for each, report in reports.items():
         if report is None:

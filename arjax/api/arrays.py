@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -42,21 +43,6 @@ GIVEN = "the given model"
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 #: The fields of the section `optimizer` of every rule.
 OF_OPTIMIZER = {"learning_rate", "schedule", "warmup_steps", "end_factor", "clip_norm"}
-#: The arguments of `fit_arrays` beside the options of the training.
-ARGUMENTS = frozenset(
-    (
-        "train",
-        "validation",
-        "test",
-        "objective",
-        "optimizer",
-        "num_orders",
-        "seed",
-        "init_from",
-        "standardise",
-        "workdir",
-    )
-)
 
 
 @checked_arguments(seed=0)
@@ -121,10 +107,11 @@ def fit_arrays(
     dataset = _dataset(model, train, validation, test, {"name": name, "standardise": standardise})
     chosen = {"objective": objective, "optimizer": optimizer, "num_orders": num_orders, "seed": int(seed)}
     sections = _sections(optimizer, options, is_kept=workdir is not None)
-    record = Record() if workdir is None else _record(model, dataset, chosen, sections, init_from)
-    setup = _setup(model, dataset, chosen, sections, _given(init_from), record)
-    chosen |= sections.train | sections.of_optimizer
-    chosen |= {} if init_from is None else {"init_from": _digest(init_from.params)}
+    given = _given(init_from)
+    begins = {} if given is None else {"init_from": _digest(given.params)}
+    record = Record() if workdir is None else _record(model, dataset, chosen, sections, begins)
+    setup = _setup(model, dataset, chosen, sections, given, record)
+    chosen |= sections.train | sections.of_optimizer | begins
     with silence(quiet), _folder(workdir) as folder:
         fitted = _fit(setup, folder, chosen, is_kept=workdir is not None)
         if workdir is not None:
@@ -149,7 +136,8 @@ def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sec
     """The options of a call by their sections, all of them in their types and ranges."""
     of_train = defaults(TrainOptions).keys() - {"init_from"}
     of_rule = OPTIMIZERS.options(optimizer).keys() | SHARED.keys()
-    check_names("fit_arrays", options, of_train | OF_OPTIMIZER | of_rule | ARGUMENTS)
+    arguments = inspect.signature(fit_arrays).parameters.keys() - {"model", "options"}
+    check_names("fit_arrays", options, of_train | OF_OPTIMIZER | of_rule | arguments)
     train = typed_fields(TrainOptions, {name: options[name] for name in options.keys() & of_train})
     if not train.keys() & {"steps", "examples", "epochs"}:
         train["steps"] = 2000
@@ -191,16 +179,12 @@ def _given(init_from: TrainedModel | None) -> Trained | None:
 
 
 def _record(
-    model: Model,
-    dataset: Dataset,
-    chosen: Mapping[str, Any],
-    sections: _Sections,
-    init_from: TrainedModel | None,
+    model: Model, dataset: Dataset, chosen: Mapping[str, Any], sections: _Sections, begins: Mapping[str, str]
 ) -> Record:
     """The identity of the training, with the names that its options have in a config."""
     fields = {
         "model": recipe_of(model).as_json(),
-        "train": sections.train | {"init_from": "" if init_from is None else _digest(init_from.params)},
+        "train": sections.train | {"init_from": ""} | dict(begins),
         "optimizer": sections.of_optimizer | {"name": chosen["optimizer"]},
         "evaluate": {"num_orders": chosen["num_orders"]},
         "objective": chosen["objective"],

@@ -16,7 +16,7 @@ from arjax.api.trained_model import TrainedModel
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config, to_json
 from arjax.config.validate import validate_run
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import read_arrays, user_path
 from arjax.core.options import checked_arguments
 from arjax.core.plugins import trusting
@@ -45,8 +45,7 @@ def nats_of_run(folder: Path, results: Mapping[str, Any], splits: Sequence[str] 
     They are read from `rows.npz`. What is missing there, or does not belong to `results` (the report of the run), is
     computed from the best parameters and written there.
     """
-    if results["kind"] == NO_LIKELIHOOD:
-        raise UserError(f"nats need a likelihood, which the model of {folder} has not")
+    refuse((results["kind"] == NO_LIKELIHOOD, f"nats need a likelihood, and the model of {folder} has none"))
     known, wanted = stored_nats(folder, results), splits or tuple(_means(results))
     missing = [split for split in wanted if split not in known]
     if missing:
@@ -205,8 +204,7 @@ def compare(
     is the one that the first run reports, and `trust` as for `arjax.open_run`.
     """
     runs = [each if isinstance(each, TrainedModel) else open_run(each, trust=trust) for each in (first, *others)]
-    if len(runs) < 2:
-        raise UserError("a comparison needs a second model")
+    refuse((len(runs) < 2, "a comparison needs a second model"))
     groups = _groups(runs)
     split = split or (runs[0].config.evaluate.split if isinstance(runs[0], Run) else "test")
     for name, run in itertools.chain(*groups):
@@ -240,8 +238,8 @@ def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared
     """The nats of the seeds of a model."""
     nats = [_nats(run, split, name) for name, run in group]
     for (name, _), nats_N in zip(group, nats, strict=True):
-        if num := np.count_nonzero(~np.isfinite(nats_N)):
-            raise UserError(f"{name} has nats that are not finite on {num:,} examples of the {split} split")
+        num = np.count_nonzero(~np.isfinite(nats_N))
+        refuse((num, f"{name} has nats that are not finite on {num:,} examples of the {split} split"))
     first = group[0][1]
     kind = kind_of_nats(first.model, first.settings.measures.num_orders, first.dataset.end)
     return Compared(group[0][0], tuple(run for _, run in group), kind, np.stack(nats))
@@ -249,8 +247,8 @@ def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared
 
 def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
     """The nats of the examples with a scored site; those of a finished run may lie in its folder."""
-    if run.model.score_kind == NO_LIKELIHOOD:
-        raise UserError(f"nats are compared, and the model of {name} has no likelihood")
+    none = run.model.score_kind == NO_LIKELIHOOD
+    refuse((none, f"nats are compared, and the model of {name} has no likelihood"))
     if isinstance(run, Run) and run.results is not None and _evaluates_as_stored(run):
         return nats_of_run(run.workdir, run.results, (split,))[split]
     rows = Evaluator(run.model, _scored(run), run.settings.scoring).rows(run.params, split)
@@ -270,20 +268,16 @@ def _scored(run: TrainedModel) -> Dataset:
 def check_same_examples(first: TrainedModel, other: TrainedModel, split: str, name: str) -> None:
     """Raises `UserError` unless two models score the same examples in the same units."""
     one, two = (split_of(_scored(run), split) for run in (first, other))
-    if len(one) != len(two):
-        raise UserError(
-            f"the {split} split of {name} has {len(two):,} examples, that of the first model {len(one):,}: they are "
-            "compared on the same examples only"
-        )
+    sizes = f"{len(two):,} examples, that of the first model {len(one):,}"
+    refuse((len(one) != len(two), f"the {split} split of {name} has {sizes}: models are compared on the same examples"))
     probes = np.unique(np.linspace(0, len(one) - 1, _PROBES).astype(int))
     pairs = (first, one), (other, two)
     x, y = (run.dataset.in_data_units(np.asarray(source.__getitems__(probes).x)) for run, source in pairs)
     same = first.model.event.unit == other.model.event.unit and np.shape(x) == np.shape(y)
-    if not (same and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)):
-        raise UserError(f"{name} has other examples in its {split} split than the first model: nothing can be paired")
-    scored, also = (_sites_scored(source, probes, first.model.event.grid_shape) for source in (one, two))
-    if not np.array_equal(scored, also):
-        raise UserError(f"{name} scores other sites of the {split} split than the first model: nothing can be paired")
+    same = same and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)
+    refuse((not same, f"{name} has other examples in its {split} split than the first model: nothing can be paired"))
+    same = np.array_equal(*(_sites_scored(source, probes, first.model.event.grid_shape) for source in (one, two)))
+    refuse((not same, f"{name} scores other sites of the {split} split than the first model: nothing can be paired"))
 
 
 def _sites_scored(source: Source, numbers: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray:
@@ -325,8 +319,8 @@ def mixture_of_runs(
     folders = [user_path(workdir) for workdir in workdirs]
     with trusting(trust):
         nats_MN = [_validation_nats(folder) for folder in folders]
-    if len({len(nats_N) for nats_N in nats_MN}) > 1:
-        raise UserError("the runs of a mixture have different validation examples")
+    several = len({len(nats_N) for nats_N in nats_MN}) > 1
+    refuse((several, "the runs of a mixture have different validation examples"))
     weights_M = WEIGHTS[weights](np.stack(nats_MN))
     used = [folder for folder, weight in zip(folders, weights_M, strict=True) if weight > 0]
     runs = [open_run(folder, trust=trust) for folder in used]
@@ -342,8 +336,8 @@ def _check_same_values(first: Run, other: Run) -> None:
     check_same_examples(first, other, "validation", str(other.workdir))
     for one, two in ((first.dataset.shift, other.dataset.shift), (first.dataset.scale, other.dataset.scale)):
         same = one is two if one is None or two is None else np.array_equal(one, two)
-        if not same:
-            raise UserError(f"the model of {other.workdir} sees its values in other units than that of {first.workdir}")
+        units = f"the model of {other.workdir} sees its values in other units than that of {first.workdir}"
+        refuse((not same, units))
 
 
 def _validation_nats(workdir: Path) -> np.ndarray:
@@ -352,6 +346,5 @@ def _validation_nats(workdir: Path) -> np.ndarray:
     if results is None:
         raise UserError(f"{workdir} is no finished run: it has no results.json")
     nats = nats_of_run(workdir, results)
-    if "validation" not in nats:
-        raise UserError(f"{workdir} has no validation split to find weights on")
+    refuse(("validation" not in nats, f"{workdir} has no validation split to find weights on"))
     return nats["validation"]

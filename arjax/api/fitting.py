@@ -18,8 +18,8 @@ from arjax.config.build import build
 from arjax.config.files import (
     FILE_NAME,
     check_same_run,
-    has_same_results,
     load_config_file,
+    other_results,
     save_config,
     set_fields,
 )
@@ -93,7 +93,7 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
             if not is_new:
                 setup.record.check(workdir)
             if jax.process_index() == 0:
-                if not is_new and not has_same_results(config, workdir):
+                if not is_new and other_results(config, workdir):
                     set_results_aside(workdir)
                 save_config(config, workdir)
             outcome = train(setup, folder)

@@ -107,7 +107,12 @@ def truncate(
 
 @functools.lru_cache(maxsize=32)  # the same object for the same arguments: samplers are compiled for it
 def _truncate(conditional: Conditional, top_k: int, top_p: float, min_p: float) -> Truncated:
-    return conditional.transformed(functools.partial(_truncated, top_k=top_k, top_p=top_p, min_p=min_p))
+    def around(family: Conditional) -> Truncated:
+        one = jax.ShapeDtypeStruct((family.num_params,), jnp.float32)
+        jax.eval_shape(family.log_table, one)  # raises where there is no such table
+        return Truncated(family, top_k, top_p, min_p)
+
+    return conditional.transformed(around)
 
 
 def check_truncation(top_k: int, top_p: float, min_p: float) -> None:
@@ -128,12 +133,6 @@ def check_truncation(top_k: int, top_p: float, min_p: float) -> None:
 def untruncated(conditional: Any) -> Conditional:
     """The conditional that was truncated, which scores; any other as it is."""
     return conditional.transformed(lambda each: each.family if isinstance(each, Truncated) else each)
-
-
-def _truncated(family: Conditional, top_k: int, top_p: float, min_p: float) -> Truncated:
-    one = jax.ShapeDtypeStruct((family.num_params,), jnp.float32)
-    jax.eval_shape(family.log_table, one)  # raises where there is no such table
-    return Truncated(family, top_k, top_p, min_p)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ from arjax.core.plugins import code_of, import_plugins, run_user_file, with_plac
 from arjax.core.registry import origins_outside
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
 from arjax.training.record import CONFIG_NAME as FILE_NAME
-from arjax.training.record import Purpose, check_same_fields, differences, stored
+from arjax.training.record import Purpose, check_same_fields, differences, in_words, stored
 
 #: The folder of configs that have short names.
 FOLDER = "configs"
@@ -156,12 +156,15 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, purpose: Purp
     check_same_fields(dict(fields(config)), workdir, purpose)
 
 
-def has_same_results(config: ConfigDict, workdir: str | os.PathLike, root: str = "") -> bool:
-    """Whether the run in `workdir`, once finished, has the results of this config: what is learned, how long, the
-    evaluation, and the contents of files that have moved agree. `root` is that of `differences`.
+def other_results(config: ConfigDict, workdir: str | os.PathLike, root: str = "") -> str:
+    """Returns in words by which fields the results of the run in `workdir` are not those of this config: what is
+    learned, how long, the evaluation, and the contents of files that have moved; "" where all agree. `root` is that of
+    `differences`.
     """
     load_workdir_config(workdir)
-    return not differences(dict(fields(config)), stored(workdir), "results", root)
+    values, then = dict(fields(config)), stored(workdir)
+    different = differences(values, then, "results", root)
+    return in_words(different, values, then) if different else ""
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:

@@ -236,8 +236,11 @@ def from_splits(
     """`from_arrays` of the arrays of each split by its name, with its `standardise`; `columns` are the names of the
     places, for messages, and `more` are further fields of the data set.
     """
-    for split, arrays_of_split in given.items():
-        _check_no_pair(split, arrays_of_split)
+    examples: Any
+    for split, examples in given.items():  # other libraries take examples with their classes as a pair (x, labels)
+        pair = isinstance(examples, tuple) and len(examples) == 2 and all(isinstance(x, np.ndarray) for x in examples)
+        if pair and examples[0].shape != examples[1].shape:
+            raise UserError(f"the {split} examples are a pair of arrays: write a dict, {{'x': ..., 'context': ...}}")
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items()}
     splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
     if standardise:
@@ -246,13 +249,6 @@ def from_splits(
         check_digits(event, context, split, source.arrays, "give standardise='sites', or leave the place out")
     tell_same_arrays({split: source.arrays for split, source in splits.items()})
     return Dataset(name, event, context, splits, **more)
-
-
-def _check_no_pair(split: str, given: Any) -> None:
-    """Raises `UserError` for a pair (x, labels), with which other libraries take examples with their classes."""
-    pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(each, np.ndarray) for each in given)
-    if pair and given[0].shape != given[1].shape:
-        raise UserError(f"the {split} examples are a pair of arrays: write a dict, {{'x': ..., 'context': ...}}")
 
 
 def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:

@@ -14,11 +14,11 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.values import read_one_of
 
 #: The code of a cell without a value.
@@ -83,7 +83,7 @@ class Words:
             check_values(self.name, values, place)
             if unknown == "refuse":
                 hint = self._hint(as_text(items[row]))
-                raise UserError(f"{holds(self.name, row, items[row], place)}, which training never saw{hint}{remedy}")
+                refuse_value(self.name, row, items[row], place, f"which training never saw{hint}{remedy}")
             cells[cells == -1] = np.nan
         return cells
 
@@ -145,16 +145,17 @@ class Words:
 
     def weights(self, condition: Condition) -> np.ndarray:
         """Returns 1 for each word that a condition allows, float64[V]."""
-        if isinstance(condition, tuple):
-            raise UserError(
-                f"the column {self.name!r} holds words, which have no ranges: a condition is a word or a list of "
-                f"words, not {condition!r}"
-            )
         words = condition if isinstance(condition, list) else [condition]
         places = [-1 if word is None else self.place(word) for word in words]
-        if -1 in places:
-            word = words[places.index(-1)]
-            raise UserError(f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), self.labels)}")
+        word = words[places.index(-1)] if -1 in places else None
+        refuse(
+            (
+                isinstance(condition, tuple),
+                f"the column {self.name!r} holds words, which have no ranges: a condition is a word or a list of "
+                f"words, not {condition!r}",
+            ),
+            (-1 in places, f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), self.labels)}"),
+        )
         return np.isin(np.arange(self.num_codes), places).astype(np.float64)
 
     @property
@@ -194,6 +195,11 @@ class Reals:
 def holds(name: str, row: int, value: Any, place: Place) -> str:
     """Returns the beginning of a sentence about the value of a row."""
     return f"{place(row)} holds {value!r} in the column {name!r}"
+
+
+def refuse_value(name: str, row: int, value: Any, place: Place, fault: str) -> NoReturn:
+    """Refuses the value of a row."""
+    raise UserError(f"{holds(name, row, value, place)}, {fault}")
 
 
 def is_number(text: str) -> bool:
@@ -267,7 +273,7 @@ def check_values(name: str, values: np.ndarray, place: Place = row_of_table, rem
     if values.dtype != object or all(issubclass(kind, fine) for kind in set(map(type, values.tolist()))):
         return
     row, value = next((row, value) for row, value in enumerate(values.tolist()) if not isinstance(value, fine))
-    raise UserError(f"{holds(name, row, value, place)}, which is no word, number, truth value or date{remedy}")
+    refuse_value(name, row, value, place, f"which is no word, number, truth value or date{remedy}")
 
 
 def stray_word(name: str, values: np.ndarray, place: Place, as_words: str) -> str:
@@ -282,11 +288,11 @@ def stray_word(name: str, values: np.ndarray, place: Place, as_words: str) -> st
     if not have_commas and not 0 < 2 * num < len(known):
         return ""
     row, stray = next((row, value) for row, value in enumerate(values.tolist()) if value in strays)
-    where = holds(name, row, stray, place)
     if have_commas:
-        raise UserError(f"{where}, a number with a comma: numbers are written as 1234.5, or give {as_words}")
+        fault = f"a number with a comma: numbers are written as 1234.5, or give {as_words}"
+        refuse_value(name, row, stray, place, fault)
     more = f" and {num - 1} more words" if num > 1 else ""
-    return f"{where}{more}, in which {len(known) - num} others are numbers"
+    return f"{holds(name, row, stray, place)}{more}, in which {len(known) - num} others are numbers"
 
 
 def names_rows(values: np.ndarray, few: int) -> str:
@@ -309,7 +315,7 @@ def as_numbers(
         try:
             return _as_time(value, date) if date else _as_number(value, most)
         except ValueError as error:
-            raise UserError(f"{holds(name, row, value, place)}, which {error}{remedy}") from error
+            refuse_value(name, row, value, place, f"which {error}{remedy}")
 
     if values.dtype == object or (values.dtype.kind == "M") != bool(date):
         return np.array([number(row, value) for row, value in enumerate(items_of(values))], np.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import csv
 import dataclasses
@@ -31,8 +30,6 @@ NO_VALUE = ("", "?", "NA", "NaN", "nan")
 _CHUNK = 10_000
 #: Rows of a csv file by which another delimiter is tried.
 _FEW_ROWS = 100
-#: Different texts of a column of a csv file from which on numbers are kept as numbers.
-_MOST_TEXTS = 20_000
 #: Seconds until the first line about the progress of reading, and between two lines.
 _FIRST_LINE, _BETWEEN_LINES = 1.0, 5.0
 
@@ -180,10 +177,10 @@ def read_frame(
     else:
         frame = _from_library(data, gaps, tell)
     sizes = {name: len(values) for name, values in frame.columns.items()}
-    if len(set(sizes.values())) > 1:
-        raise UserError(f"the columns of the table have different lengths: {sizes}")
-    if not len(frame):
-        raise UserError("the table has no rows")
+    refuse(
+        (len(set(sizes.values())) > 1, f"the columns of the table have different lengths: {sizes}"),
+        (not len(frame), "the table has no rows"),
+    )
     return dataclasses.replace(frame, missing=tuple(sorted(gaps)), delimiter=delimiter)
 
 
@@ -208,15 +205,14 @@ def _texts(missing: Any) -> frozenset[str]:
 
 def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str], tell: bool) -> Columns:
     """Columns by the texts of their names; raises `UserError` where two have the same."""
-    found: Columns = {}
+    columns: Columns = {}
     progress = _Progress(tell)
     for key, values in named:
         name = str(key)
-        if name in found:
-            raise UserError(f"the table has two columns of the name {name!r}")
-        found[name] = _as_column(name, values, missing)
-        progress.tell(f"read {len(found):,} columns")
-    return found
+        refuse((name in columns, f"the table has two columns of the name {name!r}"))
+        columns[name] = _as_column(name, values, missing)
+        progress.tell(f"read {len(columns):,} columns")
+    return columns
 
 
 def _from_library(data: Any, missing: frozenset[str], tell: bool) -> Frame:
@@ -356,71 +352,22 @@ def as_lists(table: Any) -> dict[str, list[Any]]:
     return nw.from_native(table, eager_only=True).to_dict(as_series=False)
 
 
-class _Mixed(Exception):
-    """A column of a csv file that was kept as numbers holds a text that is none."""
+#: Between the cells of a column in memory: a text takes many more bytes by itself.
+_MARK = "\x1e"
 
 
-class _CsvColumn:
-    """A column of a csv file as it is read: different texts and the place of each cell's, or numbers alone.
-
-    Of many different texts that are numbers, only the numbers are kept, without the texts.
+def _column_of(chunks: Sequence[str], missing: frozenset[str], as_texts: bool) -> np.ndarray:
+    """The values of a column of a csv file, whose cells are joined by marks: numbers, where all are and `as_texts` does
+    not keep them as they are written, or texts. Equal texts are one object.
     """
-
-    def __init__(self, missing: frozenset[str], as_texts: bool = False) -> None:
-        """`as_texts`: keeps all texts, however many, also where all of them read as numbers."""
-        self.missing, self.as_texts = missing, as_texts
-        self.places: dict[str, int] = {}
-        self.codes = array.array("i")
-        self.numbers: array.array | None = None
-
-    def add(self, cells: Sequence[str]) -> None:
-        """Raises `_Mixed` for a text among numbers."""
-        if self.numbers is not None:
-            self.numbers.frombytes(self._more_numbers(cells).tobytes())
-            return
-        places = self.places
-        for text in dict.fromkeys(cells):
-            places.setdefault(text, len(places))
-        self.codes.frombytes(np.fromiter(map(places.__getitem__, cells), np.int32, len(cells)).tobytes())
-        if len(places) > _MOST_TEXTS and not self.as_texts:
-            if self._are_numbers():
-                self.numbers = array.array("d", _numbers(list(places), self.missing)[self._codes()].tobytes())
-                self.places, self.codes = {}, array.array("i")
-            self.as_texts = True
-
-    def _more_numbers(self, cells: Sequence[str]) -> np.ndarray:
-        try:
-            found = _numbers(cells, self.missing)
-        except ValueError as error:
-            raise _Mixed from error
-        if any(is_code(cells[i]) for i in np.flatnonzero(found == np.round(found)).tolist()):
-            raise _Mixed
-        return found
-
-    def _are_numbers(self) -> bool:
-        known = [text for text in self.places if text not in self.missing]
-        return bool(known) and all(map(is_number, known)) and not any(map(is_code, known))
-
-    def _codes(self) -> np.ndarray:
-        return np.frombuffer(self.codes, np.int32)
-
-    def values(self) -> np.ndarray:
-        """All values; the column is empty afterwards."""
-        if self.numbers is not None:
-            numbers, self.numbers = self.numbers, None
-            return np.frombuffer(numbers, np.float64)
-        codes, texts, are_numbers = self._codes(), list(self.places), not self.as_texts and self._are_numbers()
-        self.places, self.codes = {}, array.array("i")
-        if are_numbers:
-            return _numbers(texts, self.missing)[codes]
-        words = np.empty(len(texts), object)
-        words[:] = [None if text in self.missing else text for text in texts]
-        return words[codes]
-
-
-def _numbers(cells: Sequence[str], missing: frozenset[str]) -> np.ndarray:
-    """Texts as float64[N], nan for a missing one; raises `ValueError` for one that is no number."""
-    return np.fromiter((math.nan if cell in missing else float(cell) for cell in cells), np.float64, len(cells))
+    cells = _MARK.join(chunks).split(_MARK)
+    texts = set(cells)
+    texts -= missing
+    if texts and not as_texts and all(map(is_number, texts)) and not any(map(is_code, texts)):
+        del texts  # for their memory
+        return np.fromiter((math.nan if cell in missing else float(cell) for cell in cells), np.float64, len(cells))
+    words = {text: text for text in texts}
+    return np.fromiter(map(words.get, cells), object, len(cells))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -438,15 +385,13 @@ class _CsvFile:
         mark = self._mark(self.delimiter)
         refuse((len(mark) != 1 or mark in '\r\n"', f"the delimiter of a table is one character, such as ';', 'tab' or "
                 f"'spaces', not {self.delimiter!r}"))  # fmt: skip
-        texts: set[int] = set()
         try:
-            columns, first_row = self._read(texts, _Progress(tell))
-            if texts:  # of columns of numbers in which a word comes late
-                columns.clear()
-                columns, first_row = self._read(texts, _Progress(tell))
+            columns, first_row = self._read(_Progress(tell))
         except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
             raise UserError(f"cannot read the table {self.path!r}: {error}") from error
-        return {name: column.values() for name, column in columns.items()}, first_row
+        for name, chunks in columns.items():
+            columns[name] = _column_of(chunks, self.missing, self.words is None or name in self.words)
+        return columns, first_row
 
     @staticmethod
     def _mark(delimiter: str) -> str:
@@ -460,33 +405,24 @@ class _CsvFile:
             lines = (line.strip() + "\n" for line in file) if mark == " " else file
             yield csv.reader(lines, delimiter=mark, skipinitialspace=True)
 
-    def _read(self, texts: set[int], progress: _Progress) -> tuple[dict[str, _CsvColumn], int]:
-        """Returns the columns, those of the numbers `texts` and of `words` as texts, and the number of the first row;
-        adds columns that have to be read again to `texts`.
-        """
+    def _read(self, progress: _Progress) -> tuple[dict[str, Any], int]:
+        """Returns the cells of each column, joined in pieces, and the number of the first row."""
         num = 0
         with self._rows(self.delimiter) as rows:
             first = [cell.strip() for cell in next(filter(None, rows), [])]
             has_names = self._has_names(first)
             names = first if has_names else list(map(str, range(len(first))))
-            columns = [
-                _CsvColumn(self.missing, i in texts or self.words is None or name in self.words)
-                for i, name in enumerate(names)
-            ]
+            columns: dict[str, Any] = {name: [] for name in names}
             for chunk in self._chunks(rows, [] if has_names else [first], len(first)):
                 num += len(chunk)
-                for i, cells in enumerate(zip(*chunk, strict=True)):
-                    if i in texts and not columns[i].as_texts:
-                        continue  # found to be mixed in this pass
-                    try:
-                        columns[i].add(list(map(str.strip, cells)))
-                    except _Mixed:
-                        columns[i] = _CsvColumn(self.missing)
-                        texts.add(i)
-                chunk.clear()
+                for chunks, cells in zip(columns.values(), zip(*chunk, strict=True), strict=True):
+                    chunks.append(_MARK.join(map(str.strip, cells)))
+                    is_marked = chunks[-1].count(_MARK) >= len(cells)
+                    refuse((is_marked, f"the table {self.path!r} holds the control character {_MARK!r}"))
+                chunk.clear()  # before the next one is read
                 progress.tell(f"read {num:,} rows")
         refuse((not num, f"the table {self.path!r} has no rows"))
-        return dict(zip(names, columns, strict=True)), 2 if has_names else 1
+        return columns, 2 if has_names else 1
 
     def _has_names(self, first: Sequence[str]) -> bool:
         """Returns whether the first row has the names of the columns; refuses one that can have none."""
@@ -510,7 +446,7 @@ class _CsvFile:
             ),
             (
                 twice,
-                f"{row} does not name its columns: {twice[:1]} stands there twice".replace("[", "").replace("]", ""),
+                f"{row} does not name its columns: {', '.join(map(repr, twice[:1]))} stands there twice",
             ),
         )
         return True

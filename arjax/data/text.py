@@ -236,7 +236,10 @@ def ended_strings(
     sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in strings.items()}
     longest = max_length or max((int(size.max()) for size in sizes.values() if size.size), default=1)
     assert vocabulary.end is not None
-    classes = () if labels is None else _classes(name, labels["train"])
+    classes = () if labels is None else sorted_classes(labels["train"])
+    if labels is not None and (len(classes) == 1 or len(classes) == len(labels["train"]) > 2):
+        what = "one label in all rows" if len(classes) == 1 else "another label in each row"
+        raise UserError(f"the train split of {name!r} has {what}: leave the option labels out")
     arrays: dict[str, dict[str, np.ndarray]] = {}
     for split, all_texts in strings.items():
         kept = np.flatnonzero(sizes[split] <= longest)
@@ -256,15 +259,6 @@ def ended_strings(
     rows = StringRows(vocabulary, longest + 1, *columns, classes)
     more: dict[str, Any] = {"vocabulary": vocabulary, "fingerprint": fingerprint, "classes": classes, "rows": rows}
     return from_splits(event, arrays, context=context, name=name, **more)
-
-
-def _classes(name: str, labels: list[str]) -> tuple[str, ...]:
-    """The classes of the labels of the train split."""
-    classes = sorted_classes(labels)
-    if len(classes) == 1 or len(classes) == len(labels) > 2:
-        what = "one label in all rows" if len(classes) == 1 else "another label in each row"
-        raise UserError(f"the train split of {name!r} has {what}: leave the option labels out")
-    return classes
 
 
 # A transduction task on real text: restore the vowels and spaces of a fragment of Shakespeare.

@@ -58,8 +58,7 @@ class Vocabulary:
 
     def _codes(self, text: str) -> np.ndarray:
         """The code points of a text, or the values of its bytes, uint32[T]."""
-        if not isinstance(text, str):
-            raise UserError(f"a text is a string of characters, not {text!r}")
+        refuse((not isinstance(text, str), f"a text is a string of characters, not {text!r}"))
         if self.unit == "char":
             return code_points(text)
         try:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Array, Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.scores import NO_LIKELIHOOD, log_mixture
 from arjax.core.traits import require
 from arjax.data import Dataset, Source
@@ -245,8 +245,7 @@ def codes_in_use(
     scorer = SplitScorer(_code_rows_of, dataset, scoring)
     batches = scorer.batches((model, params), split_of(dataset, split))
     counts = [code_counts(name, numbers) for rows in batches for name, numbers in rows.items()]
-    if not counts:
-        raise UserError(f"{type(model).__name__} has no codes whose use could be counted")
+    refuse((not counts, f"{type(model).__name__} has no codes whose use could be counted"))
     return np.sum(counts, axis=0)
 
 

@@ -105,8 +105,7 @@ def check_config(config: Config, defaults: Config, nullable: Config = NULLABLE) 
         if field == "bos_token_id" or (field in nullable and value is None):
             continue
         if isinstance(like, dict):
-            if not isinstance(value, dict):
-                raise UserError(f"{described} must be an object, not {value!r}")
+            refuse((not isinstance(value, dict), f"{described} must be an object, not {value!r}"))
             continue
         check_type(value, like, described)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)

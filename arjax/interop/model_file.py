@@ -136,7 +136,10 @@ def _saved(content: Content, tensors: Mapping[str, np.ndarray]) -> SavedModel:
 def _rebuilt(recipe: dict[str, Any], about: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> SavedModel:
     """Returns a model without its parts. Shapes are compared before anything of their size is allocated."""
     _check_sizes(recipe, tensors)
-    groups = {group: _within(tensors, group) for group in ("model", "params")}
+    groups = {
+        group: {name.removeprefix(f"{group}/"): a for name, a in tensors.items() if name.startswith(f"{group}/")}
+        for group in ("model", "params")
+    }
     model = make(Recipe.from_json(recipe, groups["model"]))
     used = dict(arrays_of(model))
     for name, array in groups["model"].items():
@@ -162,10 +165,6 @@ def _rebuilt(recipe: dict[str, Any], about: dict[str, Any], tensors: Mapping[str
     shift, scale = tensors.get("shift"), tensors.get("scale")
     _check_units(model, shift, scale)
     return SavedModel(model, params, shift, scale, about)
-
-
-def _within(tensors: Mapping[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(f"{group}/"): a for name, a in tensors.items() if name.startswith(f"{group}/")}
 
 
 def _check_sizes(recipe: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:

@@ -38,7 +38,7 @@ from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.longer import checked_length, draw_pieces, join_pieces, to_draw_from
 from arjax.models.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.models.queries import evidence_first
-from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, apply, check_orders, name_of
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, apply, check_takes_orders, name_of
 from arjax.networks.denoisers import NoisyNetwork
 from arjax.networks.layers.local_context import check_local
 from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
@@ -113,7 +113,7 @@ class AutoregressiveModel(Model):
                 check_network(network, member)
             others = several.first.blocks.shape != factorization.blocks.shape
             refuse((others, "model.partition cuts model.ordering into other blocks than model.orders"))
-            check_orders(network)
+            check_takes_orders(network)
         contradict = factorization.parents is not None and scores_blocks(head, factorization)
         sites = "the sites of a step would depend on one another without an edge"
         refuse((contradict, f"a dependency graph and a joint conditional contradict each other: {sites}"))

@@ -250,7 +250,7 @@ def loop_carry(
     return carry if past is None else past
 
 
-def check_orders(network: Network) -> None:
+def check_takes_orders(network: Network) -> None:
     """Raises `UserError` unless the network, with its options, knows which site comes next under several orders."""
     if "orders" in network.traits:
         return
@@ -261,14 +261,14 @@ def check_orders(network: Network) -> None:
     raise UserError(f"the network {name_of(network)!r} does not know which site comes next, so it needs one order")
 
 
-def check_ahead(network: Network) -> None:
+def require_ahead(network: Network) -> None:
     """Raises `UserError` unless the network, with its options, predicts several steps at once."""
     if not isinstance(network, AheadNetwork):
         able = ", ".join(name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), AheadNetwork))
         raise UserError(
             f"the network {name_of(network)!r} predicts the steps one after another; several at once need one of {able}"
         )
-    check_orders(network)
+    check_takes_orders(network)
 
 
 def name_of(network: Network) -> str:

@@ -29,7 +29,7 @@ from arjax.networks.recurrent.linear.mixer import GATED, MIXERS, BlocksCore, Lin
 
 
 @MIXERS.register("attention")
-def attention(width: int, out_scale: float, dtype: str, num_heads: int = 4, window: int = 0) -> nn.Module:
+def softmax_mixer(width: int, out_scale: float, dtype: str, num_heads: int = 4, window: int = 0) -> nn.Module:
     """Attention to the last `window` steps, the own one included; 0 for all steps."""
     divides(num_heads, width)
     if not window:
@@ -89,7 +89,7 @@ def gated_convolution(width: int, out_scale: float, dtype: str, window: int = de
 
 
 @MIXERS.register("linear_attention")
-def linear_attention(width: int, out_scale: float, dtype: str, num_heads: int = 4, chunk_size: int = 64) -> nn.Module:
+def linear_mixer(width: int, out_scale: float, dtype: str, num_heads: int = 4, chunk_size: int = 64) -> nn.Module:
     """Linear attention, see the network of this name."""
     divides(num_heads, width)
     return LinearAttention(width, num_heads, out_scale, dtype, chunk_size=chunk_size)

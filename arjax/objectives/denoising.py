@@ -6,7 +6,7 @@ import dataclasses
 from typing import ClassVar
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Params
@@ -34,10 +34,17 @@ class Denoising(Objective[Chain]):
 
     def check(self, model: Chain) -> None:
         require(model, "noise_levels", "the objective 'denoising'")
-        if self.weighting == "simple" and "noise_error" not in model.traits:
-            raise UserError("the simple loss is an error of predicted noise, and this chain has none: take bound")
-        if self.weighting == "simple" and model.process.learned_schedule:
-            raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
+        simple, has_error = self.weighting == "simple", "noise_error" in model.traits
+        refuse(
+            (
+                simple and not has_error,
+                "the simple loss is an error of predicted noise, and this chain has none: take bound",
+            ),
+            (
+                simple and has_error and model.process.learned_schedule,
+                "a learned noise schedule is trained by the bound: the simple loss is least without noise",
+            ),
+        )
 
     def loss(self, model: Chain, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         score, error_B = model.estimate(params, batch, key=step.key, num=model.train_steps, train=True)

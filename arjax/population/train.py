@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.config.files import FILE_NAME as CONFIG_NAME
-from arjax.config.files import has_same_results, save_config
+from arjax.config.files import other_results, save_config
 from arjax.core.errors import UserError
 from arjax.core.options import named_arguments
 from arjax.core.programs import bytes_of, check_memory
@@ -311,7 +311,7 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
     if not np.isfinite(scores.validation[o, s]):
         raise UserError("no validation score of this run was finite, so there are no best parameters to test")
     params = jax.device_put(jax.tree.map(lambda leaf: leaf[o, s], scores.params), jax.devices()[0])
-    if (folder / CONFIG_NAME).exists() and not has_same_results(config, folder):
+    if (folder / CONFIG_NAME).exists() and other_results(config, folder):
         set_results_aside(folder)
     save_config(config, folder)
     Record(data=population.record.data, orders=fingerprint_of_orders(population.members[o]), code=scores.code).write(

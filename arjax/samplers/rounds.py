@@ -18,7 +18,7 @@ from arjax.core.arrays import is_present
 from arjax.core.batch import Batch
 from arjax.core.errors import refuse
 from arjax.factorization import Factorization, reorder
-from arjax.networks.base import Network, check_ahead, extend, keep, step_variables
+from arjax.networks.base import Network, extend, keep, require_ahead, step_variables
 from arjax.samplers.base import example_keys
 
 #: The schedules that follow from the numbers of steps and rounds alone; `optimal` follows from measured losses.
@@ -102,7 +102,7 @@ TOGETHER = 32
 def check_rounds(model: Any, owner: str) -> None:
     """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
     if model.orders is not None:
-        check_ahead(model.network)
+        require_ahead(model.network)
     has_all = model.orders is not None and model.orders.has_all
     refuse((not has_all, f"{owner} needs a model of all orders: train it with model.orders=uniform"))
 

@@ -21,8 +21,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.parallel.devices import CUDA, share_cores, share_devices, visible_devices
 from arjax.reporting.progress import format_duration
+from arjax.sweep.dependencies import note_dependencies
 from arjax.sweep.results import read_results
-from arjax.sweep.runs import Run, note_what_it_reads
+from arjax.sweep.runs import Run
 from arjax.sweep.table import Table
 
 LOG_NAME = "log.txt"
@@ -179,14 +180,14 @@ def execute(
     def starting(runs: Iterable[Run]) -> Iterator[Run]:
         for run in left.starting(runs):
             with contextlib.suppress(UserError):  # the run itself will tell that its folder refuses
-                note_what_it_reads(run, table.workdir)
+                note_dependencies(run, table.workdir)
             yield run
 
     ended = (end for runs in stages for end in executor.execute(starting(runs), table.workdir))
     for done, (run, code) in enumerate(ended, start=1):
         folder, problem, how = table.workdir / run.name, "", "finished"
         if code == 0 and read_results(folder):
-            table.finish(run)
+            table.outdated[run.name] = ""
             if table.complaints([run]):
                 how = "FAILED, as its results lack the metric of its row"
         else:

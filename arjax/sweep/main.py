@@ -18,11 +18,12 @@ from arjax.core.plugins import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
+from arjax.sweep.dependencies import check_dependencies, dependencies, in_stages, print_changes
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
 from arjax.sweep.results import readable_columns
 from arjax.sweep.rows import check_runs, load_sweep, mean_over_seeds, runs_of, select
-from arjax.sweep.runs import Run, check_read, in_stages, print_changes, reads
+from arjax.sweep.runs import Run
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table
@@ -68,16 +69,18 @@ def _sweep(flags: SimpleNamespace) -> int:
     options += ["--seeds=mean"] if flags.seeds == "mean" else []
     table = Table(rows, user_path(flags.workdir), flags.sweep, options)
     all_runs = [row for row in rows if isinstance(row, Run)]
-    check_read([run for run in selected if table.outcome(run) is None], all_runs, table.workdir)
+    check_dependencies([run for run in selected if table.outcome(run) is None], all_runs, table.workdir)
     if flags.dry_run:
         return print_runs(selected, table, flags.dry_run)
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
-        largest = max(map(len, in_stages(waiting, reads(waiting))), default=0)
+        largest = max(map(len, in_stages(waiting, dependencies(waiting))), default=0)
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
-        _tell_changed(waiting, table)
+        for name, fields in table.outdated.items():
+            if fields and name in {run.name for run in waiting}:
+                print(f"    {name} was finished with other fields: {fields}", flush=True)
         print_changes([run for run in selected if run not in waiting], workdir, read=False)
         failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
@@ -89,22 +92,9 @@ def _sweep(flags: SimpleNamespace) -> int:
     return tell_failures(failed)
 
 
-def _tell_changed(runs: Sequence[Run], table: Table) -> None:
-    """Prints the former and the present command of each run that was finished and whose row has changed since; or that
-    its config file gives other fields.
-    """
-    for run in runs:
-        run, before = table.resolved(run), table.command_of(run)
-        if before and before != run.command() and not run.pilots:
-            changes = f"      by  {before}\n      now {run.command()}"
-            print(f"    {run.name} has changed since it was finished\n{changes}", flush=True)
-        elif table.outdated.get(run.name):
-            print(f"    {run.name} was finished with other fields than {run.config} gives now", flush=True)
-
-
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
     """The runs of each stage, when those before have ended; `failed` gets those that read a run without results."""
-    needs, by_name = reads(runs), {run.name: run for run in runs}
+    needs, by_name = dependencies(runs), {run.name: run for run in runs}
     for stage in in_stages(runs, needs):
         ready = []
         for run in stage:
@@ -251,13 +241,11 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
 
 
 def state(run: Run, table: Table) -> str:
-    """`finished`, `started`, `changed` (finished with another command or config) or `new`; or the reason why it has no
-    row.
-    """
+    """`finished`, `started`, `changed` (finished with other fields) or `new`; or the reason why it has no row."""
     outcome = table.outcome(run)
     if outcome is not None:
         return str(outcome) if isinstance(outcome, UserError) else "finished"
-    if table.command_of(run):
+    if table.outdated.get(run.name):
         return "changed"
     return "started" if (table.workdir / run.name / CONFIG_NAME).exists() else "new"
 

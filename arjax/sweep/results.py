@@ -60,7 +60,7 @@ class Finished:
     @classmethod
     def read(cls, run: Run, folder: Path) -> Finished | None:
         """Returns the run in a folder; None where it has not ended so."""
-        results = read_results(folder)
+        results = read_results(folder) if folder.is_dir() else None
         return None if results is None else cls(run, folder, *results)
 
     @property

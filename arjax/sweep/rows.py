@@ -20,8 +20,9 @@ from arjax.core.plugins import run_user_file
 from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, stderr_of
 from arjax.reporting.reports import check_metric, is_json_number
+from arjax.sweep.dependencies import with_dependencies
 from arjax.sweep.results import COLUMNS, Finished, number, stderr_cells
-from arjax.sweep.runs import WORKDIR, Run, check_row, flag_text, with_those_read
+from arjax.sweep.runs import WORKDIR, Run, check_row, flag_text
 
 #: The folders of configs and of sweep files that have short names.
 CONFIGS, SWEEPS = "configs", "configs/sweeps"
@@ -69,8 +70,7 @@ class Derived:
         data, orders, models, devices = (
             list(dict.fromkeys(row[name] for row in rows)) for name in ("dataset", "ordering", "model", "device")
         )
-        if len(data) > 1:
-            raise UserError(f"row {self.name!r} is made of runs on {' and '.join(sorted(data))}")
+        refuse((len(data) > 1, f"row {self.name!r} is made of runs on {' and '.join(sorted(data))}"))
         fields, nats = self._made(members, rows)
         common = dict.fromkeys(COLUMNS, "") | {
             "name": self.name,
@@ -102,8 +102,7 @@ class Mean(Derived):
     def check(self, runs: Mapping[str, Run]) -> None:
         super().check(runs)
         metrics = sorted({runs[name].metric for name in self.of})
-        if len(metrics) > 1:
-            raise UserError(f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}")
+        refuse((len(metrics) > 1, f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}"))
 
     def _made(
         self, members: Sequence[Finished], rows: Sequence[Mapping[str, Any]]
@@ -139,9 +138,8 @@ class Mixture(Derived):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.weights not in WEIGHTS:
-            hint = did_you_mean(str(self.weights), WEIGHTS)
-            raise UserError(f"row {self.name!r} has weights {self.weights!r}{hint}")
+        hint = did_you_mean(str(self.weights), WEIGHTS)
+        refuse((self.weights not in WEIGHTS, f"row {self.name!r} has weights {self.weights!r}{hint}"))
 
     def check(self, runs: Mapping[str, Run]) -> None:
         super().check(runs)
@@ -149,8 +147,8 @@ class Mixture(Derived):
             self._check_split(dict(runs[name].override_texts()).get("evaluate.split"))
 
     def _check_split(self, split: str | None) -> None:
-        if self.weights != "equal" and split == "validation":
-            raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
+        wrong = f"the weights of row {self.name!r} are {self.weights} on validation: score another split"
+        refuse((self.weights != "equal" and split == "validation", wrong))
 
     def _made(
         self, members: Sequence[Finished], rows: Sequence[Mapping[str, Any]]
@@ -183,12 +181,10 @@ class Mixture(Derived):
 
         nll_MN = []
         for member in members:
-            nats = nats_of_run(member.folder, member.report)
-            if split not in nats:
-                raise UserError(f"row {self.name!r}: run {member.run.name!r} has no {split} split to fit weights on")
+            nats, lacks = nats_of_run(member.folder, member.report), f"has no {split} split to fit weights on"
+            refuse((split not in nats, f"row {self.name!r}: run {member.run.name!r} {lacks}"))
             nll_MN.append(nats[split])
-        if len({len(nll_N) for nll_N in nll_MN}) > 1:
-            raise UserError(f"row {self.name!r} mixes runs with different examples")
+        refuse((len(set(map(len, nll_MN))) > 1, f"row {self.name!r} mixes runs with different examples"))
         return np.stack(nll_MN)
 
 
@@ -224,8 +220,8 @@ def grid(
       **about: further fields of `Run`, such as `model`, `metric` or `published`; texts may hold fields in braces.
     """
     choices = {field: _choices(field, of_field) for field, of_field in values.items()}
-    if mean_over and mean_over not in choices:
-        raise UserError(f"the grid has no field {mean_over!r} to average over{did_you_mean(mean_over, choices)}")
+    lacks = f"the grid has no field {mean_over!r} to average over{did_you_mean(mean_over, choices)}"
+    refuse((mean_over and mean_over not in choices, lacks))
     template = name or "-".join(f"{{{field}}}" for field in choices)
     slugs = {field: _slugs(texts) for field, texts in choices.items()}
     runs: dict[str, Run] = {}
@@ -237,9 +233,8 @@ def grid(
         words: dict[str, Any] = {"listed": False} if mean_over else {}
         words |= {key: fill_fields(value, point) if isinstance(value, str) else value for key, value in about.items()}
         run = Run(fill_fields(template, parts), file, {**(overrides or {}), **fields}, **words)
-        if run.name in runs:
-            fields_of_name = ", ".join(choices)
-            raise UserError(f"two runs of the grid are named {run.name!r}: put more of {fields_of_name} in its name")
+        twice = f"two runs of the grid are named {run.name!r}: put more of {', '.join(choices)} in its name"
+        refuse((run.name in runs, twice))
         runs[run.name] = run
         groups.setdefault(fill_fields(template, parts | {mean_over: "mean"}), []).append(run)
     return [*runs.values(), *(mean_of(row, group) for row, group in groups.items() if mean_over)]
@@ -300,15 +295,13 @@ def load_sweep(path: str) -> list[Row]:
     name, arg = split_argument(path)
     path = str(find_file(name, SWEEPS, "sweep file"))
     rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
-    if not rows:
-        raise UserError(f"get_sweep() in {path} returns no runs")
+    refuse((not rows, f"get_sweep() in {path} returns no runs"))
+    kinds = " or ".join(f"arjax.sweep.{kind.__name__}" for kind in (Run, Mean, Mixture))
     for row in rows:
-        if not isinstance(row, Run | Mean | Mixture):
-            kinds = " or ".join(f"arjax.sweep.{kind.__name__}" for kind in (Run, Mean, Mixture))
-            raise UserError(f"get_sweep() in {path} must return {kinds} objects, not {row!r}")
+        is_row = isinstance(row, Run | Mean | Mixture)
+        refuse((not is_row, f"get_sweep() in {path} must return {kinds} objects, not {row!r}"))
     name, num = collections.Counter(row.name for row in rows).most_common(1)[0]
-    if num > 1:
-        raise UserError(f"two runs of {path} are named {name!r}")
+    refuse((num > 1, f"two runs of {path} are named {name!r}"))
     runs = {row.name: row for row in rows if isinstance(row, Run)}
     for row in rows:
         row.check(runs)
@@ -331,7 +324,7 @@ def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
     """
     runs = [row for row in rows if isinstance(row, Run)]
     members = (row.of if isinstance(row, Derived) else (row.name,) for row in selected)
-    names = with_those_read(itertools.chain(*members), runs)
+    names = with_dependencies(itertools.chain(*members), runs)
     return [run for run in runs if run.name in names]
 
 

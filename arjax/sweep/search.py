@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import find_file, only_run_in, read_json_object, user_path, writable_folder, write_json
 from arjax.core.options import checked_arguments, is_integer
 from arjax.core.plugins import run_user_file
 from arjax.reporting.tables import print_table
+from arjax.sweep.dependencies import print_changes
 from arjax.sweep.executors import Executor, execute, tell_failures
 from arjax.sweep.results import Finished, cell_with_stderr, lower_is_better, number, stderr_cells, write_csv
 from arjax.sweep.rows import SWEEPS, check_runs, split_fields
-from arjax.sweep.runs import Run, config_of, flag_text, print_changes
+from arjax.sweep.runs import Run, config_of, flag_text
 from arjax.sweep.table import Table
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
@@ -43,10 +44,14 @@ class NumberSpace:
     whole: bool = False
 
     def __post_init__(self):
-        if self.whole and not (is_integer(self.low) and is_integer(self.high)):
-            raise UserError(f"a space of integers has no bounds {self.low} and {self.high}")
-        if not self.low < self.high or (self.log and self.low <= 0):
-            raise UserError(f"a space needs {'0 < ' if self.log else ''}low < high, not {self.low} and {self.high}")
+        are_whole, above = is_integer(self.low) and is_integer(self.high), "0 < " if self.log else ""
+        refuse(
+            (self.whole and not are_whole, f"a space of integers has no bounds {self.low} and {self.high}"),
+            (
+                not self.low < self.high or (self.log and self.low <= 0),
+                f"a space needs {above}low < high, not {self.low} and {self.high}",
+            ),
+        )
 
     def rounded(self, value: float) -> float | int:
         """The value as a trial has it, with `DIGITS` significant digits."""
@@ -72,8 +77,8 @@ class ChoiceSpace:
     texts: tuple[str, ...]
 
     def __post_init__(self):
-        if len(set(self.texts)) < max(len(self.texts), 1):
-            raise UserError(f"a choice needs values, each once, not {self.texts}")
+        is_wrong = len(set(self.texts)) < max(len(self.texts), 1)
+        refuse((is_wrong, f"a choice needs values, each once, not {self.texts}"))
 
     @property
     def example(self) -> str:
@@ -130,14 +135,12 @@ class Search:
     published_mark: str = ""
 
     def __post_init__(self):
-        if not isinstance(self.space, Mapping) or not self.space:
-            raise UserError("a search needs a space, such as {'optimizer.learning_rate': log_uniform(1e-4, 1e-2)}")
+        such = "{'optimizer.learning_rate': log_uniform(1e-4, 1e-2)}"
+        refuse((not isinstance(self.space, Mapping) or not self.space, f"a search needs a space, such as {such}"))
+        spaces = "uniform(...), log_uniform(...), integers(...) or choice(...)"
         for field, values in self.space.items():
-            if not isinstance(values, NumberSpace | ChoiceSpace):
-                raise UserError(
-                    f"the space of {field!r} must be uniform(...), log_uniform(...), integers(...) or "
-                    f"choice(...), not {values!r}"
-                )
+            is_space = isinstance(values, NumberSpace | ChoiceSpace)
+            refuse((not is_space, f"the space of {field!r} must be {spaces}, not {values!r}"))
         self.run(0, self.example)
 
     @property

@@ -19,7 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, writable_folder, write_json
 from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, add_to_log, last_line
 from arjax.sweep.results import read_results
-from arjax.sweep.runs import Run, is_outdated
+from arjax.sweep.runs import Run
 
 EXIT_NAME = "slurm_exit.json"
 JOB_FILE = "slurm_job.json"
@@ -175,26 +175,21 @@ class SlurmExecutor:
         waiting |= self._submit(missing, workdir) if missing else {}
 
     def _found(self, runs: Sequence[Run], workdir: Path) -> dict[str, Run]:
-        """The runs with a job from an earlier start of the sweep that is still in the queue, or has finished them as
-        their config files are now.
-        """
+        """The runs with a job from an earlier start of the sweep that is still in the queue."""
         states, known = job_states(), {}
         if states is None:
             raise UserError("--executor=slurm does not work here: squeue does not answer")
         for run in runs:
-            folder = workdir / run.name
-            record = read_json_object(folder / JOB_FILE) or {}
-            job_id, same = record.get("job_id", ""), record.get("command") == run.command()
-            active = is_active(states.get(job_id, ""))
-            if active and not same:
+            record = read_json_object(workdir / run.name / JOB_FILE) or {}
+            job_id = record.get("job_id", "")
+            if not is_active(states.get(job_id, "")):
+                continue
+            if record.get("command") != run.command():
                 raise UserError(
                     f"run {run.name!r} is another one than its SLURM job {job_id} in the queue: scancel {job_id} first"
                 )
-            if active:
-                print(f"    {run.name}: SLURM job {job_id} is in the queue already", flush=True)
-            ended = same and exit_code(folder, job_id) == 0 and read_results(folder)
-            if active or (ended and not is_outdated(run, workdir)):
-                known[job_id] = run
+            print(f"    {run.name}: SLURM job {job_id} is in the queue already", flush=True)
+            known[job_id] = run
         return known
 
     def _submit(self, runs: Sequence[Run], workdir: Path) -> dict[str, Run]:

@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.files import reading, write_text
 from arjax.sweep.results import FILE_NAME, Finished, lower_is_better, ties, write_csv
 from arjax.sweep.rows import Derived, Row
-from arjax.sweep.runs import Run, is_outdated
-
-COMMAND_FILE = "command.txt"
+from arjax.sweep.runs import Run, outdated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +26,14 @@ class Table:
       workdir: holds a folder for each run, of its name, and the table.
       sweep: the sweep file; with `options` the command of a row that is made of several runs.
       options: further flags of that command.
-      outdated: by name, whether the config file of a finished run gives another config by now, as far as it was read.
+      outdated: by name, in words, why the results of a run are not those of its row by now; "" where they are.
     """
 
     rows: Sequence[Row]
     workdir: Path
     sweep: str
     options: Sequence[str] = ()
-    outdated: dict[str, bool] = dataclasses.field(default_factory=dict)
+    outdated: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def resolved(self, run: Run) -> Run:
         """The run with the overrides of the best of its pilots on validation; as it is while one has no such score."""
@@ -50,31 +47,15 @@ class Table:
         best = pilots[scores.index(min(scores) if lower_is_better(run.metric) else max(scores))]
         return dataclasses.replace(run, overrides={**best.overrides, **run.overrides}, pilots=())
 
-    def finish(self, run: Run) -> None:
-        """Notes that the folder of the run holds its results."""
-        write_text(self.workdir / run.name / COMMAND_FILE, run.command())
-        self.outdated[run.name] = False
-
     def finished(self, run: Run) -> Finished | None:
         """The run with the overrides of its pilots and its results; None where its folder does not hold the results of
         exactly this run: one whose row or whose config file has changed is executed again.
         """
         run = self.resolved(run)
-        if run.pilots or self.command_of(run) != run.command():
-            return None
-        ended = Finished.read(run, self.workdir / run.name)
-        return None if ended is None or self._is_outdated(run) else ended
-
-    def _is_outdated(self, run: Run) -> bool:
-        if run.name not in self.outdated:
-            self.outdated[run.name] = is_outdated(run, self.workdir)
-        return self.outdated[run.name]
-
-    def command_of(self, run: Run) -> str:
-        """The command with which its folder was noted as finished; "" where it was not."""
-        path = self.workdir / run.name / COMMAND_FILE
-        with reading(path):
-            return path.read_bytes().decode(errors="replace") if path.exists() else ""
+        ended = None if run.pilots else Finished.read(run, self.workdir / run.name)
+        if ended is not None and run.name not in self.outdated:
+            self.outdated[run.name] = outdated(run, self.workdir)
+        return None if ended is None or self.outdated[run.name] else ended
 
     def outcome(self, run: Run) -> dict[str, Any] | UserError | None:
         """The row of a finished run, or why it has none, such as a metric it lacks; None when unfinished."""

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.data.columns import (
     AS_MISSING,
     MISSING,
@@ -88,38 +88,29 @@ class Numbers:
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Returns cells as values of a frame, object[N], None without a value."""
-        labels = np.empty(len(cells), object)
-        gaps = np.isnan(cells)
-        whole = np.nan_to_num(cells)
-        if self.date:
-            shown: list[Any] = whole.round().astype(np.int64).astype(f"datetime64[{self.date}]").tolist()
-        else:
-            near = self._rounded_decimals(whole)
-            whole_numbers = self.is_int and (near == np.round(near)).all()
-            shown = [int(v) for v in near.tolist()] if whole_numbers else near.tolist()
-        labels[:] = shown
-        labels[gaps] = None
-        return labels
+        return self._shown(cells.round() if self.date else self._rounded_decimals(cells), self.date)
 
     def exact(self, values: np.ndarray) -> np.ndarray:
-        """Values of a frame as `values` shows them, but with all their digits, object[N], None where there is none."""
+        """Returns values of a frame as `values` shows them, but with all their digits."""
         unit = "us" if self.date not in ("", "D") else self.date
-        cells, values_out = as_numbers(self.name, values, unit), np.empty(len(values), object)
-        gaps, numbers = np.isnan(cells), np.nan_to_num(cells)
+        return self._shown(as_numbers(self.name, values, unit), unit)
+
+    def _shown(self, cells: np.ndarray, unit: str) -> np.ndarray:
+        gaps, numbers, values = np.isnan(cells), np.nan_to_num(cells), np.empty(len(cells), object)
         if unit:
-            values_out[:] = numbers.astype(np.int64).astype(f"datetime64[{unit}]").tolist()
+            values[:] = numbers.astype(np.int64).astype(f"datetime64[{unit}]").tolist()
         else:
             whole = self.is_int and (numbers == np.round(numbers)).all()
-            values_out[:] = [int(v) for v in numbers.tolist()] if whole else numbers.tolist()
-        values_out[gaps] = None
-        return values_out
+            values[:] = [int(number) for number in numbers.tolist()] if whole else numbers.tolist()
+        values[gaps] = None
+        return values
 
     def _rounded_decimals(self, cells: np.ndarray) -> np.ndarray:
         """Numbers without the noise of binary fractions; those between two steps as they are."""
         if not self.step:
             return cells
         near = cells.round(_decimals_of(self.step))
-        return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)
+        return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)  # nan stays
 
     def codes(self, cells: np.ndarray) -> np.ndarray:
         """Returns the codes of cells, int[N]: the nearest for a number that no code has, MISSING without a value."""
@@ -240,14 +231,13 @@ class Numbers:
         """The ends of a range, or a number twice; raises `UserError` for anything but numbers in order, or None as an
         end.
         """
-        if isinstance(condition, tuple) and len(condition) != 2:
-            raise UserError(f"a range of the column {self.name!r} is (low, high), None for no end, not {condition!r}")
-        if isinstance(condition, tuple):
-            first, last = self._end(condition[0], -math.inf), self._end(condition[1], math.inf)
-        else:
-            first = last = self._end(condition)
-        if first > last:
-            raise UserError(f"the range {condition!r} of the column {self.name!r} ends before it begins")
+        if not isinstance(condition, tuple):
+            end = self._end(condition)
+            return end, end
+        no_range = f"a range of the column {self.name!r} is (low, high), None for no end, not {condition!r}"
+        refuse((len(condition) != 2, no_range))
+        first, last = self._end(condition[0], -math.inf), self._end(condition[1], math.inf)
+        refuse((first > last, f"the range {condition!r} of the column {self.name!r} ends before it begins"))
         return first, last
 
     def _end(self, value: Any, open_end: float = math.nan) -> float:
@@ -258,12 +248,9 @@ class Numbers:
             (number,) = as_numbers(self.name, np.array([value, None], object)[:1], self.date)
         except (UserError, ValueError):
             number = math.nan
-        if math.isnan(number):
-            what = "date" if self.date else "number"
-            raise UserError(
-                f"a condition on the column {self.name!r} is a {what}, a list of {what}s or a range (low, high), not "
-                f"{value!r}"
-            )
+        what = "date" if self.date else "number"
+        kinds = f"a {what}, a list of {what}s or a range (low, high)"
+        refuse((math.isnan(number), f"a condition on the column {self.name!r} is {kinds}, not {value!r}"))
         return float(number)
 
 
@@ -290,12 +277,16 @@ def find_columns(
       place: of a row in messages.
     """
     for name, kind in kinds.items():
-        if name not in values:
-            hint = did_you_mean(str(name), list(values))
-            raise UserError(f"kinds names the column {name!r}, which is not there{hint}")
-        if kind not in KINDS:
-            hint = did_you_mean(kind, KINDS)
-            raise UserError(f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{hint}")
+        refuse(
+            (
+                name not in values,
+                f"kinds names the column {name!r}, which is not there{did_you_mean(str(name), list(values))}",
+            ),
+            (
+                kind not in KINDS,
+                f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{did_you_mean(str(kind), KINDS)}",
+            ),
+        )
     columns: list[Column] = []
     left_out: dict[str, str] = {}
     for name, column in values.items():
@@ -309,10 +300,8 @@ def find_columns(
         else:
             columns.append(_find_column(name, train, column, most_codes, from_numbers))
             tell(columns[-1])
-    if not columns:
-        raise UserError(
-            "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
-        )
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    refuse((not columns, f"no column of the table is left to model: {reasons}"))
     return columns, left_out
 
 
@@ -326,7 +315,9 @@ def _of_kind(name: str, values: np.ndarray, kind: str, place: Place) -> np.ndarr
             as_words = f"kinds={{{name!r}: 'words'}}"
             if stray := stray_word(name, values, place, as_words):
                 raise UserError(f"{stray}: name it in missing=(...) where such a cell has no value, or give {as_words}")
-            kind = "date" if len(known_of(values)) and all(map(_is_date, known_of(values).tolist())) else "words"
+            known = known_of(values).tolist()
+            are_dates = bool(known) and all(isinstance(text, str) and _DATE.fullmatch(text) for text in known)
+            kind = "date" if are_dates else "words"
     if kind == "words":
         return as_texts(values)
     if kind == "date" and values.dtype.kind != "M":
@@ -361,7 +352,8 @@ def _find_column(name: str, values: np.ndarray, every: np.ndarray, most_codes: i
     if values.dtype == object:
         return make_words(name, values.tolist(), every.tolist(), from_numbers)
     if values.dtype.kind == "M":
-        unit = _unit_of(known_of(every))
+        days = known_of(every).astype("datetime64[D]")
+        unit = "D" if (days == known_of(every)).all() else "s"  # days where all are midnights
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
     known = known_of(values)
     is_int = bool((known == np.round(known)).all() and np.abs(known).max() <= _MOST_STEPS)
@@ -404,7 +396,8 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
     few = max(most_codes, min(_MOST_ALONE, len(known) // 100))
     if len(different) <= few and (step or len(different) <= len(known) / 4):
         ends = tuple(different.tolist())
-        return Numbers(name, step or _finest(different), ends, ends, **about)
+        finest = float(np.diff(different).min()) if len(different) > 1 else 1.0
+        return Numbers(name, step or finest, ends, ends, **about)
     low, high = _intervals(different, counts, len(known) / most_codes)
     if step:
         return Numbers(name, step, tuple(low.tolist()), tuple(high.tolist()), **about)
@@ -447,11 +440,6 @@ def _step_of(known: np.ndarray) -> float:
     return 0.0
 
 
-def _finest(different: np.ndarray) -> float:
-    """A step for real numbers of which there are few: the smallest distance."""
-    return float(np.diff(different).min()) if len(different) > 1 else 1.0
-
-
 def as_texts(values: np.ndarray) -> np.ndarray:
     """Values as words, object[N], None without one: truth values alone stay as they are."""
     items = items_of(values)
@@ -460,15 +448,6 @@ def as_texts(values: np.ndarray) -> np.ndarray:
     if not all(v is None or isinstance(v, bool) for v in items):
         items = [None if v is None else as_text(v) for v in items]
     return np.fromiter(items, object, len(items))
-
-
-def _is_date(value: Any) -> bool:
-    return isinstance(value, str) and _DATE.fullmatch(value) is not None
-
-
-def _unit_of(known: np.ndarray) -> str:
-    """The unit of time of dates: days where all are midnights, else seconds."""
-    return "D" if (known.astype("datetime64[D]") == known).all() else "s"
 
 
 def _has_numbers(values: np.ndarray) -> bool:

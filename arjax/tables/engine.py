@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from arjax.core.scores import log_mean
 from arjax.data.columns import Condition
 from arjax.tables.columns import Column, Numbers
 
@@ -59,6 +60,22 @@ class TableEngine(abc.ABC):
     @abc.abstractmethod
     def in_words(self) -> str:
         """The engine in a line."""
+
+    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+        """Returns the log of the mean probability of cells over so many orders of the columns, float64[N]."""
+        given_NC, rng, num = np.zeros(cells_NC.shape, bool), np.random.default_rng(0), cells_NC.shape[1]
+        others = 0 if self.orders_agree else num_orders - 1
+        orders = [range(num), *(rng.permutation(num).tolist() for _ in range(others))]
+        return log_mean(np.stack([self.log_prob(cells_NC, given_NC, order) for order in orders]))
+
+    def surprise(self, cells_NC: np.ndarray) -> np.ndarray:
+        """Returns -log p(cell | all other known cells) in nats, float64[N, C], nan for a missing cell."""
+        known_NC, nats_NC = ~np.isnan(cells_NC), np.full(cells_NC.shape, np.nan)
+        for c in range(cells_NC.shape[1]):
+            others_NC = known_NC & (np.arange(cells_NC.shape[1]) != c)
+            nats_N = -self.log_prob(cells_NC, others_NC, [c])
+            nats_NC[:, c] = np.where(known_NC[:, c], nats_N, np.nan)
+        return nats_NC
 
     def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
         """The mean of a column of numbers given cells, float64[N]."""

@@ -13,9 +13,8 @@ import numpy as np
 from arjax.api.arrays import fit_arrays
 from arjax.api.fitting import silence
 from arjax.api.trained_model import Fitted
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import check_seed, checked_arguments
-from arjax.core.scores import fit_weights, mixed_nats
 from arjax.core.traits import require
 from arjax.data.columns import Words
 from arjax.data.frames import NO_VALUE, Frame, read_frame
@@ -25,14 +24,15 @@ from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import Column, find_columns
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian_fitting import fit_gaussians, some_rows
-from arjax.tables.guessing import fit_guesses
-from arjax.tables.mixed import MixedTable
-from arjax.tables.table import TableModel, mean_over_orders, surprise
+from arjax.tables.mixed import mix
+from arjax.tables.table import TableModel
 
-#: Train rows from which on a recipe with more units is tried.
+#: Train rows from which on a size with more units is tried.
 _MANY_ROWS = 5000
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
+#: About the train rows that a code of a column of numbers has.
+_ROWS_PER_CODE = 20
 #: The most validation rows that are scored; of more, an even choice.
 _MOST_SCORED = 10_000
 _QUANTILES = 201
@@ -42,16 +42,16 @@ _GAUSSIAN_PART = 0.6
 _NUM_ORDERS = 4
 #: The most validation rows that choose among engines; fewer where cells are missing, as these take longer.
 _WEIGHT_ROWS, _HOLED_ROWS = 5000, 1000
-#: An engine with less weight than this is left out of a mixture.
-_LEAST_WEIGHT = 0.02
 #: Words of all columns up to which mixtures of Gaussians are tried.
 _MOST_WORDS = 30
+#: Half of the steps that are timed before a training, and about the most epochs of one.
+_TRIAL, _MOST_EPOCHS = 32, 150
 #: Train rows from which on mixtures of Gaussians are tried.
 _FEWEST_ROWS = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class NetworkSize:
     """Sizes and regularisation of a network."""
 
     hidden_sizes: tuple[int, ...]
@@ -60,11 +60,11 @@ class Recipe:
     weight_decay: float = 0.01
 
 
-def recipes(num_rows: int) -> list[Recipe]:
+def network_sizes(num_rows: int) -> list[NetworkSize]:
     """Those that are tried for so many train rows, the first one first."""
     if num_rows >= _MANY_ROWS:
-        return [Recipe((512, 512), 0.1), Recipe((512, 512), 0.25)]
-    return [Recipe((128, 128), 0.3), Recipe((128, 128), 0.5), Recipe((256, 256), 0.1)]
+        return [NetworkSize((512, 512), 0.1), NetworkSize((512, 512), 0.25)]
+    return [NetworkSize((128, 128), 0.3), NetworkSize((128, 128), 0.5), NetworkSize((256, 256), 0.1)]
 
 
 @checked_arguments(seed=None)
@@ -107,63 +107,47 @@ def fit_table(
       UserError: a table that cannot be read, columns that cannot be modelled, an option out of range.
     """
     check_seed(seed)
-    if not 0 < minutes < math.inf:
-        raise UserError(f"minutes must be a number above 0, not {minutes!r}")
-    if most_codes < 2:
-        raise UserError(f"most_codes must be a whole number, at least 2, not {most_codes!r}")
-    if not isinstance(kinds or {}, Mapping):
-        raise UserError(f"kinds is a dict from the names of columns to their kinds, not {kinds!r}")
+    refuse(
+        (not 0 < minutes < math.inf, f"minutes must be a number above 0, not {minutes!r}"),
+        (most_codes < 2, f"most_codes must be a whole number, at least 2, not {most_codes!r}"),
+        (
+            not isinstance(kinds or {}, Mapping),
+            f"kinds is a dict from the names of columns to their kinds, not {kinds!r}",
+        ),
+    )
+    kinds = dict(kinds or {})
     with silence(quiet):
-        return _fit_table(table, minutes, validation, dict(kinds or {}), missing, delimiter, most_codes, seed)
+        words = [name for name, kind in kinds.items() if kind == "words"]
+        frame = read_frame(table, missing, delimiter, tell=True, words=words)
+        rows, held = _split(frame, validation, seed)
+        print(f"{len(rows):,} train rows", flush=True)
+        most = max(8, min(most_codes, len(rows) // _ROWS_PER_CODE))
+        columns, left_out = find_columns(frame.columns, kinds, most, rows, _tell_column, frame.place)
+        for name, reason in left_out.items():
+            print(f"  {name}: left out, {reason}")
+        cells = {"train": frame.cells(columns, "missing", rows=rows)}
+        cells["validation"] = held.cells(columns, "missing")[:: -(-len(held) // _MOST_SCORED)]
+        frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
+        return _fit(columns, left_out, frame, cells, minutes, seed)
 
 
-def _fit_table(
-    table: Any,
-    minutes: float,
-    validation: Any,
-    kinds: Mapping[str, str],
-    missing: Sequence[str],
-    delimiter: str,
-    most_codes: int,
-    seed: int,
-) -> TableModel:
-    """`fit_table`, which tells what it does."""
-    words = [name for name, kind in kinds.items() if kind == "words"]
-    frame = read_frame(table, missing, delimiter, tell=True, words=words)
-    rows, held = _split(frame, validation, missing, delimiter, seed)
-    print(f"{len(rows):,} train rows", flush=True)
-    most = _codes_for(len(rows), most_codes)
-    columns, left_out = find_columns(frame.columns, dict(kinds), most, rows, _tell_column, frame.place)
-    for name, reason in left_out.items():
-        print(f"  {name}: left out, {reason}")
-    cells = {"train": frame.cells(columns, "missing", rows=rows)}
-    cells["validation"] = held.cells(columns, "missing")[:: -(-len(held) // _MOST_SCORED)]
-    frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their place in memory
-    return _fit(columns, left_out, frame, cells, minutes, seed)
-
-
-def _codes_for(num_rows: int, most_codes: int) -> int:
-    """Fewer codes for fewer rows: about twenty rows for each."""
-    return max(8, min(most_codes, num_rows // 20))
-
-
-def _split(
-    frame: Frame, validation: Any, missing: Sequence[str], delimiter: str, seed: int
-) -> tuple[np.ndarray, Frame]:
+def _split(frame: Frame, validation: Any, seed: int) -> tuple[np.ndarray, Frame]:
     """The numbers of the train rows, and the table of the validation rows."""
     if not isinstance(validation, float | int):
         words = [name for name, values in frame.columns.items() if values.dtype == object]
-        other = read_frame(validation, missing, delimiter, words=words)
+        other = read_frame(validation, frame.missing, frame.delimiter, words=words)
         if absent := [name for name in frame.columns if name not in other.columns]:
             raise UserError(f"the table of validation rows lacks the column {absent[0]!r}")
         return np.arange(len(frame)), other
-    if not 0 < validation < 1:
-        raise UserError(f"validation must be a part of the rows between 0 and 1, or a table, not {validation!r}")
-    num = round(validation * len(frame))
-    if not 0 < num < len(frame):
-        raise UserError(
-            f"the table has {len(frame)} rows, too few to train on some and validate on {validation:g} of them"
-        )
+    num = round(validation * len(frame)) if 0 < validation < 1 else 0
+    few = f"the table has {len(frame)} rows, too few to train on some and validate on {validation:g} of them"
+    refuse(
+        (
+            not 0 < validation < 1,
+            f"validation must be a part of the rows between 0 and 1, or a table, not {validation!r}",
+        ),
+        (not 0 < num < len(frame), few),
+    )
     rows = np.random.default_rng(seed).permutation(len(frame))
     held = {name: values[rows[:num]] for name, values in frame.columns.items()}
     return np.sort(rows[num:]), dataclasses.replace(frame, columns=held)
@@ -188,7 +172,7 @@ def _fit(
     left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
     engines_by_name["any_order"] = _fit_any_order(columns, cells, left, seed)
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
-    engine, nats_N, mixed_engines = _mixed(engines_by_name, held_NC)
+    engine, nats_N, mixed_engines = mix(engines_by_name, held_NC, _NUM_ORDERS)
     results = dict(engines_by_name["any_order"][1])
     results["rows"] = {split: len(rows) for split, rows in cells.items()}
     if len(mixed_engines) > 1:
@@ -197,9 +181,7 @@ def _fit(
     usual = _usual(engine, cells["validation"])
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
-    return TableModel(
-        columns, engine, usual, results, left_out, frame.form, _NUM_ORDERS, frame.missing, frame.delimiter
-    )
+    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS)
 
 
 def _suits_gaussians(columns: Sequence[Column]) -> bool:
@@ -208,102 +190,59 @@ def _suits_gaussians(columns: Sequence[Column]) -> bool:
     return 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
 
 
-def _mixed(
-    fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray
-) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
-    """The mixture of engines that is best on validation rows, or the only engine with weight; its nats of each row; and
-    the facts about each of the engines. Best guesses have weights of their own.
-    """
-    names = list(fitted)
-    nats = {name: -mean_over_orders(engine, cells_NC, _NUM_ORDERS) for name, (engine, _) in fitted.items()}
-    weights = dict.fromkeys(names, 0.0) | _weights(nats)
-    facts = {
-        name: {"validation_nats": float(nats[name].mean()), "weight": weights[name], **about}
-        for name, (_, about) in fitted.items()
-    }
-    guesses = fit_guesses([engine for engine, _ in fitted.values()], cells_NC) if len(names) > 1 else {}
-    for kind, guess_E in guesses.items():
-        for name, weight in zip(names, guess_E.tolist(), strict=True):
-            facts[name][f"weight_in_guesses_of_{kind}"] = weight
-    kept = [e for e, name in enumerate(names) if weights[name] or any(guess_E[e] for guess_E in guesses.values())]
-    weights_E = np.array([weights[names[e]] for e in kept])
-    nats_N = mixed_nats(np.stack([nats[names[e]] for e in kept]), weights_E)
-    if len(kept) == 1:
-        return fitted[names[kept[0]]][0], nats_N, facts
-    engines = [fitted[names[e]][0] for e in kept]
-    return MixedTable(engines, weights_E, {kind: guess_E[kept] for kind, guess_E in guesses.items()}), nats_N, facts
-
-
-def _weights(nats: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The weights under which rows with these nats are most probable, of the engines that have at least a little."""
-    names = list(nats)
-    while True:
-        fitted = fit_weights(np.stack([nats[name] for name in names]))
-        kept = [name for name, weight in zip(names, fitted, strict=True) if weight >= _LEAST_WEIGHT]
-        if len(kept) == len(names):
-            return dict(zip(names, fitted.tolist(), strict=True))
-        names = kept
-
-
 def _fit_any_order(
     columns: Sequence[Column], cells: Mapping[str, np.ndarray], minutes: float, seed: int
 ) -> tuple[AnyOrderTable, dict[str, Any]]:
-    """A network for all orders by the best of the recipes on validation, and facts about it."""
+    """A network for all orders of the best size on validation, and facts about it."""
     sites = Sites(tuple(column.num_codes for column in columns))
     x = {split: sites.values(codes_of(columns, of)) for split, of in cells.items()}  # fmt: skip
-    tried: list[tuple[float, Recipe, Fitted]] = []
+    tried: list[tuple[float, NetworkSize, Fitted]] = []
     start = time.monotonic()
     speeds: dict[tuple[int, ...], float] = {}
-    todo = recipes(len(x["train"]))
-    for i, recipe in enumerate(todo):
+    todo = network_sizes(len(x["train"]))
+    for i, size in enumerate(todo):
         left = minutes - (time.monotonic() - start) / 60
         if tried and left < 0.5 * minutes / len(todo):
             break
-        fitted = _train(sites, x, recipe, left / (len(todo) - i), seed, speeds)
-        tried.append((_results(fitted)["nll_nats"], recipe, fitted))
-    _, recipe, fitted = min(tried, key=lambda each: each[0])
+        fitted = _train(sites, x, size, left / (len(todo) - i), seed, speeds)
+        tried.append((_results(fitted)["nll_nats"], size, fitted))
+    _, size, fitted = min(tried, key=lambda each: each[0])
     engine = AnyOrderTable(columns, require(fitted.model, "conditionals", "a table"), fitted.params)
-    return engine, {"recipe": dataclasses.asdict(recipe), "num_params": fitted.model.num_params}
+    return engine, {"recipe": dataclasses.asdict(size), "num_params": fitted.model.num_params}
 
 
 def _train(
     sites: Sites,
     x: Mapping[str, np.ndarray],
-    recipe: Recipe,
+    size: NetworkSize,
     minutes: float,
     seed: int,
     speeds: dict[tuple[int, ...], float],
 ) -> Fitted:
     """Trains for so many minutes, about. `speeds` has steps per second by hidden sizes, which some steps tell."""
-    options: dict[str, Any] = {"hidden_sizes": recipe.hidden_sizes, "dropout": recipe.dropout, "activation": "gelu"}
+    options: dict[str, Any] = {"hidden_sizes": size.hidden_sizes, "dropout": size.dropout, "activation": "gelu"}
     model = make_model(sites.event, "deep_nade", orders="uniform", **options)
     num = len(x["train"])
     batch_size = int(np.clip(2 ** round(math.log2(max(num / 100, 1))), 32, 256))
     more: dict[str, Any] = {"train": x["train"], "validation": x["validation"]}
-    more |= {"batch_size": batch_size, "learning_rate": recipe.learning_rate, "optimizer": "adamw", "seed": seed}
-    more |= {"weight_decay": recipe.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
+    more |= {"batch_size": batch_size, "learning_rate": size.learning_rate, "optimizer": "adamw", "seed": seed}
+    more |= {"weight_decay": size.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
     began = time.monotonic()
-    if recipe.hidden_sizes not in speeds:
+    if size.hidden_sizes not in speeds:
         print(f"timing {2 * _TRIAL} steps", flush=True)
         fullest = np.argsort(np.isnan(x["validation"]).sum(1), kind="stable")[:batch_size]
         few = more | {"validation": x["validation"][fullest]}
         trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **few)
         num_sites = batch_size * sites.event.num_sites
-        speeds[recipe.hidden_sizes] = _results(trial)["train_sites_per_second"] / num_sites
+        speeds[size.hidden_sizes] = _results(trial)["train_sites_per_second"] / num_sites
     left = 60 * minutes - (time.monotonic() - began)
     most = _MOST_EPOCHS * num / batch_size + 1000
-    steps = int(np.clip(0.9 * left * speeds[recipe.hidden_sizes], 200, most))
+    steps = int(np.clip(0.9 * left * speeds[size.hidden_sizes], 200, most))
     every = max(50, steps // 20)
     return fit_arrays(
         model, steps=steps, eval_every=every, patience=6, warmup_steps=min(200, steps // 10),
         name="table", **more,
     )  # fmt: skip
-
-
-#: Half of the steps that are timed before a training.
-_TRIAL = 32
-#: About the most epochs of a training.
-_MOST_EPOCHS = 150
 
 
 def _results(fitted: Fitted) -> Mapping[str, Any]:
@@ -314,7 +253,7 @@ def _results(fitted: Fitted) -> Mapping[str, Any]:
 def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     """Quantiles of the surprise of each column in some rows of validation, [C, Q]; 0 where there is none."""
     every = -(-len(cells_NC) // _USUAL_ROWS)
-    surprise_NC = surprise(engine, cells_NC[::every])
+    surprise_NC = engine.surprise(cells_NC[::every])
     levels = np.linspace(0, 1, _QUANTILES)
     return np.stack([
         np.nanquantile(column, levels) if (~np.isnan(column)).any() else np.zeros(_QUANTILES)

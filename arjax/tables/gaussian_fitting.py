@@ -20,9 +20,8 @@ from arjax.models import make_model
 from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, is_gaussian_mixture, without_holes
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
-from arjax.tables.gaussian import GaussianTable
+from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
 from arjax.tables.gaussian_holes import Components, em_with_holes
-from arjax.tables.margins import Margin, WordTable, fit_margin
 
 #: Variances that EM adds to the diagonals of the covariances of standardised columns.
 FLOORS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
@@ -98,7 +97,7 @@ class Member:
     nats: np.ndarray
 
 
-class Search:
+class GaussianSearch:
     """Fits of one table until a deadline.
 
     Attributes:
@@ -283,7 +282,7 @@ def fit_gaussians(
     """A mixture of Gaussians of the columns as they are, `gaussian`, and one of columns made symmetric by powers,
     `gaussian_power`, each with facts about it.
     """
-    search = Search(columns, cells, seconds, seed)
+    search = GaussianSearch(columns, cells, seconds, seed)
     search.run()
     engines = {name: search.mixed(is_power) for name, is_power in (("gaussian", False), ("gaussian_power", True))}
     return {

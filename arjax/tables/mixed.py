@@ -8,22 +8,25 @@ regressions", Machine Learning 1996), and those of words the most probable under
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import nnls
 
-from arjax.core.scores import log_mixture
+from arjax.core.scores import fit_weights, log_mixture, mixed_nats
 from arjax.data.columns import Condition
-from arjax.tables.columns import Column, Numbers
+from arjax.tables.columns import Numbers
 from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
 
 #: The kinds of columns whose best guesses have weights of their own.
 NUMBERS, WORDS = GUESSED = ("numbers", "words")
-
-
-def guessed_as(column: Column) -> str:
-    """Which of the weights of best guesses are those of a column."""
-    return NUMBERS if isinstance(column, Numbers) else WORDS
+#: Rows with hidden cells, and the patterns of these: rows of one pattern share the conditionals of a Gaussian.
+_ROWS, _PATTERNS = 1000, 32
+#: An engine with less weight than this is left out.
+_LEAST_WEIGHT = 0.02
+#: Weighs the equation that weights add up to 1 against those of the cells.
+_STIFF = 1e4
 
 
 class MixedTable(TableEngine):
@@ -84,7 +87,7 @@ class MixedTable(TableEngine):
         return (r_EN * np.stack([engine.means(cells_NC, given_NC, c) for engine in self._parts])).sum(0)
 
     def guess(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
-        kind = guessed_as(self.columns[c])
+        kind = NUMBERS if isinstance(self.columns[c], Numbers) else WORDS
         if kind not in self.guess_weights:
             return super().guess(cells_NC, given_NC, c)
         pairs = zip(self.guess_weights[kind], self.engines, strict=True)
@@ -122,3 +125,106 @@ class MixedTable(TableEngine):
     def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
         r_E = np.exp(self._responsibilities(cells_C[None]))[:, 0]
         return (r_E @ np.array([engine.exact_mass(cells_C, conditions) for engine in self._parts])).tolist()
+
+
+def mix(
+    fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray, num_orders: int
+) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
+    """Returns the mixture of engines that is best on validation rows, or the only engine with weight; its nats of each
+    row; and the facts about each of the engines. Best guesses have weights of their own.
+    """
+    names, engines = list(fitted), [engine for engine, _ in fitted.values()]
+    nats_EN = -np.stack([engine.log_prob_over_orders(cells_NC, num_orders) for engine in engines])
+    weights_E = _without_small(fit_weights, nats_EN)
+    facts = {
+        name: {"validation_nats": float(nats_EN[e].mean()), "weight": float(weights_E[e]), **fitted[name][1]}
+        for e, name in enumerate(names)
+    }
+    guesses = fit_guesses(engines, cells_NC) if len(names) > 1 else {}
+    for kind, guess_E in guesses.items():
+        for name, weight in zip(names, guess_E.tolist(), strict=True):
+            facts[name][f"weight_in_guesses_of_{kind}"] = weight
+    kept = [e for e in range(len(names)) if weights_E[e] or any(guess_E[e] for guess_E in guesses.values())]
+    nats_N = mixed_nats(nats_EN[kept], weights_E[kept])
+    if len(kept) == 1:
+        return engines[kept[0]], nats_N, facts
+    guesses = {kind: guess_E[kept] for kind, guess_E in guesses.items()}
+    return MixedTable([engines[e] for e in kept], weights_E[kept], guesses), nats_N, facts
+
+
+class Hidden(NamedTuple):
+    """Rows of which some cells are hidden.
+
+    Attributes:
+      cells: float64[N, C].
+      given: the known cells that are not hidden, bool[N, C].
+      queried: the known cells that are hidden, bool[N, C].
+    """
+
+    cells: np.ndarray
+    given: np.ndarray
+    queried: np.ndarray
+
+
+def hide(cells_NC: np.ndarray, seed: int) -> Hidden:
+    """Up to half of the cells of each row hidden, at least one; few rows are repeated with other patterns."""
+    rng, (num, width) = np.random.default_rng(seed), cells_NC.shape
+    rows = rng.permutation(np.arange(max(num, _ROWS)) % num)[:_ROWS]
+    many_M = rng.integers(1, max(1, width // 2) + 1, _PATTERNS)
+    hidden_MC = rng.random((_PATTERNS, width)).argsort(1) < many_M[:, None]
+    hidden_NC, known_NC = hidden_MC[rng.integers(_PATTERNS, size=len(rows))], ~np.isnan(cells_NC[rows])
+    return Hidden(cells_NC[rows], known_NC & ~hidden_NC, known_NC & hidden_NC)
+
+
+def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """The weights of engines in the guesses of `MixedTable`: of numbers those with the least squared error in standard
+    deviations of the columns, of words those under which they are most probable. A kind of columns that the table does
+    not have is not there.
+    """
+    hidden, weights = hide(cells_NC, seed), {}
+    errors = [_errors(engines, hidden, c) for c in range(cells_NC.shape[1])]
+    for kind, fit in ((NUMBERS, _stacked), (WORDS, fit_weights)):
+        parts = [
+            errors_of_column
+            for c, errors_of_column in enumerate(errors)
+            if isinstance(engines[0].columns[c], Numbers) == (kind == NUMBERS)
+        ]
+        if parts and sum(errors_of_column.shape[1] for errors_of_column in parts):
+            weights[kind] = _without_small(fit, np.concatenate(parts, 1))
+    return weights
+
+
+def _errors(engines: Sequence[TableEngine], hidden: Hidden, c: int) -> np.ndarray:
+    """What each engine does with the hidden cells of a column, float64[E, N]: errors of the means in standard
+    deviations of the column, or nats of words.
+    """
+    rows, column = np.flatnonzero(hidden.queried[:, c]), engines[0].columns[c]
+    cells_NC, given_NC = hidden.cells[rows], hidden.given[rows]
+    if not len(rows):
+        return np.zeros((len(engines), 0))
+    if isinstance(column, Numbers):
+        scale = np.nanstd(hidden.cells[:, c]) or 1.0
+        return np.stack([(engine.means(cells_NC, given_NC, c) - cells_NC[:, c]) / scale for engine in engines])
+    tables_ENV = np.stack([engine.code_table(cells_NC, given_NC, c) for engine in engines])
+    words_N = cells_NC[:, c].astype(np.int64)
+    return -np.log(tables_ENV[:, np.arange(len(rows)), words_N] + 1e-300)
+
+
+def _stacked(errors_EN: np.ndarray) -> np.ndarray:
+    """The weights, none below 0 and their sum 1, whose sum of errors has the least square: [E]."""
+    stiff = _STIFF * math.sqrt(errors_EN.shape[1] * max(float((errors_EN**2).mean()), 1e-12))
+    equations = np.concatenate([errors_EN.T, np.full((1, len(errors_EN)), stiff)])
+    weights_E, _ = nnls(equations, np.append(np.zeros(errors_EN.shape[1]), stiff))
+    return weights_E / weights_E.sum()
+
+
+def _without_small(fit: Callable[[np.ndarray], np.ndarray], errors_EN: np.ndarray) -> np.ndarray:
+    """The weights of a fit, without the engines that have little of them: [E]."""
+    kept = np.arange(len(errors_EN))
+    while True:
+        weights = fit(errors_EN[kept])
+        if (weights >= _LEAST_WEIGHT).all():
+            all_weights = np.zeros(len(errors_EN))
+            all_weights[kept] = weights
+            return all_weights
+        kept = kept[weights >= _LEAST_WEIGHT]

@@ -14,18 +14,17 @@ from typing import Any, TypedDict
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import MOST_ORDERS
 from arjax.core.values import read_one_of, read_typed
 from arjax.data.columns import Words, column_as_json, column_from_json
-from arjax.data.frames import FORMS
+from arjax.data.frames import FORMS, Frame
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
-from arjax.tables.gaussian import GaussianTable
-from arjax.tables.margins import Margin, WordTable
+from arjax.tables.gaussian import GaussianTable, Margin, WordTable
 from arjax.tables.mixed import MixedTable
 
 KEY = "table"
@@ -75,7 +74,8 @@ class _WordNumbers(TypedDict):
 
 def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str, Any]) -> Path:
     """Writes the model and its columns, which `read_table` reads."""
-    engines, weights, guesses = [engine], [1.0], {}
+    engines: list[Any] = [engine]
+    weights, guesses = [1.0], {}
     if isinstance(engine, MixedTable):
         engines, weights = list(engine.engines), engine.weights.tolist()
         guesses = {kind: weights.tolist() for kind, weights in engine.guess_weights.items()}
@@ -85,27 +85,22 @@ def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str,
         "guesses": guesses,
         **about,
     }
-    first, *others = map(_saved, engines)
+    models = [(engine.model, jax.tree.map(np.asarray, engine.params)) for engine in engines]
+    first, *others = (SavedModel(*model, None, None, {}) for model in models)
     return save_model(path, first._replace(about={KEY: facts}, parts=tuple(others)))
 
 
-def _saved(engine: TableEngine) -> SavedModel:
-    assert isinstance(engine, AnyOrderTable | GaussianTable), "an engine with one model"
-    return SavedModel(engine.model, jax.tree.map(np.asarray, engine.params), None, None, {})
-
-
-def _engine_as_json(engine: TableEngine, weight: float) -> dict[str, Any]:
-    """Returns how an engine reads the columns."""
+def _engine_as_json(engine: Any, weight: float) -> dict[str, Any]:
+    """Returns how an engine with one model reads the columns."""
     if isinstance(engine, AnyOrderTable):
         return {"kind": "any_order", "weight": weight, "most_levels": engine.sites.most_levels}
-    assert isinstance(engine, GaussianTable), "an engine with one model"
-    return {"kind": "gaussian", "weight": weight, "margins": [_margin_as_json(margin) for margin in engine.margins]}
-
-
-def _margin_as_json(margin: Margin | WordTable) -> dict[str, Any]:
-    if isinstance(margin, WordTable):
-        return {"words": margin.p.tolist()}
-    return {name: getattr(margin, name) for name in _MarginNumbers.__required_keys__}
+    margins = [
+        {"words": margin.p.tolist()}
+        if isinstance(margin, WordTable)
+        else {name: getattr(margin, name) for name in _MarginNumbers.__required_keys__}
+        for margin in engine.margins
+    ]
+    return {"kind": "gaussian", "weight": weight, "margins": margins}
 
 
 def read_table(path: str | os.PathLike) -> dict[str, Any]:
@@ -116,77 +111,79 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
     try:
         facts: TableFacts = read_typed(TableFacts, saved.about[KEY], KEY)
         columns = [_column(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
-        if not columns or len({column.name for column in columns}) < len(columns):
-            raise UserError("two of its columns have the same name, or there are none")
+        is_double = len({column.name for column in columns}) < len(columns)
+        refuse((not columns or is_double, "two of its columns have the same name, or there are none"))
         engine = _engine(facts, columns, saved)
         _check_facts(facts, columns)
-        return {
-            "columns": columns,
-            "engine": engine,
-            "usual": np.array(facts["usual"], np.float64),
-            **{name: value for name, value in facts.items() if name not in ("columns", "engines", "guesses", "usual")},
-        }
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
+    return {
+        "engine": engine,
+        "usual": np.array(facts["usual"], np.float64),
+        "frame": Frame({}, facts["form"], facts["missing"], facts["delimiter"]),
+        "results": facts["results"],
+        "left_out": facts["left_out"],
+        "num_orders": facts["num_orders"],
+    }
 
 
 def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
     usual = facts["usual"]
-    fine = len(usual) == len(columns) and usual[0] and len({len(row) for row in usual}) == 1
-    if not fine or (np.diff(np.array(usual), axis=1) < 0).any():
-        raise UserError("table/usual must have a list of numbers in rising order for each column")
-    results = facts["results"]
+    is_table = len(usual) == len(columns) and len({len(row) for row in usual}) == 1 and bool(usual[0])
+    refuse(
+        (
+            not is_table or (np.diff(np.array(usual), axis=1) < 0).any(),
+            "table/usual must have a list of numbers in rising order for each column",
+        ),
+        (
+            not 1 <= facts["num_orders"] <= MOST_ORDERS,
+            f"table/num_orders must be at least 1 and at most {MOST_ORDERS}",
+        ),
+        (facts["form"] not in FORMS, f"table/form is one of {', '.join(FORMS)}, not {facts['form']!r}"),
+    )
     for key in ("validation_nats", "validation_stderr"):
-        if "validation_nats" in results:
-            read_typed(float, results.get(key), f"table/results/{key}")
-    if not 1 <= facts["num_orders"] <= MOST_ORDERS:
-        raise UserError(f"table/num_orders must be at least 1 and at most {MOST_ORDERS}")
-    if facts["form"] not in FORMS:
-        raise UserError(f"table/form is one of {', '.join(FORMS)}, not {facts['form']!r}")
+        if "validation_nats" in facts["results"]:
+            read_typed(float, facts["results"].get(key), f"table/results/{key}")
 
 
 def _engine(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
     """Returns the engine of a table, which must fit its columns."""
     models = [saved, *saved.parts]
-    if len(facts["engines"]) != len(models):
-        raise UserError(f"table/engines must have as many entries as there are models, {len(models)}")
+    num = len(models)
+    refuse((len(facts["engines"]) != num, f"table/engines must have as many entries as there are models, {num}"))
     engines, weights = [], []
     for i, (value, model) in enumerate(zip(facts["engines"], models, strict=True)):
         kind, entry = read_one_of({"any_order": _AnyOrder, "gaussian": _Gaussian}, value, f"{KEY}/engines/{i}")
         weights.append(entry["weight"])
-        make = _any_order if kind == "any_order" else _gaussian
-        engines.append(make(entry, columns, model))
-    _check_weights(weights, "table/engines")
+        engines.append((_any_order if kind == "any_order" else _gaussian)(entry, columns, model))
     guesses: dict[str, tuple[float, ...]] = dict(facts["guesses"])  # type: ignore[arg-type]
-    for kind, guess_weights in guesses.items():
-        if len(guess_weights) != len(engines):
-            raise UserError(f"table/guesses/{kind} must have a weight for each of {len(engines)} engines")
-        _check_weights(guess_weights, f"table/guesses/{kind}")
-    return engines[0] if len(engines) == 1 else MixedTable(engines, weights, guesses)
-
-
-def _check_weights(weights: Sequence[float], place: str) -> None:
-    if min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
-        raise UserError(f"the weights of {place} must be numbers of at least 0 that add up to 1")
+    for place, some in (("engines", tuple(weights)), *((f"guesses/{kind}", some) for kind, some in guesses.items())):
+        refuse(
+            (len(some) != num, f"table/{place} must have a weight for each of {num} engines"),
+            (
+                min(some, default=0) < 0 or abs(sum(some) - 1) > 1e-6,
+                f"the weights of table/{place} must be numbers of at least 0 that add up to 1",
+            ),
+        )
+    return engines[0] if num == 1 else MixedTable(engines, weights, guesses)
 
 
 def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
     model: Any = saved.model
-    if "conditionals" not in model.traits:
-        raise UserError("it has the model of another kind of data")
-    if entry["most_levels"] < 2:
-        raise UserError("most_levels of an engine must be at least 2")
     sites = Sites(tuple(column.num_codes for column in columns), entry["most_levels"])
-    if sites.event != model.event:
-        raise UserError("its columns are not those of the model")
+    refuse(
+        ("conditionals" not in model.traits, "it has the model of another kind of data"),
+        (entry["most_levels"] < 2, "most_levels of an engine must be at least 2"),
+        (entry["most_levels"] >= 2 and sites.event != model.event, "its columns are not those of the model"),
+    )
     return AnyOrderTable(columns, model, saved.params, sites)
 
 
 def _gaussian(entry: _Gaussian, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
     if not is_gaussian_mixture(saved.model):
         raise UserError("it has the model of another kind of data")
-    numbers = [column for column in columns if isinstance(column, Numbers)]
-    if saved.model.event.num_dims != len(numbers) or len(columns) != len(entry["margins"]):
+    num_numbers = sum(isinstance(column, Numbers) for column in columns)
+    if saved.model.event.num_dims != num_numbers or len(columns) != len(entry["margins"]):
         raise UserError("its columns are not those of the model")
     pairs = zip(columns, entry["margins"], strict=True)
     margins = [_margin(column, value, saved.model.components) for column, value in pairs]
@@ -199,26 +196,24 @@ def _margin(column: Column, value: Any, components: int) -> Margin | WordTable:
     if isinstance(column, Words):
         rows = read_typed(_WordNumbers, value, place)["words"]
         fine = len(rows) == components and all(len(row) == column.num_codes and min(row) > 0 for row in rows)
-        if not fine or any(abs(sum(row) - 1) > 1e-6 for row in rows):
-            form = f"{components} lists of {column.num_codes} positive numbers that add up to 1"
-            raise UserError(f"{place} must have {form}")
+        fine = fine and all(abs(sum(row) - 1) <= 1e-6 for row in rows)
+        form = f"{components} lists of {column.num_codes} positive numbers that add up to 1"
+        refuse((not fine, f"{place} must have {form}"))
         return WordTable(column, np.array(rows))
-    assert isinstance(column, Numbers)
     numbers: _MarginNumbers = read_typed(_MarginNumbers, value, place)
-    if min(numbers["scale"], numbers["spread"]) <= 0:
-        raise UserError(f"{place} must have a scale and a spread above 0")
+    refuse((min(numbers["scale"], numbers["spread"]) <= 0, f"{place} must have a scale and a spread above 0"))
     return Margin(column, **numbers)
 
 
 def _column(value: Any, place: str) -> Column:
     column = column_from_json((Words, Numbers), value, place)
     if isinstance(column, Words):
-        if not 2 <= len(column.words) == len(set(column.words)):
-            raise UserError(f"the words of the column {column.name!r} must be two or more different texts")
+        are_words = 2 <= len(column.words) == len(set(column.words))
+        refuse((not are_words, f"the words of the column {column.name!r} must be two or more different texts"))
         return column
     ends = np.array([column.low, column.high]) if len(column.low) == len(column.high) else np.zeros((2, 0))
-    fine = ends.size and (ends[0] <= ends[1]).all() and (ends[0, 1:] >= ends[1, :-1]).all()
+    fine = bool(ends.size) and (ends[0] <= ends[1]).all() and (ends[0, 1:] >= ends[1, :-1]).all()
     fine = fine and (np.diff(ends[0]) > 0).all() and (column.step > 0 or (ends[0] < ends[1]).all())
-    if not fine or not column.step >= 0 < column.spread or column.num_rows < 1 or column.date not in ("", "D", "s"):
-        raise UserError(f"the codes of the column {column.name!r} are not intervals in rising order")
+    fine = fine and column.step >= 0 < column.spread and column.num_rows >= 1 and column.date in ("", "D", "s")
+    refuse((not fine, f"the codes of the column {column.name!r} are not intervals in rising order"))
     return column

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.options import check_seed, checked_arguments
-from arjax.core.scores import log_mean
 from arjax.data.columns import Condition, Words
-from arjax.data.frames import NO_VALUE, Frame, plain, read_frame
+from arjax.data.frames import Frame, plain, read_frame
 from arjax.data.rows import check_unknown
 from arjax.tables.any_order import ROWS
-from arjax.tables.columns import Column, Numbers
+from arjax.tables.columns import Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.saving import read_table, save_table
 
@@ -57,22 +56,19 @@ class TableModel:
 
     def __init__(
         self,
-        columns: Sequence[Column],
         engine: TableEngine,
         usual: np.ndarray,
         results: Mapping[str, Any],
         left_out: Mapping[str, str],
-        form: str = "lists",
+        frame: Frame | None = None,
         num_orders: int = 4,
-        missing: Sequence[str] = NO_VALUE,
-        delimiter: str = ",",
     ):
-        """`usual` [C, Q] are rising surprises of validation cells, `form` that of the training table (`Frame.form`);
-        tables are read with the `missing` texts and the `delimiter` of the training table.
+        """`usual` [C, Q] are rising surprises of validation cells; `frame` is the training table, whose rows need not
+        be there: tables are read as it was, and draws have its form.
         """
-        self.columns, self.results, self.left_out = tuple(columns), dict(results), dict(left_out)
-        self._engine, self._usual, self._form, self._num_orders = engine, usual, form, num_orders
-        self._missing, self._delimiter = tuple(missing), delimiter
+        self.columns, self.results, self.left_out = engine.columns, dict(results), dict(left_out)
+        self._engine, self._usual, self._num_orders = engine, usual, num_orders
+        self._frame = Frame({}) if frame is None else frame
 
     def __repr__(self) -> str:
         return f"TableModel({len(self.columns)} columns: {', '.join(self.names)})"
@@ -85,8 +81,8 @@ class TableModel:
     @checked_arguments()
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the model with its columns to one safetensors file; `arjax.load_table` opens it without the data."""
-        about = {"usual": self._usual.round(6).tolist(), "form": self._form, "num_orders": self._num_orders}
-        about |= {"missing": list(self._missing), "delimiter": self._delimiter}
+        about = {"usual": self._usual.round(6).tolist(), "num_orders": self._num_orders, "form": self._frame.form}
+        about |= {"missing": list(self._frame.missing), "delimiter": self._frame.delimiter}
         return save_table(path, self._engine, about | {"results": self.results, "left_out": self.left_out})
 
     def in_words(self) -> str:
@@ -136,12 +132,11 @@ class TableModel:
         drawn = num * _CANDIDATES if several else num
         steps = self._engine.progressive(cells_C, conditions, drawn, rng)
         *_, (cells_NC, log_w_N) = (np.repeat(cells_C[None], drawn, 0), np.zeros(drawn)), *steps
-        if not np.isfinite(log_w_N).any():
-            raise UserError(f"no row can have {given!r}")
+        refuse((not np.isfinite(log_w_N).any(), f"no row can have {given!r}"))
         if several:
             p = np.exp(log_w_N - log_w_N.max())
             cells_NC = cells_NC[rng.choice(drawn, num, p=p / p.sum())]
-        return Frame({}, self._form).back(self._values(self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng)))
+        return self._frame.back(self._values(self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng)))
 
     @checked_arguments(seed=None, orders=0)
     def log_prob(self, table: Any, *, unknown: str = "refuse", orders: int = 0) -> np.ndarray:
@@ -156,11 +151,7 @@ class TableModel:
         Raises:
           UserError: an absent column, a value that the column cannot have.
         """
-        return self.log_prob_of_cells(self._cells(table, unknown)[0], orders)
-
-    def log_prob_of_cells(self, cells_NC: np.ndarray, num_orders: int = 0) -> np.ndarray:
-        """`log_prob` of cells float64[N, C], as in `arjax.data.columns`."""
-        return mean_over_orders(self._engine, cells_NC, num_orders or self._num_orders)
+        return self._engine.log_prob_over_orders(self._cells(table, unknown)[0], orders or self._num_orders)
 
     @checked_arguments(num=0, seed=None)
     def impute(self, table: Any, *, num: int = 0, seed: int = 0, unknown: str = "refuse", rounded: bool = True) -> Any:
@@ -238,11 +229,8 @@ class TableModel:
         missing cell. Raises `UserError` as `log_prob`.
         """
         cells_NC, frame = self._cells(table, unknown)
-        surprise_NC = self._surprise(cells_NC)
+        surprise_NC = self._engine.surprise(cells_NC)
         return frame.beside(table, {name: surprise_NC[:, c] for c, name in enumerate(self.names)}, with_others=False)
-
-    def _surprise(self, cells_NC: np.ndarray) -> np.ndarray:
-        return surprise(self._engine, cells_NC)
 
     @checked_arguments(num=0)
     def outliers(self, table: Any, *, num: int = 0, unknown: str = "refuse") -> Any:
@@ -254,14 +242,14 @@ class TableModel:
         `UserError` as `log_prob`.
         """
         cells_NC, frame = self._cells(table, unknown)
-        surprise_NC = self._surprise(cells_NC)
+        surprise_NC = self._engine.surprise(cells_NC)
         excess_NC = np.stack(
             [_excess(usual_Q, surprise) for usual_Q, surprise in zip(self._usual, surprise_NC.T, strict=True)], 1
         )
         worst_N = np.nan_to_num(excess_NC, nan=-np.inf).argmax(1)
         rows = np.arange(len(cells_NC))
         order = np.argsort(-excess_NC[rows, worst_N], kind="stable")[: num or None]
-        nats_N = -self.log_prob_of_cells(cells_NC[order])
+        nats_N = -self._engine.log_prob_over_orders(cells_NC[order], self._num_orders)
         worst_N = worst_N[order]
         names, values = np.full((2, len(order)), None)
         for i, (n, c) in enumerate(zip(order, worst_N, strict=True)):
@@ -305,14 +293,13 @@ class TableModel:
           UserError: as `sample`.
         """
         event, given = plain_conditions(event), plain_conditions(given)
-        if both := event.keys() & given.keys():
-            raise UserError(f"the column {sorted(both)[0]!r} is asked for and given")
+        for name in sorted(event.keys() & given.keys()):
+            raise UserError(f"the column {name!r} is asked for and given")
         cells_C, evidence = self._conditions(given)
         queried = self._in_order(event)
         if self._engine.num_sums([*evidence, *queried]) <= MOST_COMBINATIONS:
             masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *queried])]
-            if not masses[len(evidence)]:
-                raise UserError(f"no row can have {given!r}")
+            refuse((not masses[len(evidence)], f"no row can have {given!r}"))
             return Probability(masses[-1] / masses[len(evidence)], 0.0)
         steps = self._engine.progressive(cells_C, [*evidence, *queried], num, _rng(seed))
         draws = [np.zeros(num), *(log_mass_N for _, log_mass_N in steps)]
@@ -328,8 +315,8 @@ class TableModel:
                 others[name] = condition
             elif isinstance(column := self.columns[c], Numbers):
                 cells_C[c] = column.ends(condition)[0]
-                if column.is_int and not cells_C[c].is_integer():
-                    raise UserError(f"the column {name!r} holds whole numbers: no row can have {condition!r}")
+                is_fraction = column.is_int and not cells_C[c].is_integer()
+                refuse((is_fraction, f"the column {name!r} holds whole numbers: no row can have {condition!r}"))
             else:
                 cells_C[c] = weights_V.argmax()
         return cells_C, self._in_order(others)
@@ -342,17 +329,17 @@ class TableModel:
         return sorted(by_column.items(), key=lambda pair: pair[0])
 
     def _index(self, name: str) -> int:
-        if name not in self.names:
-            if name in self.left_out:
-                raise UserError(f"the column {name!r} is not modelled: {self.left_out[name]}")
-            raise UserError(f"the table has no column {name!r}{did_you_mean(str(name), self.names)}")
+        refuse(
+            (name in self.left_out, f"the column {name!r} is not modelled: {self.left_out.get(name)}"),
+            (name not in self.names, f"the table has no column {name!r}{did_you_mean(str(name), self.names)}"),
+        )
         return self.names.index(name)
 
     def _cells(self, table: Any, unknown: str, needed: Collection[str] | None = None) -> tuple[np.ndarray, Frame]:
         """The cells of a table, float64[N, C], and the table."""
         check_unknown(unknown, holes=True)
         words = [column.name for column in self.columns if isinstance(column, Words)]
-        frame = read_frame(table, self._missing, self._delimiter, words=words)
+        frame = read_frame(table, self._frame.missing, self._frame.delimiter, words=words)
         return frame.cells(self.columns, unknown, needed), frame
 
     def _values(self, cells_NC: np.ndarray) -> dict[str, np.ndarray]:
@@ -369,18 +356,10 @@ def load_table(path: str | os.PathLike) -> TableModel:
     return TableModel(**read_table(path))
 
 
-def mean_over_orders(engine: TableEngine, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
-    """The log of the mean probability of cells float64[N, C] over so many orders of the columns, float64[N]."""
-    given_NC, rng, num = np.zeros(cells_NC.shape, bool), np.random.default_rng(0), cells_NC.shape[1]
-    others = 0 if engine.orders_agree else num_orders - 1
-    orders = [range(num), *(rng.permutation(num).tolist() for _ in range(others))]
-    return log_mean(np.stack([engine.log_prob(cells_NC, given_NC, order) for order in orders]))
-
-
 def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
     """Conditions with Python's own values: a value, a list, or a tuple for a range; raises `UserError` for no dict."""
-    if not isinstance(conditions or {}, Mapping):
-        raise UserError(f"conditions are a dict from the names of columns to what they must be, not {conditions!r}")
+    no_dict = f"conditions are a dict from the names of columns to what they must be, not {conditions!r}"
+    refuse((not isinstance(conditions or {}, Mapping), no_dict))
     plain = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
     return {name: only[0] if _is_one(only) else only for name, only in plain.items()}
 
@@ -400,20 +379,9 @@ def _plain_condition(condition: Condition) -> Condition:
 
 def _plain_end(value: Any) -> Any:
     """An end of a range; raises `UserError` for nan, which is no end."""
-    if value is not None and plain(value) is None:
-        raise UserError(f"an end of a range is a value, or None for no end, not {value!r}")
-    return plain(value)
-
-
-def surprise(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
-    """-log p(cell | all other known cells) in nats, float64[N, C], nan for a missing cell."""
-    known_NC, nats_NC = ~np.isnan(cells_NC), np.full(cells_NC.shape, np.nan)
-    for c in range(cells_NC.shape[1]):
-        others_NC = known_NC & (np.arange(cells_NC.shape[1]) != c)
-        only_NC = np.where(others_NC | (np.arange(cells_NC.shape[1]) == c), cells_NC, np.nan)
-        nats_N = -engine.log_prob(only_NC, others_NC, [c])
-        nats_NC[:, c] = np.where(known_NC[:, c], nats_N, np.nan)
-    return nats_NC
+    end = plain(value)
+    refuse((end is None is not value, f"an end of a range is a value, or None for no end, not {value!r}"))
+    return end
 
 
 def _excess(usual_Q: np.ndarray, surprise_N: np.ndarray) -> np.ndarray:
@@ -423,8 +391,7 @@ def _excess(usual_Q: np.ndarray, surprise_N: np.ndarray) -> np.ndarray:
 
 def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, Condition]) -> Probability:
     """p(both) / p(given) of draws, with the standard error of a ratio."""
-    if not np.isfinite(log_given_N).any():
-        raise UserError(f"no row can have {dict(given)!r}")
+    refuse((not np.isfinite(log_given_N).any(), f"no row can have {dict(given)!r}"))
     scale = log_given_N.max()
     both, under = np.exp(log_both_N - scale), np.exp(log_given_N - scale)
     value = both.mean() / under.mean()

@@ -35,7 +35,7 @@ class Law:
 
 def by_name(*checks: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     """Checks by the names of their laws: that of `check_local_context` is `local-context`."""
-    return {check.__name__.removeprefix("check_").replace("_", "-"): check for check in checks}
+    return {check.__name__.lstrip("_").removeprefix("check_").replace("_", "-"): check for check in checks}
 
 
 def check_laws(laws: Iterable[Law]) -> dict[str, str]:

@@ -34,7 +34,7 @@ def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> list[La
       kind: its name.
       small: small models of the kind by names; by default those that it was registered with.
     """
-    checks = by_name(check_mass, check_terms, check_gradients, check_draws, check_samples, check_files)
+    checks = by_name(check_mass, check_terms, _check_gradients, _check_draws, _check_samples, check_files)
     cases = KINDS.get(kind).EXAMPLES if small is None else small
     require(cases, f"the kind of model {kind!r} has no small models for the laws")
     makers = {name: functools.cache(functools.partial(_model, case)) for name, case in cases.items()}
@@ -129,7 +129,7 @@ def check_terms(model: Model, params: Any) -> None:
             require(off < 1e-3, f"the terms {', '.join(score.terms)} differ from -log_prob by {off:.3g}")
 
 
-def check_gradients(model: Model, params: Any) -> None:
+def _check_gradients(model: Model, params: Any) -> None:
     """The gradient of what training minimises is finite, and reaches every array of parameters but few."""
     batch = _batch(model, random_x(model.event, 32))
 
@@ -144,7 +144,7 @@ def check_gradients(model: Model, params: Any) -> None:
     require(sum(moves) >= 0.8 * len(moves), f"{len(moves) - sum(moves)} of {len(moves)} arrays have no gradient")
 
 
-def check_draws(model: Model, params: Any) -> None:
+def _check_draws(model: Model, params: Any) -> None:
     """A draw depends on its own key alone, has the form of an example, and counts its work."""
     keys = jax.random.split(jax.random.key(4), SAMPLES)
     drawn, turned = (_drawn(model, params, each) for each in (keys, keys[::-1]))
@@ -157,7 +157,7 @@ def check_draws(model: Model, params: Any) -> None:
         require(drawn.stats[name].shape == (SAMPLES,) and (drawn.stats[name] > 0).all(), f"{name} is not counted")
 
 
-def check_samples(model: Model, params: Any) -> None:
+def _check_samples(model: Model, params: Any) -> None:
     """Samples of an exact kind follow its probabilities (chi-square test); each example is drawn at least as often as
     the bound of a kind says.
     """

@@ -14,7 +14,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
-from arjax.networks.base import check_ahead as require_ahead
+from arjax.networks.base import require_ahead
 from arjax.testing import forms
 from arjax.testing.examples import (
     BATCH,
@@ -157,7 +157,7 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
       **options: of the network, where they are others than in its `SMALL`.
     """
     in_orders = by_name(check_autoregressive, check_steps, check_extends, check_ahead)
-    single = by_name(check_context, check_local_context, check_normalised, check_samples, check_gradients)
+    single = by_name(_check_context, check_local_context, _check_normalised, _check_samples, _check_gradients)
     single |= by_name(check_dropout, check_bfloat16, check_holes)
     return [
         Law("supports-something", functools.partial(check_supports_something, name, events, options)),
@@ -220,7 +220,7 @@ def _checked_in_context(
     return model, params, context
 
 
-def check_context(name: str, options: dict[str, Any]) -> None:
+def _check_context(name: str, options: dict[str, Any]) -> None:
     """Every part of a context reaches every site, and opens no path between sites; all forms agree."""
     model, params, context = _checked_in_context(name, CONTEXTS["several"], options)
     x = random_x(model.event, BATCH)
@@ -260,7 +260,7 @@ def check_own_places(model: AutoregressiveModel, params: Any) -> None:
             require(moved > 0, message)
 
 
-def check_normalised(name: str, options: dict[str, Any]) -> None:
+def _check_normalised(name: str, options: dict[str, Any]) -> None:
     """Law 2: the probabilities of all examples of a small event add up to 1."""
     model = supported(name, EventSpec((2, 3)), ORDERS[0], "sites", **options)
     log_prob = forms.log_prob(model, all_values(model.event))
@@ -269,7 +269,7 @@ def check_normalised(name: str, options: dict[str, Any]) -> None:
     require(log_prob.std() > 0.01, "law 2: all examples have the same probability, whatever the parameters")
 
 
-def check_samples(name: str, options: dict[str, Any]) -> None:
+def _check_samples(name: str, options: dict[str, Any]) -> None:
     """Law 4: the cached sampler and the naive one draw the same values from the same keys."""
     model = supported(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
     params, key = params_of(model), jax.random.key(4)
@@ -278,7 +278,7 @@ def check_samples(name: str, options: dict[str, Any]) -> None:
     require(differ == 0, f"law 4: {differ} of 32 samples of the samplers `cached` and `naive` differ")
 
 
-def check_gradients(name: str, options: dict[str, Any]) -> None:
+def _check_gradients(name: str, options: dict[str, Any]) -> None:
     """Gradients of the log-likelihood at fresh parameters are finite, and not all zero."""
     model = supported(name, EVENTS["tokens"], "raster", "sites", **options)
     x = random_x(model.event, 8)

@@ -31,7 +31,7 @@ def objective_laws(call: str, *, network: str = "made", orders: str = "") -> lis
       network: of the small model that it trains, where that is autoregressive.
       orders: of that model; `pool(num=4)` where the objective draws from orders and none are named.
     """
-    checks = by_name(check_finite, check_downhill, check_weights)
+    checks = by_name(_check_finite, check_downhill, _check_weights)
     return [Law(name, functools.partial(check, call, network, orders)) for name, check in checks.items()]
 
 
@@ -77,7 +77,7 @@ def _batch() -> Batch:
     return Batch(random_x(EVENTS["binary"], NUM), weight=np.ones(NUM, np.float32))
 
 
-def check_finite(call: str, network: str, orders: str) -> None:
+def _check_finite(call: str, network: str, orders: str) -> None:
     """The loss is one number; it, its gradients and its metrics are finite, its state has the structure of `init`."""
     value, gradients, result = _run(call, network, orders, _batch())
     require(value.shape == (), f"the loss has the shape {value.shape}")
@@ -104,7 +104,7 @@ def check_downhill(call: str, network: str, orders: str) -> None:
     require(after < before, f"a small step against the gradient takes the loss from {before:.6g} to {after:.6g}")
 
 
-def check_weights(call: str, network: str, orders: str) -> None:
+def _check_weights(call: str, network: str, orders: str) -> None:
     """The values of examples of weight 0 do not matter, and a batch of nothing else has loss and gradients 0."""
     batch = _batch()
     weight = (np.arange(NUM) < NUM - 3).astype(np.float32)

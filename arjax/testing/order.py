@@ -40,7 +40,7 @@ def orders_laws(call: str, *, grids: Sequence[Grid] = GRIDS) -> list[Law]:
 
     Grids that it refuses are skipped, with the refusal as the reason.
     """
-    return _laws(call, grids, functools.partial(check_orders, call))
+    return _laws(call, grids, functools.partial(_check_orders, call))
 
 
 @LawTest
@@ -86,7 +86,7 @@ def check_ordering(call: str, grid: Grid) -> None:
     require(np.array_equal(first, again), f"{call!r} on a grid {grid} is another order each time")
 
 
-def check_orders(call: str, grid: Grid) -> None:
+def _check_orders(call: str, grid: Grid) -> None:
     """Every order visits every site once, the probabilities add up to 1, and both are always the same."""
     num_sites = math.prod(grid)
     data = np.random.default_rng(0).integers(0, 2, (30, num_sites))

@@ -32,7 +32,14 @@ def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
       grid: of the vectors.
     """
     checks = by_name(
-        check_tokens, check_reach, check_use, check_distances, check_types, check_gradients, check_weights, check_state
+        check_tokens,
+        check_reach,
+        check_use,
+        check_distances,
+        _check_types,
+        _check_gradients,
+        _check_weights,
+        check_state,
     )
     return [Law(name, functools.partial(_run, check, call, grid)) for name, check in checks.items()]
 
@@ -145,7 +152,7 @@ def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
     require(np.abs(gap).max() < 1e-3, f"a code has the distance {np.abs(gap).max()} from itself")
 
 
-def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+def _check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """The numbers of codes are int32 from 0 to K - 1, of bfloat16 vectors and of very large ones, too; and the codes of
     bfloat16 vectors are those of the same values in float32.
     """
@@ -157,14 +164,14 @@ def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
         require(np.array_equal(few, same), "bfloat16 vectors have other codes than their values in float32")
 
 
-def check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+def _check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """Codes with a gradient have the values of the codes, and gradients reach every scalar of the vectors."""
     codes, passed, gradient = map(np.asarray, _passed(quantizer, params, _vectors(quantizer, grid, 2, 0.5), grid))
     require(np.array_equal(passed, codes), "codes with a gradient have other values")
     require(np.isfinite(gradient).all() and (gradient > 0).all(), "a scalar has no gradient of its code")
 
 
-def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+def _check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """The loss is finite, does not depend on examples of weight 0, and is 0 without examples."""
     h, weight_B = _vectors(quantizer, grid, 4), np.array([1, 1, 0, 0], np.float32)
     counted = weight_B.reshape(4, *[1] * (h.ndim - 1)) > 0

@@ -41,7 +41,7 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> lis
     laws = [Law(law, functools.partial(check, call, network))]
     for event in MODELS:
         if exact and follows:
-            laws.append(Law(f"values-of-naive-{event}", functools.partial(check_values, call, network, event)))
+            laws.append(Law(f"values-of-naive-{event}", functools.partial(_check_values, call, network, event)))
         laws.append(Law(f"observed-{event}", functools.partial(check_observed, call, network, event)))
     return [*laws, Law("own-key", functools.partial(check_own_key, call, network))]
 
@@ -81,7 +81,7 @@ def _draw(model: Any, params: Any, call: Any, keys: jax.Array | int = NUM, **opt
         return model.draw(params, keys, sampler=ready_sampler(call, model, params), **options)
 
 
-def check_values(call: Any, network: str, event: str) -> None:
+def _check_values(call: Any, network: str, event: str) -> None:
     """Law 4: the values of the naive sampler from the same keys; real ones up to rounding."""
     model, params = _model(call, network, EVENTS[event], MODELS[event])
     values, expected = (np.asarray(_draw(model, params, each).x) for each in (call, "naive"))

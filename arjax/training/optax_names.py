@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 
 PREFIX = "optax."
 
@@ -26,32 +26,31 @@ def by_full_name(name: str) -> Callable | None:
     """
     if not name.startswith(PREFIX):
         return None
+    function = _public_function(name)
+    signature = None if function is None else _signature(function)
+    made = None if signature is None else signature.return_annotation
+    if signature is None or not (isinstance(made, type) and issubclass(made, optax.GradientTransformation)):
+        raise UserError(f"optimizer {name!r} is no public function of optax that returns a gradient transformation")
+    for parameter in signature.parameters.values():
+        takes_any = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        refuse((takes_any, f"optimizer {name!r} takes other transformations, which no option can hold"))
+    return function
+
+
+def _public_function(name: str) -> Callable | None:
     *modules, last = name.split(".")
     module: Any = optax
     for depth, part in enumerate(modules[1:], start=2):
         module = None if part.startswith("_") else vars(module).get(part)
         if not isinstance(module, types.ModuleType) or module.__name__ != ".".join(modules[:depth]):
-            raise UserError(_refusal(name))
+            return None
     function = None if last.startswith("_") else vars(module).get(last)
-    if not inspect.isfunction(function) or not function.__module__.startswith(PREFIX):
-        raise UserError(_refusal(name))
-    signature = _signature(function)
-    made = signature.return_annotation
-    if not (isinstance(made, type) and issubclass(made, optax.GradientTransformation)):
-        raise UserError(_refusal(name))
-    for parameter in signature.parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise UserError(f"optimizer {name!r} takes other transformations, which no option can hold")
-    return function
+    return function if inspect.isfunction(function) and function.__module__.startswith(PREFIX) else None
 
 
 @functools.cache
 def _signature(function: Callable) -> inspect.Signature:
     return inspect.signature(function, eval_str=True)
-
-
-def _refusal(name: str) -> str:
-    return f"optimizer {name!r} is no public function of optax that returns a gradient transformation"
 
 
 def is_of_optax(rule: Callable) -> bool:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
 from arjax.core.registry import Component, Registry
 from arjax.core.values import compile_regex, is_value
@@ -203,10 +203,16 @@ def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Compo
     known = OPTIMIZERS.options(name)
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
-    if "weight_decay" in foreign and options["weight_decay"]:
-        raise UserError(f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0")
-    if "eps" in foreign and options["eps"] != SHARED["eps"]:
-        raise UserError(f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}")
+    refuse(
+        (
+            "weight_decay" in foreign and options["weight_decay"],
+            f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0",
+        ),
+        (
+            "eps" in foreign and options["eps"] != SHARED["eps"],
+            f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}",
+        ),
+    )
     for key in foreign:
         if options[key] != SHARED[key]:
             say_once(f"optimizer.{key}={options[key]!r} has no effect: the optimizer {name!r} has no {key}")

@@ -121,21 +121,24 @@ def check_same_fields(fields: Mapping[str, Any], workdir: str | os.PathLike, pur
     """Raises `UserError` when `workdir` holds a run with other fields; names up to three of them."""
     then = stored(workdir)
     different = differences(fields, then, purpose)
-    if not different:
-        return
-    longer = [name for name in DURATIONS if fields.get(name) != then.fields.get(name)]  # allowed alone, yet telling
-    named = _most_telling({*different, *longer}, {**then.fields, **fields})
-    words = ", ".join(
-        f"{name} was {_value(then.fields, name)} there and is {_value(fields, name)} now" for name in named[:MOST_NAMED]
-    )
-    more = f", and {len(named) - MOST_NAMED} more differ" if len(named) > MOST_NAMED else ""
     remedy = "leave out what differs" if purpose == "open" else "choose another --workdir, or remove this one"
     has_config = (Path(workdir) / CONFIG_NAME).exists()
     if purpose == "train" and has_config and all(name.partition(".")[0] in TRAINING_SECTIONS for name in different):
         remedy = f"choose another --workdir, with --config.train.init_from={workdir} to begin with its parameters"
     if set(different) <= set(DURATIONS):
         remedy = "a run can be made longer, not shorter"
-    raise UserError(f"{workdir} holds another run: {words}{more}; {remedy}")
+    if different:
+        raise UserError(f"{workdir} holds another run: {in_words(different, fields, then)}; {remedy}")
+
+
+def in_words(different: Sequence[str], fields: Mapping[str, Any], then: Record) -> str:
+    """Returns up to three of the fields that differ, with their values."""
+    longer = [name for name in DURATIONS if fields.get(name) != then.fields.get(name)]  # allowed alone, yet telling
+    named = _most_telling({*different, *longer}, {**then.fields, **fields})
+    words = ", ".join(
+        f"{name} was {_value(then.fields, name)} there and is {_value(fields, name)} now" for name in named[:MOST_NAMED]
+    )
+    return words + (f", and {len(named) - MOST_NAMED} more differ" if len(named) > MOST_NAMED else "")
 
 
 def _value(fields: Mapping[str, Any], name: str) -> str:

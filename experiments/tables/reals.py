@@ -28,9 +28,8 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.models.gaussian_mixture import fit_by_em
 from arjax.tables.columns import Numbers
+from arjax.tables.gaussian import Margin, fit_margin
 from arjax.tables.gaussian_fitting import Fit, gaussian_table
-from arjax.tables.margins import Margin, fit_margin
-from arjax.tables.table import mean_over_orders
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 from gaussian_mixture_baseline import COMPONENTS, ITERATIONS, MORE_COMPONENTS, PATIENCE
@@ -237,7 +236,7 @@ def _rival(margins: list[Margin], mixture: Any, regularisation: float, *splits: 
         z = np.stack([margin.forward(x) for margin, x in zip(margins, rows.T, strict=True)], 1)
         log_p = mixture.score_samples(z) + sum(margin.log_slope(rows[:, i]) for i, margin in enumerate(margins))
         density.append(-log_p - sum(_log_width(margin.column) for margin in margins))
-        mass.append(-mean_over_orders(table, rows, 4))
+        mass.append(-table.log_prob_over_orders(rows, 4))
     return Rival(mixture.n_components, regularisation, tuple(density), tuple(mass))
 
 

@@ -45,6 +45,7 @@ def test_conditionals_are_tables_of_probabilities(fitted):
     np.testing.assert_allclose(found.entropy, -(p * np.log(p) + (1 - p) * np.log1p(-p)), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_arrays_in_standard_units_are_scored_in_their_own(tmp_path, capsys):
     """As after standardising by hand, where the score lacks the logarithms of the deviations."""
     x = np.random.default_rng(0).normal([1700, 0.7], [80, 0.01], (64, 2))

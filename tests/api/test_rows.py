@@ -15,15 +15,16 @@ from arjax.core.spec import class_label
 from arjax.data import from_arrays, make_dataset
 from arjax.evaluation.report import Measures
 from arjax.models import ModelChoice, make_model
+from arjax.models.gaussian_mixture import gaussian_params
 from arjax.parallel.sharding import make_mesh
-from arjax.testing.models import params_of
+from arjax.testing.examples import random_like
 
 NAMES = ("long", "wide", "high")
 
 
 def trained(model, dataset, params=None) -> Fitted:
     """A model with these parameters, or random ones, as if it had been trained on the data set."""
-    params = model.init(jax.random.key(1)) if params is None else params
+    params = random_like(model.param_shapes) if params is None else params
     return Fitted(model, params, dataset, Settings(make_mesh(), Measures(batch_size=16)))
 
 
@@ -86,7 +87,7 @@ def normal(table):
     dataset, rows = table(x, "normal.csv"), np.random.default_rng(3).normal(size=(3, 3))
     model = make_model(dataset.event, kind="gaussian_mixture", components=1, start="random", min_log_scale=-4.6)
     mean, covariance = rows[0], rows @ rows.T + 0.1 * np.eye(3)
-    params = jax.tree.map(np.float32, params_of(np.ones(1), mean[None], covariance[None], -4.6))
+    params = jax.tree.map(np.float32, gaussian_params(np.ones(1), mean[None], covariance[None], -4.6))
     scale = dataset.scale
     return trained(model, dataset, params), mean * scale + dataset.shift, covariance * np.outer(scale, scale)
 
@@ -275,6 +276,7 @@ def test_posteriors_of_bounds_are_called_estimates(capsys):
     assert "p(class | x) is an estimate: the model has bounds of log p(x | class)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_strings_by_their_classes(tmp_path):
     pairs = [("it", "anna"), ("de", "hans"), ("it", "luna"), ("de", "otto")] * 6
     (tmp_path / "names.csv").write_text("language,text\n" + "".join(f"{a},{b}\n" for a, b in pairs))

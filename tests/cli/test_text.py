@@ -161,6 +161,7 @@ def test_the_config_takes_texts_and_strings(repository):
     assert (names.name, names.file, names.tokens, names.min_count) == ("strings", "names.txt", "bytes", 0)
 
 
+@pytest.mark.slow
 def test_a_file_of_any_bytes_is_compressed_and_comes_back(book, tmp_path, capsys):
     _, folder = book
     letter, flags = tmp_path / "letter.txt", [f"--workdir={folder / 'run'}"]

@@ -11,6 +11,7 @@ from arjax.coding.entropy import Encoder
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
+from arjax.testing.examples import random_like
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def params(model):
-    return model.init(jax.random.key(0))
+    return random_like(model.param_shapes)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The options of the coder as one value."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -8,11 +7,12 @@ from arjax.coding import CodingOptions, compress, decompress
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
+from arjax.testing.examples import random_like
 
 
 def test_the_work_is_announced_once():
     model = make_model(EventSpec((2, 3), (), "tokens", 5), "made", hidden_sizes=(4,))
-    params, x = model.init(jax.random.key(0)), np.random.default_rng(0).integers(0, 5, (9, 2, 3))
+    params, x = random_like(model.param_shapes), np.random.default_rng(0).integers(0, 5, (9, 2, 3))
     announced: list[str] = []
     options = CodingOptions(streams=4, about={"form": "array"}, tell=lambda: announced.append("begins"))
     found = compress(model, params, x, options)

@@ -16,6 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
 from arjax.samplers.stepwise import Asked, OutsideSteps
+from arjax.testing.examples import random_like
 from arjax.testing.models import autoregressive_networks
 
 #: Networks without and with a carry. Texts have a state and a window, and a test below a cache that grows.
@@ -66,6 +67,7 @@ def test_every_value_of_every_network_comes_back(network):
     check_models(models_of(network, ["tokens"], some(ORDERS, network), cases.PARTITION_CALLS))
 
 
+@pytest.mark.slow
 def test_a_cache_that_grows_keeps_its_past(monkeypatch):
     model = make_model(EventSpec((12,), (), "tokens", 3), "transformer", num_layers=1, width=8, num_heads=2)
     monkeypatch.setattr(type(model.network), "FIRST_LOOP", 4)
@@ -99,14 +101,10 @@ def mixture(*orders, partition="sites", event=None):
         for k, order in enumerate(orders)
     }
     model = make_model(event or cases.EVENTS["tokens"], kind="mixture", parts=parts)
-    params = jax.tree.map(
-        lambda leaf: leaf + 0.5 * jax.random.normal(jax.random.key(leaf.size), leaf.shape),
-        model.init(jax.random.key(0)),
-    )
-    return model, params
+    return model, random_like(model.param_shapes)
 
 
-@pytest.mark.parametrize("partition", [pytest.param("sites", marks=pytest.mark.slow), "sizes(sizes=(1, 3, 2))"])
+@pytest.mark.parametrize("partition", ["sites", pytest.param("sizes(sizes=(1, 3, 2))", marks=pytest.mark.slow)])
 def test_a_mixture_in_one_order_is_coded_by_the_weights_of_bayes(partition):
     """The file has the size of the mixture, which is smaller than that of any member."""
     model, params = mixture("raster", "raster", partition=partition)
@@ -123,7 +121,7 @@ def test_a_mixture_of_orders_is_coded_by_the_best_of_them():
     coded = round_trip(model, params, x)
     assert coded.bits == pytest.approx(min(own), rel=1e-5) and coded.choice == f"member {int(np.argmin(own))} of 2"
     several = make_model(cases.EVENTS["tokens"], "masked_transformer", orders="pool(num=3)", num_layers=1, width=8)
-    params = several.init(jax.random.key(1))
+    params = random_like(several.param_shapes)
     coded = round_trip(several, params, x[:8], num_orders=3)
     own = [bits_of(several, params, x[:8], factorization=order) for order in several.orders.members(3)]
     assert coded.bits == pytest.approx(min(own), rel=1e-5) and coded.choice.endswith("of 3")
@@ -133,7 +131,7 @@ def test_columns_without_reals_come_back_and_others_are_refused():
     columns = (EventSpec((), (), "tokens", 3), EventSpec((), (), "binary"), EventSpec((), (), "levels", 7))
     event = EventSpec((3,), (), "columns", columns=columns)
     model = make_model(event, "made", hidden_sizes=(5,), ordering="random(seed=1)")
-    params, rng = model.init(jax.random.key(0)), np.random.default_rng(0)
+    params, rng = random_like(model.param_shapes), np.random.default_rng(0)
     x = np.stack([rng.integers(0, column.num_levels, 20) for column in columns], 1).astype(np.float64)
     assert round_trip(model, params, x).bits == pytest.approx(bits_of(model, params, x), rel=1e-5)
     x[0, 0] = -0.0
@@ -143,7 +141,7 @@ def test_columns_without_reals_come_back_and_others_are_refused():
         compress(model, params, x)
     real = make_model(EventSpec((3,), (), "columns", columns=(*columns[:2], EventSpec((), (), "real"))), "made")
     with pytest.raises(UserError, match="has no table of the probabilities of a step: they are real"):
-        compress(real, real.init(jax.random.key(0)), np.zeros((2, 3)))
+        compress(real, random_like(real.param_shapes), np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize("kind", ["latent", "flow"])
@@ -157,7 +155,7 @@ def test_kinds_without_tables_are_refused_in_one_sentence(kind):
 def test_behind_the_end_of_a_string_nothing_is_coded():
     event = EventSpec((5,), (), "tokens", 4)
     model = make_model(event, "gru", hidden_size=4)
-    params = model.init(jax.random.key(0))
+    params = random_like(model.param_shapes)
     x = np.array([[1, 3, 3, 3, 3], [0, 1, 2, 0, 1], [3, 3, 3, 3, 3]])
     mask = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])
     coded = round_trip(model, params, x, end=3)
@@ -182,7 +180,7 @@ def test_words_that_are_noise_draw_from_the_model():
 def small_steps():
     """Four steps of two examples."""
     model = make_model(EventSpec((4,), (), "tokens", 3), "made", hidden_sizes=(4,))
-    return OutsideSteps(choices(model, model.init(jax.random.key(0)))[0].members, 2)
+    return OutsideSteps(choices(model, random_like(model.param_shapes))[0].members, 2)
 
 
 def test_what_is_raised_while_values_are_chosen_is_raised_by_the_walk(small_steps):

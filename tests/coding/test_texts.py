@@ -2,7 +2,6 @@
 
 import zlib
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.vocabulary import make_vocabulary
 from arjax.models import make_model
+from arjax.testing.examples import random_like
 
 LETTERS = make_vocabulary("abcdefgh \n")
 BYTES = make_vocabulary("", "bytes")
@@ -26,7 +26,7 @@ CONTENTS = [
 def model_of(vocabulary, network="gru", length=6, **options):
     event = EventSpec((length,), (), "tokens", len(vocabulary))
     model = make_model(event, network, **(options or {"hidden_size": 4}))
-    return model, model.init(jax.random.key(0))
+    return model, random_like(model.param_shapes)
 
 
 @pytest.mark.parametrize("content", CONTENTS)
@@ -66,6 +66,7 @@ def text(num):
     return bytes(np.random.default_rng(0).choice(list(b"abcdefgh \n"), num).astype(np.uint8))
 
 
+@pytest.mark.slow
 def test_streams_go_on_as_one_long_sequence():
     """A stream has the score of the model over a sequence of its length: no window, no second beginning."""
     model, params = model_of(LETTERS)
@@ -114,10 +115,10 @@ def test_models_of_other_data_code_no_text():
         compress(model, params, b"abc")
     pixels = make_model(EventSpec((2, 3)), "made", hidden_sizes=(3,))
     with pytest.raises(UserError, match="examples of this model are 2 x 3 sites, binary"):
-        compress(pixels, pixels.init(jax.random.key(0)), b"abc", CodingOptions(vocabulary=LETTERS))
+        compress(pixels, random_like(pixels.param_shapes), b"abc", CodingOptions(vocabulary=LETTERS))
     given = make_model(model.event, "gru", hidden_size=4, context=ContextSpec("label", 2))
     with pytest.raises(UserError, match="without a context"):
-        compress(given, given.init(jax.random.key(0)), b"abc", CodingOptions(vocabulary=LETTERS))
+        compress(given, random_like(given.param_shapes), b"abc", CodingOptions(vocabulary=LETTERS))
     backwards = make_model(model.event, "made", hidden_sizes=(3,), ordering="reversed")
     with pytest.raises(UserError, match="raster"):
-        compress(backwards, backwards.init(jax.random.key(0)), b"abc", CodingOptions(vocabulary=LETTERS))
+        compress(backwards, random_like(backwards.param_shapes), b"abc", CodingOptions(vocabulary=LETTERS))

@@ -74,6 +74,7 @@ def test_a_missing_split_is_named(parts):
         step_entropy(model, params, from_arrays(EVENT, train=x), "test")
 
 
+@pytest.mark.slow
 def test_estimates_have_other_noise_in_each_batch():
     """Equal examples, one in a batch: entropies and -log p of a head that draws differ by its noise alone."""
     head = "diffusion(steps=2, schedule='cosine', prediction='velocity', features=2, width=4, layers=1)"

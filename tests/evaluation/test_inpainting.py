@@ -20,6 +20,7 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
+from arjax.testing.examples import random_like
 
 MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
 
@@ -30,7 +31,7 @@ def some_params(scale=3.0):
 
 @jax.jit
 def init(model):
-    return model.init(jax.random.key(0))
+    return random_like(model.param_shapes)
 
 
 def test_halves_of_an_image():

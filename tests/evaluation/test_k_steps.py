@@ -168,6 +168,7 @@ def test_mistakes_are_one_sentence(built):
         Measures(steps=9).check(model, data())
 
 
+@pytest.mark.slow
 def test_a_head_that_draws_has_noise_of_its_own_for_each_site_example_and_key():
     """With a network of zeros and equal values, all that differs is the noise."""
     event = EventSpec((3,), (2,), "real")

@@ -114,6 +114,7 @@ def test_a_report_is_the_same_wherever_it_is_printed_stored_or_returned(name, tm
     assert ("truth_nll_nats" in results) == (name == "autoregressive")
 
 
+@pytest.mark.slow
 def test_other_numbers_are_asked_for_by_the_fields_of_the_section_evaluate(tmp_path):
     config = config_of("latent")
     config.evaluate.examples = 4

@@ -104,7 +104,7 @@ WRONG = (None, "zzz", {"zzz": 1}, True, 10**30, [10**9])
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("network", "nested"))) for name in CHOICES]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "nested")) for name in CHOICES]
 )
 def test_every_entry_is_checked(name, files, forge):
     """Missing, unknown or of another type: a sentence. Numbers of an option may be others, and so may some facts."""

@@ -8,10 +8,9 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from built import built
 
 from arjax.core.spec import EventSpec
-from arjax.models import make_model
-from arjax.networks import NETWORKS
 
 EVENT = EventSpec((2, 3))
 VECTORS = EventSpec((4,), (2,))
@@ -29,9 +28,7 @@ each = pytest.mark.parametrize("conditional", CALLS)
 @functools.cache
 def build(conditional: str, partition: str = "rows", network: str = "made", event: EventSpec = EVENT, **choice):
     """A small model and its parameters, the same objects whenever it is asked for again."""
-    small = {**NETWORKS.get(network).SMALL, "partition": partition, **choice}
-    model = make_model(event, network, conditional=conditional, **small)
-    return model, cases.random_like(model.param_shapes)
+    return built(event, network, conditional=conditional, partition=partition, **choice)
 
 
 @jax.jit

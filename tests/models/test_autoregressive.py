@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from built import built
 from compiled import of_family, of_model
 
 from arjax.core.errors import UserError
@@ -19,15 +20,9 @@ EVENT = EventSpec((2, 3), (2,), "levels", 3)
 X = cases.random_x(EVENT, 5)
 
 
-def build(network: str = "made", event: EventSpec = EVENT, **options):
-    """A small model and parameters far from uniform."""
-    model = make_model(event, network, **options)
-    return model, cases.params_of(model)
-
-
 @pytest.fixture(scope="module")
 def made():
-    return build(hidden_sizes=(16,), ordering="random(seed=1)")
+    return built(EVENT, hidden_sizes=(16,), ordering="random(seed=1)")
 
 
 def test_log_prob_is_the_sum_over_sites(made):
@@ -85,7 +80,7 @@ def test_conditionals_are_the_scores_and_entropies(made):
 def test_mean_log_probability_is_minus_the_entropy():
     """Over all examples: -sum_x p(x) log p(x) = E_x sum_t H(x_t | x_<t), the chain rule of entropy."""
     event = EventSpec((5,))
-    model, params = build(event=event, hidden_sizes=(12,))
+    model, params = built(event, hidden_sizes=(12,))
     everything = cases.all_values(event)
     log_p = np.asarray(of_model(model, "log_prob", params, everything), float)
     _, entropy = of_model(model, "conditionals", params, everything)
@@ -106,7 +101,7 @@ def test_another_factorization_gives_the_likelihood_of_that_order(made):
     [(("spiral", "sites"), "pixelcnn needs a raster-like order "), (("raster", "rows"), "pixelcnn generates one site")],
 )
 def test_a_factorization_that_the_network_does_not_serve_is_refused(other, message):
-    model, params = build("pixelcnn", hidden_size=8, num_layers=1, out_size=8)
+    model, params = built(EVENT, "pixelcnn", hidden_size=8, num_layers=1, out_size=8)
     with pytest.raises(UserError, match=rf"^{message}"):
         model.log_prob(params, X, factorization=make_factorization((2, 3), *other))
     reverse = make_factorization((2, 3), "reversed")
@@ -135,7 +130,7 @@ def test_one_program_scores_every_order(made):
     ],
 )
 def test_context_changes_the_rows_that_it_belongs_to(spec, context, other):
-    model, params = build(hidden_sizes=(16,), context=spec)
+    model, params = built(EVENT, hidden_sizes=(16,), context=spec)
     before, after = (np.asarray(of_model(model, "log_prob", params, X, context=c)) for c in (context, other))
     changed = (context != other).reshape(5, -1).any(1)
     assert (np.abs(before - after)[changed] > 1e-3).all()

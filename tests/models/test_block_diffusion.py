@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from built import built
 from numpy_layers import block, dense, layer_norm, layers
 
 from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models import make_model
 from arjax.models.block_diffusion import BlockDiffusion
 from arjax.networks.denoisers.block_transformer import block_mask
 from arjax.samplers import example_keys
-from arjax.testing.examples import all_values, random_like, random_x
+from arjax.testing.examples import all_values, random_x
 from arjax.testing.statistics import LEAST_P, chi_square
 
 EVENT = EventSpec((4,), kind="tokens", num_levels=3)
@@ -35,8 +35,7 @@ SETS = np.array(list(itertools.product([False, True], repeat=4)))
 
 def build(partition, num_steps=0, event=EVENT, ordering=ORDER, network="block_transformer", **options):
     options = SMALL | {"partition": partition, "num_steps": num_steps, "ordering": ordering} | options
-    model = make_model(event, network, kind="block_diffusion", **options)
-    return model, random_like(model.param_shapes)
+    return built(event, network, kind="block_diffusion", **options)
 
 
 @jax.jit
@@ -187,6 +186,7 @@ def test_blocks_of_one_site_are_an_autoregressive_model():
         np.testing.assert_allclose(found.log_prob, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_blocks_with_a_site_of_a_mask_are_scored_whole():
     """And the others not at all: of a window whose beginning is context, the blocks of the rest."""
     model, params = build("blocks(size=2)", num_layers=1)

@@ -191,6 +191,7 @@ def test_masks_go_to_the_sites_of_each_stage():
         of_model(haar, "score", own, batch_of(haar, np.zeros((1, 4), int), mask=jnp.ones((1, 4))))
 
 
+@pytest.mark.slow
 def test_some_stages_of_a_shared_part_have_the_whole_score_as_their_mean():
     model, params = build("digits(base=2)", 0, network="independent", train_stages=1)
     x = np.array([[3, 4], [5, 1], [0, 2]])
@@ -208,6 +209,7 @@ def test_some_stages_of_a_shared_part_have_the_whole_score_as_their_mean():
     assert set(np.round(found[:, 0], 4)) == set(np.float32(values).astype(float).round(4))
 
 
+@pytest.mark.slow
 def test_noise_is_on_what_parts_read_in_training_alone():
     model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3), noise=0.5)
     quiet, _ = build("haar", 2, event=EventSpec((4,), (), "levels", 3))

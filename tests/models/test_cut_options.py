@@ -25,87 +25,84 @@ def said(make, capsys) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("network", "options", "sentence"),
-    [
-        ("local_transformer", {"window": 9}, "beyond the 8 steps of the model: it has the effect of window=8"),
-        ("local_transformer", {"window": 8}, ""),
-        ("local_transformer", {}, ""),
-        ("transformer_xl", {"segment": 9, "memory": 0}, "it has the effect of segment=8"),
-        ("transformer_xl", {"segment": 4, "memory": 5}, "it has the effect of memory=4"),
-        ("transformer_xl", {"segment": 8, "memory": 1}, "it has the effect of memory=0"),
-        ("transformer_xl", {"segment": 2, "memory": 6}, ""),
-        ("lstm", {"truncation": 9}, "it has the effect of truncation=8"),
-        ("lstm", {"truncation": 8}, ""),
-        ("markov", {"order": 8}, "it has the effect of order=7"),
-    ],
-)
-def test_a_network_that_looks_back_further_than_the_first_step(network, options, sentence, capsys):
-    rest = FEW if "transformer" in network else {}
-    found = said(lambda: make_model(EVENT, network, **rest, **options), capsys)
-    assert (sentence in found and found.count("\n") == 1) if sentence else not found
+PLANE, SCALES = EventSpec((4, 4)), "multiscale(factor=2, levels=1)"
+REAL, THREE = EventSpec((2,), kind="real"), ("raster", "reversed", "spiral")
+PAIR = EventSpec((2,), kind="columns", columns=(EventSpec((), (), "binary"), EventSpec((), (), "tokens", 3)))
 
 
-def test_windows_of_samplers_and_sizes_of_conditionals(capsys):
-    model = make_model(EVENT, "made")
-    for call, sentence in (
-        ("fixed_point(window=9)", "the window of fixed_point, 9, is longer than the 8 steps of the model"),
-        ("speculative(window=9)", "the window of speculative, 9, is longer"),
-    ):
-        assert sentence in said(lambda call=call: make_sampler(call).check(model), capsys)
-    for call in ("fixed_point", "fixed_point(window=8)", "speculative", "speculative(window=3)"):
-        assert not said(lambda call=call: make_sampler(call).check(model), capsys)
-    assert "size=9 of the conditional 'ordinal'" in said(
-        lambda: make_model(EVENT, "made", conditional="ordinal(size=9)"), capsys
-    )
-    assert not said(lambda: make_model(EVENT, "made", conditional="ordinal"), capsys)
+def model(network="made", event=EVENT, **options):
+    return lambda: make_model(event, network, **options)
 
 
-def test_options_that_another_option_turns_off(capsys):
-    plane, scales = EventSpec((4, 4)), "multiscale(factor=2, levels=1)"
-    real, three = EventSpec((2,), kind="real"), ("raster", "reversed", "spiral")
-    for make, sentence in (
-        (
-            lambda: make_model(plane, "multiscale", ordering=scales, kernel_size=5),
-            "network.kernel_size has no effect: it is an option of",
-        ),
-        (lambda: make_model(EVENT, "transformer", mlp_size=9, mlp_ratio=3), "network.mlp_ratio has no effect beside"),
-        (
-            lambda: make_model(real, "made", kind="flow", num_blocks=2, orderings=three),
-            "takes the first 2 of its 3 orderings alone",
-        ),
-        (
-            lambda: make_objective("as_is(temperature=0.5)"),
-            "temperature=0.5 of as_is has no effect: 'score' re",
-        ),
-        (lambda: make_objective("rollout(samples=3)"), "samples=3 of rollout has no effect: the target 'data'"),
-        (lambda: make_objective("rollout(length=0, grow=0.5)"), "grow=0.5 of rollout has no effect on a window of"),
-    ):
-        found = said(make, capsys)
-        assert sentence in found and found.count("\n") == 1
-    for make in (
-        lambda: make_model(plane, "multiscale", ordering=scales, core="row_lstm", kernel_size=5),
-        lambda: make_model(real, "made", kind="flow", num_blocks=2, orderings=three[:2]),
-        lambda: make_objective("as_is(estimator='gumbel_softmax', temperature=0.5)"),
-        lambda: make_objective("rollout(target='match', samples=3)"),
-    ):
-        assert not said(make, capsys)
-    pair = EventSpec((2,), kind="columns", columns=(EventSpec((), (), "binary"), EventSpec((), (), "tokens", 3)))
-    call = "columns(real='logistic_mixture',tokens='categorical')"
-    found = said(lambda: make_model(pair, "made", conditional=call), capsys)
-    assert found == "arjax: columns(real='logistic_mixture') has no effect: there is no column of real values\n"
-    for sampler in ("greedy", "beam"):
-        found = said(lambda sampler=sampler: tell_temperature(make_sampler(sampler), 0.5), capsys)
-        assert f"the sampler '{sampler}' finds the same values at any temperature" in found
-        assert not said(lambda sampler=sampler: tell_temperature(make_sampler(sampler), 1), capsys)
-    assert not said(lambda: tell_temperature(make_sampler("cached"), 0.5), capsys)
+def checked(call):
+    return lambda: make_sampler(call).check(make_model(EVENT, "made"))
+
+
+def objective(call):
+    return lambda: make_objective(call)
+
+
+def warmed(sampler, temperature=0.5):
+    return lambda: tell_temperature(make_sampler(sampler), temperature)
+
+
+CUT = [
+    (model("local_transformer", window=9, **FEW), "beyond the 8 steps of the model: it has the effect of window=8"),
+    (model("transformer_xl", segment=9, memory=0, **FEW), "it has the effect of segment=8"),
+    (model("transformer_xl", segment=4, memory=5, **FEW), "it has the effect of memory=4"),
+    (model("transformer_xl", segment=8, memory=1, **FEW), "it has the effect of memory=0"),
+    (model("lstm", truncation=9), "it has the effect of truncation=8"),
+    (model("markov", order=8), "it has the effect of order=7"),
+    (checked("fixed_point(window=9)"), "the window of fixed_point, 9, is longer than the 8 steps of the model"),
+    (checked("speculative(window=9)"), "the window of speculative, 9, is longer"),
+    (model(conditional="ordinal(size=9)"), "size=9 of the conditional 'ordinal'"),
+    (
+        model("multiscale", PLANE, ordering=SCALES, kernel_size=5),
+        "network.kernel_size has no effect: it is an option of",
+    ),
+    (model("transformer", mlp_size=9, mlp_ratio=3), "network.mlp_ratio has no effect beside"),
+    (model("made", REAL, kind="flow", num_blocks=2, orderings=THREE), "takes the first 2 of its 3 orderings alone"),
+    (objective("as_is(temperature=0.5)"), "temperature=0.5 of as_is has no effect: 'score' re"),
+    (objective("rollout(samples=3)"), "samples=3 of rollout has no effect: the target 'data'"),
+    (objective("rollout(length=0, grow=0.5)"), "grow=0.5 of rollout has no effect on a window of"),
+    (
+        model("made", PAIR, conditional="columns(real='logistic_mixture',tokens='categorical')"),
+        "arjax: columns(real='logistic_mixture') has no effect: there is no column of real values\n",
+    ),
+    (warmed("greedy"), "the sampler 'greedy' finds the same values at any temperature"),
+    (warmed("beam"), "the sampler 'beam' finds the same values at any temperature"),
+]
+WHOLE = [
+    *(model("local_transformer", **FEW, **options) for options in ({"window": 8}, {})),
+    model("transformer_xl", segment=2, memory=6, **FEW),
+    model("lstm", truncation=8),
+    *map(checked, ("fixed_point", "fixed_point(window=8)", "speculative", "speculative(window=3)")),
+    model(conditional="ordinal"),
+    model("multiscale", PLANE, ordering=SCALES, core="row_lstm", kernel_size=5),
+    model("made", REAL, kind="flow", num_blocks=2, orderings=THREE[:2]),
+    *map(objective, ("as_is(estimator='gumbel_softmax', temperature=0.5)", "rollout(target='match', samples=3)")),
+    *(warmed(sampler, 1) for sampler in ("greedy", "beam")),
+    warmed("cached"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), CUT, ids=[sentence for _, sentence in CUT])
+def test_options_without_an_effect_are_told(make, sentence, capsys):
+    """They reach beyond the steps, or another option turns them off."""
+    line = said(make, capsys)
+    assert sentence in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize("make", WHOLE)
+def test_options_with_an_effect_need_no_line(make, capsys):
+    assert not said(make, capsys)
 
 
 def test_texts_that_are_cut_or_left_out(tmp_path, capsys):
     (tmp_path / "words.txt").write_text("\n".join(["ab", "abc", "abcdef"] * 20))
     options = {"file": str(tmp_path / "words.txt"), "split_seed": 1}
-    found = said(lambda: make_dataset("strings", max_length=3, **options), capsys)
-    assert "of 48 strings of the train split of 'strings/words' are longer than max_length=3, and left out" in found
+    line = said(lambda: make_dataset("strings", max_length=3, **options), capsys)
+    assert "of 48 strings of the train split of 'strings/words' are longer than max_length=3, and left out" in line
     assert not said(lambda: make_dataset("strings", max_length=6, **options), capsys)
     vocabulary = make_vocabulary("abc")
     windows = Dataset("w", EventSpec((8,), kind="tokens", num_levels=3), ContextSpec(), {}, vocabulary=vocabulary)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from built import built
 from compiled import of_model
 
 from arjax.core.batch import Batch
@@ -36,10 +37,7 @@ def normal(shape):
 def build(event=PLANE, network="made", base=None, **choice):
     """A flow of two small blocks, and parameters at which every path matters and scales stay moderate."""
     parts = {} if base is None else {"base": base}
-    model = make_model(
-        event, network, kind="flow", parts=parts, **{"num_blocks": 2, **NETWORKS.get(network).SMALL, **choice}
-    )
-    return model, jax.tree.map(lambda leaf: 0.4 * leaf, cases.random_like(model.param_shapes))
+    return built(event, network, 0.4, kind="flow", parts=parts, **{"num_blocks": 2, **choice})
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from built import built
 
 import arjax
 from arjax.api.conditionals import site_conditionals
@@ -23,9 +24,8 @@ HOLES = with_holes(EVENT, X)
 MISSING = np.isnan(HOLES)
 
 
-def model_and_params(event=EVENT, network="deep_nade", **choice):
-    model = make_model(event, network, **{"orders": "uniform", "hidden_sizes": (12,), **choice})
-    return model, cases.random_like(model.param_shapes)
+def model_and_params(event=EVENT, **choice):
+    return built(event, "deep_nade", **{"orders": "uniform", "hidden_sizes": (12,), **choice})
 
 
 def sites(*numbers):

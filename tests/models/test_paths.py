@@ -28,9 +28,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("gaussian", "blocks"))) for n in MODELS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "blocks")) for n in MODELS])
 def test_the_last_frame_is_the_draw(name):
     model = MODELS[name]()
     params = random_like(model.param_shapes)

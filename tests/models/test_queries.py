@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from built import built
 from compiled import of_model
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.models import make_model
 from arjax.models.queries import evidence_first
-from arjax.networks import NETWORKS
 
 EVENT = EventSpec((2, 2))
 ALL = cases.all_values(EVENT)
+build = functools.partial(built, EVENT)
 
 
 def sites(*numbers: int) -> np.ndarray:
     return np.isin(np.arange(4), numbers).reshape(2, 2)
-
-
-def build(network: str = "made", **choice):
-    model = make_model(EVENT, network, **{**NETWORKS.get(network).SMALL, **choice})
-    return model, cases.random_like(model.param_shapes)
 
 
 def answers(model, params, questions, x=ALL) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.networks.recurrent.linear.mlstm import Exponential, State
+from arjax.networks.recurrent.linear.mlstm import Exponential, Scaled
 from arjax.networks.recurrent.linear.states import (
     Decayed,
     Delta,
@@ -123,7 +123,7 @@ def part(terms, start, stop):
 
 def whole(state):
     """The state itself, from one that is kept times exp(-m)."""
-    if isinstance(state, State):
+    if isinstance(state, Scaled):
         return np.asarray(state.sums, np.float64) * np.exp(np.asarray(state.maximum, np.float64))[..., None, None]
     return np.asarray(state)
 

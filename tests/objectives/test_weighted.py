@@ -18,6 +18,7 @@ from arjax.testing.examples import random_x
 from arjax.training.step import _in_data_units
 
 
+@pytest.mark.slow
 def test_weighted_objectives_add_up():
     model, params = model_and_params("lstm")
     batch, key = Batch(random_x(TOKENS, 5)), jax.random.key(0)

@@ -16,8 +16,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
 from arjax.sweep import Run
+from arjax.sweep.dependencies import dependencies, in_stages
 from arjax.sweep.rows import load_sweep
-from arjax.sweep.runs import config_of, in_stages, reads
+from arjax.sweep.runs import config_of
 from arjax.sweep.table import Table
 
 SWEEP = """
@@ -43,14 +44,12 @@ class Fakes:
         named = [((name, config), fields) for name, config, fields in rows]
         (self.page.parent / "sweep.py").write_text(SWEEP.format(rows=named))
         rows = load_sweep(self.sweep)
-        table = Table(rows, self.runs, self.sweep)
         for run in rows:
             if run.name in reports:
                 folder = self.runs / run.name
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "config.json").write_text(to_json(config_of(run, self.runs)))
                 (folder / "results.json").write_text(json.dumps(REPORT | {"kind": "exact"} | reports[run.name]))
-                table.finish(run)
 
     @property
     def sweep(self) -> str:
@@ -157,7 +156,7 @@ def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
     first = Run("tokenizer", "configs/tokens.py:data=digits", listed=False)
     tokens = Run("tokens", "configs/tokens.py:stage=prior,data=digits,tokenizer={workdir}/tokenizer")
-    needs = reads([tokens, first])
+    needs = dependencies([tokens, first])
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
     assert [run.name for run in in_stages([tokens, first], needs)[1]] == ["tokens"]
 

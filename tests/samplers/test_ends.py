@@ -149,6 +149,7 @@ def whole_examples(last: int):
     return model, random_like(model.param_shapes)
 
 
+@pytest.mark.slow
 def test_kinds_that_draw_whole_examples_have_ends_too():
     """Their draws are cut behind the first end, not the draws of their parts, which earlier and later sites depend on;
     observed sites stay.

@@ -212,7 +212,8 @@ def test_another_sampler_draws_the_same_in_a_window(slid):
     np.testing.assert_array_equal(found.x, x[:, :20])
 
 
-@pytest.mark.parametrize("call", ["best(of=4)", pytest.param("beam(width=125)", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["best(of=4)", "beam(width=125)"])
 def test_a_search_in_a_window_compares_what_is_asked_for(call):
     """Of a window, the sites up to the length; the last ones are neither drawn nor counted."""
     model, params = small("made")

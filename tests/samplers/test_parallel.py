@@ -110,6 +110,7 @@ def test_observed_sites_count_as_drawn(network, choose):
         assert stats == {"network_calls": prompt + rounds + max(rounds - 1, 0), "steps": 6 - num}
 
 
+@pytest.mark.slow
 def test_blocks_are_drawn_several_at_a_time():
     model, params = build("deep_nade", partition="sizes(sizes=(1, 3, 2))")
     x, _ = draw(model, params, "parallel(steps=3,choose='order')")

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from sweep_cases import STAND_IN, SWEEP
+from sweep_cases import STAND_IN, SWEEP, write_configs
 
 from arjax.sweep.executors import LocalExecutor
 
@@ -12,8 +12,7 @@ from arjax.sweep.executors import LocalExecutor
 def folder(tmp_path, monkeypatch):
     """A folder with a sweep file, its config files, and the stand-in."""
     monkeypatch.chdir(tmp_path)
-    for name in ("good.py", "bad.py", "slow.py"):
-        (tmp_path / name).write_text("")
+    write_configs(tmp_path)
     (tmp_path / "stand_in.py").write_text(STAND_IN)
     (tmp_path / "sweep.py").write_text(SWEEP)
     program = [sys.executable, str(tmp_path / "stand_in.py")]

@@ -2,10 +2,11 @@
 
 import csv
 
+from arjax.config.files import load_config_file, to_json
 from arjax.sweep.main import main
 
 STAND_IN = """
-import json, os, sys, time
+import ast, json, os, sys, time
 flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
 folder = flags["workdir"]
 os.makedirs(folder, exist_ok=True)
@@ -15,16 +16,36 @@ if "slow" in flags["config"]:
     time.sleep(600)
 open(folder + "/starts", "a").write("x")
 print("step 1\\rstep 2")
-split = flags.get("config.evaluate.split", "test")
-config = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "train": {"batch_size": 10}}
-examples = int(flags.get("config.evaluate.examples", 0))
-config["evaluate"] = {"split": split, "examples": examples}
+config = json.load(open("base.json"))
+config["objective"] = flags["config"].partition(":")[2] or config["objective"]
+for name, text in flags.items():
+    if name.startswith("config."):
+        *sections, field = name.split(".")[1:]
+        section = config
+        for each in sections:
+            section = section.setdefault(each, {})
+        is_text = isinstance(section.get(field, ""), str)
+        section[field] = text if is_text else ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+split, examples = config["evaluate"]["split"], config["evaluate"]["examples"]
 json.dump(config, open(folder + "/config.json", "w"))
 seed = int(flags.get("config.seed", 0))
 results = dict(dataset="dna", split=split, nll_nats=79.8123 + seed, nll_stderr=0.512, bits_per_dim=0.64)
 results |= dict(num_examples=examples or 300, step=1, best_step=1, kind="exact")
 results |= dict(seed=seed, num_params=12345, train_seconds=90.0, train_sites_per_second=12345.0, device="1 x cpu")
 json.dump(results, open(folder + "/results.json", "w"))
+"""
+
+#: The config file of the runs of the stand-in; its argument is a field, too.
+GOOD = """
+from arjax.config import base_config, dataset_config, network_config
+
+def get_config(arg=""):
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.network = network_config("made", hidden_sizes=(8,))
+    config.train.update(steps=100, batch_size=10)
+    config.objective = arg or config.objective
+    return config
 """
 
 #: The report of a run, as far as tables need it.
@@ -55,3 +76,10 @@ def rows():
 
 def write_sweep(folder, *runs):
     (folder / "sweep.py").write_text(f"from arjax.sweep import Run\ndef get_sweep():\n    return [{', '.join(runs)}]\n")
+
+
+def write_configs(folder):
+    """The config files of a sweep, and the config with which the stand-in begins."""
+    for name, text in (("good.py", GOOD), ("bad.py", ""), ("slow.py", "")):
+        (folder / name).write_text(text)
+    (folder / "base.json").write_text(to_json(load_config_file(str(folder / "good.py"))))

@@ -49,12 +49,7 @@ def test_a_speed_that_is_no_number_is_left_out(two):
     assert sweep() == 0 and rows()[0]["sites_per_second"] == ""
 
 
-def test_a_damaged_command_is_that_of_another_run(two):
-    (two / "out/a/command.txt").write_bytes(b"\xff\xfe")
-    assert sweep() == 0 and len(rows()) == 2
-
-
-@pytest.mark.parametrize("name", ["command.txt", "results.json", "config.json"])
+@pytest.mark.parametrize("name", ["results.json", "config.json"])
 def test_a_folder_in_the_place_of_a_file_fails_its_row_alone(two, name, capfd):
     put_folder(two / "out/a" / name)
     assert sweep("--only=b") == 0 and len(rows()) == 1
@@ -67,7 +62,7 @@ def test_a_folder_in_the_place_of_a_file_fails_its_row_alone(two, name, capfd):
 def test_a_run_whose_folder_cannot_be_used_fails_alone(two, capfd):
     shutil.rmtree(two / "out/a")
     (two / "out/a").write_text("a file")
-    (two / "out/b/command.txt").unlink()
+    (two / "out/b/results.json").unlink()
     put_folder(two / "out/b/log.txt")
     write_sweep(two, *(f"Run('{name}', 'good.py')" for name in "abc"))
     capfd.readouterr()

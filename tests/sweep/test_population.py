@@ -17,6 +17,7 @@ from sweep_cases import rows
 from arjax.cli.main import main as arjax
 from arjax.config import build
 from arjax.config.files import load_workdir_config
+from arjax.core.files import read_arrays
 from arjax.factorization import PARTITIONS
 from arjax.population.train import Members
 from arjax.sweep.population import FullGrid, Job, grids, plan
@@ -59,7 +60,7 @@ def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
     again = json.loads(again.read_text())
     assert_close(again, results(row))
     assert again["train_seconds"] == results(row)["train_seconds"] and again["step"] == results(row)["step"]
-    saved = np.load(row / "rows.npz")
+    saved = read_arrays(row / "rows.npz")
     assert saved["test"].shape == (20,) and saved["validation"].shape == (16,)
     assert saved["test"].mean() == pytest.approx(results(row)["nll_nats"], rel=1e-5)
     assert [line["command"] for line in rows()][3].startswith("arjax --config=config.py --workdir=runs/reversed-1 ")
@@ -152,7 +153,7 @@ def test_an_interrupted_sweep_goes_on(folder, monkeypatch, capsys):
     assert "arjax-sweep: interrupted: stopped at step 6 of 16; the same command" in capsys.readouterr().err
     assert sweep() == 0 and "goes on at step" in capsys.readouterr().out
     for run in load_sweep("sweep.py"):
-        first, second = (np.load(folder / name / run.name / "rows.npz") for name in ("straight", "out"))
+        first, second = (read_arrays(folder / name / run.name / "rows.npz") for name in ("straight", "out"))
         np.testing.assert_array_equal(first["test"], second["test"])
     assert not (folder / "out" / "populations").exists()
 
@@ -181,7 +182,7 @@ def test_a_killed_sweep_goes_on_bit_for_bit(folder, repository):
     process = command("killed")
     assert "goes on at step" in process.communicate(timeout=300)[0]
     for run in load_sweep("sweep.py"):
-        first, second = (np.load(folder / name / run.name / "rows.npz") for name in ("straight", "killed"))
+        first, second = (read_arrays(folder / name / run.name / "rows.npz") for name in ("straight", "killed"))
         np.testing.assert_array_equal(first["test"], second["test"])
 
 

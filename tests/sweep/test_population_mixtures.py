@@ -11,9 +11,9 @@ from sweep_cases import rows
 from arjax.api import open_run
 from arjax.api.comparing import mixture_of_runs
 from arjax.core.errors import UserError
+from arjax.core.files import read_arrays
 from arjax.core.scores import fit_weights, mixed_nats
 from arjax.sweep.main import main
-from arjax.sweep.rows import load_sweep
 
 
 @pytest.fixture
@@ -66,15 +66,17 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     mean, equal, fitted, chosen = made[3:]
     assert float(mean["value"]) == pytest.approx(np.mean(values), rel=1e-5)
     assert float(mean["value_stderr"]) == pytest.approx(np.std(values, ddof=1) / np.sqrt(2), rel=1e-2)
-    one, two = (np.load(out / name / "rows.npz")["test"].astype(float) for name in ("raster-0", "odd"))
+    one, two = (read_arrays(out / name / "rows.npz")["test"].astype(float) for name in ("raster-0", "odd"))
     mixed = -np.log((np.exp(-one) + np.exp(-two)) / 2)
     assert float(equal["value"]) == pytest.approx(mixed.mean(), rel=1e-5)
     assert float(equal["value_stderr"]) == pytest.approx(mixed.std(ddof=1) / np.sqrt(20), rel=1e-2)
-    weights = fit_weights(np.stack([np.load(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]))
+    weights = fit_weights(
+        np.stack([read_arrays(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")])
+    )
     assert abs(weights[0] - 0.5) > 0.02, "fitted weights ought to differ from equal ones"
     assert float(fitted["value"]) == pytest.approx(mixed_nats(np.stack([one, two]), weights).mean(), rel=1e-5)
     assert (equal["stderr_over"], mean["stderr_over"]) == ("examples", "seeds")
-    valid = [np.load(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]
+    valid = [read_arrays(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]
     assert float(fitted["validation"]) == pytest.approx(mixed_nats(np.stack(valid), weights).mean(), rel=1e-5)
     assert float(fitted["validation"]) <= float(equal["validation"]) and float(equal["validation_stderr"]) > 0
     assert (equal["published"], equal["published_mark"], equal["kind"]) == ("1.5", "M", "exact")
@@ -86,7 +88,6 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
 
     shutil.rmtree(out / "raster-0")
     alone(out / "raster-0", "raster", 0)  # by itself: no rows
-    (out / "raster-0" / "command.txt").write_text(load_sweep("sweep.py")[0].command())
     (out / "odd" / "rows.npz").write_bytes(b"damaged")
     np.savez(out / "raster-1" / "rows.npz", test=np.ones(20, np.float32), validation=np.ones(16, np.float32))
     assert main(["--sweep=sweep.py", "--workdir=out", "--only=equal,fitted,chosen"]) == 0

@@ -40,10 +40,6 @@ rate = float(flags["config.optimizer.learning_rate"])
 if os.path.exists("fail") and rate < float(open("fail").read()):
     sys.exit(int(open("code").read()))
 import math
-config = json.load(open("base.json"))
-config["optimizer"]["learning_rate"], config["train"]["steps"] = rate, 3
-config["network"]["hidden_sizes"] = [8 if "8" in flags["config.network.hidden_sizes"] else 16]
-json.dump(config, open(folder + "/config.json", "w"))
 score = abs(math.log(rate) - math.log(0.01))
 results |= dict(bits_per_dim=10 - score, validation_nll_nats=score, validation_bits_per_dim=score)
 """

@@ -171,7 +171,6 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path, queue):
 def test_a_job_that_finished_after_its_sweep_had_died_is_not_submitted(folder, queue, monkeypatch, capsys):
     write_sweep(folder, "Run('a', 'good.py')")
     sweep()  # as its job would do it
-    (folder / "out/a/command.txt").unlink()
     record(folder / "out/a" / slurm.JOB_FILE, {"job_id": "7", "command": RUNS[0].command()})
     record(folder / "out/a" / EXIT_NAME, {"job_id": "7", "exit_code": 0})
     queue[0][:] = [{}]

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 from sweep_cases import REPORT, STAND_IN, sweep, write_sweep
 
+from arjax.sweep.dependencies import (
+    _versions_of_dependencies,
+    changed_dependencies,
+    dependencies,
+    in_stages,
+    note_dependencies,
+)
 from arjax.sweep.rows import grid
-from arjax.sweep.runs import Run, _versions_read, changed_read, in_stages, note_what_it_reads, reads
+from arjax.sweep.runs import Run
 
 TIMES = """
 import json, sys, time
@@ -20,7 +27,7 @@ json.dump([start, time.time()], open(flags["workdir"] + "/times.json", "w"))
 
 
 def names(runs):
-    return [[run.name for run in stage] for stage in in_stages(runs, reads(runs))]
+    return [[run.name for run in stage] for stage in in_stages(runs, dependencies(runs))]
 
 
 def test_a_run_is_in_the_stage_after_those_that_it_reads():
@@ -46,12 +53,12 @@ def test_a_file_in_the_folder_of_a_run_or_a_folder_of_runs_is_of_these_runs(tmp_
         *(Run(name, "c.py") for name in ("teacher", "made/0", "made/1", "teacher2")),
         *(Run(f"own/{i}", "c.py:start={workdir}/own") for i in range(2)),  # it holds them, and they are not read
     ]
-    needs = reads(runs)
+    needs = dependencies(runs)
     assert needs["student"] == {"teacher"} and needs["all"] == {"made/0", "made/1"} and not needs["teacher"]
     assert not needs["own/0"] and not needs["own/1"]
     (tmp_path / "teacher/samples").mkdir(parents=True)
     (tmp_path / "teacher/results.json").write_text(json.dumps(REPORT | {"best_step": 3, "validation_nll_nats": 2.5}))
-    assert _versions_read(runs[0], tmp_path) == {"teacher": "3 2.5"}
+    assert _versions_of_dependencies(runs[0], tmp_path) == {"teacher": "3 2.5"}
 
 
 def test_runs_are_named_by_the_workdir_of_the_sweep(folder, capsys):
@@ -89,21 +96,21 @@ def test_a_run_is_compared_with_what_it_has_read_from_its_first_step_on(folder):
     out = Path("out")
     store("out/teacher", 1)
     store("out/judge", 1)
-    assert changed_read(student, out) == []  # nobody has noted what it has read
-    note_what_it_reads(student, out)
+    assert changed_dependencies(student, out) == []  # nobody has noted what it has read
+    note_dependencies(student, out)
     store("out/teacher", 2)
-    assert changed_read(student, out) == ["teacher"]
-    note_what_it_reads(student, out)  # it was interrupted before it had saved a step: it begins anew
-    assert changed_read(student, out) == []
+    assert changed_dependencies(student, out) == ["teacher"]
+    note_dependencies(student, out)  # it was interrupted before it had saved a step: it begins anew
+    assert changed_dependencies(student, out) == []
     Path("out/student/checkpoints/latest/1").mkdir(parents=True)
     store("out/judge", 3)
-    note_what_it_reads(student, out)
-    assert changed_read(student, out) == ["judge"]
+    note_dependencies(student, out)
+    assert changed_dependencies(student, out) == ["judge"]
     store("out/judge", 1)
     store("out/teacher", 2, nll_nats=1.0)  # the same parameters, scored otherwise
-    assert changed_read(student, out) == ["judge"]
+    assert changed_dependencies(student, out) == ["judge"]
     store("out/teacher", 2, validation_nll_nats=1.0)
-    assert changed_read(student, out) == ["judge", "teacher"]
+    assert changed_dependencies(student, out) == ["judge", "teacher"]
 
 
 def store(path, step, **more):

@@ -74,17 +74,16 @@ def test_the_time_left_counts_runs_that_go_on_at_once(jobs, seconds):
 
 def test_a_changed_row_is_executed_again(folder, capfd):
     sweep()
-    assert "has changed" not in capfd.readouterr().out
+    assert "finished with other fields" not in capfd.readouterr().out
     (folder / "sweep.py").write_text(SWEEP.replace('"good.py:dna"', '"good.py:adult"'))
     sweep()
-    out, rest = capfd.readouterr().out, "--workdir=runs/made/seed-1 --config.seed=1\n"
-    lines = f"      by  arjax --config=good.py:dna {rest}      now arjax --config=good.py:adult {rest}"
-    assert f"    made/seed-1 has changed since it was finished\n{lines}" in out and out.count("has changed") == 2
-    assert (folder / "out/made/seed-0/starts").read_text() == "xx"
+    out = capfd.readouterr().out
+    assert "    made/seed-1 was finished with other fields: objective was 'dna' there and is 'adult' now\n" in out
+    assert out.count("other fields") == 2 and (folder / "out/made/seed-0/starts").read_text() == "xx"
     assert (folder / "out/plain/starts").read_text() == "x"
     (folder / "out/plain/results.json").write_text("{")
     sweep()
-    assert "has changed" not in capfd.readouterr().out
+    assert "other fields" not in capfd.readouterr().out and (folder / "out/plain/starts").read_text() == "xx"
 
 
 def test_only_some_runs(folder):
@@ -128,34 +127,23 @@ def test_an_interrupt_ends_the_running_jobs(folder, repository):
 FILES = [
     ("x = 1", "does not define get_sweep()"),
     ("def get_search():\n    return []", "get_sweep(): it defines get_search(), so give --search=optuna"),
-    ("def get_sweep():\n    return []", "returns no runs"),
-    (
-        "def get_sweep():\n    return [1]",
-        "must return arjax.sweep.Run or arjax.sweep.Mean or arjax.sweep.Mixture objects, not 1",
-    ),
-    ("def get_sweep():\n    return 1", "must return a list, not int"),
-    ("def get_sweep():\n    return 1 / 0", "line 2, fails with ZeroDivisionError"),
-    (
-        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py')] * 2",
-        "two runs of sweep.py are named 'a'",
-    ),
-    ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'no.py')]", "does not exist: 'no.py'"),
-    ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('../a', 'good.py')]", "cannot be named '../a'"),
-    (
-        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', '')]",
-        "names a config file that does not exist: ''",
-    ),
-    ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py', ['seed'])]", "must be a dict"),
-    (
-        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py', published='1')]",
-        "must be a number",
-    ),
+    ("[]", "returns no runs"),
+    ("[1]", "must return arjax.sweep.Run or arjax.sweep.Mean or arjax.sweep.Mixture objects, not 1"),
+    ("1", "must return a list, not int"),
+    ("1 / 0", "line 3, fails with ZeroDivisionError"),
+    ("[Run('a', 'good.py')] * 2", "two runs of sweep.py are named 'a'"),
+    ("[Run('a', 'no.py')]", "does not exist: 'no.py'"),
+    ("[Run('../a', 'good.py')]", "cannot be named '../a'"),
+    ("[Run('a', '')]", "names a config file that does not exist: ''"),
+    ("[Run('a', 'good.py', ['seed'])]", "must be a dict"),
+    ("[Run('a', 'good.py', published='1')]", "must be a number"),
 ]
 
 
 @pytest.mark.parametrize(("text", "piece"), FILES, ids=lambda v: "")
 def test_bad_sweep_files(folder, text, piece, capsys):
-    (folder / "sweep.py").write_text(text + "\n")
+    rows = text if "=" in text[:3] or "def" in text else f"def get_sweep():\n    return {text}"
+    (folder / "sweep.py").write_text(f"from arjax.sweep import Run\n{rows}\n")
     assert sweep() == 2
     err = capsys.readouterr().err
     assert err.startswith("arjax-sweep: ") and err.count("\n") == 1 and piece in err

@@ -6,7 +6,6 @@ import re
 import shutil
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from example_table import AGE, COLUMNS, SEX
@@ -16,14 +15,15 @@ from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.main import main
 from arjax.tables.table import TableModel
+from arjax.testing.examples import random_like
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     sites = Sites(tuple(column.num_codes for column in COLUMNS))
     model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
-    engine = AnyOrderTable(COLUMNS, model, model.init(jax.random.key(0)), sites)
-    table = TableModel(COLUMNS, engine, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {"id": "it names the rows"})
+    engine = AnyOrderTable(COLUMNS, model, random_like(model.param_shapes), sites)
+    table = TableModel(engine, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {"id": "it names the rows"})
     return str(table.save(tmp_path_factory.mktemp("table") / "t.safetensors"))
 
 

@@ -29,8 +29,8 @@ def people(seed: int = 0, holes: float = 0.0):
 @pytest.fixture(scope="module")
 def table():
     with pytest.MonkeyPatch.context() as patch:
-        recipe = fitting.Recipe((32,), 0.0, learning_rate=1e-2)
-        patch.setattr(fitting, "recipes", lambda num: [recipe])
+        recipe = fitting.NetworkSize((32,), 0.0, learning_rate=1e-2)
+        patch.setattr(fitting, "network_sizes", lambda num: [recipe])
         return arjax.fit_table(people(holes=0.2), minutes=0.02, quiet=True)
 
 
@@ -75,7 +75,7 @@ def test_the_timed_steps_score_few_rows_that_have_values(monkeypatch):
     monkeypatch.setattr(fitting, "fit_arrays", fit)
     x = {"train": np.zeros((300, 2), np.float32), "validation": np.full((100, 2), np.nan, np.float32)}
     x["validation"][-1, 0] = 1
-    fitting._train(Sites((2, 3)), x, fitting.Recipe((8,), 0.0), 0.01, 0, {})
+    fitting._train(Sites((2, 3)), x, fitting.NetworkSize((8,), 0.0), 0.01, 0, {})
     timed, trained = (call["validation"] for call in calls)
     assert len(timed) == 32 and timed[0, 0] == 1 and trained is x["validation"]
 

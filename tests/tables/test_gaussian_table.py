@@ -14,14 +14,13 @@ from arjax.core.normal import log_mass
 from arjax.core.spec import EventSpec
 from arjax.interop.model_file import load_model, save_model
 from arjax.models import make_model
+from arjax.models.gaussian_mixture import gaussian_params
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers
-from arjax.tables.gaussian import GaussianTable
-from arjax.tables.margins import Margin, fit_margin
+from arjax.tables.gaussian import GaussianTable, Margin, fit_margin
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, load_table
 from arjax.testing.examples import random_like
-from arjax.testing.models import params_of
 
 RNG = np.random.default_rng(0)
 WEIGHTS, MEANS = np.array([0.3, 0.7]), RNG.normal(size=(2, 3))
@@ -42,7 +41,7 @@ def gaussian(columns=COLUMNS, power=1.0):
         EventSpec((3,), (), "real"), kind="gaussian_mixture", components=2, start="random", min_log_scale=-7.0
     )
     margins = [Margin(column, 0.2, 1.5, power, 0.1, 0.8) for column in columns]
-    return GaussianTable(margins, model, params_of(WEIGHTS, MEANS, COVARIANCES, -7.0))
+    return GaussianTable(margins, model, gaussian_params(WEIGHTS, MEANS, COVARIANCES, -7.0))
 
 
 def any_order(columns=COLUMNS):
@@ -63,7 +62,7 @@ def mixed():
 
 @pytest.fixture(scope="module")
 def table(mixed):
-    return TableModel(COLUMNS, mixed, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
+    return TableModel(mixed, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
 
 
 def none(cells):
@@ -241,7 +240,7 @@ def test_a_mixture_of_engines(mixed):
 
 @pytest.mark.parametrize("kind", ["gaussian", "mixed"])
 def test_ranges_are_monotone_and_complements_add_up(kind, engine, mixed):
-    table = TableModel(COLUMNS, engine if kind == "gaussian" else mixed, np.zeros((3, 2)), {}, {})
+    table = TableModel(engine if kind == "gaussian" else mixed, np.zeros((3, 2)), {}, {})
     last = 0.0
     for high in (-2.5, -1.0, 0.05, 1.0, 8.0):
         found = table.probability({"real": (None, high)}, given={"whole": 1})
@@ -259,7 +258,7 @@ def test_ranges_are_monotone_and_complements_add_up(kind, engine, mixed):
 @pytest.mark.parametrize("kind", ["gaussian", "mixed"])
 def test_several_ranges_are_estimated_without_bias(kind, engine, mixed):
     some = engine if kind == "gaussian" else mixed
-    table = TableModel(COLUMNS, some, np.zeros((3, 2)), {}, {})
+    table = TableModel(some, np.zeros((3, 2)), {}, {})
     found = table.probability({"whole": (0, 2), "tenths": (-1, 0.9)}, num=4000)
     expected = 0.0
     for a in (0, 1, 2):
@@ -305,7 +304,7 @@ def test_evidence_beyond_all_precision_has_probabilities(place, engine, mixed):
 @pytest.mark.parametrize("kind", ["gaussian", "mixed"])
 def test_engines_are_saved_bit_for_bit(kind, engine, mixed, tmp_path):
     some = engine if kind == "gaussian" else mixed
-    table = TableModel(COLUMNS, some, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
+    table = TableModel(some, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
     again = load_table(table.save(tmp_path / "t.safetensors"))
     rows = {"real": [0.5, None], "whole": [-3, 1], "tenths": [None, 0.3]}
     np.testing.assert_array_equal(again.log_prob(rows), table.log_prob(rows))

@@ -14,10 +14,9 @@ from arjax.core.spec import EventSpec
 from arjax.data.columns import Words
 from arjax.interop.model_file import load_model, save_model
 from arjax.models import make_model
-from arjax.tables.gaussian import GaussianTable
-from arjax.tables.margins import Margin, WordTable
+from arjax.models.gaussian_mixture import gaussian_params
+from arjax.tables.gaussian import GaussianTable, Margin, WordTable
 from arjax.tables.table import TableModel, load_table
-from arjax.testing.models import params_of
 
 COLOUR = Words("colour", ("red", "green", "blue"))
 P = np.array([[0.7, 0.2, 0.1], [0.05, 0.15, 0.8]])
@@ -33,7 +32,7 @@ def engine():
     )
     numbers = [Margin(dataclasses.replace(REAL, name=name), 0.2, 1.5, 1.0, 0.1, 0.8) for name in "abc"]
     margins = [numbers[0], WordTable(COLOUR, P), *numbers[1:]]
-    return GaussianTable(margins, model, params_of(WEIGHTS, MEANS, COVARIANCES, -7.0))
+    return GaussianTable(margins, model, gaussian_params(WEIGHTS, MEANS, COVARIANCES, -7.0))
 
 
 def log_joint(engine, cells, columns):
@@ -93,7 +92,7 @@ def test_words_are_drawn_as_often_as_they_are_probable(engine):
 
 
 def test_words_are_saved_bit_for_bit_and_forged_ones_are_refused(engine, tmp_path):
-    table = TableModel(engine.columns, engine, np.tile(np.linspace(0, 5, 11), (4, 1)), {}, {})
+    table = TableModel(engine, np.tile(np.linspace(0, 5, 11), (4, 1)), {}, {})
     again = load_table(table.save(tmp_path / "t.safetensors"))
     np.testing.assert_array_equal(again._engine.log_prob(CELLS, none(CELLS)), engine.log_prob(CELLS, none(CELLS)))
     for change, sentence in (

@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-from test_gaussian_table import COLUMNS, any_order, gaussian
+from test_gaussian_table import any_order, gaussian
 
 from arjax.core.errors import UserError
 from arjax.data.columns import Words
 from arjax.interop.model_file import load_model, save_model
 from arjax.tables.columns import Numbers
 from arjax.tables.engine import TableEngine
-from arjax.tables.fitting import _mixed
-from arjax.tables.guessing import fit_guesses, hide
-from arjax.tables.mixed import MixedTable
+from arjax.tables.mixed import MixedTable, fit_guesses, hide, mix
 from arjax.tables.table import TableModel, load_table
 
 EDGES = tuple(np.linspace(-9.0, 9.0, 19).tolist())
@@ -75,7 +73,7 @@ def test_the_engine_with_the_smallest_errors_guesses():
         "means": (Made(2.0, -3.0, 0.4), {}),
         "words": (Made(1.0, -3.0, 0.9), {}),
     }
-    engine, nats, facts = _mixed(engines, rows())
+    engine, nats, facts = mix(engines, rows(), 4)
     assert isinstance(engine, MixedTable) and (nats == -3.0).all()
     np.testing.assert_allclose(engine.weights, [1, 0, 0])
     np.testing.assert_allclose(engine.guess_weights["numbers"], [0, 1, 0], atol=1e-3)
@@ -83,7 +81,7 @@ def test_the_engine_with_the_smallest_errors_guesses():
     assert facts["means"]["weight"] == 0 and facts["means"]["weight_in_guesses_of_numbers"] == pytest.approx(
         1, abs=1e-3
     )
-    table = TableModel(engine.columns, engine, np.zeros((3, 2)), {}, {})
+    table = TableModel(engine, np.zeros((3, 2)), {}, {})
     full = table.impute({"a": [0.5, -1.0], "b": [None, -2.0], "word": ["high", None]})
     assert full["b"] == pytest.approx([1.0, -2.0], rel=1e-2) and full["word"] == ["high", "low"]
     np.testing.assert_array_equal(table.log_prob({"a": [0.5], "b": [0.1], "word": ["low"]}), [3.0])
@@ -125,7 +123,7 @@ def test_guesses_are_sums_of_means_and_of_probabilities():
 
 
 def test_means_are_rounded_as_the_column_is_unless_they_are_asked_for():
-    table = TableModel(COLUMNS, gaussian(), np.zeros((3, 2)), {}, {})
+    table = TableModel(gaussian(), np.zeros((3, 2)), {}, {})
     given = {"real": [0.3, 1.2], "whole": [None, None], "tenths": [0.4, -1.0]}
     exact, whole = table.impute(given, rounded=False)["whole"], table.impute(given)["whole"]
     assert whole == np.round(exact).tolist() and all(isinstance(v, int) for v in whole)
@@ -136,7 +134,7 @@ def test_means_are_rounded_as_the_column_is_unless_they_are_asked_for():
 
 def test_weights_of_guesses_are_saved(tmp_path):
     mixed = MixedTable([any_order(), gaussian()], [0.0, 1.0], {"numbers": [0.75, 0.25]})
-    table = TableModel(COLUMNS, mixed, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
+    table = TableModel(mixed, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {})
     path = table.save(tmp_path / "t.safetensors")
     again = load_table(path)
     given = {"real": [None], "whole": [1], "tenths": [None]}

@@ -10,9 +10,8 @@ import arjax
 from arjax.models import make_model
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import make_numbers, make_words
-from arjax.tables.gaussian_fitting import Options, Search
+from arjax.tables.gaussian_fitting import GaussianSearch, Options
 from arjax.tables.gaussian_holes import Components, em_with_holes
-from arjax.tables.table import mean_over_orders
 
 #: p(word), and the means, the standard deviations and the correlation of two numbers given the word.
 P_WORD, MEANS, SCALES, CORRELATION = np.array([0.35, 0.65]), np.array([[-1.5, 0.0], [1.0, 1.0]]), (0.6, 0.8), 0.7
@@ -50,7 +49,7 @@ def gaussians(train: np.ndarray, validation: np.ndarray):
     cells = {"train": train.copy(), "validation": validation.copy()}
     for own in cells.values():
         own[:, 2] = np.where(np.isnan(own[:, 2]), np.nan, np.array(places)[np.nan_to_num(own[:, 2]).astype(int)])
-    search = Search(columns, cells, math.inf, 0)
+    search = GaussianSearch(columns, cells, math.inf, 0)
     search._fit(Options(False, False, 2, 1e-6))
     engine, _ = search.mixed(False)
 
@@ -142,7 +141,7 @@ def test_cells_missing_completely_at_random_leave_the_network_unbiased():
         values["validation"] = sites.values(codes_of(columns, cells_of(validation)))
         choice = {"batch_size": 200, "learning_rate": 3e-3, "schedule": "cosine", "ema_decay": 0.99}
         fitted = arjax.fit_arrays(model, **values, steps=2000, eval_every=2000, quiet=True, **choice)
-        return -mean_over_orders(AnyOrderTable(columns, fitted.model, fitted.params), cells_of(test), 4)
+        return -AnyOrderTable(columns, fitted.model, fitted.params).log_prob_over_orders(cells_of(test), 4)
 
     holes = np.where(np.random.default_rng(3).random(train.shape) < 0.3, np.nan, train)
     whole = nats(train)

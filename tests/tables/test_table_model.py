@@ -14,7 +14,8 @@ from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models import make_model
 from arjax.tables import any_order
 from arjax.tables.any_order import AnyOrderTable, Sites
-from arjax.tables.table import TableModel, load_table, surprise
+from arjax.tables.table import TableModel, load_table
+from arjax.testing.examples import random_like
 
 CODES = np.array(list(itertools.product(range(2), range(3), range(7))))
 
@@ -33,7 +34,7 @@ def engine(request):
 @pytest.fixture(scope="module")
 def table(engine):
     usual = np.tile(np.linspace(0, 5, 11), (3, 1))
-    return TableModel(COLUMNS, engine, usual, {}, {"id": "it names the rows"})
+    return TableModel(engine, usual, {}, {"id": "it names the rows"})
 
 
 def cells_of_codes(codes):
@@ -134,9 +135,9 @@ def test_draws_that_no_row_can_have_are_refused_in_digits():
     """Also where digits are more than there are codes, here 2 x 2 for 3."""
     sites = Sites(tuple(column.num_codes for column in COLUMNS), 2)
     model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
-    digits = AnyOrderTable(COLUMNS, model, model.init(jax.random.key(0)), sites)
+    digits = AnyOrderTable(COLUMNS, model, random_like(model.param_shapes), sites)
     with pytest.raises(UserError, match="no row can have"):
-        TableModel(COLUMNS, digits, np.ones((3, 2)), {}, {}).sample(2, given={"age": (1000, 2000)})
+        TableModel(digits, np.ones((3, 2)), {}, {}).sample(2, given={"age": (1000, 2000)})
 
 
 def test_completions_keep_the_known_cells(table):
@@ -209,11 +210,11 @@ def test_equal_rows_are_computed_once(table, monkeypatch):
 @pytest.mark.slow
 def test_surprise_is_that_of_a_cell_given_all_others(engine):
     cells = cells_of_codes(CODES)
-    found = surprise(engine, cells)
+    found = engine.surprise(cells)
     table = engine.code_table(cells, np.ones(cells.shape, bool), 2)
     np.testing.assert_allclose(found[:, 2], -np.log(table[np.arange(len(CODES)), CODES[:, 2]]), rtol=1e-4)
     cells[3, 1] = np.nan
-    assert np.isnan(surprise(engine, cells)[3, 1])
+    assert np.isnan(engine.surprise(cells)[3, 1])
 
 
 def test_outliers_come_first(table):
@@ -293,7 +294,7 @@ def test_a_forged_file_is_one_sentence(table, engine, tmp_path, change, sentence
 
 def test_the_model_of_no_table_is_refused(tmp_path):
     model = arjax.make_model(arjax.EventSpec((3,)), "made", hidden_sizes=(4,))
-    save_model(tmp_path / "m.safetensors", SavedModel(model, model.init(jax.random.key(0)), None, None, {}))
+    save_model(tmp_path / "m.safetensors", SavedModel(model, random_like(model.param_shapes), None, None, {}))
     with pytest.raises(UserError, match=r"does not hold the model of a table: open it with arjax.load"):
         load_table(tmp_path / "m.safetensors")
 

@@ -291,7 +291,7 @@ class FaultySampler(Sampler):
 @pytest.mark.parametrize(
     ("fault", "check", "sentence"),
     [
-        ("keys", functools.partial(sampler.check_values, event="tokens"), "16 of 16 samples are not those of `naive`"),
+        ("keys", functools.partial(sampler._check_values, event="tokens"), "16 of 16 samples are not those of `naive`"),
         ("keys", sampler.check_own_key, "an example depends on the batch"),
         ("observed", functools.partial(sampler.check_observed, event="tokens"), "observed sites have changed"),
         ("statistics", sampler.check_distribution, "the statistics lack 'network_calls'"),
@@ -323,9 +323,9 @@ class FaultyObjective(TeacherForcing):
 @pytest.mark.parametrize(
     ("fault", "check", "sentence"),
     [
-        ("weights", objective.check_weights, "depends on examples of weight 0"),
-        ("finite", objective.check_finite, "the loss .* is not finite"),
-        ("state", objective.check_finite, "the state after a batch is"),
+        ("weights", objective._check_weights, "depends on examples of weight 0"),
+        ("finite", objective._check_finite, "the loss .* is not finite"),
+        ("state", objective._check_finite, "the state after a batch is"),
         ("downhill", objective.check_downhill, "a small step against the gradient takes the loss from"),
     ],
 )

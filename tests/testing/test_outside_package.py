@@ -21,6 +21,7 @@ from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
 from arjax.testing import check_network, network
 from arjax.testing.conditional import check_normalised, check_samples
+from arjax.testing.examples import random_like
 from arjax.testing.model import model_laws
 
 
@@ -88,7 +89,7 @@ def test_its_kind_of_model_is_one_of_ours(package, tmp_path):
     assert members == {0, 1}
     digits = make_dataset("digits")
     model = make_model(digits.event, kind="latent_class", num_classes=3)
-    pictures = dict(model_pictures(model, model.init(jax.random.key(0)), digits, jax.random.key(0), Scoring(100)))
+    pictures = dict(model_pictures(model, random_like(model.param_shapes), digits, jax.random.key(0), Scoring(100)))
     assert list(pictures) == ["classes.png"]
 
 

@@ -87,6 +87,7 @@ def test_frozen_parameters_are_their_average_to_the_bit():
     np.testing.assert_array_equal(average_of(optimizer.init(params), params)["w"], params["w"])
 
 
+@pytest.mark.slow
 def test_a_run_scores_and_keeps_the_average_and_resumes_bit_for_bit(tmp_path):
     setup = build(tiny_config(**CHANGES))
     outcome = train(setup, tmp_path / "straight")

@@ -93,6 +93,7 @@ def test_the_report_has_rate_distortion_and_the_use_of_the_codes_of_the_split(fi
     assert terms == pytest.approx(lines[-1]["train/nll_nats"], rel=1e-5) and lines[-1]["train/quantizer_loss"] > 0
 
 
+@pytest.mark.slow
 def test_a_prior_of_its_own_run_leaves_the_tokenizer_to_the_bit(first, tmp_path, capsys):
     """Under weight decay, clipping and an average; its entry of another form begins anew, which is said once."""
     other = part("made", hidden_sizes=(8,))

@@ -23,7 +23,7 @@ def with_one(v: jax.Array) -> jax.Array:
     return jnp.concatenate([v, jnp.ones_like(v[..., :1])], -1)
 
 
-def normalised(sums: jax.Array) -> jax.Array:
+def quotient(sums: jax.Array) -> jax.Array:
     """[sum w v, sum w] -> sum w v / sum w; an empty sum gives 0 with a finite derivative."""
     return sums[..., :-1] / jnp.maximum(sums[..., -1:], 1e-12)
 
@@ -38,7 +38,7 @@ def linear_attention(
     S = sum_j phi(k_j) [v_j, 1]' (equations 10 and 11), in float32. Time and memory are linear in T.
     """
     _, sums = Decayed(q_BNTH, k_BNTH, with_one(v_BNTH)).run(None, chunk_size, block_size)
-    return normalised(sums)
+    return quotient(sums)
 
 
 class LinearAttention(MultiHead):
@@ -70,13 +70,13 @@ class LinearAttention(MultiHead):
 
     def step(self, state_BNHE: jax.Array, x_BME: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         state_BNHE, sums = self._terms(x_BME).step(state_BNHE)
-        return state_BNHE, self._merge(normalised(sums))
+        return state_BNHE, self._merge(quotient(sums))
 
     def extend(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int):
         """The tokens of the blocks t, t + 1, ...: all pairs of them, and the state before them."""
         terms = self._terms(x_BTE)
         _, sums = terms.run(state_BNHE, self.chunk_size, block_size)
-        return (state_BNHE, terms, jnp.arange(x_BTE.shape[1]) // block_size), self._merge(normalised(sums))
+        return (state_BNHE, terms, jnp.arange(x_BTE.shape[1]) // block_size), self._merge(quotient(sums))
 
     def keep(self, carries: tuple, n: jax.Array) -> jax.Array:
         state_BNHE, terms, block = carries
@@ -85,7 +85,7 @@ class LinearAttention(MultiHead):
     def ahead(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
         """Blocks that each come in place of block t: each adds its keys and values to the state."""
         q, k, v = self._terms(x_BTE)[:3]
-        return self._merge(normalised(read(own_blocks(q, k, block_size), v, state_BNHE)))
+        return self._merge(quotient(read(own_blocks(q, k, block_size), v, state_BNHE)))
 
 
 @NETWORKS.register("linear_attention")

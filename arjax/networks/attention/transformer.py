@@ -33,7 +33,7 @@ from arjax.networks.layers.fused_attention import FusedSelfAttention
 from arjax.networks.layers.steps import (
     StepTokens,
     apart,
-    check_steps,
+    check_told_apart,
     located,
     scale_of_zeros,
     to_grid,
@@ -153,7 +153,7 @@ class BlockNetwork(TokenNetwork):
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
 
     def check(self, factorization):
-        check_steps(factorization, self.position)
+        check_told_apart(factorization, self.position)
         check_stack(self)
         if self.mlp_size and self.mlp_ratio != type(self).mlp_ratio:
             say_once(

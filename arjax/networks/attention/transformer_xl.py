@@ -21,7 +21,7 @@ from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.causal import join, put_in_ring, ring_steps, windows
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import POSITIONS, PositionEncoder
-from arjax.networks.layers.steps import StepTokens, check_steps, scale_of_zeros
+from arjax.networks.layers.steps import StepTokens, check_told_apart, scale_of_zeros
 
 #: u and v of section 3.3, [N, H] each: biases of the query for contents and for distances.
 Biases = tuple[jax.Array, jax.Array]
@@ -256,7 +256,7 @@ class TransformerXL(ChunkedTokens):
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "segment": 2, "memory": 1, "position": "learned"}
 
     def check(self, factorization):
-        check_steps(factorization, self.position)
+        check_told_apart(factorization, self.position)
         check_stack(self)
         num_steps = factorization.num_steps
         segment = min(self.segment, num_steps)

@@ -47,7 +47,7 @@ def _concat_elu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tu
 
 
 @functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=1)
-def gate(y: jax.Array, norm: Callable[[jax.Array], jax.Array]) -> jax.Array:
+def gated_half(y: jax.Array, norm: Callable[[jax.Array], jax.Array]) -> jax.Array:
     """norm(a) sigma(b), where [a, b] = y; recomputed for its gradient."""
     a, b = jnp.split(y, 2, -1)
     return norm(a) * nn.sigmoid(b)
@@ -114,7 +114,7 @@ class GatedResnet(nn.Module):
         if self.has_aux:
             y = y + self.aux(concat_elu(jnp.concatenate(aux, -1) if isinstance(aux, tuple) else aux))
         y = view.read(self.conv_out, self.drop(concat_elu(y), mask))
-        return x + gate(y if e_BE is None else add_context(y, self.context(e_BE)), self.norm)
+        return x + gated_half(y if e_BE is None else add_context(y, self.context(e_BE)), self.norm)
 
 
 class GatedStack(nn.Module):

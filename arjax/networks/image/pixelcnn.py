@@ -23,7 +23,7 @@ from arjax.networks.layers.grids import (
 from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
 
 
-class ResidualBlock(nn.Module):
+class MaskedBlock(nn.Module):
     """x + W_3 relu(conv(relu(W_1 relu(x)))): 2h maps to h, a masked convolution (mask B), and back (Figure 5, left)."""
 
     hidden_size: int
@@ -104,7 +104,7 @@ class PixelCNN(MaskedNetwork):
         channels = num_channels(self.event)
         self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype, channels=channels, strict=True)
         self.blocks = [
-            ResidualBlock(self.hidden_size, self.kernel_size, channels, self.dropout, self.dtype, name=f"block_{i}")
+            MaskedBlock(self.hidden_size, self.kernel_size, channels, self.dropout, self.dtype, name=f"block_{i}")
             for i in range(self.num_layers)
         ]
         self.out_0 = TapMix(self.out_size, self.dtype, channels=channels)

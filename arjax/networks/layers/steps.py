@@ -218,7 +218,7 @@ class StepReadout(nn.Module):
         return self.out(h)
 
 
-def check_steps(factorization: Factorization, position: str) -> None:
+def check_told_apart(factorization: Factorization, position: str) -> None:
     """Raises `UserError` unless positions tell the sites of a block apart."""
     if position == "none" and factorization.block_size > 1:
         raise UserError("steps of several sites need network.position=learned or sinusoidal, to tell the sites apart")
@@ -251,7 +251,7 @@ class StepNetwork(Network):
     NORMALISES: ClassVar[bool] = False
 
     def check(self, factorization):
-        check_steps(factorization, self.position)
+        check_told_apart(factorization, self.position)
 
     @property
     def traits(self):

@@ -18,7 +18,7 @@ from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
-from arjax.networks.base import ChunkedNetwork, check_ahead, step_variables
+from arjax.networks.base import ChunkedNetwork, require_ahead, step_variables
 from arjax.samplers.base import Resources, Steps
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
 from arjax.samplers.loops import read_prompt
@@ -136,7 +136,7 @@ class Ahead(Draft):
     target_calls = 1
 
     def check(self, model, with_log_q=False):
-        check_ahead(model.network)
+        require_ahead(model.network)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
         (model, variables, steps, _), factorization = target, target.model.factorization

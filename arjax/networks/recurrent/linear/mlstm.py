@@ -23,20 +23,20 @@ LEAST = 1e-6
 LOWEST = -1e10
 
 
-class State(NamedTuple):
+class Scaled(NamedTuple):
     """[C, n] exp(-m), the sums of k v' and of k by their gates [B, N, H, V + 1], and the running maximum m [B, N]."""
 
     sums: jax.Array
     maximum: jax.Array
 
 
-def empty(batch_size: int, heads: int, keys: int, values: int) -> State:
+def empty(batch_size: int, heads: int, keys: int, values: int) -> Scaled:
     """The state before step 0."""
     sums = jnp.zeros((batch_size, heads, keys, values + 1), jnp.float32)
-    return State(sums, jnp.full((batch_size, heads), LOWEST, jnp.float32))
+    return Scaled(sums, jnp.full((batch_size, heads), LOWEST, jnp.float32))
 
 
-def with_one(v: jax.Array) -> jax.Array:
+def with_normaliser(v: jax.Array) -> jax.Array:
     """[v, 1] in float32: sums of these hold the normaliser in their last feature."""
     return jnp.concatenate([v.astype(jnp.float32), jnp.ones_like(v[..., :1], jnp.float32)], -1)
 
@@ -64,12 +64,12 @@ class Exponential(NamedTuple):
     log_forget: jax.Array
     log_input: jax.Array
 
-    def run(self, state: State | None, chunk_size: int = 64) -> tuple[State, jax.Array]:
+    def run(self, state: Scaled | None, chunk_size: int = 64) -> tuple[Scaled, jax.Array]:
         """All steps from a state, None for that before step 0: (the state after them, o [B, N, T, V] in float32)."""
         length = self.q.shape[2]
         filled = -length % min(chunk_size, length)  # steps without an input: a logarithm of 0 would be one of 1
         log_input = jnp.pad(self.log_input, ((0, 0), (0, 0), (0, filled)), constant_values=LOG_ZERO)
-        q, k, v, log_f = chunked(chunk_size, self.q, self.k, with_one(self.v), self.log_forget)
+        q, k, v, log_f = chunked(chunk_size, self.q, self.k, with_normaliser(self.v), self.log_forget)
         (log_i,) = chunked(min(chunk_size, length), log_input)
         step, between = jnp.arange(q.shape[-2]), segment_sums(log_f)
         log_w = jnp.where(step[:, None] >= step, between + log_i[..., None, :], LOG_ZERO)
@@ -88,35 +88,35 @@ class Exponential(NamedTuple):
         sums = sums + jnp.exp(held - maximum)[..., None] * product(q.astype(jnp.float32), before.sums)
         return after, join(bounded(sums, maximum), 2, length)
 
-    def step(self, state: State) -> tuple[State, jax.Array]:
+    def step(self, state: Scaled) -> tuple[Scaled, jax.Array]:
         held, new = self.log_forget[..., 0] + state.maximum, self.log_input[..., 0]
         maximum = jax.lax.stop_gradient(jnp.maximum(held, new))
         forget, enter = jnp.exp(held - maximum), jnp.exp(new - maximum)
-        update = product(transposed(self.k.astype(jnp.float32)), with_one(self.v))
+        update = product(transposed(self.k.astype(jnp.float32)), with_normaliser(self.v))
         sums = forget[..., None, None] * state.sums + enter[..., None, None] * update
         read = product(self.q.astype(jnp.float32), sums)
-        return State(sums, maximum), bounded(read, maximum[..., None])
+        return Scaled(sums, maximum), bounded(read, maximum[..., None])
 
     def masked(self, valid_T: jax.Array) -> Exponential:
         forget, enter = jnp.where(valid_T, self.log_forget, 0), jnp.where(valid_T, self.log_input, LOG_ZERO)
         return Exponential(self.q, self.k, self.v, forget, enter)
 
 
-def _carried(state: State, updates: jax.Array, largest: jax.Array, decay: jax.Array) -> tuple[State, State]:
+def _carried(state: Scaled, updates: jax.Array, largest: jax.Array, decay: jax.Array) -> tuple[Scaled, Scaled]:
     """The states before all chunks, and the one after the last; of a chunk its update, the logarithm of the factor that
     it leaves out, and the logarithm of its decays.
     """
 
-    def body(state: State, chunk: tuple[jax.Array, ...]) -> tuple[State, State]:
+    def body(state: Scaled, chunk: tuple[jax.Array, ...]) -> tuple[Scaled, Scaled]:
         update, largest, decay = chunk
         held = decay + state.maximum
         maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
         old, new = jnp.exp(held - maximum)[..., None, None], jnp.exp(largest - maximum)[..., None, None]
-        return State(old * state.sums + new * update, maximum), state
+        return Scaled(old * state.sums + new * update, maximum), state
 
     chunks = tuple(jnp.moveaxis(x, 2, 0) for x in (updates, largest, decay))
     after, before = jax.lax.scan(body, state, chunks)
-    return State(*(jnp.moveaxis(x, 0, 2) for x in before)), after
+    return Scaled(*(jnp.moveaxis(x, 0, 2) for x in before)), after
 
 
 @MIXERS.register("mlstm")

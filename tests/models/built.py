@@ -1,0 +1,16 @@
+"""Small models with random parameters, at which every path matters."""
+
+from __future__ import annotations
+
+import jax
+
+from arjax.core.spec import EventSpec
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.testing.examples import random_like
+
+
+def built(event: EventSpec, network: str = "made", scale: float = 1.0, **options):
+    """A model, its network as small as in the laws where the options do not say otherwise, and parameters."""
+    model = make_model(event, network, **{**NETWORKS.get(network).SMALL, **options})
+    return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))
