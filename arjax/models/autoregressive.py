@@ -313,7 +313,7 @@ class AutoregressiveModel(Model):
 
         Args:
           params, x: the parameters, and examples [B, *grid, *value]; values outside of the two sets do not matter. A
-            missing value is neither given nor asked for.
+            missing value is neither given nor scored.
           query, evidence: bool[*grid], the sites that are scored, and those that are given.
           context: [B, ...], for a model that has one.
           mask: [B, *grid], the sites of the query that count in each example; None: all. As in `log_prob`, others are
