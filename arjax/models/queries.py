@@ -77,7 +77,7 @@ def _conflict(step_D: np.ndarray, visit_D: np.ndarray, group_D: np.ndarray) -> s
             within = ", whose sites depend on one another" if step_D[first] == step_D[last] else ""
             if number:
                 return (
-                    f"leave out the sites that are not in the query: one of them, of step {step_D[first]}, comes before "
+                    f"leave out the sites that are not in the query: one, of step {step_D[first]}, comes before "
                     f"one of the query, of step {step_D[last]}{within}; use an ordering that visits the query first"
                 )
             return (
