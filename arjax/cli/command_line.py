@@ -28,14 +28,11 @@ class Parser(argparse_flags.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         known, unknown = self.parse_known_args(args, namespace)
-        for argument in unknown:
-            name = argument.partition("=")[0]
-            known = [option for option in self._option_string_actions if option.startswith("--")]
-            raise UserError(
-                f"unknown flag {name!r}{did_you_mean(name, known, LISTED)}"
-                if argument.startswith("-")
-                else f"unexpected argument {argument!r}"
-            )
+        if unknown and unknown[0].startswith("-"):
+            name, options = unknown[0].partition("=")[0], [o for o in self._option_string_actions if o[:2] == "--"]
+            raise UserError(f"unknown flag {name!r}{did_you_mean(name, options, LISTED)}")
+        if unknown:
+            raise UserError(f"unexpected argument {unknown[0]!r}")
         return known
 
     def parse_known_args(self, args=None, namespace=None):
