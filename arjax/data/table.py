@@ -147,13 +147,18 @@ class _Texts:
 
     def __init__(self, frames: Sequence[Frame]):
         self.names, self.sizes, self._frames = list(frames[0].columns), [len(frame) for frame in frames], frames
-        for frame in frames:
-            if list(frame.columns) != self.names:
-                others = ", ".join(frame.columns)
-                raise UserError(f"the table {frame.file!r} has other columns than {frames[0].file!r}: {others}")
-        if len(frames) == 1 and len(frames[0]) < len(SPLITS):
-            rows = f"three rows or more, one for each split, but has {len(frames[0])}"
-            raise UserError(f"the table {frames[0].file!r} needs {rows}")
+        first, num = frames[0].file, len(frames[0])
+        few = f"the table {first!r} needs three rows or more, one for each split, but has {num}"
+        refuse(
+            *(
+                (
+                    list(frame.columns) != self.names,
+                    f"the table {frame.file!r} has other columns than {first!r}: {', '.join(frame.columns)}",
+                )
+                for frame in frames
+            ),
+            (len(frames) == 1 and num < len(SPLITS), few),
+        )
 
     def column(self, i: int) -> np.ndarray:
         """Returns the texts of a column, object[N], None without a value."""
@@ -202,18 +207,20 @@ def _made(name: str, values: np.ndarray, place: Place, rule: Rule, stated: str |
         _check_column(name, values, place, rule)
     kind = _kind(different, rule, stated)
     gap = gaps_of(values)
-    if gap.any() and (rule.missing == "refuse" or (rule.missing == "level" and kind == "real")):
-        where = f"{place(int(gap.argmax()))} has no value in the column {name!r}"
-        if rule.missing == "level":
-            raise UserError(
-                f"{where}, which is real and has no level for it: fill it in, leave the column out, or give "
-                "missing='hole', which leaves the value out"
-            )
-        raise UserError(
+    where = f"{place(int(gap.argmax()))} has no value in the column {name!r}" if gap.any() else ""
+    refuse(
+        (
+            where and rule.missing == "level" and kind == "real",
+            f"{where}, which is real and has no level for it: fill it in, leave the column out, or give "
+            "missing='hole', which leaves the value out",
+        ),
+        (
+            where and rule.missing == "refuse",
             f"{where}: fill it in, leave the column out with `skip`, or give missing='hole', which leaves the value "
             "out, or missing='level', which makes a level of it in discrete columns; missing_cells has the texts of "
-            "cells without a value"
-        )
+            "cells without a value",
+        ),
+    )
     if kind == "real":
         x = _numbers(name, values, place)
         refuse(
@@ -287,13 +294,12 @@ def _of_levels(
     """
     cuts: tuple[float, ...] = ()
     if len(words) > rule.levels:
-        if not all(map(is_number, words)):
-            raise UserError(
-                f"the column {name!r} of the table holds {len(words)} different words, above levels={rule.levels}"
-            )
+        column = f"the column {name!r} of the table"
+        above = f"{column} holds {len(words)} different words, above levels={rule.levels}"
+        refuse((not all(map(is_number, words)), above))
         numbers = _numbers(name, values, place)
-        if np.isnan(numbers[rule.train]).all():
-            raise UserError(f"the column {name!r} of the table has no value in any train row: leave it out with `skip`")
+        is_empty = np.isnan(numbers[rule.train]).all()
+        refuse((is_empty, f"{column} has no value in any train row: leave it out with `skip`"))
         cuts = tuple(np.nanquantile(numbers[rule.train], np.arange(1, rule.levels) / rule.levels).tolist())
         between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
         words = (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
@@ -333,22 +339,27 @@ def _check_column(name: str, values: np.ndarray, place: Place, rule: Rule) -> No
     if rule.levels or rule.mixed:  # else a word is refused as no number
         stray = stray_word(name, values, place, as_words)
         many = len(set(known.tolist())) > (rule.levels or rule.most_levels)
-        if stray and many:
-            raise UserError(
+        refuse(
+            (
+                stray and many,
                 f"{stray}, too many different ones to be words: name it in missing_cells where such a cell has no "
-                f"value, or give {as_words}, which keeps all of them as words"
+                f"value, or give {as_words}, which keeps all of them as words",
             )
+        )
         if stray:
             say_once(
                 f"{stray}, so all of them are words without an order: name it in missing_cells where such a cell has "
                 f"no value; {as_words} says it is meant"
             )
     reason, texts = names_rows(known, rule.most_levels), known.tolist()
-    if reason and (not _are_numbers(texts) or all(map(is_code, texts))):
-        raise UserError(
+    are_names = reason and (not _are_numbers(texts) or all(map(is_code, texts)))
+    refuse(
+        (
+            are_names,
             f"the column {name!r} of the table {reason.removeprefix('it ')}: there is nothing to learn from it, leave "
-            f"it out with skip=({name!r},), or keep it as words with {as_words}"
+            f"it out with skip=({name!r},), or keep it as words with {as_words}",
         )
+    )
     first = values[: rule.num_rows].tolist()
     begins = len(first) > rule.most_levels and first[0] in ("0", "1")
     if begins and first == list(map(str, range(int(first[0]), int(first[0]) + len(first)))):
@@ -359,10 +370,10 @@ def chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:
     """The numbers of the columns to take, in their order: all without `columns`, but for those to leave out."""
     taken, left_out = ([index_of(column, names) for column in option] for option in (columns, skip))
     left = [i for i in range(len(names)) if i not in left_out]
-    for option, given, numbers in (("columns", columns, taken), ("skip", skip, left_out)):
-        if len(set(numbers)) < len(numbers):
-            raise UserError(f"{option} of a table names one of them twice: {tuple(given)!r}")
+    twice = "{} of a table names one of them twice: {!r}"
     refuse(
+        (len(set(taken)) < len(taken), twice.format("columns", columns)),
+        (len(set(left_out)) < len(left_out), twice.format("skip", skip)),
         (columns and skip, "columns of a table are those to take, and skip those to leave out: give one of the two"),
         (not left, "skip of a table leaves no column"),
     )
@@ -397,13 +408,12 @@ def _dataset(name: str, columns: list[_Made], parts: dict[str, np.ndarray], stan
 
 def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]:
     """The given kinds, by the numbers of their columns."""
-    if kinds and not mixed:
-        raise UserError("kinds of a table are those of mixed columns: give mixed=True as well")
+    refuse((kinds and not mixed, "kinds of a table are those of mixed columns: give mixed=True as well"))
     stated = {}
     for text in kinds:
         column, colon, kind = str(text).rpartition(":")
-        if not colon:
-            raise UserError(f"kinds of a table are written as column:kind, such as 'grade:real', not {text!r}")
+        form = "column:kind, such as 'grade:real'"
+        refuse((not colon, f"kinds of a table are written as {form}, not {text!r}"))
         Option(choices=KINDS).check(kind, f"the kind of the column {column!r}")
         stated[index_of(int(column) if column.isdecimal() and column not in names else column, names)] = kind
     return stated
@@ -448,13 +458,11 @@ def _parts(sizes: Sequence[int], given: list[str], cut: dict[str, float], seed: 
     parts = {split: np.arange(end - size, end) for split, size, end in zip(given, sizes, ends, strict=True)}
     numbers_of: dict[str, int] = {}
     for split, part in ((split, part) for split, part in cut.items() if split not in parts):
-        if not 0 < part < 1:
-            raise UserError(f"the part of the rows for {split} must be between 0 and 1, not {part!r}")
+        refuse((not 0 < part < 1, f"the part of the rows for {split} must be between 0 and 1, not {part!r}"))
         numbers_of[split] = max(1, round(part * sizes[0]))
     rest = sizes[0] - sum(numbers_of.values())
-    if rest < 1:
-        taken = " and ".join(f"{split}={cut[split]}" for split in numbers_of)
-        raise UserError(f"no rows are left to train on: {taken} take all {sizes[0]}")
+    taken = " and ".join(f"{split}={cut[split]}" for split in numbers_of)
+    refuse((rest < 1, f"no rows are left to train on: {taken} take all {sizes[0]}"))
     if numbers_of:
         rows = np.random.default_rng(seed).permutation(sizes[0])
         ends = np.cumsum([rest, *numbers_of.values()])[:-1]
@@ -505,19 +513,14 @@ class TableRows:
         frame = read_frame(rows, self.missing, self.delimiter, words=words, header=self.header)
         cells_ND = frame.cells(self.columns, unknown, needed, AS_MISSING if holes else "")
         is_needed_D = np.array([needed is None or name in needed for name in self.names])
-        self._check_no_holes(cells_ND, holes, is_needed_D, frame)
-        x_ND = cells_ND if self.scale is None or self.shift is None else (cells_ND - self.shift) / self.scale
-        x_ND = np.where(is_needed_D, x_ND, 0).astype(self.event.dtype)
-        return RowsRead({"x": x_ND}, np.arange(len(frame)) + frame.first_row)
-
-    def _check_no_holes(self, cells_ND: np.ndarray, holes: bool, is_needed_D: np.ndarray, frame: Frame) -> None:
-        missing_ND = np.isnan(cells_ND) & is_needed_D
-        if missing_ND.any() and not holes:
-            n, i = np.argwhere(missing_ND)[0].tolist()
+        for n, i in np.argwhere(np.isnan(cells_ND) & is_needed_D & (not holes))[:1].tolist():
             raise UserError(
                 f"{frame.place(n)} has no value in the column {self.names[i]!r}, and this model takes no missing "
                 "values: fill it in, or train with missing='hole'"
             )
+        x_ND = cells_ND if self.scale is None or self.shift is None else (cells_ND - self.shift) / self.scale
+        x_ND = np.where(is_needed_D, x_ND, 0).astype(self.event.dtype)
+        return RowsRead({"x": x_ND}, np.arange(len(frame)) + frame.first_row)
 
     def decode(self, x: np.ndarray) -> dict[str, list[Any]]:
         """Returns the columns by their names: words, numbers in the units of the file, and None for a missing value."""
@@ -531,11 +534,9 @@ class TableRows:
         """
         for name, value in values.items():
             is_nan = isinstance(value, float | np.floating) and np.isnan(value)
-            if isinstance(value, set | Mapping) or np.ndim(value) or value is None or is_nan:
-                raise UserError(
-                    f"given[{name!r}] must be one value, not {value!r}: lists and ranges are for models of "
-                    "arjax.fit_table"
-                )
+            is_one = not (isinstance(value, set | Mapping) or np.ndim(value) or value is None or is_nan)
+            several = "lists and ranges are for models of arjax.fit_table"
+            refuse((not is_one, f"given[{name!r}] must be one value, not {value!r}: {several}"))
         observed_D = self.sites(list(values), "given")
         row = self.read([dict(values)], needed=values.keys()).arrays["x"][0] if values else np.zeros(len(self.columns))
         return row, observed_D
@@ -544,8 +545,7 @@ class TableRows:
         """Returns the sites of columns by their names, bool[D]."""
         is_named_D = np.zeros(len(self.columns), bool)
         for name in names:
-            if not isinstance(name, str):
-                raise UserError(f"{called} has the names of columns, not {name!r}")
+            refuse((not isinstance(name, str), f"{called} has the names of columns, not {name!r}"))
             is_named_D[index_of(name, self.names)] = True
         return is_named_D
 

@@ -315,7 +315,9 @@ def _of_kind(name: str, values: np.ndarray, kind: str, place: Place) -> np.ndarr
             as_words = f"kinds={{{name!r}: 'words'}}"
             if stray := stray_word(name, values, place, as_words):
                 raise UserError(f"{stray}: name it in missing=(...) where such a cell has no value, or give {as_words}")
-            kind = "date" if len(known_of(values)) and all(map(_is_date, known_of(values).tolist())) else "words"
+            known = known_of(values).tolist()
+            are_dates = bool(known) and all(isinstance(text, str) and _DATE.fullmatch(text) for text in known)
+            kind = "date" if are_dates else "words"
     if kind == "words":
         return as_texts(values)
     if kind == "date" and values.dtype.kind != "M":
@@ -350,7 +352,8 @@ def _find_column(name: str, values: np.ndarray, every: np.ndarray, most_codes: i
     if values.dtype == object:
         return make_words(name, values.tolist(), every.tolist(), from_numbers)
     if values.dtype.kind == "M":
-        unit = _unit_of(known_of(every))
+        days = known_of(every).astype("datetime64[D]")
+        unit = "D" if (days == known_of(every)).all() else "s"  # days where all are midnights
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
     known = known_of(values)
     is_int = bool((known == np.round(known)).all() and np.abs(known).max() <= _MOST_STEPS)
@@ -393,7 +396,8 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
     few = max(most_codes, min(_MOST_ALONE, len(known) // 100))
     if len(different) <= few and (step or len(different) <= len(known) / 4):
         ends = tuple(different.tolist())
-        return Numbers(name, step or _finest(different), ends, ends, **about)
+        finest = float(np.diff(different).min()) if len(different) > 1 else 1.0
+        return Numbers(name, step or finest, ends, ends, **about)
     low, high = _intervals(different, counts, len(known) / most_codes)
     if step:
         return Numbers(name, step, tuple(low.tolist()), tuple(high.tolist()), **about)
@@ -436,11 +440,6 @@ def _step_of(known: np.ndarray) -> float:
     return 0.0
 
 
-def _finest(different: np.ndarray) -> float:
-    """A step for real numbers of which there are few: the smallest distance."""
-    return float(np.diff(different).min()) if len(different) > 1 else 1.0
-
-
 def as_texts(values: np.ndarray) -> np.ndarray:
     """Values as words, object[N], None without one: truth values alone stay as they are."""
     items = items_of(values)
@@ -449,15 +448,6 @@ def as_texts(values: np.ndarray) -> np.ndarray:
     if not all(v is None or isinstance(v, bool) for v in items):
         items = [None if v is None else as_text(v) for v in items]
     return np.fromiter(items, object, len(items))
-
-
-def _is_date(value: Any) -> bool:
-    return isinstance(value, str) and _DATE.fullmatch(value) is not None
-
-
-def _unit_of(known: np.ndarray) -> str:
-    """The unit of time of dates: days where all are midnights, else seconds."""
-    return "D" if (known.astype("datetime64[D]") == known).all() else "s"
 
 
 def _has_numbers(values: np.ndarray) -> bool:

@@ -8,11 +8,11 @@ import gzip
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from arjax.cli.command_line import Parser, leave
 from arjax.cli.flags import launch
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.files import folder_to_write, replacing, result_file, user_path
 
 _EPILOG = """\
@@ -132,8 +132,8 @@ def _sample(flags: Any) -> int:
 
 
 def _impute(flags: Any) -> int:
-    if flags.num and flags.output == "-":
-        raise UserError("each completion is a file of its own: name OUTPUT, or leave --num out")
+    printed = flags.num and flags.output == "-"
+    refuse((printed, "each completion is a file of its own: name OUTPUT, or leave --num out"))
     outputs = [_numbered(flags.output, i) for i in range(1, flags.num + 1)]
     _check_outputs(outputs or [flags.output], flags.model, flags.table)
     imputed = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
@@ -187,17 +187,10 @@ def _opened(flags: Any) -> Any:
 
 
 def _check_outputs(outputs: Sequence[str], *read: str) -> None:
-    """Raises `UserError`, before any work, where a file cannot be written, or is one of those that are read."""
+    """Refuses, before any work, a file that cannot be written, or is one of those that are read."""
     for path in outputs:
         if path != "-":
             result_file(path, *read)
-
-
-def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UserError(f"{flag} is written as {example}, not {text!r}")
-    return name, value
 
 
 def _conditions(table: Any, texts: Sequence[str]) -> dict[str, Any]:
@@ -207,45 +200,38 @@ def _conditions(table: Any, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _by_name(texts: Sequence[str], what: str, example: str, several: str) -> dict[str, str]:
-    """What texts such as `age=30..40` say, by the names of their columns; raises `UserError` where one has two."""
+    """What texts such as `age=30..40` say, by the names of their columns."""
     by_name: dict[str, str] = {}
     for text in texts:
-        name, value = _pair(text, what, example)
-        if name in by_name:
-            raise UserError(f"the column {name!r} has two {several}")
+        name, equals, value = text.partition("=")
+        refuse(
+            (not equals or not name, f"{what} is written as {example}, not {text!r}"),
+            (name in by_name, f"the column {name!r} has two {several}"),
+        )
         by_name[name] = value
     return by_name
 
 
 def _numbered(path: str, number: int) -> str:
-    """The path of a completion, `full-1.csv`; raises `UserError` for one that is no name of a file."""
+    """The path of a completion, `full-1.csv`."""
     output = Path(path)
-    if output.name in ("", ".."):
-        raise UserError(f"{path!r} is a folder, and the result is a file: name one in it")
+    refuse((output.name in ("", ".."), f"{path!r} is a folder, and the result is a file: name one in it"))
     name, *ends = output.name.rsplit(".", 2 if output.name.endswith(".gz") else 1)
     return str(output.with_name(".".join([f"{name}-{number}", *ends])))
 
 
 def _write(path: str, columns: Mapping[str, Sequence[Any]]) -> None:
     """Writes a csv file, at once, and prints its path; prints the rows for the path "-"."""
+    cells = [["" if value is None or value != value else value for value in values] for values in columns.values()]
+    rows = [list(columns), *zip(*cells, strict=True)]
     if path == "-":
-        _write_rows(sys.stdout, columns)
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
         return
     target = user_path(path)
     opened = gzip.open if target.suffix == ".gz" else open
     with replacing(target) as part, opened(part, "wt", newline="", encoding="utf-8") as file:
-        _write_rows(file, columns)
+        csv.writer(file, lineterminator="\n").writerows(rows)
     print(target)
-
-
-def _write_rows(file: IO[str], columns: Mapping[str, Sequence[Any]]) -> None:
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(columns)
-    rows.writerows(["" if _is_gap(v) else v for v in row] for row in zip(*columns.values(), strict=True))
-
-
-def _is_gap(value: Any) -> bool:
-    return value is None or value != value
 
 
 def run() -> None:

@@ -11,28 +11,10 @@ import pytest
 import arjax
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.models import make_model
-from arjax.tables import fitting
-from arjax.tables.any_order import AnyOrderTable, Sites
-from arjax.tables.table import TableModel
-from arjax.testing.examples import random_like
 
+pytestmark = pytest.mark.usefixtures("untrained")
 ROWS = [("red", i % 3, round(0.37 * i, 2)) for i in range(30)] + [("blue", i % 3, round(0.5 * i, 2)) for i in range(30)]
 TEXT = "colour,grade,height\n" + "".join(f"{a},{b},{c}\n" for a, b, c in ROWS)
-
-
-@pytest.fixture(autouse=True)
-def untrained(monkeypatch):
-    """`fit_table` without its training."""
-
-    def fit(columns, left_out, frame, cells, minutes, seed):
-        sites = Sites(tuple(column.num_codes for column in columns))
-        model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
-        engine = AnyOrderTable(columns, model, random_like(model.param_shapes), sites)
-        usual = np.tile(np.linspace(0, 5, 11), (len(columns), 1))
-        return TableModel(engine, usual, {}, left_out, frame)
-
-    monkeypatch.setattr(fitting, "_fit", fit)
 
 
 def data_set(path, **options):

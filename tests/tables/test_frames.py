@@ -136,27 +136,11 @@ def test_dates_are_read():
         (3, "a table is a frame of pandas, polars or pyarrow, .* not int"),
         ({}, "the table has no rows"),
         ({"a": [1], "b": [1, 2]}, "the columns of the table have different lengths"),
-        ("nowhere.csv", "cannot read the table 'nowhere.csv'"),
     ],
 )
 def test_what_is_no_table_is_refused(data, sentence):
     with pytest.raises(UserError, match=sentence):
         read_frame(data)
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "does not name its columns"),
-        ("a,a\n1,2\n", "does not name its columns"),
-        ("a,b\n", "has no rows"),
-        ("a,b\n1,2\n\n3\n", "line 4 of the table .* has 1 cells, but the first has 2"),
-    ],
-)
-def test_a_damaged_csv_file_is_refused(tmp_path, text, sentence):
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(UserError, match=sentence):
-        read_frame(tmp_path / "t.csv")
 
 
 def test_a_damaged_csv_gz_file_is_refused(tmp_path):
