@@ -35,8 +35,8 @@ def get_config(arg=""):
     """The config of a model with latents; the arguments are described above."""
     parts = {"prior": pick(("constant", *OPTIONS), "constant")}
     parts["likelihood"] = pick(("independent", *OPTIONS), "independent")
-    own = {"latents": 50, "samples": 1, "layers": 1, "epochs": 0.0}
-    arg = parse_arg(arg, smoke=False, data=pick(DATA, "mnist"), recipe=pick(RECIPES, "burda"), **own, **parts)
+    sizes = {"latents": 50, "samples": 1, "layers": 1, "epochs": 0.0}
+    arg = parse_arg(arg, smoke=False, data=pick(DATA, "mnist"), recipe=pick(RECIPES, "burda"), **sizes, **parts)
     config = base_config()
     name, epochs, batch_size, samples = DATA[arg.data]
     hidden, decay = RECIPES[arg.recipe]

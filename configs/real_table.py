@@ -49,8 +49,8 @@ def get_config(arg=""):
     paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test}
     paths |= {"delimiter": arg.delimiter, "skip": arg.skip}
     config = base_config()
-    name, own = ("table", paths) if arg.file else ("wine_quality", {})
-    config.dataset = dataset_config(name, **own, **({"noise": 0.2} if arg.recipe == "noisy" else {}))
+    name, fields = ("table", paths) if arg.file else ("wine_quality", {})
+    config.dataset = dataset_config(name, **fields, **({"noise": 0.2} if arg.recipe == "noisy" else {}))
     options = {"hidden_sizes": (16,) if arg.smoke else sizes, "activation": "gelu", "dropout": dropout}
     floor = round(arg.floor + 0.2, 6) if arg.recipe == "flow" else arg.floor  # two blocks have a floor of -.1 each
     mixture = f"gaussian_mixture(components={components}, min_log_scale={floor})"

@@ -58,7 +58,7 @@ def _dataset(arg):
     if arg.file == "tiny_shakespeare":
         return dataset_config("tiny_shakespeare", **windows)
     file = arg.file or str(Path(__file__).with_name("hamlet.txt"))
-    own = {"file": file, "tokens": arg.tokens, "min_count": 0 if arg.tokens == "bytes" else arg.min_count}
+    fields = {"file": file, "tokens": arg.tokens, "min_count": 0 if arg.tokens == "bytes" else arg.min_count}
     if arg.strings or arg.labels:
-        return dataset_config("strings", labels=arg.labels, **own)
-    return dataset_config("text", **own, **windows)
+        return dataset_config("strings", labels=arg.labels, **fields)
+    return dataset_config("text", **fields, **windows)

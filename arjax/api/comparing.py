@@ -276,7 +276,8 @@ def check_same_examples(first: TrainedModel, other: TrainedModel, split: str, na
     same = first.model.event.unit == other.model.event.unit and np.shape(x) == np.shape(y)
     same = same and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)
     refuse((not same, f"{name} has other examples in its {split} split than the first model: nothing can be paired"))
-    same = np.array_equal(*(_sites_scored(source, probes, first.model.event.grid_shape) for source in (one, two)))
+    scored, scored_by_other = (_sites_scored(source, probes, first.model.event.grid_shape) for source in (one, two))
+    same = np.array_equal(scored, scored_by_other)
     refuse((not same, f"{name} scores other sites of the {split} split than the first model: nothing can be paired"))
 
 

@@ -17,6 +17,8 @@ from arjax.core.errors import UserError, did_you_mean
 from arjax.core.kept_programs import keep_programs
 
 EXIT_USER_ERROR = 2
+#: The most characters of a sentence on stderr.
+LONGEST = 4000
 #: What follows the name of an unknown flag that is like no other.
 LISTED = " (--help lists all)"
 
@@ -26,14 +28,11 @@ class Parser(argparse_flags.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         known, unknown = self.parse_known_args(args, namespace)
-        for argument in unknown:
-            name = argument.partition("=")[0]
-            known = [option for option in self._option_string_actions if option.startswith("--")]
-            raise UserError(
-                f"unknown flag {name!r}{did_you_mean(name, known, LISTED)}"
-                if argument.startswith("-")
-                else f"unexpected argument {argument!r}"
-            )
+        if unknown and unknown[0].startswith("-"):
+            name, options = unknown[0].partition("=")[0], [o for o in self._option_string_actions if o[:2] == "--"]
+            raise UserError(f"unknown flag {name!r}{did_you_mean(name, options, LISTED)}")
+        if unknown:
+            raise UserError(f"unexpected argument {unknown[0]!r}")
         return known
 
     def parse_known_args(self, args=None, namespace=None):
@@ -106,5 +105,7 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
         sentence, code = f"the devices have too little memory: {error}", EXIT_USER_ERROR
     except KeyboardInterrupt as stop:
         sentence, code = f"interrupted{f': {stop}' if str(stop) else ''}", 130
-    print(f"{program}: {' '.join(sentence.split())}", file=sys.stderr)
+    sentence = " ".join(sentence.split())
+    shown = sentence if len(sentence) <= LONGEST else sentence[:LONGEST] + "..."  # files of others hold any name
+    print(f"{program}: {shown}", file=sys.stderr)
     return code

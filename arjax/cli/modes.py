@@ -17,7 +17,6 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path
 
 if TYPE_CHECKING:
-    from arjax.evaluation.suggestions import Suggestion
     from arjax.training.setup import Setup
 
 #: The plots that a run has written, for the last lines of a training.
@@ -31,14 +30,11 @@ OF_SCORES = tuple(f"evaluate.{name}" for name in ("split", "examples", "batch_si
 EXAMPLES = """\
 examples:
   arjax --config=digits --workdir=runs/digits
-  arjax --mode=new --config=digits
-  arjax --config=configs/digits.py --workdir=runs/digits
   arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
   arjax --mode=evaluate --workdir=runs/plants --input=new.csv --output=scores.csv
   arjax --mode=compare --workdir=runs/digits --other=runs/wavenet
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
   arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
-  arjax --mode=page --workdir=runs/digits
   arjax --mode=compress --workdir=runs/book --input=letter.txt --output=letter.arjax"""
 
 
@@ -222,6 +218,7 @@ def run_suggest(flags: SimpleNamespace) -> None:
     from arjax.core.traits import require
     from arjax.evaluation.sampling import encode_prompt, parse_context
     from arjax.evaluation.suggestions import suggest
+    from arjax.reporting.tables import print_table
     from arjax.training.reporter import announce
     from arjax.training.setup import restore_params
 
@@ -238,16 +235,13 @@ def run_suggest(flags: SimpleNamespace) -> None:
         read = dataset.vocabulary.num_tokens(suggestions.prompt)
         unread = f"the last {read} of the prompt are read, the first {suggestions.num_dropped} are not"
         print(f"windows of this model have {dataset.event.num_sites} {units}: {unread}")
-    _print_suggestions(f"next {units} after {suggestions.prompt!r}", suggestions.next)
-    title = f"continuations, found by a beam search that keeps {config.suggest.beams}"
-    _print_suggestions(title, suggestions.continuations)
-
-
-def _print_suggestions(title: str, suggestions: tuple[Suggestion, ...]) -> None:
-    from arjax.reporting.tables import print_table
-
-    rows = [(repr(each.text) + " ..." * (not each.complete), f"{each.probability:.4f}") for each in suggestions]
-    print_table(("text", "probability"), rows, title, right=("probability",))
+    beams = f"continuations by a beam search that keeps {config.suggest.beams}"
+    for title, texts in (
+        (f"next {units} after {suggestions.prompt!r}", suggestions.next),
+        (beams, suggestions.continuations),
+    ):
+        rows = [(repr(each.text) + " ..." * (not each.complete), f"{each.probability:.4f}") for each in texts]
+        print_table(("text", "probability"), rows, title, right=("probability",))
 
 
 @mode("workdir", takes=(*CONFIG, *PROCESSES), reads=("inpaint.", *OF_SCORES))

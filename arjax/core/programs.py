@@ -31,7 +31,7 @@ IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "ga
 #: How many calls of a program at once were found to fit, by a digest of the program and the shapes of its arguments.
 _FIT: dict[int, int] = {}
 #: The field of `ByClass`, which is no option.
-CLASS_FIELD = "pytree_class"
+CLASS_FIELD = "_pytree_class"
 #: Held while a program is compiled: threads that call the same one compile it once.
 _COMPILING = threading.RLock()
 

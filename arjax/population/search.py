@@ -62,8 +62,6 @@ def local_search(
       population: O orders and any number of seeds, over which validation nats are averaged.
       rounds: the first of them trains the orders of the population.
       parents: the number of the best orders so far that are changed.
-      seed: of the moves.
-      log: called with a line for every round.
     """
     rng, start = np.random.default_rng(seed), orders_of(population)
     seen: set[tuple[int, ...]] = set()
@@ -132,13 +130,8 @@ def orders_of(population: Population) -> list[np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class PolicyResult:
-    """The result of training a policy.
-
-    Attributes:
-      order: the most probable order, int64[D].
-      scores: those of the sites under the policy, float32[D].
-      nats: mean training nats over the orders drawn, in each tenth of the run.
-      steps: of training, each under `orders_per_step` orders.
+    """The most probable order under a policy, int64[D], its scores of the sites, float32[D], the mean training nats
+    over the orders drawn, in each tenth of the run, and the number of train steps.
     """
 
     order: np.ndarray

@@ -197,15 +197,12 @@ class Scores:
 
     Attributes:
       validation: best nats per example on the validation split, float64[O, S].
-      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it:
-        `results[o][s]`.
+      results: the report of each member about `config.evaluate.split`, as `arjax` writes it: `results[o][s]`.
       notes: the note of the checkpoint of the best parameters of each member: `notes[o][s]`.
       best_step: the step they are of, int[O, S].
       validation_rows, test_rows: nats of each example of the two splits, float64[O, S, N].
       seconds: of training, without compilation.
-      num_params: of one member.
       params: the best parameters of all members, [O, S, ...].
-      history: the members' progress, and the seconds that all of them took together.
       code: the versions of the user's code that have trained them.
     """
 
@@ -236,7 +233,6 @@ def train_population(
     for all, or with the last step. After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised.
 
     Args:
-      population: see `Population`.
       log: called with a line for every validation, where no progress is shown.
       workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
       show: the progress that is shown, such as `arjax.reporting.progress.Progress`; see `Show`.

@@ -37,11 +37,9 @@ class Derived:
     """A row computed from finished runs.
 
     Attributes:
-      name: as that of a run; there is no folder of this name.
       of: the names of the runs.
       model: the row's model, in words; "" is that of the runs, with the operation.
       ordering: the row's ordering; "" is that of the runs, or their number of orders.
-      published, published_mark: as in `Run`.
     """
 
     name: str

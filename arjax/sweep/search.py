@@ -118,7 +118,6 @@ class Search:
       config: config file with its argument; a field in braces is one of the space, `x.py:network={network}`.
       space: of each field, `{"optimizer.learning_rate": log_uniform(1e-4, 1e-2)}`.
       overrides: config fields to set in all trials.
-      trials: the number of runs.
       metric: by which trials are compared on validation; of a loss the lowest is the best, else the highest.
       seed: of the search; with the same one and one job at once, it makes the same trials.
       model, published, published_mark: as in `Run`, of the row of the best.

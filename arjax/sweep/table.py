@@ -19,13 +19,10 @@ from arjax.sweep.runs import Run, outdated
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The rows of a sweep in its workdir.
+    """The rows of a sweep in its workdir, which holds a folder for each run and the table.
 
     Attributes:
-      rows: as the sweep file lists them.
-      workdir: holds a folder for each run, of its name, and the table.
       sweep: the sweep file; with `options` the command of a row that is made of several runs.
-      options: further flags of that command.
       outdated: by name, in words, why the results of a run are not those of its row by now; "" where they are.
     """
 

@@ -174,14 +174,9 @@ def make_feed(
     on_device: bool,
     steps_from: Callable[[int], int] | None = None,
 ) -> ResidentFeed | HostFeed:
-    """The feed of a run.
+    """The feed of a run in batches of B examples, at most K = `max_steps` of them in a dispatch.
 
     Args:
-      source: the train split.
-      mesh: the devices.
-      seed: of the order of the examples.
-      batch_size: B.
-      max_steps: K, steps per dispatch.
       on_device: keeps the whole split on every device.
       steps_from: the number of steps of the chunk that begins at a step, 0 after the last: these chunks are
         read ahead. None: no chunk is read ahead.

@@ -168,7 +168,6 @@ def make_optimizer(
     Args:
       name: of a registered rule; or the rule, from `read_rule`, which has its options.
       learning_rate: a schedule, from `make_schedule`; or the peak of one with the next four arguments.
-      clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
       model: whose parameters are trained, for rules that treat readouts in another way.
       **options: of the rule. Those in `SHARED` that the rule lacks are left out and said, except for a weight decay and
         another eps: errors.

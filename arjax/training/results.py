@@ -79,13 +79,10 @@ def training_entries(
     """The entries that a training adds to the report of a split.
 
     Args:
-      setup: the run.
       best: as from `restore_params`.
       step: steps done.
       history: the seconds of `History`; empty where they are not known.
-      objective_state: parameters and state of the objective.
-      seed: of the run; None: that of the setup.
-      device: where it was trained; "": here.
+      seed, device: None and "": those of the setup and of this process.
     """
     params, best_step, note = best
     cost = {name: history[name] for name in ("train_seconds", "compile_seconds") if history}

@@ -89,14 +89,10 @@ class Setup:
     """The parts of a run.
 
     Attributes:
-      dataset: splits, event and context.
       mesh, rules: the devices, and the placement of parameters on them; empty for the default one.
-      spec: the description of a train step: model, objective, optimizer.
+      spec: the model, the objective and the optimizer: what a train step reads.
       schedule: the learning rate of each step.
-      seed: of parameters, batches and noise.
-      train, evaluate: options of the loop and of the scores.
       open_run: opens another run by its workdir.
-      sampler: draws the samples of the run.
       about: the network and its order in words, for the first lines of a run.
       record: the identity of the run.
     """
@@ -224,13 +220,9 @@ def make_setup(
     record: Record,
     **others: Any,
 ) -> Setup:
-    """The parts of a run, put together and checked.
+    """The parts of a run, put together and checked; `others` are fields of `Setup`.
 
-    Args:
-      model, dataset, objective, train: as in `Setup` and `StepSpec`.
-      rule, schedule: of the optimizer, whose other options are in `optimizer`.
-      record: the identity of the run without the orders of its model.
-      **others: the other fields of `Setup`.
+    `optimizer` has the options beside the rule and the schedule, `record` the identity without the orders of the model.
     """
     check_batch_size(train.batch_size, others["mesh"], train.accumulate)
     length = total_steps(train.steps, train.examples, train.epochs, train.batch_size, len(dataset.splits["train"]))

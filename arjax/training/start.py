@@ -44,10 +44,8 @@ def check_start(
     """Says on stderr how a run differs that gives its parameters to a model, where they may still be meant.
 
     Args:
-      model: the model of this run, or a part of it.
-      data: its data set; None for a part, which has values of its own.
-      params: shapes and types of its parameters.
-      other, workdir: the other run and its folder.
+      data: the data set of the model; None for a part, which has other values.
+      params: shapes and types of the parameters of the model.
       entries: of the parameters that are read, named as the parts of the model; (): all.
     """
     check_fits(params, other.params, workdir)

@@ -29,7 +29,6 @@ class StepSpec:
 
     Attributes:
       total_steps: length of the run, which the objective's `progress` refers to.
-      ema_decay: decay of the average of the parameters; 0 keeps none.
       transform: `(key, batch, train) -> batch` run inside the step, such as dynamic binarization, or None.
       accumulate: micro-batches that a batch is cut into; their gradients are accumulated.
       log_scale: of standardised data, `Dataset.log_scale_D`: the nats of the metrics are then those of densities in
@@ -55,15 +54,7 @@ class ObjectiveTrainState(flax.struct.PyTreeNode):
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The state that a train step updates.
-
-    Attributes:
-      step: int32[], number of steps done.
-      params: parameters, float32.
-      opt_state: of the optimizer.
-      ema: exponential moving average of the parameters, or an empty dict when none is kept.
-      objective: the state of the objective, or an empty dict when it has neither parameters nor state.
-    """
+    """The state that a train step updates; averages and objectives that a run does not have are empty dicts."""
 
     step: jax.Array
     params: Any

@@ -151,15 +151,7 @@ def train_chunk(
     """`n` train steps, at most as many as the chunk has batches.
 
     `n`, int32[], is traced: one program is enough for every n, and gives the same bits for any grouping of the steps.
-
-    Args:
-      spec: static.
-      state: to be donated.
-      sums: of the steps so far.
-      chunk: batches of at least n steps.
-      n, key: the steps to do, and the key of the run.
-      companions: frozen models that the objective reads.
-      model: in place of that of the spec: a member of a population.
+    `model` takes the place of that of the spec: a member of a population.
     """
     spec = spec if model is None else dataclasses.replace(spec, model=model)
 

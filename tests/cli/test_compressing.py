@@ -205,5 +205,5 @@ def test_examples_of_a_model_without_a_likelihood_are_not_ranked(tmp_path, capsy
     arjax.fit("configs/continuous_heads.py:smoke", tmp_path, sizes, quiet=True)
     assert main(["--mode=evaluate", f"--workdir={tmp_path}", "--config.evaluate.ranking=3"]) == 2
     captured = capsys.readouterr()
-    assert "config.evaluate.ranking needs a likelihood, which this model has not" in captured.err
+    assert "config.evaluate.ranking needs a likelihood, and this model has none" in captured.err
     assert not (tmp_path / "evaluations").exists()

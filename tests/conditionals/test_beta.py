@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from arjax.conditionals import Beta, make_conditional
-from arjax.core.errors import UserError
+from arjax.conditionals import Beta
 from arjax.core.spec import EventSpec
 
 REAL = EventSpec((3,), (), "real", 0)
@@ -128,19 +127,3 @@ def test_samples_keep_within_the_bounds():
     x = np.asarray(draws(family, features))
     assert np.isfinite(call(family, "log_prob", features, x)).all()
     assert x.min() >= np.float32(0.1) and x.max() <= np.float32(0.7)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("low=1, high=1", "low of the conditional 'beta' must be below high, not 1.0 with high=1.0"),
-        (
-            "lo=0",
-            "conditional 'beta' has no option 'lo', did you mean 'low'?; its options are: low, high, min_log_shape",
-        ),
-    ],
-)
-def test_bounds_that_make_no_sense(options, message):
-    with pytest.raises(UserError) as error:
-        make_conditional(f"beta({options})", REAL)
-    assert str(error.value) == message

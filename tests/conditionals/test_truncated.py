@@ -206,22 +206,3 @@ def test_temperature_of_a_table_is_a_power():
 def test_families_without_a_list_of_values_refuse(call, event):
     with pytest.raises(UserError, match=rf"^top_k, top_p and min_p choose among .*, of which '{call}' has no list"):
         truncate(make_conditional(call, event), min_p=0.1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((-1, 1.0), r"^top_k must be a whole number, at least 0 \(no limit\), not -1$"),
-        ((1.5, 1.0), r"^top_k must be a whole number, at least 0 \(no limit\), not 1.5$"),
-        ((0, 0.0), r"^top_p must be a number above 0 and at most 1 \(no limit\), not 0.0$"),
-        ((0, 1.1), r"^top_p must be a number above 0 and at most 1 \(no limit\), not 1.1$"),
-        ((0, float("nan")), r"^top_p must be a number above 0 and at most 1 \(no limit\), not nan$"),
-        ((0, True), r"^top_p must be a number above 0 and at most 1 \(no limit\), not True$"),
-        ((0, 1.0, -0.1), r"^min_p must be a number from 0 \(no limit\) to 1, not -0.1$"),
-        ((0, 1.0, 1.1), r"^min_p must be a number from 0 \(no limit\) to 1, not 1.1$"),
-        ((0, 1.0, float("nan")), r"^min_p must be a number from 0 \(no limit\) to 1, not nan$"),
-    ],
-)
-def test_numbers_out_of_range(arguments, message):
-    with pytest.raises(UserError, match=message):
-        truncate(Categorical(3), *arguments)

@@ -45,10 +45,6 @@ def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
     ("name", "options", "sentence"),
     [
         ("digit", {}, "did you mean 'digits'"),
-        ("digits", {"contxt": "label"}, "did you mean 'context'"),
-        ("digits", {"context": "labels"}, "did you mean 'label'"),
-        ("mnist", {"binarize": "dynamc"}, "did you mean 'dynamic'"),
-        ("uci_binary", {"set": "mushroom"}, "did you mean 'mushrooms'"),
         ("poly_music", {"max_length": 1}, "at least 2 frames"),
         ("spoken_digits", {"length": 1}, "at least 2 samples"),
         ("spoken_digits", {"length": 0, "whole": True}, "whole=True needs length"),

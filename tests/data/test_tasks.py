@@ -205,8 +205,3 @@ def test_levels_are_of_levels_and_tokens(capsys):
     for kind in ("binary", "real"):
         assert make_dataset("noise", kind=kind, num_levels=5).event.num_levels != 5
         assert f"num_levels=5 has no effect on {kind} data" in capsys.readouterr().err
-
-
-def test_no_examples():
-    with pytest.raises(UserError, match="num_examples"):
-        make_dataset("noise", num_examples=0)

@@ -1,7 +1,5 @@
 """The benchmark script: its answers to mistakes, its peers as an option, and one real measurement."""
 
-import csv
-import dataclasses
 import importlib.util
 import json
 import re
@@ -47,23 +45,6 @@ def benchmark(load_script):
 def test_mistakes_end_before_anything_is_measured(benchmark, scripts, flags, sentence):
     with pytest.raises(UserError, match=sentence):
         benchmark.main(flags)
-
-
-@pytest.mark.slow
-def test_every_network_is_measured_against_length(scripts, tmp_path):
-    """At the shortest length, compiled and not run, but for one; a step is timed for all."""
-    import benchmark_length
-
-    for name in benchmark_length.NAMES:
-        options = benchmark_length.options(name, 1024)
-        make_model(EventSpec((1024,), kind="tokens", num_levels=4), name, **options)
-    point = benchmark_length.measure("local_transformer", 1024, limit=0.01, run=True)
-    assert point.gradient_bytes > 2**20 and point.gradient_seconds > 0 < point.step_seconds
-    skipped = dataclasses.replace(point, length=2048, gradient_seconds=None)
-    benchmark_length.write([point, skipped], tmp_path)
-    rows = list(csv.DictReader((tmp_path / "length.csv").read_text().splitlines()))
-    assert [row["length"] for row in rows] == ["1024", "2048"] and rows[1]["gradient_seconds"] == ""
-    assert (tmp_path / "length.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize(("network", "own"), [("transformer", 2 * 12 * 8 * 4 / 2), ("gru", 0)])

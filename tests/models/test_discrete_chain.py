@@ -22,7 +22,15 @@ from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.models.block_diffusion import BlockDiffusion, BlockRounds
-from arjax.models.discrete_chain import PROCESSES, Absorbing, Between, DiscreteChain, masked_counts, reverse_table
+from arjax.models.discrete_chain import (
+    PROCESSES,
+    Absorbing,
+    Between,
+    DiscreteChain,
+    lowest,
+    masked_counts,
+    reverse_table,
+)
 from arjax.networks.denoisers import Denoiser
 from arjax.networks.denoisers.base import as_denoiser
 from arjax.samplers.rounds import k_step_log_prob
@@ -365,3 +373,24 @@ def test_blocks_without_parameters_are_initialised():
     model = BlockDiffusion(denoiser, BlockRounds(TRIPLE, 1, head), factorization=blocks)
     params = model.init(jax.random.key(0))
     assert params == {"denoiser": {}} and model.num_params == 0
+
+
+@pytest.mark.slow
+def test_noise_of_discrete_chains_has_all_values():
+    """x_T of the process `uniform` is uniform over all levels, the lowest and the highest too."""
+    event = EventSpec((40,), kind="tokens", num_levels=5)
+    options = {"kind": "discrete_chain", "num_steps": 2, "process": "uniform"}
+    model = make_model(event, "denoising_transformer", **options, width=4, num_heads=1, num_layers=1)
+    params = random_like(model.param_shapes)
+    draw = jax.jit(lambda params: model.draw(params, jax.random.split(KEY, 50), frames=2))(params)
+    first = np.asarray(draw.stats["path"])[:, 0]
+    counts = np.bincount(first.ravel(), minlength=6)
+    assert counts[5] == 0 and (np.abs(counts[:5] - 400) < 5 * np.sqrt(320)).all()
+
+
+def test_sets_of_rounds():
+    assert masked_counts(6, 3).tolist() == [0, 2, 4, 6] and masked_counts(5, 1).tolist() == [0, 5]
+    among = np.array([True, False, True, True])
+    for num in range(4):
+        chosen = np.asarray(lowest(KEY, among, jnp.int32(num)))
+        assert chosen.sum() == num and not (chosen & ~among).any()

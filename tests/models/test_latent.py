@@ -1,4 +1,4 @@
-"""Latent models: the terms of the bound in numpy, bounds against enumerated latents, draws, and what they refuse."""
+"""Latent models: the terms of the bound in numpy, bounds against enumerated latents, draws, pictures, refusals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiled import of_model
@@ -17,8 +18,9 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import sampled_scores
 from arjax.evaluation.splits import Scoring
-from arjax.models import ModelChoice, make_model
+from arjax.models import ModelChoice, extras, make_model
 from arjax.models.draws import check_draws, opened
+from arjax.models.latent import LATENT
 from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.examples import all_values
@@ -284,3 +286,62 @@ def test_drafts_are_those_of_the_likelihood():
     with pytest.raises(UserError, match="one sampler for all members"):
         check_draws(mixture, make_sampler("speculative"))
     check_draws(mixture, make_sampler("fixed_point"))
+
+
+def mean_of(params, z):
+    """p(x = 1 | z) of each pixel, in numpy."""
+    return np.exp(log_bernoulli(1, through(params["likelihood"], np.asarray(z)))).reshape(-1, 2, 2)
+
+
+@pytest.mark.slow
+def test_pictures_of_latents():
+    """Reconstructions are means given the latents of examples; a path goes from each to another; a plane of latents."""
+    model, params = with_params(latent_model(), 1.0)
+    pictures = dict(extras.pictures(model, params, Batch(X), KEY))
+    assert list(pictures) == ["reconstructions", "interpolation", "latent_plane"]
+    z = np.asarray(model.encode(params, jnp.asarray(X)))
+    shown = pictures["reconstructions"]
+    assert shown.columns == 10
+    np.testing.assert_array_equal(shown.examples[:10], X[:10])
+    np.testing.assert_allclose(shown.examples[10:], mean_of(params, z[:10]), atol=1e-5)
+    path = np.linspace(z[:8], z[8:], 12, axis=1).reshape(-1, 2)
+    along = pictures["interpolation"]
+    assert along.columns == 12 and len(along.examples) == 8 * 12
+    np.testing.assert_allclose(along.examples, mean_of(params, path), atol=1e-5)
+    plane = pictures["latent_plane"]
+    assert plane.columns == 20 and len(plane.examples) == 400
+    parts = jax.scipy.stats.norm.ppf((np.arange(20) + 0.5) / 20)
+    grid = np.array([(across, down) for down in parts for across in parts], np.float32)
+    np.testing.assert_allclose(plane.examples, mean_of(params, grid), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_pictures_that_there_are_not():
+    few, params = with_params(latent_model(), 1.0)
+    assert len(dict(extras.pictures(few, params, Batch(X[:5]), KEY))["interpolation"].examples) == 2 * 12
+    binary, params = with_params(latent_model((2,), "binary"), 1.0)
+    assert list(dict(extras.pictures(binary, params, Batch(X), KEY))) == ["reconstructions"]
+    line, params = with_params(latent_model(event=EventSpec((4,))), 1.0)
+    assert not list(extras.pictures(line, params, Batch(X.reshape(16, 4)), KEY))
+    labels = {"label": np.arange(16, dtype=np.int32) % 3}
+    given, params = with_params(latent_model(context=ContextSpec("label", 3)), 1.0)
+    pictures = dict(extras.pictures(given, params, Batch(X, labels), KEY))
+    assert list(pictures) == ["reconstructions", "interpolation"]  # a plane would need a context of its own
+    assert pictures["interpolation"].examples.shape == (96, 2, 2)
+
+
+@pytest.mark.slow
+def test_reports_of_latents():
+    model, params = with_params(latent_model(), 1.0)
+    report = extras.report_of_examples(model, params, Batch(X), KEY)
+    means = np.asarray(model.encode(params, jnp.asarray(X)))
+    assert report["active_units"] == (means.var(0) > 0.01).sum() and len(report["kl_nats_by_unit"]) == 2
+
+
+@pytest.mark.slow
+def test_the_mean_of_levels():
+    model, params = with_params(latent_model(event=EventSpec((2, 2), kind="levels", num_levels=4)), 1.0)
+    z, part = np.float32([[1, 2], [0, -1]]), model.likelihood
+    features = part.features(params["likelihood"], X[:2], context={LATENT: z})
+    tables = np.exp(np.asarray(part.head(params["likelihood"]).log_table(features)))
+    np.testing.assert_allclose(model.expected(params, z, {}, KEY), tables @ np.arange(4), rtol=1e-5)

@@ -68,6 +68,23 @@ def test_learned_rises_between_its_end_points():
         np.testing.assert_allclose(gammas[[0, -1]], [-8, 4], atol=1e-5)
 
 
+def test_learned_schedules_are_their_equation():
+    """Kingma et al. (2021), appendix H: l_1(t) + sum w sigmoid(...), scaled to the end points; slopes count."""
+
+    def softplus(x):
+        return np.log1p(np.exp(np.asarray(x, np.float64)))
+
+    params = dict(jax.jit(init_learned)(jax.random.key(0))) | {"low": np.float32(-8.0), "range": np.float32(12.0)}
+    gammas = jax.jit(learned_gammas, static_argnums=1)
+    for slope in (-1.0, 0.0, 2.0):
+        place = np.linspace(0, 1, 9)[:, None]
+        hidden = 1 / (1 + np.exp(-(softplus(params["rate"]) * place + np.asarray(params["bias"]))))
+        rising = softplus(slope) * place[:, 0] + (softplus(params["weight"]) * hidden).sum(-1)
+        share = (rising - rising[0]) / (rising[-1] - rising[0])
+        found = gammas(params | {"slope": np.float32(slope)}, 9)
+        np.testing.assert_allclose(found, -8 + 12 * share, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_discrete_schedules_go_from_all_to_none(name):
     a = kept(name, 8)

@@ -80,10 +80,10 @@ def test_row_lstm_has_blind_spots():
 @pytest.mark.parametrize(
     ("core", "grid", "factor", "levels", "layers", "shared"),
     [
-        pytest.param("diagonal_bilstm", (5, 6), 2, 1, 1, False, marks=SLOW),
+        ("diagonal_bilstm", (5, 6), 2, 1, 1, False),
         ("diagonal_bilstm", (5, 4), 2, 2, 1, False),
-        pytest.param("row_lstm", (4, 7), 3, 1, 1, False, marks=SLOW),
-        pytest.param("row_lstm", (5, 5), 2, 2, 1, True, marks=SLOW),
+        ("row_lstm", (4, 7), 3, 1, 1, False),
+        ("row_lstm", (5, 5), 2, 2, 1, True),
     ],
 )
 def test_multiscale_keeps_its_order_in_both_forms(core, grid, factor, levels, layers, shared):

@@ -37,22 +37,8 @@ def loops(jaxpr):
                 yield from loops(inner)
 
 
-#: Of the same layers and loops as another one.
-LIKE_ANOTHER = (
-    "local_transformer",
-    "transformer_xl",
-    "two_stream",
-    "diagonal_bilstm",
-    "multiscale",
-    "pixelsnail",
-    "pixelcnn_pp",
-)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "network", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_ANOTHER)) for name in STACKS]
-)
+@pytest.mark.parametrize("network", STACKS)
 def test_no_step_of_a_draw_cuts_a_stack_of_parameters(network):
     """XLA would copy all layers in every step."""
     model = cases.supported_model(network, EventSpec((2, 3)), "raster", "sites", **STACKS[network])

@@ -33,14 +33,7 @@ def value_and_gradient(num_layers: int, *how):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("num_layers", "unroll", "remat"),
-    [
-        pytest.param(3, 2, False, marks=pytest.mark.slow),
-        (3, 1, True),
-        pytest.param(3, 4, False, marks=pytest.mark.slow),
-        pytest.param(1, 4, False, marks=pytest.mark.slow),
-        pytest.param(1, 1, True, marks=pytest.mark.slow),
-    ],
+    ("num_layers", "unroll", "remat"), [(3, 2, False), (3, 1, True), (3, 4, False), (1, 4, False), (1, 1, True)]
 )
 def test_layers_compute_the_same_however_they_are_run(num_layers, unroll, remat):
     assert model_of(num_layers, unroll, remat).param_shapes == model_of(num_layers).param_shapes

@@ -148,10 +148,7 @@ VARIANTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("rotary and positions", "gpt2"))) for name in VARIANTS],
-)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_variants_keep_laws_1_and_3(name):
     partition = "sites" if name in ("gpt2", "llama", "normalised queries and keys") else "sizes(sizes=(1, 3, 2))"
     spec, choice = cases.CONTEXTS["sequence"], {"ordering": "random(seed=1)", "partition": partition}

@@ -107,15 +107,7 @@ def test_no_gradient_flows_into_the_memory_in_training():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("segment", "memory", "num_layers"),
-    [
-        (3, 1, 3),
-        pytest.param(3, 2, 1, marks=pytest.mark.slow),
-        pytest.param(3, 2, 2, marks=pytest.mark.slow),
-        pytest.param(2, 0, 2, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("segment", "memory", "num_layers"), [(3, 1, 3), (3, 2, 1), (3, 2, 2), (2, 0, 2)])
 def test_reach_through_the_layers(segment, memory, num_layers):
     event = EventSpec((14,), kind="real", num_levels=0)
     options = {"width": 16, "num_heads": 2, "segment": segment, "memory": memory, "num_layers": num_layers}

@@ -62,12 +62,7 @@ def test_a_quantizer_that_loses_a_code_is_noticed(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        ("fsq(levels=(1, 4))", "must be at least 2"),
         ("fsq(levels=(4096, 4096, 2))", "make more than 16777216 codes"),
-        ("vq(codes=1)", "'codes' of the quantizer 'vq' must be at least 2"),
-        ("vq(decay=1.5)", "'decay' of the quantizer 'vq' must be at least 0 and at most 1"),
-        ("lfq(bits=21)", "at most 20"),
-        ("lfq(temperature=0.0)", "must be above 0"),
         ("residual(scales=(2, 2))", "must grow"),
         ("residual(of='residual')", "which is no residual one"),
         ("vqq", "did you mean 'vq'"),

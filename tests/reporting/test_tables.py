@@ -1,7 +1,6 @@
 """Tables for terminal and README."""
 
 import io
-import json
 
 import pytest
 
@@ -67,27 +66,3 @@ LARGE = [(1001, "1001 B"), (1010.3 * 2**20, "1010 MiB"), (1023.9 * 2**20, "1 GiB
 @pytest.mark.parametrize(("n", "text"), [(12, "12 B"), (2048, "2 KiB"), (3 * 2**30, "3 GiB"), *LARGE])
 def test_bytes(n, text):
     assert format_bytes(n) == text
-
-
-def test_the_study_of_latents_keeps_rows_that_were_not_measured_again(measured, repository, run_script, tmp_path):
-    study = "experiments/latent_variables"
-    page = tmp_path / "README.md"
-    page.write_text((repository / study / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
-    run = f"{study}/measure.py", tmp_path / "runs", f"--page={page}"
-    done = run_script(*run)
-    assert done.returncode == 2 and "has no finished run" in done.stderr
-    scores = {"reconstruction_nats": 80.25, "kl_nats": 20.5, "importance_nats": 2.0, "nll_stderr": 0.3}
-    scores |= {"importance_bound_nats": 88.0, "importance_bound_stderr": 0.25, "importance_samples": 5000}
-    scores |= {"active_units": 20, "train_seconds": 600.0}
-    folder = tmp_path / "runs/iwae5"
-    folder.mkdir(parents=True)
-    (folder / "results.json").write_text(json.dumps(scores))
-    (folder / "config.json").write_text(json.dumps({"model": {"latents": [50]}}))
-    columns = ["model", "-ELBO", "of it KL", "active", "L_k", "k", "published", "minutes"]
-    before = {row[0]: row for row in measured.measured_rows(page, columns)}
-    done = run_script(*run)
-    assert done.returncode == 0, done.stderr
-    after = {row[0]: row for row in measured.measured_rows(page, columns)}
-    name = "IWAE, k = 5, 50 latents"
-    assert after[name][1:6] == ["100.75", "20.50", "20 of 50", "88.00 ± 0.25", "5,000"] and after[name][-1] == "10.0"
-    assert list(after) == list(before) and all(after[row] == before[row] for row in before if row != name)

@@ -14,9 +14,9 @@ from arjax.core.errors import UserError, say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import ModelChoice, make_model
-from arjax.models.longer import PIECE, draw_in_pieces, of_length
+from arjax.models.longer import PIECE, draw_in_pieces, join_pieces, of_length
 from arjax.networks import NETWORKS
-from arjax.samplers import Cached, Draw, example_keys, make_sampler
+from arjax.samplers import Cached, Draw, Request, example_keys, make_sampler
 from arjax.samplers.best import _candidates
 
 SIZE, LENGTH, NUM = 12, 45, 3
@@ -302,3 +302,15 @@ def test_a_kind_without_one_order_has_no_length():
         of_length(model, 30)
     with pytest.raises(UserError, match=sentence):
         prepare_sampler("cached", model, None, None, None, length=30)
+
+
+def test_pieces_are_joined_and_filled_up():
+    pieces = [
+        Draw(jnp.full((2, n), n), {"steps": jnp.full(2, n), "network_calls": jnp.full(2, 10 * n)}) for n in (3, 2)
+    ]
+    whole = join_pieces(pieces, Request(length=5))
+    assert np.asarray(whole.x).tolist() == [[3, 3, 3, 2, 2]] * 2
+    assert np.asarray(whole.stats["steps"]).tolist() == [5, 5]
+    assert np.asarray(whole.stats["network_calls"]).tolist() == [50, 50]
+    filled = join_pieces(pieces, Request(length=8, end=9))
+    assert np.asarray(filled.x).tolist() == [[3, 3, 3, 2, 2, 9, 9, 9]] * 2
