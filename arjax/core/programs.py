@@ -32,7 +32,7 @@ IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "ga
 #: structure does not count static fields, so the structure itself is the key.
 _FIT: dict[tuple[int, Any, tuple[Any, ...]], int] = {}
 #: The field of `ByClass`, which is no option.
-CLASS_FIELD = "pytree_class"
+CLASS_FIELD = "_pytree_class"
 #: Held while a program is compiled: threads that call the same one compile it once.
 _COMPILING = threading.RLock()
 
