@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import checked_arguments
+from arjax.core.options import MOST_ORDERS, checked_arguments
 from arjax.core.spec import EventSpec
 from arjax.core.values import read_one_of, read_typed
 from arjax.data import Dataset
@@ -79,7 +79,7 @@ def _fitted(saved: SavedModel) -> Fitted:
         _check_vocabulary(data["vocabulary"], model.event)
     classes, num_orders, context = data["classes"], facts["num_orders"], model.context_spec
     misfit = classes and [part.num_levels for _, part in context.parts] != [len(classes)]
-    several = num_orders < 1 or (num_orders > 1 and model.orders is None)
+    several = not 1 <= num_orders <= MOST_ORDERS or (num_orders > 1 and model.orders is None)
     refuse(
         (results is not None and not is_report(results), "about/results is no report of a run"),
         (misfit, f"about/data/classes are {len(classes)}, and the context is {context}"),

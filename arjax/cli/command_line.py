@@ -17,6 +17,8 @@ from arjax.core.errors import UserError, did_you_mean
 from arjax.core.kept_programs import keep_programs
 
 EXIT_USER_ERROR = 2
+#: The most characters of a sentence on stderr.
+LONGEST = 4000
 #: What follows the name of an unknown flag that is like no other.
 LISTED = " (--help lists all)"
 
@@ -103,5 +105,7 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
         sentence, code = f"the devices have too little memory: {error}", EXIT_USER_ERROR
     except KeyboardInterrupt as stop:
         sentence, code = f"interrupted{f': {stop}' if str(stop) else ''}", 130
-    print(f"{program}: {' '.join(sentence.split())}", file=sys.stderr)
+    sentence = " ".join(sentence.split())
+    shown = sentence if len(sentence) <= LONGEST else sentence[:LONGEST] + "..."  # files of others hold any name
+    print(f"{program}: {shown}", file=sys.stderr)
     return code

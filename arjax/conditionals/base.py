@@ -71,11 +71,11 @@ class Conditional(abc.ABC):
             """
 
         @property
-        def own_loss(self) -> str:
+        def training_loss(self) -> str:
             """The name of the loss that training minimises where that is not -log p; else ""."""
     else:
         score_kind = "exact"
-        own_loss = ""
+        training_loss = ""
 
     @classmethod
     def for_event(cls, event: EventSpec, **fields: Any) -> Self:
@@ -117,7 +117,7 @@ class Conditional(abc.ABC):
         """log p(value | features), [...]."""
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """The number that training minimises, [...]: -log p, or another one that `own_loss` names."""
+        """The number that training minimises, [...]: -log p, or another one that `training_loss` names."""
         return -self.log_prob(features, value)
 
     def sharper(self) -> Conditional:

@@ -14,7 +14,16 @@ from ml_collections import ConfigDict
 
 from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
 from arjax.core.errors import UserError
-from arjax.core.files import find_file, reading, replacing, split_argument, user_path, write_text
+from arjax.core.files import (
+    MOST_JSON,
+    check_regular,
+    find_file,
+    reading,
+    replacing,
+    split_argument,
+    user_path,
+    write_text,
+)
 from arjax.core.plugins import code_of, import_plugins, run_user_file, with_places
 from arjax.core.registry import origins_outside
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
@@ -127,6 +136,8 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     with reading(path):
         if not path.exists():
             raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
+        check_regular(path, most=MOST_JSON)
+        check_regular(*path.parent.iterdir(), *(path.parent / "checkpoints").rglob("*"))
         data = path.read_bytes()
     try:
         config = from_json(data)

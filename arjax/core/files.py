@@ -7,7 +7,9 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
+import stat
 import tempfile
 import threading
 import zipfile
@@ -82,6 +84,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     the disk refuses, the old file is unchanged.
     """
     path = Path(path)
+    check_regular(path)  # a file in the place of /dev/null would be there for all programs
     replacement = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with writing(path):
         try:
@@ -92,9 +95,29 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
                 replacement.unlink()
 
 
+#: The most bytes of a JSON file of a run: what others have written may be of any size.
+MOST_JSON = 2**27
+
+
+def check_regular(*paths: str | os.PathLike, most: float = math.inf) -> None:
+    """Refuses pipes and devices in the place of files, also behind links, and files of more bytes than `most`.
+
+    A command that reads one of these might never end. Paths without a file pass.
+    """
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            is_file = stat.S_ISREG(status.st_mode)
+            refuse(
+                (not is_file and not stat.S_ISDIR(status.st_mode), f"{path} is a pipe or a device, and no file"),
+                (is_file and status.st_size > most, f"{path} is too large: {status.st_size:,} bytes"),
+            )
+
+
 def writable_file(path: str | os.PathLike) -> Path:
     """Returns the path of a file that is written after long work, and checks now that it can be written."""
     path = user_path(path)
+    check_regular(path)
     with writing(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -123,6 +146,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def read_json_object(path: str | os.PathLike) -> dict[str, Any] | None:
     """The JSON object in a file, or None when there is no file or it holds anything else: half of one, or garbage."""
+    check_regular(path, most=MOST_JSON)
     with reading(path):
         try:
             value = parse_json(Path(path).read_text(encoding="utf-8"))
@@ -207,6 +231,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an .npz file; `keys`: those to read, None for all."""
+    check_regular(path)
     try:
         # np.load takes a file that is no zip archive for a pickle
         with reading(path), zipfile.ZipFile(path), np.load(path) as file:

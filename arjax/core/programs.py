@@ -28,10 +28,11 @@ _MARKS = ("resource_exhausted", "out of memory")
 #: Operations whose results lie in memory. XLA puts most others into loops that compute their results where they are
 #: used: these may be larger than the memory, and do not count.
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
-#: How many calls of a program at once were found to fit, by a digest of the program and the shapes of its arguments.
-_FIT: dict[int, int] = {}
+#: How many calls of a program fit at once, by the program, the structure and the shapes of its arguments. The hash of a
+#: structure does not count static fields, so the structure itself is the key.
+_FIT: dict[tuple[int, Any, tuple[Any, ...]], int] = {}
 #: The field of `ByClass`, which is no option.
-CLASS_FIELD = "pytree_class"
+CLASS_FIELD = "_pytree_class"
 #: Held while a program is compiled: threads that call the same one compile it once.
 _COMPILING = threading.RLock()
 
@@ -91,13 +92,13 @@ def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwarg
     if not is_traced(args, kwargs):
         leaves, structure = jax.tree.flatten((args, kwargs))
         shapes = tuple((np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves)
-        digest = hash((id(program), structure, shapes))
-        if times > _FIT.get(digest, 0):
+        call = id(program), structure, shapes
+        if times > _FIT.get(call, 0):
             with _COMPILING:
-                if times > _FIT.get(digest, 0):  # else another thread has compiled it meanwhile
+                if times > _FIT.get(call, 0):  # else another thread has compiled it meanwhile
                     # the call finds the program that is compiled here
                     compile_if_it_fits(what, program, *args, times=times, **kwargs)
-                    _FIT[digest] = times
+                    _FIT[call] = times
     return program(*args, **kwargs)
 
 

@@ -26,7 +26,7 @@ ABILITIES = {
 #: Traits that are no ability; "biased" and "discrete_latents" are inherited from the parts of a model.
 OTHERS = {
     "holes": "scores examples with missing values, as log p of the observed ones: see `arjax.core.arrays`",
-    "own_loss": "training minimises another number than -log p",
+    "training_loss": "training minimises another number than -log p",
     "noise_error": "a chain whose steps have an error of predicted noise",
     "biased": "the mean of exp(score) over draws may exceed p(x | c), so a mixture of such scores is no bound",
     "discrete_latents": "a score draws discrete latents, through which no gradient flows",
@@ -35,7 +35,7 @@ INHERITED = frozenset({"biased", "discrete_latents"})
 
 
 def traits(*always: str, **some: bool) -> frozenset[str]:
-    """Returns the traits that hold always, and those whose condition holds, such as `own_loss=True`."""
+    """Returns the traits that hold always, and those whose condition holds, such as `training_loss=True`."""
     return frozenset({*always, *(name for name, holds in some.items() if holds)})
 
 

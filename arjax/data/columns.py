@@ -80,7 +80,7 @@ class Words:
         cells = cells.astype(np.float64)
         if (cells == -1).any():
             row = int((cells == -1).argmax())
-            check_values(self.name, values, place)
+            refuse_odd_types(self.name, values, place)
             if unknown == "refuse":
                 hint = self._hint(as_text(items[row]))
                 refuse_value(self.name, row, items[row], place, f"which training never saw{hint}{remedy}")
@@ -256,7 +256,7 @@ def gaps_of(values: np.ndarray) -> np.ndarray:
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
 
 
-def known_of(values: np.ndarray) -> np.ndarray:
+def without_gaps(values: np.ndarray) -> np.ndarray:
     """Returns the values without the missing ones."""
     return values[~gaps_of(values)]
 
@@ -267,7 +267,7 @@ def merges(texts: Iterable[str]) -> bool:
     return len(set(map(float, large))) < len({text.lstrip("+0") for text in large})
 
 
-def check_values(name: str, values: np.ndarray, place: Place = row_of_table, remedy: str = "") -> None:
+def refuse_odd_types(name: str, values: np.ndarray, place: Place = row_of_table, remedy: str = "") -> None:
     """Refuses the first value that is no word, number, truth value or date."""
     fine = (str, bool, int, float, datetime.date, type(None))
     if values.dtype != object or all(issubclass(kind, fine) for kind in set(map(type, values.tolist()))):
@@ -280,7 +280,7 @@ def stray_word(name: str, values: np.ndarray, place: Place, as_words: str) -> st
     """Returns a sentence about the first word in a column of numbers; "" where most values are words, or all are
     numbers. Refuses numbers with commas; `as_words` says that they are meant as words.
     """
-    known = known_of(values).tolist()
+    known = without_gaps(values).tolist()
     words = {value for value in set(known) if isinstance(value, str)}
     strays = {word for word in words if not is_number(word)}
     num = sum(map(strays.__contains__, known)) if strays else 0
@@ -297,7 +297,7 @@ def stray_word(name: str, values: np.ndarray, place: Place, as_words: str) -> st
 
 def names_rows(values: np.ndarray, few: int) -> str:
     """Returns why a column of words names the rows, of which there are more than `few`; "" where it does not."""
-    known = known_of(values)
+    known = without_gaps(values)
     if values.dtype != object or len(known) <= few or len(set(known.tolist())) < len(known):
         return ""
     return f"it names the rows, with another word in each, such as {known[0]!r}"

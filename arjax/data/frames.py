@@ -92,7 +92,7 @@ class Frame:
         return cells_NC
 
     def back(self, columns: Columns) -> Any:
-        """A table of the same form of other columns; raises `UserError` where the library of frames is missing."""
+        """A table of the same form of other columns."""
         lists: dict[str, Any] = {name: values.tolist() for name, values in columns.items()}
         if self.form == "lists":
             return lists
@@ -161,9 +161,6 @@ def read_frame(
       words: columns of a csv file whose cells are words, also where all of them read as numbers; None: all.
       header: whether the first row of a csv file holds the names of the columns, which else are "0", "1", ...; None: it
         does, and may hold numbers that count. A first row of numbers in which one stands twice is an example.
-
-    Raises:
-      UserError: another form, a file that cannot be read, no rows, or columns of different lengths.
     """
     gaps = _texts(missing)
     if isinstance(data, str | os.PathLike):
@@ -197,14 +194,14 @@ class _Progress:
 
 
 def _texts(missing: Any) -> frozenset[str]:
-    """The texts of cells without a value; raises `UserError` for what is neither a text nor a list."""
+    """The texts of cells without a value."""
     if isinstance(missing, Mapping) or not isinstance(missing, Iterable):
         raise UserError(f"missing is a text of cells without a value, or a list of such texts, not {missing!r}")
     return frozenset(map(str, [missing] if isinstance(missing, str) else missing))
 
 
 def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str], tell: bool) -> Columns:
-    """Columns by the texts of their names; raises `UserError` where two have the same."""
+    """Columns by the texts of their names."""
     columns: Columns = {}
     progress = _Progress(tell)
     for key, values in named:
@@ -276,20 +273,20 @@ def _with_gaps(values: np.ma.MaskedArray) -> np.ndarray:
         return np.where(masks, np.nan, data)
     if data.dtype.kind == "M":
         return np.where(masks, np.datetime64("NaT", "us"), data.astype("datetime64[us]"))
-    found = data.astype(object)
-    found[masks] = None
-    return found
+    items = data.astype(object)
+    items[masks] = None
+    return items
 
 
 def _plain_items(values: Iterable[Any]) -> Iterator[Any]:
     """Values as Python's own; equal texts are one object, so that a cell takes the memory of a reference."""
     texts: dict[str, str] = {}
     for value in values.tolist() if isinstance(values, np.ndarray) and values.dtype.kind == "U" else values:
-        item = value if type(value) is str else plain(value)
+        item = value if type(value) is str else plain_value(value)
         yield texts.setdefault(item, item) if type(item) is str else item
 
 
-def plain(item: Any) -> Any:
+def plain_value(item: Any) -> Any:
     """A value as Python's own: None without one, times with a time zone as those of UTC without one."""
     if item is np.ma.masked:
         return None
@@ -322,10 +319,10 @@ def _numbers_among(texts: Iterable[str]) -> frozenset[float]:
     return frozenset(float(text) for text in texts if is_number(text) and not math.isnan(float(text)))
 
 
-def _in_place(own: Mapping[Any, Any], new: Mapping[str, Any]) -> dict[Any, Any]:
+def _in_place(old: Mapping[Any, Any], new: Mapping[str, Any]) -> dict[Any, Any]:
     """Entries of a user with the new ones in place of those of the same name, or after them."""
-    names = set(map(str, own))
-    return {name: new.get(str(name), value) for name, value in own.items()} | {
+    names = set(map(str, old))
+    return {name: new.get(str(name), value) for name, value in old.items()} | {
         name: value for name, value in new.items() if name not in names
     }
 
@@ -334,8 +331,8 @@ def _listed(values: Iterable[Any]) -> list[Any]:
     """Values as a list of Python's own; times that Python does not have stay those of numpy."""
     if not isinstance(values, np.ndarray):
         return list(values)
-    found = values.tolist()
-    return list(values) if values.dtype.kind in "mM" and int in set(map(type, found)) else found
+    items = values.tolist()
+    return list(values) if values.dtype.kind in "mM" and int in set(map(type, items)) else items
 
 
 def _as_dates(values: list[Any]) -> Any:

@@ -30,10 +30,10 @@ from arjax.data.columns import (
     gaps_of,
     is_code,
     is_number,
-    known_of,
     merges,
     names_rows,
     stray_word,
+    without_gaps,
 )
 from arjax.data.frames import NO_VALUE, Frame, read_frame
 from arjax.data.rows import RowsRead, check_unknown
@@ -102,10 +102,6 @@ def table(
         arbitrarily high), so such columns are refused unless this is True.
       noise: standard deviation of Gaussian noise on the rows in training, fresh in every step, in the units that the
         network sees; for tables of real values.
-
-    Raises:
-      UserError: no file, no table, a cell of another kind than its column, a column of identifiers, two splits of one
-        file, or splits without a row.
     """
     paths = zip(SPLITS, (path, validation_path, test_path), strict=True)
     files = {split: file for split, file in paths if file or split == "train"}
@@ -202,7 +198,7 @@ class _Made(NamedTuple):
 
 def _made(name: str, values: np.ndarray, place: Place, rule: Rule, stated: str | None) -> _Made:
     """The column of these texts, object[N], None without a value; `stated` is the kind that a user gives it."""
-    different = set(known_of(values).tolist())
+    different = set(without_gaps(values).tolist())
     if stated is None:
         _check_column(name, values, place, rule)
     kind = _kind(different, rule, stated)
@@ -231,7 +227,7 @@ def _made(name: str, values: np.ndarray, place: Place, rule: Rule, stated: str |
             )
         )
         return _Made(Reals(name, _digits(x)), EventSpec((), (), "real"), x)
-    words, x, from_numbers = _levels(values, as_words=stated == "tokens")
+    words, x, from_numbers = _levels(name, values, place, as_words=stated == "tokens")
     if rule.levels:
         return _of_levels(name, words, x, from_numbers, values, place, rule)
     return _of_kind(name, words, x, from_numbers, kind, rule)
@@ -246,7 +242,7 @@ def _numbers(name: str, values: np.ndarray, place: Place) -> np.ndarray:
 
 def _digits(x: np.ndarray) -> int:
     """Seven digits of the spread of a real column: more where it varies little around a large number."""
-    known = known_of(x)
+    known = without_gaps(x)
     spread = known.std() if len(known) else 0.0
     return 7 + int(np.clip(np.log10(np.abs(known).max() / spread), 0, 10)) if spread else 7
 
@@ -271,16 +267,15 @@ def _kind(different: set[str], rule: Rule, stated: str | None) -> str:
     return "levels" if num <= rule.most_levels and all(float(text).is_integer() for text in different) else "real"
 
 
-def _levels(values: np.ndarray, as_words: bool) -> tuple[tuple[str, ...], np.ndarray, bool]:
+def _levels(name: str, values: np.ndarray, place: Place, as_words: bool) -> tuple[tuple[str, ...], np.ndarray, bool]:
     """A text of each different value, the place of each cell among these (float64 with NaN where it has no value), and
     whether they are numbers, in their order. `as_words`: texts are other values where they are written otherwise, such
     as 7 and 007.
     """
-    known = known_of(values)
+    known = without_gaps(values)
     from_numbers = not as_words and _are_numbers(set(known.tolist()))
-    _, first, place_M = np.unique(
-        known.astype(np.float64 if from_numbers else str), return_index=True, return_inverse=True
-    )
+    keys = without_gaps(_numbers(name, values, place)) if from_numbers else known.astype(str)
+    _, first, place_M = np.unique(keys, return_index=True, return_inverse=True)
     x = np.full(len(values), np.nan)
     x[~gaps_of(values)] = place_M
     return tuple(known[first].tolist()), x, from_numbers
@@ -335,7 +330,7 @@ def _check_column(name: str, values: np.ndarray, place: Place, rule: Rule) -> No
     words, identifiers, or numbers that count the rows.
     """
     as_words = f"mixed=True and kinds=('{name}:tokens',)"
-    known = known_of(values)
+    known = without_gaps(values)
     if rule.levels or rule.mixed:  # else a word is refused as no number
         stray = stray_word(name, values, place, as_words)
         many = len(set(known.tolist())) > (rule.levels or rule.most_levels)
@@ -421,7 +416,7 @@ def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]
 
 def _check_not_binary(path: str, columns: list[_Made]) -> None:
     """Refuses columns of real values that hold nothing but 0 and 1."""
-    binary = [c.name for c in columns if c.spec.kind == "real" and np.array_equal(np.unique(known_of(c.x)), (0, 1))]
+    binary = [c.name for c in columns if c.spec.kind == "real" and np.array_equal(np.unique(without_gaps(c.x)), (0, 1))]
     meant = "binary_as_real=True if densities of them are meant all the same"
     some = ", ".join(map(repr, binary[:5])) + " and others" * (len(binary) > 5)
     refuse(

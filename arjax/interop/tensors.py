@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from arjax.core.errors import UserError, refuse
-from arjax.core.files import read_json_object, write_json, writing
+from arjax.core.files import check_regular, read_json_object, write_json, writing
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: The types of weights, as safetensors writes them; those of other types need scales that stand elsewhere.
@@ -103,6 +103,7 @@ def _weight_map(path: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
     """The safetensors file; errors while it is open become a `UserError` of one sentence."""
+    check_regular(path)
     try:
         with safe_open(path, framework="numpy") as file:
             yield file

@@ -131,7 +131,7 @@ class AutoregressiveModel(Model):
             *("conditionals", "queries", "length"),
             guesses=self.factorization.block_size == 1,
             holes=one_by_one and "holes" in self.network.traits,
-            own_loss=bool(self.conditional.own_loss),
+            training_loss=bool(self.conditional.training_loss),
             biased=self.conditional.score_kind != "exact",
         )
 
@@ -267,14 +267,14 @@ class AutoregressiveModel(Model):
         """Returns log p(x | c), the sum over the sites of log p(x_i | sites of earlier steps, c). A conditional without
         a likelihood, or in training one with a loss of its own, has minus the sum of its losses, whose kind is "none".
         """
-        is_loss = self.score_kind == "none" or (train and bool(self.conditional.own_loss))
+        is_loss = self.score_kind == "none" or (train and bool(self.conditional.training_loss))
         how: dict[str, Any] = {"factorization": factorization, "train": train, "key": key}
         values = self.per_site(site_loss if is_loss else site_log_prob, params, batch, **how)
         return self.as_loss(values) if is_loss else Score(over_sites(values), self.score_kind)
 
     def as_loss(self, per_site: jax.Array) -> Score:
         """Returns the score of examples whose sites have these training losses, [B, *grid]."""
-        loss_B, name = over_sites(per_site), self.conditional.own_loss
+        loss_B, name = over_sites(per_site), self.conditional.training_loss
         return Score(-loss_B, "none", {name: loss_B}) if name else Score(-loss_B, self.score_kind)
 
     @public
@@ -313,7 +313,7 @@ class AutoregressiveModel(Model):
 
         Args:
           params, x: the parameters, and examples [B, *grid, *value]; values outside of the two sets do not matter. A
-            missing value is neither given nor asked for.
+            missing value is neither given nor scored.
           query, evidence: bool[*grid], the sites that are scored, and those that are given.
           context: [B, ...], for a model that has one.
           mask: [B, *grid], the sites of the query that count in each example; None: all. As in `log_prob`, others are

@@ -156,7 +156,7 @@ class CascadeModel(Model):
 
     @property
     def traits(self) -> frozenset[str]:
-        return inherited(self) | traits(own_loss=any("own_loss" in part.traits for part in self.parts))
+        return inherited(self) | traits(training_loss=any("training_loss" in part.traits for part in self.parts))
 
     @property
     def context_spec(self) -> ContextSpec:
@@ -237,7 +237,7 @@ class CascadeModel(Model):
         ]
         terms = {f"stage_{k}": -score.log_prob for k, score in enumerate(scores, 1)}
         total_B = sum(terms.values(), jnp.zeros(len(batch)))
-        if train and "own_loss" in self.traits:
+        if train and "training_loss" in self.traits:
             return Score(-total_B, "none", {_loss_name(scores): total_B})
         return Score(-total_B, self.score_kind, terms)
 
@@ -254,7 +254,7 @@ class CascadeModel(Model):
             score = model.score(of_model, batch, key=jax.random.fold_in(key, i), train=True)
             total += score.log_prob
         total = total * num / self.train_stages
-        if "own_loss" in self.traits:
+        if "training_loss" in self.traits:
             return Score(total, "none", {_loss_name([score]): -total})
         return Score(total, self.score_kind)
 

@@ -171,7 +171,7 @@ def check_query(event: EventSpec, query: Any, evidence: Any) -> tuple[np.ndarray
     """Returns the sites of the query and those that are given, bool[*grid] each, without overlap."""
     query, evidence = as_sites(event, query, "the query"), as_sites(event, evidence, "the evidence")
     overlap = (query & evidence).any()
-    refuse((overlap, "the query and the evidence overlap: a site is asked for or given, not both"))
+    refuse((overlap, "the query and the evidence overlap: a site is in one of them, not in both"))
     return query, evidence
 
 

@@ -104,8 +104,8 @@ class Nested(JointConditional):
         return self.model.score_kind
 
     @property
-    def own_loss(self) -> str:
-        return self.model.conditional.own_loss
+    def training_loss(self) -> str:
+        return self.model.conditional.training_loss
 
     @property
     def num_params(self) -> int:

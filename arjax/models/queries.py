@@ -26,7 +26,7 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     all remaining sites.
     """
     unknown = not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders)))
-    sentence = "the orders of a model must be known outside `jit` where sites are observed or asked for"
+    sentence = "the orders of a model must be known outside `jit` where sites are observed or scored"
     remedy = "one is looked for that visits these first: close over the model instead of passing it as an argument"
     refuse((unknown, f"{sentence}, as {remedy}"))
     group_D = np.full(model.event.num_sites, len(groups))
@@ -77,8 +77,8 @@ def _conflict(step_D: np.ndarray, visit_D: np.ndarray, group_D: np.ndarray) -> s
             within = ", whose sites depend on one another" if step_D[first] == step_D[last] else ""
             if number:
                 return (
-                    f"leave out the sites that are not asked for: one of them, of step {step_D[first]}, comes before "
-                    f"one that is asked for, of step {step_D[last]}{within}; use an ordering that visits those first"
+                    f"leave out the sites that are not in the query: one, of step {step_D[first]}, comes before "
+                    f"one of the query, of step {step_D[last]}{within}; use an ordering that visits the query first"
                 )
             return (
                 f"condition on the observed sites: a site drawn in step {step_D[first]} comes before an observed one "

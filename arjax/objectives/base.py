@@ -118,7 +118,7 @@ class Objective(Generic[ModelT]):
         that trains its parts by log p: the loss would never be used.
         """
         for name, part in model.named_parts.items():
-            if "own_loss" in part.traits and "own_loss" not in model.traits:
+            if "training_loss" in part.traits and "training_loss" not in model.traits:
                 raise UserError(
                     f"the part {name!r} has a training loss of its own, and {type(model).__name__} trains its parts by "
                     f"log p with the objective {self.name!r}: take a conditional whose loss is -log p or its bound, "
@@ -128,7 +128,7 @@ class Objective(Generic[ModelT]):
 
     def check_own_loss(self, model: Model) -> None:
         """Raises `UserError` for a conditional whose training loss is not -log p, which the objective trains."""
-        if "own_loss" in model.traits:
+        if "training_loss" in model.traits:
             raise UserError(
                 f"the objective {self.name!r} trains by log p, and this conditional has another loss: take "
                 "teacher_forcing or order_agnostic"

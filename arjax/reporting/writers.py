@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from arjax.core.errors import UserError, say_once
-from arjax.core.files import read_json_object, reading, write_text, writing
+from arjax.core.files import check_regular, read_json_object, reading, write_text, writing
 from arjax.core.registry import Component, Registry
 from arjax.core.values import parse_expression, parse_json
 
@@ -160,6 +160,7 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 
     A kill in mid-write leaves half of the last line, which a run that goes on writes again: that is no damage.
     """
+    check_regular(path)
     with reading(path):
         text = path.read_text(encoding="utf-8", errors="replace")
     lines = text.split("\n")

@@ -24,12 +24,12 @@ from arjax.data.columns import (
     Words,
     as_numbers,
     as_text,
-    check_values,
     items_of,
-    known_of,
     names_rows,
+    refuse_odd_types,
     row_of_table,
     stray_word,
+    without_gaps,
 )
 
 #: Different numbers up to which each may have a code, where there are a hundred times as many rows.
@@ -228,9 +228,7 @@ class Numbers:
         return f"{self.name}: {kind} from {first} to {last}, {self.num_codes} codes"
 
     def ends(self, condition: Condition) -> tuple[float, float]:
-        """The ends of a range, or a number twice; raises `UserError` for anything but numbers in order, or None as an
-        end.
-        """
+        """The ends of a range, or a number twice."""
         if not isinstance(condition, tuple):
             end = self._end(condition)
             return end, end
@@ -310,12 +308,12 @@ def _of_kind(name: str, values: np.ndarray, kind: str, place: Place) -> np.ndarr
     Refuses the first value of another kind.
     """
     if values.dtype == object:
-        check_values(name, values, place, f": kinds={{{name!r}: 'skip'}} leaves the column out")
+        refuse_odd_types(name, values, place, f": kinds={{{name!r}: 'skip'}} leaves the column out")
         if not kind:
             as_words = f"kinds={{{name!r}: 'words'}}"
             if stray := stray_word(name, values, place, as_words):
                 raise UserError(f"{stray}: name it in missing=(...) where such a cell has no value, or give {as_words}")
-            known = known_of(values).tolist()
+            known = without_gaps(values).tolist()
             are_dates = bool(known) and all(isinstance(text, str) and _DATE.fullmatch(text) for text in known)
             kind = "date" if are_dates else "words"
     if kind == "words":
@@ -331,7 +329,7 @@ def _of_kind(name: str, values: np.ndarray, kind: str, place: Place) -> np.ndarr
 
 def _reason_against(values: np.ndarray, kind: str) -> str:
     """Why a column cannot be modelled; "" where it can."""
-    known = known_of(values)
+    known = without_gaps(values)
     if not len(known):
         return "it has no value in any row"
     if values.dtype.kind == "M":  # times are known to the second
@@ -352,10 +350,10 @@ def _find_column(name: str, values: np.ndarray, every: np.ndarray, most_codes: i
     if values.dtype == object:
         return make_words(name, values.tolist(), every.tolist(), from_numbers)
     if values.dtype.kind == "M":
-        days = known_of(every).astype("datetime64[D]")
-        unit = "D" if (days == known_of(every)).all() else "s"  # days where all are midnights
+        days = without_gaps(every).astype("datetime64[D]")
+        unit = "D" if (days == without_gaps(every)).all() else "s"  # days where all are midnights
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
-    known = known_of(values)
+    known = without_gaps(values)
     is_int = bool((known == np.round(known)).all() and np.abs(known).max() <= _MOST_STEPS)
     return make_numbers(name, as_numbers(name, values), most_codes, is_int=is_int)
 

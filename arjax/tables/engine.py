@@ -20,7 +20,7 @@ class TableEngine(abc.ABC):
     """The joint distribution of the columns of a table.
 
     Rows are cells float64[N, C] as in `arjax.data.columns`, nan where there is no value, and marks of cells are
-    bool[N, C]. A distribution may depend on the order in which the columns are asked; within one order the chain rule
+    bool[N, C]. A distribution may depend on the order in which the columns are read; within one order the chain rule
     holds. Ranges and draws are those of the distribution within the range of the training rows.
 
     Attributes:
@@ -130,7 +130,7 @@ def categorical(p_NV: Any, rng: np.random.Generator) -> np.ndarray:
     return np.minimum(index, p_NV.shape[1] - 1)
 
 
-def normalised(log_p_KN: np.ndarray) -> np.ndarray:
+def normalised_logs(log_p_KN: np.ndarray) -> np.ndarray:
     """Log-probabilities that add up to 1 over the first axis, also where all are so small that weights are rounded."""
     log_p_KN = log_p_KN - log_p_KN.max(0)
     return log_p_KN - np.logaddexp.reduce(log_p_KN, 0)

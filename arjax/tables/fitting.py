@@ -23,8 +23,8 @@ from arjax.models import make_model
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import Column, find_columns
 from arjax.tables.engine import TableEngine
-from arjax.tables.gaussian_fitting import fit_gaussians, some_rows
-from arjax.tables.mixed import mix
+from arjax.tables.gaussian_fitting import fit_gaussians, thinned
+from arjax.tables.mixed import mix_engines
 from arjax.tables.table import TableModel
 
 #: Train rows from which on a size with more units is tried.
@@ -102,9 +102,6 @@ def fit_table(
       most_codes: of a column of numbers: more are finer, and need more rows.
       seed: of the split, the parameters and the batches.
       quiet: prints nothing.
-
-    Raises:
-      UserError: a table that cannot be read, columns that cannot be modelled, an option out of range.
     """
     check_seed(seed)
     refuse(
@@ -165,14 +162,14 @@ def _fit(
     start, held_NC = time.monotonic(), cells["validation"]
     engines_by_name: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
     if _suits_gaussians(columns) and len(cells["train"]) >= _FEWEST_ROWS:
-        held_NC = some_rows(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
+        held_NC = thinned(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
         engines_by_name |= fit_gaussians(
             columns, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed
         )
     left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
     engines_by_name["any_order"] = _fit_any_order(columns, cells, left, seed)
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
-    engine, nats_N, mixed_engines = mix(engines_by_name, held_NC, _NUM_ORDERS)
+    engine, nats_N, mixed_engines = mix_engines(engines_by_name, held_NC, _NUM_ORDERS)
     results = dict(engines_by_name["any_order"][1])
     results["rows"] = {split: len(rows) for split, rows in cells.items()}
     if len(mixed_engines) > 1:

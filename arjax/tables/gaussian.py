@@ -35,7 +35,7 @@ from arjax.core.normal import log_mass, lower_tail
 from arjax.data.columns import Condition, Words
 from arjax.models.gaussian_mixture import GaussianMixtureModel
 from arjax.tables.columns import Numbers
-from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
+from arjax.tables.engine import Conditions, TableEngine, categorical, normalised_logs, only_given
 
 #: Scalars that are in memory at once.
 _MOST_SCALARS = 2**21
@@ -269,7 +269,7 @@ class GaussianTable(TableEngine):
     def _log_prob(
         self, cells_NC: np.ndarray, factor: _Factor, given: Sequence[int], queried: Sequence[int]
     ) -> np.ndarray:
-        """log p(asked columns | given ones) of rows in which all of these are known; the factor has the numbers."""
+        """log p(queried columns | given ones) of rows in which all of these are known; the factor has the numbers."""
         log_p_SKN, num_given = self._in_order(cells_NC, factor), sum(c in self.numbers for c in given)
         before_KN = self._of_words(cells_NC, given) + log_p_SKN[:num_given].sum(0)
         before_KN = before_KN + self._log_weights[:, None]
@@ -327,7 +327,7 @@ class GaussianTable(TableEngine):
             for some in self._pieces(rows, max(wide, len(given))):
                 log_r_KN = self._log_weights[:, None] + self._in_order(cells_NC[some], before).sum(0)
                 log_r_KN = log_r_KN + self._of_words(cells_NC[some], given)
-                yield _Conditional(some, normalised(log_r_KN), *self._moments(cells_NC[some], before, c))
+                yield _Conditional(some, normalised_logs(log_r_KN), *self._moments(cells_NC[some], before, c))
 
     def _moments(self, cells_NC: np.ndarray, before: _Factor, c: int) -> tuple[np.ndarray, np.ndarray]:
         """The mean [K, N] and the scale [K, 1] of the z of a column given the numbers of a factor."""

@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 from arjax.core.scores import fit_weights, log_mixture, mixed_nats
 from arjax.data.columns import Condition
 from arjax.tables.columns import Numbers
-from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
+from arjax.tables.engine import Conditions, TableEngine, categorical, normalised_logs, only_given
 
 #: The kinds of columns whose best guesses have weights of their own.
 NUMBERS, WORDS = GUESSED = ("numbers", "words")
@@ -71,7 +71,7 @@ class MixedTable(TableEngine):
         log_EN = np.repeat(self._log_weights[:, None], len(cells_NC), 1)
         if not np.isnan(cells_NC).all():
             log_EN += np.stack([engine.log_prob(cells_NC, nothing_NC) for engine in self._parts])
-        return normalised(log_EN)
+        return normalised_logs(log_EN)
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         log_r_EN = self._responsibilities(only_given(cells_NC, given_NC))
@@ -127,7 +127,7 @@ class MixedTable(TableEngine):
         return (r_E @ np.array([engine.exact_mass(cells_C, conditions) for engine in self._parts])).tolist()
 
 
-def mix(
+def mix_engines(
     fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray, num_orders: int
 ) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
     """Returns the mixture of engines that is best on validation rows, or the only engine with weight; its nats of each

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError, refuse
+from arjax.core.options import MOST_ORDERS
 from arjax.core.values import read_one_of, read_typed
 from arjax.data.columns import Words, column_as_json, column_from_json
 from arjax.data.frames import FORMS, Frame
@@ -134,7 +135,10 @@ def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
             not is_table or (np.diff(np.array(usual), axis=1) < 0).any(),
             "table/usual must have a list of numbers in rising order for each column",
         ),
-        (facts["num_orders"] < 1, "table/num_orders must be at least 1"),
+        (
+            not 1 <= facts["num_orders"] <= MOST_ORDERS,
+            f"table/num_orders must be at least 1 and at most {MOST_ORDERS}",
+        ),
         (facts["form"] not in FORMS, f"table/form is one of {', '.join(FORMS)}, not {facts['form']!r}"),
     )
     for key in ("validation_nats", "validation_stderr"):

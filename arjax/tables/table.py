@@ -13,7 +13,7 @@ import numpy as np
 from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.options import check_seed, checked_arguments
 from arjax.data.columns import Condition, Words
-from arjax.data.frames import Frame, plain, read_frame
+from arjax.data.frames import Frame, plain_value, read_frame
 from arjax.data.rows import check_unknown
 from arjax.tables.any_order import ROWS
 from arjax.tables.columns import Numbers
@@ -97,9 +97,7 @@ class TableModel:
         return "\n".join(lines)
 
     def condition(self, name: str, text: str) -> Condition:
-        """A condition as it is written on a command line: `Female`, `30..40`, `30..`, `a|b`; raises `UserError` for an
-        unknown column, or what is no number where numbers are asked for.
-        """
+        """A condition as it is written on a command line: `Female`, `30..40`, `30..`, `a|b`."""
         column = self.columns[self._index(name)]
         if isinstance(column, Words):
             words = {str(word): word for word in column.words}
@@ -122,9 +120,6 @@ class TableModel:
           given: conditions on columns: a value, a list of values, or a range (low, high) with None for no end. With
             several lists or ranges the rows are resampled out of eight times as many draws, an approximation.
           seed: of the draws.
-
-        Raises:
-          UserError: an unknown column or value, or a condition of probability 0.
         """
         rng, given = _rng(seed), plain_conditions(given)
         cells_C, conditions = self._conditions(given)
@@ -147,9 +142,6 @@ class TableModel:
           table: rows with the columns of the model, in any order.
           unknown: "refuse" absent columns and words that training never saw, or take them as "missing".
           orders: of the columns, whose mixture is scored; 0: as many as in the training.
-
-        Raises:
-          UserError: an absent column, a value that the column cannot have.
         """
         return self._engine.log_prob_over_orders(self._cells(table, unknown)[0], orders or self._num_orders)
 
@@ -169,9 +161,6 @@ class TableModel:
           unknown: as in `log_prob`.
           rounded: whether means are rounded to numbers that the column can have, such as whole ones; without, the mean
             of children may be 1.4. Draws and dates are always rounded.
-
-        Raises:
-          UserError: as `log_prob`.
         """
         cells_NC, frame = self._cells(table, unknown)
         known_NC = ~np.isnan(cells_NC)
@@ -213,9 +202,7 @@ class TableModel:
     @checked_arguments()
     def predict_proba(self, table: Any, column: str, *, unknown: str = "refuse") -> Any:
         """p(column = value | known cells of all other columns) of each row: a table with a column for each word, or for
-        each code of a number, such as "30" or "31 to 35".
-
-        Raises `UserError` as `log_prob`; the column itself may be absent.
+        each code of a number, such as "30" or "31 to 35". The column itself may be absent.
         """
         c = self._index(column)
         cells_NC, frame = self._cells(table, unknown, needed={*self.names} - {column})
@@ -226,7 +213,7 @@ class TableModel:
     @checked_arguments()
     def surprise(self, table: Any, *, unknown: str = "refuse") -> Any:
         """-log p(cell | all other known cells of its row) in nats: a table of the columns of the model, nan for a
-        missing cell. Raises `UserError` as `log_prob`.
+        missing cell.
         """
         cells_NC, frame = self._cells(table, unknown)
         surprise_NC = self._engine.surprise(cells_NC)
@@ -238,8 +225,7 @@ class TableModel:
         most surprising cell: the `column`, the `value`, its `surprise` in nats given all other cells, and the part of
         the cells of this column in validation that are less surprising (`quantile`).
 
-        A row is as strange as its most surprising cell, compared within its column. `num`: of rows; 0 for all. Raises
-        `UserError` as `log_prob`.
+        A row is as strange as its most surprising cell, compared within its column. `num`: of rows; 0 for all.
         """
         cells_NC, frame = self._cells(table, unknown)
         surprise_NC = self._engine.surprise(cells_NC)
@@ -280,7 +266,7 @@ class TableModel:
 
             table.probability({"age": (30, 40), "hours": (50, None)}, given={"sex": "Female"})
 
-        Columns are asked in the order of the table, those of `given` first. Where their codes have at most 20,000
+        Columns are read in the order of the table, those of `given` first. Where their codes have at most 20,000
         combinations, all of these are summed over; else it is an estimate by progressive sampling.
 
         Args:
@@ -288,13 +274,10 @@ class TableModel:
           given: likewise; None for none.
           num: of draws of an estimate.
           seed: of the draws.
-
-        Raises:
-          UserError: as `sample`.
         """
         event, given = plain_conditions(event), plain_conditions(given)
         for name in sorted(event.keys() & given.keys()):
-            raise UserError(f"the column {name!r} is asked for and given")
+            raise UserError(f"the column {name!r} is a part of the event and given")
         cells_C, evidence = self._conditions(given)
         queried = self._in_order(event)
         if self._engine.num_sums([*evidence, *queried]) <= MOST_COMBINATIONS:
@@ -322,7 +305,7 @@ class TableModel:
         return cells_C, self._in_order(others)
 
     def _in_order(self, conditions: Mapping[str, Condition]) -> list[tuple[int, Condition]]:
-        """Conditions by the numbers of their columns; raises `UserError` for one that a column cannot have."""
+        """Conditions by the numbers of their columns."""
         by_column = {self._index(name): condition for name, condition in conditions.items()}
         for c, condition in by_column.items():
             self.columns[c].weights(condition)
@@ -349,15 +332,12 @@ class TableModel:
 
 @checked_arguments()
 def load_table(path: str | os.PathLike) -> TableModel:
-    """The model in a file that `TableModel.save` has written; the data is not needed.
-
-    Raises `UserError` where there is no such file, it is damaged, or holds another model.
-    """
+    """Returns the model in a file that `TableModel.save` has written; the data is not needed."""
     return TableModel(**read_table(path))
 
 
 def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
-    """Conditions with Python's own values: a value, a list, or a tuple for a range; raises `UserError` for no dict."""
+    """Conditions with Python's own values: a value, a list, or a tuple for a range."""
     no_dict = f"conditions are a dict from the names of columns to what they must be, not {conditions!r}"
     refuse((not isinstance(conditions or {}, Mapping), no_dict))
     plain = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
@@ -374,12 +354,12 @@ def _plain_condition(condition: Condition) -> Condition:
         return tuple(map(_plain_end, condition))
     if isinstance(condition, set | frozenset | list | range) or np.ndim(condition) == 1:
         return [_plain_condition(value) for value in condition]
-    return plain(condition)
+    return plain_value(condition)
 
 
 def _plain_end(value: Any) -> Any:
-    """An end of a range; raises `UserError` for nan, which is no end."""
-    end = plain(value)
+    """An end of a range, which is not nan."""
+    end = plain_value(value)
     refuse((end is None is not value, f"an end of a range is a value, or None for no end, not {value!r}"))
     return end
 

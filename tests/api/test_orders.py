@@ -63,6 +63,11 @@ def test_a_likelihood_under_several_orders_is_that_of_their_mixture(any_order):
     np.testing.assert_allclose(several.log_prob(X, orders="uniform"), several.log_prob(X), rtol=1e-5)
 
 
+def test_densities_under_an_order_are_those_of_the_units_of_the_data(run):
+    x = run.dataset.splits["test"].arrays.x
+    np.testing.assert_allclose(run.log_prob(x, ordering="raster"), run.log_prob(x), rtol=1e-6)
+
+
 def test_one_example_needs_no_batch_axis(any_order):
     for how in ({}, {"ordering": "spiral"}, {"mask": np.eye(2)}):
         one, mask = any_order.log_prob(X[5], **how), how.get("mask")

@@ -1,13 +1,14 @@
 """Runs that somebody edited, that a disk damaged, or that two commands want at once; places where no file can be."""
 
 import json
+import os
 import shutil
 
 import pytest
 
 from arjax.cli.main import main
 from arjax.core.errors import UserError
-from arjax.core.files import only_run_in
+from arjax.core.files import only_run_in, writable_file, write_text
 from arjax.reporting.reports import read_report
 
 DAMAGES = [b"[]", b"{}", b"3", b'{"step": 4', b"\xff\xfe", b'{"step": 6, "split": "test"}']
@@ -47,6 +48,37 @@ def test_a_config_json_that_cannot_be_read(damage, config_file, workdir, sentenc
     (workdir / "config.json").write_bytes(damage)
     for arguments in (["--mode=sample"], [f"--config={config_file}:smoke,context=label"]):
         assert "is damaged" in sentence_of([*arguments, f"--workdir={workdir}"])
+
+
+@pytest.mark.parametrize("name", ["config.json", "record.json", "results.json", "rows.npz", "checkpoints/best/1"])
+def test_pipes_and_devices_in_the_place_of_files(name, workdir, sentence_of):
+    """Reading one of them would never end, or fill the memory."""
+    file = workdir / name
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        make(file)
+        sentence = sentence_of(["--mode=sample", f"--workdir={workdir}"])
+        assert sentence == f"arjax: {file} is a pipe or a device, and no file\n"
+
+
+def test_files_and_names_of_any_size(workdir, sentence_of):
+    (workdir / "config.json").write_text(json.dumps({"x" * 100_000: 1}))
+    assert len(sentence_of(["--mode=sample", f"--workdir={workdir}"])) < 5000
+    with (workdir / "config.json").open("wb") as file:
+        file.truncate(2**40)  # without a byte on the disk
+    assert "config.json is too large: 1,099,511,627,776 bytes" in sentence_of(["--mode=sample", f"--workdir={workdir}"])
+
+
+def test_no_device_is_replaced_by_a_file(tmp_path):
+    pipe, device = tmp_path / "pipe", tmp_path / "device"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/null")
+    for path in (pipe, device):
+        for write in (writable_file, lambda path: write_text(path, "text")):
+            with pytest.raises(UserError, match="is a pipe or a device, and no file"):
+                write(path)
+    assert device.is_symlink()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -72,6 +72,14 @@ def test_numbers_beyond_float64_are_words_or_identifiers(write):
     assert "which is no finite number" in told(make_dataset, "table", path=path)
 
 
+@pytest.mark.parametrize("cell", ["inf", "nan", "1e300"])
+@pytest.mark.parametrize("options", [{}, {"mixed": True}, {"levels": 4}])
+def test_numbers_that_are_not_finite_are_no_levels(options, cell, write):
+    path = write(a=[1, 2, cell] * 20, b=[0, 1, 2] * 20)
+    with pytest.raises(UserError, match=rf"row 4 of the table .* holds '{cell}' in the column 'a', which is"):
+        make_dataset("table", path=path, missing_cells=("",), **options)
+
+
 @pytest.mark.parametrize(("cells", "num"), [(LARGE, 60), (GROUPS, 3), (["7", "007", "7.0"] * 20, 3)])
 def test_as_words_they_are_kept_as_they_are_written(cells, num, write):
     path = write(key=cells, a=[i * 0.37 for i in range(60)])

@@ -127,6 +127,25 @@ def test_every_entry_is_checked(name, files, forge):
                 assert fine or isinstance(value, bool | int | float), (place, wrong)
 
 
+def test_no_file_asks_for_a_billion_orders(tmp_path):
+    event, options = arjax.EventSpec((3,)), {"orders": "uniform"}
+    model = make_model(event, ModelChoice(options=options, network="deep_nade", network_options={"hidden_sizes": (3,)}))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), model.param_shapes)
+    for num_orders in (4, 10**9):
+        save(
+            tmp_path / "f",
+            model,
+            params,
+            Dataset("some", event, arjax.ContextSpec(), {}),
+            None,
+            {"num_orders": num_orders},
+        )
+        if num_orders == 4:
+            assert arjax.load(tmp_path / "f").settings.measures.num_orders == 4
+    with pytest.raises(UserError, match="this model is not scored under 1000000000 orders"):
+        arjax.load(tmp_path / "f")
+
+
 EXTRA = {"extra": np.zeros(2, np.float32)}
 
 

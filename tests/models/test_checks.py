@@ -227,7 +227,7 @@ def test_the_loss_of_a_diffusion_head_follows_its_schedule():
     diffusion = CONDITIONALS.get("diffusion")
     for schedule, weighting in (("learned", "bound"), ("cosine", "bound"), ("cosine", "simple")):
         head = diffusion.for_event(REALS, schedule=schedule, weighting=weighting)
-        assert head.own_loss == ("simple" if weighting == "simple" else "")
+        assert head.training_loss == ("simple" if weighting == "simple" else "")
     for wrong in ("schedule='learned', weighting='simple'", "schedule='lin'"):
         with pytest.raises(UserError):
             CONDITIONALS.call(f"diffusion({wrong})", REALS)

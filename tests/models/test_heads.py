@@ -419,11 +419,11 @@ def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional(
     call = call.replace(f"'{CALLS['flow_matching']}'", f'"{CALLS["flow_matching"]}"')
     model = make_model(EVENT, "made", conditional=call, partition="blocks(size=3)", hidden_sizes=(8,))
     params, x = jax.jit(model.init)(KEY), np.zeros((2, 3, 2), np.float32)
-    assert (model.score_kind, model.conditional.own_loss) == ("exact", "flow_matching")
+    assert (model.score_kind, model.conditional.training_loss) == ("exact", "flow_matching")
     loss = -jax.jit(lambda p: model.score(p, Batch(x), key=KEY, train=True).log_prob)(params)
     inner = model.head(params, True, KEY)
     assert loss.shape == (2,)
-    assert inner.own_loss == "flow_matching"
+    assert inner.training_loss == "flow_matching"
     assert (np.asarray(loss) > 0).all()
     assert sharper(model) is not model
 

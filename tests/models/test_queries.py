@@ -142,7 +142,7 @@ def test_blocks_are_cut_where_they_can_be():
         (sites(0), sites(0, 1), "the query and the evidence overlap"),
         (np.ones(4), sites(0), "the query has shape"),
         (sites(0), sites(1), "this order cannot condition on the observed sites: a site drawn in step 0"),
-        (sites(1), sites(), "this order cannot leave out the sites that are not asked for: one of them, of step 0"),
+        (sites(1), sites(), "this order cannot leave out the sites that are not in the query: one, of step 0"),
     ],
 )
 def test_mistakes_are_told(query, evidence, sentence):

@@ -9,6 +9,7 @@ import pytest
 
 from arjax.config import base_config, dataset_config, network_config
 from arjax.config.validate import validate
+from arjax.core import programs
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
@@ -78,6 +79,17 @@ def test_a_program_of_one_class_never_serves_another():
     assert len(set(map(jax.tree.structure, (make_sampler(name) for name in SAMPLERS)))) == len(SAMPLERS)
     assert jax.tree.structure(make_sampler("cached")) != jax.tree.structure(make_sampler("greedy"))
     assert repr(make_sampler("cached")) == "Cached(chunk=0)" and make_sampler("cached") != make_sampler("greedy")
+
+
+def test_the_memory_of_a_program_is_looked_at_for_other_options_of_a_sampler(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        programs, "compile_if_it_fits", lambda what, program, beam, x, times: compiled.append(beam.width)
+    )
+    program = jax.jit(lambda beam, x: x * beam.width)
+    for width in (2, 3, 2):
+        assert programs.call_if_it_fits("the arrays", program, make_sampler(f"beam(width={width})"), 5) == 5 * width
+    assert compiled == [2, 3]
 
 
 def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(scope):

@@ -9,7 +9,7 @@ from arjax.data.columns import Words
 from arjax.interop.model_file import load_model, save_model
 from arjax.tables.columns import Numbers
 from arjax.tables.engine import TableEngine
-from arjax.tables.mixed import MixedTable, fit_guesses, hide, mix
+from arjax.tables.mixed import MixedTable, fit_guesses, hide, mix_engines
 from arjax.tables.table import TableModel, load_table
 
 EDGES = tuple(np.linspace(-9.0, 9.0, 19).tolist())
@@ -73,7 +73,7 @@ def test_the_engine_with_the_smallest_errors_guesses():
         "means": (Made(2.0, -3.0, 0.4), {}),
         "words": (Made(1.0, -3.0, 0.9), {}),
     }
-    engine, nats, facts = mix(engines, rows(), 4)
+    engine, nats, facts = mix_engines(engines, rows(), 4)
     assert isinstance(engine, MixedTable) and (nats == -3.0).all()
     np.testing.assert_allclose(engine.weights, [1, 0, 0])
     np.testing.assert_allclose(engine.guess_weights["numbers"], [0, 1, 0], atol=1e-3)

@@ -10,8 +10,7 @@ import arjax
 from arjax.models import make_model
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import make_numbers, make_words
-from arjax.tables.gaussian_fitting import GaussianSearch, Options
-from arjax.tables.gaussian_holes import Components, em_with_holes
+from arjax.tables.gaussian_fitting import Components, GaussianSearch, Options, em_with_holes
 
 #: p(word), and the means, the standard deviations and the correlation of two numbers given the word.
 P_WORD, MEANS, SCALES, CORRELATION = np.array([0.35, 0.65]), np.array([[-1.5, 0.0], [1.0, 1.0]]), (0.6, 0.8), 0.7

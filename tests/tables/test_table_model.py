@@ -239,7 +239,7 @@ def test_outliers_come_first(table):
             "row 0 .*holds 'old' in the column 'age'",
         ),
         (lambda t: t.log_prob({"sex": ["g"], "age": [1], "work": ["a"]}), "row 0 .*holds 'g' in the column 'sex'"),
-        (lambda t: t.probability({"sex": "f"}, given={"sex": "m"}), "is asked for and given"),
+        (lambda t: t.probability({"sex": "f"}, given={"sex": "m"}), "is a part of the event and given"),
         (lambda t: t.impute({"sex": ["f"]}, unknown="mising"), "unknown is 'refuse' or 'missing'"),
     ],
 )
@@ -275,6 +275,7 @@ def test_a_table_is_saved_with_its_columns(table, engine, tmp_path):
         (lambda about: about.update(usual=[[1.0]]), "usual must have a list"),
         (lambda about: about.update(more=1), "unknown entry 'more'"),
         (lambda about: about.update(usual=[[2.0, 1.0]] * 3), "usual must have a list of numbers in rising order"),
+        (lambda about: about.update(num_orders=10**9), "num_orders must be at least 1 and at most 10000"),
         (lambda about: about.update(form="paper"), "form is one of lists, rows.*not 'paper'"),
         (lambda about: about.update(results={"validation_nats": 1.0}), "validation_stderr must be a number"),
         (lambda about: about.update(left_out={"id": 3}), "left_out/id must be a text"),

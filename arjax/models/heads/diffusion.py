@@ -62,7 +62,7 @@ class DiffusionHead(Head):
         self.chain.checked()
 
     @property
-    def own_loss(self) -> str:
+    def training_loss(self) -> str:
         return "simple" if self.weighting == "simple" else ""
 
     @property

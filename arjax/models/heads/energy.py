@@ -38,7 +38,7 @@ class EnergyHead(Head):
     score_draws: int = opt(16, least=2)
 
     score_kind: ClassVar[str] = "none"
-    own_loss: ClassVar[str] = "energy"
+    training_loss: ClassVar[str] = "energy"
     NETWORK: ClassVar[dict[str, Any]] = {"use_time": False}
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:

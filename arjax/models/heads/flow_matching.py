@@ -51,7 +51,7 @@ class FlowMatchingHead(Head):
     steps: int = 32
     tolerance: float = opt(0.0, least=0, below=1)
 
-    own_loss: ClassVar[str] = "flow_matching"
+    training_loss: ClassVar[str] = "flow_matching"
 
     def check_options(self) -> None:
         if 0 < self.tolerance < LEAST_TOLERANCE:
