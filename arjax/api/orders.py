@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import refuse, say_once
+from arjax.core.options import is_integer
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.report import kind_of_nats
@@ -35,7 +36,7 @@ def chosen_orders(model: Any, dataset: Dataset, ordering: str, orders: str | int
     permutations, so many random ones; or the first `orders` of the model. Raises `UserError` for an order that the
     model does not have.
     """
-    model, is_number = require(model, "conditionals", "`log_prob` under an order"), isinstance(orders, int)
+    model, is_number = require(model, "conditionals", "`log_prob` under an order"), is_integer(orders)
     refuse(
         (ordering and orders, "`ordering` is one order and `orders` are several: give one of the two"),
         (is_number and model.orders is None, "this model has one order: `orders` is the call string of a distribution"),
@@ -49,7 +50,7 @@ def chosen_orders(model: Any, dataset: Dataset, ordering: str, orders: str | int
     for member in members:
         check_factorization(model.network, member)
     if new := [order_name(member) for member in members if not trained.has(member)]:
-        say_once(f"this model was not trained under {new[0]}: expect a low likelihood there")
+        say_once(f"this model was not trained under {ordering or new[0]}: expect a low likelihood there")
     in_order = dataclasses.replace(model, factorization=members[0], orders=None if num == 1 else listed)
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     return ChosenOrders(stacked, weights.astype(np.float32), kind_of_nats(in_order, num, dataset.end))

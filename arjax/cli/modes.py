@@ -147,13 +147,15 @@ def run_train(flags: SimpleNamespace) -> None:
     outcome = train_in(checked, flags.workdir)
     if outcome.status == "finished" and jax.process_index() == 0:
         assert outcome.setup is not None, "a finished training has its parts"
-        print("\n".join(next_steps(outcome.setup, Path(flags.workdir))))
+        print("\n".join(next_steps(outcome.setup, Path(flags.workdir), checked.config.plugins)))
 
 
-def next_steps(setup: Setup, workdir: Path) -> list[str]:
-    """The last lines of a training: the plots to look at, and further commands to paste into a shell."""
+def next_steps(setup: Setup, workdir: Path, plugins: Sequence[str] = ()) -> list[str]:
+    """The last lines of a training: the plots to look at, and further commands to paste into a shell. Code of your own
+    (`plugins`) is trusted in another process by a flag.
+    """
     places = [str(workdir / name) for name in PICTURES if (workdir / name).exists()]
-    where = f"--workdir={shlex.quote(str(workdir))}"
+    where = f"--workdir={shlex.quote(str(workdir))}" + " --trust" * bool(plugins)
     others = [split for split in ("validation", "test", "train") if split in setup.dataset.splits]
     other = next((split for split in others if split != setup.evaluate.split), setup.evaluate.split)
     return [

@@ -135,7 +135,7 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     path = user_path(workdir) / FILE_NAME
     with reading(path):
         if not path.exists():
-            raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
+            raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, with --config)")
         check_regular(path, most=MOST_JSON)
         check_regular(*path.parent.iterdir(), *(path.parent / "checkpoints").rglob("*"))
         data = path.read_bytes()

@@ -208,7 +208,7 @@ def is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # which Python reads in numbers, and tables have in words
 
 
 def is_code(text: str) -> bool:
@@ -335,6 +335,8 @@ def _as_number(value: Any, most: float) -> float:
     """Raises `ValueError` with the fault of what is no number up to `most`; nan for None."""
     if value is None:
         return math.nan
+    if isinstance(value, str) and not is_number(value):
+        raise ValueError("is no number")
     try:
         number = float(value)
     except OverflowError:

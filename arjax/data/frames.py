@@ -294,12 +294,17 @@ def plain_value(item: Any) -> Any:
         item = item.astype("datetime64[us]")
     if isinstance(item, np.generic):
         item = item.item()
+    if isinstance(item, str):  # of a class of its own, such as that of an Enum
+        return str.__str__(item)
     if isinstance(item, decimal.Decimal):
-        item = float(item)
+        item = None if item.is_nan() else float(item)
     if item is None or type(item).__name__ in ("NAType", "NaTType") or (isinstance(item, float) and math.isnan(item)):
         return None
     if isinstance(item, datetime.datetime) and item.tzinfo is not None:
-        return item.astimezone(datetime.UTC).replace(tzinfo=None)
+        try:
+            return item.astimezone(datetime.UTC).replace(tzinfo=None)
+        except OverflowError as error:
+            raise UserError(f"the time {item} lies outside of the years 1 to 9999 in UTC") from error
     return item
 
 
@@ -400,7 +405,7 @@ class _CsvFile:
         path, mark = user_path(self.path), self._mark(delimiter)
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="", encoding="utf-8-sig") as file:
             lines = (line.strip() + "\n" for line in file) if mark == " " else file
-            yield csv.reader(lines, delimiter=mark, skipinitialspace=True)
+            yield csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True)
 
     def _read(self, progress: _Progress) -> tuple[dict[str, Any], int]:
         """Returns the cells of each column, joined in pieces, and the number of the first row."""

@@ -109,6 +109,7 @@ class Recipe:
     arrays: Mapping[str, Any] | None = None
     #: The parts that were made so far, by name.
     _made: dict[str, Model] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    _keys: set[str] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
 
     def network(self) -> tuple[str, dict[str, Any]]:
         """Returns the name of the network and all its options."""
@@ -161,6 +162,7 @@ class Recipe:
             error.args = (f"the {name} of the kind {kind!r}: {error}",)
             raise
         self._made[name] = part
+        self._keys.add(key or name)
         return part
 
     def _part(
@@ -285,6 +287,8 @@ def make(recipe: Recipe) -> Model:
     choice = recipe.choice
     model = KINDS.get(choice.kind).make(recipe, **choice.options)
     model = checked_pytree(model, f"the kind of model {choice.kind!r}")
+    lost = ", ".join(sorted(recipe._keys - model.named_parts.keys()))
+    refuse((lost, f"`named_parts` of the kind of model {choice.kind!r} lacks {lost}: files store parts by these names"))
     completed = dataclasses.replace(choice, parts=recipe._made)
     object.__setattr__(model, _RECIPE, dataclasses.replace(recipe, choice=completed, examples=None, arrays=None))
     return model

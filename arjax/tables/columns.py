@@ -107,7 +107,7 @@ class Numbers:
 
     def _rounded_decimals(self, cells: np.ndarray) -> np.ndarray:
         """Numbers without the noise of binary fractions; those between two steps as they are."""
-        if not self.step:
+        if not self.step or not math.isclose(self.step, 10.0 ** -_decimals_of(self.step)):  # real numbers
             return cells
         near = cells.round(_decimals_of(self.step))
         return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)  # nan stays

@@ -213,6 +213,9 @@ def test_the_command_that_scores_names_a_split_that_is_there(tmp_path, splits, s
     assert len(lines) == 2, "there are no pictures"
     flags = parse_flags(shlex.split(lines[-1].partition(": arjax ")[2]))
     assert flags.workdir == str(tmp_path / "a b") and flags.overrides == (("evaluate.split", other),)
+    assert not flags.trust
+    lines = next_steps(setup, tmp_path / "a b", ("my_code in here",))
+    assert all(parse_flags(shlex.split(line.partition(": arjax ")[2])).trust for line in lines)
 
 
 HEARD = """

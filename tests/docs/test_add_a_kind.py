@@ -7,7 +7,9 @@ import doc_text
 import pytest
 
 from arjax.cli.main import main
-from arjax.models import KINDS
+from arjax.core.errors import UserError
+from arjax.models import KINDS, Recipe, make
+from arjax.testing import model_laws
 
 
 @pytest.fixture
@@ -43,3 +45,17 @@ def test_its_test_file_holds_it_to_the_laws(files, monkeypatch):
     laws = {row.id: row.values[0] for row in mark.args[1]}
     assert laws.keys() == {f"{law}-binary" for law in ("mass", "terms", "gradients", "draws", "samples", "files")}
     names["test_latent_class"](laws["files-binary"])
+
+
+def test_the_kind_that_is_made_of_a_part_can_be_stored(repository):
+    """The orders of a part are in the file; without `named_parts` they would be lost."""
+    (text,) = [b.text for b in doc_text.blocks(repository / "docs" / "add_a_kind.md") if "class Symmetric" in b.text]
+    names = {"__name__": "symmetric"}
+    with KINDS.scope():
+        exec(compile(text, "symmetric.py", "exec"), names)
+        law = model_laws("symmetric")
+        law({row.id: row.values[0] for row in law.pytestmark[0].args[1]}["files-binary"])
+        example = names["Symmetric"].EXAMPLES["binary"]
+        del names["Symmetric"].named_parts
+        with pytest.raises(UserError, match="`named_parts` of the kind of model 'symmetric' lacks base"):
+            make(Recipe(example.event, example.context, example.choice))

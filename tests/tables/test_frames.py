@@ -1,6 +1,8 @@
 """Tables in every form: read with their gaps, and given back in the same form."""
 
 import datetime
+import decimal
+import enum
 import gzip
 import tracemalloc
 
@@ -141,6 +143,31 @@ def test_dates_are_read():
 def test_what_is_no_table_is_refused(data, sentence):
     with pytest.raises(UserError, match=sentence):
         read_frame(data)
+
+
+def test_digits_with_underscores_are_words(tmp_path):
+    """Python reads 1_1 as 11; in tables it is a section, or a code."""
+    (tmp_path / "t.csv").write_text("id,y\n1_1,2\n1_2,3\n2_1,4\n")
+    assert read_frame(tmp_path / "t.csv").columns["id"].tolist() == ["1_1", "1_2", "2_1"]
+
+
+@pytest.mark.parametrize("row", ['"x,1', '"x"y,1'])
+def test_quotes_that_do_not_close_lose_no_rows(tmp_path, row):
+    (tmp_path / "t.csv").write_text(f'a,b\n"u\nv",0\n{row}\nz,2\n')
+    with pytest.raises(UserError, match="cannot read the table"):
+        read_frame(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text('a,b\n"u\nv",0\nz,2\n')
+    assert read_frame(tmp_path / "t.csv").columns["a"].tolist() == ["u\nv", "z"]
+
+
+def test_values_of_odd_classes():
+    zone = datetime.timezone(datetime.timedelta(hours=-5))
+    with pytest.raises(UserError, match="lies outside of the years 1 to 9999"):
+        read_frame({"t": [datetime.datetime(9999, 12, 31, 23, tzinfo=zone)]})
+    kind = enum.Enum("Kind", {"A": "a", "B": "b"}, type=str)
+    assert read_frame({"c": [kind.A, kind.B]}).columns["c"].tolist() == ["a", "b"]
+    read = read_frame({"n": [decimal.Decimal("sNaN"), decimal.Decimal("1.5")]})
+    np.testing.assert_array_equal(read.columns["n"], [np.nan, 1.5])
 
 
 def test_a_damaged_csv_gz_file_is_refused(tmp_path):
