@@ -49,8 +49,8 @@ class Flag(flags.Flag):
         return f"--{self.name}{'=' * bool(self.form)}{self.form}"
 
     def _parse(self, argument: Any) -> Any:
-        if self.bare and argument == "true":
-            return self.bare
+        if self.bare and argument in ("true", "false"):
+            return self.bare if argument == "true" else self.absent
         if self.choices and argument not in self.choices:
             raise UserError(f"--{self.name} cannot be {argument!r}{did_you_mean(argument, self.choices)}")
         if isinstance(self.absent, str):
@@ -100,7 +100,7 @@ def read_flags(
     texts |= {"version": lambda: f"{program} {__version__}"}
     texts |= {"helpfull": lambda: f"{help_text()}\n{flags.FLAGS.get_help()}"}
     for argument in arguments:
-        if argument.startswith("-") and (text := texts.get(argument.lstrip("-"))) is not None:
+        if argument.startswith("-") and (text := texts.get(argument.lstrip("-").removesuffix("=true"))) is not None:
             print(text())
             sys.exit(0)
     values = flags.FlagValues()  # those of absl are global: they would still be set in the next call

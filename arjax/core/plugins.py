@@ -281,7 +281,7 @@ def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
       UntrustedCodeError: a run names one that is not trusted. It has not run.
     """
     for plugin in plugins:
-        if not isinstance(plugin, str):
+        if not isinstance(plugin, str) or "\0" in plugin:
             raise PluginError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
         folder = os.path.dirname(plugin) if plugin.endswith(".py") else plugin.partition(_IN)[2]
         try:

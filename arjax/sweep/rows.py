@@ -292,6 +292,7 @@ def load_sweep(path: str) -> list[Row]:
     """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`."""
     name, arg = split_argument(path)
     path = str(find_file(name, SWEEPS, "sweep file"))
+    refuse((not path.endswith(".py"), f"a sweep file is a Python file with a function get_sweep(), not {path}"))
     rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
     refuse((not rows, f"get_sweep() in {path} returns no runs"))
     kinds = " or ".join(f"arjax.sweep.{kind.__name__}" for kind in (Run, Mean, Mixture))
@@ -313,6 +314,7 @@ def select(rows: Sequence[Row], only: str) -> list[Row]:
     for name in chosen:
         if name not in by_name:
             raise UserError(f"there is no run {name!r} in the list{did_you_mean(name, by_name)}")
+    refuse((only and not chosen, f"--only={only} names no run"))
     return [by_name[name] for name in chosen] if only else list(rows)
 
 

@@ -91,6 +91,9 @@ class Table:
                     made, nats_SN = row.made([finished[name] for name in row.of])
                     rows.append(made | {"command": self.command(row)})
                     nats.append(nats_SN)
+                elif derived:
+                    lacking = ", ".join(name for name in row.of if name not in finished)
+                    failed[row.name] = f"the row {row.name!r} needs {lacking}, without results"
             except UserError as error:
                 failed[row.name] = str(error)
         return [made | {"tie": tie} for made, tie in zip(rows, ties(rows, nats), strict=True)], failed

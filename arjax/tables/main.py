@@ -12,6 +12,7 @@ from typing import Any
 
 from arjax.cli.command_line import Parser, leave
 from arjax.cli.flags import launch
+from arjax.core import __version__
 from arjax.core.errors import refuse
 from arjax.core.files import folder_to_write, replacing, result_file, user_path
 
@@ -43,6 +44,7 @@ def _parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"arjax-table {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(name: str, about: str, *files: str) -> Parser:

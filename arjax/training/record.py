@@ -77,6 +77,8 @@ class Record:
         then = stored(workdir)
         if self.fields:
             check_same_fields(self.fields, workdir, purpose)
+        for file in changed_code(workdir):
+            say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
         if then.data and then.data != self.data:
             raise UserError(
                 f"the data have changed since the run in {workdir} was trained on them: give it the former data again, "
@@ -84,11 +86,9 @@ class Record:
             )
         if then.orders and then.orders != self.orders:
             raise UserError(
-                f"the run in {workdir} was trained in another order than this version of arjax, or this data, gives "
-                "its config: train again in another --workdir"
+                f"the run in {workdir} was trained in another order than this version of arjax, this data or your code "
+                "gives its config: train again in another --workdir"
             )
-        for file in changed_code(workdir):
-            say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
 
 
 def stored(workdir: str | os.PathLike) -> Record:

@@ -51,7 +51,8 @@ def test_scores_of_few_examples_are_not_compared_with_those_of_a_split(folder, c
 def test_a_row_waits_for_all_of_its_runs(folder, capsys):
     write(folder, "Run('b', 'bad.py')", "Mean('m', ['a/0', 'b'])")
     assert sweep() == 1 and rows() == []
-    assert "0 of 2 rows" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "0 of 2 rows" in printed.out and "the row 'm' needs b, without results" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,8 @@ def test_bad_sweep_files(folder, text, piece, capsys):
         (["--sweep=sweep.py", "--workdir=out", "--jobs=2", "--jobs", "3"], "--jobs is given twice"),
         (["--sweep=sweep.py", "--workdir=out", "--slurm_options=a=1"], "--slurm_options goes with --executor=slurm"),
         (["--sweep=sweep.py", "--workdir=out", "--only=plane"], "did you mean 'plain'"),
+        (["--sweep=sweep.py", "--workdir=out", "--only=,"], "--only=, names no run"),
+        (["--sweep=config.json", "--workdir=out"], "a sweep file is a Python file"),
         (["--sweep=sweep.py", "--workdir=out", "--dry_run", "comands"], "--dry_run cannot be 'comands', did you mean"),
         (["--sweep=sweep.py", "--workdir=out", "--jobs=two"], "--jobs must be an integer, not 'two'"),
         (["--sweep=sweep.py", "--workdir=out", "--config.seed=3"], "'--config.seed', did you mean '--seeds'"),
@@ -174,6 +176,7 @@ def test_bad_sweep_files(folder, text, piece, capsys):
     ],
 )
 def test_bad_flags(folder, flags, piece, capsys):
+    (folder / "config.json").write_text("{}")
     assert main(flags) == 2
     assert piece in capsys.readouterr().err
 
