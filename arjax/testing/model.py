@@ -116,14 +116,17 @@ def check_mass(model: Model, params: Any) -> None:
 
 
 def check_terms(model: Model, params: Any) -> None:
-    """log_prob has one finite number for each example, the kind of the model, and terms that add up to its negative."""
+    """A score has one finite number for each example, the kind of the model (in training "none", where the model has
+    another training loss), and terms that add up to its negative.
+    """
     batch = _examples(model)
     num = len(batch.x)
     for train in (False, True):
         score = jax.tree.map(np.asarray, _score(model, params, batch, jax.random.key(2), train))
         require(score.log_prob.shape == (num,), f"the scores of {num} examples have the shape {score.log_prob.shape}")
         require(np.isfinite(score.log_prob).all(), "a score is not finite")
-        require(score.kind == model.score_kind, f"a score of kind {score.kind} of a model of kind {model.score_kind}")
+        kind = "none" if train and "training_loss" in model.traits else model.score_kind
+        require(score.kind == kind, f"a score of kind {score.kind} of a model of kind {kind}")
         if score.terms:
             off = float(np.abs(sum(score.terms.values()) + score.log_prob).max())
             require(off < 1e-3, f"the terms {', '.join(score.terms)} differ from -log_prob by {off:.3g}")

@@ -389,7 +389,9 @@ def test_models_that_train_their_parts_by_log_p_refuse_other_losses():
         ("tokenizer", make_model(LINE, kind="tokens", quantizer="fsq(levels=(2,))", grid=(2,), parts=tokens)),
     ]
     for name, model in cases:
-        with pytest.raises(UserError, match=f"the training loss 'simple', and .* by log p with the objective '{name}'"):
+        with pytest.raises(
+            UserError, match=f"has a training loss of its own, and .* by log p with the objective '{name}'"
+        ):
             make_objective(name).check(model)
     bound = make_model(LINE, kind="mixture", parts={"a": small(), "b": small(head="diffusion")})
     make_objective("teacher_forcing").check(bound)

@@ -102,7 +102,7 @@ def test_one_program_draws_in_all_orders():
     models = [build(ordering=order) for order in ("raster", "snake", "random(seed=3)")]
     params, keys = params_of(models[0]), jax.random.split(jax.random.key(1), 2)
     models[0].draw(params, keys)
-    before = samplers.base.run._cache_size()
+    before = samplers.base.run_sampler._cache_size()
     for model in models:
         model.draw(params, keys)
-    assert samplers.base.run._cache_size() == before
+    assert samplers.base.run_sampler._cache_size() == before
