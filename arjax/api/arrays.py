@@ -77,7 +77,7 @@ def fit_arrays(
       train: examples [N, *grid, *value], or a dict with `x` and, where there are, `context`, `mask` [N, *grid] and
         `weight` [N]; a context of several parts is a dict. Or a whole data set with all its splits, as from
         `arjax.make_dataset`.
-      validation: likewise, to choose the parameters and to stop early; None for none.
+      validation: likewise, to choose the parameters and to stop early; or None.
       test: likewise, for the score at the end; None: that is of the validation split, or else the train split.
       objective: call string; "": `order_agnostic` for a model with several orders, else `teacher_forcing`.
       optimizer: a rule, such as "adam" or "adamw".

@@ -30,7 +30,7 @@ from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
 from arjax.data.sources import ArraySource, array_source
-from arjax.data.standardised import as_float32, tell_raw
+from arjax.data.standardised import as_float32, remark_if_raw
 from arjax.data.table import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
@@ -466,7 +466,7 @@ class TrainedModel:
             if not present[:, np.ones(present.shape[1:], bool) if sites is None else sites].all():
                 raise UserError(f"x has missing values, and this model takes none: {MISSING_VALUES}")
         if numbers is None:  # rows are standardised when they are read
-            tell_raw(self.dataset.scale, x)
+            remark_if_raw(self.dataset.scale, x)
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
 
     def _rows_of_data(self) -> Rows:

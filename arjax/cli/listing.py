@@ -70,7 +70,7 @@ def options_text(options: Mapping[str, Option]) -> str:
     """Returns options with their defaults, and with the ranges and choices that do not follow from them.
 
     Such as `size, depth=2 [2, inf), dropout=0.0 [0, 1), activation='relu' {relu, gelu}`, without the largest whole
-    number that only guards against slips of the pen.
+    number, which only guards against typing errors.
     """
     return ", ".join(name + _declared(option) for name, option in options.items())
 

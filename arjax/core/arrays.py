@@ -229,7 +229,7 @@ def filled(x: Array, value_dims: int) -> tuple[Any, Any]:
 
 
 def up_to_end(x_BT: Array, end: int | jax.Array) -> Any:
-    """bool[B, T]: the tokens of each sequence up to its first `end`, this one included; all where there is none."""
+    """bool[B, T]: the tokens of each sequence up to its first `end`, this one included; all tokens without an end."""
     xp = np if isinstance(x_BT, np.ndarray) else jnp
     is_end_BT, length = x_BT == end, x_BT.shape[1]
     last_B = xp.where(is_end_BT.any(1), is_end_BT.argmax(1), length)

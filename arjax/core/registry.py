@@ -136,7 +136,7 @@ class Registry:
     def get(self, name: str) -> Any:
         """The component of that name, also from installed packages with an entry point.
 
-        Raises `UnknownNameError`, with the nearest name, where there is none; `UserError` where two packages have it.
+        Raises `UnknownNameError` with the nearest name, or `UserError` if two packages have it.
         """
         if isinstance(name, str) and (outside := self._outside(name)) is not None:
             return outside

@@ -121,7 +121,7 @@ class Words:
         }
 
     def _number(self, text: str) -> float | None:
-        """The number that a text reads as, None for none: digits that may be a code are no number."""
+        """The number that a text reads as, or None: digits that may be a code are not a number."""
         number = float(text) if is_number(text) and (self.from_numbers or not is_code(text)) else math.nan
         return number if math.isfinite(number) else None
 

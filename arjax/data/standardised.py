@@ -61,8 +61,8 @@ def as_float32(z: np.ndarray, what: str) -> np.ndarray:
     return z.astype(np.float32)
 
 
-def tell_raw(scale: np.ndarray | None, x: np.ndarray) -> None:
-    """Says on stderr where examples for a model that reads standardised values are probably not standardised."""
+def remark_if_raw(scale: np.ndarray | None, x: np.ndarray) -> None:
+    """Says on stderr if examples for a model of standardised values are probably in the units of the data."""
     if scale is None or x.dtype.kind not in "iuf" or not x.size:
         return
     largest = np.nanmax(np.abs(np.where(scale == 1, 0, x)))

@@ -43,7 +43,7 @@ class AlongText:
     places: np.ndarray  # the middle of each part, from 1
     own: np.ndarray  # of sequences that the model has drawn
     own_stderr: np.ndarray
-    data: np.ndarray  # of texts of the data; empty where there is none of this length
+    data: np.ndarray  # of texts of the data; empty if no text has this length
     data_stderr: np.ndarray
 
 

@@ -210,7 +210,7 @@ class GaussianMixtureModel(Model):
 
     def _em_examples(self) -> np.ndarray:
         if self.examples is None:
-            raise UserError(f"EM needs training examples, which a model out of a file has not: {_NO_EXAMPLES}")
+            raise UserError(f"EM needs training examples, and a model from a file holds none: {_NO_EXAMPLES}")
         return self.examples.x_ND
 
     def _em(self, seed: jax.Array) -> dict[str, np.ndarray]:

@@ -155,9 +155,7 @@ class Rollout(PrefixObjective):
 
 
 def oracle_of(step: Step, model: AutoregressiveModel, target: str) -> tuple[AutoregressiveModel, Params]:
-    """The oracle among the companions of a step and its parameters; `UserError` where there is none, or as
-    `check_oracle`.
-    """
+    """Returns the oracle among the companions of a step, and its parameters."""
     if TRUTH not in step.companions:
         raise UserError("this loss reads the true conditionals: name a run as its oracle, or train on drawn data")
     truth = step.companions[TRUTH]

@@ -103,7 +103,7 @@ class Progress:
 
 
 def _bar_for(stream: TextIO) -> type[_Bar] | type[_NotebookBar] | None:
-    """The bar that can be drawn on a stream; None where there is but room for lines."""
+    """The bar that can be drawn on a stream; None if it shows lines only."""
     if type(stream).__module__.startswith("ipykernel."):  # the output of a cell
         return _NotebookBar
     # A dumb terminal (an editor's shell, some CI logs) cannot draw a line anew.

@@ -248,7 +248,7 @@ def _results(fitted: Fitted) -> Mapping[str, Any]:
 
 
 def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
-    """Quantiles of the surprise of each column in some rows of validation, [C, Q]; 0 where there is none."""
+    """Quantiles of the surprise of each column in some rows of validation, [C, Q]; 0 for a column without values."""
     every = -(-len(cells_NC) // _USUAL_ROWS)
     surprise_NC = engine.surprise(cells_NC[::every])
     levels = np.linspace(0, 1, _QUANTILES)

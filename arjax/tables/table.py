@@ -271,7 +271,7 @@ class TableModel:
 
         Args:
           event: conditions as in `sample`.
-          given: likewise; None for none.
+          given: conditions as in `sample`, or None.
           num: of draws of an estimate.
           seed: of the draws.
         """

@@ -116,7 +116,7 @@ class CheckpointStore:
         return (reason or "by another process") if failed else "", tree
 
     def _find(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
-        """Step and manifest of the newest readable checkpoint, locked until `locks` are closed; None for none."""
+        """Step and manifest of the newest readable checkpoint, locked until `locks` are closed; or None."""
         # Process 0 searches for all: the processes must not go on from different steps.
         newest = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
         if newest is None or newest[0] >= 0:

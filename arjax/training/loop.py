@@ -360,8 +360,8 @@ class Training:
 
 
 def _kept_step(run: Training) -> int | None:
-    """The last step of a finished run that kept its best parameters and no train state, as the members of populations;
-    None where there is something to train.
+    """The last step of a finished run that kept its best parameters and no train state, as members of populations do;
+    None if there is something to train.
     """
     known = read_report(run.workdir)
     if known is None or run.latest.steps() or best_store(run.workdir).steps() != [known["best_step"]]:

@@ -161,8 +161,8 @@ class Setup:
             return self.open_run(workdir)
         if (truth := open_truth(self.dataset)) is None:
             raise UserError(
-                f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
-                "run as its oracle"
+                f"the objective reads the true conditionals, and {self.dataset.name!r} has no known ones: "
+                "name a run as its oracle"
             )
         return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 

@@ -41,7 +41,7 @@ class Trained:
 def check_start(
     model: Model, data: Dataset | None, params: Any, other: Trained, workdir: str, entries: tuple[str, ...] = ()
 ) -> None:
-    """Says on stderr how a run differs that gives its parameters to a model, where they may still be meant.
+    """Refuses parameters of a run that cannot start this model, and says on stderr how a run that can differs from it.
 
     Args:
       data: the data set of the model; None for a part, which has other values.
@@ -66,7 +66,7 @@ def check_start(
 
 
 def sources_of_parts(text: str, model: Model) -> dict[str, str]:
-    """The workdirs of the runs that give the parameters of parts, by the names of these; none where `train.init_from`
+    """The workdirs of the runs that give the parameters of parts, by the names of these; empty if `train.init_from`
     names one run for the whole model.
     """
     pieces = [piece.strip().partition("=") for piece in text.split(",")]

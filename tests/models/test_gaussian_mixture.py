@@ -346,7 +346,7 @@ def test_training_goes_on_from_em_and_a_file_holds_the_model(tmp_path):
     fitted.save(tmp_path / "model.safetensors")
     again = arjax.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(again.model.log_prob(again.params, x), model.log_prob(fitted.params, x))
-    with pytest.raises(UserError, match=r"^EM needs training examples, which a model out of a file has not"):
+    with pytest.raises(UserError, match=r"^EM needs training examples, and a model from a file holds none"):
         again.model.init(jax.random.key(0))
     recipe = recipe_of(model)
     assert not recipe.arrays and recipe.examples is None and len(json.dumps(recipe.as_json())) < 1000

@@ -60,12 +60,12 @@ def adapted(name: str, x: jax.Array, shift_scale: list[Any], dtype: str) -> jax.
 
 
 def modulated(x: jax.Array, shift: jax.Array | None, scale: jax.Array | None) -> jax.Array:
-    """x (1 + scale) + shift, or x where there are none."""
+    """x (1 + scale) + shift, or x without a shift and a scale."""
     return x if shift is None or scale is None else x * (1 + scale) + shift
 
 
 def gated(x: jax.Array, gate: jax.Array | None) -> jax.Array:
-    """x (1 + gate), or x where there is none."""
+    """x (1 + gate), or x without a gate."""
     return x if gate is None else x * (1 + gate)
 
 

@@ -64,7 +64,7 @@ def noisy_event(event: EventSpec) -> EventSpec:
 
 
 class ConditionEncoder(nn.Module):
-    """The time and the context, without its local parts, as one vector, [B, E]; None where there is neither.
+    """The time and the context, without its local parts, as one vector, [B, E]; or None without both.
 
     The time goes through sinusoids and two layers (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020,
     appendix B); it is multiplied by 1000, which are the steps of that paper. The vector of the context is added.

@@ -196,7 +196,7 @@ class CountsDraft(Draft):
         return state, Proposal(values, log_q)
 
     def _history(self, target: Target, place: Place, num_levels: int) -> jax.Array:
-        """The last n values before step t, int32[n]; V where there is none."""
+        """The last n values before step t, int32[n]; V before the first value."""
         order_D = jnp.asarray(target.model.factorization.order)
         rank_n = place.t - self.order + jnp.arange(self.order)
         values_n = place.canvas.reshape(-1)[order_D[jnp.clip(rank_n, 0, len(order_D) - 1)]]
