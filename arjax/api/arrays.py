@@ -16,10 +16,9 @@ import numpy as np
 
 from arjax.api.fitting import silence, stopped
 from arjax.api.trained_model import Fitted, Settings, TrainedModel, as_history
-from arjax.config.sections import defaults
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, writable_folder
-from arjax.core.options import LARGEST, check_names, checked_arguments, typed_fields
+from arjax.core.options import LARGEST, check_names, checked_arguments, defaults, typed_fields
 from arjax.core.registry import Component
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource

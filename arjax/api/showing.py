@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from arjax.api.pictures import model_pictures
 from arjax.core.files import read_json_object, write_json, write_text
+from arjax.core.options import defaults
 from arjax.evaluation.sampling import UNCONDITIONED, Conditioning, draw_on_mesh, options_of_run, pieces_on_mesh, text_of
 from arjax.models.longer import join_pieces
 from arjax.parallel.distributed import from_process_0
@@ -23,6 +24,7 @@ from arjax.reporting.plots import EXPOSURE, loss_figure
 from arjax.reporting.samples import FOLDER, OPTIONS, folder_of_samples, numbered_folder, write_samples
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import Draw, Request
+from arjax.samplers.request import DrawOptions
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
@@ -135,7 +137,7 @@ def show_samples(
 def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any], shows_text: bool) -> Draw:
     """The samples and their statistics; with `shows_text` the first one is printed as it is drawn."""
     model, dataset = setup.model, setup.dataset
-    of_draw |= {name: options[name] for name in ("length", "temperature", "top_k", "top_p", "min_p")}
+    of_draw |= {name: options[name] for name in defaults(DrawOptions)}
     of_draw = options_of_run(model, params, dataset, setup.open_run, sampler=setup.sampler, **of_draw)
     arguments = model, params, jax.random.key(setup.seed), options.num, setup.mesh
     if not shows_text:

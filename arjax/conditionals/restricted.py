@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,8 @@ import jax.numpy as jnp
 from arjax.conditionals.base import Around, Conditional
 from arjax.conditionals.blocks import JointConditional
 from arjax.conditionals.numerics import tempered
-from arjax.core.errors import UserError, refuse
-from arjax.core.options import is_integer
+from arjax.core.errors import UserError
+from arjax.core.options import defaults, opt, typed_fields
 
 
 def restricted(log_p: jax.Array, kept: jax.Array) -> jax.Array:
@@ -84,25 +83,34 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
         return self.log_table(features).argmax(-1).astype(jnp.int32)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Truncation:
+    """The restriction of draws to probable values; by default there is none.
+
+    Attributes:
+      top_k: the k most probable values of each scalar (Fan, Lewis & Dauphin, "Hierarchical Neural Story Generation",
+        2018).
+      top_p: of these the fewest that have at least this part of the mass, the "nucleus" (Holtzman et al., "The Curious
+        Case of Neural Text Degeneration", 2020, section 3.1).
+      min_p: of these the ones with at least this part of the probability of the most probable one (Nguyen et al.,
+        "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs", 2024, section 3).
+    """
+
+    top_k: int = opt(0, about="draw from the k most probable values; 0: all")
+    top_p: float = opt(1.0, above=0, most=1, about="draw from the most probable values of this total probability")
+    min_p: float = opt(0.0, least=0, most=1, about="draw from values of at least this fraction of the largest")
+
+
 def truncate(
     conditional: Conditional, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
 ) -> Conditional | Truncated:
-    """The conditional with samples restricted to probable values; it draws, and does not score.
+    """The conditional with samples restricted as in `Truncation`; it draws, and does not score.
 
-    Args:
-      conditional: draws independent scalars out of finitely many values, or is `nested` around one that does: then the
-        entries of a value are restricted, each given those before it.
-      top_k: the k most probable values of each scalar (Fan, Lewis & Dauphin, "Hierarchical Neural Story Generation",
-        2018); 0 for all.
-      top_p: of these the fewest that have at least this part of the mass, the "nucleus" (Holtzman et al., "The Curious
-        Case of Neural Text Degeneration", 2020, section 3.1); 1 for all.
-      min_p: of these the ones with at least this part of the probability of the most probable one (Nguyen et al.,
-        "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs", 2024, section 3); 0 for all.
+    It draws independent scalars out of finitely many values, or is `nested` around one that does: then the entries of a
+    value are restricted, each given those before it.
     """
-    check_truncation(top_k, top_p, min_p)
-    if not top_k and top_p == 1 and not min_p:
-        return conditional
-    return _truncate(conditional, int(top_k), float(top_p), float(min_p))
+    truncation = typed_fields(Truncation, {"top_k": top_k, "top_p": top_p, "min_p": min_p})
+    return conditional if truncation == defaults(Truncation) else _truncate(conditional, **truncation)
 
 
 @functools.lru_cache(maxsize=32)  # the same object for the same arguments: samplers are compiled for it
@@ -113,21 +121,6 @@ def _truncate(conditional: Conditional, top_k: int, top_p: float, min_p: float) 
         return Truncated(family, top_k, top_p, min_p)
 
     return conditional.transformed(around)
-
-
-def check_truncation(top_k: int, top_p: float, min_p: float) -> None:
-    """Raises `UserError` unless top_k is a whole number from 0, top_p is in (0, 1], and min_p in [0, 1]."""
-    refuse(
-        (not is_integer(top_k) or top_k < 0, f"top_k must be a whole number, at least 0 (no limit), not {top_k!r}"),
-        (
-            not isinstance(top_p, numbers.Real) or isinstance(top_p, bool) or not 0 < top_p <= 1,
-            f"top_p must be a number above 0 and at most 1 (no limit), not {top_p!r}",
-        ),
-        (
-            not isinstance(min_p, numbers.Real) or isinstance(min_p, bool) or not 0 <= min_p <= 1,
-            f"min_p must be a number from 0 (no limit) to 1, not {min_p!r}",
-        ),
-    )
 
 
 def untruncated(conditional: Any) -> Conditional:

@@ -63,7 +63,8 @@ def base_config() -> ConfigDict:
 
     The config is locked: a misspelled field in a config file is an error, not a new field.
     """
-    from arjax.config.sections import SECTIONS, RunOptions, defaults
+    from arjax.config.sections import SECTIONS, RunOptions
+    from arjax.core.options import defaults
     from arjax.models import KINDS, AutoregressiveModel
 
     kind = KINDS.name_of(AutoregressiveModel)

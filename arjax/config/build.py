@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from arjax.config.files import load_workdir_config, user_code
-from arjax.config.sections import defaults
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.files import user_path
+from arjax.core.options import defaults
 from arjax.core.plugins import is_trusting, trusting
 from arjax.core.registry import Component
 from arjax.core.traits import require
@@ -22,6 +22,7 @@ from arjax.models import KINDS, Model, ModelChoice, make_model
 from arjax.models.draws import check_draws
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import Request, Sampler, make_sampler
+from arjax.samplers.request import DrawOptions
 from arjax.training.optimizer import OptimizerOptions
 from arjax.training.record import Record
 from arjax.training.setup import EvaluateOptions, Setup, TrainOptions, make_setup, restore_params
@@ -51,7 +52,7 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
     if config.sample.length:
         require(model, "length", "config.sample.length")
         dataset.check_alike("config.sample.length")
-    options = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p", "length")}
+    options = {name: config.sample[name] for name in defaults(DrawOptions)}
     check_draws(model, sampler, Request(**options, end=dataset.end))
     return model
 

@@ -10,9 +10,9 @@ import jax
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
-from arjax.config.sections import SECTIONS, RunOptions, defaults
+from arjax.config.sections import SECTIONS, RunOptions
 from arjax.core.errors import UserError, nearest
-from arjax.core.options import typed_fields
+from arjax.core.options import defaults, typed_fields
 from arjax.core.values import check_type
 from arjax.training.optimizer import SHARED
 

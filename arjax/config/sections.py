@@ -12,6 +12,7 @@ from arjax.core.options import opt, seed_option
 from arjax.evaluation.inpainting import HALVES
 from arjax.evaluation.suggestions import SuggestOptions
 from arjax.models.kinds import DTYPES
+from arjax.samplers.request import DrawOptions
 from arjax.training.optimizer import OptimizerOptions
 from arjax.training.setup import EvaluateOptions, TrainOptions
 
@@ -27,16 +28,11 @@ class RunOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleOptions:
+class SampleOptions(DrawOptions):
     """The samples of a run."""
 
     num: int = opt(16, about="examples")
-    length: int = opt(0, about="sites of a sequence; 0: as many as in the data")
     sampler: str = opt("cached", about="a call string")
-    temperature: float = opt(1.0, above=0, about="divides the logits")
-    top_k: int = opt(0, about="draw from the k most probable values; 0: all")
-    top_p: float = opt(1.0, above=0, most=1, about="draw from the most probable values of this total probability")
-    min_p: float = opt(0.0, least=0, most=1, about="draw from values of at least this fraction of the largest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +65,3 @@ SECTIONS: dict[str, type] = {
     "suggest": SuggestOptions,
     "mesh": MeshOptions,
 }
-
-
-def defaults(section: type) -> dict[str, Any]:
-    """The fields of a section with their defaults."""
-    return {field.name: field.default for field in dataclasses.fields(section)}

@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
-from arjax.config.sections import SECTIONS, defaults
+from arjax.config.sections import SECTIONS
 from arjax.core.errors import UserError, refuse, say_once
+from arjax.core.options import defaults
 from arjax.core.plugins import VARIABLE, PluginError, UntrustedCodeError, import_plugins
 from arjax.core.registry import Component, UnknownNameError
 from arjax.core.values import Call, compile_regex

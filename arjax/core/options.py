@@ -225,6 +225,11 @@ def _taken(function: Any) -> dict[str, Option]:
     return options
 
 
+def defaults(section: type) -> dict[str, Any]:
+    """Returns the fields of a dataclass with their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(section)}
+
+
 def typed_fields(section: type, values: Mapping[str, Any], words: str = "") -> dict[str, Any]:
     """Returns values of the fields of a dataclass, each in the type of its default and within its range.
 

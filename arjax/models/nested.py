@@ -179,7 +179,7 @@ class Nested(JointConditional):
     def _fill(self, conditional: Any, key, canvas, clamped, context, temperature) -> jax.Array:
         """Draws the sites of inner examples that are not clamped; None: all."""
         model = dataclasses.replace(self.model, conditional=conditional)
-        request = Request(canvas, clamped, context, as_temperature(temperature))
+        request = Request(canvas, clamped, context, temperature=as_temperature(temperature))
         return Cached()(model, self.params, example_keys(key, len(canvas)), request).x
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:

@@ -7,15 +7,25 @@ from typing import Any
 
 import jax
 
-from arjax.core.options import opt
+from arjax.conditionals.restricted import Truncation
+from arjax.core.options import defaults, opt
 
-#: The fields that users set; the others follow from them.
-OPTIONS = ("given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end", "length")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawOptions(Truncation):
+    """The options of a draw that a config states, too."""
+
+    temperature: float = opt(1.0, above=0, about="divides the logits")
+    length: int = opt(0, about="sites of a sequence; 0: as many as in the data")
+
+
+#: The fields of a request that users set; the others follow from them.
+OPTIONS = ("given", "observed", "context", *defaults(DrawOptions), "end")
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Request:
+class Request(DrawOptions):
     """What is drawn, beside the keys and the sampler.
 
     `arjax.models.draws.checked_draw` makes it once of what a user writes, and it is passed whole down to the sampler. A
@@ -49,19 +59,15 @@ class Request:
     given: Any = None
     observed: Any = None
     context: Any = None
-    temperature: Any = 1.0
-    top_k: int = opt(0)
-    top_p: float = opt(1.0)
-    min_p: float = opt(0.0)
+    temperature: Any = dataclasses.field(default=1.0, kw_only=True)  # an array, in one program for all temperatures
     end: Any = None
-    length: int = opt(0)
     shared: bool = opt(False)
     first: Any = 0
     stop: Any = None
 
     def used(self) -> list[str]:
         """Returns the names of the options that have an effect."""
-        off = {field.name: field.default for field in dataclasses.fields(self)}
+        off = defaults(Request)
         return [name for name in OPTIONS if not _is(getattr(self, name), off[name])]
 
 

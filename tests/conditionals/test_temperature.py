@@ -150,7 +150,7 @@ def test_high_temperatures_leave_the_most_probable_values_what_they_are(name):
     @jax.jit
     def draws(features):
         hot = [truncate(family, k, p).sample(KEY, features, 1e20) for p, k in ((1e-46, 0), (1.0, 1))]
-        return family.mode(features), hot, [truncate(family, k).sample(KEY, features) for k in (10**30, 2)]
+        return family.mode(features), hot, [truncate(family, k).sample(KEY, features) for k in (10**7, 2)]
 
     mode, hot, all_of_them = draws(features_of(family, 3.0))
     for sample in hot:

@@ -93,6 +93,6 @@ def test_loops_over_steps():
 
 def test_options_that_have_an_effect():
     assert Request().used() == [] and Request(temperature=1, top_k=0, top_p=1, min_p=0, length=0).used() == []
-    every = Request([1], [0], 3, 0.5, 1, 0.9, 0.1, 0, 4)
+    every = Request([1], [0], 3, 0, temperature=0.5, top_k=1, top_p=0.9, min_p=0.1, length=4)
     assert every.used() == list(OPTIONS) and Request(shared=True, first=3, stop=2).used() == []
     assert Request(temperature=jnp.float32(1)).used() == ["temperature"]
