@@ -105,9 +105,14 @@ class Numbers:
         values[gaps] = None
         return values
 
+    @property
+    def _has_decimals(self) -> bool:
+        """Whether the step is a power of ten; in a column of a few real numbers it is the smallest distance of two."""
+        return self.step > 0 and math.isclose(self.step, 10.0 ** -_decimals_of(self.step))
+
     def _rounded_decimals(self, cells: np.ndarray) -> np.ndarray:
         """Numbers without the noise of binary fractions; those between two steps as they are."""
-        if not self.step or not math.isclose(self.step, 10.0 ** -_decimals_of(self.step)):  # real numbers
+        if not self._has_decimals:
             return cells
         near = cells.round(_decimals_of(self.step))
         return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)  # nan stays
@@ -210,7 +215,7 @@ class Numbers:
         """The nearest numbers that the column can have."""
         if not self.step:
             return cells
-        if not math.isclose(self.step, 10.0 ** -_decimals_of(self.step)):  # a few real numbers
+        if not self._has_decimals:  # a few real numbers
             low = np.array(self.low)
             return low[abs(cells[:, None] - low).argmin(1)]
         return np.round((cells - self.low[0]) / self.step) * self.step + self.low[0]

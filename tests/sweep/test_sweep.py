@@ -169,6 +169,7 @@ def test_bad_sweep_files(folder, text, piece, capsys):
         (["--sweep=sweep.py", "--workdir=out", "--only=,"], "--only=, names no run"),
         (["--sweep=config.json", "--workdir=out"], "a sweep file is a Python file"),
         (["--sweep=sweep.py", "--workdir=out", "--dry_run", "comands"], "--dry_run cannot be 'comands', did you mean"),
+        (["--sweep=sweep.py", "--workdir=no", "--nodry_run", "--jobs=0"], "--jobs must be at least 1"),
         (["--sweep=sweep.py", "--workdir=out", "--jobs=two"], "--jobs must be an integer, not 'two'"),
         (["--sweep=sweep.py", "--workdir=out", "--config.seed=3"], "'--config.seed', did you mean '--seeds'"),
         (["--sweep=sweep.py", "--workdir=out", "stray"], "unexpected argument 'stray'"),

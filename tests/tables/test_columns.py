@@ -91,6 +91,12 @@ def test_whole_numbers_stay_whole_and_decimals_stay():
     assert all(isinstance(v, int) for v in COLUMNS["many whole"].values(np.array([3.0, 4.0])))
 
 
+def test_a_few_numbers_of_very_different_size_stay_what_they_are():
+    for few in ([1e-7, 1.0], [1e-9, 2.5], [2.0, 1e15 + 0.5]):
+        column = make_numbers("n", np.array(few * 20), 20)
+        assert column.values(column.draw(np.arange(2), RNG)).tolist() == few
+
+
 def test_a_frequent_number_has_a_code_of_its_own():
     column = COLUMNS["frequent"]
     assert column.low[0] == column.high[0] == 0 and column.num_codes <= 45

@@ -99,13 +99,19 @@ def test_a_finished_run_without_a_train_state_is_scored_on_another_split(straigh
     assert len(metrics(tmp_path)) >= len(metrics(straight[0]))
 
 
-def test_a_run_opens_in_the_order_of_its_training_alone(straight, tmp_path):
+def test_a_run_opens_in_the_order_of_its_training_alone(straight, tmp_path, capsys):
     """Orders that are read off data are computed anew, and another version may compute others."""
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     other = build(tiny_config(model__ordering="reversed"))
     for call in (restore_params, train):
         with pytest.raises(UserError, match="was trained in another order than this version of arjax"):
             call(other, tmp_path)
+    (code := tmp_path / "mine.py").write_text("")
+    noted = json.loads((tmp_path / "record.json").read_text()) | {"code": {str(code): ["another version"]}}
+    (tmp_path / "record.json").write_text(json.dumps(noted))
+    with pytest.raises(UserError, match="or your code"):
+        restore_params(other, tmp_path)
+    assert f"{code} has changed since" in capsys.readouterr().err
     several = build(tiny_config(model__orders="pool(num=3)", objective="order_agnostic")).model
     assert len({fingerprint_of_orders(model) for model in (other.model, several, build(tiny_config()).model)}) == 3
 
