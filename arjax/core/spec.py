@@ -150,9 +150,19 @@ class EventSpec:
         return self.num_levels - 1 if self.is_discrete else None
 
     @property
+    def may_be_missing(self) -> bool:
+        """Whether values may be missing: those of float32, in which NaN says so."""
+        return not self.is_discrete
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the sites follow one another in a line, and are not the columns of a table."""
+        return len(self.grid_shape) == 1 and self.kind != "columns"
+
+    @property
     def is_text(self) -> bool:
         """Whether examples are sequences of tokens."""
-        return self.kind == "tokens" and len(self.shape) == len(self.grid_shape) == 1
+        return self.kind == "tokens" and self.is_sequence and not self.value_shape
 
     @property
     def has_bits(self) -> bool:

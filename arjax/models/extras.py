@@ -24,9 +24,7 @@ Params = Any
 
 @functools.singledispatch
 def pictures(model: Any, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-    """Yields pictures of a trained model, each with the name of its file without an ending, from some examples and
-    draws by the key.
-    """
+    """Yields pictures of a trained model from some examples and draws, each with the name of its file."""
     yield from ()
 
 
@@ -38,9 +36,7 @@ def model_in_words(model: Any) -> str:
 
 @functools.singledispatch
 def in_sequence(model: Any) -> bool:
-    """Returns whether no site is visited before one in front of it. Only then does the padding behind the end of a
-    string tell nothing about the string.
-    """
+    """Returns whether no site is visited before one in front of it: else padding tells something about a string."""
     return False
 
 
@@ -125,7 +121,5 @@ def sampled_part(model: Any) -> str:
 
 @functools.singledispatch
 def examples_of_part(model: Any, params: Params, batch: Batch) -> Batch:
-    """Returns examples of a model as those of its `sampled_part`; called outside of `jit`, with all rows of a split
-    that a sampler reads.
-    """
+    """Returns examples of a model as those of its `sampled_part`; called outside of `jit`, with all rows of a split."""
     return batch

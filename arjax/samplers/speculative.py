@@ -152,9 +152,7 @@ def _round(
 
 
 def over_examples(num: int) -> Callable[[Callable], Callable]:
-    """Maps a function of one example over all; of a single one without a batch axis, which would turn slices that are
-    written in place into scattered writes.
-    """
+    """Maps over all examples; for one without a batch axis, which would turn writes in place into scatters."""
     if num > 1:
         return jax.vmap
 
@@ -176,9 +174,7 @@ def leading(right_k: jax.Array) -> jax.Array:
 def accept_by_keys(
     steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
-    """The values that the naive sampler draws from the same features with the same keys; a proposal is right where it
-    is that value.
-    """
+    """The values of the naive sampler under the same keys; a proposal is right where it is that value."""
     values = steps.window_values(keys_S, canvas, t, features)
     return values, leading(steps.same(t, values[:-1], proposal.values))
 
@@ -238,11 +234,9 @@ class Speculative(Sampler):
 def accept_by_rejection(
     steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
-    """Each scalar of a proposal stays with probability min(1, p / q), else it is drawn from max(p - q, 0) normalised;
-    a step is right where all of its scalars have stayed. The step behind the proposals is drawn from p.
-
-    The noise of a step is used in no other, and whether a step is looked at does not depend on it: so it may be used
-    again when the step is proposed again.
+    """Each scalar of a proposal stays with probability min(1, p / q), else it is drawn from max(p - q, 0) normalised; a
+    step is right where all of its scalars have stayed, and the one behind the proposals is drawn from p. Whether a step
+    is looked at does not depend on its noise, so it may be used again when the step is proposed again.
     """
     log_p = log_table(steps.head, features, steps.temperature)  # [W, M, *value, V]
     log_q = proposal.log_q

@@ -40,10 +40,8 @@ Choose = Callable[[np.ndarray, int, int], np.ndarray]
 
 class Asked:
     """Whom the loop of a program asks for values: a program is compiled once, and calls `choose` of this call by its
-    number.
-
-    What `choose` raises is kept until the program has ended, as is what the handler of Ctrl-C raises: inside of a
-    callback, an error would be one of the program. A second Ctrl-C acts as usual.
+    number. What `choose` or the handler of Ctrl-C raises is kept until the program has ended; a second Ctrl-C acts as
+    usual.
     """
 
     _waiting: dict[int, Asked] = {}
@@ -171,9 +169,7 @@ class OutsideSteps:
         self._places = [0] * len(self._models)
 
     def run(self, choose: Choose, stop: int | None = None) -> None:
-        """Makes the steps before step `stop` (None: all) with the values that are chosen. What `choose` raises, is
-        raised when the steps that have begun are over.
-        """
+        """Makes the steps before `stop` (None: all) with the values chosen; what `choose` raises is raised last."""
         stop = len(self.blocks_SM) if stop is None else stop
         with Asked(choose) as call:
             while self.t < stop:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
@@ -28,7 +27,6 @@ from arjax.models.checks import (
 )
 from arjax.models.draws import keys_of
 from arjax.models.kinds import Recipe
-from arjax.models.longer import _in_raster_order
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.testing import EVENTS
@@ -94,14 +92,9 @@ def test_keys_are_single():
             check_key(wrong)
 
 
-def test_keys_of_samples():
-    found = jax.random.key_data(keys_of(jax.random.key(0), 2))
-    assert found.tolist() == [jax.random.key_data(jax.random.fold_in(jax.random.key(0), b)).tolist() for b in range(2)]
-    for key, num in (
-        (0, 1),
-        (jax.random.split(jax.random.key(0)), 1),
-        *((jax.random.key(0), n) for n in (0, True, 1.0)),
-    ):
+def test_samples_need_one_key_and_a_whole_number():
+    keys = jax.random.split(jax.random.key(0))
+    for key, num in ((0, 1), (keys, 1), (keys[0], 0), (keys[0], True), (keys[0], 1.0)):
         with pytest.raises(UserError):
             keys_of(key, num)
 
@@ -125,15 +118,16 @@ def test_parameters_are_those_of_the_model():
         ({"a": {"kernel": kernel}}, "they lack 'b'"),
         ({"a": {}, "b": np.float32(1)}, "they lack 'a/kernel'"),
         ({"a": {"kernel": kernel}, "b": np.float32(1), "c": kernel}, "they hold 'c', which it does not have"),
-        ({"a": kernel, "b": np.float32(1)}, "'a' should be a dict of kernel, not of type ndarray"),
+        ({"a": kernel, "b": np.float32(1)}, "they lack 'a/kernel'"),
         ({"a": {"kernel": kernel.T}, "b": np.float32(1)}, r"'a/kernel' has the shape \(3, 2\), not \(2, 3\)"),
         ({"a": {"kernel": "x"}, "b": np.float32(1)}, "'a/kernel' should be an array of real numbers, not of type str"),
         (
             {"a": {"kernel": kernel > 0}, "b": np.float32(1)},
             "'a/kernel' should be an array of real numbers, not of type bool",
         ),
-        ({"a": {"kernel": kernel}, "b": [kernel, kernel]}, "'b'"),
-        ({"a": {"kernel": kernel}, "b": None}, "'b'"),
+        ({"a": {"kernel": kernel}, "b": {"kernel": kernel}}, "they lack 'b'"),
+        ({"a": {"kernel": kernel}, "b": [kernel, kernel]}, "'b' should be an array of real numbers, not of type list"),
+        ({"a": {"kernel": kernel}, "b": None}, "'b' should be an array"),
         ({"a": {"kernel": kernel}, "b": 1.0}, "'b' should be an array of real numbers, not of type float"),
         (
             {"a": {"kernel": kernel}, "b": np.complex64(1)},
@@ -152,14 +146,8 @@ def test_public_methods_take_parameters_and_known_names():
         return params, x, mask
 
     assert method(None, {}, 3) == ({}, 3, None) and method(None, params={}, mask=1) == ({}, 0, 1)
-    for arguments, options, sentence in (
-        ((3,), {}, "params must be the nested dict"),
-        ((), {"x": 3}, "params must be the nested dict"),
-        ((), {"params": None}, "params must be the nested dict"),
-        (({},), {"mark": 1}, "method takes no 'mark', did you mean 'mask'"),
-    ):
-        with pytest.raises(UserError, match=sentence):
-            method(None, *arguments, **options)
+    with pytest.raises(UserError, match="method takes no 'mark', did you mean 'mask'"):
+        method(None, {}, mark=1)
 
 
 def test_likelihoods_are_asked_for():
@@ -206,28 +194,3 @@ def test_parts_learn_from_the_examples_of_the_same_event():
         with pytest.raises(UserError, match=sentence):
             wrong()
     assert whole.part("b", TOKENS, label, needs_context=False) is made
-
-
-@pytest.mark.slow
-def test_longer_draws_go_along_the_sequence():
-    plain = make_model(TOKENS, "made")
-    assert _in_raster_order(plain).factorization is plain.factorization
-    several = make_model(TOKENS, "masked_transformer", orders="uniform", ordering="reversed")
-    moved = _in_raster_order(several)
-    assert moved.orders is several.orders and np.asarray(moved.factorization.order).tolist() == [0, 1, 2, 3]
-    for event, options in ((TOKENS, {"ordering": "reversed"}), (TOKENS, {"partition": "blocks(size=2)"}), (LEVELS, {})):
-        with pytest.raises(UserError, match=r"^a draw"):
-            _in_raster_order(make_model(event, "made", **options))
-
-
-REALS = EventSpec((3,), (2,), "real")
-
-
-def test_the_loss_of_a_diffusion_head_follows_its_schedule():
-    diffusion = CONDITIONALS.get("diffusion")
-    for schedule, weighting in (("learned", "bound"), ("cosine", "bound"), ("cosine", "simple")):
-        head = diffusion.for_event(REALS, schedule=schedule, weighting=weighting)
-        assert head.training_loss == ("simple" if weighting == "simple" else "")
-    for wrong in ("schedule='learned', weighting='simple'", "schedule='lin'"):
-        with pytest.raises(UserError):
-            CONDITIONALS.call(f"diffusion({wrong})", REALS)

@@ -158,17 +158,12 @@ def test_the_random_order_is_not_made_of_the_noise_of_the_values(call):
 
 
 @pytest.mark.slow
-def test_truncated_vectors_are_chosen_by_the_entropy_of_the_model():
-    vectors = EventSpec((4,), (3,), "tokens", 3)
-    model, params = build("masked_transformer", vectors, conditional="nested(hidden_sizes=(6,), features=4)")
-    x, _ = draw(model, params, "parallel(steps=2,choose='entropy')", top_k=1)
-    cold, _ = draw(model, params, "parallel(steps=2,choose='entropy')", temperature=1e-9)
-    np.testing.assert_array_equal(x, cold)
-
-
-@pytest.mark.slow
-def test_truncated_draws_are_chosen_by_the_confidence_of_the_model():
-    model, params = build("deep_nade")
-    x, _ = draw(model, params, "parallel(steps=3,choose='confidence')", top_k=1)
-    cold, _ = draw(model, params, "parallel(steps=3,choose='confidence')", temperature=1e-9)
-    np.testing.assert_array_equal(x, cold)
+@pytest.mark.parametrize("choose", ["entropy", "confidence"])
+def test_truncated_draws_are_chosen_by_the_scores_of_the_model(choose):
+    vectors = EventSpec((4,), (3,), "tokens", 3), {"conditional": "nested(hidden_sizes=(6,), features=4)"}
+    event, options = vectors if choose == "entropy" else (TOKENS, {})
+    model, params = build("masked_transformer" if choose == "entropy" else "deep_nade", event, **options)
+    call = f"parallel(steps=2,choose='{choose}')"
+    np.testing.assert_array_equal(
+        *(draw(model, params, call, **how)[0] for how in ({"top_k": 1}, {"temperature": 1e-9}))
+    )

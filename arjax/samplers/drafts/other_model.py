@@ -102,9 +102,7 @@ class OtherModel(Draft):
 
 
 def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
-    """Raises `UserError` unless a draft has the event, the context and the order of a model, and, with `with_log_q`, a
-    list of probabilities.
-    """
+    """Raises `UserError` unless a draft has the event, context and order of a model, and probabilities if asked."""
     require(draft, "conditionals", "a draft")
     blocks, other = model.factorization.blocks, draft.factorization.blocks
     listed = with_log_q or isinstance(model.conditional, Truncated)
