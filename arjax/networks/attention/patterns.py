@@ -87,7 +87,7 @@ class Pattern:
         places = (*axes[:-1], axes[-1] // block_size)
         *outer, last = self.place(t, places)
         fresh = tuple(a.reshape(len(a), *[1] * len(outer), *a.shape[1:]) for a in new)
-        start = (0, *outer, last * block_size, 0)
+        start: tuple[Any, ...] = (0, *outer, last * block_size, 0)
         pairs = zip(cache, fresh, strict=True)
         cache = LoopCache(*(jax.lax.dynamic_update_slice(old, value, start) for old, value in pairs))
         seen, steps_K = self.read(cache, t, places)
