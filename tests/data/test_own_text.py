@@ -151,11 +151,7 @@ MISTAKES = [
         "leave it out where validation and test",
     ),
     ("text", {"file": "words", "length": 64, "min_count": 1}, "fewer than length=64"),
-    (
-        "text",
-        {"file": "late", "length": 3},
-        "has the character 'z', which train lacks: give min_count=2",
-    ),
+    ("text", {"file": "late", "length": 3}, "has the character 'z', which train lacks: give min_count=2"),
     (
         "text",
         {"file": "accents", "tokens": "bytes", "length": 65},

@@ -89,11 +89,7 @@ def test_arrays_that_have_no_standard_units():
     x = np.stack([np.arange(5) / 4, np.ones(5)], 1)
     for event, units, words in (
         (real, "site", "must be 'sites' or 'values', not 'site', did you mean 'sites'"),
-        (
-            real,
-            "sites",
-            "the site 1 of 'arrays' holds one number in all train rows: leave it out, or give standard",
-        ),
+        (real, "sites", "the site 1 of 'arrays' holds one number in all train rows: leave it out, or give standard"),
         (levels, "sites", "standardise is for real values, and 'arrays' has"),
         (mixed, "values", "each column of 'arrays' has units of its own: give standardise='sites'"),
     ):
@@ -211,14 +207,7 @@ def test_columns_are_named_or_numbered():
     assert chosen((), (), names) == [0, 1, 2] and chosen(("c", 0), (), names) == [2, 0]
     assert chosen((), ("b",), names) == [0, 2] and chosen((), (0, 1), names) == [2]
     assert [index_of(column, names) for column in ("a", 0, 2)] == [0, 0, 2]
-    for columns, skip in (
-        (("a",), ("b",)),
-        ((), names),
-        (("a", 0), ()),
-        ((), ("b", 1)),
-        ((3,), ()),
-        ((-1,), ()),
-    ):
+    for columns, skip in ((("a",), ("b",)), ((), names), (("a", 0), ()), ((), ("b", 1)), ((3,), ()), ((-1,), ())):
         with pytest.raises(UserError):
             chosen(columns, skip, names)
     for option in ("columns", "skip"):
