@@ -486,7 +486,7 @@ class TrainedModel:
 
     def read(self, rows: Any, unknown: str = "refuse", needed: Collection[str] | None = None) -> RowsRead:
         """Rows as arrays, and their numbers; the arguments are those of `source`."""
-        holes = "holes" in self.model.traits and not self.model.event.is_discrete
+        holes = "holes" in self.model.traits and self.model.event.may_lack_values
         return self._rows_of_data().read(rows, unknown=unknown, holes=holes, needed=needed)
 
     def _sites(self, sites: Any, called: str) -> np.ndarray:
