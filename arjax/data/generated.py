@@ -15,7 +15,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt, seed_option
 from arjax.core.spec import KINDS, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, Truth, draw_splits, from_splits, levels_of
-from arjax.data.sources import SPLITS
+from arjax.data.sources import SPLITS, read_all
 
 #: Options that several of these data sets have.
 LEVELS, CONCENTRATION = opt(8, least=2), opt(0.3, least=0.01, most=1e6)
@@ -178,8 +178,7 @@ def true_nats(name: str, split: str = "test", **options: Any) -> float:
     No model can be expected to score fewer nats; `options` are those of the data set.
     """
     options = DATASETS.resolve(name, options)
-    source = DATASETS.get(name)(**options).splits[split]
-    x = np.asarray(source.__getitems__(np.arange(len(source))).x)
+    x = np.asarray(read_all(DATASETS.get(name)(**options).splits[split]).x)
     return float(-log_density(name, x, options["noise"]).mean())
 
 
