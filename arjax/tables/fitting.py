@@ -14,7 +14,7 @@ from arjax.api.arrays import fit_arrays
 from arjax.api.fitting import silence
 from arjax.api.trained_model import Fitted
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import check_seed, checked_arguments
+from arjax.core.options import checked_arguments
 from arjax.core.traits import require
 from arjax.data.columns import Words
 from arjax.data.frames import NO_VALUE, Frame, read_frame
@@ -67,7 +67,7 @@ def network_sizes(num_rows: int) -> list[NetworkSize]:
     return [NetworkSize((128, 128), 0.3), NetworkSize((128, 128), 0.5), NetworkSize((256, 256), 0.1)]
 
 
-@checked_arguments(seed=None)
+@checked_arguments(seed=0, most_codes=2)
 def fit_table(
     table: Any,
     *,
@@ -103,14 +103,10 @@ def fit_table(
       seed: of the split, the parameters and the batches.
       quiet: prints nothing.
     """
-    check_seed(seed)
+    no_dict = f"kinds is a dict from the names of columns to their kinds, not {kinds!r}"
     refuse(
-        (not 0 < minutes < math.inf, f"minutes must be a number above 0, not {minutes!r}"),
-        (most_codes < 2, f"most_codes must be a whole number, at least 2, not {most_codes!r}"),
-        (
-            not isinstance(kinds or {}, Mapping),
-            f"kinds is a dict from the names of columns to their kinds, not {kinds!r}",
-        ),
+        (minutes <= 0, f"minutes must be a number above 0, not {minutes!r}"),
+        (not isinstance(kinds or {}, Mapping), no_dict),
     )
     kinds = dict(kinds or {})
     with silence(quiet):
@@ -119,7 +115,7 @@ def fit_table(
         rows, held = _split(frame, validation, seed)
         print(f"{len(rows):,} train rows", flush=True)
         most = max(8, min(most_codes, len(rows) // _ROWS_PER_CODE))
-        columns, left_out = find_columns(frame.columns, kinds, most, rows, _tell_column, frame.place)
+        columns, left_out = find_columns(frame.columns, kinds, most, rows, frame.place)
         for name, reason in left_out.items():
             print(f"  {name}: left out, {reason}")
         cells = {"train": frame.cells(columns, "missing", rows=rows)}
@@ -161,7 +157,9 @@ def _fit(
     """The best engine on validation: a network for all orders, and of numbers with few words mixtures of Gaussians."""
     start, held_NC = time.monotonic(), cells["validation"]
     engines_by_name: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
-    if _suits_gaussians(columns) and len(cells["train"]) >= _FEWEST_ROWS:
+    words = [column.num_codes for column in columns if isinstance(column, Words)]
+    are_few = 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
+    if are_few and len(cells["train"]) >= _FEWEST_ROWS:
         held_NC = thinned(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
         engines_by_name |= fit_gaussians(
             columns, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed
@@ -181,18 +179,12 @@ def _fit(
     return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS)
 
 
-def _suits_gaussians(columns: Sequence[Column]) -> bool:
-    """Whether a table has more columns of numbers than of words, and few words."""
-    words = [column.num_codes for column in columns if isinstance(column, Words)]
-    return 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
-
-
 def _fit_any_order(
     columns: Sequence[Column], cells: Mapping[str, np.ndarray], minutes: float, seed: int
 ) -> tuple[AnyOrderTable, dict[str, Any]]:
     """A network for all orders of the best size on validation, and facts about it."""
     sites = Sites(tuple(column.num_codes for column in columns))
-    x = {split: sites.values(codes_of(columns, of)) for split, of in cells.items()}  # fmt: skip
+    x = {split: sites.values(codes_of(columns, cells_NC)) for split, cells_NC in cells.items()}
     tried: list[tuple[float, NetworkSize, Fitted]] = []
     start = time.monotonic()
     speeds: dict[tuple[int, ...], float] = {}
@@ -256,8 +248,3 @@ def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
         np.nanquantile(column, levels) if (~np.isnan(column)).any() else np.zeros(_QUANTILES)
         for column in surprise_NC.T
     ])  # fmt: skip
-
-
-def _tell_column(column: Column) -> None:
-    """Prints what a column holds."""
-    print(f"  {column.in_words()}", flush=True)
