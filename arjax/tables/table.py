@@ -276,19 +276,18 @@ class TableModel:
 
     def _conditions(self, given: Mapping[str, Condition]) -> tuple[np.ndarray, list[tuple[int, Condition]]]:
         """Conditions as cells of single values, float64[C], and the columns and conditions of all others."""
-        cells_C, others = np.full(len(self.columns), np.nan), {}
-        for name, condition in given.items():
-            c = self._index(name)
-            weights_V = self.columns[c].weights(condition)
+        cells_C, others = np.full(len(self.columns), np.nan), []
+        for c, condition in self._in_order(given):
+            column = self.columns[c]
             if isinstance(condition, tuple | list):
-                others[name] = condition
-            elif isinstance(column := self.columns[c], Numbers):
+                others.append((c, condition))
+            elif isinstance(column, Words):
+                cells_C[c] = column.weights(condition).argmax()
+            else:
                 cells_C[c] = column.ends(condition)[0]
                 is_fraction = column.is_int and not cells_C[c].is_integer()
-                refuse((is_fraction, f"the column {name!r} holds whole numbers: no row can have {condition!r}"))
-            else:
-                cells_C[c] = weights_V.argmax()
-        return cells_C, self._in_order(others)
+                refuse((is_fraction, f"the column {column.name!r} holds whole numbers: no row can have {condition!r}"))
+        return cells_C, others
 
     def _in_order(self, conditions: Mapping[str, Condition]) -> list[tuple[int, Condition]]:
         """Conditions by the numbers of their columns, checked."""

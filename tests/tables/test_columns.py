@@ -175,12 +175,6 @@ def test_wrong_kinds(kinds, sentence):
         find_columns({"age": RNG.integers(0, 90, 60)}, kinds, 20)
 
 
-def test_a_stray_word_is_shown_with_its_row():
-    values = objects(*["1", "2", "three", *map(str, range(50))])
-    with pytest.raises(UserError, match=r"row 2 .*holds 'three' in the column 'n', in which 52 others are numbers"):
-        find_columns({"n": values}, {}, 20)
-
-
 def test_words_of_validation_rows_are_known():
     values = objects(*["a", "b"] * 20, "rare")
     (column,), _ = find_columns({"w": values}, {}, 20, rows=np.arange(40))
