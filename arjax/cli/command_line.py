@@ -52,7 +52,7 @@ class Parser(argparse_flags.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str):
         if action.type not in (int, float):
-            return super()._get_value(action, arg_string)  # type: ignore[misc]
+            return super()._get_value(action, arg_string)
         from arjax.core.values import parse_value
 
         return parse_value(arg_string, action.type(), _name_of(action))

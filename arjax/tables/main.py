@@ -36,7 +36,7 @@ _ARGUMENTS: dict[str, Any] = {
     "conditions": {"nargs": "+", "metavar": "CONDITION"},
 }
 _SEED = {"seed": (0, "of random numbers")}
-_GIVEN = {"given": ([], "conditions of the rows", "CONDITION")}
+_GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION")}
 _UNKNOWN = {"unknown": ("refuse", "absent columns, and words that training never saw: refuse, or take as missing")}
 _COMMANDS: dict[str, Callable[[Any], None]] = {}
 _PARSER = Parser(

@@ -121,7 +121,7 @@ def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
     usual = facts["usual"]
     are_different = 0 < len(columns) == len({column.name for column in columns})
     are_rising = len(usual) == len(columns) and len({len(row) for row in usual}) == 1 and bool(usual[0])
-    are_rising = are_rising and (np.diff(np.array(usual), axis=1) >= 0).all()
+    are_rising = are_rising and bool((np.diff(np.array(usual), axis=1) >= 0).all())
     refuse(
         (not are_different, "two of its columns have the same name, or there are none"),
         (not are_rising, "table/usual must have a list of numbers in rising order for each column"),
