@@ -126,7 +126,7 @@ class AutoregressiveModel(Model):
     @property
     def traits(self) -> frozenset[str]:
         """Missing values are for networks that leave them out and sites that are scored one by one."""
-        one_by_one = self.event.may_be_missing and not scores_blocks(self.conditional, self.factorization)
+        one_by_one = self.event.may_lack_values and not scores_blocks(self.conditional, self.factorization)
         return traits(
             *("conditionals", "queries", "length"),
             guesses=self.factorization.block_size == 1,
