@@ -28,6 +28,8 @@ SCORES = [
     (EVENT, NO_CONTEXT, {"x": X + 1}, "x of levels data must be 0 to 4, not 1 to 5"),
     (EVENT, NO_CONTEXT, {"x": X + 0.5}, "must be integers, not float64"),
     (EVENT, NO_CONTEXT, {"x": X[0]}, r"has shape \(2, 3\), but must have \(B, 2, 3\)"),
+    (EVENT, NO_CONTEXT, {"x": X[:0]}, r"has shape \(0, 2, 3\), but must have \(B, 2, 3\)"),
+    (EVENT, NO_CONTEXT, {"mask": np.full((2, 2, 3), 0.5)}, "mask must be 0 or 1 everywhere, not 0.5"),
     (EVENT, NO_CONTEXT, {"mask": np.ones((2, 3))}, r"mask has shape \(2, 3\), but 2 examples need \(2, 2, 3\)"),
     (EVENT, NO_CONTEXT, {"mask": np.full((2, 2, 3), -1)}, "mask must be 0 or 1 everywhere, not -1"),
     (EVENT, NO_CONTEXT, {"factorization": make_factorization((6,))}, "the factorization is of"),
