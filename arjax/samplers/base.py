@@ -86,8 +86,9 @@ class Sampler(ByClass, abc.ABC):
         if parts == 1:
             return draw(of_examples)
         x, stats = in_parts(draw, of_examples, parts)
+        calls = stats["network_calls"]
         # The calls of the longest part: the whole goes on until all examples have ended.
-        return Draw(x, stats | {"network_calls": _largest(stats["network_calls"])})
+        return Draw(x, stats | {"network_calls": jnp.full_like(calls, calls.max())})
 
     def check(self, model: Any) -> None:
         """Raises `UserError` if it cannot draw from a model, which has the conditional that is drawn from."""
@@ -126,12 +127,6 @@ def make_sampler(text: str | Sampler) -> Sampler:
     if not isinstance(text, Sampler):
         return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")
     return checked_pytree(SAMPLERS.checked(text), "the sampler")
-
-
-@jax.jit
-def _largest(calls: jax.Array) -> jax.Array:
-    """The largest number of calls in place of each."""
-    return jnp.full_like(calls, calls.max())
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -58,7 +58,6 @@ def draw_in_windows(
     window: int,
     draft: Draft,
     accept: Accept,
-    with_log_q: bool = False,
 ) -> Draw:
     """Draws by windows: a draft proposes the values of the next W - 1 steps, the network reads W steps in one call, and
     the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more.
@@ -68,6 +67,7 @@ def draw_in_windows(
     """
     network, num_steps, num = model.network, model.factorization.num_steps, len(canvas)
     target, window = target_of_draft(model, params, steps, draft), min(window, num_steps)
+    with_log_q = accept is accept_by_rejection
     keys_BS, each = jnp.swapaxes(steps.keys_SB, 0, 1), over_examples(num)
     # Proposals that are only like the values to be drawn have noise of their own.
     proposing_BS = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 1)))(keys_BS) if with_log_q else keys_BS
@@ -84,15 +84,12 @@ def draw_in_windows(
         t_B = state[0].t
         return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
-    def grown(num: int, carry: Any, past: Any) -> Any:
-        return target.form.loop_carry(carry, num, past)
-
     last, rounds = first, jnp.int32(0)
     grows = "grows" in network.traits and not draft.target_calls
     for end in target.form.ends if grows else [num_steps]:
         if grows:
-            past = None if last is first else last.carry
-            last = last._replace(carry=each(functools.partial(grown, end + window))(first.carry, past))
+            grown = lambda carry, past, end=end: target.form.loop_carry(carry, end + window, past)  # noqa: E731
+            last = last._replace(carry=each(grown)(first.carry, None if last is first else last.carry))
         last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
     x = last.canvas[:, 0]
     stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
@@ -227,8 +224,8 @@ class Speculative(Sampler):
         return dataclasses.replace(opened, source=opened.source.prepare(model, params, resources))
 
     def draw(self, model, params, steps, canvas, context):
-        accept, with_log_q = (accept_by_keys, False) if self.coupling == "keys" else (accept_by_rejection, True)
-        return draw_in_windows(model, params, steps, canvas, context, self.window, self.source, accept, with_log_q)
+        accept = accept_by_keys if self.coupling == "keys" else accept_by_rejection
+        return draw_in_windows(model, params, steps, canvas, context, self.window, self.source, accept)
 
 
 def accept_by_rejection(

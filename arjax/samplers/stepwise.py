@@ -29,7 +29,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, step_variables
+from arjax.networks.base import step_variables
 from arjax.samplers.base import placed
 from arjax.samplers.loops import StepForm
 
@@ -215,9 +215,7 @@ def _log_table(head: Conditional, factorization: Factorization, t: jax.Array, fe
     return table.reshape(*features.shape[:-2], -1, table.shape[-1])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _variables(network: Network, params: Any) -> dict[str, Any]:
-    return step_variables(network, params)
+_variables = jax.jit(step_variables, static_argnums=0)
 
 
 @jax.jit

@@ -12,17 +12,12 @@ from arjax.samplers import example_keys
 
 KEY = jax.random.key(0)
 TOKENS, REAL, VECTORS = EventSpec((2, 3), (), "tokens", 4), EventSpec((2, 3), (), "real", 0), EventSpec((3,), (4,))
-LEVELS = EventSpec((2, 3), (), "levels", 16)
 #: Network, event, and what else a model is made of.
 MODELS = {
-    "tokens": ("transformer", TOKENS, {}),
     "blocks": ("made", TOKENS, {"partition": "sizes(sizes=(1, 3, 2))", "ordering": "random(seed=1)"}),
     "pixels": ("gated_pixelcnn", TOKENS, {}),
-    "mixture": ("lstm", LEVELS, {"conditional": "discretized_logistic_mixture(components=2)"}),
     "real": ("nade", REAL, {"conditional": "student_t_mixture(components=2)"}),
-    "beta": ("made", REAL, {"conditional": "beta(low=-9, high=9)"}),
     "products": ("made", VECTORS, {"conditional": "mixture_of_products(components=3)"}),
-    "joint": ("made", TOKENS, {"partition": "rows", "conditional": "mixture_of_products(components=3)"}),
     "nested": ("rnn", VECTORS, {"conditional": "nested(network='nade', hidden_size=6, features=4)"}),
     "nested_block": ("made", TOKENS, {"partition": "rows", "conditional": "nested(hidden_sizes=(6,), features=4)"}),
 }
