@@ -78,11 +78,10 @@ def _prompt(event: EventSpec, num: int, given: Any) -> tuple[Any, np.ndarray]:
     """Returns the first values of sequences with zeros behind them, and the sites of these values."""
     one, size = given.ndim == 1 + len(event.value_shape), event.num_sites
     prompt = given.shape[1 - one] if given.ndim > 1 - one else 0
-    if given.shape != (*(num,)[one:], prompt, *event.value_shape) or not 0 < prompt < size:
-        raise UserError(
-            f"`given` has shape {given.shape}, but the first sites of {num} sequences of length {size} have shape "
-            f"{('P', *event.value_shape)} or {(num, 'P', *event.value_shape)} with 0 < P < {size}"
-        )
+    shape, fits = event.value_shape, 0 < prompt < size and given.shape == (*(num,)[one:], prompt, *event.value_shape)
+    form = f"have shape {('P', *shape)} or {(num, 'P', *shape)} with 0 < P < {size}"
+    sites = f"the first sites of {num} sequences of length {size}"
+    refuse((not fits, f"`given` has shape {given.shape}, but {sites} {form}"))
     behind = [(0, size - prompt if axis == 1 - one else 0) for axis in range(given.ndim)]
     pad = jnp.pad if isinstance(given, jax.Array) else np.pad
     return pad(given, behind), np.arange(size) < prompt

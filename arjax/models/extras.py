@@ -65,10 +65,8 @@ class StepMember(NamedTuple):
 @functools.singledispatch
 def step_members(model: Any, params: Params) -> tuple[StepMember, ...]:
     """Returns the autoregressive models of which a model is a mixture: p(x) = sum_k w_k p_k(x)."""
-    raise UserError(
-        f"{type(model).__name__} gives no probabilities of the values of its steps: a lossless coder needs a model "
-        "of the kind autoregressive, or a mixture of them"
-    )
+    needed = "a lossless coder needs a model of the kind autoregressive, or a mixture of them"
+    raise UserError(f"{type(model).__name__} gives no probabilities of the values of its steps: {needed}")
 
 
 class SampledBound(NamedTuple):
@@ -88,10 +86,7 @@ class SampledBound(NamedTuple):
 @functools.singledispatch
 def sampled_bound(model: Any, samples: int) -> SampledBound:
     """Returns the bound that `evaluate.samples` asks for, from `samples` latents or steps of each example."""
-    raise UserError(
-        "config.evaluate.samples counts the latents of an example, or the steps of a chain: it needs a model of "
-        "the kind latent or tokens, or a chain"
-    )
+    raise UserError("config.evaluate.samples needs a model of the kind latent or tokens, or a chain")
 
 
 @functools.singledispatch

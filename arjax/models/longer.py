@@ -109,11 +109,9 @@ def _in_raster_order(model: Any) -> Any:
         raise UserError(f"a draw has a length where examples are sequences; those of this model are {event.in_words}")
     raster = np.arange(event.num_sites)[:, None]
     if not np.array_equal(np.asarray(factorization.blocks), raster):
-        if model.orders is None or factorization.block_size > 1:
-            raise UserError(
-                "a draw of another length goes along the sequence, one site after another: it needs a model of "
-                "model.ordering=raster and model.partition=sites"
-            )
+        turned = model.orders is None or factorization.block_size > 1
+        form = "model.ordering=raster and model.partition=sites"
+        refuse((turned, f"a draw of another length goes along the sequence: it needs a model of {form}"))
         factorization = evidence_first(model, *np.eye(event.num_sites, dtype=bool))
     return dataclasses.replace(model, factorization=factorization)
 
@@ -127,11 +125,8 @@ def _lengthened(kind: Any, network: Any, conditional: Any, length: int) -> Any:
         jax.tree.map(jnp.asarray, make_factorization((size,))),
     )
     short, longer = of_size(network.event.num_sites), of_size(length)
-    if short.param_shapes != longer.param_shapes:
-        name = NETWORKS.name_of(type(network))
-        raise UserError(
-            f"the network {name!r} has the trait 'unbounded', but its parameters depend on the length of the sequence"
-        )
+    differ, name = short.param_shapes != longer.param_shapes, NETWORKS.name_of(type(network))
+    refuse((differ, f"the network {name!r} has the trait 'unbounded', but its parameters depend on the length"))
     return longer
 
 

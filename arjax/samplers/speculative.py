@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
 from arjax.networks.base import ChunkedNetwork
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
@@ -208,11 +208,9 @@ class Speculative(Sampler):
     def check(self, model):
         tell_window("speculative", self.window, USUAL, model.factorization.num_steps)
         by_rejection = self.coupling == "rejection"
-        if by_rejection and not has_probabilities(model.conditional, model.factorization):
-            raise UserError(
-                "speculative(coupling='rejection') needs a list of the probabilities of each value, which this model "
-                "lacks: take coupling='keys'"
-            )
+        unlisted = by_rejection and not has_probabilities(model.conditional, model.factorization)
+        needs = "speculative(coupling='rejection') needs a list of the probabilities of each value"
+        refuse((unlisted, f"{needs}, which this model lacks: take coupling='keys'"))
         self.source.check(model, by_rejection)
 
     def opened(self, model, open_run):

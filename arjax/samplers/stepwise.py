@@ -203,10 +203,8 @@ def check_tables(model: Any) -> None:
             return
         except UserError:
             reason = "they are real, too many, or depend on one another"
-    raise UserError(
-        f"the conditional {type(head).__name__} has no table of the probabilities of a step: {reason}; a model of "
-        "discrete values with the conditional bernoulli, categorical or ordinal has one"
-    )
+    lacks = f"the conditional {type(head).__name__} has no table of the probabilities of a step: {reason}"
+    raise UserError(f"{lacks}; discrete values with the conditional bernoulli, categorical or ordinal have one")
 
 
 def _log_table(head: Conditional, factorization: Factorization, t: jax.Array, features: jax.Array) -> jax.Array:
