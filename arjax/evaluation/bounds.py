@@ -36,13 +36,7 @@ REPORTED = 2000
 
 
 def split_bound(
-    model: Model,
-    params: Any,
-    dataset: Dataset,
-    split: str,
-    log_prob: LogProb,
-    *options: Hashable,
-    scoring: Scoring,
+    model: Model, params: Any, dataset: Dataset, split: str, log_prob: LogProb, *options: Hashable, scoring: Scoring
 ) -> tuple[float, float]:
     """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
 
@@ -54,13 +48,7 @@ def split_bound(
 
 
 def _nats_and_sites(
-    model: Model,
-    params: Any,
-    dataset: Dataset,
-    split: str,
-    log_prob: LogProb,
-    *options: Hashable,
-    scoring: Scoring,
+    model: Model, params: Any, dataset: Dataset, split: str, log_prob: LogProb, *options: Hashable, scoring: Scoring
 ) -> tuple[np.ndarray, np.ndarray]:
     """-log_prob in the units of the data, and the scored sites, of each example with such a site, float64[N] each; the
     arguments are those of `split_bound`.

@@ -80,13 +80,7 @@ class SuggestOptions:
 
 
 def suggest(
-    model: AutoregressiveModel,
-    params: Any,
-    dataset: Dataset,
-    prompt: str = "",
-    *,
-    context: Any = None,
-    **options: Any,
+    model: AutoregressiveModel, params: Any, dataset: Dataset, prompt: str = "", *, context: Any = None, **options: Any
 ) -> Suggestions:
     """The most probable next characters after a prompt, and the most probable continuations that beam search finds.
 

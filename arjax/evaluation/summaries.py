@@ -65,11 +65,7 @@ def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, fl
 
 
 def summarize_rows(
-    rows: Mapping[str, np.ndarray],
-    event: EventSpec,
-    text: str = "",
-    kind: str = "exact",
-    shares: Shares | None = None,
+    rows: Mapping[str, np.ndarray], event: EventSpec, text: str = "", kind: str = "exact", shares: Shares | None = None
 ) -> dict[str, Any]:
     """The scores of a split from those of its examples, all numbers by the names of `results.json`.
 

@@ -110,10 +110,7 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
             form != "any_order" and model.factorization.block_size > 1,
             "a page shows one site after another: use model.partition=sites, or a network for any order",
         ),
-        (
-            model.network.dtype != "float32",
-            f"a page computes in float32, and this network in {model.network.dtype}",
-        ),
+        (model.network.dtype != "float32", f"a page computes in float32, and this network in {model.network.dtype}"),
         (
             model.num_params > MOST_PARAMETERS,
             f"a page has at most {MOST_PARAMETERS:,} parameters, and this model {model.num_params:,}",

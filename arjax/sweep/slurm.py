@@ -128,12 +128,7 @@ class SlurmExecutor:
     """
 
     def __init__(
-        self,
-        workdir: Path,
-        options: Mapping[str, Any],
-        program: Sequence[str] = PROGRAM,
-        *,
-        jobs: int | None = None,
+        self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM, *, jobs: int | None = None
     ):
         """`workdir`: of the sweep; `jobs`: in the queue at once, None: all; `program`: as in `LocalExecutor`.
 

@@ -69,12 +69,7 @@ CASES = [
         | {"truth_nll_nats": 3.0, "truth_nll_stderr": np.std([2.0, 5, 2], ddof=1) / math.sqrt(3)}
         | {"excess_nats": 0.5, "excess_stderr": np.std([1.0, 1, -0.5], ddof=1) / math.sqrt(3)},
     ),
-    (
-        {"answers/greedy_error": TERM},
-        EventSpec((2, 2), (2,)),
-        "",
-        PLAIN | mean_and_error("greedy_error", TERM[SCORED]),
-    ),
+    ({"answers/greedy_error": TERM}, EventSpec((2, 2), (2,)), "", PLAIN | mean_and_error("greedy_error", TERM[SCORED])),
     (
         {"codes/5": np.array([[0.0, 4, 1, 1], [0, 4, 3, 3]])},
         EventSpec((2, 2), (2,)),

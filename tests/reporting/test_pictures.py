@@ -148,13 +148,7 @@ def test_wave_holds_the_waveform(tmp_path):
 
 def test_results_are_dots_sorted_beside_published_numbers(tmp_path):
     far = Dot("far behind", 900.0)
-    some = [
-        Dot("MADE", 80.0, 0.3, 83.6),
-        Dot("NADE", 84.0),
-        Dot("FVSBN", 85.0),
-        Dot("RBM", 86.0),
-        far,
-    ]
+    some = [Dot("MADE", 80.0, 0.3, 83.6), Dot("NADE", 84.0), Dot("FVSBN", 85.0), Dot("RBM", 86.0), far]
     assert _limits(some, lower_is_better=True) == (80.0, 86.0)
     assert _limits([Dot("a", 1.0), Dot("b", 3.0, published=4.0)], lower_is_better=False) == (1.0, 4.0)
     sorted_dots(tmp_path / "results.png", [Panel("dna", "nats", some)])

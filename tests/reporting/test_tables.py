@@ -5,11 +5,7 @@ import io
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.reporting.tables import (
-    format_bytes,
-    format_count,
-    print_table,
-)
+from arjax.reporting.tables import format_bytes, format_count, print_table
 
 
 @pytest.fixture(scope="module")

@@ -65,10 +65,7 @@ def test_a_row_waits_for_all_of_its_runs(folder, capsys):
         ("Mean('m', ['a/9'])", "is made of 'a/9', which is no run, did you mean 'a/"),
         ("Mean('n', ['a/0']), Mean('m', ['n'])", "is made of 'n', which is no run"),
         ("Mean('a/0', ['a/1'])", "two runs of sweep.py are named 'a/0'"),
-        (
-            "Run('p', 'good.py', metric='bits_per_dim'), Mean('m', ['a/0', 'p'])",
-            "metrics: bits_per_dim and nll",
-        ),
+        ("Run('p', 'good.py', metric='bits_per_dim'), Mean('m', ['a/0', 'p'])", "metrics: bits_per_dim and nll"),
         ("Mixture('m', ['a/0'], weights='fited')", "weights 'fited', did you mean 'fitted'"),
         ("Mixture('m', ['a/0'], published='9')", "the published number of row 'm' must be a number"),
         (
