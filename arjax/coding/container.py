@@ -127,13 +127,11 @@ class _Reader:
         self._data, self._at = data, 0
 
     def take(self, size: int) -> bytes:
-        """The next bytes."""
         refuse((size > self.rest, "the file is cut off, or damaged: it ends before its contents do"))
         self._at += size
         return self._data[self._at - size : self._at]
 
     def number(self) -> int:
-        """The next uint32."""
         return int(struct.unpack("<I", self.take(4))[0])
 
     def checked(self, size: int, name: str) -> bytes:
@@ -144,7 +142,6 @@ class _Reader:
 
     @property
     def rest(self) -> int:
-        """The bytes that are left."""
         return len(self._data) - self._at
 
 

@@ -62,7 +62,6 @@ def count_work(function: Callable[..., Any], *args: Any) -> list[Work]:
 
 
 def _of_jaxpr(jaxpr: Any, outer: str) -> list[Work]:
-    """`outer`: the names of the transformations and modules around it."""
     return [
         work for equation in jaxpr.eqns for work in _of_equation(equation, f"{outer}/{equation.source_info.name_stack}")
     ]

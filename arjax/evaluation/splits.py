@@ -74,6 +74,17 @@ def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch
     return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
 
 
+def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
+    """At most `num` scored examples of a split, evenly spread over it, as batches are when they are scored."""
+    source = split_of(dataset, split)
+    num = min(num, len(source))
+    rows = source.__getitems__(np.arange(num) * len(source) // num)
+    if rows.weight is not None:
+        rows = rows.take(np.flatnonzero(rows.weight > 0))
+    rows = rows.replace(weight=None)
+    return rows if dataset.transform is None else dataset.transform(key, rows, False)
+
+
 class SplitScorer:
     """Scores each example of a split by a function of a batch; compiled once for all parameters and splits.
 

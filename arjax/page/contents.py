@@ -87,10 +87,6 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
     is_text, in_order = form == "text", np.arange(event.num_sites)
     refuse(
         (
-            len(event.columns) > 0,
-            "a page shows the same range of values at all sites, and the columns of this table have others",
-        ),
-        (
             not 0 < event.num_values <= MOST_LEVELS,
             f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}",
         ),

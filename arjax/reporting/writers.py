@@ -115,7 +115,6 @@ class MetricWriter(contextlib.AbstractContextManager):
             writer.result(int(step), values)
 
     def close(self) -> None:
-        """Flushes and closes all files."""
         while self._others:
             self._others.pop().close()
 
@@ -136,7 +135,6 @@ def read_writers(text: str) -> tuple[Component, ...]:
 
 
 def _calls(text: str) -> list[str]:
-    """The calls between the commas."""
     if not text.strip():
         return []
     try:
@@ -223,13 +221,11 @@ class TensorBoard(Writer):
             self._add(0, [text("config", "\n".join(f"    {line}" for line in fields.splitlines()))])
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """One event for each number."""
         from tensorboardX.summary import scalar
 
         self._add(step, [scalar(name, value) for name, value in scalars.items()])
 
     def picture(self, step: int, name: str, path: Path) -> None:
-        """The file as it is."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         with reading(path):
@@ -239,7 +235,6 @@ class TensorBoard(Writer):
         self._add(step, [Summary(value=[Summary.Value(tag=name, image=image)])])
 
     def close(self) -> None:
-        """Closes the file."""
         with writing(self._place):
             self._file.close()
 
@@ -308,11 +303,9 @@ class WeightsAndBiases(Writer):
         self._step, self._row = step, self._row | dict(scalars)
 
     def result(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes the summary of the run, the source of the server's tables."""
         self._run.summary.update(dict(scalars))
 
     def close(self) -> None:
-        """Sends the last row and waits for the server."""
         self._send()
         self._run.finish()
 

@@ -10,7 +10,7 @@ from choice import some
 from test_law4_samplers import chi_square
 
 from arjax.coding import CodingOptions, compress, decompress
-from arjax.coding.entropy import DecodedValues, Decoder
+from arjax.coding.entropy import Decoder
 from arjax.coding.examples import choices, code_examples
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -170,8 +170,7 @@ def test_words_that_are_noise_draw_from_the_model():
     model = make_model(event, "made", hidden_sizes=(4,), ordering="random(seed=1)")
     params = jax.tree.map(lambda leaf: 2 * leaf + 0.5, model.init(jax.random.key(0)))
     words = np.random.default_rng(0).integers(0, 2**32, 4000, dtype=np.uint32)
-    chooser = DecodedValues(Decoder(words))
-    drawn = code_examples(choices(model, params)[0], chooser, 512, 4096, {}, -1)
+    drawn = code_examples(choices(model, params)[0], Decoder(words), 512, 4096, {}, -1)
     possible = cases.all_values(event)
     assert chi_square(drawn, event, cases.log_prob(model, possible, params)) > 1e-6
 

@@ -1,6 +1,5 @@
 """The numbers of a report: means, their errors, and paired differences."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +9,6 @@ import scipy.stats
 from arjax.core.errors import UserError
 from arjax.core.scores import SAMPLE_SCORE
 from arjax.core.spec import EventSpec
-from arjax.evaluation.judges import PARTS, _along_text
 from arjax.evaluation.summaries import mean_over_runs, paired_difference, ratio_of_means, stderr_of, summarize_rows
 from arjax.factorization import Shares
 
@@ -148,25 +146,6 @@ def test_errors_of_means():
     assert mean.tolist() == [2, 2] and error.tolist() == pytest.approx([1, 0])
     for runs in ([[1.0, 2]], [[1.0, np.inf], [3, 2]]):
         assert np.isnan(mean_over_runs(runs)[1]).all()
-
-
-def test_parts_of_a_text():
-    """Of 5 sites each its own; of 97 parts of three sites, of which the last has one."""
-    nats = np.arange(10.0).reshape(2, 5)
-    found = dataclasses.astuple(_along_text(5, nats, np.zeros((0, 5))))
-    assert found[0].tolist() == [1, 2, 3, 4, 5] and found[1].tolist() == nats.mean(0).tolist()
-    assert found[2].tolist() == pytest.approx([2.5] * 5) and len(found[3]) == len(found[4]) == 0
-    nats = np.random.default_rng(0).normal(size=(3, 97))
-    place, mean, error, *_ = dataclasses.astuple(_along_text(97, nats, nats))
-    parts = [nats[:, start : start + 3].mean(1) for start in range(0, 97, 3)]
-    assert len(place) == 33 <= PARTS and place[:2].tolist() == [2, 5] and place[-1] == 97
-    np.testing.assert_allclose(mean, np.mean(parts, 1))
-    np.testing.assert_allclose(error, np.std(parts, 1, ddof=1) / 3**0.5)
-
-
-def test_a_single_value_has_no_error():
-    assert stderr_of(np.array([3.0])) == 0 and stderr_of(np.ones((1, 2))).tolist() == [0, 0]
-    assert stderr_of(np.array([1.0, 3.0])) == 1
 
 
 def test_the_error_of_a_ratio_is_that_of_many_draws():

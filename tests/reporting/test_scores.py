@@ -19,11 +19,6 @@ MIXED = "a mixture of 8 orders (their mean: 87.0000 ± 0.5000)"
         (NATS, True, "86.5412 ± 0.7120 nats, 1.9508 ± 0.0160 bits/dim"),
         (NATS, False, "86.5412 ± 0.7120 nats"),
         ({"nll_nats": 1.5, "bits_per_dim": 2.0}, True, "1.5000 nats, 2.0000 bits/dim"),
-        (
-            NATS | {"perplexity": 3.0, "perplexity_stderr": 0.25},
-            False,
-            "86.5412 ± 0.7120 nats, 3.0000 ± 0.2500 perplexity",
-        ),
         (NATS | {"nll_nats_per_frame": 3.0}, False, "86.5412 ± 0.7120 nats, 3.0000 nats/frame"),
         (NATS | ORDERS, False, f"86.5412 ± 0.7120 nats, {MIXED}"),
         (NATS | {"num_orders": 1}, False, "86.5412 ± 0.7120 nats"),

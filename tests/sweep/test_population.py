@@ -203,13 +203,8 @@ def get_config(arg=""):
 def test_a_model_without_an_order_is_no_member(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.py").write_text(LATENT)
-    (tmp_path / "sweep.py").write_text(
-        SWEEP.partition("def get_sweep")[0]
-        + """
-def get_sweep():
-    return [run("a", seed=0), run("b", seed=1)]
-"""
-    )
+    head = SWEEP.partition("def get_sweep")[0]
+    (tmp_path / "sweep.py").write_text(head + 'def get_sweep():\n    return [run("a", seed=0), run("b", seed=1)]\n')
     assert sweep() == 2
     sentence = "run 'a' cannot be a member of a population: the members of a population differ in their orders"
     assert sentence in capsys.readouterr().err
