@@ -25,6 +25,7 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import refuse
 from arjax.core.traits import require
 from arjax.data import Dataset
+from arjax.data.sources import read_all
 from arjax.data.vocabulary import check_same_tokens
 from arjax.data.windows import RandomWindows, window_starts
 from arjax.evaluation.exposure import Z
@@ -45,7 +46,7 @@ def texts_of_data(dataset: Dataset, split: str, num: int, length: int) -> np.nda
     if isinstance(source, RandomWindows):
         text = np.asarray(source.arrays.x)
     else:
-        rows = source.__getitems__(np.arange(len(source)))  # each element of the text is scored in one window
+        rows = read_all(source)  # each element of the text is scored in one window
         text = np.asarray(rows.x)[slice(None) if rows.mask is None else np.asarray(rows.mask) > 0].ravel()
     pieces = len(text) // length
     starts = np.arange(min(num, pieces)) * pieces // max(min(num, pieces), 1) * length
