@@ -225,13 +225,9 @@ def _check_header(header: Mapping[str, Any]) -> None:
     orders, about = header.get("orders", 1), header.get("about", {})
     fits = fits and isinstance(orders, int) and 1 <= orders <= MOST_STREAMS
     fits = fits and isinstance(about, dict)
-    fits = fits and (header["job"][3] or _is_type(header.get("dtype")))
+    dtype = r"\|b1|[<>|=][iu][1248]|[<>|=]f[248]"
+    fits = fits and (header["job"][3] or re.fullmatch(dtype, str(header.get("dtype"))) is not None)
     refuse((not fits, WRONG_HEADER))
-
-
-def _is_type(name: Any) -> bool:
-    """Whether it is the name of a type of numbers."""
-    return isinstance(name, str) and re.fullmatch(r"\|b1|[<>|=][iu][1248]|[<>|=]f[248]", name) is not None
 
 
 def _as_bytes(x: np.ndarray | bytes) -> bytes:

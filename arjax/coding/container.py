@@ -69,7 +69,6 @@ class Container(NamedTuple):
     words: np.ndarray
 
     def pack(self) -> bytes:
-        """The bytes of the file."""
         deflater = zlib.compressobj(9, zdict=TYPICAL)
         text = json.dumps(self.header, separators=(",", ":")).encode()
         header = deflater.compress(text) + deflater.flush()
@@ -183,10 +182,7 @@ def describe_place(model: Model, params: Any) -> dict[str, Any]:
 def check_place(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Refuses the first entry in which the place of a file differs from this one."""
     for name, sentence in REFUSALS.items():
-        if there.get(name) != here[name]:
-            raise UserError(sentence.format(_shown(there.get(name)), here[name]))
-
-
-def _shown(entry: Any) -> Any:
-    """An entry without characters that a terminal obeys."""
-    return entry if str(entry).isprintable() else ascii(entry)
+        entry = there.get(name)
+        if entry != here[name]:
+            shown = entry if str(entry).isprintable() else ascii(entry)  # no characters that a terminal obeys
+            raise UserError(sentence.format(shown, here[name]))

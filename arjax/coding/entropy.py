@@ -64,12 +64,10 @@ class Encoder:
         return known_Bk
 
     def words(self) -> np.ndarray:
-        """All words so far, uint32[W]."""
         return self._coder.get_compressed()
 
     @property
     def num_symbols(self) -> int:
-        """The symbols so far."""
         return sum(map(len, self._chosen))
 
     @property

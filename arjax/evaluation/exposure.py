@@ -137,8 +137,8 @@ def exposure(
         ]
         kls.append([np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start] for x in drawn])
     (after_own, reverse_own), (after_data, reverse_data) = np.concatenate(kls, axis=2)
-    errors = map(_along_the_order, (after_own, after_data, reverse_own, reverse_data))
-    return Exposure(*errors, *_excess(after_own, after_data))
+    own, data, of_own, of_data = map(_along_the_order, (after_own, after_data, reverse_own, reverse_data))
+    return Exposure(own, data, of_own, of_data, *_excess(after_own, after_data))
 
 
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
@@ -191,7 +191,6 @@ def _kl(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
 
 
 def _along_the_order(kl_NS: np.ndarray) -> Divergence:
-    """Means and standard errors over examples."""
     summed_NS = np.cumsum(kl_NS, axis=1)
     return Divergence(kl_NS.mean(0), stderr_of(kl_NS), summed_NS.mean(0), stderr_of(summed_NS))
 

@@ -39,7 +39,6 @@ class Work(NamedTuple):
     bytes: float
 
     def times(self, factor: float) -> Work:
-        """That many times the work."""
         return self._replace(flops=factor * self.flops, bytes=factor * self.bytes)
 
 
@@ -167,7 +166,6 @@ class Roofline:
 
     @property
     def seconds(self) -> float:
-        """The least seconds."""
         return max(self.by_flops, self.by_bytes)
 
 

@@ -66,7 +66,6 @@ class Measures:
     examples: int = opt(0, about="examples of the split that are scored; 0: all")
 
     def scoring(self, mesh: Mesh | None, seed: int) -> Scoring:
-        """How each split is scored."""
         return Scoring(self.batch_size, mesh, seed, self.num_orders)
 
     def check(self, model: Model, dataset: Dataset) -> None:

@@ -50,7 +50,6 @@ class Scoring:
 
     @property
     def key(self) -> jax.Array:
-        """The key of the seed."""
         return self.seed if isinstance(self.seed, jax.Array) else jax.random.key(self.seed)
 
 

@@ -43,7 +43,6 @@ class Suggestion:
 
     @property
     def probability(self) -> float:
-        """p(these characters | the prompt)."""
         return math.exp(self.log_prob)
 
 
@@ -160,7 +159,6 @@ def _search(
     num_further: int,
     num: int,
 ) -> tuple[Suggestion, ...]:
-    """Beam search for the most probable continuations of at most `num_further` tokens."""
     symbols, num_values = vocabulary.symbols, model.event.num_levels
     known_V = np.arange(num_values) < len(vocabulary)  # an alphabet of one character has a second level
     space_V = np.array([known and symbols[v].isspace() for v, known in enumerate(known_V)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,6 +33,7 @@ ELEMENTWISE = (
     *("is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem"),
     *("rsqrt", "select_n", "sign", "sin", "sqrt", "square", "sub", "tanh", "xor", "convert_element_type"),
 )
+REDUCTIONS = (*(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or")), "argmax", "argmin")
 #: Operations whose result is their first operand, where there is no gradient and one device.
 SAME = ("stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_constraint")
 #: Calls of another jaxpr, which is written in their place: the name of the field that holds it.
@@ -86,11 +87,6 @@ def _scatter_fields(equation: Any) -> dict[str, Any]:
     }
 
 
-def _pad_fields(params: Mapping[str, Any]) -> dict[str, Any]:
-    config = params["padding_config"]
-    return {"low": [low for low, _, _ in config], "step": [between + 1 for *_, between in config]}
-
-
 def _scan_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     if "ft_in" in params:  # from jax 0.12 on: the trees of the constants, the carry and the scanned arrays
         consts, carry, _ = (len(list(tree.vals)) for tree in params["ft_in"].unpack())
@@ -100,18 +96,13 @@ def _scan_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     return numbers | {"length": params["length"], "reverse": params["reverse"]}
 
 
-def _axes(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {"axes": params["axes"]}
-
-
 def _nothing(params: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
 OPERATIONS: dict[str, Fields] = {
     **dict.fromkeys(ELEMENTWISE, _nothing),
-    **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"), _axes),
-    **dict.fromkeys(("argmax", "argmin"), _axes),
+    **dict.fromkeys(REDUCTIONS, lambda p: {"axes": p["axes"]}),
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), lambda p: {"axis": p["axis"], "reverse": p["reverse"]}),
     "broadcast_in_dim": lambda p: {"dims": p["broadcast_dimensions"]},
     "concatenate": lambda p: {"axis": p["dimension"]},
@@ -122,7 +113,10 @@ OPERATIONS: dict[str, Fields] = {
     "gather": _gather_fields,
     "integer_pow": lambda p: {"power": p["y"]},
     "iota": lambda p: {"axis": p["dimension"]},
-    "pad": _pad_fields,
+    "pad": lambda p: {
+        "low": [low for low, _, _ in p["padding_config"]],
+        "step": [between + 1 for *_, between in p["padding_config"]],
+    },
     "reshape": _nothing,
     "round": lambda p: {"even": "EVEN" in p["rounding_method"].name},
     "rev": lambda p: {"axes": p["dimensions"]},
@@ -145,7 +139,6 @@ class Arrays:
         self._numbers: dict[int, tuple[int, Any]] = {}  # by the identity of the object, which stays alive here
 
     def add(self, array: Any) -> int:
-        """The number of an array."""
         if id(array) not in self._numbers:
             self.arrays.append(np.asarray(array))
             _type_of(self.arrays[-1])
@@ -218,7 +211,6 @@ class _Writer:
         self.operations: list[Operation] = []
 
     def number(self, variable: Any) -> int:
-        """A new number, for the array of a variable."""
         self.operands[variable] = self.count
         self.count += 1
         return self.count - 1
@@ -281,10 +273,12 @@ class _Writer:
         else:
             raise UserError(f"a page does not compute the operation {name!r} of JAX")
 
-    def _emit(self, name: str, fields: dict[str, Any], operands: list[Operand], aval: Any, variable: Any = None) -> int:
+    def _emit(
+        self, name: str, fields: dict[str, Any], operands: Sequence[Operand], aval: Any, variable: Any = None
+    ) -> int:
         """Writes an operation with one result, of a variable or in between, and returns its number."""
         number = self.number(object() if variable is None else variable)
-        self.operations.append([name, fields, operands, [[number, *_form(aval)]]])
+        self.operations.append([name, fields, list(operands), [[number, *_form(aval)]]])
         return number
 
     def _append(self, name: str, fields: dict[str, Any], equation: Any) -> None:
@@ -337,7 +331,6 @@ class _Writer:
         self._emit("concatenate", {"axis": axis}, operands, variable.aval, variable)
 
     def _programs(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The programs in a loop or a branch."""
         if name == "scan":
             return {"body": self._inner(params["jaxpr"])}
         if name == "while":
@@ -404,5 +397,4 @@ def _type_of(array: Any) -> str:
 
 
 def _form(aval: Any) -> list[Any]:
-    """The type and the shape of an array."""
     return [_type_of(aval), list(aval.shape)]

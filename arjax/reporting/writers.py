@@ -43,7 +43,7 @@ class Writer(abc.ABC):
         """Raises `UserError` when the package is not installed."""
         if self.PACKAGE and importlib.util.find_spec(self.PACKAGE) is None:
             hint = f" (pip install 'arjax[{self.EXTRA}]')" if self.EXTRA else ""
-            name = next((name for name in WRITERS.names() if WRITERS.get(name) is type(self)), type(self).__name__)
+            name = WRITERS.name_of(type(self)) or type(self).__name__
             raise UserError(f"the writer {name!r} needs the package {self.PACKAGE}, which is not installed{hint}")
 
     @abc.abstractmethod
@@ -324,5 +324,4 @@ def _run_id(path: Path) -> str:
 
 
 def _config_of(workdir: Path) -> dict[str, Any]:
-    """The config of a run as plain values; empty where it has none."""
     return read_json_object(workdir / "config.json") or {}

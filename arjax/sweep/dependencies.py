@@ -85,11 +85,7 @@ def in_stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[R
 
 
 def note_dependencies(run: Run, workdir: Path) -> None:
-    """Notes the runs that a run reads as its training begins, or, beside the earlier ones, as it goes on.
-
-    The record of the run lists them with their parameters: a run that is later trained further, or anew, would now give
-    other initial parameters, or judge differently. Rows that exist stay, and the sweep prints a remark.
-    """
+    """Notes in the record of a run which runs it reads, and with which parameters, beside those of an earlier start."""
     if read := _versions_of_dependencies(run, workdir):
         folder = writable_folder(workdir / run.name)
         note_read(read, folder, anew=not any((folder / "checkpoints" / "latest").glob("*")))

@@ -56,13 +56,9 @@ class LocalExecutor:
         *,
         most: int | None = None,
     ):
-        """Shares out the devices; where there are none the cores, as threads of two jobs on a core hold each other up.
+        """Shares out devices, `devices_per_job` to each job or all of them to all; where there are none the cores.
 
-        Args:
-          jobs: the number of processes that run at once.
-          devices_per_job: visible devices that each process gets for itself; None: each sees all of them.
-          program: command line of `arjax` without its arguments.
-          most: the most runs that can run at once, where it is known: no more of them share devices and cores.
+        `program` is `arjax` without its arguments, `most` the most runs that can go on at once, where it is known.
         """
         all_devices, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
         devices: list[list[str]] = [[]] * self._jobs

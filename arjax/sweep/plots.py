@@ -230,9 +230,9 @@ def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Ma
     """Draws the validation curves of several runs, a panel per data set. `panels`: (data set, metric, {run: validation
     scores over the training examples seen}) of each.
     """
-    figure = panels_of_curves(
-        [(dataset, f"validation, {_unit(metric)}", curves) for dataset, metric, curves in panels], "training examples"
-    )
+    units = [panel[1].removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ") for panel in panels]
+    labelled = [(panel[0], f"validation, {unit}", panel[2]) for panel, unit in zip(panels, units, strict=True)]
+    figure = panels_of_curves(labelled, "training examples")
     for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
         axis.set_xscale("log")
         whole_ticks(axis.xaxis)
@@ -265,8 +265,3 @@ def panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabe
     for text in legend.get_texts():
         text.set_parse_math(False)  # names of users: a $ in them is no formula
     return figure
-
-
-def _unit(metric: str) -> str:
-    """`nll_nats_per_frame` -> `nats per frame`."""
-    return metric.removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ")

@@ -96,7 +96,6 @@ class Finished:
         return stored_nats(self.folder, self.report).get(self.report["split"])
 
     def row(self) -> dict[str, Any]:
-        """The row of the table."""
         run, report = self.run, self.report
         numbers = [name for name, value in report.items() if is_json_number(value)]
         if run.metric not in numbers:
@@ -144,15 +143,20 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
     None is the best where one of these rows has no validation score, or where there is one row only.
     """
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault((row["dataset"], row["metric"]), []).append(i)
     best = set()
-    for (_, metric), group in groups.items():
+    for metric, group in _groups(rows):
         if len(group) > 1 and all(rows[i]["validation"] for i in group):
             choose = min if lower_is_better(metric) else max
             best.add(choose(group, key=lambda i: float(rows[i]["validation"])))
     return [i in best for i in range(len(rows))]
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int]]]:
+    """The rows that are compared, by their numbers: those of one data set and metric."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault((row["dataset"], row["metric"]), []).append(i)
+    return [(metric, group) for (_, metric), group in groups.items()]
 
 
 def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -> list[str]:
@@ -166,12 +170,10 @@ def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -
       rows: of a results table.
       nats: of the examples of each row, [S, N] under S seeds; None where they are not known.
     """
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(rows):
-        if row["metric"].startswith(OF_NATS):
-            groups.setdefault((row["dataset"], row["metric"]), []).append(i)
     on_validation, marks = best_by_validation(rows), [""] * len(rows)
-    for group in groups.values():
+    for metric, group in _groups(rows):
+        if not metric.startswith(OF_NATS):
+            continue
         best = min(group, key=lambda i: (not on_validation[i], float(rows[i]["value"])))
         first = nats[best]
         if first is None:

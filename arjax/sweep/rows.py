@@ -267,15 +267,13 @@ def _choices(field: str, values: Iterable[Any]) -> list[str]:
 
 def _slugs(texts: Sequence[str]) -> dict[str, str]:
     """The values of a field as parts of a folder's name, each another: `random(seed=3)` -> `random-seed=3`."""
-    slugs = {text: _slug(text) for text in texts}
+    slugs = {}
+    for text in texts:
+        signed = re.sub(r"(?<!\w)-(?=[\d.])", "minus", text)
+        slug = re.sub(r"[^\w.+=-]+", "-", signed).strip("-.+=")
+        slugs[text] = slug if 0 < len(slug) <= _LONGEST_VALUE else _hashed(slug[:_LONGEST_VALUE], signed)
     num = collections.Counter(slugs.values())
     return {text: slug if num[slug] == 1 else _hashed(slug, text) for text, slug in slugs.items()}
-
-
-def _slug(text: str) -> str:
-    text = re.sub(r"(?<!\w)-(?=[\d.])", "minus", text)
-    slug = re.sub(r"[^\w.+=-]+", "-", text).strip("-.+=")
-    return slug if 0 < len(slug) <= _LONGEST_VALUE else _hashed(slug[:_LONGEST_VALUE], text)
 
 
 def _hashed(slug: str, text: str) -> str:

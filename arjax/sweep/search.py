@@ -67,11 +67,9 @@ class Space:
 
     @property
     def example(self) -> Any:
-        """Some value."""
         return self.texts[0] if self.texts else self.rounded(self.low)
 
     def distribution(self) -> Any:
-        """Returns the space as optuna names it."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.texts is not None:
@@ -145,11 +143,9 @@ class Search:
 
     @property
     def example(self) -> dict[str, Any]:
-        """Some point of the space."""
         return {field: values.example for field, values in self.space.items()}
 
     def run(self, number: int, point: Mapping[str, Any]) -> Run:
-        """The run of a trial."""
         config, fields = split_fields(self.config, point)
         about = {name: getattr(self, name) for name in ("model", "metric", "published", "published_mark")}
         return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, **about)
@@ -230,7 +226,7 @@ class Trials:
             past = []
             for trial in self.list:
                 ended = self.ended(trial)
-                past.append((trial.point, self.state(trial), None if ended is None else self._loss(ended)))
+                past.append((trial.point, self.state(trial), None if ended is None else self.loss(ended)))
             point = propose(self.search.space, past, self.search.seed)
             self.list.append(Trial(self.search.run(len(self.list), point), point))
             self._save()
@@ -241,7 +237,6 @@ class Trials:
         return [trial for trial in self.list if self.state(trial) == RUNNING]
 
     def finished(self) -> list[Finished]:
-        """The trials that have results."""
         return [ended for trial in self.list if (ended := self.ended(trial)) is not None]
 
     def ended(self, trial: Trial) -> Finished | None:
@@ -264,11 +259,7 @@ class Trials:
         """`FINISHED`, `FAILED` or `RUNNING`."""
         return FAILED if trial.diverged else RUNNING if self.ended(trial) is None else FINISHED
 
-    def best(self) -> Finished | None:
-        """The finished trial that is best on validation."""
-        return min(self.finished(), key=self._loss, default=None)
-
-    def _loss(self, ended: Finished) -> float:
+    def loss(self, ended: Finished) -> float:
         """The score of a trial on validation, with the sign by which lower is better."""
         return self.search.sign * ended.validation()[0]
 
@@ -288,13 +279,11 @@ class Trials:
         return sorted(table, key=lambda row: sign * float(row["validation"] or sign * math.inf))
 
     def write_table(self) -> Path:
-        """Writes `trials.csv`; returns its path."""
         path, rows = self._path.parent / TABLE_NAME, self.rows()
         write_csv(path, rows, list(rows[0]))
         return path
 
     def readable(self) -> tuple[list[str], list[list[str]]]:
-        """The columns and the cells of the readable table."""
         first, cells = ["trial", "state", *self.search.space], []
         for row in self.rows():
             shown = [*map(row.get, first), cell_with_stderr(row, "validation"), row["best_step"], row["train_minutes"]]
@@ -307,7 +296,6 @@ class Trials:
 
 
 def _are_trials(value: Any) -> bool:
-    """Whether a value of `search.json` lists trials."""
     return isinstance(value, list) and all(
         isinstance(each, dict) and isinstance(each.get("point"), dict) and isinstance(each.get("diverged"), bool)
         for each in value
@@ -344,7 +332,6 @@ def run_search(flags: SimpleNamespace, make_executor: Callable[[SimpleNamespace,
 
 
 def _print_plan(search: Search, trials: Trials, total: int) -> None:
-    """Prints the space, the trials so far, and the command of an example."""
     print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
     if trials.list:
         print_table(*trials.readable())
@@ -359,7 +346,7 @@ def _report(trials: Trials) -> None:
     print_table(columns, cells, right=columns[-3:])
     print(f"{len(trials.list)} trials in {trials.write_table()}")
     print_changes([ended.run for ended in trials.finished()], trials.table.workdir)
-    if best := trials.best():
+    if best := min(trials.finished(), key=trials.loss, default=None):
         point = next(trial.point for trial in trials.list if trial.run.name == best.run.name)
         values = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in point.items())
         row = best.row() | {"model": f"{best.model}, {values}"}

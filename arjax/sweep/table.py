@@ -63,7 +63,6 @@ class Table:
             return error
 
     def all_finished(self) -> list[Finished]:
-        """The runs that have a row."""
         runs = [row for row in self.rows if isinstance(row, Run) and isinstance(self.outcome(row), dict)]
         return [ended for run in runs if (ended := self.finished(run)) is not None]
 
@@ -105,6 +104,5 @@ class Table:
         return shlex.join(["arjax-sweep", *flags])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Writes `results.csv`; returns its path."""
         write_csv(self.workdir / FILE_NAME, rows)
         return self.workdir / FILE_NAME

@@ -161,20 +161,20 @@ def test_a_model_of_all_orders_is_measured_in_the_order_of_the_truth(truth):
         exposure(dataclasses.replace(model, orders=None), params, truth, num=4, key=jax.random.key(0))
 
 
-def test_refusals(truth):
-    key = jax.random.key(0)
-    binary = make_model(EventSpec((4,)), "markov")
-    with pytest.raises(UserError, match="the truth is of"):
-        exposure(binary, {}, truth, num=4, key=key)
-    blocks = make_model(EVENT, "made", ordering=ORDER, partition="blocks(size=2)")
-    with pytest.raises(UserError, match="exact in its own order alone"):
-        exposure(blocks, {}, truth, num=4, key=key)
-    context = make_model(EVENT, "made", ordering=ORDER, context=ContextSpec("label", 2))
-    with pytest.raises(UserError, match="without a context"):
-        exposure(context, {}, truth, num=4, key=key)
-    joint = make_model(EVENT, "made", ordering=ORDER, conditional="mixture_of_products(components=2)")
-    with pytest.raises(UserError, match="probabilities of all values"):
-        exposure(joint, {}, truth, num=4, key=key)
+@pytest.mark.parametrize(
+    ("event", "options", "sentence"),
+    [
+        (EventSpec((4,)), {}, "the truth is of"),
+        (EVENT, {"partition": "blocks(size=2)"}, "exact in its own order alone"),
+        (EVENT, {"context": ContextSpec("label", 2)}, "without a context"),
+        (EVENT, {"conditional": "mixture_of_products(components=2)"}, "probabilities of all values"),
+    ],
+)
+def test_refusals(truth, event, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        check_truth(make_model(event, "made", ordering=ORDER, **options), truth)
+    with pytest.raises(UserError, match="needs discrete data"):
+        check_decoding(make_model(EventSpec((4,), kind="real"), "made"))
 
 
 def test_a_model_of_several_orders_needs_that_of_the_truth_among_them(truth):
@@ -192,15 +192,14 @@ def test_a_model_of_several_orders_needs_that_of_the_truth_among_them(truth):
             check_truth(model, other)
 
 
-DECODED = EventSpec((4,), kind="tokens", num_levels=3)
-SOME = all_values(DECODED)[np.random.default_rng(0).integers(0, 81, 36)]
+SOME = X[np.random.default_rng(0).integers(0, 81, 36)]
 MASK = np.broadcast_to([True, True, True, False], SOME.shape)
 
 
 @pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
 def test_both_errors_are_those_of_the_table(mask):
     """A chain of order 1, whose most probable next value is a function of the last one."""
-    model = make_model(DECODED, "markov")
+    model = make_model(EVENT, "markov")
     params = random_like(model.param_shapes)
     best = np.asarray(params["table"]).argmax(-1)[1:]
     second, third, fourth = SOME[:, 1], SOME[:, 2], SOME[:, 3]
@@ -213,11 +212,6 @@ def test_both_errors_are_those_of_the_table(mask):
         assert found[name] == pytest.approx(wrong.mean())
         assert found[f"{name}_stderr"] == pytest.approx(wrong.std(ddof=1) / 6)
     assert (found["greedy_error"] == found["next_step_error"]) == (mask is not None)
-
-
-def test_errors_of_decoding_are_those_of_discrete_values():
-    with pytest.raises(UserError, match="needs discrete data"):
-        check_decoding(make_model(EventSpec((4,), kind="real"), "made"))
 
 
 def test_the_excess_is_the_mean_difference_of_the_examples_and_that_of_the_truth_is_none():

@@ -1,10 +1,14 @@
-"""FLOPs counted from the traced program agree with what the operations need."""
+"""FLOPs counted from the traced program agree with what the operations need, and rooflines with their definition."""
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from arjax.evaluation.flops import count_flops
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.evaluation.flops import UTILISATION, accelerator_of, count_flops, count_work, roofline_seconds, rooflines
+from arjax.models import make_model
 
 
 def layers(x, w):
@@ -50,3 +54,61 @@ def test_recomputation_is_counted():
         for f in (lambda function: function, jax.checkpoint)
     )
     assert again > once
+
+
+def array(*shape, dtype=jnp.bfloat16):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def roofline(left, right, num_devices=1):
+    return rooflines(accelerator_of("h100"), count_work(jnp.matmul, left, right), num_devices)[0]
+
+
+def test_large_products_are_bound_by_multiplications_and_those_with_a_vector_by_memory():
+    size = 4096
+    large = roofline(array(size, size), array(size, size))
+    assert large.seconds == large.by_flops == pytest.approx(2 * size**3 / 989.4e12)
+    assert large.by_bytes == pytest.approx(3 * 2 * size**2 / 3.35e12)
+    vector = roofline(array(1, size), array(size, size))
+    assert vector.seconds == vector.by_bytes == pytest.approx(2 * (size**2 + 2 * size) / 3.35e12)
+    assert roofline_seconds([large, vector]) == pytest.approx(large.by_flops / UTILISATION + vector.by_bytes)
+
+
+def test_numbers_of_32_bits_take_twice_the_time_and_devices_divide_it():
+    size = 4096
+    wide = roofline(array(size, size, dtype=jnp.float32), array(size, size, dtype=jnp.float32))
+    assert wide.by_flops == pytest.approx(2 * size**3 / 494.7e12)
+    halved = roofline(array(size, size), array(size, size), num_devices=2)
+    assert halved.by_flops == pytest.approx(size**3 / 989.4e12) and halved.bytes == 3 * size**2
+
+
+def work_of(network, **options):
+    """The work of a gradient, by module, and the costs that the compiler states."""
+    model = make_model(EventSpec((16,), (), "tokens", 64), network, **options)
+    x = jnp.zeros((8, 16), jnp.int32)
+    loss = jax.grad(lambda params: -model.score(params, Batch(x, {})).log_prob.mean())
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    return count_work(loss, params), jax.jit(loss).lower(params).compile().cost_analysis()
+
+
+def test_the_work_is_that_of_the_compiler():
+    """Of a network without loops, which the compiler counts right; it counts elementwise operations, too."""
+    work, costs = work_of("made", hidden_sizes=(256, 256))
+    flops, moved = (sum(getattr(each, name) for each in work) for name in ("flops", "bytes"))
+    assert 0.85 * costs["flops"] <= flops <= costs["flops"]
+    assert 0.2 * costs["bytes accessed"] < moved <= 1.1 * costs["bytes accessed"]
+
+
+def test_modules_have_the_paths_of_their_parameters():
+    work, _ = work_of("transformer", num_layers=2, width=16, num_heads=2, unroll=1, remat=True)
+    names = {each.module for each in work}
+    assert {"layers/attention/query", "layers/up", "layers/down", "out"} <= names
+    assert {name for name in names if "->" in name} == {
+        "layers/attention/...qh,...kh->...qk",
+        "layers/attention/...qk,...kh->...qh",
+    }
+
+
+def test_an_accelerator_of_another_name_is_refused():
+    with pytest.raises(UserError, match="there is no accelerator 'H10', did you mean 'H100'"):
+        accelerator_of("H10")

@@ -194,5 +194,3 @@ def test_contexts_and_transforms_reach_the_score_of_hidden_sites():
     assert found == pytest.approx(Evaluator(model, data, Scoring(4, make_mesh(1, 1, 1)))(params, "test"), rel=1e-6)
     with pytest.raises(UserError, match="no site is hidden"):
         score_hidden(model, params, data, "test", ~all_sites, all_sites, Scoring(4))
-    with pytest.raises(UserError, match="has no validation split"):
-        score_hidden(model, params, data, "validation", all_sites, ~all_sites, Scoring(4))

@@ -114,7 +114,7 @@ def test_missing_matplotlib_is_one_sentence(tmp_path, monkeypatch):
 )
 def test_what_can_be_drawn(shape, grid, expected):
     x = np.zeros(shape)
-    x[0, 2, 0] = 1  # of a piano roll a low note, at the bottom
+    x[(0, 2, 0)[: x.ndim]] = 1  # of a piano roll a low note, at the bottom
     images = as_images(x, grid)
     assert (None if images is None else images.shape) == expected
     assert shape != (2, 7, 88) or images[0, -1, 2] == 1

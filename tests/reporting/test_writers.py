@@ -1,15 +1,22 @@
-"""Metric files survive a kill in mid-write and a resumed run repeats no line."""
+"""Metric files survive a kill in mid-write, a resumed run repeats no line, and other writers show every number once."""
 
+import collections
+import dataclasses
 import errno
+import importlib.util
 import json
 import math
 import pathlib
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.reporting.writers import MetricWriter, read_metrics
+from arjax.reporting.figures import save_figure
+from arjax.reporting.plots import sample_figure
+from arjax.reporting.writers import WRITERS, MetricWriter, Writer, make_writers, read_metrics
 
 
 def write(workdir, steps, **kwargs):
@@ -93,3 +100,200 @@ def test_a_folder_in_its_place_is_one_sentence(tmp_path):
     for call in (read_metrics, MetricWriter):
         with pytest.raises(UserError, match=r"metrics\.jsonl: Is a directory"):
             call(tmp_path)
+
+
+def test_a_text_calls_writers():
+    assert make_writers("") == make_writers("  ") == []
+    first, second = make_writers("tensorboard, wandb(project='a,b', group=\"c\")")
+    assert type(first) is WRITERS.get("tensorboard") and (second.project, second.group) == ("a,b", "c")
+    for text, words in (
+        ("tensorbord", "did you mean 'tensorboard'"),
+        ("wandb(projet='x')", "did you mean 'project'"),
+        ("tensorboard,,", "cannot read 'tensorboard,,'"),
+        ("tensorboard wandb", "cannot read 'tensorboard wandb'"),
+        ("wandb(project=3)", "must be a text"),
+    ):
+        with pytest.raises(UserError, match=words):
+            make_writers(text)
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
+        (writer,) = make_writers(name)
+        with pytest.raises(UserError, match=rf"'{name}' needs the package {package}.*pip install 'arjax\[{name}\]'"):
+            writer.check()
+
+
+@dataclasses.dataclass
+class Notes(Writer):
+    def open(self, workdir, resume_step, lines):
+        self.notes = [("open", resume_step, [line["step"] for line in lines])]
+
+    def write(self, step, scalars):
+        self.notes.append((step, scalars))
+
+    def close(self):
+        self.notes.append("close")
+
+
+def test_a_writer_of_ones_own_hears_everything(tmp_path):
+    for resume_step, lines in ((0, []), (2, [2]), (None, [2, 4])):
+        notes = Notes()
+        with MetricWriter(tmp_path, resume_step, [notes]) as writer:
+            if resume_step is not None:
+                writer.write(resume_step + 2, {"a": np.float32(0.5)})
+                writer.result(resume_step + 2, {"test/a": 1.0})
+        end = [] if resume_step is None else [(resume_step + 2, {"a": 0.5}), (resume_step + 2, {"test/a": 1.0})]
+        assert notes.notes == [("open", resume_step, lines), *end, "close"]
+    assert [line["step"] for line in read_metrics(tmp_path)] == [2, 4]
+    Notes().picture(1, "samples", tmp_path / "none.png")  # most places have none
+    Notes().check()
+
+
+def events_of(workdir):
+    """What TensorBoard shows: of each file in turn its values, without those that a later start takes back."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(workdir.glob("events.*")):
+        data = path.read_bytes()
+        while data:  # length, checksum, event, checksum
+            size = int.from_bytes(data[:8], "little")
+            event, data = Event.FromString(data[12 : 12 + size]), data[16 + size :]
+            if event.session_log.status == 1:
+                found = [known for known in found if known[0] < event.step]
+            found += [(event.step, value.tag, value) for value in event.summary.value]
+    return found
+
+
+def test_tensorboard_shows_each_number_once_with_config_and_picture(tmp_path):
+    pytest.importorskip("tensorboardX")
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 3}))
+    picture = tmp_path / "samples.png"
+    save_figure(sample_figure(np.eye(4)[None]), picture)
+    for number, (resume_step, steps) in enumerate(((0, [2, 4, 6]), (4, [6, 8]))):
+        with MetricWriter(tmp_path, resume_step, make_writers("tensorboard")) as writer:
+            for step in steps:
+                writer.write(step, {"a": step / 2})
+            assert events_of(tmp_path)[-1][2].simple_value == steps[-1] / 2, "on disk before close"
+            writer.result(8, {"test/b": 0.25 * number})
+    (writer,) = make_writers("tensorboard")
+    with MetricWriter(tmp_path, others=[writer]):
+        writer.picture(8, "samples", picture)
+    config, *rest = events_of(tmp_path)
+    assert config[1].startswith("config") and '"seed": 3' in config[2].tensor.string_val[0].decode()
+    numbers = [(step, tag, value.simple_value) for step, tag, value in rest[:-1]]
+    assert numbers == [(2, "a", 1.0), (4, "a", 2.0), (6, "a", 3.0), (8, "a", 4.0), (8, "test/b", 0.25)]
+    step, tag, value = rest[-1]
+    assert (step, tag, value.image.encoded_image_string) == (8, "samples", picture.read_bytes())
+    assert value.image.width > 0 < value.image.height
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX")
+    from tensorboardX.event_file_writer import EventsWriter
+
+    def full(self, event):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with MetricWriter(tmp_path, 0, make_writers("tensorboard")) as writer, monkeypatch.context() as patch:
+        patch.setattr(EventsWriter, "write_event", full)
+        with pytest.raises(UserError, match=r"cannot write the TensorBoard events in .*: No space left on device"):
+            writer.write(1, {"a": 1.0})
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1]
+
+
+class Server:
+    """As much of wandb as the writer uses: a server that keeps rows by step, and takes none before the last one."""
+
+    Error, Settings = RuntimeError, collections.namedtuple("Settings", "console")
+
+    def __init__(self, offline=False):
+        self.rows, self.summary, self.offline, self.ids = {}, {}, offline, set()
+
+    def init(self, id, resume, **options):
+        self.options = options
+        self.ids.add(id)
+        if resume is None or self.offline:
+            self.rows = {}
+        return self
+
+    @property
+    def step(self):
+        return max(self.rows, default=-1) + 1
+
+    def log(self, row, step):
+        if step >= self.step:
+            self.rows[step] = dict(row)
+
+    def finish(self):
+        pass
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("sent", [True, False])
+def test_wandb_has_each_number_once_after_a_kill(tmp_path, monkeypatch, offline, sent):
+    server = Server(offline)
+    monkeypatch.setitem(sys.modules, "wandb", server)
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 3}))
+    writer = MetricWriter(tmp_path, 0, make_writers("wandb(project='p')"))
+    for step in (2, 4, 6):  # killed after step 6, or at step 6 before its validation; step 4 is saved
+        writer.write(step, {"train/a": step / 2})
+        if step < 6 or sent:
+            writer.write(step, {"validation/a": step / 4})
+    with MetricWriter(tmp_path, 4, make_writers("wandb(project='p')")) as writer:
+        for step in (6, 8):
+            writer.write(step, {"train/a": step / 2})
+            writer.write(step, {"validation/a": step / 4})
+        writer.result(8, {"test/a": 1.0})
+    assert server.rows == {step: {"train/a": step / 2, "validation/a": step / 4} for step in (2, 4, 6, 8)}
+    assert server.summary == {"test/a": 1.0} and len(server.ids) == 1
+    known = {name: server.options[name] for name in ("project", "config", "name")}
+    assert known == {"project": "p", "config": {"seed": 3}, "name": tmp_path.name}
+
+
+def test_a_refusal_of_wandb_is_one_sentence(tmp_path, monkeypatch):
+    server = Server()
+    server.init = lambda **options: (_ for _ in ()).throw(RuntimeError("no key"))
+    monkeypatch.setitem(sys.modules, "wandb", server)
+    with pytest.raises(UserError, match="wandb begins no run: no key; WANDB_MODE=offline works"):
+        MetricWriter(tmp_path, 0, make_writers("wandb"))
+
+
+def records_of(data):
+    """The records of an offline run, a log as LevelDB has it: blocks of 32 KiB, parts of records in them."""
+    place, whole, block = 7, b"", 2**15
+    while place + 7 <= len(data):
+        if block - place % block < 7:  # no space for another head
+            place += block - place % block
+            continue
+        size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        whole += data[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # the whole of a record, or its last part
+            yield whole
+            whole = b""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the package, and of those that it imports
+def test_wandb_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for resume_step, steps in ((0, (2, 4)), (2, (4, 6))):
+        with MetricWriter(tmp_path, resume_step, make_writers("wandb")) as writer:
+            for step in steps:
+                writer.write(step, {"train/a": step / 2})
+                writer.write(step, {"validation/a": step / 4})
+            writer.result(steps[-1], {"test/a": 1.0})
+    newest = max((tmp_path / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
+    rows = {}
+    for record in map(Record.FromString, records_of(newest.read_bytes())):
+        if record.HasField("history"):
+            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            rows[row["_step"]] = {name: value for name, value in row.items() if name.endswith("/a")}
+    assert rows == {step: {"train/a": step / 2, "validation/a": step / 4} for step in (2, 4, 6)}
+    assert Path(tmp_path / "wandb" / "arjax-run-id").read_text() in newest.name

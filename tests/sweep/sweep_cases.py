@@ -73,7 +73,8 @@ def rows():
 
 
 def write_sweep(folder, *runs):
-    (folder / "sweep.py").write_text(f"from arjax.sweep import Run\ndef get_sweep():\n    return [{', '.join(runs)}]\n")
+    head = "from arjax.sweep import Mean, Mixture, Run\ndef get_sweep():\n"
+    (folder / "sweep.py").write_text(f"{head}    return [{', '.join(runs)}]\n")
 
 
 def write_configs(folder):

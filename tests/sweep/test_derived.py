@@ -16,8 +16,6 @@ SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=F
 
 def write(folder, *more):
     write_sweep(folder, *SEEDS, *more)
-    path = folder / "sweep.py"
-    path.write_text(path.read_text().replace("import Run", "import Mean, Mixture, Run"))
 
 
 def test_a_mean_stands_for_the_runs_that_are_not_listed(folder, capsys):

@@ -35,14 +35,6 @@ def test_the_command_of_a_row_is_a_command():
     assert flags.overrides == (("model.ordering", "random(seed=3)"), ("train.data_on_device", "false"))
 
 
-def test_finished_runs_are_not_started_again(folder, capfd):
-    sweep()
-    sweep()
-    assert (folder / "out/made/seed-0/starts").read_text() == "x"
-    assert "4 runs, 3 of them already finished" in capfd.readouterr().out
-    assert len(rows()) == 3
-
-
 def test_runs_are_taken_when_there_is_room_for_them(folder):
     taken, ended = [], []
 
@@ -57,9 +49,12 @@ def test_runs_are_taken_when_there_is_room_for_them(folder):
     assert sorted(ended) == [(str(i), 0) for i in range(4)]
 
 
-def test_a_changed_row_is_executed_again(folder, capfd):
+def test_a_changed_row_is_executed_again_and_finished_ones_are_not(folder, capfd):
     sweep()
     assert "finished with other fields" not in capfd.readouterr().out
+    sweep()
+    assert "4 runs, 3 of them already finished" in capfd.readouterr().out and len(rows()) == 3
+    assert (folder / "out/made/seed-0/starts").read_text() == "x"
     (folder / "sweep.py").write_text(SWEEP.replace('"good.py:dna"', '"good.py:adult"'))
     sweep()
     out = capfd.readouterr().out
@@ -71,13 +66,9 @@ def test_a_changed_row_is_executed_again(folder, capfd):
     assert "other fields" not in capfd.readouterr().out and (folder / "out/plain/starts").read_text() == "xx"
 
 
-def test_only_some_runs(folder):
+def test_logs_of_some_runs_hold_command_and_output(folder):
     assert sweep("--only=plain") == 0
     assert [row["metric"] for row in rows()] == ["bits_per_dim"]
-
-
-def test_logs_hold_command_and_output(folder):
-    sweep("--only=plain")
     text = (folder / "out/plain/log.txt").read_text()
     assert text.startswith("$ arjax --config=good.py --workdir=runs/plain\n") and "step 2" in text
     assert last_line(folder / "out/plain") == "step 2"
