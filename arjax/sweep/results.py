@@ -230,19 +230,18 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     marked, and so are the rows that tie with the best one. The command is left to the csv file, and so are columns that
     no row fills.
     """
-    columns = {
-        name: [str(row[name]) for row in rows] for name in ("name", "dataset", "model", "ordering", "seed", "metric")
-    }
-    columns["kind"] = [row["kind"] for row in rows]
+    texts = ("name", "dataset", "model", "ordering", "seed", "metric", "kind")
+    columns = {name: [str(row[name]) for row in rows] for name in texts}
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
-    columns["validation"] = [cell_with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
-    columns["ours"] = [score_of(row) + " (tie)" * (row["tie"] == "tie") for row in rows]
-    columns["published"] = [published_number(row) for row in rows]
-    columns["parameters"] = [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows]
-    columns["minutes"] = [str(row["train_minutes"]) for row in rows]
-    speeds = [row["sites_per_second"] for row in rows]
-    columns["sites/s"] = [f"{float(speed):,.0f}" if speed else "" for speed in speeds]
-    columns["device"] = [row["device"] for row in rows]
+    columns |= {
+        "validation": [cell_with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)],
+        "ours": [score_of(row) + " (tie)" * (row["tie"] == "tie") for row in rows],
+        "published": [published_number(row) for row in rows],
+        "parameters": [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows],
+        "minutes": [str(row["train_minutes"]) for row in rows],
+        "sites/s": [f"{float(row['sites_per_second']):,.0f}" if row["sites_per_second"] else "" for row in rows],
+        "device": [row["device"] for row in rows],
+    }
     hidden = {name for name in ("name", "kind", "validation", "published", "sites/s") if not any(columns[name])}
     if len(set(columns["seed"])) == 1:
         hidden.add("seed")

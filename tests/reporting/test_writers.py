@@ -8,7 +8,6 @@ import json
 import math
 import pathlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,41 +258,3 @@ def test_a_refusal_of_wandb_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", server)
     with pytest.raises(UserError, match="wandb begins no run: no key; WANDB_MODE=offline works"):
         MetricWriter(tmp_path, 0, make_writers("wandb"))
-
-
-def records_of(data):
-    """The records of an offline run, a log as LevelDB has it: blocks of 32 KiB, parts of records in them."""
-    place, whole, block = 7, b"", 2**15
-    while place + 7 <= len(data):
-        if block - place % block < 7:  # no space for another head
-            place += block - place % block
-            continue
-        size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
-        whole += data[place + 7 : place + 7 + size]
-        place += 7 + size
-        if kind in (1, 4):  # the whole of a record, or its last part
-            yield whole
-            whole = b""
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of the package, and of those that it imports
-def test_wandb_offline(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for resume_step, steps in ((0, (2, 4)), (2, (4, 6))):
-        with MetricWriter(tmp_path, resume_step, make_writers("wandb")) as writer:
-            for step in steps:
-                writer.write(step, {"train/a": step / 2})
-                writer.write(step, {"validation/a": step / 4})
-            writer.result(steps[-1], {"test/a": 1.0})
-    newest = max((tmp_path / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
-    rows = {}
-    for record in map(Record.FromString, records_of(newest.read_bytes())):
-        if record.HasField("history"):
-            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-            rows[row["_step"]] = {name: value for name, value in row.items() if name.endswith("/a")}
-    assert rows == {step: {"train/a": step / 2, "validation/a": step / 4} for step in (2, 4, 6)}
-    assert Path(tmp_path / "wandb" / "arjax-run-id").read_text() in newest.name

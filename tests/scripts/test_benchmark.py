@@ -53,12 +53,6 @@ def test_ratio_compares_within_rounds(timing):
         timing.ratio([1.0, 2.0], [1.0])
 
 
-def test_flops_of_matrix_product(timing):
-    product, flops = timing.matrix_product(8)
-    assert product().shape == (8, 8)
-    assert flops == 2 * 8 * 8 * 8
-
-
 @pytest.fixture
 def scripts(repository, monkeypatch):
     """What lies beside the script can be imported, as when it is run."""
