@@ -10,6 +10,7 @@ from numpy_layers import (
     gelu,
     layer_norm,
     layers,
+    relative_attention,
     relu,
     rms_norm,
     step_tokens,
