@@ -171,6 +171,34 @@ class Conditional(abc.ABC):
         return terms.sum(tuple(range(terms.ndim - len(self.value_shape), terms.ndim)))
 
 
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class WithParameters(Conditional):
+    """A conditional with parameters of its own: `bind` them before anything is scored or drawn.
+
+    Two without parameters are equal if their fields are; once parameters are bound, each equals itself alone.
+    """
+
+    params: Any = None
+    train: bool = False
+    key: jax.Array | None = None
+
+    def _value(self) -> tuple[Any, ...]:
+        """All that makes two of them equal."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def _identity(self) -> tuple[Any, ...]:
+        return (type(self), *self._value()) if self.params is None else (id(self),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WithParameters) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
+        return dataclasses.replace(self, params=params, train=train, key=key)
+
+
 @dataclasses.dataclass(frozen=True)
 class Around:
     """The part that all wrappers of another conditional, the `family`, share: values and parameters are those of the

@@ -116,13 +116,10 @@ class CascadeModel(Model):
                 return None
             return lambda: np.asarray(cut.split(recipe.all_examples())[k])
 
-        num, apart = len(cut.events), names != (SHARED,)
+        num, apart = len(cut.events), "train_stages is for one part 'shared' of all stages: others learn one stage each"
         refuse(
             (train_stages > num, f"train_stages must be from 0 to {num}, the number of stages, not {train_stages}"),
-            (
-                train_stages and apart,
-                "train_stages is for one part 'shared' of all stages: others learn one stage each",
-            ),
+            (train_stages and names != (SHARED,), apart),
         )
         parts = [
             recipe.part(name, *each, examples=examples(k))
@@ -141,9 +138,9 @@ class CascadeModel(Model):
     def shared(self) -> bool:
         return len(self.parts) == 1
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (SHARED,) if self.shared else tuple(str(k) for k in range(1, len(self.parts) + 1))
+    def _name(self, k: int) -> str:
+        """The name of the part that models stage k."""
+        return SHARED if self.shared else str(k + 1)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={part!r}" for name, part in self.named_parts.items())
@@ -167,7 +164,7 @@ class CascadeModel(Model):
 
     @property
     def named_parts(self) -> dict[str, Model]:
-        return dict(zip(self.names, self.parts, strict=True))
+        return {self._name(k): part for k, part in enumerate(self.parts)}
 
     def _limited(self, k: int) -> bool:
         """Whether the values of a stage are limited; of one part for all, whether those of any stage are."""
@@ -175,18 +172,17 @@ class CascadeModel(Model):
 
     def model_of(self, k: int) -> Model:
         """Returns the model of stage k, counted from 0, limited where it has to be."""
-        part = self.parts[0 if self.shared else k]
+        part = self.named_parts[self._name(k)]
         if not self._limited(k):
             return part
-        name = SHARED if self.shared else str(k + 1)
         try:
             return limited_model(part)
         except UserError as error:
-            raise UserError(f"the part {name!r} of a cascade of {self.stages}: {error}") from error
+            raise UserError(f"the part {self._name(k)!r} of a cascade of {self.stages}: {error}") from error
 
     def params_of(self, k: int, params: Params) -> Params:
         """Returns the parameters of that model, out of those of the cascade."""
-        of_part = params[SHARED if self.shared else str(k + 1)]
+        of_part = params[self._name(k)]
         return limited_params(of_part) if self._limited(k) else of_part
 
     def stage_context(

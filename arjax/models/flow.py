@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import CONDITIONALS, TransformedNormal
+from arjax.conditionals.base import Around
 from arjax.conditionals.gaussian import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import refuse, say_once
@@ -143,11 +144,11 @@ class FlowModel(Model):
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)
-        event, base, is_real = recipe.event, None, recipe.event.kind == "real"
+        event, base = recipe.event, None
         event.check_kind(("real", "levels", "binary"), "a flow is for real data, levels or binary data")
         needless = f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}"
-        refuse((is_real and scaling != "plain", needless))
-        dequantisation = None if is_real else Dequantisation(event, scaling)
+        refuse((not event.num_levels and scaling != "plain", needless))
+        dequantisation = Dequantisation(event, scaling) if event.num_levels else None
         real = event if dequantisation is None else dequantisation.real_event
         if BASE in recipe.choice.parts:
             base = recipe.part(BASE, real, needs_context=False)
@@ -294,25 +295,15 @@ def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: 
 
 
 @dataclasses.dataclass(frozen=True)
-class GivenNoise:
+class GivenNoise(Around):
     """What samplers need of a conditional, with values that are the transformed noise at the end of the features."""
 
-    inner: TransformedNormal
+    family: TransformedNormal
     joint = False
 
-    @property
-    def value_shape(self) -> tuple[int, ...]:
-        return self.inner.value_shape
-
-    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> GivenNoise:
-        return self
-
-    def at(self, sites: jax.Array) -> GivenNoise:
-        return self
-
     def mode(self, features: jax.Array) -> jax.Array:
-        raw, noise = jnp.split(features, [self.inner.num_params], axis=-1)
-        return self.inner.from_noise(raw, noise.reshape(*raw.shape[:-1], *self.value_shape))
+        raw, noise = jnp.split(features, [self.family.num_params], axis=-1)
+        return self.family.from_noise(raw, noise.reshape(*raw.shape[:-1], *self.value_shape))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         """The value, [..., *value_shape], whatever the key and the temperature."""

@@ -26,11 +26,11 @@ from arjax.models.draws import added_stats, check_draws, check_taken, draw_part
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
-from arjax.models.pictures import CodesInUse, Picture, Tiles, is_image
+from arjax.models.pictures import CodesInUse, Picture, is_image
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid
-from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler
 
 #: The entries of the parameters that make the tokens of x; the prior was trained for these.
 TOKENIZER = ("encoder", "quantizer")
@@ -132,15 +132,6 @@ class TokensModel(Model):
     @property
     def grid(self) -> Grid:
         return self.encoder.event.grid_shape
-
-    @property
-    def token_event(self) -> EventSpec:
-        return self.prior.event
-
-    @property
-    def num_tokens(self) -> int:
-        """T, the codes of an example."""
-        return self.quantizer.num_tokens(self.grid)
 
     @property
     def named_parts(self) -> dict[str, Model]:
@@ -259,14 +250,8 @@ def _(model: TokensModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> No
     check_draws(model.decoder, Cached(), Request(temperature=options.temperature))
 
 
-@extras.in_sequence.register(TokensModel)
-def _(model: TokensModel) -> bool:
-    return extras.in_sequence(model.decoder)
-
-
-@extras.sampled_part.register(TokensModel)
-def _(model: TokensModel) -> str:
-    return "prior"
+extras.in_sequence.register(TokensModel, lambda model: extras.in_sequence(model.decoder))
+extras.sampled_part.register(TokensModel, lambda model: "prior")
 
 
 @extras.examples_of_part.register(TokensModel)
@@ -310,12 +295,8 @@ def _(model: TokensModel, params: Params, batch: Batch, key: jax.Array) -> Itera
         return
     few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:RECONSTRUCTED]), batch.replace(weight=None))
     context = {**few.context, LATENT: _encoded(model, params, few).z}
-    decoded = latent.expected_value(model.decoder, params["decoder"], context, len(few))
-    if decoded is None:
-        keys = example_keys(key, len(few))
-        decoded = model.decoder.draw(params["decoder"], keys, context=context).x
-    rows = np.concatenate([np.asarray(few.x), np.asarray(decoded)])
-    yield "reconstructions", Tiles(rows, len(few), "Examples, and their reconstructions")
+    decoded = latent.expected_value(model.decoder, params["decoder"], context, key, len(few))
+    yield "reconstructions", latent.beside(few.x, decoded)
 
 
 @jax.jit
@@ -359,7 +340,7 @@ def _importance_bound(
         best_B = with_each(numbers_BT, t).argmax(0)
         return numbers_BT.at[:, t].set(jnp.take_along_axis(near_BTM[:, t], best_B[:, None], 1)[:, 0]), None
 
-    tokens_T = jnp.arange(model.num_tokens)
+    tokens_T = jnp.arange(encoded.numbers.shape[1])
     best_BT, _ = jax.lax.scan(best, encoded.numbers, tokens_T)
     joint_TMB = jax.lax.map(lambda t: with_each(best_BT, t), tokens_T)
     log_q_BTM = jax.nn.log_softmax(joint_TMB.transpose(2, 0, 1))

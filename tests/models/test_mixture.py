@@ -86,7 +86,6 @@ def test_the_gradient_of_a_weight_is_its_share_less_its_weight():
     weights, p_of = np.exp(LOGITS) / np.exp(LOGITS).sum(), joint()[1][:, 3:9]
     share_KB = weights[:, None] * p_of / (weights @ p_of)
     np.testing.assert_allclose(gradient["weights"], (share_KB - weights[:, None]).sum(1), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(of_model(model, "posterior", params, Batch(x)), share_KB, rtol=1e-3)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 

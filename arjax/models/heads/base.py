@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import CONDITIONALS, Conditional
+from arjax.conditionals.base import CONDITIONALS, WithParameters
 from arjax.conditionals.numerics import as_temperature
 from arjax.core.errors import refuse
 from arjax.core.spec import ContextSpec, EventSpec, vector
@@ -26,11 +26,10 @@ MOST_NOISE = 1e3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Head(Conditional):
+class Head(WithParameters):
     """A conditional of real vectors with a network of its own, an `adaptive_mlp` (Li et al., 2024).
 
-    `bind` the parameters before anything is scored or drawn. Without a random key in `bind`, the numbers that need
-    noise are computed with the same key each time.
+    Without a random key in `bind`, the numbers that need noise are computed with the same key each time.
 
     Attributes:
       value_shape: shape of a value, of at least two entries.
@@ -45,26 +44,11 @@ class Head(Conditional):
     width: int = 128
     layers: int = 3
     draws: int = 4
-    params: Any = None
-    train: bool = False
-    key: jax.Array | None = None
 
     DATA = ("real",)
     NEEDS = "real values"
     #: Options of the network that are not those of a user.
     NETWORK: ClassVar[dict[str, Any]] = {}
-
-    def _value(self) -> tuple:
-        """All that makes two of them equal; once parameters are bound, each equals itself alone."""
-        if self.params is not None:
-            return (id(self),)
-        return type(self), *(getattr(self, field.name) for field in dataclasses.fields(self))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Head) and self._value() == other._value()
-
-    def __hash__(self) -> int:
-        return hash(self._value())
 
     @classmethod
     def check_event(cls, event: EventSpec) -> None:
@@ -99,9 +83,6 @@ class Head(Conditional):
         rows = jnp.zeros((1, 1, *self.value_shape))
         contexts = self.contexts(jnp.zeros((1, self.features)))
         return init_network(self.network, key, rows, None, {**contexts, TIME: jnp.zeros(1)})
-
-    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
-        return dataclasses.replace(self, params=params, train=train, key=key)
 
     @property
     def noise_key(self) -> jax.Array:
