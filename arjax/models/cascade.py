@@ -15,7 +15,6 @@ from arjax.conditionals.base import CONDITIONAL
 from arjax.conditionals.restricted import Limited
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import opt
 from arjax.core.scores import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
@@ -70,10 +69,6 @@ class CascadeModel(Model):
       event: shape and kind of x.
       stages: the call string of the stages.
       parts: the model of each stage, or one.
-      noise: on the coarser stages that a part reads in training, so that it learns to correct errors of the parts
-        before it (Ho et al., "Cascaded Diffusion Models for High Fidelity Image Generation", 2022, section 4): the
-        standard deviation of Gaussian noise as a part of the range of levels (of real values in their own unit), and
-        the probability with which a token or a binary value is replaced by a random one.
       train_stages: of one part for all, the number of stages of each example that a score in training takes, drawn at
         random; 0: all. The mean over the draws is the whole score.
     """
@@ -81,7 +76,6 @@ class CascadeModel(Model):
     event: EventSpec = dataclasses.field(metadata={"static": True})
     stages: str = dataclasses.field(metadata={"static": True})
     parts: tuple[Model, ...]
-    noise: float = dataclasses.field(metadata={"static": True})
     train_stages: int = dataclasses.field(metadata={"static": True})
 
     takes: ClassVar[frozenset[str]] = frozenset(
@@ -100,9 +94,7 @@ class CascadeModel(Model):
     }
 
     @classmethod
-    def make(
-        cls, recipe: Recipe, *, stages: str = "digits", noise: float = opt(0.0, least=0, below=1), train_stages: int = 0
-    ) -> CascadeModel:
+    def make(cls, recipe: Recipe, *, stages: str = "digits", train_stages: int = 0) -> CascadeModel:
         """Returns the cascade of its parts; the options are the fields. `stages` is a call string, such as
         `digits(base=16)`, `subsampled(levels=2)`, `haar` or `averaged`.
         """
@@ -125,7 +117,7 @@ class CascadeModel(Model):
             recipe.part(name, *each, examples=examples(k))
             for k, (name, each) in enumerate(zip(names, wanted, strict=True))
         ]
-        model = cls(recipe.event, cut.call, tuple(parts), noise, train_stages)
+        model = cls(recipe.event, cut.call, tuple(parts), train_stages)
         for k in range(num):
             model.model_of(k)  # refuses a part that cannot be limited
         return model
@@ -185,21 +177,9 @@ class CascadeModel(Model):
         of_part = params[self._name(k)]
         return limited_params(of_part) if self._limited(k) else of_part
 
-    def stage_context(
-        self, k: int, before: Sequence[jax.Array], num: int, noise_key: jax.Array | None = None
-    ) -> dict[str, jax.Array]:
-        """What the model of stage k reads of the earlier ones of `num` examples, with noise where there is a key; its
-        limits are those of the earlier stages without noise.
-        """
-        noises = () if noise_key is None else tuple(jax.random.split(noise_key, len(self.cut.events)))
-        if self.shared:
-            pairs = zip(noises, self.cut.events, before, strict=False)
-            read = [noisy(key, event, part, self.noise) for key, event, part in pairs] or before
-            context = self.cut.context_of_shared(k, read, num)
-        else:
-            context = self.cut.context(k, before)
-            for key, (name, spec) in zip(noises, self.cut.contexts[k].parts, strict=False):
-                context[name] = noisy(key, spec, context[name], self.noise)
+    def stage_context(self, k: int, before: Sequence[jax.Array], num: int) -> dict[str, jax.Array]:
+        """What the model of stage k reads of the earlier ones of `num` examples."""
+        context = self.cut.context_of_shared(k, before, num) if self.shared else self.cut.context(k, before)
         if self._limited(k):
             event = self.cut.events[k]
             zeros = jnp.zeros((num, *event.shape))
@@ -207,16 +187,13 @@ class CascadeModel(Model):
             context[LIMITS] = jnp.stack(limits, 1 + len(event.grid_shape)).astype(jnp.float32)
         return context
 
-    def stage_batches(
-        self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
-    ) -> Iterator[StageBatch]:
+    def stage_batches(self, params: Params, batch: Batch) -> Iterator[StageBatch]:
         """Each stage of a batch of examples, from coarse to fine."""
         x, context = in_types(self, batch.x, batch.context)
         parts = self.cut.split(x)
         masks = [None] * len(parts) if batch.mask is None else self.cut.masks(jnp.asarray(batch.mask) > 0)
-        noise_key = key_needed(key, "the noise on coarser stages is drawn") if train and self.noise else None
         for k, part in enumerate(parts):
-            read = self.stage_context(k, parts[:k], len(batch), folded(noise_key, len(parts) + k))
+            read = self.stage_context(k, parts[:k], len(batch))
             part_batch = batch.replace(x=part, context={**(context or {}), **read}, mask=masks[k])
             yield StageBatch(self.model_of(k), self.params_of(k, params), part_batch)
 
@@ -224,7 +201,7 @@ class CascadeModel(Model):
         """Returns the sum of the scores of the stages, with the terms `stage_1`, ...; in training, where parts have
         losses of their own, the sum of what is minimised, with the name of that loss or "sum_of_losses".
         """
-        staged = list(self.stage_batches(params, batch, key=key, train=train))
+        staged = list(self.stage_batches(params, batch))
         if train and self.train_stages:
             return self._score_of_some(staged, key_needed(key, "the stages of a step are drawn"))
         scores = [
@@ -359,16 +336,3 @@ def limited_params(params: Params) -> Params:
     network = {name: leaf for name, leaf in params.items() if name != CONDITIONAL}
     of_conditional = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
     return ({"inner": network} if network else {}) | of_conditional
-
-
-def noisy(key: jax.Array, event: EventSpec, values: jax.Array, amount: float) -> jax.Array:
-    """Values [B, *event.shape] with noise, see `CascadeModel.noise`."""
-    if event.kind in ("tokens", "binary"):
-        of_place, of_value = jax.random.split(key)
-        other = jax.random.randint(of_value, values.shape, 0, event.num_levels)
-        return jnp.where(jax.random.bernoulli(of_place, amount, values.shape), other, values)
-    added = amount * jax.random.normal(key, values.shape)
-    if event.kind == "real":
-        return values + added
-    top = event.num_levels - 1
-    return jnp.clip(jnp.round(values + top * added), 0, top).astype(values.dtype)

@@ -41,28 +41,22 @@ BASE = "base"
 COUNTS = ("network_calls", "steps")
 #: The orderings that blocks take in turn where none are given.
 TURNS = ("raster", "reversed")
-SCALINGS = ("plain", "logit")
-#: The part of the range at each end that the logit leaves out.
-MARGIN = 0.05
 #: The part of the context of a block that holds its noise, where a sampler inverts it.
 NOISE = "noise of the flow"
 
 
 @dataclasses.dataclass(frozen=True)
 class Dequantisation:
-    """y = (x + u) / V with u uniform in [0, 1), for levels x of 0, ..., V - 1 (Theis, van den Oord & Bethge, "A note on
-    the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019, section 3.1).
+    """The values 2 y - 1, y = (x + u) / V with u uniform in [0, 1), of levels x of 0, ..., V - 1 (Theis, van den Oord &
+    Bethge, "A note on the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019, section 3.1).
 
-    log P(x) >= E_u[log p(x + u)], and p(x + u) = p(y) / V for each scalar. Scores are in nats of the levels.
+    log P(x) >= E_u[log p(x + u)], and p(x + u) = 2 p(value) / V for each scalar. Scores are in nats of the levels.
 
     Attributes:
       event: the levels, or binary data.
-      scaling: "plain": the values of the flow are 2 y - 1, in [-1, 1); "logit": logit(a + (1 - 2a) y) with a = .05
-        (Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, section 4.1), any real numbers.
     """
 
     event: EventSpec
-    scaling: str = "plain"
 
     @property
     def real_event(self) -> EventSpec:
@@ -70,23 +64,13 @@ class Dequantisation:
 
     def to_real(self, key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Real values of levels int32[B, ...], and log |d value / d (x + u)| in nats, float32[B]."""
-        num_levels = self.event.num_levels
-        y = (x + jax.random.uniform(key, x.shape)) / num_levels
-        if self.scaling == "plain":
-            value, log_slope = 2 * y - 1, jnp.full(x.shape, math.log(2), jnp.float32)
-        else:
-            q = MARGIN + (1 - 2 * MARGIN) * y
-            value = jnp.log(q) - jnp.log1p(-q)
-            log_slope = math.log(1 - 2 * MARGIN) - jnp.log(q) - jnp.log1p(-q)
-        return value, (log_slope - math.log(num_levels)).reshape(len(x), -1).sum(-1)
+        y = (x + jax.random.uniform(key, x.shape)) / self.event.num_levels
+        log_slope = jnp.full(x.shape, math.log(2), jnp.float32) - math.log(self.event.num_levels)
+        return 2 * y - 1, log_slope.reshape(len(x), -1).sum(-1)
 
     def to_levels(self, value: jax.Array) -> jax.Array:
         """The levels int32[B, ...] in which real values lie; those outside of the range become the nearest level."""
-        if self.scaling == "plain":
-            y = (value + 1) / 2
-        else:
-            y = (jax.nn.sigmoid(value) - MARGIN) / (1 - 2 * MARGIN)
-        levels = jnp.floor(self.event.num_levels * y)
+        levels = jnp.floor(self.event.num_levels * (value + 1) / 2)
         return jnp.clip(levels, 0, self.event.num_levels - 1).astype(jnp.int32)
 
 
@@ -132,13 +116,12 @@ class FlowModel(Model):
         orderings: tuple[str, ...] = opt(TURNS, fewest=1),
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",
-        scaling: str = opt("plain", choices=SCALINGS),
     ) -> FlowModel:
         """Returns the flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
 
         `num_blocks`: K. `orderings`: call strings that the blocks take in turn; `{block}` in them is the number of the
         block, as in "random(seed={block})". `partition`: of the sites of every block into steps. `conditional`: the
-        transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
+        transformation, `gaussian` or `spline` with options.
         """
         recipe.only(BASE)
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
@@ -146,9 +129,7 @@ class FlowModel(Model):
             say_once(many)
         event, base = recipe.event, None
         event.check_kind(("real", "levels", "binary"), "a flow is for real data, levels or binary data")
-        needless = f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}"
-        refuse((not event.num_levels and scaling != "plain", needless))
-        dequantisation = Dequantisation(event, scaling) if event.num_levels else None
+        dequantisation = Dequantisation(event) if event.num_levels else None
         real = event if dequantisation is None else dequantisation.real_event
         if BASE in recipe.choice.parts:
             base = recipe.part(BASE, real, needs_context=False)

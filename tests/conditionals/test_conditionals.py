@@ -119,7 +119,7 @@ CAPPED = ("categorical(soft_cap=20)", "ordinal(soft_cap=20)")
 ANY_TABLE = [("bernoulli", 2), *itertools.product(("categorical", "ordinal", *CAPPED), (2, 5))]
 
 
-@pytest.mark.parametrize(("call", "num_levels"), itertools.product((*CALLS, *CAPPED), (2, 5)))
+@pytest.mark.parametrize(("call", "num_levels"), [*itertools.product((*CALLS, *CAPPED), (2, 5))])
 def test_features_of_a_table_have_its_probabilities(call, num_levels):
     """Or a sentence says that the family does not have every distribution, or not these values."""
     event = EventSpec((3,), (), "levels", num_levels) if num_levels > 2 else EventSpec((3,))

@@ -160,21 +160,16 @@ def test_a_base_that_is_a_model():
     np.testing.assert_allclose(z, base.draw(params["base"], of_base).x, atol=1e-4)
 
 
-@pytest.mark.parametrize("scaling", [pytest.param("plain", marks=pytest.mark.slow), "logit"])
-def test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased(scaling):
+def test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased():
     event = EventSpec((1,), (), "levels", 4)
-    model, params = build(event, scaling=scaling)
+    model, params = build(event)
     assert model.score_kind == "bound" and model.event == event
     of_blocks = FlowModel(model.blocks)
     u = (np.arange(2000) + 0.5) / 2000
     y = (np.arange(4)[:, None] + u) / 4
-    if scaling == "plain":
-        value, slope = 2 * y - 1, 2 / 4
-    else:
-        q = 0.05 + 0.9 * y
-        value, slope = np.log(q / (1 - q)), 0.9 / 4 / (q * (1 - q))
-    log_p = np.asarray(of_model(of_blocks, "log_prob", params, value.reshape(-1, 1).astype(np.float32)), float)
-    exact = (np.exp(log_p.reshape(4, -1)) * slope).mean(1)  # P(x): the integral over u
+    value = (2 * y - 1).reshape(-1, 1).astype(np.float32)
+    log_p = np.asarray(of_model(of_blocks, "log_prob", params, value), float)
+    exact = (np.exp(log_p.reshape(4, -1)) * 2 / 4).mean(1)  # P(x): the integral over u
     x = np.repeat(np.arange(4, dtype=np.int32), 3000)[:, None]
     score = jax.jit(lambda model, params, x: model.score(params, Batch(x), key=KEYS[0]))(model, params, x)
     bound = np.asarray(score.log_prob, float).reshape(4, -1)
@@ -185,10 +180,9 @@ def test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased(scaling):
     np.testing.assert_allclose(-sum(score.terms.values()), score.log_prob, rtol=1e-4)
 
 
-@pytest.mark.parametrize("scaling", ["plain", "logit"])
-def test_real_values_lead_back_to_their_levels(scaling):
+def test_real_values_lead_back_to_their_levels():
     event = EventSpec((3, 4), (), "levels", 5)
-    dequantisation = Dequantisation(event, scaling)
+    dequantisation = Dequantisation(event)
     x = np.random.default_rng(0).integers(5, size=(20, 3, 4)).astype(np.int32)
     value, _ = jax.jit(dequantisation.to_real)(KEYS[0], x)
     np.testing.assert_array_equal(jax.jit(dequantisation.to_levels)(value), x)
@@ -224,7 +218,6 @@ def test_mistakes_are_told():
     [
         (PLANE, {"conditional": "gaussian_mixture"}, "needs a conditional that transforms noise: gaussian or spline"),
         (EventSpec((2,), (), "tokens", 5), {}, "a flow is for real data, levels or binary data, not tokens"),
-        (PLANE, {"scaling": "logit"}, "the scaling of a flow is that of levels, and real data have none"),
     ],
 )
 def test_flows_that_cannot_be(event, choice, sentence):

@@ -133,28 +133,8 @@ def test_the_method_of_runge_and_kutta_is_of_order_4():
     assert error[0] < 5e-3
 
 
-@pytest.mark.slow
-def test_the_library_solves_the_same_equation():
-    """Steps of the library under a tolerance, and more of our own; the sharper one has a tenth of the tolerance."""
-    pytest.importorskip("diffrax")
-    head, features = bound_head(f"flow_matching(steps=32, {SMALL})")
-    points, _ = grid(2.0, 3)
-    by_library = dataclasses.replace(head, tolerance=1e-5)
-    own, other = (np.asarray(jax.jit(each.log_prob)(many(features, 9), points)) for each in (head, by_library))
-    np.testing.assert_allclose(own, other, atol=2e-3)
-    drawn, others = (np.asarray(jax.jit(each.sample)(KEY, many(features, 9))) for each in (head, by_library))
-    np.testing.assert_allclose(drawn, others, atol=1e-3)
-    assert by_library.sharper().tolerance == pytest.approx(1e-6)
-
-
-@pytest.mark.parametrize("tolerance", [1e-7, 1e-5])
-def test_the_error_of_a_solver_is_measured_by_a_sharper_one(tolerance):
-    """At the least tolerance, too, where twice the steps are not read."""
-    pytest.importorskip("diffrax")
-    head = make_conditional(f"flow_matching(tolerance={tolerance})", PLANE)
-    assert head.sharper().tolerance == pytest.approx(tolerance / 10)
-    fixed = make_conditional("flow_matching(steps=3)", PLANE).sharper()
-    assert (fixed.steps, fixed.tolerance) == (6, 0)
+def test_the_error_of_a_solver_is_measured_by_a_sharper_one():
+    assert make_conditional("flow_matching(steps=3)", PLANE).sharper().steps == 6
 
 
 def test_flow_matching_is_regression_on_straight_paths():
@@ -446,15 +426,5 @@ def test_refusals(name):
         make_conditional(name, EventSpec((4,), (2,), "levels", 5))
     with pytest.raises(UserError, match="parameters of its own"):
         make_conditional(f"mixture_of_products(base='{name}')", PLANE)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("diffusion(weighting='simple')", "by the bound"),
-        ("flow_matching(tolerance=1e-8)", "tolerance"),
-    ],
-)
-def test_options_that_do_not_fit(call, message):
-    with pytest.raises(UserError, match=message):
-        make_conditional(call, PLANE)
+    with pytest.raises(UserError, match="by the bound"):
+        make_conditional("diffusion(weighting='simple')", PLANE)
