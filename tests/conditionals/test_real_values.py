@@ -10,7 +10,6 @@ from compiled import of_family
 from scipy import stats
 
 from arjax.conditionals import Gaussian, GaussianMixture, LogisticMixture, StudentTMixture, make_conditional
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.testing.conditional import random_features
 
@@ -164,14 +163,3 @@ def test_samples_of_a_student_t_of_temperature_t():
     samples = np.asarray(of_family(StudentTMixture(1, dof=3.0), "sample", KEY, features, 4.0))
     assert stats.kstest(samples / 2, stats.t(3.0).cdf).pvalue > 1e-3
     assert stats.kstest(samples / 2, stats.t(4.0).cdf).pvalue < 1e-3
-
-
-@pytest.mark.parametrize("name", ["gaussian", "gaussian_mixture", "logistic_mixture", "student_t_mixture", "beta"])
-def test_levels_are_refused(name):
-    with pytest.raises(UserError, match=rf"^the conditional '{name}' needs real data, not levels"):
-        make_conditional(name, EventSpec((3,), (), "levels", 4))
-
-
-def test_real_data_is_gaussian_unless_said_otherwise():
-    assert make_conditional("", VECTOR) == Gaussian((2,))
-    assert make_conditional("gaussian(min_log_scale=-2)", VECTOR) == Gaussian((2,), -2.0)

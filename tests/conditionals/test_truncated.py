@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional, truncate
 from arjax.conditionals.restricted import Truncated, untruncated
@@ -184,14 +184,6 @@ def test_one_value_is_the_mode(family, event):
     if family.value_shape == () or isinstance(family, Bernoulli | Categorical):
         found = facts(family, event)
         np.testing.assert_array_equal(found["first"], found["mode"])
-
-
-def test_temperature_of_a_table_is_a_power():
-    family = make_conditional("discretized_logistic_mixture(components=2)", EVENTS["levels"])
-    features = np.random.default_rng(4).normal(size=family.num_params).astype(np.float32)
-    cut = truncate(family, 5, 0.999999)
-    table, tempered = jax.jit(lambda f: (family.log_table(f), cut.log_table(f, 2.0)))(features)
-    np.testing.assert_allclose(tempered, special.log_softmax(np.asarray(table, float) / 2), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,10 @@ from scipy.special import logsumexp
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.evaluation.exposure import check_truth
 from arjax.models import AutoregressiveModel, ModelChoice, make_model
 from arjax.models.cascade import limited_model, limited_params
 from arjax.models.draws import added_stats, check_draws
 from arjax.models.extras import model_in_words
-from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.statistics import chi_square
 
@@ -277,12 +275,3 @@ def test_a_limited_model_refuses_nothing_that_it_has_not_to():
     all_of_them = np.broadcast_to(np.float32([0, 5])[:, None] + 0 * np.zeros((2, 1)), (len(x), 2, 2)).swapaxes(1, 2)
     found = of_model(limited, "log_prob", limited_params(params), x, context={name: all_of_them})
     np.testing.assert_allclose(found, of_model(part, "log_prob", params, x), rtol=1e-4, atol=1e-5)
-
-
-def test_what_needs_the_order_of_one_network_is_refused_in_one_sentence():
-    model, _ = build("digits(base=2)", 3, network="independent")
-    for name in ("order_agnostic", "learned_order"):
-        with pytest.raises(UserError, match=f"objective '{name}' needs the conditionals of an autoregressive model"):
-            make_objective(name).check(model)
-    with pytest.raises(UserError, match="an exposure needs the conditionals of an autoregressive model"):
-        check_truth(model, None)

@@ -190,13 +190,6 @@ def test_real_values_lead_back_to_their_levels():
     assert ends.tolist() == [0, 4] and ends.dtype == jnp.int32
 
 
-@pytest.mark.slow
-def test_draws_of_levels():
-    model, params = build(EventSpec((2, 2), (), "levels", 4))
-    x = np.asarray(model.sample(params, jax.random.key(0), 200))
-    assert x.dtype == np.int32 and set(np.unique(x)) == {0, 1, 2, 3}
-
-
 def test_mistakes_are_told():
     model, params = build(PLANE)
     x = cases.random_x(PLANE, 2)
@@ -252,5 +245,3 @@ def test_parts_that_do_not_fit():
     other = make_model(EventSpec((3,), kind="real"), "made")
     with pytest.raises(UserError, match="the base of the kind 'flow': it must be of 2 sites, real, not of 3 sites"):
         make_model(PLANE, "made", kind="flow", parts={"base": other})
-    with pytest.raises(UserError, match="a conditional that transforms noise: gaussian or spline"):
-        make_model(PLANE, "made", kind="flow", conditional="logistic_mixture")

@@ -98,15 +98,6 @@ def test_the_density_is_that_of_scipy(floor):
     assert model.score_kind == "exact" and model.num_params == K * (1 + D + D * (D + 1) // 2)
 
 
-@pytest.mark.slow
-def test_vectors_of_sites_are_flattened():
-    model, params = build(event=EVENT)
-    x = rows()
-    found = of_model(model, "log_prob", params, x.reshape(-1, 2, 2))
-    np.testing.assert_allclose(found, of_model(build()[0], "log_prob", params, x), rtol=1e-5)
-    assert model.sample(params, jax.random.key(0), 3).shape == (3, 2, 2)
-
-
 def test_values_that_are_nan_are_integrated_over():
     model, params = build()
     found = model.log_prob(params, holes())
@@ -180,6 +171,8 @@ def test_any_columns_given_any_others():
     mask, sites = np.array([1, 1, 0, 1]) * np.ones((len(x), 1)), {"query": query | [0, 0, 1, 0], "evidence": evidence}
     expected = model.conditional_log_prob(params, x, query=query, evidence=np.array([1, 0, 1, 1], bool))
     np.testing.assert_allclose(model.conditional_log_prob(params, x, mask=mask, **sites), expected, atol=1e-4)
+    expected = model.conditional_log_prob(params, x, query=mask[0] > 0, evidence=mask[0] == 0)
+    np.testing.assert_allclose(model.score(params, Batch(x, mask=mask)).log_prob, expected, rtol=1e-4, atol=1e-4)
     missing = x.copy()
     missing[:, 3] = np.nan
     known = evidence & ~np.isnan(missing[0])
@@ -317,16 +310,6 @@ def test_arguments_that_cannot_be():
         model.log_prob(params, np.where(half, np.inf, x))
     with pytest.raises(UserError, match="go together: pass both or neither"):
         model.draw(params, jax.random.split(jax.random.key(0), 3), observed=half)
-
-
-@pytest.mark.slow
-def test_a_mask_asks_for_the_values_that_it_marks_given_the_others():
-    model, params = build()
-    x, mask = rows(), np.tile(np.array([1.0, 0, 1, 0], np.float32), (40, 1))
-    found = model.score(params, Batch(x, mask=mask)).log_prob
-    query = mask[0] > 0
-    expected = model.conditional_log_prob(params, x, query=query, evidence=~query)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -193,16 +193,6 @@ def test_units_that_tell_something_are_active():
     np.testing.assert_allclose(found["importance_bound_bits_per_dim"], bits, rtol=1e-6)
 
 
-@pytest.mark.slow
-def test_contexts_reach_all_parts():
-    model, params = with_params(latent_model(context=ContextSpec("label", 3)), 1.0)
-    scores = [
-        np.asarray(of_model(model, "score", params, Batch(X, {"label": np.full(16, c, np.int32)}), key=KEY).log_prob)
-        for c in (0, 1)
-    ]
-    assert np.abs(scores[0] - scores[1]).max() > 1e-3
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -328,14 +318,6 @@ def test_pictures_that_there_are_not():
     pictures = dict(extras.pictures(given, params, Batch(X, labels), KEY))
     assert list(pictures) == ["reconstructions", "interpolation"]  # a plane would need a context of its own
     assert pictures["interpolation"].examples.shape == (96, 2, 2)
-
-
-@pytest.mark.slow
-def test_reports_of_latents():
-    model, params = with_params(latent_model(), 1.0)
-    report = extras.report_of_examples(model, params, Batch(X), KEY)
-    means = np.asarray(model.encode(params, jnp.asarray(X)))
-    assert report["active_units"] == (means.var(0) > 0.01).sum() and len(report["kl_nats_by_unit"]) == 2
 
 
 @pytest.mark.slow

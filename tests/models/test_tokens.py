@@ -19,7 +19,6 @@ from arjax.models.tokens import FINGERPRINT, fingerprint
 from arjax.objectives import make_objective
 from arjax.samplers import Resources, make_sampler
 from arjax.testing.examples import random_x
-from arjax.testing.models import random_like
 
 LOCAL = ModelChoice(network="independent", network_options={"width": 6, "num_blocks": 1})
 
@@ -115,15 +114,6 @@ def test_the_importance_bound_grows_with_its_draws(small):
     assert score.mean() < few.mean() < exact.mean()
 
 
-def test_gradients_reach_every_part(small):
-    """Of what training minimises; the objectives give the rate to the prior alone."""
-    model, params = small
-    slopes = jax.jit(jax.grad(lambda p: -model.score(p, Batch(X), key=KEY, train=True).log_prob.mean()))(params)
-    moves = {part for part, slope in slopes.items() if any(map(np.any, jax.tree.leaves(slope)))}
-    assert moves == {"encoder", "decoder", "prior"}
-
-
-@pytest.mark.slow
 def test_gradients_of_the_distortion_reach_the_encoder_and_those_of_the_rate_the_prior_alone(small):
     model, params = small
 
@@ -212,18 +202,6 @@ def test_codes_near_their_pixels_and_colour_channels_and_a_decoder_with_own_read
     assert np.isfinite(one).all() and not np.allclose(one, other)
     colours = tokens_model("fsq(levels=(3, 3))", (2, 2), EventSpec((4, 4, 3)), decoder=LOCAL, encoder=LOCAL)
     assert colours.encoder.context_spec.local == ("x",)
-
-
-@pytest.mark.slow
-def test_it_is_mixed_and_conditioned_as_others(small):
-    context = ContextSpec("label", 3)
-    member = tokens_model(context=context)
-    mixture = make_model(EVENT, kind="mixture", parts={"a": member, "b": ModelChoice(network="made")}, context=context)
-    params = jax.tree.map(jnp.asarray, random_like(mixture.param_shapes))
-    label = np.arange(16) % 3
-    assert mixture.score_kind == "bound"
-    assert np.isfinite(mixture.log_prob(params, X, context=label)).all()
-    assert mixture.sample(params, KEY, 4, context=1).shape == (4, 2, 2)
 
 
 def test_a_prior_refuses_another_tokenizer(small, tmp_path):
