@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import zlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -36,8 +35,6 @@ from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler
 TOKENIZER = ("encoder", "quantizer")
 #: The entry of the parameters that identifies the tokenizer of the prior, float32[8]; 0 where they learn together.
 FINGERPRINT = "fingerprint"
-#: Values of the tokens of an example that can be enumerated, at most.
-MOST_ENUMERATED = 2**18
 #: Codes that the posterior of a token of the importance-weighted bound has, at most.
 CHOICES = 16
 #: Examples of which the tokens are computed together, where many are read.
@@ -70,8 +67,7 @@ class TokensModel(Model):
     van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017): the posterior of the tokens z
     given x is one point, z(x), so the evidence lower bound has these two terms alone: the *rate* -log p(z) and the
     *distortion* -log p(x | z). The rest of the likelihood is that of all other tokens, which may give x, too:
-    `importance_bound` draws some of these from a posterior around z(x), and `log_prob_over_tokens` sums them up where
-    they are few.
+    `importance_bound` draws some of these from a posterior around z(x).
 
     Attributes:
       encoder: a network that reads x, the part "x" of its context, and no site of its event; the vectors that become
@@ -174,20 +170,6 @@ class TokensModel(Model):
         """Returns log p(x | z, c), float32[B] nats, of the codes z [B, *grid, E]."""
         given = batch.replace(context={**batch.context, LATENT: z})
         return self.decoder.score(params["decoder"], given, key=key, train=train).log_prob
-
-    def log_prob_over_tokens(
-        self, params: Params, batch: Batch, *, key: jax.Array | None = None, most: int = MOST_ENUMERATED
-    ) -> jax.Array:
-        """Returns log sum_z p(z | c) p(x | z, c) over all values of the tokens, float32[B] nats: log p(x | c), of which
-        the score is a bound. It costs a score for each value, of which there are V^n, at most `most`, for the n scalars
-        of the token event with V levels: K^T, and more for digits of several levels.
-        """
-        tokens = self.prior.event
-        num = tokens.num_levels**tokens.num_dims
-        there = f"tokens of {tokens.num_dims} numbers below {tokens.num_levels} have {num:.3g} values"
-        refuse((num > most, f"{there}, more than the {most} that can be enumerated"))
-        values = np.array(list(itertools.product(range(tokens.num_levels), repeat=tokens.num_dims)), np.int32)
-        return _over_tokens(self, params, batch, jnp.asarray(values.reshape(-1, *tokens.shape)), key)
 
     def tokens(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
         """Returns the tokens of examples, int32[B, *token event]."""
@@ -302,14 +284,6 @@ def _(model: TokensModel, params: Params, batch: Batch, key: jax.Array) -> Itera
 @jax.jit
 def _encoded(model: TokensModel, params: Params, batch: Batch) -> Encoded:
     return model.encoded(params, batch)
-
-
-@one_program()
-def _over_tokens(model: TokensModel, params: Params, batch: Batch, values: jax.Array, key: Any) -> jax.Array:
-    def joint(tokens: jax.Array) -> jax.Array:
-        return _joint(model, params, batch, jnp.broadcast_to(tokens, (len(batch), *tokens.shape)), key)
-
-    return jax.nn.logsumexp(jax.lax.map(joint, values), axis=0)
 
 
 def _joint(model: TokensModel, params: Params, batch: Batch, tokens: jax.Array, key: jax.Array | None) -> jax.Array:

@@ -233,14 +233,10 @@ def test_the_energy_score_is_that_of_its_draws_and_proper():
             near = np.mean([np.linalg.norm(x[k, n] - y[n]) ** 1.5 for k in range(num)])
             pairs = [np.linalg.norm(x[i, n] - x[j, n]) ** 1.5 for i in range(num) for j in range(num) if i != j]
             np.testing.assert_allclose(found[n], near - np.mean(pairs) / 2, rtol=1e-4, atol=1e-5)
-    num = 4000
-    rows = many(features, num)
+    rows = many(features, 4000)
     own = np.asarray(jax.jit(head.sample)(jax.random.key(6), rows))
-    score = jax.jit(head.loss)
-    true, wider, moved = (np.asarray(score(rows, each)) for each in (own, 1.5 * own - 0.5 * own.mean(0), own + 0.5))
-    for other in (moved,):
-        assert (other - true).mean() > 3 * (other - true).std() / num**0.5
-    assert np.isfinite(wider).all()
+    true, moved = (np.asarray(jax.jit(head.loss)(rows, each)) for each in (own, own + 0.5))
+    assert (moved - true).mean() > 3 * (moved - true).std() / 4000**0.5
 
 
 def test_energy_has_no_likelihood():
@@ -307,25 +303,6 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
             make_objective("input_noise").check(model)
 
 
-@functools.cache
-def masked():
-    small = {"width": 8, "num_layers": 1, "num_heads": 1}
-    return make_model(EVENT, "masked_transformer", conditional=CALLS["flow_matching"], orders="uniform", **small)
-
-
-@pytest.mark.slow
-def test_order_agnostic_training_uses_the_loss_of_the_conditional():
-    """The loss of the hidden sites, weighted by the steps: with all sites hidden it is the mean of one pass."""
-    model, x = masked(), np.random.default_rng(0).normal(size=(64, 3, 2)).astype(np.float32)
-    params = jax.jit(model.init)(KEY)
-    objective = make_objective("order_agnostic")
-    found = jax.jit(lambda p: objective.loss(model, p, None, Batch(x), Step(jax.random.key(7))))(params)
-    assert found.metrics.nll is None
-    assert list(found.metrics.means) == ["flow_matching"]
-    # a regression on x - z of unit variances, by small features: about 2 for each scalar
-    assert 0.5 < float(found.value) < 8
-
-
 def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade():
     """Each part is trained by its own loss: one by the regression, the other by its nats."""
     x, key = np.random.default_rng(0).normal(size=(4, 4, 2)).astype(np.float32), jax.random.key(3)
@@ -380,7 +357,8 @@ def test_models_that_train_their_parts_by_log_p_refuse_other_losses():
 @pytest.mark.slow
 def test_given_values_and_blocks():
     """Draws keep observed values, in any order, and a block of several sites is drawn at once."""
-    model = masked()
+    small = {"width": 8, "num_layers": 1, "num_heads": 1}
+    model = make_model(EVENT, "masked_transformer", conditional=CALLS["flow_matching"], orders="uniform", **small)
     params = jax.jit(model.init)(KEY)
     observed = np.bool_([False, False, True])
     x = np.broadcast_to(np.float32([[9.0, 8.0]]), (2, 3, 2))
@@ -398,7 +376,6 @@ def test_given_values_and_blocks():
 @pytest.mark.slow
 def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional():
     call = f"nested(network='made', hidden_sizes=(8,), features=4, conditional='{CALLS['flow_matching']}')"
-    call = call.replace(f"'{CALLS['flow_matching']}'", f'"{CALLS["flow_matching"]}"')
     model = make_model(EVENT, "made", conditional=call, partition="blocks(size=3)", hidden_sizes=(8,))
     params, x = jax.jit(model.init)(KEY), np.zeros((2, 3, 2), np.float32)
     assert (model.score_kind, model.conditional.training_loss) == ("exact", "flow_matching")

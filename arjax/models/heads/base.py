@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, WithParameters
+from arjax.conditionals.base import WithParameters
 from arjax.conditionals.numerics import as_temperature
 from arjax.core.errors import refuse
 from arjax.core.spec import ContextSpec, EventSpec, vector
@@ -53,7 +53,7 @@ class Head(WithParameters):
     @classmethod
     def check_event(cls, event: EventSpec) -> None:
         super().check_event(event)
-        several = f"the conditional {CONDITIONALS.name_of(cls)!r} is for values of several real numbers"
+        several = f"the conditional {cls.name()!r} is for values of several real numbers"
         remedy = "here a site has one: take gaussian_mixture or spline, whose densities are exact"
         refuse((event.value_size == 1, f"{several}, and {remedy}"))
 
