@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -248,6 +248,11 @@ class GaussianMixtureModel(Model):
 @extras.model_in_words.register(GaussianMixtureModel)
 def _(model: GaussianMixtureModel) -> str:
     return f"mixture of {model.components} Gaussians"
+
+
+def is_gaussian_mixture(model: Model) -> TypeGuard[GaussianMixtureModel]:
+    """Whether a model is of this kind: its parameters are weights, means and roots."""
+    return isinstance(model, GaussianMixtureModel)
 
 
 _NO_EXAMPLES = "give them to make_model as `data`, or take the option start='random'"

@@ -26,7 +26,7 @@ import numpy as np
 from arjax.core.scores import best_members
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.models.gaussian_mixture import GaussianMixtureModel, fit_by_em, gaussian_params, without_holes
+from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, is_gaussian_mixture, without_holes
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
@@ -312,7 +312,7 @@ def gaussian_table(margins: Sequence[Margin | WordTable], parts: Sequence[Compon
     weights, means, covariances = map(np.concatenate, zip(*parts, strict=True))
     least, event = 0.5 * math.log(floor), EventSpec((means.shape[1],), (), "real")
     model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=least)
-    assert isinstance(model, GaussianMixtureModel)
+    assert is_gaussian_mixture(model)
     with np.errstate(divide="ignore"):
         params = gaussian_params(weights / len(parts), means, covariances, least)
     return GaussianTable(margins, model, params)

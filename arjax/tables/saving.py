@@ -20,7 +20,7 @@ from arjax.core.values import read_one_of, read_typed
 from arjax.data.columns import Words, column_as_json, column_from_json
 from arjax.data.frames import FORMS, Frame
 from arjax.interop.model_file import SavedModel, load_model, save_model
-from arjax.models.gaussian_mixture import GaussianMixtureModel
+from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
@@ -180,7 +180,7 @@ def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -
 
 
 def _gaussian(entry: _Gaussian, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
-    if not isinstance(saved.model, GaussianMixtureModel):
+    if not is_gaussian_mixture(saved.model):
         raise UserError("it has the model of another kind of data")
     num_numbers = sum(isinstance(column, Numbers) for column in columns)
     if saved.model.event.num_dims != num_numbers or len(columns) != len(entry["margins"]):
