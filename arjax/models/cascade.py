@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,16 +32,6 @@ from arjax.stages import Stages, make_stages
 SHARED = "shared"
 #: The part of a context with the limits of the values at each site, the lowest and the highest.
 LIMITS = "limits of the stage"
-
-
-class StageBatch(NamedTuple):
-    """A stage of a batch of examples: its model, limited to the values that earlier stages leave where they leave less
-    than all, the parameters, and the part of each example, with the earlier ones in its context.
-    """
-
-    model: Model
-    params: Params
-    batch: Batch
 
 
 def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
@@ -187,44 +177,38 @@ class CascadeModel(Model):
             context[LIMITS] = jnp.stack(limits, 1 + len(event.grid_shape)).astype(jnp.float32)
         return context
 
-    def stage_batches(self, params: Params, batch: Batch) -> Iterator[StageBatch]:
-        """Each stage of a batch of examples, from coarse to fine."""
-        x, context = in_types(self, batch.x, batch.context)
-        parts = self.cut.split(x)
-        masks = [None] * len(parts) if batch.mask is None else self.cut.masks(jnp.asarray(batch.mask) > 0)
-        for k, part in enumerate(parts):
-            read = self.stage_context(k, parts[:k], len(batch))
-            part_batch = batch.replace(x=part, context={**(context or {}), **read}, mask=masks[k])
-            yield StageBatch(self.model_of(k), self.params_of(k, params), part_batch)
-
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """Returns the sum of the scores of the stages, with the terms `stage_1`, ...; in training, where parts have
         losses of their own, the sum of what is minimised, with the name of that loss or "sum_of_losses".
         """
-        staged = list(self.stage_batches(params, batch))
+        x, context = in_types(self, batch.x, batch.context)
+        parts, num = self.cut.split(x), len(batch)
+        masks = [None] * len(parts) if batch.mask is None else self.cut.masks(jnp.asarray(batch.mask) > 0)
+        contexts = [{**(context or {}), **self.stage_context(k, parts[:k], num)} for k in range(len(parts))]
+        stages = [batch.replace(x=part, context=c, mask=m) for part, c, m in zip(parts, contexts, masks, strict=True)]
         if train and self.train_stages:
-            return self._score_of_some(staged, key_needed(key, "the stages of a step are drawn"))
+            return self._score_of_some(params, stages, key_needed(key, "the stages of a step are drawn"))
         scores = [
-            model.score(of_model, part, key=folded(key, k), train=train)
-            for k, (model, of_model, part) in enumerate(staged)
+            self.model_of(k).score(self.params_of(k, params), stage, key=folded(key, k), train=train)
+            for k, stage in enumerate(stages)
         ]
         terms = {f"stage_{k}": -score.log_prob for k, score in enumerate(scores, 1)}
-        total_B = sum(terms.values(), jnp.zeros(len(batch)))
+        total_B = sum(terms.values(), jnp.zeros(num))
         if train and "training_loss" in self.traits:
             return Score(-total_B, "none", {_loss_name(scores): total_B})
         return Score(-total_B, self.score_kind, terms)
 
-    def _score_of_some(self, staged: Sequence[StageBatch], key: jax.Array) -> Score:
+    def _score_of_some(self, params: Params, stages: Sequence[Batch], key: jax.Array) -> Score:
         """Returns n / m times the score in training of m stages of each example, drawn without replacement."""
-        num, of_draw = len(staged), jax.random.fold_in(key, 2 * len(staged))
-        model, of_model, first = staged[0]
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(each.batch for each in staged))
-        keys = jax.random.split(of_draw, len(first))
+        num, examples = len(stages), len(stages[0])
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *stages)
+        keys = jax.random.split(jax.random.fold_in(key, 2 * num), examples)
         chosen_Bn = jax.vmap(lambda each: jax.random.permutation(each, num))(keys)
-        total, take = jnp.zeros(len(first)), jax.vmap(lambda k, values: values[k], (0, 1))
+        total, take = jnp.zeros(examples), jax.vmap(lambda k, values: values[k], (0, 1))
         for i in range(self.train_stages):
             batch = jax.tree.map(functools.partial(take, chosen_Bn[:, i]), stacked)
-            score = model.score(of_model, batch, key=jax.random.fold_in(key, i), train=True)
+            of_draw = jax.random.fold_in(key, i)
+            score = self.model_of(0).score(self.params_of(0, params), batch, key=of_draw, train=True)
             total += score.log_prob
         total = total * num / self.train_stages
         if "training_loss" in self.traits:

@@ -79,7 +79,8 @@ class Nested(WithParameters, JointConditional):
         refuse((is_number, f"{wanted}, and here a step is a single number: set model.partition"))
         cls.check_event(event)
         NETWORKS.check_options(network, options)
-        entries = _entries(event, block_size)
+        grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
+        entries = dataclasses.replace(event, grid_shape=grid, value_shape=value)
         context = ContextSpec("vector", block_size * features)
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional} | options
         inner = make_model(entries, network, context=context, **choice)
@@ -163,9 +164,3 @@ class Nested(WithParameters, JointConditional):
         key = jax.random.key(0) if self.key is None else self.key
         drawn = self.sample(key, features)
         return self._of_one(self.block_entropy, features, drawn)
-
-
-def _entries(event: EventSpec, block_size: int) -> EventSpec:
-    """The entries of a value, or of a block of several sites, as the sites of an event."""
-    grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
-    return dataclasses.replace(event, grid_shape=grid, value_shape=value)

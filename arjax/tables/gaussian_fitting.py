@@ -234,7 +234,8 @@ class GaussianSearch:
         missing, further steps read all rows as they are.
         """
         num, words = z_ND.shape[1], {c: x for c, x in enumerate(self._train.T) if c not in self._numbers}
-        hot = {c: _one_hot(x, self.columns[c].num_codes) for c, x in words.items()}
+        codes = {c: np.arange(self.columns[c].num_codes) for c in words}
+        hot = {c: np.where(np.isnan(x)[:, None], np.nan, x[:, None] == codes[c]) for c, x in words.items()}
         noisy = [hot_NV + _WORD_NOISE * rng.normal(size=hot_NV.shape) for hot_NV in hot.values()]
         read_NE = np.concatenate([z_ND, *noisy], 1)
         begun_NE = without_holes(read_NE, 10 * options.components, self._seed)
@@ -268,11 +269,6 @@ class GaussianSearch:
         kept = [member for n, member in enumerate(chosen) if n == 0 or work[n] <= _MOST_WORK]
         options = [member.options for member in kept]
         return self.table(is_power, [member.fit for member in kept], min(each.floor for each in options)), options
-
-
-def _one_hot(cells_N: np.ndarray, num: int) -> np.ndarray:
-    """The words of cells as one-hot vectors, float64[N, V], nan without a word."""
-    return np.where(np.isnan(cells_N)[:, None], np.nan, cells_N[:, None] == np.arange(num))
 
 
 def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
