@@ -8,6 +8,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from built import built, with_params
 
 from arjax.api.trained_model import Fitted, Settings
 from arjax.conditionals import make_conditional
@@ -240,8 +241,7 @@ def test_the_energy_score_is_that_of_its_draws_and_proper():
 
 
 def test_energy_has_no_likelihood():
-    model = make_model(EVENT, "made", conditional=CALLS["energy"], hidden_sizes=(8,))
-    params, x = random_like(model.param_shapes), np.zeros((2, 3, 2), np.float32)
+    (model, params), x = built(EVENT, conditional=CALLS["energy"], hidden_sizes=(8,)), np.zeros((2, 3, 2), np.float32)
     assert model.score_kind == "none"
     score = jax.jit(lambda p: model.score(p, Batch(x), key=KEY))(params)
     np.testing.assert_allclose(-score.log_prob, score.terms["energy"])
@@ -254,8 +254,7 @@ def test_energy_has_no_likelihood():
 
 
 def test_a_trained_model_without_a_likelihood_has_no_log_prob_and_no_unit_of_nats():
-    model = make_model(EVENT, "made", conditional=CALLS["energy"], hidden_sizes=(8,))
-    params, x = random_like(model.param_shapes), np.zeros((2, 3, 2), np.float32)
+    (model, params), x = built(EVENT, conditional=CALLS["energy"], hidden_sizes=(8,)), np.zeros((2, 3, 2), np.float32)
     data = from_arrays(EVENT, train=x[:1], test=x)
     with pytest.raises(UserError, match="`log_prob` needs a likelihood"):
         Fitted(model, params, data, Settings(make_mesh())).log_prob(x)
@@ -282,8 +281,7 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
     call = CALLS[name]
     x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
     batch, step = Batch(x), Step(jax.random.key(7))
-    model = make_model(EVENT, "made", conditional=call, hidden_sizes=(8,))
-    params = jax.tree.map(lambda leaf: 0.3 * leaf, random_like(model.param_shapes))
+    model, params = built(EVENT, "made", 0.3, conditional=call, hidden_sizes=(8,))
     objective = make_objective("teacher_forcing")
 
     @functools.partial(jax.value_and_grad, has_aux=True)
@@ -319,7 +317,7 @@ def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade():
         by_hand = of_first - second.log_prob(p["2"], x[:, 1::2], context={"coarse": x[:, ::2]})
         return model.score(p, Batch(x), key=key, train=True), by_hand
 
-    params = jax.tree.map(lambda leaf: 0.3 * leaf, random_like(model.param_shapes))
+    _, params = with_params(model, 0.3)
     found, by_hand = both(params)
     np.testing.assert_allclose(found.terms["sum_of_losses"], by_hand, rtol=1e-4)
     np.testing.assert_array_equal(found.log_prob, -np.asarray(found.terms["sum_of_losses"]))

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from built import with_params
 from compiled import of_model
-from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through, with_params
+from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -30,7 +31,7 @@ from arjax.training.start import Trained
 
 def test_the_weights_are_their_equations():
     """log p(x | z) + log N(z; 0, 1) - log N(z; mean(x), scale(x)): Kingma & Welling (2014), equation 7, appendix C."""
-    model, params = with_params(latent_model())
+    model, params = with_params(latent_model(), 0.5)
     found = jax.jit(lambda p: model.weights(p, Batch(X), KEY, 3))(params)
     z, x = np.asarray(found.latents), X.reshape(16, 4)
     assert z.shape == (3, 16, 2)
@@ -47,7 +48,7 @@ def test_the_weights_are_their_equations():
 @functools.cache
 def enumerated():
     """A model with three binary latents, and by enumeration in numpy log p(x) [16], log w and log q [8, 16]."""
-    model, params = with_params(latent_model((3,), "binary", prior=ModelChoice(network="made")))
+    model, params = with_params(latent_model((3,), "binary", prior=ModelChoice(network="made")), 0.5)
     z = all_values(EventSpec((3,)))
     log_prior = np.asarray(of_model(model.prior, "log_prob", params["prior"], z))
     logits = through(params["likelihood"], z.astype(np.float32))
@@ -80,7 +81,7 @@ def test_bounds_against_the_enumerated_likelihood():
 
 def test_the_importance_bound_counts_its_samples():
     """Five samples in calls of two: the weights of the first five, and no more."""
-    model, params = with_params(latent_model())
+    model, params = with_params(latent_model(), 0.5)
     found = jax.jit(lambda p: model.importance_bound(p, Batch(X), KEY, 5, at_once=2))(params)
     weights = jax.jit(lambda p, i: model.weights(p, Batch(X), jax.random.fold_in(KEY, i), 2).log_weight)
     parts = [weights(params, i) for i in range(3)]
@@ -91,7 +92,7 @@ def test_the_importance_bound_counts_its_samples():
 @pytest.mark.slow
 def test_scores_of_several_samples():
     """Validation by the bound that `iwae` trains: L_k of the same weights, with terms that add up to it."""
-    model, params = with_params(latent_model())
+    model, params = with_params(latent_model(), 0.5)
     model = dataclasses.replace(model, score_samples=4)
     found = of_model(model, "score", params, Batch(X), key=KEY)
     log_w = np.asarray(jax.jit(lambda p: model.weights(p, Batch(X), KEY, 4).log_weight)(params))
@@ -137,7 +138,7 @@ def test_two_stochastic_layers_weigh_both():
     """exp(log w) is an unbiased estimate of p(x), with latents below latents."""
     inner = {"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
     above = ModelChoice("latent", {"latents": (2,), "values": "binary"}, parts=inner)
-    model, params = with_params(latent_model((3,), "binary", prior=above))
+    model, params = with_params(latent_model((3,), "binary", prior=above), 0.5)
     z1, z2 = all_values(EventSpec((3,))), all_values(EventSpec((2,)))
     top = log_bernoulli(z1[None], through(params["prior"]["likelihood"], z2.astype(np.float32))[:, None]).sum(-1)
     log_z1 = np.logaddexp.reduce(top - np.log(4), 0)
@@ -159,7 +160,7 @@ def test_draws_follow_the_enumerated_joint():
 
 @pytest.mark.slow
 def test_draws_from_given_latents_and_the_encoder():
-    model, params = with_params(latent_model())
+    model, params = with_params(latent_model(), 0.5)
     z = np.float32([[3.0, -2.0], [0.0, 0.0]])
     draw = jax.jit(lambda p: model.draw(p, jax.random.split(KEY, 2), latents=z))(params)
     assert draw.x.shape == (2, 2, 2)
@@ -241,7 +242,7 @@ def test_exponentials_of_scores_that_are_biased_make_no_bound():
 
 
 def test_refusals():
-    model, params = with_params(latent_model())
+    model, params = with_params(latent_model(), 0.5)
     with pytest.raises(UserError, match="give a random `key`"):
         model.score(params, Batch(X))
     with pytest.raises(UserError, match="a random key is one key"):

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through, with_params
+from built import with_params
+from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -101,7 +102,7 @@ def test_the_gradient_through_real_latents_is_that_of_finite_differences(call):
 
 
 def test_objectives_report_the_bound_beside_the_loss():
-    model, params = with_params(latent_model())
+    model, params = with_params(latent_model(), 0.5)
 
     def loss(call, progress=0.5):
         objective = make_objective(call)
@@ -120,7 +121,7 @@ def test_objectives_report_the_bound_beside_the_loss():
 @pytest.mark.parametrize("call", ["elbo", "iwae(samples=2)", "teacher_forcing"])
 def test_examples_of_which_nothing_is_scored_do_not_count(call):
     """Neither their reconstruction nor the divergence of their posterior."""
-    model, params = with_params(latent_model())
+    model, params = with_params(latent_model(), 0.5)
     objective, mask = make_objective(call), np.ones((16, 2, 2), np.float32)
     mask[8:] = 0
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from built import with_params
 from compiled import of_model
-from latent_cases import EVENT, HIDDEN, KEY, X, log_bernoulli, through, with_params
+from latent_cases import EVENT, HIDDEN, KEY, X, log_bernoulli, through
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -177,7 +178,7 @@ def test_priors_of_every_form(quantizer, grid, prior):
     options = {"width": 8, "num_layers": 1, "num_heads": 2} if prior.network else {"hidden_sizes": (8,)}
     prior = ModelChoice(network=prior.network or "made", options=prior.options, network_options=options)
     sizes = HIDDEN if len(grid) == 1 else LOCAL
-    model, params = with_params(tokens_model(quantizer, grid, prior=prior, encoder=sizes, decoder=sizes))
+    model, params = with_params(tokens_model(quantizer, grid, prior=prior, encoder=sizes, decoder=sizes), 0.5)
     assert np.isfinite(jax.jit(lambda p: model.score(p, Batch(X)).log_prob)(params)).all()
     drawn = model.sample(params, KEY, 3)
     assert drawn.shape == (3, 2, 2) and set(np.unique(drawn)) <= {0, 1}
@@ -260,7 +261,7 @@ def test_samplers_read_the_tokens_of_the_examples(small, monkeypatch):
 def test_rounds_of_an_optimal_schedule_are_measured_on_tokens():
     network = {"width": 8, "num_layers": 1, "num_heads": 2}
     prior = ModelChoice(network="masked_transformer", options={"orders": "uniform"}, network_options=network)
-    model, params = with_params(tokens_model(grid=(3,), prior=prior, context=ContextSpec("label", 3)))
+    model, params = with_params(tokens_model(grid=(3,), prior=prior, context=ContextSpec("label", 3)), 0.5)
     read = Resources(lambda *what: Batch(X, {"label": np.arange(16) % 3}), None)
     sampler = draws.prepared(make_sampler("parallel(steps=2, schedule='optimal')"), model, params, read)
     assert sum(sampler.sizes) == 3 and len(sampler.sizes) == 2
