@@ -217,9 +217,8 @@ class DiscretizedLogisticMixture(Conditional):
         return self._ungrouped(jnp.take_along_axis(candidates, best, axis=-2)[..., 0, :])
 
     def _component_modes(self, mixture: _Mixture) -> jax.Array:
-        """The most probable level of each scalar under each component, given those before it, [..., G, K, c].
-
-        The level nearest to the mean, or the first or last, which take whole tails.
+        """The most probable level of each scalar under each component, given those before it, [..., G, K, c]: the one
+        nearest to the mean, or the first or last, which take whole tails.
         """
         modes, last = jnp.zeros_like(mixture.means), self.num_levels - 1
         for j in range(mixture.means.shape[-1]):

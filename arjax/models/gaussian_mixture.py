@@ -68,13 +68,7 @@ class GaussianMixtureModel(Model):
     """Gaussians with full covariances, mixed: p(x) = sum_k w_k N(x; m_k, S_k) of D real values. Exact.
 
     A value that is NaN is missing: the score of an example is the log density of its other values. Vectors of sites are
-    flattened. All methods that compute are pure functions and may be jitted.
-
-    S_k = L_k L_k^T + s^2 I with s = exp(min_log_scale), so the standard deviation along every direction is at least s,
-    and so is the scale of every value given any others. L_k is lower triangular with a positive diagonal.
-
-    A start by EM needs training examples, and a model out of a file has none: it has the parameters of its training. In
-    a run EM reads at most 20,000 examples.
+    flattened. A start by EM needs training examples, and a model out of a file has none.
 
     Attributes:
       event: real values.

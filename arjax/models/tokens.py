@@ -42,13 +42,11 @@ TOGETHER = 256
 
 
 class Encoded(NamedTuple):
-    """Examples as tokens: the vectors of the encoder, float32[B, *grid, E], the numbers of their codes, int32[B, T],
-    and the codes, float32[B, *grid, E], with the gradient that passes to the vectors.
-    """
+    """Examples as tokens."""
 
-    h: jax.Array
-    numbers: jax.Array
-    z: jax.Array
+    h: jax.Array  # the vectors of the encoder, float32[B, *grid, E]
+    numbers: jax.Array  # of their codes, int32[B, T]
+    z: jax.Array  # the codes, float32[B, *grid, E], with the gradient that passes to the vectors
 
 
 def _small(quantizer: str, grid: Grid) -> ModelChoice:

@@ -8,11 +8,9 @@ that is rounded has the probability of its rounding interval [a, b],
 
     p_k(x_c | x_<c) = Phi((z(b) - m_c - C_c,<c e_<c) / C_cc) - Phi((z(a) - m_c - C_c,<c e_<c) / C_cc),
 
-and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. Where the interval is shorter than a thousandth of
-C_cc, it is the density in its middle times its length. A real number has the density. For real numbers all orders of
-the columns agree; for rounded ones they do as far as the intervals are short beside the scales. A word has a
-probability under each component, which all other columns of the component do not change (the latent class model, with
-Gaussians in place of further classes).
+and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. A real number has the density. For real numbers all
+orders of the columns agree; for rounded ones they do as far as the intervals are short beside the scales. A word has a
+probability under each component, whatever the other columns (latent classes).
 
 The scale z of a column is a monotone function of its numbers: skewed columns may be made more symmetric by the
 transformation of Yeo & Johnson ("A new family of power transformations to improve normality or symmetry", Biometrika
@@ -49,12 +47,7 @@ _LEAST_POWER, _MOST_POWER = -1.0, 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Margin:
-    """z = (y((x - shift) / scale) - mean) / spread of a number x, with the function y of Yeo & Johnson.
-
-    Attributes:
-      column: of numbers.
-      power: of y; 1 is y(t) = t.
-    """
+    """z = (y((x - shift) / scale) - mean) / spread of a number x, with y of Yeo & Johnson and its power."""
 
     column: Numbers
     shift: float
@@ -142,12 +135,7 @@ class Margin:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WordTable:
-    """A column of words under each component of a mixture.
-
-    Attributes:
-      column: of words.
-      p: the probability of each word under each component, float64[K, V], all above 0.
-    """
+    """A column of words: the probability of each under each component of a mixture, float64[K, V], all above 0."""
 
     column: Words
     p: np.ndarray
@@ -209,8 +197,7 @@ class GaussianTable(TableEngine):
     """Columns of numbers, and of words, under a mixture of Gaussians.
 
     Attributes:
-      margins: of all columns.
-      numbers, words: those of columns of numbers and of words, by the numbers of these.
+      margins: of all columns; `numbers` and `words` have them by the numbers of their columns.
       model, params: of the kind `gaussian_mixture`, of the z of all numbers.
     """
 

@@ -69,16 +69,10 @@ _ENOUGH = 1e-5
 
 
 class Options(NamedTuple):
-    """The options of a fit.
+    """The options of a fit."""
 
-    Attributes:
-      is_power: whether columns are made symmetric by powers.
-      is_noisy: whether EM sees rounded numbers with uniform noise of the width of the rounding.
-      components, floor, seed: of EM.
-    """
-
-    is_power: bool
-    is_noisy: bool
+    is_power: bool  # whether columns are made symmetric by powers
+    is_noisy: bool  # whether EM sees rounded numbers with uniform noise of the width of the rounding
     components: int
     floor: float
     seed: int = 0
@@ -111,11 +105,7 @@ class Member:
 
 
 class GaussianSearch:
-    """Fits of one table until a deadline.
-
-    Attributes:
-      members: all of them.
-    """
+    """Fits of one table until a deadline, the `members`."""
 
     def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
         self.members: list[Member] = []

@@ -116,7 +116,7 @@ class Head(WithParameters):
         return self.scaled_draw(key, features, jnp.minimum(as_temperature(temperature), MOST_NOISE))
 
     def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """As `sample`, by noise times a temperature from 0 to `MOST_NOISE`."""
+        """As `sample`, by noise times a temperature up to `MOST_NOISE`."""
         raise NotImplementedError(f"{type(self).__name__} defines no scaled_draw")
 
     def mode(self, features: jax.Array) -> jax.Array:
