@@ -45,33 +45,21 @@ TURNS = ("raster", "reversed")
 NOISE = "noise of the flow"
 
 
-@dataclasses.dataclass(frozen=True)
-class Dequantisation:
-    """The values 2 y - 1, y = (x + u) / V with u uniform in [0, 1), of levels x of 0, ..., V - 1 (Theis, van den Oord &
-    Bethge, "A note on the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019, section 3.1).
+def dequantised(key: jax.Array, x: jax.Array, num_levels: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the values 2 y - 1, y = (x + u) / V with u uniform in [0, 1), of levels x of 0, ..., V - 1 (Theis, van den
+    Oord & Bethge, "A note on the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019,
+    section 3.1), and log |d value / d (x + u)| in nats, float32[B].
 
     log P(x) >= E_u[log p(x + u)], and p(x + u) = 2 p(value) / V for each scalar. Scores are in nats of the levels.
-
-    Attributes:
-      event: the levels, or binary data.
     """
+    y = (x + jax.random.uniform(key, x.shape)) / num_levels
+    log_slope = jnp.full(x.shape, math.log(2), jnp.float32) - math.log(num_levels)
+    return 2 * y - 1, log_slope.reshape(len(x), -1).sum(-1)
 
-    event: EventSpec
 
-    @property
-    def real_event(self) -> EventSpec:
-        return EventSpec(self.event.grid_shape, self.event.value_shape, "real")
-
-    def to_real(self, key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Real values of levels int32[B, ...], and log |d value / d (x + u)| in nats, float32[B]."""
-        y = (x + jax.random.uniform(key, x.shape)) / self.event.num_levels
-        log_slope = jnp.full(x.shape, math.log(2), jnp.float32) - math.log(self.event.num_levels)
-        return 2 * y - 1, log_slope.reshape(len(x), -1).sum(-1)
-
-    def to_levels(self, value: jax.Array) -> jax.Array:
-        """The levels int32[B, ...] in which real values lie; those outside of the range become the nearest level."""
-        levels = jnp.floor(self.event.num_levels * (value + 1) / 2)
-        return jnp.clip(levels, 0, self.event.num_levels - 1).astype(jnp.int32)
+def levels_of(value: jax.Array, num_levels: int) -> jax.Array:
+    """Returns the levels int32[B, ...] in which real values lie, the nearest one of those outside of the range."""
+    return jnp.clip(jnp.floor(num_levels * (value + 1) / 2), 0, num_levels - 1).astype(jnp.int32)
 
 
 _small = functools.partial(Example.of, "flow", network="made", sizes={"hidden_sizes": (12,)}, num_blocks=2)
@@ -92,12 +80,12 @@ class FlowModel(Model):
     Attributes:
       blocks: from the data to the noise.
       base: a model of the noise, of real values without a context or with that of the blocks; None: N(0, 1).
-      dequantisation: how levels become real values; None for real data. Then scores are bounds.
+      levels: the event of levels that become real values, so that scores are bounds; None for real data.
     """
 
     blocks: tuple[AutoregressiveModel, ...]
     base: Model | None = None
-    dequantisation: Dequantisation | None = dataclasses.field(default=None, metadata={"static": True})
+    levels: EventSpec | None = dataclasses.field(default=None, metadata={"static": True})
 
     takes: ClassVar[frozenset[str]] = frozenset({"sampler", "temperature"})
     NETWORKS: ClassVar[Any] = NETWORKS
@@ -129,8 +117,7 @@ class FlowModel(Model):
             say_once(many)
         event, base = recipe.event, None
         event.check_kind(("real", "levels", "binary"), "a flow is for real data, levels or binary data")
-        dequantisation = Dequantisation(event) if event.num_levels else None
-        real = event if dequantisation is None else dequantisation.real_event
+        real = EventSpec(event.grid_shape, event.value_shape, "real")
         if BASE in recipe.choice.parts:
             base = recipe.part(BASE, real, needs_context=False)
         network, options = recipe.network()
@@ -144,7 +131,7 @@ class FlowModel(Model):
             refuse((not transforms, "a block of a flow needs a conditional that transforms noise: gaussian or spline"))
             return block
 
-        return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
+        return cls(tuple(map(block, range(num_blocks))), base, event if event.num_levels else None)
 
     def __repr__(self) -> str:
         base = "" if self.base is None else f"; base {self.base!r}"
@@ -154,11 +141,11 @@ class FlowModel(Model):
     def score_kind(self) -> str:
         """That of the base; "bound" where levels are dequantised and the base is exact."""
         base = "exact" if self.base is None else self.base.score_kind
-        return "bound" if base == "exact" and self.dequantisation else base
+        return "bound" if base == "exact" and self.levels else base
 
     @property
     def event(self) -> EventSpec:
-        return self.dequantisation.event if self.dequantisation else self.blocks[0].event
+        return self.levels or self.blocks[0].event
 
     @property
     def context_spec(self) -> ContextSpec:
@@ -189,9 +176,10 @@ class FlowModel(Model):
         refuse((batch.mask is not None, "a flow scores whole examples: it has no mask of sites"))
         x, context = in_types(self, batch.x, batch.context)
         terms: dict[str, jax.Array] = {}
-        if self.dequantisation:
+        if self.levels:
             key = key_needed(key, "noise is added to levels before a flow scores them")
-            x, terms["dequantisation"] = self.dequantisation.to_real(jax.random.fold_in(key, len(self.blocks) + 1), x)
+            of_noise = jax.random.fold_in(key, len(self.blocks) + 1)
+            x, terms["dequantisation"] = dequantised(of_noise, x, self.levels.num_levels)
         z, terms["log_det"] = self.to_noise(params, x, context, key=key, train=train)
         if self.base is None:
             terms[BASE] = log_normal(z).reshape(len(z), -1).sum(-1)
@@ -229,7 +217,7 @@ class FlowModel(Model):
         for k in reversed(range(len(self.blocks))):
             x, of_block = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
             stats = {name: stats[name] + of_block[name] for name in COUNTS}
-        return Draw(self.dequantisation.to_levels(x) if self.dequantisation else x, stats)
+        return Draw(levels_of(x, self.levels.num_levels) if self.levels else x, stats)
 
 
 @check_draws.register(FlowModel)

@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.models.draws import check_draws
-from arjax.models.flow import Dequantisation, FlowModel
+from arjax.models.flow import FlowModel, dequantised, levels_of
 from arjax.networks import NETWORKS
 from arjax.samplers import Request, make_sampler
 
@@ -181,12 +181,10 @@ def test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased():
 
 
 def test_real_values_lead_back_to_their_levels():
-    event = EventSpec((3, 4), (), "levels", 5)
-    dequantisation = Dequantisation(event)
     x = np.random.default_rng(0).integers(5, size=(20, 3, 4)).astype(np.int32)
-    value, _ = jax.jit(dequantisation.to_real)(KEYS[0], x)
-    np.testing.assert_array_equal(jax.jit(dequantisation.to_levels)(value), x)
-    ends = dequantisation.to_levels(jnp.array([-100.0, 100.0]))
+    value, _ = jax.jit(dequantised, static_argnums=2)(KEYS[0], x, 5)
+    np.testing.assert_array_equal(levels_of(value, 5), x)
+    ends = levels_of(jnp.array([-100.0, 100.0]), 5)
     assert ends.tolist() == [0, 4] and ends.dtype == jnp.int32
 
 
