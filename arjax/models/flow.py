@@ -46,8 +46,8 @@ NOISE = "noise of the flow"
 
 
 def dequantised(key: jax.Array, x: jax.Array, num_levels: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the values 2 y - 1, y = (x + u) / V with u uniform in [0, 1), of levels x of 0, ..., V - 1 (Theis, van den
-    Oord & Bethge, "A note on the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019,
+    """Returns the values 2 y - 1, y = (x + u) / V with u uniform in [0, 1), of levels x of 0, ..., V - 1 (Theis, van
+    den Oord & Bethge, "A note on the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019,
     section 3.1), and log |d value / d (x + u)| in nats, float32[B].
 
     log P(x) >= E_u[log p(x + u)], and p(x + u) = 2 p(value) / V for each scalar. Scores are in nats of the levels.
