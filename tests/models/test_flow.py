@@ -74,25 +74,6 @@ def test_log_det_is_that_of_the_jacobian(choice):
 
 
 @pytest.mark.parametrize(
-    ("dims", "conditional"),
-    [
-        (1, "gaussian(scale_bound=1)"),
-        (2, SPLINE),
-        pytest.param(1, SPLINE, marks=pytest.mark.slow),
-        pytest.param(2, "gaussian(scale_bound=1)", marks=pytest.mark.slow),
-    ],
-)
-def test_the_density_integrates_to_one(dims, conditional):
-    model, params = build(EventSpec((dims,), kind="real"), num_blocks=4 - dims, conditional=conditional)
-    t = np.linspace(-4.2, 4.2, 30_001 if dims == 1 else 401)
-    line, weight = np.sinh(t), np.cosh(t) * (t[1] - t[0])
-    x = np.stack(np.meshgrid(*[line] * dims, indexing="ij"), -1).reshape(-1, dims)
-    weights = np.prod(np.meshgrid(*[weight] * dims, indexing="ij"), 0).ravel()
-    p = np.exp(np.asarray(of_model(model, "log_prob", params, x.astype(np.float32)), float))
-    assert abs(p @ weights - 1) < 2e-3
-
-
-@pytest.mark.parametrize(
     ("network", "event", "choice"),
     [
         ("made", IMAGE, {"orderings": ("raster", "random(seed={block})")}),
@@ -125,17 +106,6 @@ def test_a_draw_depends_on_its_own_key_alone():
     np.testing.assert_allclose(some, all_[::-1], atol=1e-6)
     changed = model.draw(params, KEYS, context=(context + 1) % 3).x
     assert (np.abs(changed - all_).reshape(5, -1).max(1) > 1e-3).all()
-
-
-@pytest.mark.slow
-def test_every_block_reads_the_context():
-    model, params = build(IMAGE, context=ContextSpec("label", 3))
-    x = cases.random_x(IMAGE, 3)
-    terms = [of_model(model, "log_prob", params, x, context=np.full(3, label)) for label in (0, 1)]
-    assert np.abs(terms[0] - terms[1]).min() > 1e-3
-    gradient = jax.jit(jax.grad(lambda p: model.log_prob(p, x, context=np.arange(3)).sum()))(params)
-    for leaf in jax.tree.leaves(gradient):
-        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0
 
 
 def test_the_temperature_is_that_of_the_base():

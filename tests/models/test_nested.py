@@ -43,16 +43,6 @@ def test_the_joint_sums_to_one_and_is_the_product_of_both_models(conditional, ev
     np.testing.assert_allclose(log_prob, np.asarray(expected).reshape(len(x), -1).sum(1), rtol=1e-4, atol=1e-4)
 
 
-def test_entries_of_a_value_depend_on_one_another():
-    model, params = build(INNER)
-    x = cases.all_values(EVENT)
-    p = (
-        np.exp(np.asarray(of_model(model, "log_prob", params, x), np.float64)).reshape(8, 8).sum(1).reshape(2, 2, 2)
-    )  # of site 0
-    product = np.einsum("a,b,c->abc", p.sum((1, 2)), p.sum((0, 2)), p.sum((0, 1)))
-    assert np.abs(p - product).max() > 0.01
-
-
 @pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
 def test_samples_follow_the_joint(sampler):
     model, params = build(INNER)
