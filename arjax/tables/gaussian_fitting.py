@@ -11,7 +11,6 @@ The step of maximisation takes the moments of these.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import itertools
@@ -95,21 +94,11 @@ class Fit(NamedTuple):
     words: Mapping[int, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """A fit, and -log p of each validation row under it, float64[N]."""
-
-    options: Options
-    fit: Fit
-    nats: np.ndarray
-
-
 class GaussianSearch:
-    """Fits of one table until a deadline, the `members`."""
+    """Fits of one table until a deadline: the `members`, each with -log p of the validation rows, float64[N]."""
 
     def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
-        self.members: list[Member] = []
-        self._nats: dict[Options, float] = {}
+        self.members: dict[Options, tuple[Fit, np.ndarray]] = {}
         self._train, self._validation = thinned(cells["train"], _TRAIN_ROWS), cells["validation"]
         self._seed = seed
         importlib.import_module("sklearn.mixture")  # here, so that the first fit is timed without it
@@ -141,14 +130,15 @@ class GaussianSearch:
             self._grow(Options(*kind, 1, _FIRST_FLOOR), self._end)
         best = {is_power: self._best(is_power)[:_AGAIN] for is_power in (True, False)}
         for seed in range(1, 1 + _SEEDS):
-            for those in best.values():
-                for member in those:
-                    self._fit(member.options._replace(seed=seed))
+            for options in itertools.chain(*best.values()):
+                self._fit(options._replace(seed=seed))
 
-    def _best(self, is_power: bool) -> list[Member]:
-        """The members with these margins, the best on validation first."""
-        those = [member for member in self.members if member.options.is_power == is_power]
-        return sorted(those, key=lambda member: member.nats.mean())
+    def _best(self, is_power: bool) -> list[Options]:
+        """The options of the members with these margins, the best on validation first."""
+        return sorted((each for each in self.members if each.is_power == is_power), key=self._mean_nats)
+
+    def _mean_nats(self, options: Options) -> float:
+        return float(self.members[options][1].mean())
 
     def _grow(self, options: Options, end: float) -> None:
         """More and more components, up to where validation stops gaining, with the best floor; then numbers of
@@ -191,8 +181,8 @@ class GaussianSearch:
         """The mean nats of validation rows under a fit, which becomes a member; infinity where it fails, or would take
         longer than there is time.
         """
-        if options in self._nats:
-            return self._nats[options]
+        if options in self.members:
+            return self._mean_nats(options)
         start = time.monotonic()
         late = start + self._per_component * options.components > min(end, self._end)
         if late and self._best(options.is_power):
@@ -213,9 +203,8 @@ class GaussianSearch:
         self._per_component = max(0.7 * self._per_component, (time.monotonic() - start) / options.components)
         if not np.isfinite(nats).all():
             return math.inf
-        self.members.append(Member(options, fit, nats))
-        self._nats[options] = float(nats.mean())
-        return self._nats[options]
+        self.members[options] = fit, nats
+        return self._mean_nats(options)
 
     def _by_em(self, z_ND: np.ndarray, options: Options, rng: np.random.Generator, end: float) -> Fit:
         """Reads words as one-hot numbers with noise; the components then count the words of their rows.
@@ -251,14 +240,15 @@ class GaussianSearch:
 
     def mixed(self, is_power: bool) -> tuple[GaussianTable, list[Options]] | None:
         """One mixture of Gaussians out of the members with these margins that are best together on validation."""
-        those = self._best(is_power)[:_CANDIDATES]
-        if not those:
+        best = self._best(is_power)[:_CANDIDATES]
+        if not best:
             return None
-        chosen = [those[i] for i in best_members(np.stack([member.nats for member in those]), _MEMBERS)]
-        work = np.cumsum([member.options.components for member in chosen]) * len(self._steps) ** 3
-        kept = [member for n, member in enumerate(chosen) if n == 0 or work[n] <= _MOST_WORK]
-        options = [member.options for member in kept]
-        return self.table(is_power, [member.fit for member in kept], min(each.floor for each in options)), options
+        nats_MN = np.stack([self.members[options][1] for options in best])
+        chosen = [best[i] for i in best_members(nats_MN, _MEMBERS)]
+        work = np.cumsum([options.components for options in chosen]) * len(self._steps) ** 3
+        kept = [options for n, options in enumerate(chosen) if n == 0 or work[n] <= _MOST_WORK]
+        floor = min(options.floor for options in kept)
+        return self.table(is_power, [self.members[options][0] for options in kept], floor), kept
 
 
 def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
