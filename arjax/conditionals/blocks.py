@@ -22,10 +22,8 @@ class JointConditional(Conditional):
 
     Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
     blocks are padded with invalid indices of arbitrary features and values. Log-probabilities and entropies are per
-    index, [..., M], in nats, and 0 at invalid indices: each of a value given the indices visited before it. So they
-    belong to sites as in other families, and their sum is that of the block.
-
-    The forms of `Conditional` are those of a block of one site.
+    index, [..., M], in nats, each of a value given the indices visited before it, and 0 at invalid indices. The forms
+    of `Conditional` are those of a block of one site.
     """
 
     joint: ClassVar[bool] = True

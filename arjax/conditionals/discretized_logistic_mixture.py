@@ -42,9 +42,8 @@ class DiscretizedLogisticMixture(Conditional):
     a, b, c depend on the component and are squashed by tanh, as in the authors' program. With "none", each scalar has
     a mixture of its own.
 
-    Waveforms are levels, too: any number of levels up to 65536. `min_log_scale` bounds log s from below; at its default
-    (that of the authors' program) a component of 256 levels has at most 0.97 of its mass on one level, and
-    16-bit audio may want less, such as -12.
+    `min_log_scale` bounds log s from below; at its default (that of the authors' program) a component of 256 levels has
+    at most 0.97 of its mass on one level, and 16-bit audio may want less, such as -12.
     """
 
     num_levels: int

@@ -71,11 +71,9 @@ _small = functools.partial(Example.of, "flow", network="made", sizes={"hidden_si
 class FlowModel(Model):
     """An autoregressive flow: blocks that turn values into noise, each in its own order. Exact, a bound of levels.
 
-    z = (f_K o ... o f_1)(x), z from the base distribution; block k is a map of values to noise.
-
-    A block is an autoregressive model whose conditional transforms normal noise (`gaussian`: affine, `spline`): the
-    noise of its sites is the next block's data. With one block and normal noise as its base, the flow is the
-    autoregressive model itself. Densities take a pass per block; a draw inverts the blocks by a sampler.
+    z = (f_K o ... o f_1)(x), z from the base distribution. A block is an autoregressive model whose conditional
+    transforms normal noise (`gaussian`: affine, `spline`): the noise of its sites is the next block's data. Densities
+    take a pass per block; a draw inverts the blocks by a sampler.
 
     Attributes:
       blocks: from the data to the noise.

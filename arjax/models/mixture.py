@@ -32,16 +32,11 @@ WEIGHTS = "weights"
 class MixtureModel(Model):
     """Models of any kinds with weights that are trained: p(x | c) = sum_k w_k p_k(x | c). Its parts are the members.
 
-    The members p_k have one event and one context, and whole examples are mixed.
-
-    Trained together, a member learns the examples that it explains better than the others: the gradient of each is
-    weighted by its share in the likelihood. A score costs a score of every member.
+    The members p_k have one event and one context, and whole examples are mixed. Trained together, each learns the
+    examples that it explains better than the others. A score costs a score of every member.
 
     The mixture of bounds is a bound. Where members draw terms of their scores, the mean of the score is a bound if they
     are unbiased (an ELBO of one latent, dequantisation), see `kind_of_mixture`; with others (chains) it is an estimate.
-
-    Attributes:
-      members: the models.
     """
 
     members: tuple[Model, ...]

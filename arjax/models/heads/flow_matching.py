@@ -31,9 +31,8 @@ TIME_SCALE = 0.01
 class FlowMatchingHead(Head):
     """dx/dt = v(x, t, features) from noise x(0) to the value x(1).
 
-    log p(x(1)) = log N(x(0); 0, 1) - integral of div v. The divergence is the exact trace of the Jacobian, by one
-    forward-mode derivative for each entry of a value. The number is exact up to the error of the solver, which
-    reports state as the difference from a sharper solution.
+    log p(x(1)) = log N(x(0); 0, 1) - integral of div v, the exact trace of the Jacobian. The number is exact up to the
+    error of the solver, which reports state as the difference from a sharper solution.
 
     The training loss is the regression of v on x - z along the straight path (1 - t) z + t x, at `draws` random times.
 
