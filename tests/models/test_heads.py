@@ -19,7 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.report import Measures, report
-from arjax.models import Example, MixtureModel, ModelChoice, make_model
+from arjax.models import Example, ModelChoice, make_model
 from arjax.models.extras import sharper
 from arjax.models.gaussian_chain import GaussianChain
 from arjax.models.heads.flow_matching import runge_kutta
@@ -383,13 +383,6 @@ def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional(
     assert inner.training_loss == "flow_matching"
     assert (np.asarray(loss) > 0).all()
     assert sharper(model) is not model
-
-
-@pytest.mark.slow
-def test_a_mixture_of_bounds_that_are_drawn_is_an_estimate():
-    members = [make_model(EVENT, "made", conditional=CALLS[name], hidden_sizes=(8,)) for name in CALLS][:3]
-    assert MixtureModel((members[0], members[2])).score_kind == "estimate"
-    assert MixtureModel((members[2], members[2])).score_kind == "exact"
 
 
 @pytest.mark.parametrize("name", ["diffusion", "flow_matching", "energy"])

@@ -102,37 +102,6 @@ def test_scores_of_several_samples():
     assert "importance" not in jax.eval_shape(lambda p: model.score(p, Batch(X), key=KEY, train=True), params).terms
 
 
-def exact_posterior():
-    """One binary site, one binary latent, and parameters under which q(z | x) = p(z | x)."""
-    model = latent_model((1,), "binary", event=EventSpec((1,)))
-    params = {"prior": {}, "likelihood": None, "posterior": None}
-
-    def network(rows):
-        """Parameters with the logit rows[0] for input 0 and rows[1] for 1: one unit is tanh(-5) or tanh(5)."""
-        kernel, bias = np.zeros((1, 5), np.float32), np.zeros(5, np.float32)
-        kernel[0, 0], bias[0] = 10.0, -5.0
-        slope = np.zeros((5, 1), np.float32)
-        slope[0] = (rows[1] - rows[0]) / (2 * np.tanh(5.0))
-        readout = {"kernel": slope, "bias": np.float32([(rows[0] + rows[1]) / 2])}
-        return {"site": {"hidden_0": {"kernel": kernel, "bias": bias}, "readout": readout}}
-
-    of_x = np.float32([-0.7, 1.3])  # logits of x given z = 0 and z = 1; p(z) = 1/2
-    p_x = 1 / (1 + np.exp(-of_x))
-    posterior = np.float32([np.log((1 - p_x[1]) / (1 - p_x[0])), np.log(p_x[1] / p_x[0])])
-    return (
-        model,
-        params | {"likelihood": network(of_x), "posterior": network(posterior)},
-        np.log([1 - p_x.mean(), p_x.mean()]),
-    )
-
-
-def test_the_bound_is_exact_where_the_posterior_is():
-    model, params, log_x = exact_posterior()
-    x = np.int32([[0], [1]])
-    for key in jax.random.split(KEY, 8):
-        np.testing.assert_allclose(of_model(model, "score", params, Batch(x), key=key).log_prob, log_x, atol=1e-5)
-
-
 @pytest.mark.slow
 def test_two_stochastic_layers_weigh_both():
     """exp(log w) is an unbiased estimate of p(x), with latents below latents."""
