@@ -424,8 +424,6 @@ def _step_of(known: np.ndarray) -> float:
 def as_texts(values: np.ndarray) -> np.ndarray:
     """Values as words, object[N], None without one: truth values alone stay as they are."""
     items = items_of(values)
-    if values.dtype == object and set(map(type, items)) <= {str, type(None)}:
-        return values
     if not all(v is None or isinstance(v, bool) for v in items):
         items = [None if v is None else as_text(v) for v in items]
     return np.fromiter(items, object, len(items))
