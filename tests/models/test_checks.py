@@ -27,6 +27,8 @@ from arjax.models.draws import keys_of
 from arjax.models.kinds import Recipe
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
+from arjax.testing import EVENTS
+from arjax.testing.models import autoregressive_networks, supported_model
 
 LEVELS, TOKENS = EventSpec((2, 3), (2,), "levels", 4), EventSpec((4,), kind="tokens", num_levels=5)
 
@@ -124,9 +126,10 @@ def test_the_networks_that_can_are_named_though_one_of_them_fails(monkeypatch):
     assert ", lstm," not in str(told.value)
 
 
-def test_networks_check_other_factorizations():
+@pytest.mark.parametrize("name", autoregressive_networks())
+def test_networks_check_other_factorizations_with_the_options_they_were_made_with(name):
     """And so does a network inside of another one."""
-    model = make_model(TOKENS, "made")
+    model = supported_model(name, EVENTS["tokens"], "raster", "sites")
     for network in (model.network, Beside.of(model.network, "noise", NO_CONTEXT, 1)):
         check_factorization(network, model.factorization)
         with pytest.raises(UserError, match=r"^the factorization is of \(1, 3\), the grid is"):
