@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from examples_of import x_of
 
 from arjax.cli.main import main
 from arjax.core.errors import UserError
@@ -21,11 +22,6 @@ def text_of(rows, header=HEADER) -> str:
     return header + "".join(",".join(map(str, row)) + "\n" for row in rows)
 
 
-def all_rows(dataset, split: str) -> np.ndarray:
-    source = dataset.splits[split]
-    return np.asarray(source.__getitems__(np.arange(len(source))).x)
-
-
 def specs(dataset) -> list[tuple[str, int]]:
     return [(column.kind, column.num_levels) for column in dataset.event.columns]
 
@@ -33,9 +29,9 @@ def specs(dataset) -> list[tuple[str, int]]:
 def test_each_column_has_its_own_kind_and_cells_come_back(write):
     dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
     assert specs(dataset) == SPECS and dataset.event.in_words == "4 sites, 1 tokens, 1 levels, 1 binary, 1 real"
-    np.testing.assert_allclose(all_rows(dataset, "train")[:, 3].mean(), 0, atol=1e-5)
+    np.testing.assert_allclose(x_of(dataset, "train")[:, 3].mean(), 0, atol=1e-5)
     assert dataset.log_scale_D[:3].tolist() == [0, 0, 0] and dataset.log_scale_D[3] > 0.5
-    every = np.concatenate([all_rows(dataset, split) for split in ("train", "validation", "test")])
+    every = x_of(dataset)
     cells = dataset.to_cells(dataset.in_data_units(every))
     assert cells[0] == HEADER.strip().split(",")
     assert sorted(row[:3] for row in cells[1:]) == sorted([str(cell) for cell in row[:3]] for row in ROWS)
@@ -75,7 +71,7 @@ def test_missing_values_are_refused_or_one_more_level(write):
         make_dataset("table", path=path, mixed=True)
     dataset = make_dataset("table", path=path, mixed=True, missing="level")
     assert specs(dataset) == [("tokens", 4), SPECS[1], ("tokens", 3), SPECS[3]]
-    every = np.concatenate([all_rows(dataset, split) for split in ("train", "validation", "test")])
+    every = x_of(dataset)
     assert (every[:, 0] == 3).sum() == (every[:, 2] == 2).sum() == 1
     assert sum(row[0] == "" for row in dataset.to_cells(every)) == 1
     as_word = make_dataset("table", path=path, mixed=True, missing_cells=(), columns=("colour",))
@@ -85,7 +81,7 @@ def test_missing_values_are_refused_or_one_more_level(write):
         make_dataset("table", path=write(text_of(rows)), mixed=True, missing="level")
     cut = make_dataset("table", path=write(text_of(rows)), levels=7, missing="level", columns=("grade", "weight"))
     assert specs(cut) == [("levels", 7), ("tokens", 8)]
-    every = np.concatenate([all_rows(cut, split) for split in ("train", "validation", "test")])
+    every = x_of(cut)
     assert (every[:, 1] == 7).sum() == 1 and set(every[:, 1]) == set(range(8))
 
 
@@ -93,7 +89,7 @@ def test_splits_in_files_of_their_own(write):
     paths = {"path": write(text_of(ROWS)), "test_path": write(text_of(ROWS[:5]), "test.csv")}
     dataset = make_dataset("table", mixed=True, **paths)
     assert [len(dataset.splits[split]) for split in ("train", "validation", "test")] == [54, 6, 5]
-    test = dataset.to_cells(dataset.in_data_units(all_rows(dataset, "test")))[1:]
+    test = dataset.to_cells(dataset.in_data_units(x_of(dataset, "test")))[1:]
     assert [row[0] for row in test] == [row[0] for row in ROWS[:5]]  # in their order
     paths["validation_path"] = write(text_of(ROWS[5:15]), "validation.csv")
     dataset = make_dataset("table", mixed=True, **paths)

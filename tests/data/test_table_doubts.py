@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from examples_of import x_of
 
 from arjax.core.errors import UserError, say_once
 from arjax.core.spec import ContextSpec, EventSpec
@@ -30,8 +31,7 @@ def again():
 
 
 def all_cells(dataset) -> list[list[str]]:
-    x = [source.__getitems__(np.arange(len(source))).x for source in dataset.splits.values()]
-    return dataset.to_cells(dataset.in_data_units(np.concatenate(x)))[1:]
+    return dataset.to_cells(dataset.in_data_units(x_of(dataset)))[1:]
 
 
 @pytest.mark.parametrize(
