@@ -13,13 +13,12 @@ GROUPS = [LARGE[i % 3] for i in range(60)]
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(write):
     """Writes columns of cells to a csv file and returns its path."""
 
     def to(**columns: list) -> str:
         rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
-        (tmp_path / "mine.csv").write_text("\n".join([",".join(columns), *rows]) + "\n", encoding="utf-8")
-        return str(tmp_path / "mine.csv")
+        return write("\n".join([",".join(columns), *rows]) + "\n")
 
     return to
 
