@@ -22,7 +22,7 @@ from measured import log_curves
 
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
-from arjax.networks.base import loop_carry, step_variables
+from arjax.networks.base import step_variables
 from arjax.reporting.tables import print_table
 
 SHORTEST = 1024
@@ -114,7 +114,7 @@ def last_steps(model: AutoregressiveModel, params: Any, x: jax.Array) -> Callabl
     program = jax.jit(run, donate_argnums=0)
     variables = step_variables(network, params)
     carry = network.apply(variables, 1, factorization, method="start")
-    carry = loop_carry(network, variables, carry, factorization.num_steps, factorization)  # as in a draw
+    carry = network.apply(variables, carry, factorization.num_steps, factorization, method="loop_carry")  # as in a draw
     state = {"carry": jax.tree.map(jnp.array, carry)}
 
     def again() -> jax.Array:

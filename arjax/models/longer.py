@@ -30,7 +30,7 @@ from arjax.models.checks import check_end
 from arjax.models.draws import checked_draw, tell_temperature
 from arjax.models.queries import evidence_first
 from arjax.networks import NETWORKS
-from arjax.networks.base import ChunkedNetwork, chunk_of, step_variables
+from arjax.networks.base import step_variables
 from arjax.samplers import Cached, Draw, Request, Sampler, Steps, make_sampler
 from arjax.samplers.base import keys_of_steps
 from arjax.samplers.loops import Ends, read_prompt
@@ -163,8 +163,8 @@ def _windows(
 ) -> Iterator[Draw]:
     """Pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
     canvas, length = request.given, request.given.shape[1]
-    size, chunk = model.event.num_sites, chunk_of(model.network)
-    overlap = int(size * (OVERLAP if isinstance(model.network, ChunkedNetwork) else OVERLAP_OF_STEPS))
+    size, chunk = model.event.num_sites, model.network.CHUNK
+    overlap = int(size * (OVERLAP if chunk > 1 else OVERLAP_OF_STEPS))
     if isinstance(sampler, Cached) and not sampler.chunk and 1 < overlap < chunk:
         sampler = dataclasses.replace(sampler, chunk=overlap)
     # The windows are those of a draw without a prompt, from the first one that holds a site behind it.
@@ -197,7 +197,7 @@ def _carried(
     """Pieces behind the prompt, each of which goes on from the carry of the one before."""
     (num, length), end = request.given.shape[:2], request.end
     model = dataclasses.replace(model, conditional=sampler.head(model.conditional))
-    size, chunk = min(PIECE, length), sampler.chunk or chunk_of(model.network)
+    size, chunk = min(PIECE, length), sampler.chunk or model.network.CHUNK
     request = dataclasses.replace(request, observed=None)
     progress, calls = begin(model, params, request, prompt, chunk), -(-prompt // chunk)
     request = dataclasses.replace(request, given=None)

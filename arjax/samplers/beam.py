@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from arjax.conditionals.restricted import Truncated
 from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
-from arjax.networks.base import chunk_of, step_variables
+from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler
 from arjax.samplers.loops import num_calls, read_prompt
 
@@ -187,7 +187,7 @@ def _step_form(model: Any, params: Any, steps: Any, canvas: jax.Array, context: 
     Rows are batches of one, mapped: so the examples have one axis in all leaves of a carry.
     """
     network, factorization = model.network, model.factorization
-    variables, chunk = step_variables(network, params), min(chunk_of(network), factorization.num_steps)
+    variables, chunk = step_variables(network, params), min(network.CHUNK, factorization.num_steps)
     order_S, num = jnp.asarray(factorization.order), len(canvas)
 
     def alone(tree: Any) -> Any:

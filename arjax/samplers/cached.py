@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.restricted import Modes
 from arjax.core.options import opt
-from arjax.networks.base import chunk_of, step_variables
+from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.loops import loop_over_steps, num_calls, read_prompt
 
@@ -70,7 +70,7 @@ class Cached(Sampler):
         steps.head = self.head(steps.head)
         network, factorization = model.network, model.factorization
         variables, num_steps = step_variables(network, params), factorization.num_steps
-        chunk, prompt = min(self.chunk or chunk_of(network), num_steps), steps.prompt()
+        chunk, prompt = min(self.chunk or network.CHUNK, num_steps), steps.prompt()
         carry = network.apply(variables, len(canvas), factorization, context, method="start")
         reads = bool(jax.tree.leaves(carry))  # else all that a step needs is on the canvas
         if chunk == 1 and reads:

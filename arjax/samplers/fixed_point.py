@@ -18,7 +18,6 @@ from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import refuse
 from arjax.core.options import opt
-from arjax.networks.base import chunk_of
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
@@ -129,7 +128,7 @@ def draft_whole(
     """
     network, factorization = model.network, model.factorization
     target, prompt = target_of_draft(model, params, steps, draft), steps.prompt()
-    chunk, num_steps = min(max(chunk_of(network), 8), factorization.num_steps), factorization.num_steps
+    chunk, num_steps = min(max(network.CHUNK, 8), factorization.num_steps), factorization.num_steps
     reads = bool(draft.target_calls) and has_carry(network, target.variables, canvas, factorization, context)
 
     def propose(keys_S: jax.Array, canvas_1: jax.Array, context_1: Any) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Array
 from arjax.factorization import Factorization
-from arjax.networks.base import Carry, Network, extend, first_loop, keep, loop_carry
+from arjax.networks.base import Carry, Network
 
 
 def read_prompt(
@@ -29,9 +29,9 @@ def read_prompt(
 
     def read(state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         carry, t = state
-        carries, _ = extend(network, variables, carry, canvas, t, chunk, factorization, context)
+        carries, _ = network.apply(variables, carry, canvas, t, chunk, factorization, context, method="extend")
         n = jnp.minimum(prompt - t, chunk)
-        return keep(network, variables, carries, n), t + n
+        return network.apply(variables, carries, n, method="keep"), t + n
 
     carry = network.apply(variables, len(canvas), factorization, context, method="start")
     if (isinstance(prompt, int) and prompt == 0) or not jax.tree.leaves(carry):
@@ -74,8 +74,8 @@ def loop_over_steps(
     behind the last one that was made, and the state.
     """
     t, begin, past = start, 0, None
-    for end in loop_ends(first_loop(network), factorization.num_steps):
-        past = loop_carry(network, variables, carry, end, factorization, past)
+    for end in loop_ends(network.FIRST_LOOP, factorization.num_steps):
+        past = network.apply(variables, carry, end, factorization, past, method="loop_carry")
         if goes_on is None:
             first = jnp.clip(start, begin, end) if isinstance(start, jax.Array) else max(start, begin)
             past, state = jax.lax.fori_loop(first, end, body, (past, state))

@@ -13,7 +13,7 @@ from arjax.conditionals.restricted import untruncated
 from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.factorization import Factorization, reorder
-from arjax.networks.base import chunk_of, step_variables
+from arjax.networks.base import step_variables
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, per_example
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
 from arjax.samplers.rounds import (
@@ -109,7 +109,7 @@ class Parallel(Sampler):
 
     def draw(self, model, params, steps, canvas, context):
         network, num_steps, prompt = model.network, model.factorization.num_steps, steps.prompt()
-        variables, chunk = step_variables(network, params), min(chunk_of(network), num_steps)
+        variables, chunk = step_variables(network, params), min(network.CHUNK, num_steps)
         sizes = self._sizes(num_steps)
         ends_K = jnp.cumsum(jnp.array(sizes, jnp.int32))
         first = (ends_K <= prompt).sum()  # rounds that are observed whole

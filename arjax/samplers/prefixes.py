@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Array
-from arjax.networks.base import chunk_of, step_variables
+from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps
 from arjax.samplers.loops import loop_over_steps, read_prompt
 from arjax.samplers.request import PLAIN_DRAW
@@ -32,7 +32,7 @@ def draw_in_steps(
     model = jax.tree.map(jnp.asarray, model)  # outside of jit its orders are on the host, where no step can be traced
     network, factorization = model.network, model.factorization
     steps, variables = Steps(model, params, keys, PLAIN_DRAW), step_variables(network, params)
-    chunk = min(chunk_of(network), factorization.num_steps)
+    chunk = min(network.CHUNK, factorization.num_steps)
     carry = read_prompt(network, variables, x, factorization, context, first, chunk)
 
     def draw(t: jax.Array, state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:

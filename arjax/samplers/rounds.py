@@ -18,7 +18,7 @@ from arjax.core.arrays import is_present
 from arjax.core.batch import Batch
 from arjax.core.errors import refuse
 from arjax.factorization import Factorization, reorder
-from arjax.networks.base import Network, extend, keep, require_ahead, step_variables
+from arjax.networks.base import Network, require_ahead, step_variables
 from arjax.samplers.base import example_keys
 
 #: The schedules that follow from the numbers of steps and rounds alone; `optimal` follows from measured losses.
@@ -129,8 +129,8 @@ def advance(
         return carry
 
     def read(carry: Any) -> Any:
-        carries, _ = extend(network, variables, carry, canvas, t, most, factorization, context)
-        return keep(network, variables, carries, n)
+        carries, _ = network.apply(variables, carry, canvas, t, most, factorization, context, method="extend")
+        return network.apply(variables, carries, n, method="keep")
 
     return jax.lax.cond(n > 0, read, lambda carry: carry, carry)
 

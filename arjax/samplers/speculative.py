@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.networks.base import ChunkedNetwork, extend, first_loop, keep, loop_carry
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import (
     Draft,
@@ -74,7 +73,7 @@ def draw_in_windows(
     # Proposals that are only like the values to be drawn have noise of their own.
     proposing_BS = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 1)))(keys_BS) if with_log_q else keys_BS
     canvas, context = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
-    chunk = network.CHUNK if isinstance(network, ChunkedNetwork) else window
+    chunk = network.CHUNK if network.CHUNK > 1 else window
     first = _begin(target, draft, canvas, context, min(chunk, num_steps))
 
     body = each(functools.partial(_round, target, draft, accept, window, with_log_q))
@@ -87,11 +86,11 @@ def draw_in_windows(
         return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
     def grown(num: int, carry: Any, past: Any) -> Any:
-        return loop_carry(network, target.variables, carry, num, factorization, past)
+        return network.apply(target.variables, carry, num, factorization, past, method="loop_carry")
 
     last, rounds = first, jnp.int32(0)
     grows = "grows" in network.traits and not draft.target_calls
-    for end in loop_ends(first_loop(network) if grows else 0, num_steps):
+    for end in loop_ends(network.FIRST_LOOP if grows else 0, num_steps):
         if grows:
             past = None if last is first else last.carry
             last = last._replace(carry=each(functools.partial(grown, end + window))(first.carry, past))
@@ -137,7 +136,9 @@ def _round(
     place = Place(canvas, context, carry, t)
     after, proposal = draft.propose(target, drafted, place, window - 1, proposing_S, with_log_q)
     canvas = steps.place(canvas, t, proposal.values)
-    carries, features = extend(model.network, variables, carry, canvas, t, window, factorization, context)
+    carries, features = model.network.apply(
+        variables, carry, canvas, t, window, factorization, context, method="extend"
+    )
     values, right = accept(steps, keys_S, canvas, t, features[0], proposal)
     n = jnp.where(going, jnp.minimum(right + 1, factorization.num_steps - t), 0)
     canvas, next_t = steps.place(canvas, t, values), t + n
@@ -147,7 +148,7 @@ def _round(
     return Window(
         canvas=canvas,
         t=next_t,
-        carry=keep(model.network, variables, carries, n),
+        carry=model.network.apply(variables, carries, n, method="keep"),
         drafted=draft.keep(target, drafted, after, place._replace(canvas=canvas), n, window),
         calls=calls + jnp.where(going, 1 + draft.target_calls, 0),
         accepted=accepted + jnp.maximum(n - 1, 0),

@@ -29,7 +29,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, chunk_of, first_loop, loop_carry, step_variables
+from arjax.networks.base import Network, step_variables
 from arjax.samplers.base import placed
 from arjax.samplers.loops import loop_ends, read_prompt
 
@@ -150,7 +150,7 @@ class OutsideSteps:
         self.num_scalars = first.factorization.block_size * self.event.value_size
         self.blocks_SM = np.asarray(first.factorization.blocks)
         self.exists_Sn = np.repeat(self.blocks_SM < self.event.num_sites, self.event.value_size, axis=1)
-        self._ends = [loop_ends(first_loop(model.network), model.factorization.num_steps) for model in models]
+        self._ends = [loop_ends(model.network.FIRST_LOOP, model.factorization.num_steps) for model in models]
         self._state: Any = None
         self.t = 0
 
@@ -235,14 +235,14 @@ def _started(model: Any, variables: Any, canvas: jax.Array, context: Any) -> Any
 
 @jax.jit
 def _read(model: Any, variables: Any, canvas: jax.Array, context: Any, prompt: jax.Array) -> Any:
-    chunk = min(chunk_of(model.network), model.factorization.num_steps)
+    chunk = min(model.network.CHUNK, model.factorization.num_steps)
     carry = read_prompt(model.network, variables, canvas, model.factorization, context, prompt, chunk)
     return jax.tree.map(jnp.copy, carry)
 
 
 @functools.partial(jax.jit, static_argnames="end")
 def _grown(model: Any, variables: Any, carry: Any, past: Any, end: int) -> Any:
-    pasts = loop_carry(model.network, variables, carry, end, model.factorization, past)
+    pasts = model.network.apply(variables, carry, end, model.factorization, past, method="loop_carry")
     return jax.tree.map(jnp.copy, pasts)  # buffers of its own, which the next steps overwrite
 
 

@@ -13,7 +13,6 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import Network
-from arjax.networks.base import extend, keep
 from arjax.testing.examples import random_x
 from arjax.testing.models import params_of
 
@@ -83,8 +82,8 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
             n = jnp.minimum(n, num_steps - t)
             # the values of the steps that did not happen are wrong
             canvas = _canvas_before(t + n, x, garbage, factorization)
-            carries, window = extend(network, {"params": params}, carry, canvas, t, WINDOW, factorization, context)
-            carry = keep(network, {"params": params}, carries, n)
+            carries, window = apply(carry, canvas, t, WINDOW, factorization, context, method="extend")
+            carry = apply(carries, n, method="keep")
             _, after = apply(carry, canvas, t + n, factorization, context, method="step")
             return (carry, t + n), (t, n, jnp.concatenate([window[0], after]))
 

@@ -10,7 +10,7 @@ from families import FEW, fast_for
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks import NETWORKS, ChunkedNetwork
+from arjax.networks import NETWORKS
 from arjax.samplers import cores, example_keys
 from arjax.samplers.base import run_sampler
 
@@ -31,7 +31,7 @@ FAST = [("lstm", SIZES)]  # of transformers by law 4
 
 
 def prompted():
-    networks = [name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), ChunkedNetwork)] + ["lstm", "made"]
+    networks = [name for name in NETWORKS.names() if NETWORKS.get(name).CHUNK > 1] + ["lstm", "made"]
     for case in itertools.product(networks, ["sites", SIZES]):
         yield pytest.param(*case, marks=() if case in FAST else pytest.mark.slow)
 

@@ -17,8 +17,6 @@ from arjax.factorization import Factorization
 from arjax.networks.base import (
     ACTIVATIONS,
     NETWORKS,
-    AheadNetwork,
-    ChunkedNetwork,
     Context,
     Network,
     divides,
@@ -84,8 +82,10 @@ class TokenNetwork(Stack, Network):
         return located(caches, kept), self._readout(h).astype(jnp.float32)
 
 
-class ChunkedTokens(TokenNetwork, ChunkedNetwork):
+class ChunkedTokens(TokenNetwork):
     """A `TokenNetwork` whose attention has `extend`, `keep` and `loop_carry`."""
+
+    CHUNK = 64
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         carry, kept = apart(carry)
@@ -231,8 +231,10 @@ class BlockNetwork(TokenNetwork):
         return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
 
 
-class AheadBlocks(BlockNetwork, ChunkedTokens, AheadNetwork):
+class AheadBlocks(BlockNetwork, ChunkedTokens):
     """Blocks whose attention has all forms."""
+
+    TRAITS = BlockNetwork.TRAITS | {"ahead"}
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         """Tokens that all read step t - 1, each with a target of its own."""

@@ -18,7 +18,7 @@ from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
-from arjax.networks.base import ChunkedNetwork, require_ahead, step_variables
+from arjax.networks.base import require_ahead, step_variables
 from arjax.samplers.base import Resources, Steps
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
 from arjax.samplers.loops import read_prompt
@@ -70,13 +70,13 @@ class OtherModel(Draft):
 
     def begin(self, target, canvas, context, prompt):
         network, variables, steps = target.precomputed
-        chunk = min(network.CHUNK if isinstance(network, ChunkedNetwork) else 8, steps.factorization.num_steps)
+        chunk = min(network.CHUNK if network.CHUNK > 1 else 8, steps.factorization.num_steps)
         return read_prompt(network, variables, canvas, steps.factorization, context, prompt, chunk)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
         """One step more than requested, since k + 1 steps may be kept."""
         (network, variables, steps), last = target.precomputed, target.model.factorization.num_steps - 1
-        stacks = not isinstance(network, ChunkedNetwork)
+        stacks = network.CHUNK == 1
 
         def step(past: tuple[Any, jax.Array], i: jax.Array):
             carry, canvas = past
@@ -96,7 +96,7 @@ class OtherModel(Draft):
         copy for each step; of others the carry after each step is at hand.
         """
         network, variables, steps = target.precomputed
-        if isinstance(network, ChunkedNetwork):
+        if network.CHUNK > 1:
             args = state, place.canvas, place.t, most, steps.factorization, place.context
             carries, _ = network.apply(variables, *args, method="extend")
             return network.apply(variables, carries, n, method="keep")
