@@ -42,13 +42,10 @@ BATCH = 8 * 6
 
 def random_x(event: EventSpec, num: int, seed: int = 0) -> np.ndarray:
     """`num` random examples of an event."""
-    rng = np.random.default_rng(seed)
     if event.columns:
         columns = [random_x(column, num, seed + i) for i, column in enumerate(event.columns)]
         return np.stack(columns, 1, dtype=np.float32)
-    if not event.is_discrete:
-        return rng.normal(size=(num, *event.shape)).astype(np.float32)
-    return rng.integers(0, event.num_levels, (num, *event.shape)).astype(np.int32)
+    return event.noise(np.random.default_rng(seed), num)
 
 
 def with_holes(event: EventSpec, x: np.ndarray, seed: int = 2) -> np.ndarray:

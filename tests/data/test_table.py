@@ -158,7 +158,7 @@ def test_noise_is_fresh_and_of_training_alone(write):
     np.testing.assert_array_equal(dataset.first_examples(3).x, all_rows(dataset, "test")[:3])
     one, other = (np.asarray(dataset.transform(jax.random.key(k), rows, True).x - rows.x) for k in (0, 1))
     assert abs(one.std() - 0.5) < 0.1 and abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.3
-    with pytest.raises(UserError, match="noise is for real values, and 'table/mine' has"):
+    with pytest.raises(UserError, match="noise is for real values, and those of 'table/mine' are"):
         make_dataset("table", path=write(text_of(X)), levels=4, noise=0.1)
     assert make_dataset("table", path=write(text_of(X))).transform is None
 
