@@ -130,8 +130,8 @@ class OrderAgnosticNetwork(Network):
         return ()
 
     def step(self, carry, canvas, t, factorization, context=None):
-        features = self.given(canvas, self.observed_before(t, len(canvas), factorization), context)
-        return carry, self.pick(features, t, factorization)
+        carries, features_B1MF = self.extend(carry, canvas, t, 1, factorization, context)
+        return self.keep(carries, 1), features_B1MF[:, 0]
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass over k copies of each example, each with other observed sites."""

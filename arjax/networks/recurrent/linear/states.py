@@ -172,21 +172,26 @@ OfChunk = tuple[jax.Array | None, jax.Array, jax.Array, jax.Array]
 
 
 class Delta(NamedTuple):
-    """The delta rule: S forgets what it has stored for the key k_t, and stores a part beta_t of v_t for it instead,
+    """R delta rules in each step, one after another: S forgets what it has stored for a key k, and stores a part beta
+    of v for it instead. The state is read after the last rule of a step:
 
-    S_t = a_t (1 - beta_t k_t k_t') S_(t-1) + beta_t k_t v_t', or u_t = beta_t (v_t - a_t S_(t-1)' k_t), A_t = a_t.
+    S <- (1 - beta_tj k_tj k_tj') S + beta_tj k_tj v_tj'  for j = 1, ..., R, from a_t S_(t-1) to S_t.
 
-    For keys of length 1 the eigenvalues of A_t are a_t and a_t (1 - beta_t): negative ones for beta_t above 1. Within a
-    chunk the u solve a triangular system (Yang et al., "Parallelizing Linear Transformers with the Delta Rule over
-    Sequence Length", 2024, section 3.2; with decays "Gated Delta Networks", 2025, section 3.3):
+    For keys of length 1 the eigenvalues of a rule are 1 and 1 - beta: negative ones for beta above 1, a reflection for
+    beta = 2. Products of at most R reflections are the orthogonal maps that leave a subspace of all but R dimensions
+    fixed (Siems et al., "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products", 2025,
+    section 3). Within a chunk, with u = beta (v - S' k) of each rule, the u solve a triangular system (Yang et al.,
+    "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", 2024, section 3.2; with decays "Gated
+    Delta Networks", 2025, section 3.3):
 
     (1 + diag(beta) L) U = diag(beta) (V - K_a S)  with  L_ij = k_i' (a_i ... a_(j+1)) k_j for j < i
 
     and the rows (a_i ... a_1) k_i' of K_a.
 
     Attributes:
-      q: [B, N, T, H]; [B, N, T / R, H] where the state is read after every R-th rule alone.
-      beta: in [0, 2], float32[B, N, T].
+      q: [B, N, T, H].
+      k, v: [B, N, T, R, H] and [B, N, T, R, V].
+      beta: in [0, 2], float32[B, N, T, R].
       log_decay: log a_t, float32[B, N, T]; None for a_t = 1.
     """
 
@@ -197,12 +202,18 @@ class Delta(NamedTuple):
     log_decay: jax.Array | None = None
 
     def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
-        """All steps from a state, None for 0: (the state after them, o in float32, with the axes of q)."""
-        every = self.k.shape[2] // self.q.shape[2]
-        num_queries = max(chunk_size // every, 1)
-        (q,) = chunked(num_queries, self.q)
-        k, v, beta = chunked(num_queries * every, self.k, self.v, self.beta)
-        log_decay = None if self.log_decay is None else chunked(num_queries * every, self.log_decay)[0]
+        """All steps from a state, None for 0: (the state after them, o [B, N, T, V]). A chunk has at most `chunk_size`
+        rules, but at least those of one step.
+        """
+        num_rules = self.beta.shape[3]
+        steps = max(chunk_size // num_rules, 1)
+        (q,) = chunked(steps, self.q)
+        rules = (x.reshape(*x.shape[:2], -1, *x.shape[4:]) for x in (self.k, self.v, self.beta))
+        k, v, beta = chunked(steps * num_rules, *rules)
+        log_decay = self.log_decay
+        if log_decay is not None:  # of the first rule of a step
+            log_decay = jnp.pad(log_decay[..., None], (*((0, 0),) * 3, (0, num_rules - 1)))
+            (log_decay,) = chunked(steps * num_rules, log_decay.reshape(*log_decay.shape[:2], -1))
         by_query, by_key = pairs(q, k, log_decay), pairs(k, k, log_decay)
         size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
         reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
@@ -228,61 +239,13 @@ class Delta(NamedTuple):
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         if self.log_decay is not None:
             state = state * jnp.exp(self.log_decay)[..., None]
-        k = self.k.astype(jnp.float32)
-        u = self.beta[..., None] * (self.v - product(k, state))
-        state = state + product(transposed(k), u)
+        for j in range(self.beta.shape[3]):
+            k = self.k[:, :, :, j].astype(jnp.float32)
+            u = self.beta[:, :, :, j, None] * (self.v[:, :, :, j] - product(k, state))
+            state = state + product(transposed(k), u)
         return state, product(self.q.astype(jnp.float32), state)
 
     def masked(self, valid_T: jax.Array) -> Delta:
-        decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
-        return Delta(self.q, self.k, self.v, jnp.where(valid_T, self.beta, 0), decay)
-
-
-class DeltaProduct(NamedTuple):
-    """R delta rules in each step, one after another; the state is read after the last of them (Siems et al.,
-    "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products", 2025, section 3):
-
-    S <- (1 - beta_tj k_tj k_tj') S + beta_tj k_tj v_tj'  for j = 1, ..., R, from a_t S_(t-1) to S_t.
-
-    With beta = 2 each factor is a reflection. Products of at most R reflections are the orthogonal maps that leave a
-    subspace of all but R dimensions fixed.
-
-    Attributes:
-      q: [B, N, T, H].
-      k, v: [B, N, T, R, H] and [B, N, T, R, V].
-      beta: in [0, 2], float32[B, N, T, R].
-      log_decay: log a_t, float32[B, N, T]; None for a_t = 1.
-    """
-
-    q: jax.Array
-    k: jax.Array
-    v: jax.Array
-    beta: jax.Array
-    log_decay: jax.Array | None = None
-
-    def rules(self) -> Delta:
-        """The delta rules as T R steps of one each: the decay is of the first rule of a step, the query of the last."""
-        decay = self.log_decay
-        if decay is not None:
-            decay = jnp.pad(decay[..., None], (*((0, 0),) * 3, (0, self.beta.shape[3] - 1)))
-        k, v, beta, decay = jax.tree.map(
-            lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), (self.k, self.v, self.beta, decay)
-        )
-        return Delta(self.q, k, v, beta, decay)
-
-    def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
-        """All steps from a state, None for 0: (the state after them, o [B, N, T, V]). A chunk has at most `chunk_size`
-        rules, but at least those of one step.
-        """
-        return self.rules().run(state, chunk_size)
-
-    def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-        q, *rules = self.rules()
-        for j in range(self.beta.shape[3]):
-            state, o = Delta(q, *jax.tree.map(lambda x, j=j: x[:, :, j : j + 1], rules)).step(state)
-        return state, o
-
-    def masked(self, valid_T: jax.Array) -> DeltaProduct:
         decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
         return self._replace(beta=jnp.where(valid_T[:, None], self.beta, 0), log_decay=decay)
 
