@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from arjax.core import plugins
 from arjax.core.errors import UserError
 from arjax.core.plugins import UntrustedCodeError, import_plugins, trusting
-from arjax.core.registry import Registry, import_installed
+from arjax.core.registry import import_installed
 
 #: A file that leaves a mark beside it when it runs.
 MARK = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n"
@@ -223,16 +222,3 @@ def test_a_package_of_another_folder_lends_its_name_to_nothing(tmp_path):
     with pytest.raises(UserError, match=r"another module 'pack_l' is imported already: .*mine/pack_l/__init__\.py"):
         import_plugins([f"pack_l.evil_l in {tmp_path / 'theirs'}"])
     assert not ran(evil)
-
-
-def test_listing_everything_in_a_folder_of_others_runs_none_of_it(tmp_path):
-    """The command, in a folder with a package and its entry point."""
-    evil = write(tmp_path / "here" / "evil_p.py")
-    about = tmp_path / "here" / "evil_p-1.dist-info"
-    about.mkdir()
-    (about / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nevil = evil_p\n")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: evil_p\nVersion: 1\n")
-    text = "from arjax.core.registry import Registry, import_installed\nassert import_installed() == ()\n"
-    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path / "here", capture_output=True, text=True)
-    assert done.returncode == 0 and not ran(evil), done.stderr
-    assert Registry("thing").names() == []

@@ -81,18 +81,3 @@ def test_context_enters_every_layer_and_not_the_inputs():
     shapes = model.param_shapes
     assert "context" not in shapes["tokens"]
     assert all("condition" in shapes["core"][f"layer_{i}"] for i in range(3))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["wavenet", "tcn", "linear_attention", "rg_lru"])
-def test_carry_does_not_grow_with_the_sequence(network):
-    def sizes(num_sites):
-        model = make_model(EventSpec((num_sites,)), network, num_layers=2, position="none")
-        shapes = model.param_shapes
-
-        def carry(params):
-            return model.network.apply({"params": params}, 1, model.factorization, method="start")
-
-        return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(carry, shapes))]
-
-    assert sizes(64) == sizes(4096)
