@@ -156,6 +156,13 @@ class EventSpec:
         return self.num_levels - 1 if self.is_discrete else None
 
     @property
+    def with_mask(self) -> EventSpec:
+        """The event of examples in which any value may be masked: V + 1 tokens for discrete data, the last of which is
+        the mask; other data have none.
+        """
+        return EventSpec(self.grid_shape, self.value_shape, "tokens", self.num_levels + 1) if self.is_discrete else self
+
+    @property
     def is_text(self) -> bool:
         """Whether examples are sequences of tokens."""
         return self.kind == "tokens" and len(self.shape) == len(self.grid_shape) == 1

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from arjax.core.options import depth_option, opt
 from arjax.networks.base import ACTIVATIONS, NETWORKS
-from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
+from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps
 from arjax.networks.layers.attention import FullAttention
 from arjax.networks.layers.blocks import PlainStack
 from arjax.networks.layers.dense import Dense
@@ -83,7 +83,7 @@ class DenoisingTransformer(PlainStack, Denoiser):
 
     @property
     def values_read(self):
-        return noisy_event(self.event)
+        return self.event.with_mask
 
     @nn.compact
     def __call__(self, x, factorization, context, *, train=False):
@@ -143,7 +143,7 @@ class AdaptiveMLP(Denoiser):
         if local:
             vector = LocalSummary(local, self.event, self.width, self.dtype, name="local")(context)
             condition = vector if condition is None else condition + vector
-        h = Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x, noisy_event(self.event), self.dtype))
+        h = Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x, self.event.with_mask, self.dtype))
         for i in range(self.num_layers):
             h = ResidualLayer(self.width, self.activation, self.dtype, name=f"layer_{i}")(h, condition)
         vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 2)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from arjax.core.errors import refuse
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.base import NETWORKS, divides
-from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
+from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps
 from arjax.networks.layers.attention import FullAttention
 from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, square_taps
 from arjax.networks.layers.embedding import ValueEncoder, flat_sites
@@ -115,7 +115,7 @@ class UNet(Denoiser):
         """[B, H, W, n]: real values as they are, discrete ones embedded, colour channels side by side."""
         values_BDn = flat_sites(x_t, self.event).astype(self.dtype if not self.event.is_discrete else jnp.int32)
         if self.event.is_discrete:
-            encoder = ValueEncoder(noisy_event(self.event), self.width, self.dtype, name="value")
+            encoder = ValueEncoder(self.event.with_mask, self.width, self.dtype, name="value")
             values_BDn = encoder(values_BDn, jnp.arange(self.event.num_sites))
         return values_BDn.reshape(len(x_t), *as_plane(pixels(self.event.grid_shape)), -1)
 
