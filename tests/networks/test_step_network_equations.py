@@ -31,29 +31,6 @@ def check_steps(network: str, states, **options):
     check(model, params, definition)
 
 
-def test_linear_attention():
-    """Katharopoulos et al. (2020), equation 9, phi = elu + 1, in the layers of a Transformer."""
-
-    def phi(x):
-        return np.where(x > 0, x, np.expm1(np.minimum(x, 0))) + 1
-
-    def attention(params, x):
-        q, k, v = (dense(params[name], x).reshape(len(x), 2, 4) for name in ("query", "key", "value"))
-        mixed = np.empty_like(v)
-        for i, head in np.ndindex(len(x), 2):
-            weights = phi(k[: i + 1, head]) @ phi(q[i, head])
-            mixed[i, head] = weights @ v[: i + 1, head] / weights.sum()
-        return dense(params["out"], mixed.reshape(len(x), 8))
-
-    def states(params, h, label):
-        for own in layers(params):
-            h = h + attention(own["attention"], layer_norm(own["attention_norm"], h))
-            h = h + dense(own["down"], gelu(dense(own["up"], layer_norm(own["mlp_norm"], h))))
-        return dense(params["out"], layer_norm(params["norm"], h))
-
-    check_steps("linear_attention", states, chunk_size=4, **ATTENTION)
-
-
 def test_transformer_xl():
     """Dai et al. (2019), section 3.3: A_ij of the segment and the memory before it, sums first and then norms."""
     segment, memory, size = 2, 3, 4

@@ -89,7 +89,7 @@ def local_maps(network: Denoiser, width: int, context: Context) -> jax.Array | N
 
 
 class Modulation(nn.Module):
-    """n vectors [B, 1, ..., features] of a condition [B, E], for an array of `ndim` axes; None without a condition."""
+    """n vectors [B, 1, ..., features] of a condition [B, E], for an array of `ndim` axes; 0 without a condition."""
 
     features: int
     num: int
@@ -98,7 +98,7 @@ class Modulation(nn.Module):
     @nn.compact
     def __call__(self, condition_BE: jax.Array | None, ndim: int) -> list[Any]:
         if condition_BE is None:
-            return [None] * self.num
+            return [0.0] * self.num
         dense = Dense(self.num * self.features, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
         vectors = dense(nn.silu(condition_BE))
         return jnp.split(vectors.reshape(len(vectors), *[1] * (ndim - 2), -1), self.num, -1)

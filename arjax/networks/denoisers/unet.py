@@ -92,23 +92,16 @@ class UNet(Denoiser):
 
     def check(self, factorization):
         super().check(factorization)
-        grid_shape, num_resolutions = self.event.grid_shape, len(self.multipliers)
-        heads, size, least = self.num_heads, self.multipliers[-1] * self.width, 2 ** (num_resolutions - 1)
+        grid, heads, size = self.event.grid_shape, self.num_heads, self.multipliers[-1] * self.width
+        least = 2 ** (len(self.multipliers) - 1)
+        small = f"unet with {len(self.multipliers)} resolutions needs {least} sites along each axis"
+        maps = f"network.num_heads={heads} does not divide the {size} feature maps of the lowest resolution"
         check_odd(self, "out_kernel")
         divides(self.groups, self.width, "groups", "width")
         refuse(
-            (
-                len(grid_shape) not in (1, 2, 3),
-                f"unet needs a line, a plane, or a plane with colour channels, not {grid_shape}",
-            ),
-            (
-                min(pixels(grid_shape), default=least) < least,
-                f"unet with {num_resolutions} resolutions needs {least} sites along each axis",
-            ),
-            (
-                self.attention and size % heads,
-                f"network.num_heads={heads} does not divide the {size} feature maps of the lowest resolution",
-            ),
+            (len(grid) not in (1, 2, 3), f"unet needs a line, a plane, or a plane with colour channels, not {grid}"),
+            (min(pixels(grid), default=least) < least, small),
+            (self.attention and size % heads, maps),
         )
 
     def _inputs(self, x_t: jax.Array) -> jax.Array:
