@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -23,20 +23,6 @@ from arjax.networks.layers.steps import ChunkedStepNetwork
 
 #: The last inputs of the convolution [B, K-1, U], in the compute type, and the state of the recurrence, in float32.
 Cache = tuple[jax.Array, Any]
-
-
-class Terms(Protocol):
-    """The terms of all steps of a linear recurrence; see `states`."""
-
-    def run(self, state: Any, chunk_size: int = 64) -> tuple[Any, jax.Array]:
-        """All steps from a state, None for 0, in chunks: (the state after them, their outputs)."""
-
-    def step(self, state: Any) -> tuple[Any, jax.Array]:
-        """One step, the only one of these terms."""
-
-    def masked(self, valid_T: jax.Array) -> Terms:
-        """The terms with those of some steps replaced by others, which leave the state alone."""
-
 
 #: The mixers that the layers of the network `hybrid` name; modules with the methods of the attention of a `Block`.
 MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"))
@@ -70,8 +56,8 @@ class LinearMixer(nn.Module):
         """x [B, T, E] -> what is convolved [B, T, U], and whatever else `terms` and `outputs` read of x."""
         raise TypeError(f"{type(self).__name__} has no inputs")
 
-    def terms(self, u: jax.Array, rest: Any) -> Terms:
-        """The terms of the recurrence, from the convolved u [B, T, U] in float32."""
+    def terms(self, u: jax.Array, rest: Any) -> Any:
+        """The terms of the recurrence, one of those of `states`, from the convolved u [B, T, U] in float32."""
         raise TypeError(f"{type(self).__name__} has no recurrence")
 
     def outputs(self, o: jax.Array, u: jax.Array, rest: Any) -> jax.Array:
@@ -123,7 +109,7 @@ class LinearMixer(nn.Module):
 
     def extend(
         self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int
-    ) -> tuple[tuple[Window, Any, Terms], jax.Array]:
+    ) -> tuple[tuple[Window, Any, Any], jax.Array]:
         queue, state = cache
         new, rest = self.inputs(x_BTE)
         window, taps = window_taps(queue, new, t, self._taps, 1)
@@ -131,7 +117,7 @@ class LinearMixer(nn.Module):
         terms = self.terms(u, rest)
         return (window, state, terms), self.outputs(terms.run(state, self.chunk_size)[1], u, rest)
 
-    def keep(self, carries: tuple[Window, Any, Terms], n: jax.Array) -> Cache:
+    def keep(self, carries: tuple[Window, Any, Any], n: jax.Array) -> Cache:
         """The carry after the first n of these steps: the later ones are masked."""
         (queue, new, t), state, terms = carries
         valid_T = jnp.arange(new.shape[1]) < n

@@ -14,7 +14,7 @@ of their logarithms between two steps, which are never above 0, so nothing overf
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -118,11 +118,6 @@ def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
     return inside + product(chunks.queries, before)
 
 
-def signs_so_far(sign: jax.Array) -> jax.Array:
-    """The product of the signs up to each step, [B, N, T, 1]."""
-    return jnp.cumprod(sign, -1)[..., None]
-
-
 class Decayed(NamedTuple):
     """A_t = a_t, a decay of each key feature or of all, u_t = v_t: S_t = a_t S_(t-1) + k_t v_t'.
 
@@ -142,7 +137,7 @@ class Decayed(NamedTuple):
         """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in float32)."""
         q, k, last = self.q, self.k, None
         if self.sign is not None:
-            so_far = signs_so_far(self.sign)
+            so_far = jnp.cumprod(self.sign, -1)[..., None]
             q, k, last = q * so_far.astype(q.dtype), k * so_far.astype(k.dtype), so_far[:, :, -1:]
         size = max(chunk_size // block_size, 1) * block_size
         q_C, k_C, v_C = chunked(size, q, k, self.v)
@@ -165,10 +160,6 @@ class Decayed(NamedTuple):
             decay = jnp.where(valid_T if decay.ndim == 3 else valid_T[:, None], decay, 0)
         sign = None if self.sign is None else jnp.where(valid_T, self.sign, 1)
         return Decayed(self.q, jnp.where(valid_T[:, None], self.k, 0), self.v, decay, sign)
-
-
-#: Of a chunk of the delta rule: its decays (None: there are none), keys, values, and what its values lose of the state.
-OfChunk = tuple[jax.Array | None, jax.Array, jax.Array, jax.Array]
 
 
 class Delta(NamedTuple):
@@ -224,8 +215,8 @@ class Delta(NamedTuple):
         if state is None:
             state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
 
-        def body(state: jax.Array, chunk: OfChunk) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            total, keys, values, reads = chunk
+        def body(state: jax.Array, chunk: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            total, keys, values, reads = chunk  # total: its decays, or None; reads: what its values lose of the state
             u = values - product(reads, state)
             kept = state if total is None else total * state
             return kept + product(transposed(keys), u), (state, u)
