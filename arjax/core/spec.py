@@ -229,19 +229,22 @@ class ContextSpec:
         self, kind: str = "none", size: int = 0, length: int = 0, local: tuple[str, ...] = (), **parts: EventSpec
     ):
         """The short form, or named parts."""
-        no_spec = next((name for name, part in parts.items() if not isinstance(part, EventSpec)), None)
         refuse(
             (not isinstance(kind, str), f"the kind of a context is a text, such as 'label', not {kind!r}"),
             (parts and kind != "none", f"a context has a kind or named parts, not both: {kind!r}, {', '.join(parts)}"),
-            (
-                no_spec is not None,
-                f"the part {no_spec!r} of a context must be an EventSpec, not {parts.get(no_spec)!r}",
+            *(
+                (not isinstance(part, EventSpec), f"the part {name!r} of a context must be an EventSpec, not {part!r}")
+                for name, part in parts.items()
             ),
         )
         specs = parts or _short_form(kind, size, length)
-        no_grid = next((name for name in local if name not in specs or not specs[name].grid_shape), None)
-        no_place = f"the part {no_grid!r} of a context cannot be local: there is no part of this name with a grid"
-        refuse((no_grid is not None, no_place))
+        no_grid = set(local) - {name for name, part in specs.items() if part.grid_shape}
+        refuse(
+            *(
+                (True, f"the part {name!r} of a context cannot be local: no part of this name has a grid")
+                for name in no_grid
+            )
+        )
         object.__setattr__(self, "parts", tuple(sorted(specs.items())))
         object.__setattr__(self, "local", tuple(sorted(set(local))))
 
@@ -312,8 +315,8 @@ NO_CONTEXT = ContextSpec()
 
 def check_spec(value: object, kind: type[EventSpec] | type[ContextSpec]) -> None:
     """Checks that a value is an `EventSpec`, or a `ContextSpec`."""
-    examples = {EventSpec: "an EventSpec such as EventSpec((28, 28))"}
-    example = examples.get(kind, "a ContextSpec such as ContextSpec('label', 10)")
+    example = "an EventSpec such as EventSpec((28, 28))"
+    example = example if kind is EventSpec else "a ContextSpec such as ContextSpec('label', 10)"
     if isinstance(value, EventSpec) and not value.grid_shape:
         raise UserError(f"grid () with values {value.value_shape} has no sites or an empty dimension")
     refuse((not isinstance(value, kind), f"{example} belongs here, not {value!r}"))
