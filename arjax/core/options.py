@@ -114,16 +114,12 @@ class Option:
         """
         named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
         like = LIKE.get(named, default) if default is inspect.Parameter.empty or default == () else default
-        return dataclasses.replace(cls._of(like), default=default, like=like)
-
-    @classmethod
-    def _of(cls, default: Any) -> Option:
-        numbers = default if isinstance(default, tuple) else (default,)
-        if not numbers or default is inspect.Parameter.empty:
-            return cls(default, most=LARGEST)
+        numbers = like if isinstance(like, tuple) else (like,)
+        if not numbers or like is inspect.Parameter.empty:
+            return cls(default, most=LARGEST, like=like)
         if not all(map(is_integer, numbers)):
-            return cls(default)
-        return cls(default, least=min(1, *numbers) if min(numbers) >= 0 else -LARGEST, most=LARGEST)
+            return cls(default, like=like)
+        return cls(default, min(1, *numbers) if min(numbers) >= 0 else -LARGEST, LARGEST, like=like)
 
     def check(self, value: Any, words: str) -> None:
         """Refuses a value out of range; `words` begin the sentence, such as "config.network.dropout"."""
@@ -166,16 +162,9 @@ def opt(
     Limits that are left out are the same as for a plain default, see `Option`. Programs treat the value as static.
     """
     plain = Option.of(default)
-    named = Option(
-        default,
-        least=(plain.least if above == -math.inf else -math.inf) if least is None else least,
-        most=(plain.most if below == math.inf else math.inf) if most is None else most,
-        above=above,
-        below=below,
-        fewest=fewest,
-        choices=choices,
-        about=about,
-    )
+    low, high = plain.least if above == -math.inf else -math.inf, plain.most if below == math.inf else math.inf
+    limits = low if least is None else least, high if most is None else most, above, below
+    named = Option(default, *limits, fewest, choices, about)
     value = dataclasses.MISSING if default is inspect.Parameter.empty else default
     return dataclasses.field(default=value, metadata={"option": named, "static": True})
 
