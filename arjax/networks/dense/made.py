@@ -5,7 +5,6 @@ Inference", 2023).
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,15 +21,15 @@ from arjax.networks.layers.embedding import flat_inputs, input_mask, input_steps
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
 
 
-def units_by_group(groups_KU: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """The units of each group (the step or site that they belong to) under each of K groupings, int[K, G, n] padded
-    to the largest group, and bool[K, G, n], whether each exists.
+def units_by_group(group_U: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """The units of each group (the step or site that they belong to), int[G, n] padded to the largest group, and
+    bool[G, n], whether each exists.
     """
-    counts_KG = np.stack([np.bincount(groups, minlength=num_groups) for groups in groups_KU])
-    real_KGn = np.arange(counts_KG.max()) < counts_KG[..., None]
-    units_KGn = np.zeros(real_KGn.shape, np.int32)
-    units_KGn[real_KGn] = np.argsort(groups_KU, axis=1, kind="stable").ravel()
-    return units_KGn, real_KGn
+    counts_G = np.bincount(group_U, minlength=num_groups)
+    real_Gn = np.arange(counts_G.max()) < counts_G[:, None]
+    units_Gn = np.zeros(real_Gn.shape, np.int32)
+    units_Gn[real_Gn] = np.argsort(group_U, kind="stable")
+    return units_Gn, real_Gn
 
 
 class MaskedLayers(Network):
@@ -142,94 +141,62 @@ def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
     return np.arange(num_units, dtype=np.int64) * max(num_steps - 1, 1) // num_units
 
 
-@functools.cache
-def degree_pool(sizes: tuple[int, ...], num_steps: int, num_masks: int) -> tuple[np.ndarray, ...]:
-    """Degrees of the units under each of a fixed pool of masks, int[K, U] per layer (section 4.2).
-
-    Mask 0 has the even ones of `hidden_degrees`. In the others each unit draws its degree uniformly, between the least
-    of the layer below and S-2: so it has inputs and outputs.
-    """
-    rng, last = np.random.default_rng(0), max(num_steps - 2, 0)
-    pool = [np.stack([hidden_degrees(size, num_steps)] * num_masks) for size in sizes]
-    for k in range(1, num_masks):
-        least = 0
-        for degrees in pool:
-            degrees[k] = rng.integers(least, last + 1, degrees.shape[1])
-            least = degrees[k].min()
-    return tuple(pool)
-
-
 @NETWORKS.register("made")
 class MADE(MaskedLayers):
     """A fully connected network with weights multiplied by masks in the forward pass (equations 8-13).
 
     Without `direct` connections, a site is read only along a path of units through all layers. With fewer units than
-    steps, the last sites before a site may lack such a path; `dependencies` then leaves them out (for mask 0).
+    steps, the last sites before a site may lack such a path; `dependencies` then leaves them out.
 
     Any order and any block partition: both enter through the steps of the sites, so one program supports all orders.
 
-    With several masks, each training step draws one of a fixed pool ("connectivity-agnostic" training, section 4.2).
-    One set of parameters then holds as many models as there are masks. The argument `mask` of the two forms selects
-    one; the default is mask 0. The pool is fixed, as fresh masks in every step underfit.
-
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
-    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool,
-    `condition_on_masks` (worth its extra weights where one set of weights supports many orders or masks).
+    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `condition_on_masks` (worth its extra
+    weights where one set of weights supports many orders).
     """
-
-    num_masks: int = 1
 
     def dependencies(self, factorization):
         """The outputs of step t read step s iff some path leads there: s <= m_1 <= ... <= m_L < t (section 3)."""
         if self.direct or not factorization.has_edges:
             return super().dependencies(factorization)
         step_D, least_S = np.asarray(factorization.step), np.arange(factorization.num_steps)
-        for pool in self._pool(factorization):
-            degrees = np.append(np.sort(pool[0]), factorization.num_steps)  # the last one means "no unit"
+        for degrees in self._degrees(factorization):
+            degrees = np.append(degrees, factorization.num_steps)  # the last one means "no unit"
             least_S = degrees[np.searchsorted(degrees, least_S)]
         return least_S[step_D][None, :] < step_D[:, None]
 
-    def _pool(self, factorization: Factorization) -> tuple[np.ndarray, ...]:
-        """The degrees of the units of each layer under each mask, int[K, U]."""
-        return degree_pool(self.hidden_sizes, factorization.num_steps, self.num_masks)
+    def _degrees(self, factorization: Factorization) -> list[np.ndarray]:
+        """The degrees of the units of each layer, int[U]."""
+        return [hidden_degrees(size, factorization.num_steps) for size in self.hidden_sizes]
 
-    def __call__(self, x, factorization, context=None, *, train=False, mask: int | jax.Array | None = None):
-        """Features of all sites under one mask of the pool; None: a random one in training, mask 0 otherwise."""
-        if mask is None:
-            random = train and self.num_masks > 1
-            mask = jax.random.randint(self.make_rng("dropout"), (), 0, self.num_masks) if random else 0
-        return self._features(x, self._masks(factorization, mask), context, train)
+    def __call__(self, x, factorization, context=None, *, train=False):
+        return self._features(x, self._masks(factorization), context, train)
 
-    def _masks(self, factorization: Factorization, mask: int | jax.Array) -> list[jax.Array]:
+    def _masks(self, factorization: Factorization) -> list[jax.Array]:
         """Masks of hidden layers (equation 12), outputs (13), direct connections (section 3); none without edges."""
         if not factorization.has_edges:
             return []
         read_steps, masks = input_steps(self.event, factorization), []
         step_D, below = jnp.asarray(factorization.step), read_steps
-        for pool in self._pool(factorization):
-            degrees = jnp.asarray(pool)[mask]
+        for degrees in map(jnp.asarray, self._degrees(factorization)):
             masks.append(below[:, None] <= degrees)
             below = degrees
         return [*masks, below[:, None] < step_D, read_steps[:, None] < step_D]
 
-    def start(self, batch_size, factorization, context=None, mask: int | jax.Array = 0):
-        """The same with the mask."""
-        return *super().start(batch_size, factorization, context), jnp.asarray(mask)
-
     def step(self, carry, canvas, t, factorization, context=None):
         """Step t computes only the units of degree t-1: O(U) over all steps and per layer, each unit once."""
-        hidden, from_context, mask = carry
+        (hidden, from_context), degrees = carry, self._degrees(factorization)
         seen = input_steps(self.event, factorization) < t
-        inputs, pools = seen_inputs(canvas, self.event, self.dtype, t, factorization), self._pool(factorization)
-        reads = [seen[:, None], *((jnp.asarray(pool)[mask] < t)[:, None] for pool in pools)]
-        place, news = (mask, jnp.maximum(t - 1, 0)), []
-        for pool, read in zip(pools, reads[:-1], strict=True):
-            units, exist = (jnp.asarray(table)[place] for table in units_by_group(pool, factorization.num_steps))
+        reads, news = [seen[:, None], *((jnp.asarray(each) < t)[:, None] for each in degrees)], []
+        for each, read in zip(degrees, reads[:-1], strict=True):
+            tables = units_by_group(each, factorization.num_steps)
+            units, exist = (jnp.asarray(table)[jnp.maximum(t - 1, 0)] for table in tables)
             news.append((units, exist & (t > 0), read))
+        inputs = seen_inputs(canvas, self.event, self.dtype, t, factorization)
         hidden, sites_M = self._computed(hidden, inputs, news, from_context), factorization.sites(t)[0]
         sites_M = jnp.minimum(sites_M, self.event.num_sites - 1)
         masks = (reads[-1], seen[:, None]) if factorization.has_edges else ()
-        return (hidden, from_context, mask), self._outputs(hidden[-1], inputs, sites_M, masks, from_context)
+        return (hidden, from_context), self._outputs(hidden[-1], inputs, sites_M, masks, from_context)
 
 
 def places(num_units: int, num_sites: int) -> np.ndarray:
@@ -266,7 +233,7 @@ class StructuredMADE(MaskedLayers):
     The paper searches for masks with a product that has the zeros of the graph. The masks here have them by
     construction, for any order, partition and number of layers. `direct` connections follow every edge.
 
-    Options: as `made`, without the pool of masks.
+    Options: as `made`.
     """
 
     TRAITS = MaskedLayers.TRAITS | {"graphs"}
@@ -311,7 +278,7 @@ class StructuredMADE(MaskedLayers):
         sites_M = jnp.minimum(sites_M, num_sites - 1)
         place_M, news, below_U = jnp.asarray(factorization.rank)[sites_M], [], None
         for size in self.hidden_sizes:
-            (table,), (real,) = units_by_group(places(size, num_sites)[None], num_sites)
+            table, real = units_by_group(places(size, num_sites), num_sites)
             units, exist = jnp.asarray(table)[place_M].ravel(), jnp.asarray(real)[place_M] & valid_M[:, None]
             sites_U = self._sites(size, factorization)
             above = sites_U[units]
