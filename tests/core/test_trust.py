@@ -40,6 +40,15 @@ def write(path, text=""):
     return path
 
 
+def describe(folder, name, **files):
+    """The metadata of an installed package, with these files."""
+    about = folder / f"{name}-1.dist-info"
+    about.mkdir(parents=True)
+    for file, text in {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n", **files}.items():
+        (about / file).write_text(text)
+    return about
+
+
 def ran(path) -> bool:
     """Whether the file has run since the last call."""
     mark = path.with_suffix(".ran")
@@ -114,10 +123,8 @@ def test_a_package_that_pip_has_put_elsewhere_is_installed(tmp_path, monkeypatch
     """In editable form, by its names alone; or with `--target` into a folder of PYTHONPATH."""
     there, project = tmp_path / "site-packages", tmp_path / "project"
     mine, run = write(project / "src" / "mine_e.py"), write(project / "runs" / "evil_f.py")
-    about = there / "mine_e-1.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine-e\nVersion: 1\n")
-    (about / "direct_url.json").write_text(f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}')
+    url = f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}'
+    describe(there, "mine-e", **{"direct_url.json": url})
     monkeypatch.setattr(sys, "path", [str(there), str(project / "src"), str(project), *sys.path])
     check_refused("runs.evil_f", run)
     check_refused(f"evil_f in {run.parent}", run)
@@ -134,8 +141,7 @@ def test_a_package_that_pip_has_put_elsewhere_is_installed(tmp_path, monkeypatch
     assert ran(mine)
     target = tmp_path / "target"
     of_target = write(target / "mine_g.py")
-    (target / "mine_g-1.dist-info").mkdir()
-    (target / "mine_g-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine_g\nVersion: 1\n")
+    describe(target, "mine_g")
     monkeypatch.syspath_prepend(str(target))
     check_refused("mine_g", of_target)
     monkeypatch.setenv("PYTHONPATH", str(target))
@@ -145,10 +151,7 @@ def test_a_package_that_pip_has_put_elsewhere_is_installed(tmp_path, monkeypatch
 
 def test_entry_points_in_the_current_folder_are_those_of_nothing_installed(tmp_path, monkeypatch):
     evil = write(tmp_path / "here" / "evil_h.py")
-    about = tmp_path / "here" / "evil_h-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: evil_h\nVersion: 1\n")
-    (about / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nevil = evil_h\n")
+    about = describe(evil.parent, "evil_h", **{"entry_points.txt": f"[{plugins.GROUP}]\nevil = evil_h\n"})
     monkeypatch.setattr(sys, "path", ["", str(tmp_path / "here"), *sys.path])
     import_installed.cache_clear()
     assert import_installed() == () and not ran(evil)
