@@ -281,6 +281,8 @@ def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
       UntrustedCodeError: a run names one that is not trusted. It has not run.
     """
     for plugin in map(str, plugins):
+        if "\0" in plugin:
+            raise PluginError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
         is_program = plugin.endswith(".py")
         folder = os.path.dirname(plugin) if is_program else plugin.partition(_IN)[2]
         with trusting(named), mistakes_in(f"the plugin {plugin!r}", folder, PluginError):

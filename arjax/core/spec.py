@@ -148,9 +148,14 @@ class EventSpec:
         return EventSpec(self.grid_shape, self.value_shape, "tokens", self.num_levels + 1) if self.is_discrete else self
 
     @property
+    def is_sequence(self) -> bool:
+        """Whether the sites follow one another in a line, and are not the columns of a table."""
+        return len(self.grid_shape) == 1 and self.kind != "columns"
+
+    @property
     def is_text(self) -> bool:
         """Whether examples are sequences of tokens."""
-        return self.kind == "tokens" and len(self.shape) == len(self.grid_shape) == 1
+        return self.kind == "tokens" and self.is_sequence and not self.value_shape
 
     @property
     def has_bits(self) -> bool:

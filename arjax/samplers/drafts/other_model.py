@@ -15,7 +15,7 @@ import numpy as np
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.restricted import Truncated
 from arjax.core.arrays import is_traced
-from arjax.core.errors import UserError, refuse
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.networks.base import require_ahead
@@ -57,11 +57,8 @@ class OtherModel(Draft):
 
     def precompute(self, target: Target) -> tuple[StepForm, Steps]:
         """The step form of the draft, and its steps in the order of the target."""
-        if self.model is None:
-            raise UserError(
-                "the draft is not loaded: draw from a run, by run.sample or --mode=sample, or pass "
-                "OtherModel(model=..., params=...)"
-            )
+        remedy = "draw from a run, by run.sample or --mode=sample, or pass OtherModel(model=..., params=...)"
+        refuse((self.model is None, f"the draft is not loaded: {remedy}"))
         cut, conditional, factorization = target.model.conditional, self.model.conditional, target.model.factorization
         if isinstance(cut, Truncated):  # the draft proposes probable values only, too
             conditional = dataclasses.replace(cut, family=conditional)
@@ -102,9 +99,7 @@ class OtherModel(Draft):
 
 
 def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
-    """Raises `UserError` unless a draft has the event, the context and the order of a model, and, with `with_log_q`, a
-    list of probabilities.
-    """
+    """Raises `UserError` unless a draft has the event, context and order of a model, and probabilities if asked."""
     require(draft, "conditionals", "a draft")
     blocks, other = model.factorization.blocks, draft.factorization.blocks
     listed = with_log_q or isinstance(model.conditional, Truncated)
