@@ -8,6 +8,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 from choice import some
+from test_law4_samplers import check_follows
 
 import arjax
 from arjax.coding import CodingOptions, compress, decompress
@@ -22,7 +23,6 @@ from arjax.models import KINDS, ModelChoice, make_model
 from arjax.samplers.stepwise import Asked, OutsideSteps
 from arjax.testing.examples import random_like
 from arjax.testing.models import autoregressive_networks
-from arjax.testing.statistics import require_follows
 
 #: Networks without and with a carry. Texts have a state and a window, and a test below a cache that grows.
 FEW = ("made", "pixelcnn")
@@ -176,8 +176,8 @@ def test_words_that_are_noise_draw_from_the_model():
     params = jax.tree.map(lambda leaf: 2 * leaf + 0.5, model.init(jax.random.key(0)))
     words = np.random.default_rng(0).integers(0, 2**32, 4000, dtype=np.uint32)
     drawn = code_examples(choices(model, params)[0], Decoder(words), 512, 4096, {}, -1)
-    counts = np.bincount(drawn.reshape(-1, 3) @ (9, 3, 1), minlength=27)
-    require_follows(counts, cases.log_prob(model, cases.all_values(event), params))
+    possible = cases.all_values(event)
+    check_follows(drawn, event, cases.log_prob(model, possible, params))
 
 
 @pytest.fixture(scope="module")
