@@ -211,10 +211,7 @@ def _split_top_level(text: str) -> list[str]:
 
 
 def apply_smoke(config: ConfigDict) -> ConfigDict:
-    """Shortens a run to seconds on the same code path: a few tiny steps with logs, validation and checkpoints.
-
-    The size of the network is up to the config file. Returns the changed config.
-    """
+    """Shortens a run to seconds on the same code path; the size of the network is up to the config file."""
     train, optimizer = config.train, config.optimizer
     train.update(steps=6, examples=0, epochs=0.0, steps_per_dispatch=min(train.steps_per_dispatch, 2))
     train.update(log_every=2, eval_every=3, checkpoint_every=3, accumulate=min(train.accumulate, 2))

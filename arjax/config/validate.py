@@ -8,8 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
-from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
-from arjax.config.sections import SECTIONS
+from arjax.config.sections import SECTIONS, check_types, fields, missing_fields, nearest_fields
 from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import defaults
 from arjax.core.plugins import VARIABLE, PluginError, UntrustedCodeError, import_plugins
@@ -21,18 +20,14 @@ from arjax.objectives import OBJECTIVES, Objective, make_objective
 from arjax.objectives.base import objectives_with
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
-from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule, read_rule
+from arjax.training.optimizer import SHARED, options_of_rule, read_rule
 from arjax.training.schedules import SCHEDULES
 from arjax.training.stopping import check_duration
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """A config that is checked, and the values that its names and call strings stand for, with all their options.
-
-    Beside the fields: kind, network and parts of the model; the optimizer is the rule alone, the schedule that of the
-    learning rate.
-    """
+    """A config that is checked, and the values that its names and call strings stand for, with all their options."""
 
     config: ConfigDict
     dataset: Component
@@ -59,13 +54,7 @@ def validate(config: ConfigDict) -> Checked:
 
 
 def validate_run(config: ConfigDict, workdir: str) -> Checked:
-    """`validate` for the config in the folder of a run, without its config file.
-
-    Raises:
-      UntrustedCodeError: the run names code that the user has not trusted.
-      UserError: as `validate`. For an unregistered component, and for a missing plugin, it asks for the config file
-        that registers or imports it.
-    """
+    """`validate` for the config in the folder of a run; asks for the config file where code of the user is missing."""
     try:
         return validate(config)
     except UnknownNameError as error:
@@ -93,28 +82,18 @@ def _check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
     for name in missing_fields(config):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
-    known, free = (
-        {name for name, _ in fields(base_config())},
-        ("dataset.", "network.", "optimizer.", "model.", "parts."),
-    )
+    known = sorted(name for name, _ in fields(base_config()))
     for name, _ in fields(config):
-        if name not in known and not name.startswith(free):
-            raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(known))}")
+        if name not in known and not name.startswith(("dataset.", "network.", "optimizer.", "model.", "parts.")):
+            raise UserError(f"unknown config field {name!r}{nearest_fields(name, known)}")
 
 
 def _read_names(config: ConfigDict) -> Checked:
     """The values of names and call strings, each read here and nowhere else."""
     dataset, model, objective = read_dataset(config), read_model(config), make_objective(config.objective)
     _check_orders(config, objective)
-    checked = Checked(
-        config,
-        dataset,
-        model,
-        objective,
-        _read_rule(config.optimizer),
-        SCHEDULES.read(config.optimizer.schedule),
-        make_sampler(config.sample.sampler),
-    )
+    schedule, sampler = SCHEDULES.read(config.optimizer.schedule), make_sampler(config.sample.sampler)
+    checked = Checked(config, dataset, model, objective, _read_rule(config.optimizer), schedule, sampler)
     read_writers(config.train.writers)
     usual = defaults(SECTIONS["evaluate"])
     for name in ("schedule", "choose"):
@@ -172,36 +151,25 @@ def _check_part(section: Any, name: str) -> None:
 
 
 def _check_orders(config: ConfigDict, objective: Objective) -> None:
-    """Raises `UserError` unless there are orders exactly where the objective draws from them."""
+    """Refuses orders that the objective does not draw from, and an objective or an evaluation without orders."""
     kind, needs, such = config.model.kind, "needs_orders" in objective.traits, "such as uniform or pool(num=8)"
     has_orders = "orders" in KINDS.get(kind).CALLS
     orders = config.model.orders if has_orders else ""
     more = "" if has_orders else f", and the kind {kind!r} has none: take autoregressive"
-    name = OBJECTIVES.name_of(type(objective))
+    name, others = OBJECTIVES.name_of(type(objective)), objectives_with("needs_orders")
+    several = config.evaluate.num_orders > 1
     refuse(
-        (
-            config.evaluate.num_orders > 1 and not orders,
-            f"config.evaluate.num_orders above 1 needs config.model.orders, {such}",
-        ),
+        (several and not orders, f"config.evaluate.num_orders above 1 needs config.model.orders, {such}"),
         (needs and not orders, f"the objective {name!r} needs config.model.orders, {such}{more}"),
-        (
-            orders and not needs,
-            f"config.model.orders needs the objective {objectives_with('needs_orders')}, not {config.objective!r}",
-        ),
+        (orders and not needs, f"config.model.orders needs the objective {others}, not {config.objective!r}"),
     )
 
 
 def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
-    name = options.pop("name")
-    needed, common = options_of_rule(name), defaults(SECTIONS["optimizer"])
-    known_options = OPTIMIZERS.options(name)
-    for key in options:
-        if key not in common and key not in known_options:
-            known = [f"optimizer.{known}" for known in (*common, *known_options)]
-            raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
-    for key in needed:
+    name, common = options.pop("name"), defaults(SECTIONS["optimizer"])
+    for key in options_of_rule(name):
         if key not in options:
             raise UserError(
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "

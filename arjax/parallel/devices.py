@@ -22,10 +22,7 @@ def on_machine(folder: Path = Path("/dev")) -> int:
 
 
 def visible_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> list[str]:
-    """The devices that a process may use, as `CUDA_VISIBLE_DEVICES` and its like name them.
-
-    Where none of these variables is set these are the NVIDIA devices of the machine.
-    """
+    """The devices that a process may use, by `CUDA_VISIBLE_DEVICES` and its like, or else all of the machine."""
     given = next((environment[name] for name in VARIABLES if name in environment), None)
     if given is None:
         return [str(number) for number in range(on_machine(folder))]

@@ -183,10 +183,7 @@ def _reason(error: OSError | OverflowError) -> str:
 
 @contextmanager
 def _time_limit(others: str, address: str) -> Iterator[None]:
-    """Ends this process, with a sentence, when the block takes longer than `WAIT_SECONDS`.
-
-    JAX itself would abort it with a stack trace, from code that raises no Python exception.
-    """
+    """Ends this process with a sentence after `WAIT_SECONDS`: JAX itself would abort it with a stack trace."""
 
     def give_up() -> None:
         silent = address and _why_silent(address)

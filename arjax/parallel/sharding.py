@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -105,6 +105,13 @@ def forms_of(tree: Any) -> dict[str, str]:
     """Type and shape of every array by its path, such as `float32[8, 4]`."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def different_forms(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """Returns up to three of the arrays whose forms differ, in words; "" where all agree."""
+    pairs = {name: (there.get(name, "absent"), here.get(name, "absent")) for name in sorted({**there, **here})}
+    different = [f"{name} is {was} there and {now} here" for name, (was, now) in pairs.items() if was != now]
+    return "; ".join(different[:3]) + "; ..." * (len(different) > 3)
 
 
 def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:

@@ -68,10 +68,7 @@ class History:
         return self.bad_evals >= patience if patience else np.zeros_like(self.alive)
 
     def select(self, values: np.ndarray, step: int, patience: int) -> np.ndarray:
-        """Takes the validation nats after a step; returns which members are better than ever before.
-
-        A member that has stopped or diverged keeps its best parameters.
-        """
+        """Takes the validation nats; returns which members are better than before, of those that have not ended."""
         better = self.alive & np.isfinite(values) & (values < self.best_value) & ~self.stopped(patience)
         self.best_value = np.where(better, values, self.best_value)
         self.best_step = np.where(better, step, self.best_step)

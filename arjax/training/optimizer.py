@@ -106,10 +106,7 @@ def muon(
     decay_pattern: str = DECAYING,
     cautious_decay: bool = False,
 ) -> list[Transformation]:
-    """Muon (Jordan et al., 2024) for hidden matrices, AdamW for all other parameters: see `arjax.training.muon`.
-
-    The two have the same learning rate and the same decoupled decay; with `consistent_rms=0.2` they need rates alike.
-    """
+    """Muon (Jordan et al., 2024) for hidden matrices, AdamW for all other parameters: see `arjax.training.muon`."""
     both = muon_of_matrices(
         optax.scale_by_adam(b1, b2, eps),
         momentum=momentum,

@@ -189,7 +189,7 @@ def _renamed(then: Any, now: Any, root: str) -> bool:
 
 
 def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
-    """The names, most telling first; without the options of a data set or a network whose name differs already."""
+    """The names, most telling first; no options of a data set or a network whose name differs already."""
     named_sections = tuple(section for section in ("dataset.", "network.") if f"{section}name" in names)
     kept = [name for name in names if name.endswith(".name") or not name.startswith(named_sections)]
 
@@ -222,9 +222,7 @@ def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
 
 
 def changed_code(workdir: str | os.PathLike) -> list[str]:
-    """Returns the files, among those that are still there, that have not trained the run as they are from its first
-    step to its last.
-    """
+    """Returns the files, of those still there, that have not trained the run as they are from beginning to end."""
     code = {file: versions for file, versions in stored(workdir).code.items() if os.path.isfile(file)}
     return [file for file, versions in code.items() if versions_of([file]) != {file: versions}]
 

@@ -46,10 +46,7 @@ class Reporter:
     progress: Any
 
     def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None, *lines: str):
-        """Starts at `step`: metrics of later steps, left by a killed run, are removed.
-
-        `progress` is shown in place of a `Progress` of the run, `lines` below its first ones.
-        """
+        """Starts at `step`: metrics of later steps, of a killed run, are removed. `lines` follow the first ones."""
         self._lines = lines
         self._setup, self._bits = setup, setup.model.event.has_bits
         self._kind = kind_of_nats(setup.model, end=setup.dataset.end)
@@ -104,9 +101,7 @@ def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def headline(setup: Setup) -> list[str]:
-    """One line about the data, one about the model, the length of the run and the devices, and remarks about the
-    data.
-    """
+    """Lines about the data, and about the model, the length of the run and the devices; remarks about the data."""
     dataset, train = setup.dataset, setup.train
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
     given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""

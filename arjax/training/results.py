@@ -18,7 +18,6 @@ from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, read_report
 from arjax.training.setup import Setup, latest_store
-from arjax.training.state import objective_state_of
 
 EVALUATIONS = "evaluations"
 #: The nats of each scored example, float32[N] by split.
@@ -38,25 +37,20 @@ _SCORES = (
 
 
 def run_report(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> Report:
-    """The report of a run: all scores of its best parameters, and the entries about its training.
-
-    `device`: where it was trained; "": as an earlier report says, or else here.
-    """
+    """All scores of the best parameters, and the entries about the training, on the device that is named."""
     where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
     scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
     return dataclasses.replace(scored, scores=scored.scores | entries_of_run(setup, workdir, best, device))
 
 
 def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> dict[str, Any]:
-    """The entries of `training_entries` from the newest train state in a folder, or else from its report: a member of a
-    population leaves no train state.
-    """
+    """The entries of `training_entries`, from the newest train state in a folder, or else from its report."""
     known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.spec.objective
     history: dict[str, Any] = {}
     step, objective_state = best[1], objective.init(setup.model, jax.random.key(0))
     if jax.tree.leaves(objective_state) and (restored := store.restore(setup.abstract_state)) is not None:
         step, state, history = restored
-        objective_state = objective_state_of(state)
+        objective_state = state.objective
     elif (newest := store.newest()) is not None:
         step, history = newest
     device = device or known.get("device", "")
@@ -104,10 +98,7 @@ def training_entries(
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
-    """Writes the report of a run, by the first process.
-
-    An earlier report (of fewer steps, or of another split) is kept in `evaluations/`.
-    """
+    """Writes the report of a run, by the first process; an earlier one of other scores is kept in `evaluations/`."""
     if jax.process_index() == 0:
         earlier = read_report(workdir)
         if earlier is not None and not _same_scores(earlier, results):

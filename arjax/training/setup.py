@@ -34,13 +34,7 @@ from arjax.training.optimizer import OptimizerOptions, make_optimizer
 from arjax.training.record import Record, fingerprint_of_orders
 from arjax.training.schedule_free import keeps_average
 from arjax.training.schedules import make_schedule
-from arjax.training.start import (
-    Trained,
-    check_start,
-    entries_that_fit,
-    part_of_run,
-    sources_of_parts,
-)
+from arjax.training.start import Trained, check_start, entries_that_fit, part_of_run, sources_of_parts
 from arjax.training.state import (
     StepSpec,
     TrainState,
@@ -220,10 +214,7 @@ def make_setup(
     record: Record,
     **others: Any,
 ) -> Setup:
-    """The parts of a run, put together and checked; `others` are fields of `Setup`.
-
-    `optimizer` has the options beside the rule and the schedule, `record` the identity without the orders of the model.
-    """
+    """The parts of a run, put together and checked; `others` are fields of `Setup`."""
     check_batch_size(train.batch_size, others["mesh"], train.accumulate)
     length = total_steps(train.steps, train.examples, train.epochs, train.batch_size, len(dataset.splits["train"]))
     rate = optimizer.learning_rate, length, schedule, optimizer.warmup_steps, optimizer.end_factor
@@ -248,33 +239,18 @@ def make_setup(
 
 
 def _check_parts(setup: Setup, schedule: Component) -> None:
-    """Raises `UserError` for parts that do not fit one another."""
-    objective, averages = setup.spec.objective, keeps_average(setup.spec.optimizer)
-    lacks, name = f"the data set {setup.dataset.name!r} has missing values, and", OBJECTIVES.name_of(type(objective))
+    """Refuses parts that do not fit one another."""
+    objective, averages, decay = setup.spec.objective, keeps_average(setup.spec.optimizer), setup.train.ema_decay
+    this, name = "with this optimizer, which averages the parameters itself", OBJECTIVES.name_of(type(objective))
+    lacks, holes = f"the data set {setup.dataset.name!r} has missing values, and", setup.dataset.has_holes
+    kept = f"the objective {name!r} leaves {', '.join(setup.frozen[:3])} as they are in another run"
+    others = f"take {objectives_with('holes')}"
     refuse(
-        (
-            averages and setup.train.ema_decay,
-            f"train.ema_decay={setup.train.ema_decay} must be 0 with this optimizer, which averages the parameters "
-            "itself",
-        ),
-        (
-            averages and schedule.name != "constant",
-            f"optimizer.schedule={schedule.name!r} must be 'constant', with or without a warm-up, with this optimizer: "
-            "its average of the parameters takes the place of a rate that falls",
-        ),
-        (
-            setup.dataset.has_holes and "holes" not in setup.model.traits,
-            f"{lacks} this model takes none: {MISSING_VALUES}",
-        ),
-        (
-            setup.dataset.has_holes and "holes" not in objective.traits,
-            f"{lacks} the objective {name!r} takes none: take {objectives_with('holes')}",
-        ),
-        (
-            setup.frozen and not setup.train.init_from,
-            f"the objective {name!r} leaves {', '.join(setup.frozen[:3])} as they are in another run: name it as "
-            "train.init_from",
-        ),
+        (averages and decay, f"train.ema_decay={decay} must be 0 {this}"),
+        (averages and schedule.name != "constant", f"optimizer.schedule={schedule.name!r} must be 'constant' {this}"),
+        (holes and "holes" not in setup.model.traits, f"{lacks} this model takes none: {MISSING_VALUES}"),
+        (holes and "holes" not in objective.traits, f"{lacks} the objective {name!r} takes none: {others}"),
+        (setup.frozen and not setup.train.init_from, f"{kept}: name it as train.init_from"),
     )
 
 
@@ -300,7 +276,12 @@ def best_store(workdir: str | os.PathLike) -> CheckpointStore:
 def _store(workdir: str | os.PathLike, name: str, keep: int) -> CheckpointStore:
     from arjax.training.checkpoint import CheckpointStore  # Orbax takes a second, and configs are read without it
 
-    return CheckpointStore(Path(workdir) / "checkpoints" / name, keep)
+    folder = Path(workdir) / "checkpoints" / name
+    if not folder.resolve().is_relative_to(Path(workdir).resolve()):
+        raise UserError(
+            f"{folder} lies behind a link out of the folder of the run: put the checkpoints themselves there"
+        )
+    return CheckpointStore(folder, keep)
 
 
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:

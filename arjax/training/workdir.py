@@ -13,7 +13,6 @@ class RunFolder(os.PathLike):
     """A folder, made when missing, and held open to identify it later. A context manager, and a path."""
 
     def __init__(self, path: str | os.PathLike):
-        """Raises `UserError` when the folder cannot be made or opened."""
         self._path = Path(path)
         with writing(self._path):
             self._path.mkdir(parents=True, exist_ok=True)
@@ -39,9 +38,7 @@ class RunFolder(os.PathLike):
             return False
 
     def check(self) -> None:
-        """Raises `UserError` unless the folder is there. To be called before anything is written: else a deleted folder
-        would be made again, without its files.
-        """
+        """Refuses to write where the folder is gone: a deleted one would be made again, without its files."""
         if not self.is_there():
             raise UserError(
                 f"the folder {self._path} was deleted, moved or replaced during the run, which ends here; where it was "

@@ -10,9 +10,8 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.objectives import Objective, make_objective
+from arjax.objectives import Mean, Objective, make_objective
 from arjax.objectives.base import Loss
-from arjax.objectives.metrics import Mean
 from arjax.testing.examples import random_like, random_x
 
 EVENT = EventSpec((3,), kind="tokens", num_levels=3)

@@ -16,7 +16,7 @@ from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives import Step, make_objective
-from arjax.objectives.order_agnostic import OrderAgnostic, num_observed
+from arjax.objectives.likelihood import OrderAgnostic, num_observed
 
 EVENT = EventSpec((2, 2), (), "levels", 3)
 X = cases.random_x(EVENT, 6)

@@ -20,7 +20,12 @@ from arjax.testing.examples import random_like, random_x
     ("call", "network", "event", "sentence"),
     [
         ("rollout(length=7)", "lstm", TOKENS, "does not fit into the 6"),
-        ("rollout(length=2, target='match')", "lstm", EventSpec((6,), (), "real"), "these are real"),
+        (
+            "rollout(length=2, target='match')",
+            "lstm",
+            EventSpec((6,), (), "real"),
+            "equal values of discrete data, not real",
+        ),
         ("as_is(estimator='pathwise')", "lstm", TOKENS, "functions of noise"),
         ("as_is(estimator='straight_through')", "lstm", EventSpec((6,), (), "real"), "discrete scalars"),
         ("as_is(estimator='gumbel_softmax')", "pixelcnn", EventSpec((3, 3), (), "levels", 4), "cannot read relaxed"),

@@ -84,6 +84,10 @@ def test_noise_has_its_rate():
             np.testing.assert_allclose((inputs[:, 1:] - 1).std(), 0.3, rtol=0.02)
         else:
             np.testing.assert_allclose((inputs[:, 1:] != 1).mean(), changed, atol=4 * (0.16 / 20000) ** 0.5)
+    model, rows = model_and_params("made")[0], jnp.arange(20)[:, None] * jnp.ones((20, 6), int)
+    noise, weight = make_objective("input_noise(rate=1, values='shuffled')"), (jnp.arange(20) == 3) * 1.0
+    assert (noise.inputs(model, Batch(rows, weight=weight), jax.random.key(0)) == 3).all(), "of rows with a weight"
+    assert len(set(np.asarray(noise.inputs(model, Batch(rows), jax.random.key(0)))[:, 0].tolist())) > 5
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -15,7 +15,7 @@ from population_cases import small_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.objectives import make_objective
-from arjax.objectives.learned_order import draw_order, log_prob_order, policy_loss
+from arjax.objectives.likelihood import draw_order, log_prob_order, policy_loss
 from arjax.population import Population, search, train_population
 from arjax.population.search import local_search, move, random_search
 from arjax.training.loop import train

@@ -17,7 +17,7 @@ from arjax.data.windows import RandomWindows
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
 from arjax.parallel.sharding import make_mesh
-from arjax.training.feed import HostFeed, make_feed
+from arjax.training.feed import HostFeed, ResidentFeed
 from arjax.training.loop import train
 from arjax.training.setup import latest_store
 
@@ -62,15 +62,15 @@ SOURCES = {
 )
 def test_both_feeds_give_the_same_rows_however_steps_are_grouped(name):
     source, seen, batch_of = SOURCES[name](), {}, jax.jit(lambda c, k: c.batch(k))
-    for on_device in (True, False):
-        feed = make_feed(source, make_mesh(), seed=3, batch_size=6, max_steps=4, on_device=on_device)
+    for kind in (ResidentFeed, HostFeed):
+        feed = kind(source, make_mesh(), seed=3, batch_size=6, max_steps=4)
         for groups in ((4, 3), (1, 2, 4)):
             batches, step = [], 0
             for n in groups:
                 chunk = feed.chunk(step, n)
                 batches += [batch_of(chunk, k) for k in range(n)]
                 step += n
-            seen[on_device, groups] = batches
+            seen[kind, groups] = batches
     first, *others = seen.values()
     for batches in others:
         for expected, batch in zip(first, batches, strict=True):
@@ -83,7 +83,7 @@ def test_both_feeds_give_the_same_rows_however_steps_are_grouped(name):
 
 
 def test_chunks_have_one_shape():
-    feed = make_feed(masked(), make_mesh(), seed=0, batch_size=6, max_steps=4, on_device=False)
+    feed = HostFeed(masked(), make_mesh(), seed=0, batch_size=6, max_steps=4)
     shapes = [jax.tree.map(lambda a: a.shape, feed.chunk(0, n)) for n in (1, 4)]
     assert shapes[0] == shapes[1]
 
@@ -95,7 +95,7 @@ def threads():
 def test_the_chunks_of_a_run_are_read_ahead_and_no_others():
     source, plan = Plain(masked()), {0: 4, 4: 1, 5: 4, 9: 2, 11: 0}
     options = {"seed": 0, "batch_size": 2, "max_steps": 4}
-    with make_feed(source, make_mesh(), on_device=False, steps_from=plan.get, **options) as feed:
+    with HostFeed(source, make_mesh(), steps_from=plan.get, **options) as feed:
         chunks = [feed.chunk(0, 1)]  # for the compiler
         assert [rows for _, rows in source.reads] == [2] and not threads()
         chunks += [feed.chunk(step, n) for step, n in plan.items() if n]
@@ -175,13 +175,13 @@ def test_rows_are_split_over_devices():
             """
 import jax, numpy as np
 from arjax.data import make_dataset
-from arjax.training.feed import make_feed
+from arjax.training.feed import HostFeed, ResidentFeed
 from arjax.parallel.sharding import make_mesh
 source = make_dataset("digits").splits["train"]
 whole = None
 for mesh in (make_mesh(4, 2, 1), make_mesh(2, 2, 2)):
-    for on_device in (True, False):
-        feed = make_feed(source, mesh, seed=3, batch_size=16, max_steps=2, on_device=on_device)
+    for kind in (ResidentFeed, HostFeed):
+        feed = kind(source, mesh, seed=3, batch_size=16, max_steps=2)
         x = jax.jit(lambda c: c.batch(1).x)(feed.chunk(5, 2))
         rows = 16 // (mesh.shape["data"] * mesh.shape["fsdp"])
         assert {s.data.shape for s in x.addressable_shards} == {(rows, 8, 8)}, x.sharding

@@ -14,7 +14,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.loop import RunLearner, TrainingDiverged, train
+from arjax.training.loop import Learner, TrainingDiverged, train
 from arjax.training.record import fingerprint_of_orders
 from arjax.training.reporter import Reporter
 from arjax.training.setup import best_store, latest_store, restore_params
@@ -78,7 +78,7 @@ def test_a_finished_run_without_a_train_state_keeps_its_parameters(straight, tmp
     """As a member of a population, which may have run out of patience."""
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoints" / "latest")
-    monkeypatch.setattr(RunLearner, "begin", lambda *arguments: pytest.fail("it is trained again"))
+    monkeypatch.setattr(Learner, "begin", lambda *arguments: pytest.fail("it is trained again"))
     assert train(build(tiny_config()), tmp_path) == straight[1]
     for longer in ({"train__steps": 13}, {"train__steps": 400, "train__patience": 2}):
         with pytest.raises(pytest.fail.Exception, match="trained again"):  # a longer run begins anew
@@ -91,7 +91,7 @@ def test_a_finished_run_without_a_train_state_keeps_its_parameters(straight, tmp
 def test_a_finished_run_without_a_train_state_is_scored_on_another_split(straight, tmp_path, monkeypatch):
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoints" / "latest")
-    monkeypatch.setattr(RunLearner, "begin", lambda *arguments: pytest.fail("it is trained again"))
+    monkeypatch.setattr(Learner, "begin", lambda *arguments: pytest.fail("it is trained again"))
     outcome, before = train(build(tiny_config(evaluate__split="validation")), tmp_path), straight[1].results
     assert (outcome.step, outcome.results["split"]) == (12, "validation")
     assert outcome.results["nll_nats"] == pytest.approx(before["validation_nll_nats"], rel=1e-6)
@@ -243,7 +243,7 @@ def test_a_run_that_is_too_large_for_its_devices_is_told_in_one_sentence(tmp_pat
         def advance(*arguments):
             raise jax.errors.JaxRuntimeError(message)
 
-        monkeypatch.setattr(RunLearner, "advance", advance)
+        monkeypatch.setattr(Learner, "advance", advance)
         train(build(tiny_config(train__steps=2)), tmp_path)
 
     for message in ("RESOURCE_EXHAUSTED: no", "INTERNAL: Out of memory allocating 29009905412 bytes."):

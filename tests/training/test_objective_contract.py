@@ -190,12 +190,6 @@ def test_every_micro_batch_has_a_key_of_its_own():
     np.testing.assert_allclose(loss.metrics["noise"], noise.sum(), rtol=1e-5)
 
 
-def test_a_batch_that_cannot_be_cut_is_refused(uneven):
-    spec, params, batch = uneven
-    with pytest.raises(UserError, match="8 examples cannot be cut into 3 equal micro-batches"):
-        loss_and_gradients(dataclasses.replace(spec, accumulate=3), params, ObjectiveState(), batch, STEP)
-
-
 MESH = """
 import test_objective_contract as here
 from arjax.parallel.sharding import batch_sharding, make_mesh, replicated

@@ -11,7 +11,7 @@ from loop_helpers import assert_same_bits, tiny_config
 from arjax.config.build import build
 from arjax.objectives import Loss, Mean, Metrics, Objective
 from arjax.parallel.sharding import replicated
-from arjax.training.feed import as_traced, make_feed
+from arjax.training.feed import ResidentFeed, as_traced
 from arjax.training.state import TrainState
 from arjax.training.step import compile_chunk, train_chunk, train_step, zero_sums
 
@@ -23,7 +23,7 @@ def setup():
 
 @pytest.fixture(scope="module")
 def feed(setup):
-    return make_feed(setup.dataset.splits["train"], setup.mesh, seed=0, batch_size=8, max_steps=6, on_device=True)
+    return ResidentFeed(setup.dataset.splits["train"], setup.mesh, seed=0, batch_size=8, max_steps=6)
 
 
 def run_groups(setup, feed, groups):
@@ -94,3 +94,16 @@ def test_transform_runs_inside_the_step(setup, feed):
     _, loss = jax.jit(functools.partial(train_step, spec))(state, batch, key)
     _, expected = jax.jit(functools.partial(train_step, setup.spec))(state, zeros, key)
     np.testing.assert_allclose(loss.value, expected.value, rtol=1e-6)
+
+
+def test_the_average_is_of_the_parameters_after_the_step(setup, feed):
+    """a_1 = p_1 + d (a_0 - p_1) with d = min(decay, 1 / 10)."""
+    spec = dataclasses.replace(setup.spec, ema_decay=0.9)
+    init_key, key = setup.keys()
+    before = setup.init_state(init_key)
+    before = before.replace(ema=jax.tree.map(lambda p: p + 1, before.params))
+    after, _ = jax.jit(functools.partial(train_step, spec))(before, feed.chunk(0, 1).batch(0), key)
+    expected = jax.tree.map(lambda new, old: new + 0.1 * (old - new), after.params, before.ema)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.ema, expected)
+    moved = jax.tree.map(lambda new, old: float(np.abs(new - old).max()), after.params, before.params)
+    assert min(jax.tree.leaves(moved)) > 1e-4

@@ -18,7 +18,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.tokens import FINGERPRINT, fingerprint
 from arjax.objectives import OBJECTIVES, ObjectiveState, make_objective
-from arjax.objectives.teacher_forcing import TeacherForcing
+from arjax.objectives.likelihood import TeacherForcing
 from arjax.population import Population, train_population
 from arjax.testing.examples import random_x
 from arjax.training.loop import train
@@ -146,7 +146,7 @@ def test_micro_batches_move_the_codes_as_the_whole_batch_does(first):
     state = jax.jit(lambda key: fresh_state(spec, key))(jax.random.key(0))
     codes, hits = state.params["quantizer"]["codebook"], jnp.full(8, 2.0)
     own = state.objective.state | {"begun": jnp.ones(()), "hits": hits, "sums": hits[:, None] * codes}
-    state = state.replace(objective=state.objective.replace(state=own))
+    state = state.replace(objective=dataclasses.replace(state.objective, state=own))
     after = []
     for num in (1, 2):
         step = jax.jit(
