@@ -16,8 +16,7 @@ from arjax.config.files import (
     load_config_file,
     load_workdir_config,
 )
-from arjax.config.sections import fields
-from arjax.config.validate import Checked, validate, validate_run
+from arjax.config.validate import Checked, fields, validate, validate_run
 from arjax.core.errors import say_once
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.config.sections import check_types, fields, missing_fields, nearest_fields
+from arjax.config.validate import check_types, fields, missing_fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import (
     MOST_JSON,

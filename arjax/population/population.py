@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from arjax.config.build import build, build_model
-from arjax.config.sections import fields
+from arjax.config.validate import fields
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import check_seed, named_arguments

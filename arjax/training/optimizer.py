@@ -17,7 +17,7 @@ from arjax.core.registry import Component, Registry
 from arjax.core.values import compile_regex, is_value
 from arjax.models.base import Model
 from arjax.parallel.sharding import path_string
-from arjax.training.muon import ADAM, TAPS, muon_of_matrices, readout_of
+from arjax.training.muon import ADAM, TAPS, matrix_axes, muon_of_matrices, readout_of
 from arjax.training.optax_names import by_full_name, check_works, is_of_optax, unusable
 from arjax.training.schedule_free import schedule_free
 from arjax.training.schedules import make_schedule
@@ -107,16 +107,13 @@ def muon(
     cautious_decay: bool = False,
 ) -> list[Transformation]:
     """Muon (Jordan et al., 2024) for hidden matrices, AdamW for all other parameters: see `arjax.training.muon`."""
-    both = muon_of_matrices(
-        optax.scale_by_adam(b1, b2, eps),
-        momentum=momentum,
-        ns_steps=ns_steps,
-        consistent_rms=consistent_rms,
-        eps=eps,
-        readout=readout,
-        adam_pattern=adam_pattern,
-        taps_pattern=taps_pattern,
-    )
+    of_adam = compile_regex(adam_pattern, "optimizer.adam_pattern")
+    taps = compile_regex(taps_pattern, "optimizer.taps_pattern")
+
+    def axes_of(path: Any, leaf: Any) -> Any:
+        return matrix_axes(path, leaf, readout, of_adam, taps)
+
+    both = muon_of_matrices(optax.scale_by_adam(b1, b2, eps), axes_of, momentum, ns_steps, consistent_rms, eps)
     return [both, *decay(weight_decay, decay_pattern, cautious_decay)]
 
 
@@ -199,16 +196,10 @@ def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Compo
     known = OPTIMIZERS.options(name)
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
-    refuse(
-        (
-            "weight_decay" in foreign and options["weight_decay"],
-            f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0",
-        ),
-        (
-            "eps" in foreign and options["eps"] != SHARED["eps"],
-            f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}",
-        ),
-    )
+    decays, has_eps = "weight_decay" in foreign and options["weight_decay"], "eps" not in foreign
+    no_decay = f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0"
+    no_eps = f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}"
+    refuse((decays, no_decay), (not has_eps and options["eps"] != SHARED["eps"], no_eps))
     for key in foreign:
         if options[key] != SHARED[key]:
             say_once(f"optimizer.{key}={options[key]!r} has no effect: the optimizer {name!r} has no {key}")

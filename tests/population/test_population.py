@@ -85,36 +85,19 @@ def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
 
 
 @pytest.mark.slow
-def test_members_stand_beside_the_known_truth_of_their_data(tmp_path):
+@pytest.mark.parametrize("examples", [0, 5])
+def test_members_are_scored_as_their_runs_beside_the_known_truth_of_their_data(tmp_path, examples):
     config = small_config()
     config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
+    config.evaluate.examples = examples
     scores = train_population(Population(config, ["raster", "reversed"], [4]))
     config.model.ordering, config.seed = "reversed", 4
-    single = train(build(config), tmp_path).results
-    for name in ("truth_nll_nats", "truth_nll_stderr", "excess_nats", "excess_stderr"):
-        assert scores.results[1][0][name] == pytest.approx(single[name], rel=1e-4), name
-    assert scores.results[0][0]["truth_nll_nats"] == scores.results[1][0]["truth_nll_nats"]
-    assert scores.results[0][0]["excess_nats"] != scores.results[1][0]["excess_nats"]
-
-
-@pytest.mark.slow
-def test_members_are_scored_on_as_many_examples_as_their_runs(tmp_path):
-    config = small_config()
-    config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
-    config.evaluate.examples = 5
-    scores = train_population(Population(config, ["raster"], [4]))
-    config.seed = 4
-    single, member = train(build(config), tmp_path).results, scores.results[0][0]
-    assert scores.test_rows.shape == scores.validation_rows.shape == (1, 1, 5)
-    for name in (
-        "num_examples",
-        "validation_num_examples",
-        "nll_nats",
-        "nll_stderr",
-        "truth_nll_nats",
-        "excess_stderr",
-    ):
+    single, (other, member) = train(build(config), tmp_path).results, (row[0] for row in scores.results)
+    names = ("num_examples", "validation_num_examples", "nll_nats", "nll_stderr")
+    for name in (*names, "truth_nll_nats", "truth_nll_stderr", "excess_nats", "excess_stderr"):
         assert member[name] == pytest.approx(single[name], rel=1e-4), name
+    assert scores.test_rows.shape[2] == single["num_examples"] and (single["num_examples"] == 5) == (examples == 5)
+    assert other["truth_nll_nats"] == member["truth_nll_nats"] and other["excess_nats"] != member["excess_nats"]
 
 
 @pytest.mark.slow
@@ -146,22 +129,16 @@ def test_orders_may_be_permutations():
         ((), (0,), {}, "at least one order and one seed"),
         (("raster",), (), {}, "at least one order and one seed"),
         (("rastr",), (0,), {}, "did you mean 'raster'"),
-        (("raster",), (0,), {"orders": "uniform"}, "leave model.orders empty"),
+        (("raster",), (0,), {"model.orders": "uniform"}, "leave model.orders empty"),
         (("raster",), (2**32,), {}, "from 0 to 2"),
+        (("raster",), (0,), {"evaluate.exposure": 10}, r"leave config\.evaluate\.exposure at 0"),
     ],
 )
 def test_what_is_no_population_is_refused(orders, seeds, change, sentence):
     config = small_config()
-    config.model.update(**change)
+    config.update_from_flattened_dict(change)
     with pytest.raises(UserError, match=sentence):
         Population(config, orders, seeds)
-
-
-def test_scores_that_members_do_not_have_are_refused():
-    config = small_config()
-    config.evaluate.exposure = 10
-    with pytest.raises(UserError, match=r"leave config\.evaluate\.exposure at 0"):
-        Population(config, ("raster",), (0,))
 
 
 @pytest.mark.slow

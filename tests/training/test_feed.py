@@ -152,10 +152,10 @@ def test_a_run_that_reads_ahead_ends_its_thread_and_goes_on_bit_for_bit(tmp_path
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, step, n)
 
-    monkeypatch.setattr(HostFeed, "chunk", chunk)
-    assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "interrupted"
+    with monkeypatch.context() as patch:
+        patch.setattr(HostFeed, "chunk", chunk)
+        assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "interrupted"
     assert not threads()
-    monkeypatch.undo()
     assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "finished"
     assert_same_bits(state(tmp_path / "cut"), state(tmp_path / "whole"))
 
