@@ -22,8 +22,8 @@ from measured import log_curves
 
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
-from arjax.networks.base import loop_carry, step_variables
 from arjax.reporting.tables import print_table
+from arjax.samplers.loops import StepForm
 
 SHORTEST = 1024
 LEVELS = 16
@@ -100,21 +100,20 @@ def compile_gradient(model: AutoregressiveModel, params: Any, x: jax.Array) -> t
 
 def last_steps(model: AutoregressiveModel, params: Any, x: jax.Array) -> Callable[[], Any]:
     """A function that goes through the last `STEPS` steps of sampling; the carry is updated in place."""
-    factorization, network = model.factorization, model.network
-    first = factorization.num_steps - STEPS
+    num_steps = model.factorization.num_steps
+    first = num_steps - STEPS
 
     def run(carry: Any, params: Any, x: jax.Array) -> Any:
-        variables = step_variables(network, params)
+        form = StepForm.of(model, params)
 
         def body(carry: Any, t: jax.Array) -> tuple[Any, jax.Array]:
-            return network.apply(variables, carry, x, t, factorization, method="step")
+            return form.step(carry, x, t, None)
 
         return jax.lax.scan(body, carry, first + jnp.arange(STEPS))
 
     program = jax.jit(run, donate_argnums=0)
-    variables = step_variables(network, params)
-    carry = network.apply(variables, 1, factorization, method="start")
-    carry = loop_carry(network, variables, carry, factorization.num_steps, factorization)  # as in a draw
+    form = StepForm.of(model, params)
+    carry = form.loop_carry(form.start(1, None), num_steps)  # as in a draw
     state = {"carry": jax.tree.map(jnp.array, carry)}
 
     def again() -> jax.Array:

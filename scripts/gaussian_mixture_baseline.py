@@ -31,6 +31,7 @@ from arjax.config.build import build_dataset
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.data.sources import read_all
 from arjax.evaluation.summaries import summarize
 from arjax.models.gaussian_mixture import fit_by_em
 from arjax.reporting.tables import print_table
@@ -188,7 +189,7 @@ def baseline_row(
 
 def _rows(source: Any) -> np.ndarray:
     """The examples of a split, float[N, D]."""
-    x = np.asarray(source.__getitems__(np.arange(len(source))).x)
+    x = np.asarray(read_all(source).x)
     return x.reshape(len(x), -1)
 
 

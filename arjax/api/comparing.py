@@ -149,18 +149,13 @@ class Comparison:
         """A row for each of the others: names, kinds, means, the difference with its errors, wins and the verdict."""
         rows = []
         for i, (other, difference) in enumerate(zip(self.others, self.differences, strict=True)):
+            row: dict[str, Any] = {}
+            for name, model in (("first", self.first), ("other", other)):
+                row |= {name: str(model), f"{name}_nats": float(model.nats_SN.mean())}
+                row |= {f"{name}_kind": model.kind, f"{name}_given": model.given}
             numbers = dataclasses.asdict(difference)
-            del numbers["nats_N"]
-            rows.append(
-                {
-                    **{"first": str(self.first), "other": str(other)},
-                    **{"first_nats": float(self.first.nats_SN.mean()), "other_nats": float(other.nats_SN.mean())},
-                    **{"first_kind": self.first.kind, "other_kind": other.kind},
-                    **{"first_given": self.first.given, "other_given": other.given},
-                    **{"difference" if name == "mean" else name: value for name, value in numbers.items()},
-                    **{"num_examples": len(self.examples), "verdict": self.verdict(i)},
-                }
-            )
+            row |= {"difference": numbers.pop("mean")} | {name: v for name, v in numbers.items() if name != "nats_N"}
+            rows.append(row | {"num_examples": len(self.examples), "verdict": self.verdict(i)})
         return rows
 
     def __repr__(self) -> str:
@@ -211,9 +206,12 @@ def compare(
         check_same_examples(runs[0], run, split, name)
     compared = [_compared(group, split) for group in groups]
     source, thinned = runs[0].dataset.splits[split], split_of(_scored(runs[0]), split)
-    numbers = runs[0].dataset.thinned_numbers(split, runs[0].settings.measures.examples)
-    numbers = numbers[_scored_examples(thinned, compared[0].nats_SN.shape[1])]
     one, *rest = compared
+    numbers = runs[0].dataset.thinned_numbers(split, runs[0].settings.measures.examples)
+    if one.nats_SN.shape[1] < len(thinned):  # examples without a scored site have no nats
+        grid_shape = runs[0].model.event.grid_shape
+        scored = [rows.scored(grid_shape).reshape(len(rows), -1).any(1) for rows in read_in_pieces(thinned)]
+        numbers = numbers[np.concatenate(scored)]
     differences = tuple(paired_difference(one.nats_SN, other.nats_SN) for other in rest)
     return Comparison(split, source, numbers, one, tuple(rest), differences)
 
@@ -271,38 +269,14 @@ def check_same_examples(first: TrainedModel, other: TrainedModel, split: str, na
     sizes = f"{len(two):,} examples, that of the first model {len(one):,}"
     refuse((len(one) != len(two), f"the {split} split of {name} has {sizes}: models are compared on the same examples"))
     probes = np.unique(np.linspace(0, len(one) - 1, _PROBES).astype(int))
-    pairs = (first, one), (other, two)
-    x, y = (run.dataset.in_data_units(np.asarray(source.__getitems__(probes).x)) for run, source in pairs)
+    rows, rows_of_other = (source.__getitems__(probes) for source in (one, two))
+    x, y = first.dataset.in_data_units(np.asarray(rows.x)), other.dataset.in_data_units(np.asarray(rows_of_other.x))
     same = first.model.event.unit == other.model.event.unit and np.shape(x) == np.shape(y)
     same = same and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)
     refuse((not same, f"{name} has other examples in its {split} split than the first model: nothing can be paired"))
-    scored, scored_by_other = (_sites_scored(source, probes, first.model.event.grid_shape) for source in (one, two))
-    same = np.array_equal(scored, scored_by_other)
+    grid_shape = first.model.event.grid_shape
+    same = np.array_equal(rows.scored(grid_shape), rows_of_other.scored(grid_shape))
     refuse((not same, f"{name} scores other sites of the {split} split than the first model: nothing can be paired"))
-
-
-def _sites_scored(source: Source, numbers: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray:
-    """Which sites of some examples are scored, bool[N, *grid]: none of an example of weight 0."""
-    rows = source.__getitems__(numbers)
-    scored = np.ones((len(numbers), *grid_shape), bool) if rows.mask is None else np.asarray(rows.mask) > 0
-    if rows.weight is not None:
-        scored = scored & (np.asarray(rows.weight) > 0).reshape(-1, *[1] * len(grid_shape))
-    return scored
-
-
-def _scored_examples(source: Source, num: int) -> np.ndarray:
-    """The numbers of the examples of a split that have a scored site and a weight, int[num]."""
-    if num == len(source):
-        return np.arange(num)
-    scored_rows = []
-    for batch in read_in_pieces(source):
-        scored = np.ones(len(batch), bool)
-        if batch.mask is not None:
-            scored &= np.asarray(batch.mask).reshape(len(batch), -1).any(1)
-        if batch.weight is not None:
-            scored &= np.asarray(batch.weight) > 0
-        scored_rows.append(scored)
-    return np.flatnonzero(np.concatenate(scored_rows))
 
 
 def mixture_of_runs(
@@ -324,21 +298,15 @@ def mixture_of_runs(
     refuse((several, "the runs of a mixture have different validation examples"))
     weights_M = WEIGHTS[weights](np.stack(nats_MN))
     used = [folder for folder, weight in zip(folders, weights_M, strict=True) if weight > 0]
-    runs = [open_run(folder, trust=trust) for folder in used]
-    for run in runs[1:]:
-        _check_same_values(runs[0], run)
+    first, *others = runs = [open_run(folder, trust=trust) for folder in used]
+    for other in others:
+        check_same_examples(first, other, "validation", str(other.workdir))
+        units = [(run.dataset.shift, run.dataset.scale) for run in (first, other)]
+        sentence = f"the model of {other.workdir} sees its values in other units than that of {first.workdir}"
+        refuse((not all(map(np.array_equal, *units)), sentence))
     parts = {str(k): run.model for k, run in enumerate(runs)}
     model = make_model(runs[0].model.event, kind="mixture", parts=parts, context=runs[0].model.context_spec)
     return model, mixture_params([run.params for run in runs], weights_M[weights_M > 0])
-
-
-def _check_same_values(first: Run, other: Run) -> None:
-    """Raises `UserError` unless the models of two runs see the same validation examples in the same units."""
-    check_same_examples(first, other, "validation", str(other.workdir))
-    for one, two in ((first.dataset.shift, other.dataset.shift), (first.dataset.scale, other.dataset.scale)):
-        same = one is two if one is None or two is None else np.array_equal(one, two)
-        units = f"the model of {other.workdir} sees its values in other units than that of {first.workdir}"
-        refuse((not same, units))
 
 
 def _validation_nats(workdir: Path) -> np.ndarray:

@@ -16,7 +16,7 @@ from arjax.coding.classical import image_sizes, packed
 from arjax.coding.coder import PLAIN
 from arjax.core.arrays import are_ended, up_to_end
 from arjax.core.errors import UserError
-from arjax.data.sources import Subset
+from arjax.data.sources import Subset, read_all
 from arjax.data.text_rows import WindowRows
 from arjax.data.vocabulary import Vocabulary
 
@@ -49,7 +49,7 @@ def restored(run: Any, data: bytes, options: CodingOptions = PLAIN) -> Restored:
     def find_context(about: Mapping[str, Any]) -> Any:
         name = about.get("split", "")
         is_split = isinstance(name, str) and name in run.dataset.splits
-        return _all_of(run.dataset.splits[name]).context if is_split else None
+        return read_all(run.dataset.splits[name]).context if is_split else None
 
     context, vocabulary = run._context(options.context), vocabulary_of(run)
     options = dataclasses.replace(options, context=context, vocabulary=vocabulary, find_context=find_context)
@@ -73,15 +73,11 @@ def _on_one(params: Any) -> Any:
     return jax.device_put(params, jax.devices()[0])
 
 
-def _all_of(source: Any) -> Any:
-    return source.__getitems__(np.arange(len(source)))
-
-
 def _of_split(run: Any, source: Any, context: Any) -> tuple[Any, Any]:
     """The data of a split: its examples and their context; of a long text, the text that its windows were cut from."""
     if isinstance(run.dataset.rows, WindowRows) and vocabulary_of(run) is not None:
         return text_of_split(run.dataset.rows.vocabulary, source), context
-    batch = _all_of(source)
+    batch = read_all(source)
     return np.asarray(batch.x), (batch.context or None) if context is None else context
 
 
@@ -92,7 +88,7 @@ def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> by
     if hasattr(source, "length"):  # windows anywhere in one text
         tokens = np.asarray(source.arrays.x)
     else:
-        batch = _all_of(source)
+        batch = read_all(source)
         tokens = np.asarray(batch.x)
         tokens = tokens.ravel() if batch.mask is None else tokens[np.asarray(batch.mask) > 0]
     if vocabulary.unit == "byte":
@@ -167,7 +163,7 @@ def content_of(run: Any, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str
         num = len(content) if vocabulary.unit == "byte" else len(content.decode("utf-8", "surrogateescape"))
         return content, {}, num, _unit(vocabulary)
     event = run.model.event
-    array = np.asarray(x.__getitems__(np.arange(len(x))).x if hasattr(x, "__getitems__") else x)
+    array = np.asarray(read_all(x).x if hasattr(x, "__getitems__") else x)
     levels = event.most_levels
     strings, end = run.dataset.vocabulary, run.dataset.end
     if strings is not None and end is not None and are_ended(array, end):  # what is scored: no padding

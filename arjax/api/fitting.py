@@ -15,14 +15,7 @@ from ml_collections import ConfigDict
 from arjax.api.run import Run
 from arjax.api.showing import show_run
 from arjax.config.build import build
-from arjax.config.files import (
-    FILE_NAME,
-    check_same_run,
-    load_config_file,
-    other_results,
-    save_config,
-    set_fields,
-)
+from arjax.config.files import FILE_NAME, check_same_run, load_config_file, other_results, save_config, set_fields
 from arjax.config.validate import Checked, validate
 from arjax.core.errors import UserError, say_once
 from arjax.core.files import folder_to_write, only_run_in, path_text

@@ -128,14 +128,13 @@ def rows_from_json(value: Mapping[str, Any], dataset: Dataset, place: str = "abo
 
 
 def _check_columns(columns: Sequence[Words | Reals], event: EventSpec, place: str) -> None:
-    specs = event.columns or (EventSpec((), (), event.kind, event.num_levels),) * event.num_sites
-    if len(columns) != len(specs) or len({column.name for column in columns}) < len(columns):
+    if len(columns) != event.num_sites or len({column.name for column in columns}) < len(columns):
         raise UserError(f"{place} has other columns than {event.in_words}")
-    for column, spec in zip(columns, specs, strict=True):
+    for column, spec in zip(columns, event.each_site, strict=True):
         if isinstance(column, Reals):
-            fine = not spec.is_discrete and column.digits >= 1
+            fine = not spec.num_levels and column.digits >= 1
         else:
-            fine = spec.is_discrete and len(column.words) == spec.num_levels
-            fine &= list(column.cuts) == sorted(column.cuts) and len(column.cuts) < len(column.words)
+            fine = len(column.cuts) < len(column.words) == spec.num_levels
+            fine &= list(column.cuts) == sorted(column.cuts)
         if not fine:
             raise UserError(f"{place}/columns: {column.name!r} is no column of {spec.num_levels} levels")

@@ -144,12 +144,7 @@ def history_picture(history: Mapping[str, Any], name: str) -> Any:
 
 
 def entropy_picture(
-    model: AutoregressiveModel,
-    params: Any,
-    dataset: Dataset,
-    split: str,
-    scoring: Scoring,
-    max_examples: int,
+    model: AutoregressiveModel, params: Any, dataset: Dataset, split: str, scoring: Scoring, max_examples: int
 ) -> Any:
     """Returns a figure of the entropy of each step of the order, and of each site of a plane grid."""
     check_matplotlib()

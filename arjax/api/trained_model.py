@@ -29,7 +29,7 @@ from arjax.core.scores import EXACT
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
-from arjax.data.sources import ArraySource, array_source
+from arjax.data.sources import ArraySource, array_source, read_all
 from arjax.data.standardised import as_float32, remark_if_raw
 from arjax.data.table import TableRows
 from arjax.data.text_rows import class_numbers
@@ -350,7 +350,7 @@ class TrainedModel:
         """
         model, key = require(self.model, "conditionals", "`conditionals`"), _as_key(seed)
         source = self.source(x, context).examples
-        batch = source.__getitems__(np.arange(len(source)))
+        batch = read_all(source)
         return site_conditionals(model, self.params, batch, self.dataset.log_scale_D, key)
 
     @checked_arguments(like=Measures)
@@ -486,7 +486,7 @@ class TrainedModel:
 
     def read(self, rows: Any, unknown: str = "refuse", needed: Collection[str] | None = None) -> RowsRead:
         """Rows as arrays, and their numbers; the arguments are those of `source`."""
-        holes = "holes" in self.model.traits and not self.model.event.is_discrete
+        holes = "holes" in self.model.traits and self.model.event.may_lack_values
         return self._rows_of_data().read(rows, unknown=unknown, holes=holes, needed=needed)
 
     def _sites(self, sites: Any, called: str) -> np.ndarray:

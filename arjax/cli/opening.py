@@ -10,12 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from arjax.config.build import build
-from arjax.config.files import (
-    apply_overrides,
-    check_same_run,
-    load_config_file,
-    load_workdir_config,
-)
+from arjax.config.files import apply_overrides, check_same_run, load_config_file, load_workdir_config
 from arjax.config.validate import Checked, fields, validate, validate_run
 from arjax.core.errors import say_once
 

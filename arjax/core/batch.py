@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from arjax.core.arrays import Array
 from arjax.core.errors import UserError, did_you_mean, nearest, refuse
@@ -44,6 +45,11 @@ class Batch:
     def take(self, rows: Any) -> Batch:
         """The examples `rows` int[...], of arrays on the host or on a device."""
         return jax.tree.map(lambda array: array[rows], self)
+
+    def scored(self, grid_shape: tuple[int, ...]) -> np.ndarray:
+        """Returns which sites are scored, bool[B, *grid]: none of an example of weight 0."""
+        sites = np.ones((len(self), *grid_shape), bool) if self.mask is None else np.asarray(self.mask) > 0
+        return sites if self.weight is None else (sites.T & (np.asarray(self.weight) > 0)).T
 
 
 @jax.tree_util.register_dataclass

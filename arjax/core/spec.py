@@ -135,6 +135,12 @@ class EventSpec:
         return self.kind in DISCRETE_KINDS
 
     @property
+    def reals(self) -> np.ndarray:
+        """Which scalars of an example are real numbers, bool[*shape]: of mixed columns, some."""
+        kinds = np.array([column.kind for column in self.columns] or self.kind)
+        return np.broadcast_to(kinds == "real", self.shape)
+
+    @property
     def num_values(self) -> int:
         """V where each site holds one of V whole numbers; 0 for vectors, real values and mixed columns."""
         return 0 if self.value_shape else self.num_levels
@@ -158,6 +164,22 @@ class EventSpec:
     def has_bits(self) -> bool:
         """Whether scores are probabilities, of which bits are told, too, and no densities."""
         return self.is_discrete
+
+    @property
+    def each_site(self) -> tuple[EventSpec, ...]:
+        """The spec of the value of each of the D sites."""
+        return self.columns or (EventSpec((), self.value_shape, self.kind, self.num_levels),) * self.num_sites
+
+    @property
+    def may_lack_values(self) -> bool:
+        """Whether NaN can say that a value is missing: integers have none."""
+        return self.dtype.kind == "f"
+
+    def noise(self, rng: np.random.Generator, num: int) -> np.ndarray:
+        """Returns examples of independent uniform or, of reals, standard normal values, `[num, *grid, *value]`."""
+        size = (num, *self.shape)
+        x = rng.integers(self.num_levels, size=size) if self.is_discrete else rng.normal(size=size)
+        return x.astype(self.dtype)
 
     def check_kind(self, kinds: tuple[str, ...], needs: str) -> None:
         """Refuses data of another kind; `needs` begins the sentence, as "a flow is for real data"."""

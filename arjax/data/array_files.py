@@ -77,7 +77,7 @@ def array_files(
             f"config.dataset.local=True needs a context that is a sequence, frames or image, not {context}",
         ),
         (
-            holes and event.is_discrete,
+            holes and not event.may_lack_values,
             f"config.dataset.holes=True needs real values, in which NaN marks a missing one, not {kind}",
         ),
     )

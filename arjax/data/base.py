@@ -141,15 +141,10 @@ class Dataset:
         most = max(1, min(most, MOST_VALUES // math.prod(self.event.shape)))
         every = -(-len(source) // most)
         rows = source.__getitems__(np.arange(0, len(source), every))
-        x = np.asarray(rows.x)
-        counts = np.ones(len(x), bool) if rows.weight is None else np.asarray(rows.weight) > 0
-        if rows.mask is not None:
-            counts &= np.asarray(rows.mask).reshape(len(x), -1).all(1)
-        if not counts.any():
-            raise UserError(
-                f"no order can be read off {self.name!r}: every example has sites that are not scored or missing"
-            )
-        return x if counts.all() else x[counts]
+        counts = rows.scored(self.event.grid_shape).reshape(len(rows), -1).all(1)
+        nothing = f"no order can be read off {self.name!r}: every example has sites that are not scored or missing"
+        refuse((not counts.any(), nothing))
+        return np.asarray(rows.x) if counts.all() else np.asarray(rows.x)[counts]
 
     def check_alike(self, asking: str) -> None:
         """Raises `UserError` where sites are columns or have scales: sequences of other lengths have none of their own.

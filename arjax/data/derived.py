@@ -19,7 +19,7 @@ from arjax.core.options import opt, seed_option
 from arjax.core.spec import NO_CONTEXT
 from arjax.core.traits import require
 from arjax.data.base import DATASETS, Dataset, OpenRun, Truth, make_dataset, split_sizes
-from arjax.data.sources import LazySource, Source
+from arjax.data.sources import LazySource, Source, read_all
 from arjax.stages import Stages, make_stages
 
 #: Examples that one call draws.
@@ -68,7 +68,7 @@ def stage(
 
 def _part(source: Source, cut: Stages, k: int) -> Batch:
     """Stage k, counted from 0, of all examples of a source."""
-    rows = source.__getitems__(np.arange(len(source)))
+    rows = read_all(source)
     parts = cut.split(np.asarray(rows.x))
     context = {name: np.asarray(part) for name, part in {**rows.context, **cut.context(k, parts[:k])}.items()}
     mask = None if rows.mask is None else np.asarray(cut.masks(np.asarray(rows.mask))[k])

@@ -21,7 +21,7 @@ import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import user_path
-from arjax.data.columns import AS_MISSING, is_code, is_number, row_of_table
+from arjax.data.columns import AS_MISSING, are_numbers, is_number, row_of_table
 
 #: The texts of cells without a value.
 NO_VALUE = ("", "?", "NA", "NaN", "nan")
@@ -33,6 +33,8 @@ _FEW_ROWS = 100
 #: Seconds until the first line about the progress of reading, and between two lines.
 _FIRST_LINE, _BETWEEN_LINES = 1.0, 5.0
 
+#: The first whole number that Python does not write as a text.
+_TOO_LONG = 10**4300
 #: What a table may be, see `Frame.form`.
 FORMS = ("lists", "rows", "pandas", "polars", "pyarrow", "modin", "cudf")
 #: Columns by name, [N] each: float64 or datetime64, or object with None for no value: words, and numbers beside them.
@@ -106,18 +108,13 @@ class Frame:
         except ModuleNotFoundError as error:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
-    @property
-    def is_library(self) -> bool:
-        """Whether it is a frame of a library, such as pandas."""
-        return self.form not in ("lists", "rows")
-
     def beside(self, data: Any, columns: Columns, with_others: bool = True) -> Any:
         """The rows of the table `data`, of which this is the frame, with these columns in place of its own. All others
         stay as they are, or are left out without `with_others`; and so do all names of columns, and the index of a
         frame of pandas.
         """
         table = self.back(columns)
-        has_index = self.is_library and hasattr(data, "index")
+        has_index = self.form in ("pandas", "modin", "cudf")
         if has_index:
             table.index = data.index
         if not with_others:
@@ -132,8 +129,8 @@ class Frame:
         new = nw.from_native(table, eager_only=True)
         if not has_index:
             return nw.from_native(data, eager_only=True).with_columns(*new.iter_columns()).to_native()
-        full = data.set_axis(list(map(str, data.columns)), axis=1)
-        full = nw.from_native(full, eager_only=True).with_columns(*new.iter_columns()).to_native()
+        named = data.set_axis(list(map(str, data.columns)), axis=1)
+        full = nw.from_native(named, eager_only=True).with_columns(*new.iter_columns()).to_native()
         added = full.columns[len(data.columns) :]
         full.columns = [*data.columns, *added] if len(added) else data.columns
         return full
@@ -240,7 +237,7 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     entries have none.
     """
     if isinstance(values, np.ma.MaskedArray):
-        values = _with_gaps(values)
+        values = list(values) if np.ma.is_masked(values) else values.data
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":
         if values.dtype.kind == "M":
             return values.astype("datetime64[us]")
@@ -249,7 +246,7 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
             return _without(values.astype(kind, copy=False), missing)
     one = isinstance(values, str | bytes | Mapping) or (isinstance(values, np.ndarray) and not values.ndim)
     if one or not isinstance(values, Iterable):
-        raise UserError(f"the column {name!r} is not a list of values, but {values!r}")
+        raise UserError(f"the column {name!r} is not a list of values, but {plain_value(values)!r}")
     items = list(_plain_items(values))
     items = [None if isinstance(item, str) and item.strip() in missing else item for item in items]
     kinds = {type(item) for item in items if item is not None}
@@ -262,20 +259,6 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
         items = [str(item) if type(item) is bool else item for item in items]
         items = [None if item in gaps else item for item in items]
     return np.fromiter(items, object, len(items))
-
-
-def _with_gaps(values: np.ma.MaskedArray) -> np.ndarray:
-    """The data of a masked array, with no value in place of masked entries."""
-    masks, data = np.ma.getmaskarray(values), values.data
-    if not masks.any():
-        return data
-    if data.dtype.kind == "f" or (data.dtype.kind in "iu" and _fits(data[~masks])):
-        return np.where(masks, np.nan, data)
-    if data.dtype.kind == "M":
-        return np.where(masks, np.datetime64("NaT", "us"), data.astype("datetime64[us]"))
-    items = data.astype(object)
-    items[masks] = None
-    return items
 
 
 def _plain_items(values: Iterable[Any]) -> Iterator[Any]:
@@ -294,6 +277,10 @@ def plain_value(item: Any) -> Any:
         item = item.astype("datetime64[us]")
     if isinstance(item, np.generic):
         item = item.item()
+    if isinstance(item, int) and abs(item) >= _TOO_LONG:
+        raise UserError(
+            "a table holds no whole numbers of more than 4,300 digits, which Python does not write as texts"
+        )
     if isinstance(item, str):  # of a class of its own, such as that of an Enum
         return str.__str__(item)
     if isinstance(item, decimal.Decimal):
@@ -365,7 +352,7 @@ def _column_of(chunks: Sequence[str], missing: frozenset[str], as_texts: bool) -
     cells = _MARK.join(chunks).split(_MARK)
     texts = set(cells)
     texts -= missing
-    if texts and not as_texts and all(map(is_number, texts)) and not any(map(is_code, texts)):
+    if texts and not as_texts and are_numbers(texts, with_codes=False):
         del texts  # for their memory
         return np.fromiter((math.nan if cell in missing else float(cell) for cell in cells), np.float64, len(cells))
     words = {text: text for text in texts}
@@ -384,9 +371,9 @@ class _CsvFile:
 
     def read(self, tell: bool) -> tuple[Columns, int]:
         """Returns the columns, read piece by piece, and the number of the first row."""
-        mark = self._mark(self.delimiter)
-        refuse((len(mark) != 1 or mark in '\r\n"', f"the delimiter of a table is one character, such as ';', 'tab' or "
-                f"'spaces', not {self.delimiter!r}"))  # fmt: skip
+        mark, usual = self._mark(self.delimiter), "one character, such as ';', 'tab' or 'spaces'"
+        is_wrong = len(mark) != 1 or mark in '\r\n"'
+        refuse((is_wrong, f"the delimiter of a table is {usual}, not {self.delimiter!r}"))
         try:
             columns, first_row = self._read(_Progress(tell))
         except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
@@ -433,23 +420,17 @@ class _CsvFile:
                 f"the table {self.path!r} has one column when cut at {self.delimiter!r}: give delimiter={other!r}"
             )
         twice = [name for name in first if first.count(name) > 1]
-        are_numbers = bool(first) and all(map(is_number, first))
-        if self.header is False or (are_numbers and twice):
+        all_numbers = bool(first) and all(map(is_number, first))
+        if self.header is False or (all_numbers and twice):
             return False
-        counts = are_numbers and [float(name) - float(first[0]) for name in first] == list(range(len(first)))
+        counts = all_numbers and [float(name) - float(first[0]) for name in first] == list(range(len(first)))
         shown = ", ".join(first[:3]) + ", ..." * (len(first) > 3)
         remedy = "give header=False" if self.header else "put a line of names before"
-        row = f"the first row of the table {self.path!r}"
+        row = f"the first row of the table {self.path!r} does not name its columns"
         refuse(
-            (not any(first), f"{row} does not name its columns: it is empty"),
-            (
-                are_numbers and (self.header or not counts),
-                f"{row} does not name its columns, but holds the numbers {shown}: {remedy}",
-            ),
-            (
-                twice,
-                f"{row} does not name its columns: {', '.join(map(repr, twice[:1]))} stands there twice",
-            ),
+            (not any(first), f"{row}: it is empty"),
+            (all_numbers and (self.header or not counts), f"{row}, but holds the numbers {shown}: {remedy}"),
+            (twice, f"{row}: {', '.join(map(repr, twice[:1]))} stands there twice"),
         )
         return True
 

@@ -13,12 +13,15 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt, seed_option
-from arjax.core.spec import KINDS, ContextSpec, EventSpec, class_label
+from arjax.core.spec import KINDS, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, Truth, draw_splits, from_splits, levels_of
-from arjax.data.sources import SPLITS
+from arjax.data.sources import SPLITS, read_all
+
+#: Options that several of these data sets have.
+LEVELS, CONCENTRATION = opt(8, least=2), opt(0.3, least=0.01, most=1e6)
+NUM_DRAWN, NUM_ANSWERS = opt(20_000, least=4), opt(20_000, least=10)
 
 # Sequences drawn from Markov chains and hidden Markov models: their exact conditionals are known (`Dataset.truth`).
-
 
 #: The least probability of a value and of a state, before probabilities are normalised: logarithms stay finite.
 FLOOR = 1e-4
@@ -34,10 +37,10 @@ MOST_SOLVED = 2048
 def hidden_markov(
     *,
     states: int = 8,
-    levels: int = opt(8, least=2),
+    levels: int = LEVELS,
     length: int = 64,
-    concentration: float = opt(0.3, least=0.01, most=1e6),
-    num_examples: int = opt(20_000, least=4),
+    concentration: float = CONCENTRATION,
+    num_examples: int = NUM_DRAWN,
     seed: int = seed_option(),
 ) -> Dataset:
     """Sequences of tokens from a hidden Markov model in its stationary distribution; `truth` is the model.
@@ -63,19 +66,18 @@ def hidden_markov(
         return x_NT
 
     probabilities = {"initial": initial_K, "transitions": transitions_KK, "emissions": emissions_KV}
-    event = EventSpec((length,), kind="tokens", num_levels=levels)
-    truth = _truth(f"hidden_markov(states={states})", probabilities)
-    return from_splits(event, draw_splits(draw, num_examples, seed), name="hidden_markov", truth=truth)
+    event, splits = EventSpec((length,), kind="tokens", num_levels=levels), draw_splits(draw, num_examples, seed)
+    return from_splits(event, splits, name="hidden_markov", truth=_truth(f"hidden_markov({states=})", probabilities))
 
 
 @DATASETS.register("markov_chain")
 def markov_chain(
     *,
     order: int = 1,
-    levels: int = opt(8, least=2),
+    levels: int = LEVELS,
     length: int = 64,
-    concentration: float = opt(0.3, least=0.01, most=1e6),
-    num_examples: int = opt(20_000, least=4),
+    concentration: float = CONCENTRATION,
+    num_examples: int = NUM_DRAWN,
     seed: int = seed_option(),
 ) -> Dataset:
     """Sequences of tokens from a Markov chain in its stationary distribution; `truth` is the chain.
@@ -105,9 +107,9 @@ def markov_chain(
             history_N = (history_N * levels + x_NT[:, t]) % levels**order
         return x_NT
 
-    event = EventSpec((length,), kind="tokens", num_levels=levels)
-    truth = _truth(f"markov(order={order})", {"table": np.concatenate(tables)})
-    return from_splits(event, draw_splits(draw, num_examples, seed), name="markov_chain", truth=truth)
+    event, splits = EventSpec((length,), kind="tokens", num_levels=levels), draw_splits(draw, num_examples, seed)
+    truth = _truth(f"markov({order=})", {"table": np.concatenate(tables)})
+    return from_splits(event, splits, name="markov_chain", truth=truth)
 
 
 def _truth(network: str, probabilities: dict[str, np.ndarray]) -> Truth:
@@ -164,63 +166,10 @@ def _rng_of_model(seed: int) -> np.random.Generator:
 # Points of the plane from densities that are known: the least possible score of a model can be computed.
 
 
-LEAST_NOISE = 0.01
-
-
-@DATASETS.register("two_moons")
-def two_moons(
-    *,
-    noise: float = opt(0.1, least=LEAST_NOISE, most=10),
-    as_one_site: bool = False,
-    num_examples: int = opt(100_000, least=4),
-    seed: int = seed_option(),
-) -> Dataset:
-    """Points on two half circles of radius 1 that are entangled, with Gaussian noise of this standard deviation.
-
-    `as_one_site` makes a point one site with a vector of two numbers as its value; else it has two sites. Validation
-    and test have a quarter of `num_examples` each.
-    """
-    return _points("two_moons", _draw_moons, noise, as_one_site, num_examples, seed)
-
-
-@DATASETS.register("eight_gaussians")
-def eight_gaussians(
-    *,
-    noise: float = opt(0.2, least=LEAST_NOISE, most=10),
-    as_one_site: bool = False,
-    num_examples: int = opt(100_000, least=4),
-    seed: int = seed_option(),
-) -> Dataset:
-    """Eight Gaussians whose means stand evenly on a circle of radius 2; `noise` is their standard deviation."""
-    return _points(
-        "eight_gaussians", lambda rng, num: _MEANS[rng.integers(8, size=num)], noise, as_one_site, num_examples, seed
-    )
-
-
-@DATASETS.register("checkerboard")
-def checkerboard(
-    *,
-    noise: float = opt(0.0, least=0, most=10),
-    as_one_site: bool = False,
-    num_examples: int = opt(100_000, least=4),
-    seed: int = seed_option(),
-) -> Dataset:
-    """Points that are uniform on the eight black squares of a board of 4 x 4 squares of side 1 around 0.
-
-    Without `noise` the edges of the density are sharp.
-    """
-    refuse(
-        (0 < noise < LEAST_NOISE, f"the data set option 'noise' must be 0, or from {LEAST_NOISE} to 10, not {noise}")
-    )
-    return _points("checkerboard", _draw_board, noise, as_one_site, num_examples, seed)
-
-
 def log_density(name: str, x: np.ndarray, noise: float) -> np.ndarray:
     """log p of points float[N, 2] (or [N, 1, 2]) under the density of a data set of this file, float64[N], in nats."""
-    x = np.asarray(x, np.float64).reshape(-1, 2)
-    if name == "eight_gaussians":
-        return _log_mixture(x, _MEANS, np.full(8, 1 / 8), noise)
-    return {"two_moons": _log_moons, "checkerboard": _log_board}[name](x, noise)
+    log_p, _ = DENSITIES[name]
+    return log_p(np.asarray(x, np.float64).reshape(-1, 2), noise)
 
 
 def true_nats(name: str, split: str = "test", **options: Any) -> float:
@@ -229,20 +178,8 @@ def true_nats(name: str, split: str = "test", **options: Any) -> float:
     No model can be expected to score fewer nats; `options` are those of the data set.
     """
     options = DATASETS.resolve(name, options)
-    source = DATASETS.get(name)(**options).splits[split]
-    x = np.asarray(source.__getitems__(np.arange(len(source))).x)
+    x = np.asarray(read_all(DATASETS.get(name)(**options).splits[split]).x)
     return float(-log_density(name, x, options["noise"]).mean())
-
-
-def _points(name: str, draw: Callable, noise: float, as_one_site: bool, num_examples: int, seed: int) -> Dataset:
-    """The splits of noisy points."""
-    event = EventSpec((1,), (2,), "real") if as_one_site else EventSpec((2,), kind="real")
-
-    def noisy(rng: np.random.Generator, num: int) -> np.ndarray:
-        clean = draw(rng, num)
-        return (clean + noise * rng.normal(size=clean.shape)).astype(np.float32).reshape(num, *event.shape)
-
-    return from_splits(event, draw_splits(noisy, num_examples, seed), name=name)
 
 
 def _moons(angle: np.ndarray) -> np.ndarray:
@@ -306,8 +243,53 @@ def _log_mixture(x: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: f
     return np.concatenate(log_p) - math.log(2 * math.pi * noise**2)
 
 
-# Tests of memory: an answer at the end of a long sequence depends on its beginning (Bai, Kolter & Koltun, 2018).
+def _draw_gaussians(rng: np.random.Generator, num: int) -> np.ndarray:
+    return _MEANS[rng.integers(8, size=num)]
 
+
+def _log_gaussians(x: np.ndarray, noise: float) -> np.ndarray:
+    return _log_mixture(x, _MEANS, np.full(8, 1 / 8), noise)
+
+
+#: By the names of the data sets: log p of points [N, 2] that have some noise, and points without it.
+DENSITIES: dict[str, tuple[Callable, Callable]] = {
+    "two_moons": (_log_moons, _draw_moons),
+    "eight_gaussians": (_log_gaussians, _draw_gaussians),
+    "checkerboard": (_log_board, _draw_board),
+}
+_LEAST_NOISE = 0.01
+
+
+def _register_plane(name: str, usual_noise: float, about: str) -> None:
+    """Registers the data set of one of the densities."""
+
+    def points(
+        *,
+        noise: float = opt(usual_noise, least=min(usual_noise, _LEAST_NOISE), most=10),
+        as_one_site: bool = False,
+        num_examples: int = opt(100_000, least=4),
+        seed: int = seed_option(),
+    ) -> Dataset:
+        too_little = f"the data set option 'noise' must be 0, or from {_LEAST_NOISE} to 10, not {noise}"
+        refuse((0 < noise < _LEAST_NOISE, too_little))
+        event = EventSpec((1,), (2,), "real") if as_one_site else EventSpec((2,), kind="real")
+
+        def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+            clean = DENSITIES[name][1](rng, num)
+            return (clean + noise * rng.normal(size=clean.shape)).astype(np.float32).reshape(num, *event.shape)
+
+        return from_splits(event, draw_splits(draw, num_examples, seed), name=name)
+
+    points.__doc__ = f"{about}\n\n    `as_one_site` makes a point one site, with a vector of two numbers as its value."
+    points.__name__ = points.__qualname__ = name
+    DATASETS.register(name)(points)
+
+
+_register_plane("two_moons", 0.1, "Points on two entangled half circles of radius 1, with Gaussian noise.")
+_register_plane("eight_gaussians", 0.2, "Eight Gaussians whose means stand evenly on a circle of radius 2.")
+_register_plane("checkerboard", 0.0, "Points that are uniform on the black squares of side 1 of a board of 4 x 4.")
+
+# Tests of memory: an answer at the end of a long sequence depends on its beginning (Bai, Kolter & Koltun, 2018).
 
 #: Copy memory: symbols to be kept, and different ones; tokens of a blank and of the sign to begin.
 KEPT, SYMBOLS, BLANK, BEGIN = 10, 8, 0, 9
@@ -316,7 +298,7 @@ MARK = 2.0
 
 
 @DATASETS.register("copy_memory")
-def copy_memory(*, delay: int = 100, num_examples: int = opt(20_000, least=10), seed: int = seed_option()) -> Dataset:
+def copy_memory(*, delay: int = 100, num_examples: int = NUM_ANSWERS, seed: int = seed_option()) -> Dataset:
     """Copy memory: ten symbols, a pause, a sign, and the ten symbols again, which alone are scored.
 
     "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling" (2018), section 4,
@@ -338,13 +320,12 @@ def copy_memory(*, delay: int = 100, num_examples: int = opt(20_000, least=10), 
         x_NT[:, -KEPT - 1] = BEGIN
         return {"x": x_NT, "mask": _last(num, length, KEPT)}
 
-    return answers("copy_memory", event, draw, "accuracy", num_examples, seed)
+    splits = draw_splits(draw, num_examples, seed, part=10)
+    return from_splits(event, splits, name="copy_memory", answer="accuracy")
 
 
 @DATASETS.register("adding")
-def adding(
-    *, length: int = opt(100, least=2), num_examples: int = opt(20_000, least=10), seed: int = seed_option()
-) -> Dataset:
+def adding(*, length: int = opt(100, least=2), num_examples: int = NUM_ANSWERS, seed: int = seed_option()) -> Dataset:
     """The adding problem: numbers in [0, 1], two of which are marked, then their sum. Only the sum is scored.
 
     Hochreiter & Schmidhuber (1997); Bai, Kolter & Koltun (2018), section 4, with T = `length` numbers drawn uniformly
@@ -364,19 +345,8 @@ def adding(
         np.put_along_axis(u_NT, marked_N2, np.take_along_axis(u_NT, marked_N2, 1) + MARK, 1)
         return {"x": np.concatenate([u_NT, sum_N1], 1).astype(np.float32), "mask": _last(num, length + 1, 1)}
 
-    return answers("adding", EventSpec((length + 1,), kind="real"), draw, "squared_error", num_examples, seed)
-
-
-def answers(
-    name: str,
-    event: EventSpec,
-    draw: Callable[[np.random.Generator, int], dict[str, np.ndarray]],
-    answer: str,
-    num_examples: int,
-    seed: int,
-) -> Dataset:
-    """The data set of drawn splits, `x` and a `mask` of the sites that are answers: they alone are scored."""
-    return from_splits(event, draw_splits(draw, num_examples, seed, part=10), name=name, answer=answer)
+    splits = draw_splits(draw, num_examples, seed, part=10)
+    return from_splits(EventSpec((length + 1,), kind="real"), splits, name="adding", answer="squared_error")
 
 
 def _last(num: int, num_sites: int, answer_size: int) -> np.ndarray:
@@ -386,7 +356,6 @@ def _last(num: int, num_sites: int, answer_size: int) -> np.ndarray:
 
 # Associative recall of several keys (Arora et al., 2023, "Zoology: Measuring and Improving Recall in Efficient Language
 # Models", section 3 and appendix E).
-
 
 #: The exponent of the gaps between a pair and its question: p(g) is proportional to g^(POWER - 1).
 POWER = 0.01
@@ -398,7 +367,7 @@ def recall(
     pairs: int = 8,
     vocabulary: int = 64,
     length: int = 64,
-    num_examples: int = opt(20_000, least=10),
+    num_examples: int = NUM_ANSWERS,
     seed: int = seed_option(),
 ) -> Dataset:
     """Pairs of a key and a value, and later each key once more, with its value, which alone is scored: tokens [length].
@@ -434,7 +403,7 @@ def recall(
         return {"x": x_NT, "mask": mask_NT}
 
     event = EventSpec((length,), kind="tokens", num_levels=vocabulary)
-    return answers("recall", event, draw, "accuracy", num_examples, seed)
+    return from_splits(event, draw_splits(draw, num_examples, seed, part=10), name="recall", answer="accuracy")
 
 
 # Tests of state: the answer at the end of a sequence is the state of a small automaton that has read it. Delétang et
@@ -442,15 +411,11 @@ def recall(
 # Linear RNNs Through Negative Eigenvalues" (ICLR 2025), section 5: networks are trained on short sequences, and tested
 # on longer ones.
 
-
 #: The sign that asks for the answer, and the first token of a task; blanks stand behind the answer.
 SIGN, FIRST = 1, 2
 #: Arithmetic is modulo 5; operations and brackets are the tokens after the numbers.
 MODULUS = 5
 PLUS, MINUS, TIMES, OPEN, CLOSE = range(MODULUS, MODULUS + 5)
-
-#: (rng, lengths[N], T) -> tokens[N, T] of a task, and the answer[N] after the first `length` of each row
-Read = Callable[[np.random.Generator, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 class Task(NamedTuple):
@@ -458,7 +423,8 @@ class Task(NamedTuple):
 
     num_tokens: int
     num_answers: int
-    read: Read
+    #: (rng, lengths[N], T) -> tokens[N, T], and the answer[N] after the first `length` of each row
+    read: Callable[[np.random.Generator, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
     odd: bool = False  # only odd lengths
 
 
@@ -577,10 +543,7 @@ def state_tracking(
         return {"x": x_NT.astype(np.int32), "mask": places == end_N1 + 1}
 
     event = EventSpec((longest + 2,), kind="tokens", num_levels=FIRST + num_tokens)
-    return answers("state_tracking", event, draw, "accuracy", num_examples, seed)
-
-
-# Uniform noise of any shape: for plans and timings, which need shapes but no files.
+    return from_splits(event, draw_splits(draw, num_examples, seed, part=10), name="state_tracking", answer="accuracy")
 
 
 @DATASETS.register("noise")
@@ -594,7 +557,7 @@ def noise(
     num_classes: int = 0,
     context_length: int = 0,
 ) -> Dataset:
-    """Examples of independent uniform (for real data standard normal) values; nothing can be learned from them.
+    """Examples of independent uniform (for real data standard normal) values, for plans and timings.
 
     No model can score below `log(num_levels)` nats per scalar, which is a check as well.
 
@@ -624,20 +587,12 @@ class NoiseSource:
         return self._num
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
-        draws = [self._draw(np.random.default_rng((self._seed, int(i)))) for i in np.asarray(indices).ravel()]
-        x, context = np.stack([x for x, _ in draws]), np.array([context for _, context in draws], np.int32)
-        return Batch(x, {name: context for name, _ in self._context.parts})
+        rngs = [np.random.default_rng((self._seed, int(i))) for i in np.asarray(indices).ravel()]
+        context = {name: np.array([_tokens(rng, part) for rng in rngs], np.int32) for name, part in self._context.parts}
+        return Batch(np.concatenate([self._event.noise(rng, 1) for rng in rngs]), context)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | int]:
-        event, context = self._event, self._draw_context(rng)
-        draw = rng.integers(event.num_levels, size=event.shape) if event.is_discrete else rng.normal(size=event.shape)
-        return draw.astype(event.dtype), context
 
-    def _draw_context(self, rng: np.random.Generator) -> np.ndarray | int:
-        """A label, or a sequence of random length with -1 after its end."""
-        part = self._context.parts[0][1] if self._context else class_label(1)
-        if not part.grid_shape:
-            return int(rng.integers(part.num_levels))
-        length = part.num_sites
-        tokens = rng.integers(part.num_levels, size=length)
-        return np.where(np.arange(length) < rng.integers(1, length + 1), tokens, -1)
+def _tokens(rng: np.random.Generator, part: EventSpec) -> np.ndarray:
+    """A label, or a sequence of random length with -1 after its end."""
+    tokens, length = rng.integers(part.num_levels, size=part.shape), part.num_sites
+    return np.where(np.arange(length) < rng.integers(1, length + 1), tokens, -1) if part.grid_shape else tokens

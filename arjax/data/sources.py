@@ -115,6 +115,11 @@ def has_holes(source: Source) -> bool:
     return getattr(source, "has_holes", False)
 
 
+def read_all(source: Source) -> Batch:
+    """Returns all examples of a source as one batch."""
+    return source.__getitems__(np.arange(len(source)))
+
+
 def read_in_pieces(source: Source, numbers: np.ndarray | None = None) -> Iterator[Batch]:
     """The examples of a source of these numbers, None for all, some at once: a split may be larger than memory."""
     numbers = np.arange(len(source)) if numbers is None else numbers

@@ -307,9 +307,5 @@ def restoration(name: str, fragments: dict[str, list[str]], max_length: int) -> 
         check_known(vocabulary, name, split, "".join(texts))
         kept = ["".join(c for c in text if c not in REMOVED) for text in texts]
         x_NT = padded(vocabulary, texts, max_length + 1, end)
-        arrays[split] = {
-            "x": x_NT,
-            "mask": up_to_end(x_NT, end),
-            "context": padded(vocabulary, kept, max_length, -1),
-        }
+        arrays[split] = {"x": x_NT, "mask": up_to_end(x_NT, end), "context": padded(vocabulary, kept, max_length, -1)}
     return from_splits(event, arrays, context=context, name=name, vocabulary=vocabulary)

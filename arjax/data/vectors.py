@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, refuse
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
@@ -58,9 +58,10 @@ def wine_quality(*, noise: float = opt(0.0, least=0), group: int = 1, data_dir: 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:
     """Real values with fresh Gaussian noise of this standard deviation in training, as the network sees them."""
-    if noise and dataset.event.kind != "real":
-        raise UserError(f"noise is for real values, and {dataset.name!r} has {dataset.event.in_words}")
-    return dataclasses.replace(dataset, transform=functools.partial(_add_noise, noise=noise)) if noise else dataset
+    if not noise:
+        return dataset
+    dataset.event.check_kind(("real",), f"noise is for real values, and those of {dataset.name!r} are")
+    return dataclasses.replace(dataset, transform=functools.partial(_add_noise, noise=noise))
 
 
 def _add_noise(key: jax.Array, batch: Batch, train: bool, *, noise: float) -> Batch:

@@ -19,7 +19,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.traits import require
 from arjax.data import Dataset
-from arjax.data.sources import ArraySource
+from arjax.data.sources import ArraySource, read_all
 from arjax.data.windows import RandomWindows, window_starts
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring, split_of
@@ -186,7 +186,7 @@ def _texts(dataset: Dataset, split: str, num: int, length: int) -> np.ndarray:
     if isinstance(source, RandomWindows):
         text = np.asarray(source.arrays.x)
     elif dataset.vocabulary is not None and dataset.end is None:
-        rows = source.__getitems__(np.arange(len(source)))  # each element of the text is scored in one window
+        rows = read_all(source)  # each element of the text is scored in one window
         text = np.asarray(rows.x)[slice(None) if rows.mask is None else np.asarray(rows.mask) > 0].ravel()
     pieces = len(text) // length
     starts = np.arange(min(num, pieces)) * pieces // max(min(num, pieces), 1) * length

@@ -105,8 +105,7 @@ def _as_levels(data: np.ndarray) -> np.ndarray:
     """int[N, D] of at most a few dozen levels: reals and finer levels become eight of equal frequency, as far as equal
     values allow that. Nothing lies above the largest value of a site: where that is frequent, it is above its edges.
     """
-    is_discrete = np.issubdtype(data.dtype, np.integer) or data.dtype == bool
-    if is_discrete and len(np.unique(data)) <= 4 * LEVELS_OF_REALS:
+    if data.dtype.kind in "iub" and len(np.unique(data)) <= 4 * LEVELS_OF_REALS:
         return data.astype(np.int64)
     edges_ED = np.quantile(data, np.arange(1, LEVELS_OF_REALS) / LEVELS_OF_REALS, axis=0)
     edges_ED = np.where(edges_ED < data.max(0), edges_ED, np.nextafter(edges_ED, -np.inf))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +30,10 @@ from arjax.models.checks import check_end
 from arjax.models.draws import checked_draw, tell_temperature
 from arjax.models.queries import evidence_first
 from arjax.networks import NETWORKS
-from arjax.networks.base import ChunkedNetwork, chunk_of, step_variables
+from arjax.networks.base import ChunkedNetwork
 from arjax.samplers import Cached, Draw, Request, Sampler, Steps, make_sampler
-from arjax.samplers.base import keys_of_steps
-from arjax.samplers.loops import Ends, read_prompt
+from arjax.samplers.base import keys_of_steps, placed
+from arjax.samplers.loops import StepForm, num_calls
 
 #: Sites that one call of the compiled program draws.
 PIECE = 32
@@ -163,7 +163,7 @@ def _windows(
 ) -> Iterator[Draw]:
     """Pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
     canvas, length = request.given, request.given.shape[1]
-    size, chunk = model.event.num_sites, chunk_of(model.network)
+    size, chunk = model.event.num_sites, StepForm(model.network, None, model.factorization).chunk
     overlap = int(size * (OVERLAP if isinstance(model.network, ChunkedNetwork) else OVERLAP_OF_STEPS))
     if isinstance(sampler, Cached) and not sampler.chunk and 1 < overlap < chunk:
         sampler = dataclasses.replace(sampler, chunk=overlap)
@@ -182,85 +182,71 @@ def _windows(
         window, start, known = jnp.roll(x, overlap, axis=1), stop - overlap, overlap
 
 
-class PieceState(NamedTuple):
-    """Where a draw stands whose carry goes on."""
-
-    carry: Any  # of the network, before step `t`
-    canvas: jax.Array  # [B, T, *value], filled for all steps < t
-    t: jax.Array  # the next step, int32[]
-    ended: jax.Array  # bool[B], the examples that have ended; none where there is no end token
-
-
 def _carried(
     model: Any, params: Any, keys: jax.Array, sampler: Cached, request: Request, prompt: int
 ) -> Iterator[Draw]:
     """Pieces behind the prompt, each of which goes on from the carry of the one before."""
     (num, length), end = request.given.shape[:2], request.end
     model = dataclasses.replace(model, conditional=sampler.head(model.conditional))
-    size, chunk = min(PIECE, length), sampler.chunk or chunk_of(model.network)
-    request = dataclasses.replace(request, observed=None)
-    progress, calls = begin(model, params, request, prompt, chunk), -(-prompt // chunk)
-    request = dataclasses.replace(request, given=None)
+    size, chunk = min(PIECE, length), sampler.chunk or StepForm(model.network, None, model.factorization).chunk
+    carry, canvas = begin(model, params, request, prompt, chunk), request.given
+    calls = num_calls(carry, prompt, chunk)
+    ended = jnp.zeros(num, bool) if end is None else (canvas[:, :prompt] == end).any(1)
+    request = dataclasses.replace(request, observed=None, given=None)
     for start in range(prompt, length, size):
-        drawn, before = min(size, length - start), progress.ended
-        progress, x = go_on(model, params, keys, progress, request, size)
+        drawn = min(size, length - start)
+        carry, canvas, x = go_on(model, params, keys, carry, canvas, request, jnp.int32(start), size)
         x, steps = x[:, size - drawn :], jnp.full(num, drawn, jnp.int32)
         if end is not None:
-            steps = _steps_before_end(x, before, end)
+            x, steps, ended = _with_ends(x, ended, end)
         yield Draw(x, {"network_calls": jnp.full(num, calls + drawn, jnp.int32), "steps": steps})
         calls = 0
-        if end is not None and bool(progress.ended.all()):
+        if end is not None and bool(ended.all()):
             return
 
 
 @jax.jit
-def _steps_before_end(x: jax.Array, ended: jax.Array, end: jax.Array) -> jax.Array:
-    """How many of some further values [B, n] stand before the end of their example or are it, int32[B]."""
-    return jnp.where(ended, 0, up_to_end(x, end).sum(1)).astype(jnp.int32)
+def _with_ends(x: jax.Array, ended: jax.Array, end: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Further values [B, n] with the end token behind the end of their example, how many of them stand before it or
+    are it, int32[B], and which examples have ended behind them.
+    """
+    counts = up_to_end(x, end) & ~ended[:, None]
+    return jnp.where(counts, x, end).astype(x.dtype), counts.sum(1).astype(jnp.int32), ended | (x == end).any(1)
 
 
 @functools.partial(jax.jit, static_argnames="chunk")
-def begin(model: Any, params: Any, request: Request, prompt: jax.Array, chunk: int) -> PieceState:
-    """Returns a draw whose first `prompt` steps stand on the canvas and are read, `chunk` of them in one call of the
-    network. An example with the end in its prompt has ended.
-
-    One program for prompts of all lengths.
+def begin(model: Any, params: Any, request: Request, prompt: jax.Array, chunk: int) -> Any:
+    """Returns the carry behind the first `prompt` steps, read `chunk` of them in one call of the network; one program
+    for prompts of all lengths.
     """
-    network, factorization, canvas = model.network, model.factorization, request.given
-    variables, chunk = step_variables(network, params), min(chunk, factorization.num_steps)
-    carry = read_prompt(network, variables, canvas, factorization, request.context, prompt, chunk)
-    ended = jnp.zeros(len(canvas), bool)
-    if request.end is not None:
-        ended = Ends(factorization, request.end).ended(canvas, prompt)
-    return PieceState(carry, canvas, jnp.asarray(prompt, jnp.int32), ended)
+    chunk = min(chunk, model.factorization.num_steps)
+    return StepForm.of(model, params).read_prompt(request.given, request.context, prompt, chunk)
 
 
 @functools.partial(jax.jit, static_argnames="num")
 def go_on(
-    model: Any, params: Any, keys: jax.Array, progress: PieceState, request: Request, num: int
-) -> tuple[PieceState, jax.Array]:
-    """Makes `num` further steps, or those that are left, as the sampler `cached` does.
-
-    Returns the progress, and the values drawn, [B, num, *value]: the last ones of them where fewer steps were left.
-    Behind the end of an example stands the end token.
+    model: Any,
+    params: Any,
+    keys: jax.Array,
+    carry: Any,
+    canvas: jax.Array,
+    request: Request,
+    start: jax.Array,
+    num: int,
+) -> tuple[Any, jax.Array, jax.Array]:
+    """Makes `num` further steps, or those that are left, as the sampler `cached` does: the carry, the canvas, and the
+    values drawn, [B, num, *value], the last ones of them where fewer steps were left.
     """
-    network, factorization, end = model.network, model.factorization, request.end
-    variables, num_steps = step_variables(network, params), factorization.num_steps
-    steps, start = Steps(model, params, keys, request), progress.t
+    form, steps = StepForm.of(model, params), Steps(model, params, keys, request)
     keys_nB = keys_of_steps(keys, start + jnp.arange(num))  # alone: those of all steps are many
 
-    def draw(t: jax.Array, state: tuple[Any, jax.Array, jax.Array]) -> tuple[Any, jax.Array, jax.Array]:
-        carry, canvas, ended_B = state
-        context = request.context
-        carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+    def draw(t: jax.Array, state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+        carry, canvas = state
+        carry, features = form.step(carry, canvas, t, request.context)
         flat = canvas.reshape(*canvas.shape[:2], -1)
         values = jax.vmap(steps.value, (0, None, 0, 0))(keys_nB[t - start], t, flat, features)
-        if end is not None:
-            values = jnp.where(ended_B[:, None, None], end, values)
-            ended_B = ended_B | (values[:, 0, 0] == end)
-        canvas = jax.lax.dynamic_update_slice_in_dim(flat, values, t, axis=1).reshape(canvas.shape)
-        return carry, canvas, ended_B
+        return carry, placed(form.factorization, canvas, t, values)
 
-    last = jnp.minimum(start + num, num_steps)
-    carry, canvas, ended = jax.lax.fori_loop(start, last, draw, (progress.carry, progress.canvas, progress.ended))
-    return PieceState(carry, canvas, last, ended), jax.lax.dynamic_slice_in_dim(canvas, last - num, num, axis=1)
+    last = jnp.minimum(start + num, form.factorization.num_steps)
+    carry, canvas = jax.lax.fori_loop(start, last, draw, (carry, canvas))
+    return carry, canvas, jax.lax.dynamic_slice_in_dim(canvas, last - num, num, axis=1)

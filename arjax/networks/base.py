@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.batch import Array
 from arjax.core.errors import UserError, say_once
 from arjax.core.programs import one_program
 from arjax.core.registry import Registry
@@ -198,56 +197,6 @@ class AheadNetwork(ChunkedNetwork):
         meaningless.
         """
         raise TypeError(f"{type(self).__name__} predicts the steps one after another")
-
-
-def chunk_of(network: Network) -> int:
-    """Returns the number of steps of a prompt that the network reads in one call."""
-    return network.CHUNK if isinstance(network, ChunkedNetwork) else 1
-
-
-def first_loop(network: Network) -> int:
-    """Returns the number of steps of the first loop of a draw, 0 for all: see `ChunkedNetwork.loop_carry`."""
-    return network.FIRST_LOOP if isinstance(network, ChunkedNetwork) else 0
-
-
-def extend(
-    network: Network,
-    variables: Any,
-    carry: Carry,
-    canvas: Array,
-    t: jax.Array,
-    k: int,
-    factorization: Factorization,
-    context: Context | None = None,
-) -> tuple[Carries, jax.Array]:
-    """`ChunkedNetwork.extend` of any network: a scan of `step` that keeps every carry, if it has no other form."""
-    apply: Any = network.apply
-    if isinstance(network, ChunkedNetwork):
-        return apply(variables, carry, canvas, t, k, factorization, context, method="extend")
-
-    def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
-        carry, features_BMF = apply(variables, carry, canvas, t + i, factorization, context, method="step")
-        return carry, (carry, features_BMF)
-
-    _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
-    carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
-    return carries, jnp.swapaxes(features_kBMF, 0, 1)
-
-
-def keep(network: Network, variables: Any, carries: Carries, n: jax.Array) -> Carry:
-    """`ChunkedNetwork.keep` of any network, for the carries of `extend`."""
-    if isinstance(network, ChunkedNetwork):
-        return network.apply(variables, carries, n, method="keep")
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
-
-
-def loop_carry(
-    network: Network, variables: Any, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None
-) -> Carry:
-    """`ChunkedNetwork.loop_carry` of any network."""
-    if isinstance(network, ChunkedNetwork):
-        return network.apply(variables, carry, n, factorization, past, method="loop_carry")
-    return carry if past is None else past
 
 
 def check_takes_orders(network: Network) -> None:

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from arjax.conditionals.restricted import Truncated
 from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
-from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler
-from arjax.samplers.loops import num_calls, read_prompt
+from arjax.samplers.loops import StepForm, num_calls
 
 
 class Beams(NamedTuple):
@@ -176,8 +175,7 @@ class Beam(Sampler):
         going = result.going._replace(score=search.score(result.going.log_prob, search.stop))
         both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, 1), result.complete, going)
         best = jax.vmap(Beams.take)(both, both.score.argmax(1))
-        read = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
-        stats = {"network_calls": read + result.calls, "log_prob": best.log_prob}
+        stats = {"network_calls": num_calls(carry, prompt, chunk) + result.calls, "log_prob": best.log_prob}
         return Draw(best.x.reshape(canvas.shape), stats)
 
 
@@ -186,19 +184,17 @@ def _step_form(model: Any, params: Any, steps: Any, canvas: jax.Array, context: 
 
     Rows are batches of one, mapped: so the examples have one axis in all leaves of a carry.
     """
-    network, factorization = model.network, model.factorization
-    variables, chunk = step_variables(network, params), min(chunk_of(network), factorization.num_steps)
-    order_S, num = jnp.asarray(factorization.order), len(canvas)
+    form, num = StepForm.of(model, params), len(canvas)
+    order_S = jnp.asarray(model.factorization.order)
 
     def alone(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf[None], tree)
 
     def read(row: jax.Array, context: Any) -> Any:
-        return read_prompt(network, variables, row[None], factorization, alone(context), steps.prompt(), chunk)
+        return form.read_prompt(row[None], alone(context), steps.prompt(), form.chunk)
 
     def advance(carry: Any, x_D: jax.Array, context: Any, t: jax.Array) -> tuple[Any, jax.Array]:
-        row = x_D.reshape(1, *canvas.shape[1:])
-        carry, features = network.apply(variables, carry, row, t, factorization, alone(context), method="step")
+        carry, features = form.step(carry, x_D.reshape(1, *canvas.shape[1:]), t, alone(context))
         return carry, steps.head.at(order_S[t][None]).log_table(features[0])[0]
 
     readers = 1 if steps.shared else num
@@ -209,4 +205,4 @@ def _step_form(model: Any, params: Any, steps: Any, canvas: jax.Array, context: 
         of_example = jax.vmap(advance, (0, 0, None, None))
         return jax.vmap(of_example, (0, 0, 0, None))(carry, x_BWD, context, t)
 
-    return advance_all, carry, chunk
+    return advance_all, carry, form.chunk

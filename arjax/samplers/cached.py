@@ -13,9 +13,8 @@ import jax.numpy as jnp
 
 from arjax.conditionals.restricted import Modes
 from arjax.core.options import opt
-from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
-from arjax.samplers.loops import loop_over_steps, num_calls, read_prompt
+from arjax.samplers.loops import StepForm, num_calls
 
 
 @SAMPLERS.register("naive")
@@ -68,29 +67,27 @@ class Cached(Sampler):
     def draw(self, model, params, steps, canvas, context):
         steps = copy.copy(steps)
         steps.head = self.head(steps.head)
-        network, factorization = model.network, model.factorization
-        variables, num_steps = step_variables(network, params), factorization.num_steps
-        chunk, prompt = min(self.chunk or chunk_of(network), num_steps), steps.prompt()
-        carry = network.apply(variables, len(canvas), factorization, context, method="start")
+        form, prompt = StepForm.of(model, params), steps.prompt()
+        chunk = min(self.chunk or form.chunk, model.factorization.num_steps)
+        carry = form.start(len(canvas), context)
         reads = bool(jax.tree.leaves(carry))  # else all that a step needs is on the canvas
         if chunk == 1 and reads:
             prompt = 0  # a step costs the same whether its sites are then drawn or not
         readers = 1 if steps.shared else len(canvas)
-        read_canvas, read_context = jax.tree.map(lambda leaf: leaf[:readers], (canvas, context))
 
         def draw(t, state):
             carry, canvas = state
-            carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+            carry, features = form.step(carry, canvas, t, context)
             return carry, steps.fill(canvas, t, features)
 
         if reads and not isinstance(prompt, int):
-            first = read_prompt(network, variables, read_canvas, factorization, read_context, prompt, chunk)
+            of_readers = jax.tree.map(lambda leaf: leaf[:readers], (canvas, context))
+            first = form.read_prompt(*of_readers, prompt, chunk)
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
         goes_on = (lambda t, canvas: ~steps.ends.ended(canvas, t).all()) if steps.ends else None
-        last, x = loop_over_steps(network, variables, factorization, prompt, draw, carry, canvas, goes_on)
-        calls = num_calls(prompt, chunk) if reads else 0
-        return Draw(x, {"network_calls": per_example(x, calls + last - prompt)})
+        last, x = form.loop(prompt, draw, carry, canvas, goes_on)
+        return Draw(x, {"network_calls": per_example(x, num_calls(carry, prompt, chunk) + last - prompt)})
 
 
 @SAMPLERS.register("greedy")

@@ -18,10 +18,9 @@ from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import refuse
 from arjax.core.options import opt
-from arjax.networks.base import chunk_of
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
-from arjax.samplers.loops import has_carry, num_calls, read_prompt
+from arjax.samplers.loops import num_calls
 from arjax.samplers.prefixes import where_drawn
 from arjax.samplers.speculative import accept_by_keys, draw_in_windows, leading, tell_window
 
@@ -127,15 +126,16 @@ def draft_whole(
     """The canvas [B, *grid, *value] with the values that a draft proposes for all steps that are not observed, and the
     calls of the model's network that it took.
     """
-    network, factorization = model.network, model.factorization
-    target, prompt = target_of_draft(model, params, steps, draft), steps.prompt()
-    chunk, num_steps = min(max(chunk_of(network), 8), factorization.num_steps), factorization.num_steps
-    reads = bool(draft.target_calls) and has_carry(network, target.variables, canvas, factorization, context)
+    target, prompt, num_steps = (
+        target_of_draft(model, params, steps, draft),
+        steps.prompt(),
+        model.factorization.num_steps,
+    )
+    chunk = min(max(target.form.chunk, 8), num_steps)
+    first = target.form.start(len(canvas), context) if draft.target_calls else ()
 
     def propose(keys_S: jax.Array, canvas_1: jax.Array, context_1: Any) -> jax.Array:
-        carry = ()
-        if reads:
-            carry = read_prompt(network, target.variables, canvas_1, factorization, context_1, prompt, chunk)
+        carry = target.form.read_prompt(canvas_1, context_1, prompt, chunk) if jax.tree.leaves(first) else ()
         place = Place(canvas_1, context_1, carry, jnp.int32(prompt))
         state = draft.begin(target, canvas_1, context_1, prompt)
         _, proposal = draft.propose(target, state, place, num_steps, keys_S, False)
@@ -143,4 +143,4 @@ def draft_whole(
 
     of_one = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
     drafted = jax.vmap(propose)(jnp.swapaxes(steps.keys_SB, 0, 1), *of_one)[:, 0]
-    return drafted, draft.target_calls + (num_calls(prompt, chunk) if reads else 0)
+    return drafted, draft.target_calls + num_calls(first, prompt, chunk)

@@ -1,7 +1,8 @@
-"""The loops of a draw over the steps of an order: prompts that are read, cuts where a cache grows, the end token."""
+"""The step form of a model in a draw: prompts that are read, loops that are cut where a cache grows, the end token."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,82 +11,142 @@ import jax.numpy as jnp
 
 from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Array
-from arjax.factorization import Factorization
-from arjax.networks.base import Carry, Network, extend, first_loop, keep, loop_carry
+from arjax.factorization import Factorization, reorder
+from arjax.networks.base import Carries, Carry, ChunkedNetwork, Network, step_variables
 
 
-def read_prompt(
-    network: Network,
-    variables: Any,
-    canvas: Array,
-    factorization: Factorization,
-    context: Any,
-    prompt: int | jax.Array,
-    chunk: int,
-) -> Any:
-    """Returns the carry after the first `prompt` steps, which may be traced; `extend` reads `chunk` of them in one call
-    from the canvas [B, *grid, *value].
+@dataclasses.dataclass(frozen=True)
+class StepForm:
+    """A network in its step form, with its parameters and an order; lives inside `jit`.
+
+    Contexts are arguments, as draws map over examples: the first axis of their parts is that of the canvas [B, *grid,
+    *value].
     """
 
-    def read(state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
-        carry, t = state
-        carries, _ = extend(network, variables, carry, canvas, t, chunk, factorization, context)
-        n = jnp.minimum(prompt - t, chunk)
-        return keep(network, variables, carries, n), t + n
+    network: Network
+    variables: Any
+    factorization: Factorization
 
-    carry = network.apply(variables, len(canvas), factorization, context, method="start")
-    if (isinstance(prompt, int) and prompt == 0) or not jax.tree.leaves(carry):
-        return carry
-    return jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))[0]
+    @classmethod
+    def of(cls, model: Any, params: Any) -> StepForm:
+        """Returns the step form of a model."""
+        return cls(model.network, step_variables(model.network, params), model.factorization)
+
+    def reordered(self, step_S: jax.Array) -> StepForm:
+        """Returns the form under the order whose n-th step is step `step_S[n]`; all steps have one site."""
+        order_S = jnp.asarray(self.factorization.order)[step_S]
+        return dataclasses.replace(self, factorization=reorder(self.factorization, order_S))
+
+    @property
+    def chunk(self) -> int:
+        """The steps of a prompt that are read in one call of the network."""
+        return min(self.network.CHUNK if isinstance(self.network, ChunkedNetwork) else 1, self.factorization.num_steps)
+
+    @property
+    def ends(self) -> list[int]:
+        """Where the loops over the steps end: after the first loop of the network, then after twice as many."""
+        first = self.network.FIRST_LOOP if isinstance(self.network, ChunkedNetwork) else 0
+        return loop_ends(first, self.factorization.num_steps)
+
+    def _apply(self, *args: Any, method: str) -> Any:
+        return self.network.apply(self.variables, *args, method=method)
+
+    def start(self, num: int, context: Any) -> Carry:
+        """Returns the carry before step 0 of `num` examples; it has no leaves where a step reads the canvas alone."""
+        return self._apply(num, self.factorization, context, method="start")
+
+    def step(self, carry: Carry, canvas: Array, t: jax.Array, context: Any) -> tuple[Carry, jax.Array]:
+        """Returns the carry behind step t, and the features of its sites, [B, M, F]."""
+        return self._apply(carry, canvas, t, self.factorization, context, method="step")
+
+    def ahead(self, carry: Carry, canvas: Array, t: jax.Array, k: int, context: Any) -> jax.Array:
+        """Returns the features of the steps t, ..., t + k - 1 given the steps before t alone, [B, k, M, F]."""
+        return self._apply(carry, canvas, t, k, self.factorization, context, method="ahead")
+
+    def extend(self, carry: Carry, canvas: Array, t: jax.Array, k: int, context: Any) -> tuple[Carries, jax.Array]:
+        """`ChunkedNetwork.extend` of any network: a scan of `step` that keeps every carry, if it has no other form."""
+        if isinstance(self.network, ChunkedNetwork):
+            return self._apply(carry, canvas, t, k, self.factorization, context, method="extend")
+
+        def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
+            carry, features_BMF = self.step(carry, canvas, t + i, context)
+            return carry, (carry, features_BMF)
+
+        _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
+        carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
+        return carries, jnp.swapaxes(features_kBMF, 0, 1)
+
+    def keep(self, carries: Carries, n: jax.Array) -> Carry:
+        """`ChunkedNetwork.keep` of any network, for the carries of `extend`."""
+        if isinstance(self.network, ChunkedNetwork):
+            return self._apply(carries, n, method="keep")
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
+
+    def advance(self, carry: Carry, canvas: Array, t: jax.Array, n: jax.Array, most: int, context: Any) -> Carry:
+        """Returns the carry before step t + n, from that before step t; n is at most `most`, which is static."""
+        if not jax.tree.leaves(carry):
+            return carry
+        read = lambda carry: self.keep(self.extend(carry, canvas, t, most, context)[0], n)  # noqa: E731
+        return jax.lax.cond(n > 0, read, lambda carry: carry, carry)
+
+    def loop_carry(self, carry: Carry, n: int, past: Carry | None = None) -> Carry:
+        """`ChunkedNetwork.loop_carry` of any network."""
+        if isinstance(self.network, ChunkedNetwork):
+            return self._apply(carry, n, self.factorization, past, method="loop_carry")
+        return carry if past is None else past
+
+    def read_prompt(self, canvas: Array, context: Any, prompt: int | jax.Array, chunk: int) -> Carry:
+        """Returns the carry behind the first `prompt` steps, which may be traced, read `chunk` of them in one call."""
+
+        def further(state: tuple[Carry, jax.Array]) -> tuple[Carry, jax.Array]:
+            carry, t = state
+            n = jnp.minimum(prompt - t, chunk)
+            return self.keep(self.extend(carry, canvas, t, chunk, context)[0], n), t + n
+
+        carry = self.start(len(canvas), context)
+        if (isinstance(prompt, int) and prompt == 0) or not jax.tree.leaves(carry):
+            return carry
+        return jax.lax.while_loop(lambda state: state[1] < prompt, further, (carry, jnp.int32(0)))[0]
+
+    def loop(
+        self,
+        start: int | jax.Array,
+        body: Callable[[jax.Array, tuple[Carry, Any]], tuple[Carry, Any]],
+        carry: Carry,
+        state: Any,
+        goes_on: Callable[[jax.Array, Any], jax.Array] | None = None,
+    ) -> tuple[int | jax.Array, Any]:
+        """Runs `body(t, (carry, state)) -> (carry, state)` for t from `start`, which may be traced, to the last step,
+        or until `goes_on(t, state)` is no longer true; `body` gets what `loop_carry` makes of the carry. Returns the
+        step behind the last one that was made, and the state.
+        """
+        t, begin, past = start, 0, None
+        for end in self.ends:
+            past = self.loop_carry(carry, end, past)
+            if goes_on is None:
+                first = jnp.clip(start, begin, end) if isinstance(start, jax.Array) else max(start, begin)
+                past, state = jax.lax.fori_loop(first, end, body, (past, state))
+                t, begin = end, end
+                continue
+            going = lambda loop, end=end: (loop[0] < end) & goes_on(loop[0], loop[1][1])  # noqa: E731
+            t, (past, state) = jax.lax.while_loop(
+                going, lambda loop: (loop[0] + 1, body(*loop)), (jnp.asarray(t, jnp.int32), (past, state))
+            )
+        return t, state
 
 
-def has_carry(network: Network, variables: Any, canvas: Array, factorization: Factorization, context: Any) -> bool:
-    """Whether steps of the network leave anything: else all that a step needs is on the canvas."""
-    carry = network.apply(variables, len(canvas), factorization, context, method="start")
-    return bool(jax.tree.leaves(carry))
-
-
-def num_calls(prompt: int | jax.Array, chunk: int) -> int | jax.Array:
-    """Returns how many calls of the network read a prompt."""
-    return -(-prompt // chunk)
+def num_calls(carry: Carry, prompt: int | jax.Array, chunk: int) -> int | jax.Array:
+    """Returns how many calls of the network read a prompt: none where it leaves no carry."""
+    return -(-prompt // chunk) if jax.tree.leaves(carry) else 0
 
 
 def loop_ends(first: int, num_steps: int) -> list[int]:
-    """Where the loops over the steps end: after `first` of them (0: all), then each time after twice as many."""
+    """Where loops over the steps end: after `first` of them (0: all), then each time after twice as many."""
     cuts = []
     while 0 < first < num_steps:
         cuts.append(first)
         first *= 2
     return [*cuts, num_steps]
-
-
-def loop_over_steps(
-    network: Network,
-    variables: Any,
-    factorization: Factorization,
-    start: int | jax.Array,
-    body: Callable[[jax.Array, tuple[Carry, Any]], tuple[Carry, Any]],
-    carry: Carry,
-    state: Any,
-    goes_on: Callable[[jax.Array, Any], jax.Array] | None = None,
-) -> tuple[int | jax.Array, Any]:
-    """Runs `body(t, (carry, state)) -> (carry, state)` for t from `start`, which may be traced, to the last step, or
-    until `goes_on(t, state)` is no longer true; `body` gets what `loop_carry` makes of the carry. Returns the step
-    behind the last one that was made, and the state.
-    """
-    t, begin, past = start, 0, None
-    for end in loop_ends(first_loop(network), factorization.num_steps):
-        past = loop_carry(network, variables, carry, end, factorization, past)
-        if goes_on is None:
-            first = jnp.clip(start, begin, end) if isinstance(start, jax.Array) else max(start, begin)
-            past, state = jax.lax.fori_loop(first, end, body, (past, state))
-            t, begin = end, end
-            continue
-        going = lambda loop, end=end: (loop[0] < end) & goes_on(loop[0], loop[1][1])  # noqa: E731
-        t, (past, state) = jax.lax.while_loop(
-            going, lambda loop: (loop[0] + 1, body(*loop)), (jnp.asarray(t, jnp.int32), (past, state))
-        )
-    return t, state
 
 
 class Ends:

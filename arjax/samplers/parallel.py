@@ -12,13 +12,10 @@ import numpy as np
 from arjax.conditionals.restricted import untruncated
 from arjax.core.errors import refuse
 from arjax.core.options import opt
-from arjax.factorization import Factorization, reorder
-from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, per_example
-from arjax.samplers.loops import has_carry, num_calls, read_prompt
+from arjax.samplers.loops import StepForm, num_calls
 from arjax.samplers.rounds import (
     SCHEDULES,
-    advance,
     by_score,
     check_rounds,
     check_rounds_fit,
@@ -108,22 +105,20 @@ class Parallel(Sampler):
         return make_sizes(self.schedule, num_steps, self.steps or min(USUAL, num_steps), losses_S)
 
     def draw(self, model, params, steps, canvas, context):
-        network, num_steps, prompt = model.network, model.factorization.num_steps, steps.prompt()
-        variables, chunk = step_variables(network, params), min(chunk_of(network), num_steps)
+        form, num_steps, prompt = StepForm.of(model, params), model.factorization.num_steps, steps.prompt()
         sizes = self._sizes(num_steps)
         ends_K = jnp.cumsum(jnp.array(sizes, jnp.int32))
         first = (ends_K <= prompt).sum()  # rounds that are observed whole
 
         def one(keys_S: jax.Array, x: jax.Array, context: Any) -> jax.Array:
             canvas, context = jax.tree.map(lambda leaf: leaf[None], (x, context))
-            carry = read_prompt(network, variables, canvas, model.factorization, context, prompt, chunk)
+            carry = form.read_prompt(canvas, context, prompt, form.chunk)
 
             def body(r: jax.Array, state: tuple[Any, ...]) -> tuple[Any, ...]:
                 carry, canvas, step_order_S, before, t = state
-                order = self._order(model.factorization, step_order_S)
-                carry = advance(network, variables, carry, canvas, before, t - before, max(sizes), order, context)
-                k = num_steps if self._by_score else max(sizes)
-                features = network.apply(variables, carry, canvas, t, k, order, context, method="ahead")[0]
+                ordered = form if self.choose == "order" else form.reordered(step_order_S)
+                carry = ordered.advance(carry, canvas, before, t - before, max(sizes), context)
+                features = ordered.ahead(carry, canvas, t, num_steps if self._by_score else max(sizes), context)[0]
                 canvas, step_order_S = self._fill(steps, keys_S, canvas, step_order_S, t, ends_K[r] - t, features)
                 return carry, canvas, step_order_S, t, ends_K[r]
 
@@ -132,9 +127,9 @@ class Parallel(Sampler):
             return jax.lax.fori_loop(first, len(sizes), body, state)[1][0]
 
         x = jax.vmap(one, (1, 0, 0))(steps.keys_SB, canvas, context)
-        rounds, reads = len(sizes) - first, has_carry(network, variables, canvas, model.factorization, context)
-        calls = rounds + (num_calls(prompt, chunk) + jnp.maximum(rounds - 1, 0) if reads else 0)
-        return Draw(x, {"network_calls": per_example(x, calls)})
+        rounds, carry = len(sizes) - first, form.start(len(canvas), context)
+        again = jnp.maximum(rounds - 1, 0) if jax.tree.leaves(carry) else 0  # what a round drew is read by the next one
+        return Draw(x, {"network_calls": per_example(x, rounds + num_calls(carry, prompt, form.chunk) + again)})
 
     @property
     def _by_score(self) -> bool:
@@ -148,12 +143,6 @@ class Parallel(Sampler):
             return place_S
         lot_S = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, OWN_NUMBERS)))(keys_S)
         return jnp.argsort(jnp.where(place_S < prompt, -1.0, lot_S), stable=True)
-
-    def _order(self, factorization: Factorization, step_order_S: jax.Array) -> Factorization:
-        """The order of one example, in which its n-th step is step `own_S[n]` of the model."""
-        if self.choose == "order":
-            return factorization
-        return reorder(factorization, jnp.asarray(factorization.order)[step_order_S])
 
     def _fill(
         self,

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Array
-from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import Steps
-from arjax.samplers.loops import loop_over_steps, read_prompt
+from arjax.samplers.loops import StepForm
 from arjax.samplers.request import PLAIN_DRAW
 
 
@@ -30,18 +29,15 @@ def draw_in_steps(
     No site is drawn before step `first` or from step `last` on, which may be traced.
     """
     model = jax.tree.map(jnp.asarray, model)  # outside of jit its orders are on the host, where no step can be traced
-    network, factorization = model.network, model.factorization
-    steps, variables = Steps(model, params, keys, PLAIN_DRAW), step_variables(network, params)
-    chunk = min(chunk_of(network), factorization.num_steps)
-    carry = read_prompt(network, variables, x, factorization, context, first, chunk)
+    steps, form = Steps(model, params, keys, PLAIN_DRAW), StepForm.of(model, params)
 
     def draw(t: jax.Array, state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         carry, canvas = state
-        carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+        carry, features = form.step(carry, canvas, t, context)
         return carry, where_drawn(drawn_BD, steps.fill(canvas, t, features), canvas, model)
 
     goes_on = None if last is None else lambda t, canvas: t < last
-    return loop_over_steps(network, variables, factorization, first, draw, carry, x, goes_on)[1]
+    return form.loop(first, draw, form.read_prompt(x, context, first, form.chunk), x, goes_on)[1]
 
 
 def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: Array, features: jax.Array) -> jax.Array:

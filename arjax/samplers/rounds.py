@@ -4,6 +4,7 @@ in nats, and the losses by which sizes are chosen.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +18,10 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.arrays import is_present
 from arjax.core.batch import Batch
 from arjax.core.errors import refuse
-from arjax.factorization import Factorization, reorder
-from arjax.networks.base import Network, extend, keep, require_ahead, step_variables
+from arjax.factorization import Factorization
+from arjax.networks.base import require_ahead
 from arjax.samplers.base import example_keys
+from arjax.samplers.loops import StepForm
 
 #: The schedules that follow from the numbers of steps and rounds alone; `optimal` follows from measured losses.
 SCHEDULES = ("uniform", "cosine", "optimal")
@@ -113,28 +115,6 @@ def check_single_sites(model: Any, owner: str) -> None:
     refuse((size > 1, f"{owner} chooses among single sites, and steps here have up to {size}: take choose='order'"))
 
 
-def advance(
-    network: Network,
-    variables: Any,
-    carry: Any,
-    canvas: jax.Array,
-    t: jax.Array,
-    n: jax.Array,
-    most: int,
-    factorization: Factorization,
-    context: Any,
-) -> Any:
-    """The carry before step t + n, from that before step t; n is at most `most`, which is static."""
-    if not jax.tree.leaves(carry):
-        return carry
-
-    def read(carry: Any) -> Any:
-        carries, _ = extend(network, variables, carry, canvas, t, most, factorization, context)
-        return keep(network, variables, carries, n)
-
-    return jax.lax.cond(n > 0, read, lambda carry: carry, carry)
-
-
 def step_log_prob(
     head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, sites_kM: jax.Array
 ) -> jax.Array:
@@ -162,16 +142,18 @@ def log_prob_ahead(
     sites do not count, nor do steps that do not exist. A conditional whose log p is drawn has other noise at each
     point.
     """
-    network, num_sites = model.network, factorization.num_sites
-    variables = step_variables(network, params)
+    form, num_sites = (
+        dataclasses.replace(StepForm.of(model, params), factorization=factorization),
+        factorization.num_sites,
+    )
     x, counted_D = jnp.asarray(example.x), _counted(example, num_sites)
     canvas, context = x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
     most = max((b - a for a, b in zip((0, *points), points, strict=False)), default=1) or 1
 
     def score(state: tuple[Any, jax.Array], t: jax.Array) -> tuple[tuple[Any, jax.Array], tuple[jax.Array, jax.Array]]:
         carry, before = state
-        carry = advance(network, variables, carry, canvas, before, t - before, most, factorization, context)
-        features = network.apply(variables, carry, canvas, t, k, factorization, context, method="ahead")[0]
+        carry = form.advance(carry, canvas, before, t - before, most, context)
+        features = form.ahead(carry, canvas, t, k, context)[0]
         steps_k = t + jnp.arange(k)
         sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
         counts = (sites_kM < num_sites) & (steps_k < factorization.num_steps)[:, None]
@@ -180,8 +162,7 @@ def log_prob_ahead(
         log_prob = step_log_prob(head, factorization, x, features, sites_kM)
         return (carry, t), (jnp.where(counts, log_prob, 0.0).sum(-1), counts.sum(-1, dtype=jnp.float32))
 
-    carry = network.apply(variables, 1, factorization, context, method="start")
-    return jax.lax.scan(score, (carry, jnp.int32(0)), jnp.array(points, jnp.int32))[1]
+    return jax.lax.scan(score, (form.start(1, context), jnp.int32(0)), jnp.array(points, jnp.int32))[1]
 
 
 def _counted(example: Batch, num_sites: int) -> jax.Array:
@@ -245,8 +226,8 @@ def lowest_entropy_log_prob(
     A site that the mask leaves out takes its turn with the value that it has, and does not count. Missing values come
     after all others. The key is as in `k_step_log_prob`; entropies do not read it.
     """
-    network, factorization, num_steps = model.network, model.factorization, model.factorization.num_steps
-    variables, head, most = step_variables(network, params), bound(model.conditional, params), max(sizes)
+    factorization, num_steps, most = model.factorization, model.factorization.num_steps, max(sizes)
+    form, head = StepForm.of(model, params), bound(model.conditional, params)
     ends_K = np.cumsum(sizes)
     rounds_K2 = jnp.array(np.stack([ends_K - sizes, sizes], 1), jnp.int32)  # the first place of a round, and its size
 
@@ -258,9 +239,9 @@ def lowest_entropy_log_prob(
 
         def score(state: tuple[Any, ...], round_2: jax.Array) -> tuple[tuple[Any, ...], jax.Array]:
             (carry, step_order_S, before), (t, n) = state, round_2
-            order = reorder(factorization, jnp.asarray(factorization.order)[step_order_S])
-            carry = advance(network, variables, carry, canvas, before, t - before, most, order, context)
-            features = network.apply(variables, carry, canvas, t, num_steps, order, context, method="ahead")[0]
+            ordered = form.reordered(step_order_S)
+            carry = ordered.advance(carry, canvas, before, t - before, most, context)
+            features = ordered.ahead(carry, canvas, t, num_steps, context)[0]
             sites_kM = jnp.asarray(factorization.blocks)[jnp.take(step_order_S, t + jnp.arange(num_steps), mode="clip")]
             score_k = jnp.where(present_D[sites_kM[:, 0]], -entropies(head, sites_kM, features), -jnp.inf)
             by_score_S = by_score(score_k, t, num_steps)
@@ -270,8 +251,8 @@ def lowest_entropy_log_prob(
             counts_n = (jnp.arange(most) < n) & counted_D[sites_kM[chosen_n, 0]]
             return (carry, step_order_S[by_score_S], t), jnp.where(counts_n, log_prob_n, 0.0).sum()
 
-        carry = network.apply(variables, 1, factorization, context, method="start")
-        return jax.lax.scan(score, (carry, jnp.arange(num_steps), jnp.int32(0)), rounds_K2)[1].sum()
+        first = form.start(1, context), jnp.arange(num_steps), jnp.int32(0)
+        return jax.lax.scan(score, first, rounds_K2)[1].sum()
 
     return jax.vmap(one)(batch, _noise_keys(key, len(batch)))
 

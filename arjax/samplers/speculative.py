@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.networks.base import ChunkedNetwork, extend, first_loop, keep, loop_carry
+from arjax.networks.base import ChunkedNetwork
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import (
     Draft,
@@ -26,7 +26,7 @@ from arjax.samplers.drafts.base import (
     make_draft,
     target_of_draft,
 )
-from arjax.samplers.loops import loop_ends, num_calls, read_prompt
+from arjax.samplers.loops import num_calls
 
 #: `(steps, keys[S], canvas, t, features [k, M, F], proposal) -> (values [k, M, v], how many proposals are right)`
 Accept = Callable[[Steps, jax.Array, jax.Array, jax.Array, jax.Array, Proposal], tuple[jax.Array, jax.Array]]
@@ -66,10 +66,8 @@ def draw_in_windows(
     Every example is a batch of one that has its own step t, so none waits for another; a call is made for all examples
     as long as one is not finished. The canvas has guesses at sites that are not observed, where the draft reads them.
     """
-    network, factorization, num = model.network, model.factorization, len(canvas)
-    target = target_of_draft(model, params, steps, draft)
-    num_steps = factorization.num_steps
-    window = min(window, num_steps)
+    network, num_steps, num = model.network, model.factorization.num_steps, len(canvas)
+    target, window = target_of_draft(model, params, steps, draft), min(window, num_steps)
     keys_BS, each = jnp.swapaxes(steps.keys_SB, 0, 1), over_examples(num)
     # Proposals that are only like the values to be drawn have noise of their own.
     proposing_BS = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 1)))(keys_BS) if with_log_q else keys_BS
@@ -87,11 +85,11 @@ def draw_in_windows(
         return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
     def grown(num: int, carry: Any, past: Any) -> Any:
-        return loop_carry(network, target.variables, carry, num, factorization, past)
+        return target.form.loop_carry(carry, num, past)
 
     last, rounds = first, jnp.int32(0)
     grows = "grows" in network.traits and not draft.target_calls
-    for end in loop_ends(first_loop(network) if grows else 0, num_steps):
+    for end in target.form.ends if grows else [num_steps]:
         if grows:
             past = None if last is first else last.carry
             last = last._replace(carry=each(functools.partial(grown, end + window))(first.carry, past))
@@ -103,11 +101,11 @@ def draw_in_windows(
 
 def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk: int) -> Window:
     """The examples [B, 1, ...] before the first window: the prompt is read, `chunk` steps in one call."""
-    (model, variables, steps, _), num = target, len(canvas)
+    steps, num = target.steps, len(canvas)
     prompt = steps.prompt()
 
     def read(canvas_1: jax.Array, context_1: Any) -> tuple[Any, Any]:
-        carry = read_prompt(model.network, variables, canvas_1, model.factorization, context_1, prompt, chunk)
+        carry = target.form.read_prompt(canvas_1, context_1, prompt, chunk)
         return carry, draft.begin(target, canvas_1, context_1, prompt)
 
     if steps.shared:
@@ -116,8 +114,7 @@ def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk:
     else:
         carry, drafted = over_examples(num)(read)(canvas, context)
     zeros = jnp.zeros(num, jnp.int32)
-    calls = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
-    return Window(canvas, zeros + prompt, carry, drafted, zeros + calls, zeros)
+    return Window(canvas, zeros + prompt, carry, drafted, zeros + num_calls(carry, prompt, chunk), zeros)
 
 
 def _round(
@@ -131,13 +128,13 @@ def _round(
     state: Window,
 ) -> Window:
     """One call of the network for one example: n steps more, none where the example is finished."""
-    (model, variables, steps, _), (canvas, t, carry, drafted, calls, accepted) = target, state
+    (model, form, steps, _), (canvas, t, carry, drafted, calls, accepted) = target, state
     factorization, going = model.factorization, t < model.factorization.num_steps
     keys_S, proposing_S = keys
     place = Place(canvas, context, carry, t)
     after, proposal = draft.propose(target, drafted, place, window - 1, proposing_S, with_log_q)
     canvas = steps.place(canvas, t, proposal.values)
-    carries, features = extend(model.network, variables, carry, canvas, t, window, factorization, context)
+    carries, features = form.extend(carry, canvas, t, window, context)
     values, right = accept(steps, keys_S, canvas, t, features[0], proposal)
     n = jnp.where(going, jnp.minimum(right + 1, factorization.num_steps - t), 0)
     canvas, next_t = steps.place(canvas, t, values), t + n
@@ -147,7 +144,7 @@ def _round(
     return Window(
         canvas=canvas,
         t=next_t,
-        carry=keep(model.network, variables, carries, n),
+        carry=form.keep(carries, n),
         drafted=draft.keep(target, drafted, after, place._replace(canvas=canvas), n, window),
         calls=calls + jnp.where(going, 1 + draft.target_calls, 0),
         accepted=accepted + jnp.maximum(n - 1, 0),

@@ -29,9 +29,9 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, chunk_of, first_loop, loop_carry, step_variables
+from arjax.networks.base import Network, step_variables
 from arjax.samplers.base import placed
-from arjax.samplers.loops import loop_ends, read_prompt
+from arjax.samplers.loops import StepForm
 
 #: (table float32[B, k, V], t, j) -> values int32[B, k] of the scalars j, ..., j + k - 1 of step t. It is called by the
 #: thread of a program that waits for it, so it must not call jax.
@@ -150,7 +150,7 @@ class OutsideSteps:
         self.num_scalars = first.factorization.block_size * self.event.value_size
         self.blocks_SM = np.asarray(first.factorization.blocks)
         self.exists_Sn = np.repeat(self.blocks_SM < self.event.num_sites, self.event.value_size, axis=1)
-        self._ends = [loop_ends(first_loop(model.network), model.factorization.num_steps) for model in models]
+        self._ends = [StepForm(model.network, None, model.factorization).ends for model in models]
         self._state: Any = None
         self.t = 0
 
@@ -162,12 +162,9 @@ class OutsideSteps:
         canvas = np.zeros((self.num, *self.event.shape), self.event.dtype)
         self.t = 0 if prompt is None else prompt.shape[1]
         canvas[:, : self.t] = 0 if prompt is None else prompt
-        self._carries = [
-            _started(model, variables, canvas, self._context)
-            if prompt is None
-            else _read(model, variables, canvas, self._context, np.int32(self.t))
-            for model, variables in zip(self._models, self._variables, strict=True)
-        ]
+        read = None if prompt is None else np.int32(self.t)
+        members = zip(self._models, self._variables, strict=True)
+        self._carries = [_read(*member, canvas, self._context, read) for member in members]
         self._pasts: list[Any] = [None] * len(self._models)
         log_weight_KB = jnp.broadcast_to(self._log_weights[:, None], (len(self._models), self.num))
         self._state = jnp.array(canvas), jnp.array(log_weight_KB)
@@ -228,21 +225,14 @@ def _variables(network: Network, params: Any) -> dict[str, Any]:
 
 
 @jax.jit
-def _started(model: Any, variables: Any, canvas: jax.Array, context: Any) -> Any:
-    carry = model.network.apply(variables, len(canvas), model.factorization, context, method="start")
-    return jax.tree.map(jnp.copy, carry)
-
-
-@jax.jit
-def _read(model: Any, variables: Any, canvas: jax.Array, context: Any, prompt: jax.Array) -> Any:
-    chunk = min(chunk_of(model.network), model.factorization.num_steps)
-    carry = read_prompt(model.network, variables, canvas, model.factorization, context, prompt, chunk)
-    return jax.tree.map(jnp.copy, carry)
+def _read(model: Any, variables: Any, canvas: jax.Array, context: Any, prompt: jax.Array | None) -> Any:
+    form = StepForm(model.network, variables, model.factorization)
+    return jax.tree.map(jnp.copy, form.read_prompt(canvas, context, 0 if prompt is None else prompt, form.chunk))
 
 
 @functools.partial(jax.jit, static_argnames="end")
 def _grown(model: Any, variables: Any, carry: Any, past: Any, end: int) -> Any:
-    pasts = loop_carry(model.network, variables, carry, end, model.factorization, past)
+    pasts = StepForm(model.network, variables, model.factorization).loop_carry(carry, end, past)
     return jax.tree.map(jnp.copy, pasts)  # buffers of its own, which the next steps overwrite
 
 
@@ -277,10 +267,9 @@ def _table(
     model: Any, variables: Any, past: Any, canvas: jax.Array, t: jax.Array, context: Any
 ) -> tuple[Any, jax.Array]:
     """The carry behind step t, and the probabilities [B, n, V] of the values of its scalars."""
-    factorization = model.factorization
-    past, features = model.network.apply(variables, past, canvas, t, factorization, context, method="step")
+    past, features = StepForm(model.network, variables, model.factorization).step(past, canvas, t, context)
     head = bound(model.conditional, variables["params"])
-    return past, jnp.exp(_log_table(head, factorization, t, features))
+    return past, jnp.exp(_log_table(head, model.factorization, t, features))
 
 
 def _chosen(

@@ -13,8 +13,8 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import Network
-from arjax.networks.base import extend, keep
-from arjax.testing.examples import random_x
+from arjax.samplers.loops import StepForm
+from arjax.testing.examples import other_values, random_x
 from arjax.testing.models import params_of
 
 
@@ -50,14 +50,12 @@ def _canvas_before(t, x, garbage, factorization):
 @functools.partial(jax.jit, static_argnums=0)
 def stepwise(network, params, x, garbage, factorization, context=None):
     """Features [B, D, F] step by step, on a canvas with `garbage` at all sites that a step must not read."""
-    variables = {"params": params}
+    form = StepForm(network, {"params": params}, factorization)
 
     def body(carry, t):
-        canvas = _canvas_before(t, x, garbage, factorization)
-        return network.apply(variables, carry, canvas, t, factorization, context, method="step")
+        return form.step(carry, _canvas_before(t, x, garbage, factorization), t, context)
 
-    carry = network.apply(variables, x.shape[0], factorization, context, method="start")
-    _, features_SBMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
+    _, features_SBMF = jax.lax.scan(body, form.start(len(x), context), jnp.arange(factorization.num_steps))
     by_index = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
     return by_index[:, jnp.asarray(factorization.index_in_blocks)]
 
@@ -73,7 +71,7 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
     Returns t[B, R], the first step of the window; kept[B, R] as far as steps are left; features [B, R, k + 1, M, F] of
     the window and, from `step`, of the first step after those kept.
     """
-    apply, num_steps = functools.partial(network.apply, {"params": params}), factorization.num_steps
+    form, num_steps = StepForm(network, {"params": params}, factorization), factorization.num_steps
 
     def one(x, garbage, kept_R, context):
         x, garbage, context = jax.tree.map(lambda leaf: leaf[None], (x, garbage, context))
@@ -83,13 +81,12 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
             n = jnp.minimum(n, num_steps - t)
             # the values of the steps that did not happen are wrong
             canvas = _canvas_before(t + n, x, garbage, factorization)
-            carries, window = extend(network, {"params": params}, carry, canvas, t, WINDOW, factorization, context)
-            carry = keep(network, {"params": params}, carries, n)
-            _, after = apply(carry, canvas, t + n, factorization, context, method="step")
+            carries, window = form.extend(carry, canvas, t, WINDOW, context)
+            carry = form.keep(carries, n)
+            _, after = form.step(carry, canvas, t + n, context)
             return (carry, t + n), (t, n, jnp.concatenate([window[0], after]))
 
-        carry = apply(1, factorization, context, method="start")
-        return jax.lax.scan(one_round, (carry, jnp.int32(0)), kept_R)[1]
+        return jax.lax.scan(one_round, (form.start(1, context), jnp.int32(0)), kept_R)[1]
 
     return jax.vmap(one)(x, garbage, kept, context)
 
@@ -99,21 +96,24 @@ def in_place_of(network, params, x, garbage, factorization, context, k):
     """What `ahead` says before each step t: features [B, S, k, M, F] of the steps t, ..., t + k - 1, on a canvas that
     holds `garbage` for the steps >= t.
     """
-    apply = functools.partial(network.apply, {"params": params})
+    form = StepForm(network, {"params": params}, factorization)
 
     def body(carry, t):
         canvas = _canvas_before(t, x, garbage, factorization)
-        ahead = apply(carry, canvas, t, k, factorization, context, method="ahead")
-        return apply(carry, canvas, t, factorization, context, method="step")[0], ahead
+        return form.step(carry, canvas, t, context)[0], form.ahead(carry, canvas, t, k, context)
 
-    carry = apply(x.shape[0], factorization, context, method="start")
-    _, ahead_SBkMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
+    _, ahead_SBkMF = jax.lax.scan(body, form.start(len(x), context), jnp.arange(factorization.num_steps))
     return jnp.swapaxes(ahead_SBkMF, 0, 1)
+
+
+def sites_by_step(factorization: Factorization) -> list[np.ndarray]:
+    """The sites of each step."""
+    return [row[row < factorization.num_sites] for row in np.asarray(factorization.blocks)]
 
 
 def swapped(factorization: Factorization, t: int, other: int) -> Factorization:
     """The factorization in which two steps have changed places."""
-    blocks = [row[row < factorization.num_sites] for row in np.asarray(factorization.blocks)]
+    blocks = sites_by_step(factorization)
     blocks[t], blocks[other] = blocks[other], blocks[t]
     return from_order(np.concatenate(blocks), [len(block) for block in blocks], factorization.grid_shape)
 
@@ -138,17 +138,8 @@ def dependence(
 
 def _with_each_site_changed(event: EventSpec, num: int) -> tuple[np.ndarray, np.ndarray]:
     """`num` examples, D times, and the same with their first site changed, with their second, ...: [D * num, ...]."""
-    num_sites = event.num_sites
-    x = random_x(event, num).reshape(num, num_sites, -1)
-    same = np.repeat(x[None], num_sites, 0)  # [D, num, D, value]
-    changed = same.copy()
-    site = np.arange(num_sites)
-    if event.is_discrete:
-        shift = np.random.default_rng(5).integers(1, event.num_levels, changed[site, :, site].shape)
-        changed[site, :, site] = (changed[site, :, site] + shift) % event.num_levels
-    else:
-        changed[site, :, site] += 1
-    for i, column in enumerate(event.columns):
-        if column.is_discrete:
-            changed[i, :, i] %= column.num_levels
+    x, num_sites = random_x(event, num), event.num_sites
+    shape = num_sites, num, num_sites, event.value_size
+    same, other = (np.broadcast_to(each.reshape(shape[1:]), shape) for each in (x, other_values(event, x)))
+    changed = np.where(np.eye(num_sites, dtype=bool)[:, None, :, None], other, same)
     return same.reshape(-1, *event.shape), changed.reshape(-1, *event.shape)

@@ -21,6 +21,7 @@ from arjax.core.errors import UserError
 from arjax.core.programs import bytes_of, free_bytes
 from arjax.data import Source
 from arjax.data.batches import read_ahead, train_index_block
+from arjax.data.sources import read_all
 from arjax.parallel.sharding import batch_sharding, from_local_rows, local_rows, replicated, to_mesh
 
 KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batches of it"
@@ -169,7 +170,7 @@ def compact_form(
     if not isinstance(source, GatherSource):
         row = source.__getitems__(np.zeros(1, np.int64))
         _check_fits(len(source), bytes_of(row) * len(source), remedy)
-        return source.__getitems__(np.arange(len(source))), Batch.take
+        return read_all(source), Batch.take
     _check_fits(len(source), bytes_of(source.arrays), remedy)
     if hasattr(source, "check_all"):
         source.check_all()

@@ -31,7 +31,7 @@ from arjax.coding.container import CHUNK, read_container
 from arjax.core.errors import UserError
 from arjax.core.files import replacing
 from arjax.data.frames import read_frame
-from arjax.data.sources import Subset
+from arjax.data.sources import Subset, read_all
 from arjax.data.vocabulary import Vocabulary
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
@@ -138,7 +138,7 @@ def masked_sizes(run: Any, x: np.ndarray, mask: np.ndarray) -> dict[str, int]:
     as a FLAC file of 8 bits, where soundfile is installed.
     """
     train = run.dataset.splits["train"]
-    known = train.__getitems__(np.arange(len(train)))
+    known = read_all(train)
     found = sizes(_samples(x, mask))
     found |= {f"{key}_known": size for key, size in sizes(_samples(x, mask), _samples(known.x, known.mask)).items()}
     try:
@@ -185,10 +185,10 @@ def measure(name: str, run: Any, examples: int) -> dict[str, Any]:
     source, vocabulary = run.dataset.splits["test"], vocabulary_of(run)
     if examples and examples < len(source):
         source = Subset(source, np.unique(np.linspace(0, len(source) - 1, examples).astype(int)))
-    batch = source.__getitems__(np.arange(len(source)))
+    batch = read_all(source)
     if batch.mask is not None and vocabulary is None:  # a window that begins with samples of the one before is left out
         source = Subset(source, np.flatnonzero(np.asarray(batch.mask)[:, 0]))
-        batch = source.__getitems__(np.arange(len(source)))
+        batch = read_all(source)
     x: Any = np.asarray(batch.x) if vocabulary is None else text_of_split(vocabulary, source)
     context, mask = (batch.context or None, batch.mask) if vocabulary is None else (None, None)
     row, found = both_ways(run, x, context, vocabulary, end=-1 if mask is None else FILLING)

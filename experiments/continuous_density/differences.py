@@ -20,6 +20,7 @@ import arjax
 from arjax.api.comparing import mixture_of_runs
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
+from arjax.data.sources import read_all
 from arjax.evaluation.summaries import Difference, paired_difference
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
@@ -32,7 +33,7 @@ def difference(runs: Sequence[Path], floor: float) -> Difference:
     """Nats of the mixed recipes less those of the mixture of Gaussians on the test rows; below 0 is better."""
     model, params = mixture_of_runs(runs, "fitted")
     splits = arjax.open_run(runs[0]).dataset.splits
-    x = {split: np.asarray(source.__getitems__(np.arange(len(source))).x) for split, source in splits.items()}
+    x = {split: np.asarray(read_all(source).x) for split, source in splits.items()}
     baseline = fit_gaussian_mixture(x["train"], x["validation"], min_log_scale=floor)
     nats_N = -np.asarray(jax.jit(model.log_prob)(params, x["test"]), np.float64)
     return paired_difference(nats_N[None], baseline.nats(x["test"])[None])

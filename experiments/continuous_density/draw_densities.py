@@ -19,6 +19,7 @@ from arjax import open_run
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.data.generated import log_density
+from arjax.data.sources import read_all
 from arjax.reporting.figures import new_figure, save_figure
 
 #: left, right, bottom, top
@@ -30,7 +31,7 @@ def panels(run) -> list[tuple[str, np.ndarray]]:
     """The true density and the one that a run has learned; prints the difference."""
     name, noise = run.dataset.name, run.config.dataset.noise
     test = run.dataset.splits["test"]
-    x_N = np.asarray(test.__getitems__(np.arange(len(test))).x)
+    x_N = np.asarray(read_all(test).x)
     true_N, nats_N = -log_density(name, x_N, noise), -run.log_prob(x_N)
     gap_N = nats_N - true_N
     stderr = gap_N.std(ddof=1) / len(gap_N) ** 0.5

@@ -21,6 +21,7 @@ import arjax
 from arjax.api.comparing import nats_of_run
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data.generated import log_density
+from arjax.data.sources import read_all
 from arjax.reporting import figures
 from arjax.sweep import Run, finished_runs
 
@@ -55,7 +56,7 @@ def excess(folder: Path, scores: dict) -> np.ndarray:
     """The nats of each test example under the model above those under the true density, [N]: a paired difference."""
     run = arjax.open_run(folder)
     source = run.dataset.splits["test"]
-    x = np.asarray(source.__getitems__(np.arange(len(source))).x)
+    x = np.asarray(read_all(source).x)
     return nats_of_run(folder, scores)["test"] + log_density(run.dataset.name, x, run.config.dataset.noise)
 
 

@@ -8,41 +8,27 @@ import pytest
 
 # (arguments, a piece of the sentence). CONFIG, RUN, EMPTY and FILE stand for paths made by the test.
 COMMANDS = [
-    (
-        ["--mode=plan", "--config=CONFIG", "--num_processes=2"],
-        "--mode=plan takes no --num_processes, which goes with --mode=train, evaluate",
-    ),
+    (["--mode=plan", "--config=CONFIG", "--num_processes=2"], "--mode=plan takes no --num_processes, which goes with"),
     (
         ["--config=CONFIG", "--workdir=EMPTY", "--coordinator_address=h", "--num_processes=1", "--process_id=0"],
         "coordinator_address must be host:port, such as 10.0.0.1:8476, not 'h'",
     ),
     (["--mode=dream", "--config=CONFIG", "--workdir=EMPTY"], "--mode cannot be 'dream' (there are: train, evaluate"),
-    (["--mode=sampel", "--config=CONFIG", "--workdir=EMPTY"], "--mode cannot be 'sampel', did you mean 'sample'"),
     (["--mode=plan", "--mode=train", "--config=CONFIG", "--workdir=EMPTY"], "--mode is given twice"),
-    (["--config=CONFIG", "--config=CONFIG", "--workdir=EMPTY"], "--config is given twice"),
     (["--config=CONFIG", "--workdir", "EMPTY", "--workdir=EMPTY"], "--workdir is given twice"),
     (["--confg=CONFIG", "--workdir=EMPTY"], "unknown flag '--confg', did you mean '--config'"),
     (["CONFIG"], "all arguments are flags"),
     (["--workdir"], "--workdir needs a value: write --workdir=..."),
-    (
-        ["--config=CONFIG", "--workdir=EMPTY", "--devices=8"],
-        "--mode=train takes no --devices, which goes with --mode=plan",
-    ),
     (["--config=CONFIG", "--mode=plan", "--devices=many"], "--devices must be an integer, not 'many'"),
     (["--config=CONFIG", "--mode=plan", "--devices=-1"], "--devices must be at least 1, not -1"),
     (["--config=CONFIG", "--mode=plan", "--devices=1000000"], "the number of simulated devices must be at most 4096"),
-    (["--config=CONFIG", "--mode=plan", "--config.mesh.fsdp=1000000"], "simulated devices must be at most 4096"),
     (["--config=nowhere.py", "--workdir=EMPTY"], "there is no config file 'nowhere.py'"),
     (["--config=CONFIG:smok", "--workdir=EMPTY"], "no argument 'smok', did you mean 'smoke'"),
     (["--config=CONFIG:units=big", "--workdir=EMPTY"], "'units' must be an integer, not 'big'"),
-    (
-        ["--config=CONFIG:context=colour", "--workdir=EMPTY"],
-        "'context' of the dataset 'digits' must be one of none, label, not 'colour'",
-    ),
+    (["--config=CONFIG:context=colour", "--workdir=EMPTY"], "'context' of the dataset 'digits' must be one of none"),
     (["--config=CONFIG", "--workdir=FILE"], "cannot write to the folder"),
     (["--config=CONFIG", "--workdir=/proc/nowhere"], "cannot write to the folder '/proc/nowhere'"),
     (["--mode=evaluate", "--workdir=EMPTY"], "holds no run"),
-    (["--mode=sample", "--workdir=EMPTY"], "holds no run"),
     (["--mode=evaluate", "--workdir=EMPTY", "--config=CONFIG"], "holds no run"),
     (
         ["--config=CONFIG:smoke,units=9,context=label", "--workdir=RUN"],
@@ -50,26 +36,15 @@ COMMANDS = [
     ),
     (["--config=CONFIG:smoke,context=label", "--workdir=RUN", "--config.train.steps=3"], "longer, not shorter"),
     (["--mode=evaluate", "--workdir=RUN", "--config.network.hidden_sizes=9"], "network.hidden_sizes was (8,) there"),
-    (["--mode=sample", "--workdir=RUN", "--config.sample.temperature=0"], "config.sample.temperature must be above 0"),
-    (
-        ["--mode=sample", "--workdir=RUN", "--config.sample.top_p=1.5"],
-        "config.sample.top_p must be above 0 and at most 1, not 1.5",
-    ),
     (["--mode=sample", "--workdir=RUN", "--config.sample.sampler=chaced"], "did you mean 'cached'"),
     (["--config=CONFIG", "--workdir=EMPTY", "--process_id=1"], "needs all of coordinator_address"),
     # what absl alone would let pass, or tell in a stack trace
     ([], "--mode=train needs --config=FILE.py"),
-    (["--mode=trian"], "--mode cannot be 'trian', did you mean 'train'?"),
     (["--mode="], "--mode cannot be ''"),
-    (
-        ["--config.train.step=5", "--config=CONFIG", "--workdir=EMPTY"],
-        "field 'train.step', did you mean 'train.steps'?",
-    ),
+    (["--config.train.step=5", "--config=CONFIG", "--workdir=EMPTY"], "field 'train.step', did you mean 'train.steps'"),
     (["--config=CONFIG", "--workdir=EMPTY", "--config.seed=1", "--config.seed", "2"], "--config.seed is given twice"),
-    (["--config=CONFIG", "--workdir=EMPTY", "stray"], "unexpected argument 'stray': all arguments are flags"),
     (["--config=CONFIG", "--workdir=EMPTY", "--", "--config.seed=1"], "unexpected argument '--'"),
     (["--config", "--workdir=EMPTY"], "--config needs a value: write --config=..."),
-    (["--confg", "CONFIG", "--workdir=EMPTY"], "unknown flag '--confg', did you mean '--config'?"),
     (["--mode=compress", "--workdir=a", "--output=b", "--no-verify"], "did you mean '--noverify'?"),
     (["--mode=compress", "--workdir=a", "--output=b", "--verify", "--noverify"], "--noverify is given twice"),
     (["--mode=list", "--json=perhaps"], "--json must be true or false, not 'perhaps'"),
@@ -80,11 +55,6 @@ COMMANDS = [
     (["--verbosity=loud", "--mode=list"], "flag --verbosity=loud: "),
     # flags that do not go together; those of each mode: test_flags.py
     (["--mode=compare", "--workdir=a", "--other=,"], "--mode=compare needs --other=DIR"),
-    (
-        ["--mode=sample", "--workdir=a", "--streams=3"],
-        "takes no --streams, which goes with --mode=compress or decompress",
-    ),
-    (["--mode=compress", "--workdir=a", "--output=x", "--streams=-3"], "--streams must be at least 1, not -3"),
     (["--mode=compress", "--workdir=a", "--input=x", "--output=./x"], "is the file of --input, which would be lost"),
     (["--mode=evaluate", "--workdir=a", "--input=x", "--output=a/../x"], "is the file of --input, which would be lost"),
     (["--mode=evaluate", "--workdir=a", "--output=a.csv"], "--output goes with --input"),
@@ -97,33 +67,22 @@ OVERRIDES = [
     ("--config.optimiser.b1=0", "did you mean 'optimizer.b1'"),
     ("--config.sample.sampler=speculative(draft='nowhere')", "holds no run"),
     ("--config.seed", "--config.seed needs a value"),
-    ("--config.seed=-1", "config.seed must be at least 0"),
     ("--config.train.data_on_device=perhaps", "must be true or false, not 'perhaps'"),
     ("--config.optimizer.learning_rate=nan", "must be a finite number, not nan"),
-    ("--config.optimizer.name=adamm", "did you mean 'adam'"),
     ("--config.train.steps=0", "exactly one of train.steps, train.examples and train.epochs must be above 0"),
-    ("--config.train.ema_decay=1", "config.train.ema_decay must be at least 0 and below 1"),
-    ("--config.model.ordering=rastr", "unknown ordering 'rastr', did you mean 'raster'"),
-    ("--config.model.ordering=random(sead=3)", "no option 'sead'"),
     ("--config.model.ordering=random(", "cannot read 'random('"),
     ("--config.model.ordering=list(order=(0, 0, 1))", "the ordering lists 3 sites, but there are 64"),
     ("--config.model.partition=blocks(size=0)", "size"),
     ("--config.model.partition=sizes(sizes=(1, 2))", "64"),
     ("--config.model.conditional=bernoulli", "bernoulli"),
-    ("--config.network.hidden_sizes=0", "hidden_sizes"),
-    ("--config.dtype=float23", "dtype must be one of"),
     ("--config.mesh.data=3", "does not multiply up to the number of devices"),
     ("--config.mesh.rules=(('kernel$', ('wide',)),)", "names the axis 'wide'"),
     ("--config.mesh.rules=(('kernel$', ({'a': 1},)),)", "config.mesh.rules must be a tuple"),
-    ("--config.train.steps=1e30", "config.train.steps must be at most 2147483647"),
-    ("--config.mesh.data=-1e30", "config.mesh.data must be at least -1"),
-    ("--config.network.hidden_sizes={[]:0}", "config.network.hidden_sizes must be a tuple such as (8,)"),
     ("--config.network.hidden_sizes=" + "-" * 20_000 + "1", "config.network.hidden_sizes must be a tuple"),
     ("--config.network.hidden_sizes=" + "[" * 20_000, "config.network.hidden_sizes must be a tuple"),
     ("--config.model.ordering=random(seed=" + "-" * 20_000 + "1)", "cannot read 'random(seed=---"),
     ("--config.model.ordering=list(order=" + "+".join("1" * 20_000) + ")", "cannot read 'list(order="),
     ("--config.model.ordering=random(seed=3\0)", "cannot read 'random("),
-    ("--config.model.ordering=random(seed={[]: 0})", "cannot read 'random("),
     ("--config.optimizer.decay_pattern=" + "(" * 5000, "config.optimizer.decay_pattern is not a regular expression"),
 ]
 
@@ -136,26 +95,14 @@ FILES = [
     ("def get_config(arg=''):\n    return 1 / 0", "line 2, fails with ZeroDivisionError: division by zero"),
     ("raise SystemExit('bye')", "fails with SystemExit: bye"),
     (
-        "from arjax.config import base_config\ndef get_config(arg=''):\n    c = base_config()\n    c.train.stepz = 3",
-        "line 4, fails with unknown config field 'stepz', did you mean 'steps'?",
-    ),
-    (
-        "from arjax.config import *\ndef get_config(arg=''):\n    return network_config('mode')",
-        "unknown network 'mode', did you mean 'made'",
-    ),
-    (
-        "from arjax.config import base_config as get_config_\ndef get_config(arg=''):\n    return get_config_()",
-        "names no dataset",
-    ),
-    (
         "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'seed': 0})",
         "lacks the field",
     ),
-    (
-        "from arjax.config import *\ndef get_config(arg=''):\n    c = base_config().unlock()\n"
-        "    c.sed = 1\n    return c",
-        "unknown config field 'sed', did you mean 'seed'",
-    ),
+    ("SETS: c.train.stepz = 3", "line 7, fails with unknown config field 'stepz', did you mean 'steps'?"),
+    ("SETS: c.network = network_config('mode')", "unknown network 'mode', did you mean 'made'"),
+    ("SETS: c = base_config()", "names no dataset"),
+    ("SETS: c.unlock().sed = 1", "unknown config field 'sed', did you mean 'seed'"),
+    ("SETS: c.dataset = dataset_config('uci_binary', data_dir='/nowhere')", "scripts/prepare_data.py uci_binary"),
     ("SETS: c.network.unlock()[3] = 4", "config.network has a field that is named by no text"),
     ("SETS: c.unlock()[3] = 4", "config has a field that is named by no text"),
     ("SETS: c.parts.unlock()[3] = part('made')", "config.parts has a field that is named by no text"),
@@ -165,12 +112,6 @@ FILES = [
     ("SETS: c.mesh.rules = None", "config.mesh.rules must be a tuple, not None"),
     ("SETS: c.network.hidden_sizes = ('a',)", "config.network.hidden_sizes must be a tuple such as (500,), not ('a',)"),
     ("SETS: c.dataset.context = None", "config.dataset.context must be a text, not None"),
-    (
-        "from arjax.config import *\ndef get_config(arg=''):\n    c = base_config()\n    c.train.steps = 1\n"
-        "    c.dataset = dataset_config('uci_binary', data_dir='/nowhere')\n"
-        "    c.network = network_config('made')\n    return c",
-        "python scripts/prepare_data.py uci_binary",
-    ),
 ]
 
 

@@ -140,16 +140,8 @@ def failing(error):
     [
         (UserError("one\n  two"), 2, "one two"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (
-            MemoryError("Unable to allocate 90.9 TiB"),
-            2,
-            "this machine has too little memory: Unable to allocate 90.9 TiB",
-        ),
-        (
-            OUT_OF_MEMORY,
-            2,
-            "the devices have too little memory: INTERNAL: Error dispatching: Out of memory allocating 20",
-        ),
+        (MemoryError("Unable to allocate 90.9 TiB"), 2, "this machine has too little memory: Unable to allocate 90.9"),
+        (OUT_OF_MEMORY, 2, "the devices have too little memory: INTERNAL: Error dispatching: Out of memory allocating"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, code, line, capsys):

@@ -28,14 +28,6 @@ def test_a_finished_run_holds_everything(finished_run):
     assert (results["dataset"], results["split"], results["num_examples"]) == ("digits", "test", 300)
 
 
-def test_running_it_again_reports_and_trains_nothing(config_file, finished_run, capsys):
-    metrics, results = read_metrics(finished_run), (finished_run / "results.json").read_text()
-    capsys.readouterr()
-    assert main([f"--config={config_file}:smoke,context=label", f"--workdir={finished_run}"]) == 0
-    assert "finished at step" in capsys.readouterr().out
-    assert read_metrics(finished_run) == metrics and (finished_run / "results.json").read_text() == results
-
-
 def files(workdir):
     """Every file of a run with what it holds."""
     return {str(path.relative_to(workdir)): path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
@@ -46,18 +38,25 @@ def evaluate(workdir, capsys, *flags):
     before = files(workdir)
     capsys.readouterr()
     assert main(["--mode=evaluate", f"--workdir={workdir}", *flags]) == 0
-    after = files(workdir)
-    line, path = capsys.readouterr().out.splitlines()
+    after, printed = files(workdir), capsys.readouterr()
+    line, path = printed.out.splitlines()
     name = os.path.relpath(path, workdir)
+    assert printed.err.startswith("compiling, and scoring the "), "before the work"
     assert after == before | {name: after[name]}
     return line, name, json.loads(after[name])
 
 
-def test_evaluate_takes_the_config_from_the_run(workdir, capsys):
+def test_evaluate_takes_the_config_from_the_run_and_keeps_what_differs(workdir, capsys):
+    """Also where the run has not reported yet."""
     line, name, scores = evaluate(workdir, capsys)
     assert line.startswith("digits test: ") and "bits/dim (exact; 300 examples" in line
     assert name == "evaluations/test-step-6.json" and scores["kind"] == "exact"
     assert scores == pytest.approx(json.loads((workdir / "results.json").read_text()))
+    (workdir / name).write_text(json.dumps(scores | {"nll_nats": 1.0}))  # as another machine would round it
+    (workdir / "results.json").unlink()
+    for _ in range(2):
+        _, name, again = evaluate(workdir, capsys)
+        assert name == "evaluations/test-step-6-2.json" and again == pytest.approx(scores)
 
 
 def test_evaluate_another_split_leaves_the_report_as_it_is(workdir, capsys):
@@ -91,27 +90,14 @@ def test_overrides_that_a_mode_does_not_read_are_said(finished_run, capsys, mode
     assert capsys.readouterr().err == f"arjax: --config.{unread} has no effect on --mode={mode}\n"
 
 
-def test_evaluating_again_keeps_what_differs(workdir, capsys):
-    _, name, scores = evaluate(workdir, capsys)
-    assert evaluate(workdir, capsys)[1] == name
-    (workdir / name).write_text(json.dumps(scores | {"nll_nats": 1.0}))  # as another machine would round it
-    assert evaluate(workdir, capsys)[1] == "evaluations/test-step-6-2.json"
-
-
-def test_evaluate_a_run_that_has_no_results_yet(workdir, capsys):
-    report = json.loads((workdir / "results.json").read_text())
-    (workdir / "results.json").unlink()
-    assert evaluate(workdir, capsys)[2] == pytest.approx(report)
-    assert not (workdir / "results.json").exists(), "the run has not reported yet"
-
-
 def test_samples_are_valid_and_a_function_of_the_seed(workdir, capsys):
 
     def sample(number, *flags):
         before = files(workdir)
         assert main(["--mode=sample", f"--workdir={workdir}", "--config.sample.num=3", *flags]) == 0
-        folder, after = workdir / f"samples-{number}", files(workdir)
-        assert capsys.readouterr().out.splitlines()[0] == str(folder / "samples.npy")
+        folder, after, printed = workdir / f"samples-{number}", files(workdir), capsys.readouterr()
+        assert printed.out.splitlines()[0] == str(folder / "samples.npy")
+        assert printed.err.startswith("compiling, and drawing 3 samples ...")
         assert before.items() <= after.items(), "earlier samples are as they were"
         return np.load(folder / "samples.npy"), json.loads((folder / "options.json").read_text())
 
@@ -125,21 +111,17 @@ def test_samples_are_valid_and_a_function_of_the_seed(workdir, capsys):
     assert (first != cold).any() and options["temperature"] == 0.01
 
 
-def test_the_run_keeps_samples_that_it_drew_otherwise(config_file, workdir):
-    before = files(workdir / "samples")
-    flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]
+def test_running_it_again_trains_nothing_and_keeps_what_it_made_otherwise(config_file, workdir, capsys):
+    before, report = files(workdir / "samples"), json.loads((workdir / "results.json").read_text())
+    flags, metrics = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"], read_metrics(workdir)
     assert main(flags) == 0
+    assert "finished at step" in capsys.readouterr().out and read_metrics(workdir) == metrics
     assert not (workdir / "samples-1").exists() and files(workdir / "samples") == before
-    assert main([*flags, "--config.sample.num=3"]) == 0
+    assert json.loads((workdir / "results.json").read_text()) == report
+    assert main([*flags, "--config.sample.num=3", "--config.evaluate.split=validation"]) == 0
     assert files(workdir / "samples-1") == before
     assert len(np.load(workdir / "samples" / "samples.npy")) == 3
     assert not (workdir / "partial-samples").exists()
-
-
-def test_the_run_keeps_its_report_of_another_split(config_file, workdir):
-    report = json.loads((workdir / "results.json").read_text())
-    flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]
-    assert main([*flags, "--config.evaluate.split=validation"]) == 0
     assert json.loads((workdir / "results.json").read_text())["split"] == "validation"
     assert json.loads((workdir / "evaluations" / "test-step-6.json").read_text()) == report
 
@@ -159,16 +141,6 @@ def test_a_run_that_goes_on_or_is_scored_otherwise_has_no_report_until_then(
     assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", f"--config.{override}"]) == 2
     kept = workdir / ("evaluations/test-step-6.json" if moved else "results.json")
     assert json.loads(kept.read_text()) == before and (workdir / "results.json").exists() != moved
-
-
-def test_work_that_compiles_says_so_first(config_file, workdir, capsys):
-    capsys.readouterr()
-    for mode, words in (
-        ("evaluate", "compiling, and scoring the test split ..."),
-        ("sample", "compiling, and drawing "),
-    ):
-        assert main([f"--mode={mode}", f"--workdir={workdir}"]) == 0
-        assert capsys.readouterr().err.startswith(words)
 
 
 @pytest.mark.slow

@@ -57,7 +57,11 @@ def test_evaluate_scores_the_rows_of_a_file(plants, tmp_path, capsys):
     rows = read_csv(tmp_path / "scores.csv")
     assert [row["row"] for row in rows] == ["2", "3", "4", "5"]
     np.testing.assert_allclose([float(row["nats"]) for row in rows], nats, atol=1e-6)
-    assert main(flags) == 0 and capsys.readouterr().out == line + "\n"
+    of_splits = ["--config.evaluate.split=validation", "--config.evaluate.ranking=2"]
+    assert main([*flags, *of_splits]) == 0
+    printed = capsys.readouterr()
+    told = "arjax: --config.evaluate.{} has no effect on the examples of --input"
+    assert printed.out == line + "\n" and printed.err.splitlines() == list(map(told.format, ("split", "ranking")))
     # the rows of the test split have the score of the report
     run = open_run(plants)
     test = run.decode(run.dataset.splits["test"].arrays.x)
@@ -90,15 +94,6 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(plants, finish
     for mode, workdir in (("evaluate", plants), ("classify", finished_run)):
         sentence = sentence_of([f"--mode={mode}", f"--workdir={workdir}", *flags])
         assert sentence == f"arjax: cannot write {tmp_path / 'missing' / 'scores.csv'}: No such file or directory\n"
-
-
-def test_fields_that_choose_examples_of_a_split_have_no_effect_on_a_file(plants, tmp_path, capsys):
-    new = tmp_path / "new.csv"
-    new.write_text(text_of(ROWS[:3]))
-    flags = ["--config.evaluate.split=validation", "--config.evaluate.ranking=2", "--config.evaluate.batch_size=2"]
-    assert main(["--mode=evaluate", f"--workdir={plants}", f"--input={new}", *flags]) == 0
-    told = "arjax: --config.evaluate.{} has no effect on the examples of --input"
-    assert capsys.readouterr().err.splitlines() == [told.format("split"), told.format("ranking")]
 
 
 def test_classify_a_split_and_a_file(workdir, tmp_path, capsys):

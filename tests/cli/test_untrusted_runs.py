@@ -92,9 +92,6 @@ def test_modes(in_it, finished_run, config_file, sentence_of, capsys):
     shutil.rmtree("new", ignore_errors=True)
 
 
-SWEEP = "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', {config!r}, {more})]\n"
-
-
 @pytest.fixture
 def theirs(folder, tmp_path):
     """Runs in two forms whose code leaves a mark, and a function: whether it has run since the last call."""

@@ -14,6 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.derived import AT_ONCE
+from arjax.data.sources import read_all
 from arjax.data.text import ended_strings
 from arjax.models import make_model
 from arjax.testing.examples import random_like
@@ -24,8 +25,7 @@ EVENT = EventSpec((3,), kind="tokens", num_levels=3)
 
 
 def values(dataset, split: str) -> np.ndarray:
-    source = dataset.splits[split]
-    return np.asarray(source.__getitems__(np.arange(len(source))).x)
+    return np.asarray(read_all(dataset.splits[split]).x)
 
 
 def other_run(**choice):

@@ -11,6 +11,7 @@ from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.columns import Words, column_as_json, column_from_json
+from arjax.data.sources import read_all
 from arjax.data.vectors import with_noise
 
 REAL = EventSpec((3,), kind="real")
@@ -100,13 +101,9 @@ ROWS = [
 
 def every(dataset):
     """The values and masks of all splits."""
-    batches = list(map(all_of, dataset.splits.values()))
+    batches = list(map(read_all, dataset.splits.values()))
     masks = [np.ones_like(batch.x) if batch.mask is None else batch.mask for batch in batches]
     return np.concatenate([batch.x for batch in batches]), np.concatenate(masks)
-
-
-def all_of(source):
-    return source.__getitems__(np.arange(len(source)))
 
 
 def test_empty_cells_of_a_table_are_missing_values(tmp_path):
@@ -121,7 +118,7 @@ def test_empty_cells_of_a_table_are_missing_values(tmp_path):
     assert (mask == 0).sum(0).tolist() == [4, 4, 4, 3]
     weights = np.array([float(row[3]) for row in rows if row[3] not in ("?", "", "NA")])
     assert weights.min() <= data.shift[3] <= weights.max()
-    train = all_of(data.splits["train"]).x
+    train = read_all(data.splits["train"]).x
     np.testing.assert_allclose([np.nanmean(train[:, 3]), np.nanstd(train[:, 3])], [0, 1], atol=1e-5)
     cells = data.to_cells(data.in_data_units(x))[1:]
     known = [["" if cell in ("?", "NA") else cell for cell in row] for row in rows]

@@ -10,14 +10,13 @@ from scipy import special
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.generated import dirichlet, stationary
-from arjax.data.sources import SPLITS
+from arjax.data.sources import SPLITS, read_all
 from arjax.evaluation.exposure import open_truth
 from arjax.testing.statistics import LEAST_P, chi_square
 
 
 def values(dataset, split: str = "test") -> np.ndarray:
-    source = dataset.splits[split]
-    return np.asarray(source.__getitems__(np.arange(len(source))).x)
+    return np.asarray(read_all(dataset.splits[split]).x)
 
 
 def nats(dataset, x: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
+from arjax.data.sources import read_all
 
 PAIRS = [
     ("it", "anna"),
@@ -29,7 +30,7 @@ def write(tmp_path):
 
 
 def pairs_of(dataset, split: str) -> list[tuple[str, str]]:
-    rows = dataset.splits[split].__getitems__(np.arange(len(dataset.splits[split])))
+    rows = read_all(dataset.splits[split])
     labels = np.asarray(rows.context["label"])
     return [(dataset.classes[c], dataset.decode(x)) for c, x in zip(labels, rows.x, strict=True)]
 

@@ -9,6 +9,7 @@ import pytest
 from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
+from arjax.data.sources import read_all
 from arjax.data.text import fragments, restoration
 from arjax.data.vocabulary import Vocabulary, check_same_tokens, make_vocabulary, padded
 from arjax.models import make_model
@@ -25,11 +26,6 @@ def write(tmp_path):
         return str(tmp_path / name)
 
     return to
-
-
-def rows(dataset, split: str):
-    source = dataset.splits[split]
-    return source.__getitems__(np.arange(len(source)))
 
 
 def test_texts_and_tokens_are_two_ways_to_write_the_same():
@@ -83,10 +79,10 @@ def test_a_file_is_cut_where_it_stands(write):
     dataset = make_dataset("text", file=write(text), length=4, splits=(0.5, 0.2, 0.3), eval_stride=2)
     assert dataset.name == "text/mine" and dataset.event.grid_shape == (4,) and dataset.event.num_levels == 8
     assert len(dataset.splits["train"]) == 50 - 4 + 1
-    train = rows(dataset, "train").x
+    train = read_all(dataset.splits["train"]).x
     assert train.dtype == np.int32 and dataset.decode(train[3]) == text[3:7]
     for split, part in (("validation", text[50:70]), ("test", text[70:])):
-        batch = rows(dataset, split)
+        batch = read_all(dataset.splits[split])
         scored = [dataset.decode(x[mask > 0]) for x, mask in zip(batch.x, batch.mask, strict=True)]
         assert "".join(scored) == part
     assert dataset.decode(dataset.encode("bad cafe")) == "bad cafe" and dataset.text_unit == "char"
@@ -96,9 +92,12 @@ def test_files_of_their_own_and_bytes(write):
     paths = {name: write(text, name) for name, text in (("a", "abab\r\nab"), ("b", "ba\n\n"), ("c", "bbb"))}
     given = {"file": paths["a"], "validation": paths["b"], "test": paths["c"]}
     dataset = make_dataset("text", **given, length=3)
-    assert dataset.decode(rows(dataset, "train").x[3]) == "b\na" and len(rows(dataset, "test").x) == 1
+    assert (
+        dataset.decode(read_all(dataset.splits["train"]).x[3]) == "b\na"
+        and len(read_all(dataset.splits["test"]).x) == 1
+    )
     raw = make_dataset("text", **given, length=3, tokens="bytes")
-    np.testing.assert_array_equal(rows(raw, "train").x[3], list(b"b\r\n"))
+    np.testing.assert_array_equal(read_all(raw.splits["train"]).x[3], list(b"b\r\n"))
     assert raw.event.num_levels == 256 and raw.text_unit == "byte"
     assert raw.fingerprint == dataset.fingerprint
     write("abab\r\nba", "a")
@@ -107,7 +106,7 @@ def test_files_of_their_own_and_bytes(write):
 
 def test_strings_keep_their_lengths(write):
     dataset = make_dataset("strings", file=write("\n".join(WORDS) + "\n\n"), splits=(0.6, 0.2, 0.2), min_count=1)
-    batches = {split: rows(dataset, split) for split in ("train", "validation", "test")}
+    batches = {split: read_all(dataset.splits[split]) for split in ("train", "validation", "test")}
     assert [len(batch.x) for batch in batches.values()] == [6, 2, 2]
     found = [dataset.decode(x) for batch in batches.values() for x in batch.x]
     known = [dataset.decode(dataset.encode(word)) for word in WORDS]
@@ -122,7 +121,7 @@ def test_strings_keep_their_lengths(write):
     assert short.event.grid_shape == (4,) and sum(len(split) for split in short.splits.values()) == 8
     raw = make_dataset("strings", file=write("né\r\nen\r\nne"), tokens="bytes", splits=(0.34, 0.33, 0.33))
     assert (raw.event.num_levels, raw.vocabulary.end, raw.event.grid_shape) == (257, 256, (4,))
-    assert sorted(raw.decode(rows(raw, split).x[0]) for split in raw.splits) == ["en", "ne", "né"]
+    assert sorted(raw.decode(read_all(raw.splits[split]).x[0]) for split in raw.splits) == ["en", "ne", "né"]
 
 
 def test_the_likelihood_is_that_of_the_string_with_its_end(write):
@@ -151,16 +150,8 @@ MISTAKES = [
         "leave it out where validation and test",
     ),
     ("text", {"file": "words", "length": 64, "min_count": 1}, "fewer than length=64"),
-    (
-        "text",
-        {"file": "late", "length": 3},
-        "has the character 'z', which train lacks: give min_count=2",
-    ),
-    (
-        "text",
-        {"file": "accents", "tokens": "bytes", "length": 65},
-        "train split of 'text/accents' has 64 bytes, fewer than length=65",
-    ),
+    ("text", {"file": "late", "length": 3}, "has the character 'z', which train lacks: give min_count=2"),
+    ("text", {"file": "accents", "tokens": "bytes", "length": 65}, "train split of 'text/accents' has 64 bytes, fewer"),
     ("text", {"file": "words", "tokens": "bytes", "min_count": 1}, "min_count must be at least 0, and 0 for bytes"),
     ("text", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most frequent"),
     ("strings", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most"),

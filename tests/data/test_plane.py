@@ -6,13 +6,13 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.generated import log_density, true_nats
+from arjax.data.sources import read_all
 
 NAMES = ["two_moons", "eight_gaussians", "checkerboard"]
 
 
 def values(name: str, split: str = "train", **options) -> np.ndarray:
-    source = make_dataset(name, **options).splits[split]
-    return np.asarray(source.__getitems__(np.arange(len(source))).x)
+    return np.asarray(read_all(make_dataset(name, **options).splits[split]).x)
 
 
 @pytest.mark.parametrize(

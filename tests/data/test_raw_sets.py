@@ -11,13 +11,10 @@ from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.prepare import prepare
 from arjax.data.sound import mu_law_encode
+from arjax.data.sources import read_all
 from arjax.data.text import shakespeare
 
 SPLITS = ("train", "validation", "test")
-
-
-def all_rows(source):
-    return source.__getitems__(np.arange(len(source)))
 
 
 def sorted_rows(x):
@@ -69,7 +66,7 @@ def test_uci_binary(tmp_path):
     dataset = make_dataset("uci_binary", set="dna", data_dir=str(tmp_path / "out"))
     assert dataset.event.shape == (180,) and dataset.event.kind == "binary"
     for split in SPLITS:
-        x = all_rows(dataset.splits[split]).x
+        x = read_all(dataset.splits[split]).x
         np.testing.assert_array_equal(sorted_rows(x), sorted_rows(arrays[split]))
 
 
@@ -80,7 +77,7 @@ def test_poly_music(tmp_path, max_length):
     dataset = make_dataset("poly_music", set="jsb", max_length=max_length, data_dir=str(tmp_path / "out"))
     assert dataset.event.grid_shape == (max_length or 12,) and dataset.event.value_shape == (88,)
     for split in SPLITS:
-        batch = all_rows(dataset.splits[split])
+        batch = read_all(dataset.splits[split])
         frames = batch.x[batch.mask > 0]
         np.testing.assert_array_equal(sorted_rows(frames), sorted_rows(np.concatenate(rolls[split])))
         if not max_length:
@@ -96,7 +93,7 @@ def test_spoken_digits(tmp_path, length):
     assert dataset.event.grid_shape == (length or max(map(len, clips.values())),)
     indices = {"test": (0, 4), "validation": (5, 9), "train": (10, 49)}
     for split, wanted in indices.items():
-        batch = all_rows(dataset.splits[split])
+        batch = read_all(dataset.splits[split])
         for digit in (3, 8):
             rows = batch.context["label"] == digit
             scored = batch.x[rows][batch.mask[rows] > 0]
@@ -106,7 +103,7 @@ def test_spoken_digits(tmp_path, length):
         return
     whole = make_dataset("spoken_digits", length=length, whole=True, context="label", data_dir=str(tmp_path / "out"))
     for split, wanted in indices.items():
-        batch = all_rows(whole.splits[split])
+        batch = read_all(whole.splits[split])
         assert batch.mask is None
         for digit in (3, 8):
             levels = [mu_law_encode(clips[digit, index]) for index in wanted]
@@ -137,7 +134,7 @@ def test_wine_quality(tmp_path, public):
         (tmp_path / "wine_quality_red.tsv.gz").write_bytes(gzip.compress(text.encode()))
     prepare("wine_quality", str(tmp_path), str(tmp_path / "out"), check_sizes=False)
     dataset = make_dataset("wine_quality", data_dir=str(tmp_path / "out"))
-    z = {split: all_rows(source).x for split, source in dataset.splits.items()}
+    z = {split: read_all(source).x for split, source in dataset.splits.items()}
     assert {split: len(rows) for split, rows in z.items()} == {"train": 40, "validation": 5, "test": 5}
     np.testing.assert_allclose(z["train"].mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(z["train"].std(0), 1, rtol=1e-5)
@@ -147,7 +144,7 @@ def test_wine_quality(tmp_path, public):
     np.testing.assert_allclose(x[np.argsort(x[:, 0])], table[np.argsort(table[:, 0])], atol=1e-3)
     groups = make_dataset("wine_quality", group=3, data_dir=str(tmp_path / "out"))
     assert (groups.event.grid_shape, groups.event.value_shape) == ((4,), (3,))
-    np.testing.assert_array_equal(all_rows(groups.splits["test"]).x.reshape(5, 12), z["test"])
+    np.testing.assert_array_equal(read_all(groups.splits["test"]).x.reshape(5, 12), z["test"])
     np.testing.assert_array_equal(groups.scale.reshape(12), dataset.scale)
     with pytest.raises(UserError, match="must divide the 12 columns"):
         make_dataset("wine_quality", group=5, data_dir=str(tmp_path / "out"))
@@ -182,7 +179,7 @@ def test_rows_stand_in_the_order_of_tensorflow_datasets(tmp_path):
     order = sorted(range(9), key=hashing.Hasher("train").hash_key)
     assert order != sorted(order)
     dataset = make_dataset("uci_binary", data_dir=str(tmp_path / "out"))
-    np.testing.assert_array_equal(all_rows(dataset.splits["train"]).x, rows[order])
+    np.testing.assert_array_equal(read_all(dataset.splits["train"]).x, rows[order])
 
 
 def test_a_damaged_file_is_told(tmp_path):

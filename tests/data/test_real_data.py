@@ -10,6 +10,7 @@ from scipy.io import loadmat
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.prepare import prepare
+from arjax.data.sources import read_all
 
 RAW = {
     "uci_binary": "uci_binary",
@@ -55,10 +56,6 @@ def sizes(dataset):
     return tuple(len(dataset.splits[split]) for split in ("train", "validation", "test"))
 
 
-def whole(dataset, split):
-    return dataset.splits[split].__getitems__(np.arange(len(dataset.splits[split])))
-
-
 @pytest.mark.parametrize(
     ("name", "dims", "rows"),
     [
@@ -74,7 +71,7 @@ def test_uci_binary(prepared, name, dims, rows):
     dataset = make_dataset("uci_binary", set=name, data_dir=prepared(f"uci_binary/{name}"))
     assert dataset.event.grid_shape == (dims,) and sizes(dataset) == rows
     with np.load(Path(os.environ["ARJAX_RAW_DATA"]) / "uci_binary" / f"{name}.npz") as file:
-        np.testing.assert_array_equal(whole(dataset, "test").x.sum(0), file["test_data"].sum(0))
+        np.testing.assert_array_equal(read_all(dataset.splits["test"]).x.sum(0), file["test_data"].sum(0))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +104,7 @@ def test_spoken_digits(prepared):
     folder = prepared("spoken_digits")
     dataset = make_dataset("spoken_digits", length=0, context="label", data_dir=folder)
     assert sizes(dataset) == (2000, 250, 250) and dataset.event.grid_shape == (18262,)
-    labels = whole(dataset, "test").context["label"]
+    labels = read_all(dataset.splits["test"]).context["label"]
     np.testing.assert_array_equal(np.bincount(labels), 25)  # five speakers, five recordings
     total = sum(int(source.arrays.mask.sum()) for source in dataset.splits.values())
     windows = make_dataset("spoken_digits", length=512, data_dir=folder)
@@ -118,7 +115,7 @@ def test_wine_quality(prepared):
     dataset = make_dataset("wine_quality", data_dir=prepared("wine_quality"))
     assert sizes(dataset) == (1279, 160, 160) and dataset.event.grid_shape == (12,)
     assert dataset.scale.shape == (12,) and (dataset.scale > 0).all()
-    grades = whole(dataset, "test").x[:, -1] * dataset.scale[-1]
+    grades = read_all(dataset.splits["test"]).x[:, -1] * dataset.scale[-1]
     steps = (grades - grades.min()).round(3)
     np.testing.assert_allclose(steps, steps.round(), atol=1e-2)  # whole numbers again, up to the mean
 
@@ -146,7 +143,7 @@ def test_mnist(stock):
 def test_fashion_mnist(stock):
     dataset = stock("fashion_mnist", context="label")
     assert sizes(dataset) == (50000, 10000, 10000) and dataset.event.num_levels == 256
-    np.testing.assert_array_equal(np.bincount(whole(dataset, "test").context["label"]), 1000)
+    np.testing.assert_array_equal(np.bincount(read_all(dataset.splits["test"]).context["label"]), 1000)
 
 
 @pytest.mark.parametrize("stride", [0, 16])
@@ -155,6 +152,6 @@ def test_tiny_shakespeare(stock, stride):
     assert dataset.event.num_levels == 65
     assert len(dataset.splits["train"]) == 1003854 - 64 + 1
     for split in ("validation", "test"):
-        assert whole(dataset, split).mask.sum() == 55770
+        assert read_all(dataset.splits[split]).mask.sum() == 55770
     first = dataset.decode(dataset.splits["train"].__getitems__(np.array([0])).x[0])
     assert first.startswith("First Citizen:\nBefore we proceed")

@@ -80,11 +80,7 @@ def test_parts_of_a_file_that_is_not_cut_are_said(here, capsys):
     (here / "c.txt").write_text("one\none\n")
     text = {"file": "a.txt", "validation": "b.txt", "test": "c.txt"}
     for name, options, sentence in (
-        (
-            "table",
-            table | {"test": 0.3},
-            "test=0.3 of a table has no effect: test_path is a file of its own",
-        ),
+        ("table", table | {"test": 0.3}, "test=0.3 of a table has no effect: test_path is a file of its own"),
         ("table", table | {"validation_path": "c.csv", "split_seed": 1}, "split_seed=1 of a table has no effect"),
         ("strings", text | {"split_seed": 1}, "split_seed=1 of strings has no effect"),
     ):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.data.sources import read_all
 from arjax.data.text import text_windows
 from arjax.data.windows import RandomWindows, cut, window_starts
 
@@ -65,8 +66,7 @@ TEXTS = {"train": "to be or not to be", "validation": "to be or not", "test": "n
 def test_characters_are_scored_once_each(stride):
     dataset = text_windows("hamlet", TEXTS, length=5, eval_stride=stride)
     for split in ("validation", "test"):
-        source = dataset.splits[split]
-        batch = source.__getitems__(np.arange(len(source)))
+        batch = read_all(dataset.splits[split])
         assert batch.mask.sum() == len(TEXTS[split])
         scored = [dataset.decode(x[mask > 0]) for x, mask in zip(batch.x, batch.mask, strict=True)]
         assert "".join(scored) == TEXTS[split]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,9 @@ import pytest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.networks.base import step_variables
 from arjax.samplers import Cached, Request, example_keys
 from arjax.samplers.base import run_sampler
-from arjax.samplers.loops import loop_ends, loop_over_steps, read_prompt
+from arjax.samplers.loops import StepForm, loop_ends, num_calls
 from arjax.testing.forms import parallel
 
 LINE = EventSpec((9,), (), "tokens", 5)
@@ -29,10 +29,9 @@ GROWING = {
 
 
 def test_loops_end_where_the_caches_are_full():
-    assert loop_ends(0, 5) == [5]
-    assert loop_ends(2, 9) == [2, 4, 8, 9]
-    assert loop_ends(2, 8) == [2, 4, 8]
-    assert loop_ends(9, 9) == [9]
+    assert [loop_ends(first, 8) for first in (0, 8, 7, 2, 3)] == [[8], [8], [7, 8], [2, 4, 8], [3, 6, 8]]
+    carry = jnp.zeros(())
+    assert [num_calls(carry, prompt, 4) for prompt in (0, 1, 4, 5)] == [0, 1, 1, 2] and num_calls((), 5, 4) == 0
 
 
 def test_every_network_whose_caches_grow_is_tested():
@@ -51,17 +50,17 @@ def with_first_loop(model, first: int):
 @functools.partial(jax.jit, static_argnums=0)
 def features_of_loops(network, params, x, factorization, context, start):
     """Features [B, D, F] of the steps from `start` on, in loops; 0 of the sites before."""
-    variables = step_variables(network, params)
-    carry = read_prompt(network, variables, x, factorization, context, start, 2)
+    form = StepForm.of(SimpleNamespace(network=network, factorization=factorization), params)
+    carry = form.read_prompt(x, context, start, 2)
 
     def body(t, state):
         carry, features_SBMF = state
         canvas = jnp.where((factorization.step < t)[:, None], x.reshape(len(x), 9, 1), 3).reshape(x.shape)
-        carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+        carry, features = form.step(carry, canvas, t, context)
         return carry, features_SBMF.at[t].set(features)
 
     shape = factorization.num_steps, len(x), factorization.block_size, network.num_features
-    _, found = loop_over_steps(network, variables, factorization, start, body, carry, jnp.zeros(shape))
+    _, found = form.loop(start, body, carry, jnp.zeros(shape))
     return jnp.swapaxes(found, 0, 1).reshape(len(x), -1, shape[-1])[:, factorization.index_in_blocks]
 
 

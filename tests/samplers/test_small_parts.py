@@ -1,4 +1,4 @@
-"""Small parts of draws by themselves: keys, the sites of steps, windows, options, and loops over steps."""
+"""Small parts of draws by themselves: keys, the sites of steps, windows, and options."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,6 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.samplers import Request, example_keys
 from arjax.samplers.base import Steps, keys_of_steps, per_example
-from arjax.samplers.loops import loop_ends, num_calls
 from arjax.samplers.request import OPTIONS
 from arjax.samplers.speculative import tell_window
 
@@ -84,11 +83,6 @@ def test_windows_that_are_too_long_are_said(capsys):
     for window, usual, said in ((8, 8, False), (6, 8, False), (7, 8, True)):
         tell_window("the sampler 'mine'", window, usual, 6)
         assert ("the window of the sampler 'mine', 7, is longer than the 6 steps" in capsys.readouterr().err) == said
-
-
-def test_loops_over_steps():
-    assert [num_calls(prompt, 4) for prompt in (0, 1, 4, 5)] == [0, 1, 1, 2]
-    assert [loop_ends(first, 10) for first in (0, 10, 9, 3, 1)] == [[10], [10], [9, 10], [3, 6, 10], [1, 2, 4, 8, 10]]
 
 
 def test_options_that_have_an_effect():

@@ -126,12 +126,6 @@ def test_whole_numbers_that_float64_merges_are_words():
     assert words == {"id": [str(2**60), str(2**60 + 1), None], "n": [str(2**60), "1", "2"]}
 
 
-def test_dates_are_read():
-    day = datetime.date(2020, 1, 2)
-    assert read_frame({"d": [day, None]}).columns["d"].dtype.kind == "M"
-    assert read_frame(library("polars").DataFrame({"d": [day, None]})).columns["d"].dtype.kind == "M"
-
-
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [

@@ -13,6 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.batches import THREAD
+from arjax.data.sources import read_all
 from arjax.data.windows import RandomWindows
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
@@ -78,7 +79,7 @@ def test_both_feeds_give_the_same_rows_however_steps_are_grouped(name):
             for left, right in zip(jax.tree.leaves(expected), jax.tree.leaves(batch), strict=True):
                 assert left.dtype == right.dtype
                 np.testing.assert_array_equal(left, right)
-    rows = source.__getitems__(np.arange(len(source)))
+    rows = read_all(source)
     assert jax.tree.map(lambda a: a.dtype, first[0]) == jax.tree.map(lambda a: a.dtype, rows)
 
 

@@ -15,8 +15,8 @@ from arjax.core.errors import UserError
 from arjax.core.programs import CLASS_FIELD, ByClass
 from arjax.core.registry import Registry
 from arjax.factorization import Factorization
-from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps
+from arjax.samplers.loops import StepForm
 
 #: The arrays of a draft are no options.
 DRAFTS = Registry("draft", hidden=("row_H", "log_p_RV", "model", "params", CLASS_FIELD))
@@ -26,7 +26,7 @@ class Target(NamedTuple):
     """The model that is drawn from, inside of a draw."""
 
     model: Any
-    variables: Any  # of its network, as from `step_variables`
+    form: StepForm
     steps: Steps
     precomputed: Any = None  # what the draft made of its own parameters before the first step
 
@@ -94,7 +94,7 @@ class Draft(ByClass, abc.ABC):
 
 def target_of_draft(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
     """The model and its draft, with all that can be computed before the first step."""
-    target = Target(model, step_variables(model.network, params), steps)
+    target = Target(model, StepForm.of(model, params), steps)
     return target._replace(precomputed=draft.precompute(target))
 
 

@@ -18,10 +18,10 @@ from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
-from arjax.networks.base import ChunkedNetwork, require_ahead, step_variables
+from arjax.networks.base import ChunkedNetwork, require_ahead
 from arjax.samplers.base import Resources, Steps
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
-from arjax.samplers.loops import read_prompt
+from arjax.samplers.loops import StepForm
 
 
 @DRAFTS.register("run")
@@ -55,8 +55,8 @@ class OtherModel(Draft):
     def prepare(self, model: Any, params: Any, resources: Resources) -> OtherModel:
         return self.opened(model, resources.open_run)
 
-    def precompute(self, target: Target) -> tuple[Any, Any, Steps]:
-        """The network of the draft, its variables, and its steps in the order of the target."""
+    def precompute(self, target: Target) -> tuple[StepForm, Steps]:
+        """The step form of the draft, and its steps in the order of the target."""
         if self.model is None:
             raise UserError(
                 "the draft is not loaded: draw from a run, by run.sample or --mode=sample, or pass "
@@ -66,23 +66,22 @@ class OtherModel(Draft):
         if isinstance(cut, Truncated):  # the draft proposes probable values only, too
             conditional = dataclasses.replace(cut, family=conditional)
         model = dataclasses.replace(self.model, conditional=conditional, factorization=factorization, orders=None)
-        return model.network, step_variables(model.network, self.params), target.steps.of(model, self.params)
+        return StepForm.of(model, self.params), target.steps.of(model, self.params)
 
     def begin(self, target, canvas, context, prompt):
-        network, variables, steps = target.precomputed
-        chunk = min(network.CHUNK if isinstance(network, ChunkedNetwork) else 8, steps.factorization.num_steps)
-        return read_prompt(network, variables, canvas, steps.factorization, context, prompt, chunk)
+        form, _ = target.precomputed
+        chunk = form.chunk if isinstance(form.network, ChunkedNetwork) else min(8, form.factorization.num_steps)
+        return form.read_prompt(canvas, context, prompt, chunk)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
         """One step more than requested, since k + 1 steps may be kept."""
-        (network, variables, steps), last = target.precomputed, target.model.factorization.num_steps - 1
-        stacks = not isinstance(network, ChunkedNetwork)
+        (form, steps), last = target.precomputed, target.model.factorization.num_steps - 1
+        stacks = not isinstance(form.network, ChunkedNetwork)
 
         def step(past: tuple[Any, jax.Array], i: jax.Array):
             carry, canvas = past
             t = jnp.minimum(place.t + i, last)
-            args = carry, canvas, t, steps.factorization, place.context
-            carry, features = network.apply(variables, *args, method="step")
+            carry, features = form.step(carry, canvas, t, place.context)
             values = steps.window_values(keys, canvas, t, features)
             log_q = log_table(steps.head, features[0], steps.temperature) if with_log_q else None
             return (carry, steps.place(canvas, t, values)), (carry if stacks else None, values[0], log_q)
@@ -95,11 +94,9 @@ class OtherModel(Draft):
         """Networks that read several steps in one pass read the committed ones again, so that their caches need no
         copy for each step; of others the carry after each step is at hand.
         """
-        network, variables, steps = target.precomputed
-        if isinstance(network, ChunkedNetwork):
-            args = state, place.canvas, place.t, most, steps.factorization, place.context
-            carries, _ = network.apply(variables, *args, method="extend")
-            return network.apply(variables, carries, n, method="keep")
+        form, _ = target.precomputed
+        if isinstance(form.network, ChunkedNetwork):
+            return form.keep(form.extend(state, place.canvas, place.t, most, place.context)[0], n)
         of_step = lambda old, new: jnp.where(n == 0, old, new[jnp.maximum(n - 1, 0)])  # noqa: E731
         return jax.tree.map(of_step, state, after)
 
@@ -139,11 +136,10 @@ class Ahead(Draft):
         require_ahead(model.network)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
-        (model, variables, steps, _), factorization = target, target.model.factorization
-        args = place.carry, place.canvas, place.t, k, factorization, place.context
-        features = model.network.apply(variables, *args, method="ahead")[0]
+        steps = target.steps
+        features = target.form.ahead(place.carry, place.canvas, place.t, k, place.context)[0]
         values = steps.window_values(keys, place.canvas, place.t, features)
         if not with_log_q:
             return state, Proposal(values, None)
-        assert not scores_blocks(steps.head, factorization)
+        assert not scores_blocks(steps.head, target.model.factorization)
         return state, Proposal(values, log_table(steps.head, features, steps.temperature))
