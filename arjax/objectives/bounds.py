@@ -52,8 +52,8 @@ class LatentObjective(Objective[LatentModel]):
             )
         if "discrete_latents" in model.traits and self.samples < 2:
             raise UserError(
-                f"the objective {self.name!r} needs samples of at least 2 for latents of kind "
-                f"{model.latent_event.kind}: the gradient of each draw is compared with the others"
+                f"the objective {self.name!r} needs samples of at least 2 for discrete latents: the gradient of each "
+                "draw is compared with the others"
             )
 
 

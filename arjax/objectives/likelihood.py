@@ -199,7 +199,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
     not used. The metric `order_nats` is the mean of the nats per example under the orders drawn.
 
     Attributes:
-      orders_per_step: R, at least 2. Each batch (or micro-batch) is scored under all of them.
+      orders_per_step: R. Each batch (or micro-batch) is scored under all of them.
       learning_rate: of the scores (Adam); that of the model is in the section `optimizer`.
     """
 

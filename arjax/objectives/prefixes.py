@@ -112,7 +112,6 @@ class InputNoise(PrefixObjective):
     reported as `input_noise`, and `nll` is that of teacher forcing.
 
     Attributes:
-      rate: from 0 to 1.
       values: of replacements: "uniform", over all values, or "shuffled", from a random example of the batch at the
         same site, for data of any kind.
     """
@@ -172,8 +171,7 @@ class ScheduledSampling(PrefixObjective):
     `scheduled_sampling`, in nats per dimension, and `nll` stays that of teacher forcing.
 
     Attributes:
-      schedule: "constant", "linear", "exponential" or "inverse_sigmoid".
-      final: the part of the values that are drawn at the end of the run, from 0 to 1.
+      final: the part of the values that are drawn at the end of the run.
       passes: parallel passes; 0: step by step.
     """
 

@@ -52,7 +52,6 @@ class Rollout(PrefixObjective):
       prefix: steps of the data before the window; -1: a random number of them, for each batch.
       length: steps of the window at its full length.
       grow: the part of the run in which the window grows from one step to `length`; 0: it has it at once.
-      target: "data", "oracle", "match" or "reverse_kl".
       oracle: workdir of a run whose model gives the true conditionals; "": the truth of the data set.
       samples: windows of each example, of the targets `match` and `reverse_kl`.
     """

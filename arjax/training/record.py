@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
@@ -68,8 +69,8 @@ class Record:
     def write(self, workdir: str | os.PathLike, *, anew: bool = True) -> None:
         """Writes the record as a training begins `anew`; one that goes on adds the versions of its code."""
         noted = _read(workdir)
-        code = {} if anew else _versions(noted, "code")
-        entries = {"data": self.data, "orders": self.orders, "code": _with(code, self.code)}
+        code = _versions({} if anew else noted, "code", self.code)
+        entries = {"data": self.data, "orders": self.orders, "code": code}
         write_json(Path(workdir) / FILE_NAME, noted | entries | ({"fields": self.fields} if self.fields else {}))
 
     def check(self, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
@@ -171,14 +172,9 @@ def _agrees(name: str, fields: Mapping[str, Any], then: Record, purpose: Purpose
     if name in RUNS and was and now:  # one folder, spelt in two ways
         return os.path.realpath(was) == os.path.realpath(now)
     if name in PATHS and then.data and isinstance(was, str) and isinstance(now, str) and bool(was) == bool(now):
-        return purpose != "results" or _files_of(fields) == then.data  # `Record.check` compares the data when loaded
+        paths = [path for path in map(fields.get, PATHS) if path and isinstance(path, str)]
+        return purpose != "results" or fingerprint_of(digest_of(user_path(path)) for path in paths) == then.data
     return False
-
-
-def _files_of(fields: Mapping[str, Any]) -> str:
-    """Returns the fingerprint of the files of data that fields name."""
-    paths = [path for path in map(fields.get, PATHS) if path and isinstance(path, str)]
-    return fingerprint_of(digest_of(user_path(path)) for path in paths)
 
 
 def _renamed(then: Any, now: Any, root: str) -> bool:
@@ -202,18 +198,18 @@ def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
 
 def fingerprint_of_orders(model: Any) -> str:
     """Returns a fingerprint of the orders and graphs of a model and of its parts; "" where there are none."""
+
+    def arrays_of(part: Any) -> list[Any]:
+        if isinstance(part, Orders):
+            return [*arrays_of(part.first), part.listed]
+        if isinstance(part, Factorization):
+            return [part.order, part.step, *([] if part.parents is None else [part.parents])]
+        return []
+
     parts = jax.tree.leaves(model, is_leaf=lambda part: isinstance(part, Factorization | Orders))
-    arrays = [array for part in parts for array in _order_arrays(part)]
+    arrays = [array for part in parts for array in arrays_of(part)]
     digests = [hashlib.sha256(np.asarray(array, np.int64).tobytes()).digest() for array in arrays]
     return fingerprint_of(digests) if digests else ""
-
-
-def _order_arrays(part: Any) -> list[Any]:
-    if isinstance(part, Orders):
-        return [*_order_arrays(part.first), part.listed]
-    if isinstance(part, Factorization):
-        return [part.order, part.step, *([] if part.parents is None else [part.parents])]
-    return []
 
 
 def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
@@ -230,8 +226,8 @@ def changed_code(workdir: str | os.PathLike) -> list[str]:
 def note_read(read: Mapping[str, str], workdir: str | os.PathLike, *, anew: bool) -> None:
     """Notes the versions of the parameters of other runs as a training begins `anew`, or goes on."""
     noted = _read(workdir)
-    before = {} if anew else _versions(noted, "read")
-    write_json(Path(workdir) / FILE_NAME, noted | {"read": _with(before, {run: [now] for run, now in read.items()})})
+    versions = _versions({} if anew else noted, "read", {run: [version] for run, version in read.items()})
+    write_json(Path(workdir) / FILE_NAME, noted | {"read": versions})
 
 
 def versions_read(workdir: str | os.PathLike) -> dict[str, list[str]]:
@@ -239,16 +235,14 @@ def versions_read(workdir: str | os.PathLike) -> dict[str, list[str]]:
     return _versions(_read(workdir), "read")
 
 
-def _versions(noted: Mapping[str, Any], entry: str) -> dict[str, list[str]]:
-    versions = noted.get(entry)
-    return (
-        {name: each for name, each in versions.items() if isinstance(each, list)} if isinstance(versions, dict) else {}
-    )
-
-
-def _with(before: Mapping[str, list[str]], now: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The versions of before and of now, which come last."""
+def _versions(
+    noted: Mapping[str, Any], entry: str, now: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> dict[str, list[str]]:
+    """The versions of each file or run that are noted, and those of now, which come last."""
+    known = noted.get(entry)
+    known = known if isinstance(known, dict) else {}
+    before = {name: versions for name, versions in known.items() if isinstance(versions, list)}
     return {
-        name: [*(v for v in before.get(name, []) if v not in now.get(name, ())), *now.get(name, ())]
+        name: [*(each for each in before.get(name, []) if each not in now.get(name, ())), *now.get(name, ())]
         for name in {**before, **now}
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import os
 import sys
@@ -21,7 +22,7 @@ from arjax.reporting.writers import MetricWriter, Writer, make_writers
 from arjax.training.history import History
 from arjax.training.results import device_name
 from arjax.training.setup import Setup
-from arjax.training.state import TrainState, parts_of_optimizer
+from arjax.training.state import parts_of_optimizer
 from arjax.training.step import MetricSums
 
 
@@ -105,26 +106,19 @@ def headline(setup: Setup) -> list[str]:
     dataset, train = setup.dataset, setup.train
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
     given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(setup.abstract_state.params))
-    parts = "".join(f", {text}" for text in _parts(setup.abstract_state))
+    parts, sizes = parts_of_optimizer(setup.abstract_state), collections.Counter[str]()
+    for path, leaf in jax.tree.leaves_with_path(setup.abstract_state.params):
+        sizes[parts.get(path_string(path), "")] += leaf.size
+    num_params = sizes.total()
+    moved = "".join(f", {sizes[part]:,} of them by {part}" for part in sorted(sizes, reverse=True) if part)
     length = f"{setup.total_steps:,} step{'s' * (setup.total_steps != 1)} of {train.batch_size:,} examples"
     axes = " x ".join(f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1)
     mesh = f" (mesh: {axes})" if axes else ""
     return [
         f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
-        f"{setup.about}, {num_params:,} parameters{parts}; {length} on {device_name()}{mesh}",
+        f"{setup.about}, {num_params:,} parameters{moved}; {length} on {device_name()}{mesh}",
         *remarks_about(dataset),
     ]
-
-
-def _parts(state: TrainState) -> list[str]:
-    """`1,536 of them by muon`: how many parameters each part of the optimizer moves, where it has several."""
-    sizes: dict[str, int] = {}
-    parts = parts_of_optimizer(state)
-    for path, leaf in jax.tree.leaves_with_path(state.params):
-        if part := parts.get(path_string(path)):
-            sizes[part] = sizes.get(part, 0) + leaf.size
-    return [f"{size:,} of them by {part}" for part, size in sorted(sizes.items(), reverse=True)]
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:

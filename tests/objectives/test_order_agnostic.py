@@ -117,10 +117,6 @@ def test_mistakes_are_told():
         build("transformer", "uniform", target_position=False)
     with pytest.raises(UserError, match="needs a raster-like order"):
         build("pixelcnn", "uniform")
-    with pytest.raises(UserError, match="has no option 'orders_per_bach', did you mean 'orders_per_batch'"):
-        make_objective("order_agnostic(orders_per_bach=2)")
-    with pytest.raises(UserError, match="must be at least 0, not -1"):
-        make_objective("order_agnostic(orders_per_batch=-1)")
 
 
 def test_the_hidden_part_is_that_of_a_truncated_normal():

@@ -1,12 +1,11 @@
 """Combinations of models and objectives on other prefixes that cannot be: one sentence."""
 
-import dataclasses
 import functools
 
 import jax
 import numpy as np
 import pytest
-from prefix_cases import NETWORKS, TOKENS, loss_and_gradient
+from prefix_cases import NETWORKS, TOKENS, loss_and_gradient, model_and_params
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -44,15 +43,9 @@ def test_models_under_several_orders_are_refused():
     for call in ("scheduled_sampling", "input_noise", "rollout", "as_is"):
         with pytest.raises(UserError, match="trains one order"):
             make_objective(call).check(model)
-    without = dataclasses.replace(model, orders=None)
+    objective, batch = make_objective("rollout(length=2, target='oracle')"), Batch(random_x(TOKENS, 2))
     with pytest.raises(UserError, match="reads the true conditionals"):
-        loss_and_gradient(
-            make_objective("rollout(length=2, target='oracle')"),
-            without,
-            random_like(without.param_shapes),
-            Batch(random_x(TOKENS, 2)),
-            jax.random.key(0),
-        )
+        loss_and_gradient(objective, *model_and_params("made"), batch, jax.random.key(0))
 
 
 def test_score_functions_of_a_bound_are_refused():

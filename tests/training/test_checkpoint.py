@@ -47,12 +47,6 @@ def test_nothing_to_restore(tmp_path):
     assert CheckpointStore(tmp_path / "none").restore(abstract(TREE)) is None
 
 
-def test_keeps_the_newest(store):
-    store.save(30, TREE, {})
-    assert store.steps() == [20, 30]
-    assert sorted(path.name for path in store.directory.iterdir()) == ["20", "30"]
-
-
 def change(path, **entries):
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 

@@ -108,13 +108,6 @@ def test_what_somebody_reads_stays_until_the_next_save(tmp_path):
     assert store.steps() == [3]
 
 
-def test_the_newest_is_named_without_its_arrays(tmp_path):
-    store = CheckpointStore(tmp_path)
-    assert store.newest() is None
-    store.save(4, TREE, {"value": 0.5})
-    assert store.newest() == (4, {"value": 0.5})
-
-
 def test_a_whole_checkpoint_that_orbax_cannot_read_is_one_sentence(tmp_path):
     store = CheckpointStore(tmp_path)
     store.save(1, TREE, {})

@@ -83,12 +83,6 @@ def test_both_feeds_give_the_same_rows_however_steps_are_grouped(name):
     assert jax.tree.map(lambda a: a.dtype, first[0]) == jax.tree.map(lambda a: a.dtype, rows)
 
 
-def test_chunks_have_one_shape():
-    feed = HostFeed(masked(), make_mesh(), seed=0, batch_size=6, max_steps=4)
-    shapes = [jax.tree.map(lambda a: a.shape, feed.chunk(0, n)) for n in (1, 4)]
-    assert shapes[0] == shapes[1]
-
-
 def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]
 
