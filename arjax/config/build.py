@@ -101,10 +101,7 @@ def _in_words(choice: ModelChoice) -> str:
 
 
 def open_run(workdir: str, mesh: Mesh, trust: bool = False) -> Trained:
-    """Returns the model of another run with its best parameters so far, on this mesh.
-
-    `trust`: whether it, and the runs that it reads, may run the code that they name.
-    """
+    """Returns another run with its best parameters so far; `trust`: it may run the code that it names."""
     folder = user_path(workdir)
     config = load_workdir_config(folder)
     with trusting(trust):

@@ -151,10 +151,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, purpose: Purp
 
 
 def other_results(config: ConfigDict, workdir: str | os.PathLike, root: str = "") -> str:
-    """Returns in words by which fields the results of the run in `workdir` are not those of this config: what is
-    learned, how long, the evaluation, and the contents of files that have moved; "" where all agree. `root` is that of
-    `differences`.
-    """
+    """Returns in words by which fields the results in `workdir` are not those of this config; "" where all agree."""
     load_workdir_config(workdir)
     values, then = dict(fields(config)), stored(workdir)
     different = differences(values, then, "results", root)

@@ -51,10 +51,7 @@ def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nearest_fields(name: str, known: Iterable[str]) -> str:
-    """`, did you mean 'train.steps'?`: the fields nearest to `name`, "" when none is near.
-
-    Of the same section (or the one most like it), else of this name in other sections, else of a name like it.
-    """
+    """`, did you mean ...?`: the nearest fields of the section most like it, else in other sections; "" for none."""
     pairs = [known_name.rpartition(".")[::2] for known_name in known]
     section, _, leaf = name.rpartition(".")
     sections = {known_section for known_section, _ in pairs}
@@ -108,11 +105,7 @@ class Checked:
 
 
 def validate(config: ConfigDict) -> Checked:
-    """The values that a config stands for; `UserError` for the first mistake. Imports its plugins, and loads no data.
-
-    Checks that depend on the data (does the conditional fit its kind, does a listed ordering fit its grid) are made by
-    `build_model`, likewise before anything compiles.
-    """
+    """The values that a config stands for, without its data; `build_model` checks what depends on these."""
     _check_fields(config)
     check_plugins(config)
     check_types(config)

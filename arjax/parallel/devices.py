@@ -54,11 +54,7 @@ def usable_cores() -> list[int]:
 
 
 def share_cores(jobs: int) -> list[set[int]]:
-    """The CPU cores of each of the jobs that run at once, out of those of this process: as equally many as can be.
-
-    Empty sets where there are fewer cores than jobs, where one job has them all, or where the system cannot hold a
-    process to its cores.
-    """
+    """Equally many of the CPU cores for each of the jobs that run at once; empty sets where these cannot be shared."""
     cores = usable_cores() if hasattr(os, "sched_setaffinity") else []
     if jobs == 1 or len(cores) < jobs:
         return [set()] * jobs

@@ -123,9 +123,7 @@ def orders_of(population: Population) -> list[np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class PolicyResult:
-    """The most probable order under a policy, int64[D], its scores of the sites, float32[D], the mean training nats
-    over the orders drawn, in each tenth of the run, and the number of train steps.
-    """
+    """The most probable order, int64[D], the scores of the sites, float32[D], the nats of each tenth, and the steps."""
 
     order: np.ndarray
     scores: np.ndarray

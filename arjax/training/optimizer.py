@@ -127,10 +127,7 @@ def schedule_free_adamw(
     decay_pattern: str = DECAYING,
     cautious_decay: bool = False,
 ) -> Transformation:
-    """AdamW whose average of parameters takes the place of a falling learning rate (Defazio et al., 2024).
-
-    `b1` weighs the average against the last parameters where gradients are taken: it is no momentum of gradients.
-    """
+    """AdamW whose average of parameters takes the place of a falling learning rate (Defazio et al., 2024)."""
     rule = optax.chain(
         optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),
         *decay(weight_decay, decay_pattern, cautious_decay),
@@ -214,9 +211,7 @@ def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Compo
 
 
 def options_of_rule(name: str) -> dict[str, Any]:
-    """The options of a rule with their defaults, without those that are as in every config: `b1`, say, may have another
-    default. Of a function of optax, all with a default that a config can hold.
-    """
+    """The options of a rule with their defaults, but for those that are as in every config or, of optax, no values."""
     options = OPTIMIZERS.options(name)
     if is_of_optax(OPTIMIZERS.get(name)):
         return {key: value for key, value in options.items() if is_value(value)}

@@ -123,10 +123,7 @@ def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> No
 
 
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
-    """Writes scores to a file of `evaluations/` named by split and step, such as `test-step-900.json`; returns it.
-
-    A file that holds other scores is kept, and the next number is added to the name.
-    """
+    """Writes scores to `evaluations/`, as `test-step-900.json`, beside those of other scores; returns the file."""
     folder = Path(workdir) / EVALUATIONS
     with writing(folder):
         folder.mkdir(exist_ok=True)

@@ -56,9 +56,7 @@ def _average(b1: jax.Array, y: Any, z: Any) -> Any:
 
 
 def follow(opt_state: Any, before: Any, after: Any) -> Any:
-    """The state of an optimizer after parameters were replaced that no gradient trains, such as the codes of a
-    codebook: z is then what they are, and so is their average. Those that are the same arrays as before are trained.
-    """
+    """The state of an optimizer after an objective has set parameters: they are z, and so their average."""
 
     def followed(state: Any) -> Any:
         if not _is_state(state):

@@ -285,11 +285,7 @@ def _store(workdir: str | os.PathLike, name: str, keep: int) -> CheckpointStore:
 
 
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:
-    """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
-
-    Returns them on the mesh, with their step and the note of the checkpoint (`value`: validation nats; `scores`: all
-    numbers of that validation).
-    """
+    """The best parameters of a run, or the latest before a validation, on the mesh, with their step and their note."""
     setup.record.check(workdir)
     best = best_store(workdir)
     while (checkpoint := best.restore(setup.abstract_state.params)) is None:

@@ -95,9 +95,7 @@ def _is_masked(moment: Any) -> bool:
 
 
 def fresh_state(spec: StepSpec, key: jax.Array, params: Any = None) -> TrainState:
-    """The state before the first step, from `params` where they are given, which may be some entries of those of the
-    model; a pure function, to be jitted or traced.
-    """
+    """The state before the first step, from `params`, which may be some entries of those of the model; pure."""
     if params is None or params.keys() != spec.model.param_shapes.keys():
         params = {**spec.model.init(key), **(params or {})}
     params = spec.objective.start(spec.model, params)
@@ -117,9 +115,7 @@ def abstract_state(spec: StepSpec, mesh: Mesh | None = None) -> TrainState:
 
 
 def state_shardings(state: TrainState, spec: StepSpec, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
-    """Sharding of every leaf of a (real or abstract) state: moments and averages have that of their parameter, unless
-    they have another shape, such as sums over the rows of a matrix.
-    """
+    """The sharding of every leaf: that of its parameter for moments and averages of the same shape."""
     everywhere: Any = replicated(mesh)  # in the place of an array
 
     def place(moment: Any, sharding: Any, param: Any) -> Any:

@@ -34,10 +34,7 @@ _METRICS = "metrics/"
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MetricSums:
-    """The metrics of the objective and the losses, float32[], summed over train steps, with the number of these.
-
-    `bad_step`, int32[], is the first step whose loss was not finite, or -1.
-    """
+    """Metrics and losses, float32[], summed over steps; `bad_step`: the first whose loss was not finite, or -1."""
 
     metrics: Metrics
     loss: Array
@@ -96,10 +93,7 @@ def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
 def zero_sums(
     spec: StepSpec, state: TrainState, chunk: Chunk, companions: Companions | None = None, members: tuple[int, ...] = ()
 ) -> MetricSums:
-    """The sums before the first step, as arrays on the host: all 0, and -1 for `bad_step`.
-
-    `members`: the shape of a population, where `state` and `chunk` are those of one member.
-    """
+    """The sums before the first step, on the host; `members`: the shape of a population of which one state is given."""
 
     def metrics(state: TrainState, chunk: Chunk, companions: Companions | None) -> Metrics:
         batch, step = _inputs(spec, state, chunk.batch(0), jax.random.key(0), companions)
