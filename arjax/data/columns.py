@@ -113,13 +113,9 @@ class Words:
     @functools.cached_property
     def _by_number(self) -> dict[float | None, int]:
         """The numbers of the words by the number that no other word reads as."""
-        numbers = {text: self._number(text) for text in self._by_text if text is not None}
+        numbers = {i: self._number(text) for text, i in self._by_text.items() if text is not None}
         counts = collections.Counter(numbers.values())
-        return {
-            number: self._by_text[text]
-            for text, number in numbers.items()
-            if number is not None and counts[number] == 1
-        }
+        return {number: i for i, number in numbers.items() if number is not None and counts[number] == 1}
 
     def _number(self, text: str) -> float | None:
         """The number that a text reads as, or None: digits that may be a code are not a number."""
@@ -128,9 +124,8 @@ class Words:
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Returns cells as values of a frame, object[N], None without a value."""
-        values = np.empty(len(cells), object)
-        values[:] = [None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist()]
-        return values
+        values = (None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist())
+        return np.fromiter(values, object, len(cells))
 
     def codes(self, cells: np.ndarray) -> np.ndarray:
         """Returns the codes of cells, int[N], MISSING without a value."""
@@ -188,9 +183,8 @@ class Reals:
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Returns cells as values of a frame, object[N], None without a value."""
-        values = np.empty(len(cells), object)
-        values[:] = [None if math.isnan(cell) else float(f"{cell:.{self.digits}g}") for cell in cells.tolist()]
-        return values
+        values = (None if math.isnan(cell) else float(f"{cell:.{self.digits}g}") for cell in cells.tolist())
+        return np.fromiter(values, object, len(cells))
 
 
 def holds(name: str, row: int, value: Any, place: Place) -> str:
@@ -271,10 +265,9 @@ def merges(texts: Iterable[str]) -> bool:
 def refuse_odd_types(name: str, values: np.ndarray, place: Place = row_of_table, remedy: str = "") -> None:
     """Refuses the first value that is no word, number, truth value or date."""
     fine = (str, bool, int, float, datetime.date, type(None))
-    if values.dtype != object or all(issubclass(kind, fine) for kind in set(map(type, values.tolist()))):
-        return
-    row, value = next((row, value) for row, value in enumerate(values.tolist()) if not isinstance(value, fine))
-    refuse_value(name, row, value, place, f"which is no word, number, truth value or date{remedy}")
+    for row, value in enumerate(values.tolist() if values.dtype == object else ()):
+        if not isinstance(value, fine):
+            refuse_value(name, row, value, place, f"which is no word, number, truth value or date{remedy}")
 
 
 def are_numbers(texts: Collection[str], with_codes: bool) -> bool:

@@ -11,6 +11,7 @@ import gzip
 import itertools
 import math
 import os
+import sys
 import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -241,14 +242,13 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":
         if values.dtype.kind == "M":
             return values.astype("datetime64[us]")
-        if values.dtype.kind == "f" or _fits(values):
-            kind = np.float64 if values.dtype.kind == "f" else np.int64
+        kind = np.float64 if values.dtype.kind == "f" else np.int64
+        if kind == np.float64 or np.abs(values.astype(np.float64)).max(initial=0) < 2**53:
             return _without(values.astype(kind, copy=False), missing)
     one = isinstance(values, str | bytes | Mapping) or (isinstance(values, np.ndarray) and not values.ndim)
     if one or not isinstance(values, Iterable):
         raise UserError(f"the column {name!r} is not a list of values, but {plain_value(values)!r}")
-    items = list(_plain_items(values))
-    items = [None if isinstance(item, str) and item.strip() in missing else item for item in items]
+    items = [None if type(item) is str and item.strip() in missing else item for item in map(plain_value, values)]
     kinds = {type(item) for item in items if item is not None}
     if kinds and kinds <= {int, float} and all(abs(item) < 2**53 for item in items if type(item) is int):
         return _without(np.array([math.nan if item is None else item for item in items], np.float64), missing)
@@ -261,16 +261,12 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     return np.fromiter(items, object, len(items))
 
 
-def _plain_items(values: Iterable[Any]) -> Iterator[Any]:
-    """Values as Python's own; equal texts are one object, so that a cell takes the memory of a reference."""
-    texts: dict[str, str] = {}
-    for value in values.tolist() if isinstance(values, np.ndarray) and values.dtype.kind == "U" else values:
-        item = value if type(value) is str else plain_value(value)
-        yield texts.setdefault(item, item) if type(item) is str else item
-
-
 def plain_value(item: Any) -> Any:
-    """A value as Python's own: None without one, times with a time zone as those of UTC without one."""
+    """A value as Python's own: None without one, times with a time zone as those of UTC without one. Equal texts are
+    one object, so that a cell takes the memory of a reference.
+    """
+    if type(item) is str:
+        return sys.intern(item)
     if item is np.ma.masked:
         return None
     if isinstance(item, np.datetime64):
@@ -278,11 +274,9 @@ def plain_value(item: Any) -> Any:
     if isinstance(item, np.generic):
         item = item.item()
     if isinstance(item, int) and abs(item) >= _TOO_LONG:
-        raise UserError(
-            "a table holds no whole numbers of more than 4,300 digits, which Python does not write as texts"
-        )
+        raise UserError("a table holds no whole numbers of more than 4,300 digits, which Python does not write down")
     if isinstance(item, str):  # of a class of its own, such as that of an Enum
-        return str.__str__(item)
+        return sys.intern(str.__str__(item))
     if isinstance(item, decimal.Decimal):
         item = None if item.is_nan() else float(item)
     if item is None or type(item).__name__ in ("NAType", "NaTType") or (isinstance(item, float) and math.isnan(item)):
@@ -293,11 +287,6 @@ def plain_value(item: Any) -> Any:
         except OverflowError as error:
             raise UserError(f"the time {item} lies outside of the years 1 to 9999 in UTC") from error
     return item
-
-
-def _fits(values: np.ndarray) -> bool:
-    """Whether float64 tells whole numbers apart."""
-    return not len(values) or max(abs(int(values.min())), abs(int(values.max()))) < 2**53
 
 
 def _without(values: np.ndarray, missing: frozenset[str]) -> np.ndarray:
@@ -314,17 +303,15 @@ def _numbers_among(texts: Iterable[str]) -> frozenset[float]:
 def _in_place(old: Mapping[Any, Any], new: Mapping[str, Any]) -> dict[Any, Any]:
     """Entries of a user with the new ones in place of those of the same name, or after them."""
     names = set(map(str, old))
-    return {name: new.get(str(name), value) for name, value in old.items()} | {
-        name: value for name, value in new.items() if name not in names
-    }
+    added = {name: value for name, value in new.items() if name not in names}
+    return {name: new.get(str(name), value) for name, value in old.items()} | added
 
 
 def _listed(values: Iterable[Any]) -> list[Any]:
     """Values as a list of Python's own; times that Python does not have stay those of numpy."""
-    if not isinstance(values, np.ndarray):
-        return list(values)
-    items = values.tolist()
-    return list(values) if values.dtype.kind in "mM" and int in set(map(type, items)) else items
+    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    are_times = isinstance(values, np.ndarray) and values.dtype.kind in "mM"
+    return list(values) if are_times and int in set(map(type, items)) else items
 
 
 def _as_dates(values: list[Any]) -> Any:
@@ -402,7 +389,8 @@ class _CsvFile:
             has_names = self._has_names(first)
             names = first if has_names else list(map(str, range(len(first))))
             columns: dict[str, Any] = {name: [] for name in names}
-            for chunk in self._chunks(rows, [] if has_names else [first], len(first)):
+            left = itertools.chain([] if has_names else [first], self._checked(rows, len(first)))
+            while chunk := list(itertools.islice(left, _CHUNK)):
                 num += len(chunk)
                 for chunks, cells in zip(columns.values(), zip(*chunk, strict=True), strict=True):
                     chunks.append(_MARK.join(map(str.strip, cells)))
@@ -416,9 +404,8 @@ class _CsvFile:
     def _has_names(self, first: Sequence[str]) -> bool:
         """Returns whether the first row has the names of the columns; refuses one that can have none."""
         if len(first) == 1 and (other := self._other_delimiter()):
-            raise UserError(
-                f"the table {self.path!r} has one column when cut at {self.delimiter!r}: give delimiter={other!r}"
-            )
+            cut = f"the table {self.path!r} has one column when cut at {self.delimiter!r}"
+            raise UserError(f"{cut}: give delimiter={other!r}")
         twice = [name for name in first if first.count(name) > 1]
         all_numbers = bool(first) and all(map(is_number, first))
         if self.header is False or (all_numbers and twice):
@@ -445,21 +432,13 @@ class _CsvFile:
                 return other
         return ""
 
-    def _chunks(self, rows: Any, first: list[list[str]], num: int) -> Iterator[list[list[str]]]:
-        """Yields pieces of the rows of a csv reader behind the first ones, each of `num` cells."""
-        chunk = first
-        for row in rows:
-            if len(row) == num:
-                chunk.append(row)
-            elif row:
-                raise UserError(
-                    f"line {rows.line_num} of the table {self.path!r} has {len(row)} cells, but the first has {num}"
-                )
-            if len(chunk) == _CHUNK:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
+    def _checked(self, rows: Any, num: int) -> Iterator[list[str]]:
+        """Yields the rows of a csv reader, each of `num` cells, without empty lines."""
+        for row in filter(None, rows):
+            if len(row) != num:
+                line = f"line {rows.line_num} of the table {self.path!r}"
+                raise UserError(f"{line} has {len(row)} cells, but the first has {num}")
+            yield row
 
 
 def _as_written(texts: np.ndarray) -> list[Any]:

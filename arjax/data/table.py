@@ -119,7 +119,7 @@ def table(
     stated = _stated_kinds(kinds, mixed, names)
     rule = _Rule(levels, mixed, most_levels, missing, parts["train"], sizes[0], place)
     made = [_made(names[i], texts[names[i]], rule, stated.get(i, "")) for i in _chosen(columns, skip, names)]
-    _check_not_binary(path, made)
+    _check_not_binary(path, mixed, made)
     if len(files) > 1 and any(column.spec.kind == "real" for column in made):  # discrete rows may repeat
         rows_of_all = list(zip(*(column.x.tolist() for column in made), strict=True))
         tell_shared_rows({split: [rows_of_all[n] for n in part] for split, part in parts.items()})
@@ -165,8 +165,12 @@ class _Rule(NamedTuple):
 
     def numbers(self, name: str, values: np.ndarray) -> np.ndarray:
         """The values as float64[N], nan without one; refuses the first that is no number of float32."""
-        other_kinds = "" if self.mixed or self.levels else f", or {_OTHER_KINDS}"
-        remedy = f": leave the column out with `skip`, or write it as numbers{other_kinds}"
+        has_kinds, leave_out = self.mixed or self.levels, ": leave the column out with `skip`"
+        remedy = (
+            f"{leave_out} or write it as numbers"
+            if has_kinds
+            else f"{leave_out}, write it as numbers, or {_OTHER_KINDS}"
+        )
         return as_numbers(name, values, place=self.place, most=LARGEST_FLOAT32, remedy=remedy)
 
 
@@ -351,21 +355,16 @@ def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]
     return stated
 
 
-def _check_not_binary(path: str, columns: list[_Made]) -> None:
+def _check_not_binary(path: str, mixed: bool, columns: list[_Made]) -> None:
     """Refuses columns of real values that hold nothing but 0 and 1."""
-    binary = [
-        column.form.name
-        for column in columns
-        if column.spec.kind == "real" and np.array_equal(np.unique(without_gaps(column.x)), (0, 1))
-    ]
+    reals = [column for column in columns if column.spec.kind == "real"]
+    binary = [column.form.name for column in reals if np.array_equal(np.unique(without_gaps(column.x)), (0, 1))]
     some = ", ".join(map(repr, binary[:5])) + " and others" * (len(binary) > 5)
-    no_density = "columns of the table hold nothing but 0 and 1, on which a density has no meaning"
+    no_density = f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some})"
     refuse(
-        (
-            binary and len(binary) == len(columns),
-            f"the table {path!r} is binary, all of it is 0 or 1: give levels=2",
-        ),
-        (binary, f"{no_density} ({some}): leave them out with `skip`, or {_OTHER_KINDS}"),
+        (binary and mixed, f"{no_density}: state no kind of theirs, or binary"),
+        (len(binary) == len(columns), f"the table {path!r} is binary, all of it is 0 or 1: give levels=2"),
+        (binary, f"{no_density}: leave them out with `skip`, or {_OTHER_KINDS}"),
     )
 
 

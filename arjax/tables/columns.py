@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -79,6 +80,16 @@ class Numbers:
     def num_codes(self) -> int:
         return len(self.low)
 
+    @functools.cached_property
+    def lows(self) -> np.ndarray:
+        """The first number of each code, float64[V]."""
+        return np.array(self.low)
+
+    @functools.cached_property
+    def highs(self) -> np.ndarray:
+        """The last number of each code, float64[V]."""
+        return np.array(self.high)
+
     def cells(
         self, values: np.ndarray, unknown: str = "refuse", place: Place = row_of_table, remedy: str = AS_MISSING
     ) -> np.ndarray:
@@ -119,11 +130,10 @@ class Numbers:
     def codes(self, cells: np.ndarray) -> np.ndarray:
         """Returns the codes of cells, int[N]: the nearest for a number that no code has, MISSING without a value."""
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
-        low, high = np.array(self.low), np.array(self.high)
         # numbers that are rounded in binary lie a tenth of a step higher, above the low end of their code
-        code = np.clip(np.searchsorted(low, cells + 0.1 * self.step, side="right") - 1, 0, None)
-        after = np.minimum(code + 1, len(low) - 1)  # a number between two codes has the nearer one
-        nearer = (cells - high[code] > low[after] - cells) & (cells > high[code])
+        code = np.clip(np.searchsorted(self.lows, cells + 0.1 * self.step, side="right") - 1, 0, None)
+        after, ends = np.minimum(code + 1, self.num_codes - 1), self.highs[code]
+        nearer = (cells - ends > self.lows[after] - cells) & (cells > ends)  # of a number between two codes
         return np.where(gaps, MISSING, np.where(nearer, after, code))
 
     def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +142,7 @@ class Numbers:
         """
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
         code = self.codes(cells)
-        low, high = np.array(self.low)[code], np.array(self.high)[code]
+        low, high = self.lows[code], self.highs[code]
         slack = 0.1 * self.step
         steps = (cells - low) / self.step if self.step else np.zeros(len(cells))
         on_grid = abs(steps - np.round(steps)) <= 1e-4
@@ -166,20 +176,19 @@ class Numbers:
         if not self.step:
             return start + inside
         steps = np.minimum(np.floor(inside), np.maximum(size - 1, 0))
-        return np.array(self.low)[codes] + self.step * (start + steps)
+        return self.lows[codes] + self.step * (start + steps)
 
     def weights(self, condition: Condition) -> np.ndarray:
         """Returns the part of each code that a condition allows, float64[V] in [0, 1]."""
         whole = self._overlap((-math.inf, math.inf))[1]
-        return np.minimum(
-            sum((self._overlap(part)[1] for part in self.parts(condition)), np.zeros(len(whole))) / whole, 1
-        )
+        allowed = sum((self._overlap(part)[1] for part in self.parts(condition)), np.zeros(self.num_codes))
+        return np.minimum(allowed / whole, 1)
 
     def _overlap(self, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
         """What a range has in common with each code, float64[V] each: the first number (that of a grid is counted from
         the low end of the code), and how many, or the length for real numbers.
         """
-        low, high = np.array(self.low), np.array(self.high)
+        low, high = self.lows, self.highs
         if not self.step:
             start = np.maximum(low, ends[0])
             return start, np.clip(np.minimum(high, ends[1]) - start, 0, None)
@@ -200,21 +209,20 @@ class Numbers:
     @property
     def middles(self) -> np.ndarray:
         """The mean of the numbers of each code, float64[V]."""
-        return (np.array(self.low) + np.array(self.high)) / 2
+        return (self.lows + self.highs) / 2
 
     def rounded(self, cells: np.ndarray) -> np.ndarray:
         """The nearest numbers that the column can have."""
         if not self.step:
             return cells
         if not self._has_decimals:  # a few real numbers
-            low = np.array(self.low)
-            return low[abs(cells[:, None] - low).argmin(1)]
+            return self.lows[abs(cells[:, None] - self.lows).argmin(1)]
         return np.round((cells - self.low[0]) / self.step) * self.step + self.low[0]
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The codes in words, V of them."""
-        low, high = (self.values(np.array(ends)).tolist() for ends in (self.low, self.high))
+        low, high = (self.values(ends).tolist() for ends in (self.lows, self.highs))
         return tuple(f"{a}" if a == b else f"{a} to {b}" for a, b in zip(low, high, strict=True))
 
     def in_words(self) -> str:
@@ -416,8 +424,6 @@ def _step_of(known: np.ndarray) -> float:
 def as_texts(values: np.ndarray) -> np.ndarray:
     """Values as words, object[N], None without one: truth values alone stay as they are."""
     items = items_of(values)
-    if values.dtype == object and set(map(type, items)) <= {str, type(None)}:
-        return values
     if not all(v is None or isinstance(v, bool) for v in items):
         items = [None if v is None else as_text(v) for v in items]
     return np.fromiter(items, object, len(items))

@@ -78,7 +78,7 @@ def test_mixed_columns_become_levels(write):
 
 
 REAL = "a,b\n1,2\n3,2\n5,2\n"
-WORD = "row 3 of the table .* holds 'red' in the column 'b', which is no number: leave the column out with `skip`, "
+WORD = "row 3 of the table .* holds 'red' in the column 'b', which is no number: leave the column out with `skip`"
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ WORD = "row 3 of the table .* holds 'red' in the column 'b', which is no number:
         (None, {}, "needs a csv file: give its path, such as config.dataset.path=my.csv"),
         ("a,b\n1,2\n3,4\n", {}, "needs three rows or more, one for each split, but has 2"),
         ("1,2\n3,4\n5,6\n7,8\n", {}, "does not name its columns, but holds the numbers 1, 2: give header=False"),
-        ("a,b\n1,2\n3,red\n5,6\n", {}, WORD + "or write it as numbers, or take mixed=True, with which"),
-        ("a,b\n1,2\n3,red\n5,6\n", {"mixed": True, "kinds": ("b:real",)}, WORD + "or write it as numbers$"),
+        ("a,b\n1,2\n3,red\n5,6\n", {}, WORD + ", write it as numbers, or take mixed=True, with which"),
+        ("a,b\n1,2\n3,red\n5,6\n", {"mixed": True, "kinds": ("b:real",)}, WORD + " or write it as numbers$"),
         ("a,b\n1,2\n3,1e300\n5,6\n", {}, "row 3 .* holds '1e300' in the column 'b', which is above 3.4e38, so scale"),
         ("a,b\n1,2e-60\n3,1e-60\n5,4e-60\n6,3e-60\n", {}, "the column 'b' of 'table/mine' varies by .*: give it in"),
         ("a,b\n1,0\n0,1\n0,1\n1,1\n", {}, "is binary, all of it is 0 or 1: give levels=2$"),
@@ -96,6 +96,11 @@ WORD = "row 3 of the table .* holds 'red' in the column 'b', which is no number:
             "a,b\n1,0\n3,1\n5,1\n7,0\n",
             {},
             r"nothing but 0 and 1, .* \('b'\): leave them out with `skip`, or take mixed",
+        ),
+        (
+            "a,b\n1,0\n3,1\n5,1\n",
+            {"mixed": True, "kinds": ("b:real",)},
+            r"\('b'\): state no kind of theirs, or binary$",
         ),
         ("a,b\n1,2\n3,2\n5,2\n6,2\n", {}, "the column 'b' of 'table/mine' holds one number in all train rows"),
         (REAL, {"validation": 0.0}, "the part of the rows for validation must be between 0 and 1"),

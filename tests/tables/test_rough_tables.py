@@ -60,19 +60,11 @@ def test_draws_keep_the_kind_of_the_values(tmp_path):
         (every(b"a", b"b"), {}, "row 0 .*holds b'a'"),
         (every(1.5, 2.5, math.inf), {}, "row 2 .*holds inf in the column 'v', which is no finite number"),
         (every(1.5, 1e300), {}, r"row 1 .*holds 1e\+300 in the column 'v', which is above 1e100"),
-        (
-            every("2024-01-01", "2024-02-30"),
-            {},
-            "row 1 .*holds '2024-02-30' in the column 'v', which is no date such as",
-        ),
+        (every("2024-01-01", "2024-02-30"), {}, "row 1 .*holds '2024-02-30' in the column 'v', which is no date such"),
         (every("2024-01-01", "0000-01-01"), {}, "row 1 .*holds '0000-01-01' in the column 'v', which is no date"),
         (every("1.5.2024", "2.5.2024"), {"kinds": {"v": "date"}}, "row 0 .*holds '1.5.2024' .* no date"),
         (every(2001, 2002), {"kinds": {"v": "date"}}, "row 0 .*holds 2001.0 in the column 'v', which is no date"),
-        (
-            every(*"12345678", "x"),
-            {"kinds": {"v": "numbers"}},
-            "row 8 .*holds 'x' in the column 'v', which is no number",
-        ),
+        (every(*"12345678", "x"), {"kinds": {"v": "numbers"}}, "row 8 .*holds 'x' in the column 'v', which is no num"),
         (5, {}, "the column 'v' is not a list of values, but 5"),
         (every(1, 2), {"kinds": ["v"]}, "kinds is a dict"),
         (every(1, 2), {"validation": {"other": [1]}}, "the table of validation rows lacks the column 'v'"),
@@ -320,9 +312,7 @@ def test_known_cells_between_two_steps_stay():
     frame = table.impute(pl.DataFrame({"other": [1, None, 2], "v": [3, None, 2.5]}, strict=False))
     assert frame["v"].to_list()[::2] == [3, 2.5] and frame["v"].dtype == pl.Float64 and frame["other"].dtype == pl.Int64
     days = fitted(every("2024-01-01", "2024-01-05"))
-    with pytest.raises(
-        UserError, match=r"row 0 .*holds '2024-01-01T10:00' in the column 'v', which has days without a time"
-    ):
+    with pytest.raises(UserError, match=r"row 0 .*holds '2024-01-01T10:00' .*, which has days without a time"):
         days.impute({"other": [1], "v": ["2024-01-01T10:00"]})
 
 
@@ -462,17 +452,12 @@ def test_a_list_of_one_value_is_the_value():
 def test_known_cells_stay_as_they_are(tmp_path):
     """Also with more digits than the column has, where some are missing or none, in a file and in a frame."""
     times = [datetime.datetime(2024, 1, 1, 0, 0, second) for second in range(5)]
-    table = arjax.fit_table(
-        {"other": OTHER, "at": every(*times), "price": every(1.23, 2.5, 0.07)}, quiet=True, minutes=0.01
-    )
+    table = arjax.fit_table({"other": OTHER, "at": every(*times), "price": every(1.23, 2.5, 0.07)}, quiet=True)
     late, exact = datetime.datetime(2024, 1, 1, 0, 0, 2, 250_000), 1.2300004
     rows = {"other": [1, None, 2], "at": [late, None, times[1]], "price": [exact, 2.5, 0.07]}
     full = table.impute(rows)
-    assert (
-        full["at"][::2] == rows["at"][::2]
-        and type(full["at"][1]) is datetime.datetime
-        and full["price"] == rows["price"]
-    )
+    assert full["at"][::2] == rows["at"][::2] and type(full["at"][1]) is datetime.datetime
+    assert full["price"] == rows["price"]
     assert table.impute(rows, num=1)[0]["at"][0] == late
     zone = datetime.timezone(datetime.timedelta(hours=1))
     aware = pd.DataFrame({"other": [1, None], "at": [late.replace(tzinfo=zone)] * 2, "price": [exact, None]})
