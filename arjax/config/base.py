@@ -114,8 +114,7 @@ def optimizer_config(name: str, **options: Any) -> ConfigDict:
 
     Of a transformation of optax, options whose default is no value of a config, such as None, are fields where given.
     """
-    from arjax.training.optax_names import is_of_optax
-    from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule
+    from arjax.training.optimizer import OPTIMIZERS, SHARED, is_of_optax, options_of_rule
 
     common, of_rule = base_config().optimizer.to_dict(), options_of_rule(name)
     taken = sorted(of_rule.keys() & (common.keys() - SHARED.keys()))

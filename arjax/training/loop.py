@@ -26,13 +26,13 @@ from arjax.reporting.reports import describe_scores, is_json_number, read_report
 from arjax.reporting.writers import make_writers
 from arjax.training.feed import HostFeed, ResidentFeed, as_traced
 from arjax.training.history import History
+from arjax.training.record import RunFolder
 from arjax.training.reporter import Reporter, announce
 from arjax.training.results import device_name, run_report, write_nats, write_results
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
 from arjax.training.state import eval_params
 from arjax.training.step import MetricSums, compile_chunk, from_named, named, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
-from arjax.training.workdir import RunFolder
 
 
 class Learner:

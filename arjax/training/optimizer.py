@@ -1,15 +1,18 @@
-"""Optimizers from typed arguments: clipping, a registered rule, and the learning rate of a schedule."""
+"""Optimizers from typed arguments: clipping, a registered rule or one of optax, and the learning rate of a schedule."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
@@ -18,11 +21,67 @@ from arjax.core.values import compile_regex, is_value
 from arjax.models.base import Model
 from arjax.parallel.sharding import path_string
 from arjax.training.muon import ADAM, TAPS, matrix_axes, muon_of_matrices, readout_of
-from arjax.training.optax_names import by_full_name, check_works, is_of_optax, unusable
 from arjax.training.schedule_free import schedule_free
 from arjax.training.schedules import make_schedule
 
 Transformation: TypeAlias = optax.GradientTransformation
+PREFIX = "optax."
+
+
+def by_full_name(name: str) -> Callable | None:
+    """The function of optax with a full name such as `optax.adafactor`; None for a name that does not begin so.
+
+    It is a public function of a public module of optax that states that it returns a gradient transformation. Nothing
+    else counts, so that a config can call no other code.
+    """
+    if not name.startswith(PREFIX):
+        return None
+    function = _public_function(name)
+    signature = None if function is None else _signature(function)
+    made = None if signature is None else signature.return_annotation
+    if signature is None or not (isinstance(made, type) and issubclass(made, optax.GradientTransformation)):
+        raise UserError(f"optimizer {name!r} is no public function of optax that returns a gradient transformation")
+    for parameter in signature.parameters.values():
+        takes_any = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        refuse((takes_any, f"optimizer {name!r} takes other transformations, which no option can hold"))
+    return function
+
+
+def _public_function(name: str) -> Callable | None:
+    *modules, last = name.split(".")
+    module: Any = optax
+    for depth, part in enumerate(modules[1:], start=2):
+        module = None if part.startswith("_") else vars(module).get(part)
+        if not isinstance(module, types.ModuleType) or module.__name__ != ".".join(modules[:depth]):
+            return None
+    function = None if last.startswith("_") else vars(module).get(last)
+    return function if inspect.isfunction(function) and function.__module__.startswith(PREFIX) else None
+
+
+@functools.cache
+def _signature(function: Callable) -> inspect.Signature:
+    return inspect.signature(function, eval_str=True)
+
+
+def is_of_optax(rule: Callable) -> bool:
+    """Whether a rule is a function of optax."""
+    return str(getattr(rule, "__module__", "")).startswith(PREFIX)
+
+
+def check_works(name: str, transformation: Any) -> None:
+    """Raises `UserError` unless a transformation of optax moves a matrix and a vector by their gradients alone."""
+    params = {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}
+    try:
+        jax.eval_shape(lambda: transformation.update(params, transformation.init(params), params))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(unusable(name, error)) from error
+
+
+def unusable(name: str, error: Exception) -> str:
+    """The sentence about a transformation that optax does not make, or that needs more than gradients."""
+    return f"optimizer {name!r} cannot train with these options: {str(error).splitlines()[0]}"
+
+
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 #: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, which turns
 #: gradients into updates: so are most of those of optax, which have their full names. A rule with a parameter

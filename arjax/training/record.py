@@ -5,13 +5,12 @@ data, the orders of the model, the user's code and, in a sweep, the parameters o
 without a config (`fit_arrays`, populations) have their fields there, too.
 
 With other data or in another order, the parameters of a run would have another meaning: it is refused. Code that has
-changed gives a remark alone, since most edits change no number.
+changed gives a remark alone, since most edits change no number. `RunFolder` notices that the folder is another one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +21,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from arjax.core.arrays import fingerprint_of_arrays
 from arjax.core.errors import UserError, say_once
-from arjax.core.files import digest_of, fingerprint_of, read_json_object, user_path, write_json
+from arjax.core.files import digest_of, fingerprint_of, read_json_object, user_path, write_json, writing
 from arjax.core.values import as_tuples
 from arjax.factorization import Factorization, Orders
 
@@ -207,9 +207,8 @@ def fingerprint_of_orders(model: Any) -> str:
         return []
 
     parts = jax.tree.leaves(model, is_leaf=lambda part: isinstance(part, Factorization | Orders))
-    arrays = [array for part in parts for array in arrays_of(part)]
-    digests = [hashlib.sha256(np.asarray(array, np.int64).tobytes()).digest() for array in arrays]
-    return fingerprint_of(digests) if digests else ""
+    arrays = [np.asarray(array, np.int64) for part in parts for array in arrays_of(part)]
+    return fingerprint_of_arrays(arrays) if arrays else ""
 
 
 def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
@@ -246,3 +245,40 @@ def _versions(
         name: [*(each for each in before.get(name, []) if each not in now.get(name, ())), *now.get(name, ())]
         for name in {**before, **now}
     }
+
+
+class RunFolder(os.PathLike):
+    """A folder, made when missing, and held open to identify it later. A context manager, and a path."""
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = Path(path)
+        with writing(self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDONLY)
+
+    def __fspath__(self) -> str:
+        return str(self._path)
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._descriptor)
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to the folder that it led to at the start."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Refuses to write where the folder is gone: a deleted one would be made again, without its files."""
+        if not self.is_there():
+            raise UserError(
+                f"the folder {self._path} was deleted, moved or replaced during the run, which ends here; where it was "
+                "moved, give the new place as --workdir to go on from its last checkpoint"
+            )
