@@ -162,9 +162,9 @@ class Objective(Generic[ModelT]):
     def check_own_loss(self, model: Model) -> None:
         """Refuses a conditional whose training loss is not -log p, which the objective trains."""
         if "training_loss" in model.traits:
+            remedy = "take teacher_forcing or order_agnostic"
             raise UserError(
-                f"the objective {self.name!r} trains by log p, and this conditional has another loss: take "
-                "teacher_forcing or order_agnostic"
+                f"the objective {self.name!r} trains by log p, and this conditional has another loss: {remedy}"
             )
 
     def check(self, model: ModelT) -> None:

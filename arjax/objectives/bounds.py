@@ -119,9 +119,7 @@ class Iwae(LatentObjective):
     def check(self, model: LatentModel) -> None:
         super().check(model)
         if "biased" in model.traits:
-            raise UserError(
-                "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
-            )
+            raise UserError("the objective 'iwae' takes exponentials of scores, no bounds with chains: take elbo")
 
     def loss(self, model: LatentModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         weights = model.weights(params, batch, step.key, self.samples, train=True)

@@ -54,10 +54,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         raise UserError(f"mesh axes must be at least 1 (data may be -1), not data={data}, fsdp={fsdp}, tensor={tensor}")
     sizes = (len(devices) // (fsdp * tensor) if data == -1 else data, fsdp, tensor)
     if math.prod(sizes) != len(devices) or min(sizes) < 1:
-        raise UserError(
-            f"a mesh of data={data}, fsdp={fsdp}, tensor={tensor} does not multiply up to the number of devices "
-            f"({len(devices)})"
-        )
+        axes = f"data={data}, fsdp={fsdp}, tensor={tensor}"
+        raise UserError(f"a mesh of {axes} does not multiply up to the number of devices ({len(devices)})")
     # Auto: the partitioner decides about intermediate values; explicit axes break linen's embeddings and scans.
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
@@ -91,9 +89,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
     num_parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * parts
     if batch_size < 1 or batch_size % num_parts:
         times = "" if parts == 1 else f" times train.accumulate={parts}"
-        raise UserError(
-            f"train.batch_size={batch_size} must be a positive multiple of {num_parts}, the mesh's data x fsdp{times}"
-        )
+        raise UserError(f"train.batch_size={batch_size} must be a positive multiple of {num_parts}, data x fsdp{times}")
 
 
 def path_string(path: tuple[Any, ...]) -> str:

@@ -136,9 +136,8 @@ class Population:
 def check_has_order(config: ConfigDict, option: str = "ordering") -> None:
     """Raises `UserError` for a kind of model without the option `ordering`, or `orders`."""
     if option not in KINDS.get(config.model.kind).CALLS:
-        raise UserError(
-            f"the members of a population differ in their orders, and the kind {config.model.kind!r} has none"
-        )
+        kind = config.model.kind
+        raise UserError(f"the members of a population differ in their orders, and the kind {kind!r} has none")
 
 
 def on_one_device(config: ConfigDict) -> ConfigDict:
@@ -157,10 +156,8 @@ def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
     )
     for name in ("steps", "exposure"):
         if config.evaluate[name]:
-            raise UserError(
-                f"a population scores the nats of its members alone: leave config.evaluate.{name} at 0, and set it in "
-                "--mode=evaluate of a member"
-            )
+            alone = "a population scores nats alone"
+            raise UserError(f"{alone}: leave config.evaluate.{name} at 0, and set it in --mode=evaluate of a member")
     setup = build(_with_order(on_one_device(config), order), jax.devices()[:1])
     check_likelihood(setup.model, "a population")
     for split in ("validation", config.evaluate.split):

@@ -121,10 +121,8 @@ class CheckpointStore:
         newest = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
         if newest is None or newest[0] >= 0:
             return newest
-        raise UserError(
-            f"none of the checkpoints in {self.directory} is readable: put back a copy of one, or train again in "
-            "another workdir"
-        )
+        remedy = "put back a copy of one, or train again in another workdir"
+        raise UserError(f"none of the checkpoints in {self.directory} is readable: {remedy}")
 
     def _newest_readable(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest checkpoint that is whole, -1 if none is; warns of those that are not."""

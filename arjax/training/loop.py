@@ -169,10 +169,8 @@ class Training:
         for writer in make_writers(train.writers):
             writer.check()
         if train.patience and "validation" not in setup.dataset.splits:
-            raise UserError(
-                f"a patience of {train.patience} counts validations, and the data set {setup.dataset.name!r} has no "
-                "validation split: give it one, or leave patience at 0"
-            )
+            lacks = f"the data set {setup.dataset.name!r} has no validation split"
+            raise UserError(f"a patience of {train.patience} counts validations, and {lacks}: leave patience at 0")
         self.learner, self.workdir, self.setup, self.train = learner, workdir, setup, train
         self.total, self.step = setup.total_steps, 0
         self.rate = jax.jit(setup.schedule)

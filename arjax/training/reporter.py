@@ -106,11 +106,11 @@ def headline(setup: Setup) -> list[str]:
     dataset, train = setup.dataset, setup.train
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
     given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
-    parts, sizes = parts_of_optimizer(setup.abstract_state), collections.Counter[str]()
+    parts, counts = parts_of_optimizer(setup.abstract_state), collections.Counter[str]()
     for path, leaf in jax.tree.leaves_with_path(setup.abstract_state.params):
-        sizes[parts.get(path_string(path), "")] += leaf.size
-    num_params = sizes.total()
-    moved = "".join(f", {sizes[part]:,} of them by {part}" for part in sorted(sizes, reverse=True) if part)
+        counts[parts.get(path_string(path), "")] += leaf.size
+    num_params = counts.total()
+    moved = "".join(f", {counts[part]:,} of them by {part}" for part in sorted(counts, reverse=True) if part)
     length = f"{setup.total_steps:,} step{'s' * (setup.total_steps != 1)} of {train.batch_size:,} examples"
     axes = " x ".join(f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1)
     mesh = f" (mesh: {axes})" if axes else ""

@@ -154,10 +154,8 @@ class Setup:
         if workdir:
             return self.open_run(workdir)
         if (truth := open_truth(self.dataset)) is None:
-            raise UserError(
-                f"the objective reads the true conditionals, and {self.dataset.name!r} has no known ones: "
-                "name a run as its oracle"
-            )
+            name = self.dataset.name
+            raise UserError(f"the true conditionals of {name!r} are not known: name a run as the oracle")
         return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
@@ -182,9 +180,9 @@ class Setup:
     def _params_of_parts(self, sources: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
         """The parameters of some parts by their names, each of a run of its own."""
         if left := sorted(set(self.frozen) - sources.keys()):
+            these = ", ".join(left)
             raise UserError(
-                f"the objective leaves {', '.join(left)} as they are in a run: give train.init_from one run for the "
-                "whole model"
+                f"the objective leaves {these} as they are: give train.init_from one run of the whole model"
             )
         params = {}
         for name, workdir in sources.items():
@@ -278,9 +276,7 @@ def _store(workdir: str | os.PathLike, name: str, keep: int) -> CheckpointStore:
 
     folder = Path(workdir) / "checkpoints" / name
     if not folder.resolve().is_relative_to(Path(workdir).resolve()):
-        raise UserError(
-            f"{folder} lies behind a link out of the folder of the run: put the checkpoints themselves there"
-        )
+        raise UserError(f"{folder} lies behind a link out of the folder of the run: put the checkpoints in there")
     return CheckpointStore(folder, keep)
 
 
