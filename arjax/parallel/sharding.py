@@ -132,8 +132,12 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
 
 def _compile_rule(rule: Any, mesh: Mesh) -> tuple[re.Pattern, list[tuple[str, ...]]]:
     """The regex of a rule, and a group of axes for each dimension."""
+
+    def is_group(axes: Any) -> bool:
+        return isinstance(axes, str | tuple | list) and all(isinstance(axis, str) for axis in axes)
+
     match rule:
-        case [str(pattern), [*axes]] if all(map(_is_group, axes)):
+        case [str(pattern), [*axes]] if all(map(is_group, axes)):
             groups = [((axis,) if axis else ()) if isinstance(axis, str) else tuple(axis) for axis in axes]
         case _:
             raise UserError(f"a sharding rule is a pair of a path regex and a tuple of axes, not {rule!r}")
@@ -149,11 +153,6 @@ def _compile_rule(rule: Any, mesh: Mesh) -> tuple[re.Pattern, list[tuple[str, ..
                 f"with data, fsdp and tensor all above 1, XLA gets gradients wrong there; split it over {together!r}"
             )
     return compile_regex(pattern, "the path of a sharding rule"), groups
-
-
-def _is_group(axes: Any) -> bool:
-    """Whether this is a text or a sequence of texts."""
-    return isinstance(axes, str | tuple | list) and all(isinstance(axis, str) for axis in axes)
 
 
 def _fit(groups: Sequence[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -68,18 +69,16 @@ def is_of_optax(rule: Callable) -> bool:
     return str(getattr(rule, "__module__", "")).startswith(PREFIX)
 
 
-def check_works(name: str, transformation: Any) -> None:
-    """Raises `UserError` unless a transformation of optax moves a matrix and a vector by their gradients alone."""
-    params = {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}
+@contextlib.contextmanager
+def _told(rule: Component) -> Iterator[None]:
+    """Turns an error of optax about a transformation of its own, or its options, into a sentence."""
     try:
-        jax.eval_shape(lambda: transformation.update(params, transformation.init(params), params))
+        yield
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(unusable(name, error)) from error
-
-
-def unusable(name: str, error: Exception) -> str:
-    """The sentence about a transformation that optax does not make, or that needs more than gradients."""
-    return f"optimizer {name!r} cannot train with these options: {str(error).splitlines()[0]}"
+        if not is_of_optax(rule.function):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"optimizer {rule.name!r} cannot train with these options: {reason}") from error
 
 
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
@@ -237,12 +236,8 @@ def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None
     more: dict[str, Any] = {"learning_rate": rate} if takes_rate else {}
     if "readout" in takes and model is not None:
         more["readout"] = readout_of(model)
-    try:
+    with _told(rule):
         made = rule.build(**more)
-    except (TypeError, ValueError, AttributeError) as error:
-        if not is_of_optax(rule.function):
-            raise
-        raise UserError(unusable(rule.name, error)) from error
     transformations = [made] if isinstance(made, optax.GradientTransformation) else made
     return transformations if takes_rate else [*transformations, optax.scale_by_learning_rate(rate)]
 
@@ -264,8 +259,10 @@ def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Compo
     given = {key: value for key, value in options.items() if key not in foreign}
     rule = OPTIMIZERS.component(name, given, section)
     made = optax.chain(*_with_rate(rule, lambda t: 1e-3))  # compiles the patterns
-    if is_of_optax(rule.function):
-        check_works(name, made)
+    if is_of_optax(rule.function):  # it has to move a matrix and a vector by their gradients alone
+        params = {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}
+        with _told(rule):
+            jax.eval_shape(lambda: made.update(params, made.init(params), params))
     return rule
 
 

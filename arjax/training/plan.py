@@ -77,11 +77,12 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
     memory = _memory(compiled, batch)
     # The optimizer reads and writes its state once.
     work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
+    leaves = jax.tree.leaves_with_path(state.params)
     modules = [] if accelerator is None else rooflines(accelerator, work, mesh.size)
     return Plan(
-        parameters=_parameter_table(state.params),
+        parameters=[(path_string(path), leaf.shape, leaf.size, _part_of(leaf)) for path, leaf in leaves],
         parts=parts_of_optimizer(state),
-        num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        num_params=sum(leaf.size for _, leaf in leaves),
         mesh=dict(mesh.shape),
         batch_size=batch_size,
         flops_per_step=flops,
@@ -106,12 +107,10 @@ def _forward_flops(model: Model, params: Any) -> float:
     return count_flops(score, params, abstract_batch(model, 1))
 
 
-def _parameter_table(params: Any) -> list[tuple[str, tuple[int, ...], int, str]]:
-    rows = []
-    for path, leaf in jax.tree.leaves_with_path(params):
-        num_parts = leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
-        rows.append((path_string(path), leaf.shape, leaf.size, f"1/{num_parts}" if num_parts > 1 else "all"))
-    return rows
+def _part_of(leaf: Any) -> str:
+    """The part of an array that lies on one device."""
+    num_parts = leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
+    return f"1/{num_parts}" if num_parts > 1 else "all"
 
 
 def _memory(compiled: Any, batch: Batch) -> dict[str, int]:
