@@ -16,7 +16,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.scores import log_mean
 from arjax.core.traits import require
-from arjax.models.base import Params
+from arjax.models.base import Params, inherited
 from arjax.models.chains import Chain
 from arjax.models.latent import LatentModel, Weights
 from arjax.objectives.base import (
@@ -45,12 +45,12 @@ class LatentObjective(Objective[LatentModel]):
     def check(self, model: LatentModel) -> None:
         model = require(model, "latents", f"the objective {self.name!r}")
         self.check_parts_loss(model)
-        if model.discrete_latents_of_parts:
+        if "discrete_latents" in inherited(model):
             raise UserError(
                 f"the objective {self.name!r} follows the draws of discrete latents of the model itself, not of its "
                 "parts: the latents of its parts have to be real"
             )
-        if "discrete_latents" in model.traits and self.samples < 2:
+        if not model.reparameterised and self.samples < 2:
             raise UserError(
                 f"the objective {self.name!r} needs samples of at least 2 for discrete latents: the gradient of each "
                 "draw is compared with the others"
@@ -71,7 +71,7 @@ def _loss(model: LatentModel, batch: Batch, value_B: jax.Array, bound_B: jax.Arr
 
 def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.Array, weights: Weights) -> jax.Array:
     """The value, with the gradient that flows through the draws of discrete latents: signal_k grad log q(z_k | x)."""
-    if "discrete_latents" not in model.traits:
+    if model.reparameterised:
         return value_B  # it flows through the values of the latents
     zeros_kB = jnp.zeros_like(weights.log_posterior)
     return value_B + with_score_function(zeros_kB, signal_kB, weights.log_posterior).sum(0)

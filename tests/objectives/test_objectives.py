@@ -136,7 +136,7 @@ def terms_of(call, params, progress=0.0, **fields):
         shift = params[:, None, None]
         return Weights(jnp.zeros((K, B)), RECONSTRUCTION + shift[0], LOG_PRIOR + shift[1], LOG_POSTERIOR + shift[2])
 
-    model = types.SimpleNamespace(event=VECTORS, weights=weights, traits=frozenset())
+    model = types.SimpleNamespace(event=VECTORS, weights=weights, reparameterised=True)
     fields = {name: jnp.asarray(value, jnp.float32) for name, value in fields.items()}
     batch = Batch(jnp.zeros((B, 2, 3, 2), jnp.int32), **fields)
 
@@ -189,14 +189,14 @@ def test_signals_of_discrete_draws_are_compared_with_the_other_draws(call):
         signal_KB = special.logsumexp(log_w_KB, 0) - np.stack([special.logsumexp(o, 0) for o in others])
         own_KB = -special.softmax(log_w_KB, 0)
 
-    def loss(shift_KB, *traits):
+    def loss(shift_KB, reparameterised):
         weights = lambda *args, **kwargs: Weights(  # noqa: E731
             jnp.zeros((K, B)), jnp.asarray(RECONSTRUCTION), jnp.asarray(LOG_PRIOR), LOG_POSTERIOR + shift_KB
         )
-        model = types.SimpleNamespace(event=VECTORS, weights=weights, traits=traits)
+        model = types.SimpleNamespace(event=VECTORS, weights=weights, reparameterised=reparameterised)
         batch = Batch(jnp.zeros((B, 2, 3, 2), jnp.int32))
         return make_objective(call).loss(model, None, None, batch, Step(jax.random.key(0))).value
 
-    for traits, expected in (((), own_KB), (("discrete_latents",), own_KB + signal_KB)):
-        gradient_KB = jax.grad(loss)(jnp.zeros((K, B)), *traits)
+    for reparameterised, expected in ((True, own_KB), (False, own_KB + signal_KB)):
+        gradient_KB = jax.grad(loss)(jnp.zeros((K, B)), reparameterised)
         np.testing.assert_allclose(gradient_KB, -expected / 36, rtol=1e-4, atol=1e-6)
