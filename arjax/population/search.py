@@ -144,7 +144,6 @@ def learn_order(
 
     Args:
       config: a whole config; the network must support any order. Its partition cuts the orders.
-      orders_per_step: R, at least 2.
       learning_rate: of the scores (Adam); that of the model is in the config.
       seed: of parameters, batches and orders; None: that of the config.
       workdir: folder of the run, which goes on there when it was interrupted; "": nothing is kept.

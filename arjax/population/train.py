@@ -187,28 +187,18 @@ def counted(rows: Rows) -> Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The scores of a population; rows in the order of `orders`, columns in that of `seeds`.
+    """The scores of a population; rows in the order of `orders`, columns in that of `seeds`."""
 
-    Attributes:
-      validation: best nats per example on the validation split, float64[O, S].
-      results: the report of each member about `config.evaluate.split`, as `arjax` writes it: `results[o][s]`.
-      notes: the note of the checkpoint of the best parameters of each member: `notes[o][s]`.
-      best_step: the step they are of, int[O, S].
-      validation_rows, test_rows: nats of each example of the two splits, float64[O, S, N].
-      params: the best parameters of all members, [O, S, ...].
-      code: the versions of the user's code that have trained them.
-    """
-
-    validation: np.ndarray
-    results: list[list[dict[str, Any]]]
-    notes: list[list[dict[str, Any]]]
-    best_step: np.ndarray
-    validation_rows: np.ndarray
+    validation: np.ndarray  # best nats per example on the validation split, float64[O, S]
+    results: list[list[dict[str, Any]]]  # the report of each member, `results[o][s]`, as `arjax` writes it
+    notes: list[list[dict[str, Any]]]  # likewise, of the checkpoint of the best parameters
+    best_step: np.ndarray  # of these parameters, int[O, S]
+    validation_rows: np.ndarray  # nats of each example, float64[O, S, N]
     test_rows: np.ndarray
     num_params: int
-    params: Any
+    params: Any  # the best ones, [O, S, ...]
     history: History
-    code: Mapping[str, Sequence[str]]
+    code: Mapping[str, Sequence[str]]  # the versions of the user's code that have trained them
 
 
 @named_arguments

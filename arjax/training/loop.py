@@ -36,16 +36,9 @@ from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_p
 
 
 class Learner:
-    """The train state of a run on a mesh, with the operations to begin, advance, validate and keep it.
+    """The train state of a run, or of members, with the operations to begin, advance, validate and keep it."""
 
-    Subclasses have states of several members, of a `shape`.
-
-    Attributes:
-      setup: the parts of the run, or those that the members share.
-      record: the identity of the run, or of the population.
-    """
-
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()  # of the members
 
     def __init__(self, setup: Setup, workdir: str | os.PathLike):
         """`setup` holds the parts; the best parameters are kept in `workdir`."""
@@ -109,18 +102,12 @@ class Learner:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a call of `train` ended, after how many steps, with one sentence for the user.
+    """How a call of `train` ended, after how many steps, with one sentence for the user."""
 
-    Attributes:
-      status: "finished" or "interrupted" (by SIGTERM or SIGINT; the state is saved).
-      results: the contents of `results.json`, or None when interrupted.
-      setup: the parts of the run, for further work.
-    """
-
-    status: str
+    status: str  # "finished" or "interrupted" (by SIGTERM or SIGINT; the state is saved)
     step: int
     message: str
-    results: dict[str, Any] | None = None
+    results: dict[str, Any] | None = None  # the contents of `results.json`, when finished
     setup: Setup | None = dataclasses.field(default=None, compare=False, repr=False)
 
 

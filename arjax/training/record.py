@@ -52,18 +52,12 @@ MOST_NAMED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """The identity of a run.
-
-    Attributes:
-      fields: its options by name, such as "train.steps"; {} where `config.json` has them.
-      data: a fingerprint of its data; "" for data that no user can change.
-      orders: a fingerprint of the orders of its model; "" where there are none.
-      code: the fingerprints of each file of the user's code, one for each version that has trained the run.
-    """
+    """The identity of a run: its options by name, {} where `config.json` has them, and fingerprints."""
 
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    data: str = ""
-    orders: str = ""
+    data: str = ""  # "" for data that no user can change
+    orders: str = ""  # of the model; "" where there are none
+    #: Of each file of the user's code, one for each version that has trained the run.
     code: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def write(self, workdir: str | os.PathLike, *, anew: bool = True) -> None:

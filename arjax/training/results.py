@@ -70,13 +70,9 @@ def training_entries(
     seed: int | None = None,
     device: str = "",
 ) -> dict[str, Any]:
-    """The entries that a training adds to the report of a split.
+    """The entries that a training of `step` steps adds to the report of a split.
 
-    Args:
-      best: as from `restore_params`.
-      step: steps done.
-      history: the seconds of `History`; empty where they are not known.
-      seed, device: None and "": those of the setup and of this process.
+    `history`: the seconds of `History`, if known; `seed`, `device`: by default those of the setup and of this process.
     """
     params, best_step, note = best
     cost = {name: history[name] for name in ("train_seconds", "compile_seconds") if history}

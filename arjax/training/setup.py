@@ -80,28 +80,19 @@ class EvaluateOptions(Measures):
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """The parts of a run.
-
-    Attributes:
-      mesh, rules: the devices, and the placement of parameters on them; empty for the default one.
-      spec: the model, the objective and the optimizer: what a train step reads.
-      schedule: the learning rate of each step.
-      open_run: opens another run by its workdir.
-      about: the network and its order in words, for the first lines of a run.
-      record: the identity of the run.
-    """
+    """The parts of a run."""
 
     dataset: Dataset
     mesh: Mesh
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...]  # of the placement of parameters; empty for the default ones
     spec: StepSpec
-    schedule: optax.Schedule
+    schedule: optax.Schedule  # the learning rate of each step
     seed: int
     train: TrainOptions
     evaluate: EvaluateOptions
-    open_run: Callable[[str], Trained]
+    open_run: Callable[[str], Trained]  # opens another run by its workdir
     sampler: Sampler
-    about: str = ""
+    about: str = ""  # the network and its order in words, for the first lines of a run
     record: Record = dataclasses.field(default_factory=Record)
 
     @property

@@ -43,10 +43,7 @@ def check_start(
 ) -> None:
     """Refuses parameters of a run that cannot start this model, and says on stderr how a run that can differs from it.
 
-    Args:
-      data: the data set of the model; None for a part, which has other values.
-      params: shapes and types of the parameters of the model.
-      entries: of the parameters that are read, named as the parts of the model; (): all.
+    `data` is None for a part, which has other values; `params` are shapes; `entries` those that are read, () for all.
     """
     named = f"train.init_from={workdir}"
     if problem := different_forms(forms_of(other.params), forms_of(params)):

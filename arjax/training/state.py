@@ -25,23 +25,16 @@ RUNS_ONCE = {"xla_backend_optimization_level": 1}
 
 @dataclasses.dataclass(frozen=True)
 class StepSpec:
-    """The description of a train step, all static: the trained model, the minimised function, the optimizer, and more.
-
-    Attributes:
-      total_steps: length of the run, which the objective's `progress` refers to.
-      transform: `(key, batch, train) -> batch` run inside the step, such as dynamic binarization, or None.
-      accumulate: micro-batches that a batch is cut into; their gradients are accumulated.
-      log_scale: of standardised data, `Dataset.log_scale_D`: the nats of the metrics are then those of densities in
-        the units of the data, as in every score. The loss is not: its gradient is the same. (): nothing was scaled.
-    """
+    """The description of a train step, all static."""
 
     model: Model
     objective: Objective
     optimizer: optax.GradientTransformation
-    total_steps: int
+    total_steps: int  # of the run, which the objective's `progress` refers to
     ema_decay: float = 0.0
-    transform: Callable[[jax.Array, Batch, bool], Batch] | None = None
-    accumulate: int = 1
+    transform: Callable[[jax.Array, Batch, bool], Batch] | None = None  # `(key, batch, train)`, as a binarization
+    accumulate: int = 1  # micro-batches that a batch is cut into
+    #: `Dataset.log_scale_D` of standardised data: the metrics have nats in the units of the data; the loss need not.
     log_scale: tuple[float, ...] = ()
 
 
