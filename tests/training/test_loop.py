@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from unittest.mock import Mock
 
 import jax
 import pytest
@@ -211,10 +212,7 @@ def test_mistakes_end_before_anything_compiles(tmp_path):
 
 def test_a_run_that_is_too_large_for_its_devices_is_told_in_one_sentence(tmp_path, monkeypatch):
     def fail(message):
-        def advance(*arguments):
-            raise jax.errors.JaxRuntimeError(message)
-
-        monkeypatch.setattr(Learner, "advance", advance)
+        monkeypatch.setattr(Learner, "advance", Mock(side_effect=jax.errors.JaxRuntimeError(message)))
         train(build(tiny_config(train__steps=2)), tmp_path)
 
     for message in ("RESOURCE_EXHAUSTED: no", "INTERNAL: Out of memory allocating 29009905412 bytes."):
