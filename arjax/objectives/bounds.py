@@ -156,7 +156,7 @@ class Denoising(Objective[Chain]):
             of_schedule = "a learned noise schedule is trained by the bound: the simple loss is least without noise"
             refuse(
                 (not has_error, "the simple loss is an error of predicted noise, and this chain has none: take bound"),
-                (has_error and model.process.learned_schedule, of_schedule),
+                (has_error and model.process.schedule == "learned", of_schedule),
             )
 
     def loss(self, model: Chain, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
