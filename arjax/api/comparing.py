@@ -39,17 +39,18 @@ _TOLERANCE = 1e-4
 
 
 def nats_of_run(folder: Path, results: Mapping[str, Any], splits: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Returns the nats of each example of some splits under a finished run; (): of the validation split, if there is
-    one, and of the split that was scored.
-
-    They are read from `rows.npz`. What is missing there, or does not belong to `results` (the report of the run), is
-    computed from the best parameters and written there.
+    """Returns the nats of each example of some splits under a finished run, from `rows.npz`; (): of the validation
+    split, if there is one, and of the split that was scored. What does not belong to `results`, the report of the run,
+    is computed from the best parameters and written there.
     """
     refuse((results["kind"] == NO_LIKELIHOOD, f"nats need a likelihood, and the model of {folder} has none"))
     known, wanted = stored_nats(folder, results), splits or tuple(_means(results))
-    missing = [split for split in wanted if split not in known]
-    if missing:
-        known |= _computed(folder, missing)
+    if missing := [split for split in wanted if split not in known]:
+        setup = build(validate_run(load_workdir_config(folder), str(folder)))
+        params, _, _ = restore_params(setup, folder)
+        evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
+        rows = {split: evaluator.rows(params, split) for split in missing}
+        known |= {split: of_split["nll"][of_split["sites"] > 0] for split, of_split in rows.items()}
         write_nats(folder, known)
     return {split: known[split].astype(np.float64) for split in wanted}
 
@@ -77,16 +78,6 @@ def _belongs(nll_N: np.ndarray, mean: float | None) -> bool:
     if mean is None or nll_N.ndim != 1 or not nll_N.size or nll_N.dtype.kind != "f":
         return False
     return bool(np.isclose(nll_N.mean(dtype=np.float64), mean, rtol=_TOLERANCE, atol=_TOLERANCE))
-
-
-def _computed(folder: Path, splits: Sequence[str]) -> dict[str, np.ndarray]:
-    """The nats under the best parameters in the folder; examples of which no site is scored are left out."""
-    config = load_workdir_config(folder)
-    setup = build(validate_run(config, str(folder)))
-    params, _, _ = restore_params(setup, folder)
-    evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
-    rows = {split: evaluator.rows(params, split) for split in splits}
-    return {split: of_split["nll"][of_split["sites"] > 0] for split, of_split in rows.items()}
 
 
 #: Examples by which two splits are told apart.
@@ -264,7 +255,7 @@ def _scored(run: TrainedModel) -> Dataset:
 
 
 def check_same_examples(first: TrainedModel, other: TrainedModel, split: str, name: str) -> None:
-    """Raises `UserError` unless two models score the same examples in the same units."""
+    """Refuses a model that scores other examples than the first one, or in other units."""
     one, two = (split_of(_scored(run), split) for run in (first, other))
     sizes = f"{len(two):,} examples, that of the first model {len(one):,}"
     refuse((len(one) != len(two), f"the {split} split of {name} has {sizes}: models are compared on the same examples"))

@@ -39,18 +39,14 @@ from arjax.reporting.plots import (
     tiles_figure,
 )
 
-#: Examples that a model may show.
-SHOWN_EXAMPLES = 16
-#: Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
-ENTROPY_EXAMPLES = 1000
+#: Examples that a model may show, and those of its entropy: standard errors are then a few hundredths of a nat.
+SHOWN_EXAMPLES, ENTROPY_EXAMPLES = 16, 1000
 
 
 def model_pictures(
     model: Model, params: Any, dataset: Dataset, key: Any, scoring: Scoring
 ) -> Iterator[tuple[str, Any]]:
-    """Yields the pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure.
-    Without matplotlib there are only texts, and pictures of examples only if these are images or texts.
-    """
+    """Yields the pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure."""
     decode = dataset.decode
     if decode is None and not has_matplotlib():
         return
@@ -72,9 +68,7 @@ def model_pictures(
 
 
 def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """A matplotlib figure; None where examples are no images. `in_data_units`: takes values [N, *event.shape] of the
-    model to the units of the data.
-    """
+    """A matplotlib figure; None where examples are no images."""
     top = event.top
     if isinstance(picture, ChainGraph):
         return chain_figure(picture.num_steps, picture.num_blocks)
@@ -106,9 +100,7 @@ def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.n
 
 
 def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> str:
-    """Texts on their way from noise to data, with masked characters visible; `mask` is the token of a masked site, and
-    `decode` makes a text of tokens int[T].
-    """
+    """Texts on their way from noise to data, with masked characters visible; `mask` is the token of a masked site."""
 
     def text(tokens: np.ndarray) -> str:
         return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)

@@ -92,9 +92,8 @@ class Run(TrainedModel):
     def _restored(self) -> tuple[Any, int, dict[str, Any]]:
         if self.status == "training" and not (best_store(self.workdir).steps() or latest_store(self.workdir).steps()):
             first = min(self.config.train.eval_every, self.config.train.checkpoint_every)
-            raise UserError(
-                f"the run in {self.workdir} has no parameters yet: it saves the first ones after {first} steps"
-            )
+            none_yet = f"the run in {self.workdir} has no parameters yet"
+            raise UserError(f"{none_yet}: it saves the first ones after {first} steps")
         return restore_params(self._setup, self.workdir)
 
     @property

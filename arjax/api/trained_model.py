@@ -153,7 +153,7 @@ class TrainedModel:
         is_one, x, mask = self._batched(x, mask)
         source = self.source(x, context, mask, unknown).examples
         if not ordering and not orders:
-            nll_N = self.evaluator.rows_of(self.params, source)["nll"]
+            nll_N = self.evaluator().rows_of(self.params, source)["nll"]
         else:
             chosen = self._chosen(ordering, orders)
             if chosen.kind != EXACT:
@@ -208,7 +208,7 @@ class TrainedModel:
             needed = {name for name, reads in zip(self.dataset.rows.names, queried | given, strict=True) if reads}
         is_one, x, _ = self._batched(x, None)
         source = self.source(x, context, None, unknown, needed, queried | given).examples
-        nll_N = self._scorer(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
+        nll_N = self.evaluator(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
         return 0.0 - nll_N[0] if is_one else 0.0 - nll_N
 
     @checked_arguments()
@@ -226,7 +226,7 @@ class TrainedModel:
         classes = classes_of(self.model, "`posterior`", several=True)
         log_prior_C = log_prior(self.dataset, classes, prior)
         source = self.source(x, dict.fromkeys(classes.parts, 0), mask, unknown).examples
-        p_NC = np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
+        p_NC = np.exp(log_posterior(self.evaluator(), self.params, source, classes, log_prior_C))
         return p_NC.reshape(len(p_NC), *classes.shape)
 
     @checked_arguments()
@@ -505,26 +505,17 @@ class TrainedModel:
             return numbers[0] if isinstance(context, str) else numbers
         return context
 
-    @property
-    def evaluator(self) -> Evaluator:
-        """Scores examples as they are given."""
-        return self._scorer(None)
-
-    def _scorer(self, hidden: HiddenSites | None) -> Evaluator:
-        """The evaluator of a query, one for each."""
-        if hidden not in self._scorers:
-            self._scorers[hidden] = Evaluator(self.model, self._as_given, self.settings.scoring, hidden)
-        return self._scorers[hidden]
+    def evaluator(self, hidden: HiddenSites | None = None) -> Evaluator:
+        """Returns what scores examples as they are given, or a query: the same each time."""
+        evaluators: dict[HiddenSites | None, Evaluator] = self.__dict__.setdefault("_evaluators", {})
+        if hidden not in evaluators:
+            evaluators[hidden] = Evaluator(self.model, self._as_given, self.settings.scoring, hidden)
+        return evaluators[hidden]
 
     @property
     def _as_given(self) -> Dataset:
         """The data set of examples that are scored as they are."""
         return dataclasses.replace(self.dataset, transform=None)
-
-    @functools.cached_property
-    def _scorers(self) -> dict[HiddenSites | None, Evaluator]:
-        """By what they score."""
-        return {}
 
 
 @dataclasses.dataclass(repr=False)

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from arjax.cli.opening import open_setup
 from arjax.cli.scoring import add_scores
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, say_once
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, completions_of, half_of_image, score_hidden
-from arjax.models import AutoregressiveModel
 from arjax.models.pictures import as_images
 from arjax.reporting.plots import draw_completions
 from arjax.reporting.reports import describe_scores
-from arjax.training.setup import Setup
+from arjax.training.setup import restore_params
 
 FOLDER = "inpainting"
 
 
-def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: ConfigDict, workdir: Path) -> None:
+def inpaint(flags: SimpleNamespace) -> None:
     """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
 
     Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
-    observed. `params` are on the run's mesh, `options` are those of `config.inpaint`.
+    observed.
     """
-    dataset, split = setup.dataset, setup.evaluate.split
+    setup, config = open_setup(flags)
+    model = require(setup.model, "conditionals", "the mode inpaint")
+    params, _, _ = restore_params(setup, flags.workdir)
+    dataset, split, options = setup.dataset, setup.evaluate.split, config.inpaint
     hidden = half_of_image(model.event.grid_shape, options.hidden)
     visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
     if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
@@ -44,9 +47,10 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     query, examples = f"{options.hidden}_given_{options.visible}_{split}", setup.evaluate.examples
     query += f"_{examples}_examples" * bool(examples)
     print(f"{query}: {describe_scores(scores, bits=model.event.has_bits)} ({model.score_kind})")
-    add_scores(workdir / FOLDER, query, scores)
+    folder = Path(flags.workdir) / FOLDER
+    add_scores(folder, query, scores)
     if done is not None:
-        _draw(workdir / FOLDER / f"{query}.png", done, dataset)
+        _draw(folder / f"{query}.png", done, dataset)
 
 
 def some_rows(dataset: Dataset, split: str, num: int) -> Batch:

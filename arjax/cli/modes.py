@@ -190,9 +190,9 @@ def run_classify(flags: SimpleNamespace) -> None:
     """Tells the most probable class of examples by a model of examples given their class: accuracy and -log p(class |
     x) of config.evaluate.split; with --input=FILE a label for each row.
     """
-    from arjax.cli.scoring import classify_rows, classify_split
+    from arjax.cli.scoring import classify
 
-    (classify_rows if flags.input else classify_split)(flags)
+    classify(flags)
 
 
 @mode("workdir", takes=(*CONFIG, *PROCESSES, "prompt", "context"), reads=("sample.",))
@@ -250,14 +250,8 @@ def run_suggest(flags: SimpleNamespace) -> None:
 def run_inpaint(flags: SimpleNamespace) -> None:
     """Completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/."""
     from arjax.cli.inpainting import inpaint
-    from arjax.cli.opening import open_setup
-    from arjax.core.traits import require
-    from arjax.training.setup import restore_params
 
-    setup, config = open_setup(flags)
-    model = require(setup.model, "conditionals", "the mode inpaint")
-    params, _, _ = restore_params(setup, flags.workdir)
-    inpaint(setup, model, params, config.inpaint, Path(flags.workdir))
+    inpaint(flags)
 
 
 @mode("workdir", takes=(*CONFIG, "output"))

@@ -63,15 +63,16 @@ def _joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
 
 def _stored_config(flags: SimpleNamespace) -> Checked:
     """Returns the config of the run in `flags.workdir`, with overrides that do not change the trained model."""
-    stored = load_workdir_config(flags.workdir)
+    stored, overrides = load_workdir_config(flags.workdir), flags.overrides
     if flags.config:
         config = load_config_file(flags.config)
     else:
         config = stored.copy_and_resolve_references()
-        apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
+        apply_overrides(config, [override for override in overrides if override[0] == "plugins"])
         config.plugins = _joined(stored.plugins, config.plugins)
         validate_run(config, flags.workdir)
-    apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
+        overrides = [override for override in overrides if override[0] != "plugins"]
+    apply_overrides(config, overrides)
     checked = validate(config)
     check_same_run(config, flags.workdir)
     say_unread(flags, config, stored)

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from arjax.config import base_config, network_config, optimizer_config, parse_arg
-from arjax.config.files import load_config_file
+from arjax.config import network_config, optimizer_config, parse_arg
 from arjax.core.errors import UserError
 from arjax.core.files import split_argument
 from arjax.core.values import compile_regex, parse_value
@@ -101,14 +99,6 @@ def test_a_regex_with_brackets_in_a_set_is_read_without_a_warning():
     assert compile_regex("[[a]", "x").search("[")
 
 
-def test_a_misspelled_field_of_a_config_file_is_an_error():
-    config = base_config()
-    with pytest.raises(AttributeError):
-        config.trian = 1
-    with pytest.raises(AttributeError):
-        config.train.stps = 1
-
-
 def test_component_configs_hold_every_option():
     config = network_config("made", hidden_sizes=[7])
     assert config.name == "made" and config.hidden_sizes == (7,)
@@ -116,16 +106,6 @@ def test_component_configs_hold_every_option():
     from arjax.networks import BUILDER_FIELDS, NETWORKS
 
     assert set(config) == {"name", *NETWORKS.options("made", BUILDER_FIELDS)}
-
-
-def test_config_files_get_their_argument(tmp_path):
-    path = tmp_path / "c.py"
-    path.write_text(
-        "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'arg': arg})\n"
-    )
-    config = load_config_file(f"{path}:a=1,b")
-    assert isinstance(config, ConfigDict) and config.arg == "a=1,b" and config.is_locked
-    assert load_config_file(str(path)).arg == ""
 
 
 def test_the_colon_that_counts_is_the_one_behind_py():

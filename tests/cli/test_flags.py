@@ -71,21 +71,17 @@ def test_flags_from_a_file(tmp_path, sentence_of):
     assert "decode" in sentence_of([f"--flagfile={tmp_path / 'my.flags'}"])
 
 
-def test_help_is_instant_and_complete():
-    before = os.times()
-    done = subprocess.run([sys.executable, "-m", "arjax", "--help"], capture_output=True, text=True, check=True)
-    after = os.times()  # of the processor: other programs may use it, too
-    assert after.children_user - before.children_user + after.children_system - before.children_system < 1.0
-    assert all(f"--{name}" in done.stdout for name in VALUES if "." not in name)
-    assert all(f"\n  {mode} " in done.stdout for mode in MODES)
-
-
-def test_help_and_version_end_well_and_import_nothing_heavy():
+def test_help_and_version_end_well_are_complete_and_import_nothing_heavy():
     code = "import sys; from arjax.cli.main import main; from arjax.tables.main import main as table\n"
     code += "codes = [table(['--help']), main(['--help']), main(['--version'])]\n"
     code += "print(codes, {'jax', 'flax', 'ml_collections'} & set(sys.modules))"
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    after = os.times()  # of the processor: other programs may use it, too
+    assert after.children_user - before.children_user + after.children_system - before.children_system < 1.0
     assert done.stdout.splitlines()[-2:] == [f"arjax {arjax.__version__}", "[0, 0, 0] set()"] and not done.stderr
+    assert all(f"--{name}" in done.stdout for name in VALUES if "." not in name)
+    assert all(f"\n  {mode} " in done.stdout for mode in MODES)
 
 
 @pytest.mark.parametrize("command", [main, sweep, table])

@@ -5,50 +5,11 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.data.base import split_sizes
 from arjax.data.batches import eval_batches, train_index_block
 from arjax.data.text import ends_of_parts
 from arjax.data.windows import RandomWindows, window_starts
 
 SMALL = {"num_examples": 40}
-
-
-def test_limits_of_levels_and_contexts():
-    for levels in (255, 256):
-        make_dataset("markov_chain", levels=levels, **SMALL)
-    for name, options in (("markov_chain", {"levels": 65537}), ("noise", {"context_length": 3})):
-        with pytest.raises(UserError):
-            make_dataset(name, **SMALL, **options)
-
-
-def test_events_of_drawn_sets():
-    """Eight symbols, a blank and a sign; T numbers and their sum; points of the plane."""
-    copies = make_dataset("copy_memory", delay=3, **SMALL).event
-    assert (copies.kind, copies.num_levels, copies.shape) == ("tokens", 10, (23,))
-    adding = make_dataset("adding", length=5, **SMALL).event
-    assert (adding.kind, adding.shape) == ("real", (6,))
-    for name in ("markov_chain", "hidden_markov"):
-        event = make_dataset(name, levels=3, length=7, **SMALL).event
-        assert (event.kind, event.num_levels, event.shape) == ("tokens", 3, (7,))
-    for name in ("two_moons", "eight_gaussians", "checkerboard"):
-        event = make_dataset(name, **SMALL).event
-        assert (event.kind, event.shape, event.value_shape) == ("real", (2,), ())
-    for kind, levels in (("tokens", 5), ("levels", 5)):
-        assert make_dataset("noise", grid=(2, 3), kind=kind, num_levels=5, **SMALL).event.num_levels == levels
-
-
-def test_splits_of_drawn_sets():
-    assert split_sizes(40) == {"train": 40, "validation": 10, "test": 10}
-    assert split_sizes(40, 10) == {"train": 40, "validation": 4, "test": 4}
-    for name, rest in (("copy_memory", 4), ("adding", 4), ("markov_chain", 10), ("hidden_markov", 10)):
-        sizes = {split: len(source) for split, source in make_dataset(name, **SMALL).splits.items()}
-        assert sizes == {"train": 40, "validation": rest, "test": rest}
-    for name in ("copy_memory", "adding", "markov_chain", "hidden_markov", "two_moons", "noise"):
-        parts = {}
-        for split, source in make_dataset(name, **SMALL).splits.items():
-            parts[split] = np.asarray(source.__getitems__(np.arange(4)).x)
-        assert not np.array_equal(parts["train"], parts["test"])
-        assert not np.array_equal(parts["validation"], parts["test"])
 
 
 def test_parts_of_a_file():

@@ -2,7 +2,6 @@ import dataclasses
 import hashlib
 import io
 import runpy
-import subprocess
 import sys
 import tarfile
 import urllib.error
@@ -174,12 +173,3 @@ def test_the_script_ends_in_one_sentence_and_exit_code_2(
     assert tell_mistakes("prepare_data", main) == 2
     error = capsys.readouterr().err
     assert sentence in error and error.startswith("prepare_data: ") and error.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_the_script_as_a_process(tmp_path, repository):
-    command = [sys.executable, "-W", "error", str(repository / "scripts" / "prepare_data.py"), "digitz"]
-    environment = {"PYTHONPATH": str(repository), "HOME": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("prepare_data: unknown data set 'digitz'")

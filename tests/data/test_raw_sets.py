@@ -142,12 +142,6 @@ def test_wine_quality(tmp_path, public):
     x = np.concatenate(list(z.values())) * dataset.scale
     x += (table.mean(0) - x.mean(0)).astype(np.float32)
     np.testing.assert_allclose(x[np.argsort(x[:, 0])], table[np.argsort(table[:, 0])], atol=1e-3)
-    groups = make_dataset("wine_quality", group=3, data_dir=str(tmp_path / "out"))
-    assert (groups.event.grid_shape, groups.event.value_shape) == ((4,), (3,))
-    np.testing.assert_array_equal(read_all(groups.splits["test"]).x.reshape(5, 12), z["test"])
-    np.testing.assert_array_equal(groups.scale.reshape(12), dataset.scale)
-    with pytest.raises(UserError, match="must divide the 12 columns"):
-        make_dataset("wine_quality", group=5, data_dir=str(tmp_path / "out"))
 
 
 def test_preparing_again_changes_nothing(tmp_path):

@@ -253,6 +253,7 @@ def test_pixels_are_drawn_from_their_intensity():
     extra = {"intensity": jnp.asarray(intensity)[None]}
     batch = Batch(jnp.zeros((1, 60_000), jnp.int32), extra=extra)
     found = images.dynamic_binarization(jax.random.key(0), batch, True).x
+    assert found.dtype == jnp.int32 and (found != images.dynamic_binarization(jax.random.key(1), batch, True).x).any()
     dynamic = np.asarray(found).reshape(3, -1).mean(1)
     for means in (static, dynamic):
         assert means[0] == 0 and means[2] == 1 and means[1] == pytest.approx(64 / 255, abs=0.01)

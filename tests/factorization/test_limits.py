@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.factorization import make_factorization, make_order, make_orders
-from arjax.factorization.order_distributions import permutations
+from arjax.factorization import make_factorization, make_orders
 
 GRID = (4, 6)
 EDGE, MUST = "an edge is", "must (be|name)"
@@ -41,19 +39,3 @@ def test_limits(what, call, taken, refused, sentence):
     for value in refused:
         with pytest.raises(UserError, match=sentence or None):
             make(value)
-
-
-def test_there_are_as_many_orders_as_permutations():
-    assert len({tuple(order) for order in permutations(3, 6, 0)}) == 6
-    with pytest.raises(UserError, match="3 sites have 6 orders, not 7"):
-        permutations(3, 7, 0)
-    members = make_orders("pool(num=3)", GRID).members(3)
-    assert len(members) == 3 and all(member.num_steps == 24 for member in members)
-    with pytest.raises(UserError, match="there are 3 orders to score, not 4"):
-        make_orders("pool(num=3)", GRID).members(4)
-
-
-def test_no_seed_is_another_one():
-    for call in ("random(seed={})", "shuffled_within(seed={})"):
-        zero, one = (make_order(call.format(seed), GRID) for seed in (0, 1))
-        assert sorted(zero) == sorted(one) and not np.array_equal(zero, one)
