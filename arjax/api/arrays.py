@@ -20,7 +20,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.files import only_run_in, writable_folder
 from arjax.core.options import LARGEST, check_names, checked_arguments, defaults, typed_fields
 from arjax.core.registry import Component
-from arjax.data import Dataset, Source, from_arrays
+from arjax.data import Dataset, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.models import Model, recipe_of
 from arjax.models.extras import model_in_words
@@ -188,7 +188,12 @@ def _record(
         "objective": chosen["objective"],
         "seed": chosen["seed"],
     }
-    splits = [_known_of(source) for source in dataset.splits.values()]
+    splits: list[Any] = []
+    for source in dataset.splits.values():
+        if isinstance(source, ArraySource) and not isinstance(source.arrays.x, np.memmap):
+            splits.append(source.arrays)
+        else:  # arrays that are not in memory
+            splits.append((np.int64(len(source)), source.__getitems__(np.zeros(1, np.int64))))
     return Record(flat_fields(fields), _digest((splits, dataset.scale, dataset.shift)))
 
 
@@ -248,13 +253,6 @@ def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
         if (folder / CONFIG_NAME).exists():
             raise UserError(f"{folder} holds the run of a config: choose another workdir")
         yield folder
-
-
-def _known_of(source: Source) -> Any:
-    """The identity of a split: its arrays or, where these are not in memory, its length and first example."""
-    if isinstance(source, ArraySource) and not isinstance(source.arrays.x, np.memmap):
-        return source.arrays
-    return np.int64(len(source)), source.__getitems__(np.zeros(1, np.int64))
 
 
 def _digest(arrays: Any) -> str:

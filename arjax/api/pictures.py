@@ -47,13 +47,19 @@ def model_pictures(
     model: Model, params: Any, dataset: Dataset, key: Any, scoring: Scoring
 ) -> Iterator[tuple[str, Any]]:
     """Yields the pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure."""
-    decode = dataset.decode
+    decode, mask = dataset.decode, model.event.num_levels  # the token of a masked site
     if decode is None and not has_matplotlib():
         return
+
+    def text(tokens: np.ndarray) -> str:
+        assert decode is not None, "a data set of texts"
+        return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
+
     for name, picture in pictures(model, params, dataset.first_examples(SHOWN_EXAMPLES), key):
         figure = None
         if isinstance(picture, Paths) and decode is not None:
-            yield f"{name}.txt", _text_of(picture, model.event.num_levels, decode)
+            frames = [[text(frame) for frame in path] for path in np.asarray(picture.frames)]
+            yield f"{name}.txt", text_of_path(frames, picture.labels)
         elif isinstance(picture, CodesInUse):
             if dataset.splits and has_matplotlib():
                 split = list(dataset.splits)[-1]
@@ -97,15 +103,6 @@ def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.n
             masked = np.asarray(masked.any(-1)) if masked.ndim == 5 else masked
     images = in_frames(np.asarray(in_data_units(flat)))
     return path_figure(images, picture.labels, masked, top)
-
-
-def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> str:
-    """Texts on their way from noise to data, with masked characters visible; `mask` is the token of a masked site."""
-
-    def text(tokens: np.ndarray) -> str:
-        return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
-
-    return text_of_path([[text(frame) for frame in path] for path in np.asarray(paths.frames)], paths.labels)
 
 
 def samples_picture(

@@ -42,6 +42,7 @@ from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
 from arjax.models.checks import MISSING_VALUES, check_likelihood
 from arjax.page import Page, make_page
+from arjax.parallel.sharding import make_mesh
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.reports import scores_in_words
 from arjax.samplers import Sampler
@@ -76,7 +77,7 @@ def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
 class Settings:
     """Options of the scores of a trained model."""
 
-    mesh: Mesh  # of its parameters
+    mesh: Mesh = dataclasses.field(default_factory=make_mesh)  # of its parameters
     measures: Measures = Measures()  # noqa: RUF009, frozen
     seed: int = 0  # of the random numbers in the score of a split
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
@@ -525,7 +526,7 @@ class Fitted(TrainedModel):
     model: Model
     params: Any
     dataset: Dataset
-    settings: Settings
+    settings: Settings = dataclasses.field(default_factory=Settings)
     results: Mapping[str, Any] | None = None
     history: Mapping[str, Curve] = dataclasses.field(default_factory=dict)
 

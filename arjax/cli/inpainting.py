@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 
-from arjax.cli.opening import open_setup
+from arjax.cli.opening import open_run
 from arjax.cli.scoring import add_scores
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, say_once
@@ -18,7 +18,6 @@ from arjax.evaluation.inpainting import Completions, completions_of, half_of_ima
 from arjax.models.pictures import as_images
 from arjax.reporting.plots import draw_completions
 from arjax.reporting.reports import describe_scores
-from arjax.training.setup import restore_params
 
 FOLDER = "inpainting"
 
@@ -29,10 +28,10 @@ def inpaint(flags: SimpleNamespace) -> None:
     Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
     observed.
     """
-    setup, config = open_setup(flags)
+    run = open_run(flags)
+    setup, params, options = run.setup, run.params, run.config.inpaint
     model = require(setup.model, "conditionals", "the mode inpaint")
-    params, _, _ = restore_params(setup, flags.workdir)
-    dataset, split, options = setup.dataset, setup.evaluate.split, config.inpaint
+    dataset, split = setup.dataset, setup.evaluate.split
     hidden = half_of_image(model.event.grid_shape, options.hidden)
     visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
     if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
@@ -47,7 +46,7 @@ def inpaint(flags: SimpleNamespace) -> None:
     query, examples = f"{options.hidden}_given_{options.visible}_{split}", setup.evaluate.examples
     query += f"_{examples}_examples" * bool(examples)
     print(f"{query}: {describe_scores(scores, bits=model.event.has_bits)} ({model.score_kind})")
-    folder = Path(flags.workdir) / FOLDER
+    folder = run.workdir / FOLDER
     add_scores(folder, query, scores)
     if done is not None:
         _draw(folder / f"{query}.png", done, dataset)

@@ -17,7 +17,6 @@ from arjax.core.errors import say_once
 
 if TYPE_CHECKING:
     from arjax.api.run import Run
-    from arjax.training.setup import Setup
 
 #: Sections of a config of which each mode reads some.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
@@ -39,13 +38,6 @@ def open_run(flags: SimpleNamespace) -> Run:
     checked = _stored_config(flags)
     connect(flags)
     return Run(flags.workdir, checked, build(checked))
-
-
-def open_setup(flags: SimpleNamespace) -> tuple[Setup, ConfigDict]:
-    """Returns the parts of the run in `flags.workdir`, and its config."""
-    checked = _stored_config(flags)
-    connect(flags)
-    return build(checked), checked.config
 
 
 def _joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from arjax.api.run import Run
 from arjax.api.trained_model import Given
-from arjax.cli.opening import open_run, open_setup
+from arjax.cli.opening import open_run
 from arjax.core.errors import UserError
 from arjax.core.files import (
     read_json_object,
@@ -29,7 +29,7 @@ from arjax.core.files import (
     writing,
 )
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
-from arjax.data import Dataset
+from arjax.data import Dataset, Source
 from arjax.data.sources import read_in_pieces
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
@@ -43,7 +43,7 @@ from arjax.reporting.plots import tiles_figure, write_exposure
 from arjax.reporting.reports import describe_classification, line_of
 from arjax.training.reporter import announce
 from arjax.training.results import run_report, write_evaluation
-from arjax.training.setup import Setup, restore_params
+from arjax.training.setup import Setup
 
 FOLDER, SCORES = "classification", "scores.json"
 #: Characters of a text in a line.
@@ -76,11 +76,12 @@ def read_input(run: Run, path: str, context: Any = None) -> tuple[Given, np.ndar
 
 def evaluate_split(flags: SimpleNamespace) -> None:
     """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
-    (setup, _), workdir = open_setup(flags), flags.workdir
+    run, workdir = open_run(flags), flags.workdir
+    setup = run.setup
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
     if setup.evaluate.ranking:
         check_likelihood(setup.model, "config.evaluate.ranking")
-    best = restore_params(setup, workdir)
+    best = run.best
     announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
     scored = run_report(setup, workdir, best)
     if jax.process_index() != 0:
@@ -174,7 +175,7 @@ def classify(flags: SimpleNamespace) -> None:
         writable_file(output)
     model, classes = run.model, classes_of(run.model, "the mode classify")
     split, examples = run.config.evaluate.split, run.settings.measures.examples
-    labels: np.ndarray | None
+    source: Source
     if path:
         given, labels = read_input(run, path, np.int32(0))
         source, evaluator = given.examples, run.evaluator()

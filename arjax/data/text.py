@@ -86,7 +86,7 @@ def text(
         (whole,) = texts
         first, second = ends_of_parts(splits, len(whole), "characters or bytes")
         texts = [whole[:first], whole[first:second], whole[second:]]
-    options = {"tokens": tokens, "min_count": min_count, "fingerprint": fingerprint}
+    options: Any = {"tokens": tokens, "min_count": min_count, "fingerprint": fingerprint}
     return text_windows(name, dict(zip(SPLITS, texts, strict=True)), length, eval_stride or length, **options)
 
 
@@ -198,13 +198,12 @@ def strings(
         first, second = ends_of_parts(splits, len(lines), "strings")
         order = np.random.default_rng(split_seed).permutation(len(lines))
         parts = [[lines[i] for i in rows] for rows in np.split(order, [first, second])]
-    of_labels: dict[str, Any] = {}
+    options: Any = {"tokens": tokens, "min_count": min_count, "fingerprint": fingerprint}
     if labels:
-        of_labels["labels"] = {k: [str(line.label) for line in lines] for k, lines in zip(SPLITS, parts, strict=True)}
-        of_labels["columns"] = labels, column
-    texts_of = {split: [line.text for line in lines] for split, lines in zip(SPLITS, parts, strict=True)}
-    options = {"tokens": tokens, "min_count": min_count, "fingerprint": fingerprint}
-    return ended_strings(name, texts_of, max_length, **options, **of_labels)
+        classes = [[str(line.label) for line in lines] for lines in parts]
+        options |= {"labels": dict(zip(SPLITS, classes, strict=True)), "columns": (labels, column)}
+    strings = [[line.text for line in lines] for lines in parts]
+    return ended_strings(name, dict(zip(SPLITS, strings, strict=True)), max_length, **options)
 
 
 def ended_strings(

@@ -230,9 +230,3 @@ def test_contexts_and_several_orders():
     assert len(fitted.plot_samples(6).axes) == 2 and fitted.plot_samples(6, context=1).axes
     with pytest.raises(UserError, match="needs a label context"):
         fitted.log_prob(image)
-
-
-def test_the_first_lines_name_the_network(model, capsys):
-    x = binary_arrays()["train"][:16]
-    arjax.fit_arrays(model, train=x, steps=1, batch_size=8)
-    assert "made in raster order, " in capsys.readouterr().out

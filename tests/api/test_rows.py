@@ -16,7 +16,6 @@ from arjax.data import from_arrays, make_dataset
 from arjax.evaluation.report import Measures
 from arjax.models import ModelChoice, make_model
 from arjax.models.gaussian_mixture import gaussian_params
-from arjax.parallel.sharding import make_mesh
 from arjax.testing.examples import random_like
 
 NAMES = ("long", "wide", "high")
@@ -25,7 +24,7 @@ NAMES = ("long", "wide", "high")
 def trained(model, dataset, params=None) -> Fitted:
     """A model with these parameters, or random ones, as if it had been trained on the data set."""
     params = random_like(model.param_shapes) if params is None else params
-    return Fitted(model, params, dataset, Settings(make_mesh(), Measures(batch_size=16)))
+    return Fitted(model, params, dataset, Settings(measures=Measures(batch_size=16)))
 
 
 def lengths(unit: float) -> np.ndarray:

@@ -8,8 +8,9 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data import from_arrays
+from arjax.data import from_arrays, make_dataset
 from arjax.data.batches import THREAD, eval_batches, read_ahead, train_index_block
+from arjax.data.windows import RandomWindows, window_starts
 
 
 def train_indices(seed, step, num_examples, batch_size):
@@ -109,3 +110,26 @@ def test_what_goes_wrong_in_the_thread_is_told_where_the_item_is_asked_for():
     with pytest.raises(UserError, match="row 7 is damaged"):
         next(coming)
     assert not threads()
+
+
+def test_limits_of_windows_and_batches():
+    assert len(window_starts(5, 1, 1)[0]) == 5 and len(RandomWindows(np.arange(3), 3)) == 1
+    assert len(RandomWindows(np.arange(3), 1)) == 3
+    assert train_index_block(0, 0, 1, 1, 1).tolist() == [[0]]
+    source = make_dataset("noise", num_examples=3).splits["train"]
+    assert [batch.weight.tolist() for batch in eval_batches(source, 2)] == [[1, 1], [1, 0]]
+    assert len(list(eval_batches(source, 1))) == 3
+    for wrong in (
+        lambda: window_starts(5, 0, 1),
+        lambda: window_starts(5, 3, 0),
+        lambda: window_starts(5, 3, 4),
+        lambda: RandomWindows(np.arange(3), 4),
+        lambda: RandomWindows(np.arange(3), 0),
+        lambda: train_index_block(0, 0, 1, 0, 1),
+        lambda: train_index_block(0, 0, 1, 1, 0),
+        lambda: next(eval_batches(source, 0)),
+        lambda: next(eval_batches(source, 1.5)),
+        lambda: next(eval_batches(source, True)),
+    ):
+        with pytest.raises(UserError):
+            wrong()

@@ -22,12 +22,6 @@ def no_data(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def test_its_repr_says_what_it_is():
-    assert repr(make_dataset("digits", context="label")) == (
-        "Dataset(digits: 8 x 8 sites, 17 levels; given label; train 1,297, validation 200, test 300)"
-    )
-
-
 @pytest.mark.parametrize("name", PREPARED)
 def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
     with pytest.raises(UserError, match=rf"python scripts/prepare_data\.py {name}(/\w+)?$") as error:

@@ -43,6 +43,7 @@ def test_mask_is_the_definition(factorization):
 
 
 def test_blocks_cut_the_order_and_are_padded_at_the_end(factorization):
+    assert {leaf.dtype for leaf in jax.tree.leaves(factorization)} == {np.dtype(np.int32)}
     num_sites, blocks = factorization.num_sites, factorization.blocks
     assert blocks.shape == (factorization.num_steps, factorization.block_size)
     exists = blocks < num_sites
@@ -61,12 +62,6 @@ def test_rank_step_and_index_in_blocks_are_inverse_to_order_and_blocks(factoriza
     np.testing.assert_array_equal(factorization.index_in_blocks // factorization.block_size, factorization.step)
     assert (np.diff(factorization.step[factorization.order]) >= 0).all()
     assert sorted(set(factorization.step.tolist())) == list(range(factorization.num_steps))
-
-
-def test_fields_are_int32(factorization):
-    leaves = jax.tree.leaves(factorization)
-    assert len(leaves) == 5
-    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.int32)}
 
 
 def test_sites_of_a_step_by_number_and_inside_jit(factorization):
@@ -98,12 +93,6 @@ def test_vmap_over_orders_is_a_batch_of_factorizations():
     several = [make_factorization((4,), f"random(seed={seed})") for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *several)
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda f: f.mask()))(stacked), [mask_of(f) for f in several])
-
-
-def test_tree_round_trip_keeps_the_grid():
-    factorization = make_factorization((2, 3), "snake", "rows")
-    leaves, treedef = jax.tree.flatten(factorization)
-    assert jax.tree.unflatten(treedef, leaves).grid_shape == (2, 3)
 
 
 @pytest.mark.parametrize("ordering", ["raster", "random(seed=1)", "spiral", "snake", "diagonal"])
