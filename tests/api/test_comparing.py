@@ -89,6 +89,9 @@ def test_what_cannot_be_compared_is_refused(run, fitted):
         arjax.compare(fitted, other)
     with pytest.raises(UserError, match="no testt split, did you mean 'test'"):
         arjax.compare(run, run.workdir, split="testt")
+    broken = dataclasses.replace(fitted, params=jax.tree.map(lambda leaf: leaf * np.nan, fitted.params))
+    with pytest.raises(UserError, match="model 2 has nats that are not finite on 100 examples of the test split"):
+        arjax.compare(fitted, broken)
 
 
 def test_examples_of_which_other_sites_are_scored_are_not_paired(fitted):
@@ -154,12 +157,6 @@ def test_a_mixture_is_of_models_that_see_the_same_values(run, change, message, t
     (workdir / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=message):
         mixture_of_runs([run.workdir, workdir], "equal")
-
-
-def test_nats_that_are_not_finite_are_refused(fitted):
-    broken = dataclasses.replace(fitted, params=jax.tree.map(lambda leaf: leaf * np.nan, fitted.params))
-    with pytest.raises(UserError, match="model 2 has nats that are not finite on 100 examples of the test split"):
-        arjax.compare(fitted, broken)
 
 
 def test_one_example_decides_nothing():

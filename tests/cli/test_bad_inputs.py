@@ -165,12 +165,9 @@ def test_config_files(text, piece, tmp_path, sentence_of, monkeypatch):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_without_checkpoints(finished_run, tmp_path, sentence_of):
+def test_runs_without_checkpoints_or_with_other_fields(finished_run, tmp_path, sentence_of):
     (tmp_path / "config.json").write_text((finished_run / "config.json").read_text())
     assert "holds no checkpoint yet" in sentence_of(["--mode=evaluate", f"--workdir={tmp_path}"])
-
-
-def test_a_config_of_another_version_names_its_field(finished_run, tmp_path, sentence_of):
     config = json.loads((finished_run / "config.json").read_text())
     config["optimizer"]["beta"] = config["optimizer"].pop("b1")
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -54,9 +54,12 @@ def test_wrong_config_arguments(arg, sentence):
         parse(arg)
 
 
-def test_without_a_string_option_a_bare_word_is_an_option():
+def test_arguments_behind_py_and_regexes_are_read_as_they_stand():
     with pytest.raises(UserError, match="no argument 'fast'"):
         parse_arg("fast", smoke=False)
+    assert compile_regex("[[a]", "x").search("[")
+    assert split_argument("a:b/c.py:d:e") == ("a:b/c.py", "d:e")
+    assert split_argument("c.py") == ("c.py", "")
 
 
 @pytest.mark.parametrize(
@@ -95,10 +98,6 @@ def test_scalars_of_numpy_are_numbers_and_too_large_ones_are_refused():
         optimizer_config("adamw", learning_rate=10**400)
 
 
-def test_a_regex_with_brackets_in_a_set_is_read_without_a_warning():
-    assert compile_regex("[[a]", "x").search("[")
-
-
 def test_component_configs_hold_every_option():
     config = network_config("made", hidden_sizes=[7])
     assert config.name == "made" and config.hidden_sizes == (7,)
@@ -106,8 +105,3 @@ def test_component_configs_hold_every_option():
     from arjax.networks import BUILDER_FIELDS, NETWORKS
 
     assert set(config) == {"name", *NETWORKS.options("made", BUILDER_FIELDS)}
-
-
-def test_the_colon_that_counts_is_the_one_behind_py():
-    assert split_argument("a:b/c.py:d:e") == ("a:b/c.py", "d:e")
-    assert split_argument("c.py") == ("c.py", "")

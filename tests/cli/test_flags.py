@@ -24,7 +24,7 @@ VALUES |= {"prior": "train", "streams": "2", "verify": "true", "devices": "2", "
 VALUES |= {"trust": "true", "coordinator_address": "h:1", "num_processes": "2", "process_id": "0", "config.seed": "1"}
 
 
-def test_flags_and_overrides_in_any_order():
+def test_flags_in_any_order_are_those_of_one_call(monkeypatch):
     flags = parse_flags(
         ["--config.a.b=x=y", "--workdir", "d", "--config.seed", "3", "--mode=sample", "--process_id", "-1", "--trust"]
     )
@@ -32,6 +32,10 @@ def test_flags_and_overrides_in_any_order():
     assert flags.overrides == (("a.b", "x=y"), ("seed", "3"))
     assert parse_flags(["--config=c.py:a=1", "--workdir=d"]).mode == "train", "it is the default"
     assert parse_flags(["--config=c.py", "--mode=plan", "--devices=1e1"]).devices == 10
+    monkeypatch.setattr(sys, "argv", ["arjax", "--config.seed=7", "--bogus"])
+    assert parse_flags(["--mode=list", "--json"]).json is True
+    flags = parse_flags(["--mode=list"])
+    assert flags.json is False and flags.overrides == ()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -51,14 +55,6 @@ def test_a_mode_takes_the_flags_that_it_names_and_no_others(mode):
         others = [flag for flag in needs if not flag.startswith(f"--{name}=")]
         with pytest.raises(UserError, match=f"^--mode={mode} needs --{name}="):
             parse_flags([f"--mode={mode}", *others])
-
-
-def test_each_call_has_its_own_flags(monkeypatch):
-    """Those of absl and of `sys.argv` are global."""
-    monkeypatch.setattr(sys, "argv", ["arjax", "--config.seed=7", "--bogus"])
-    assert parse_flags(["--mode=list", "--json"]).json is True
-    flags = parse_flags(["--mode=list"])
-    assert flags.json is False and flags.overrides == ()
 
 
 def test_flags_from_a_file(tmp_path, sentence_of):

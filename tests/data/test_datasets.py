@@ -174,7 +174,7 @@ def test_static_and_dynamic_binarization_are_two_data_sets(grey, name):
     assert not read_all(dynamic.splits["validation"]).extra
 
 
-def test_mu_law_levels():
+def test_levels_of_8_and_of_16_bits():
     audio = np.arange(-32768, 32768, 7).astype(np.int16)
     levels = mu_law_encode(audio)
     assert levels.min() == 0 and levels.max() == 255 and (np.diff(levels.astype(int)) >= 0).all()
@@ -183,6 +183,10 @@ def test_mu_law_levels():
     np.testing.assert_array_equal(mu_law_encode(mu_law_decode(everything)), everything)
     error = np.abs(mu_law_decode(levels).astype(int) - audio)
     assert (error <= 0.025 * np.abs(audio.astype(int)) + 200).all()
+    audio = np.array([-32768, -1, 0, 32767], np.int16)
+    levels = linear_encode(audio)
+    assert levels.tolist() == [0, 32767, 32768, 65535]
+    np.testing.assert_array_equal(linear_waveform(levels) * 2**15, audio)
 
 
 def test_orders_are_read_off_examples_of_which_every_site_counts():
@@ -218,13 +222,6 @@ def test_contexts_have_the_type_of_their_kind(context, given):
     found = read_all(dataset.splits["train"]).context[context.parts[0][0]]
     assert found.dtype == context.parts[0][1].dtype
     np.testing.assert_array_equal(found, given)
-
-
-def test_samples_of_16_bits_are_levels_in_their_order():
-    audio = np.array([-32768, -1, 0, 32767], np.int16)
-    levels = linear_encode(audio)
-    assert levels.tolist() == [0, 32767, 32768, 65535]
-    np.testing.assert_array_equal(linear_waveform(levels) * 2**15, audio)
 
 
 def test_a_stage_is_a_part_of_each_example_given_the_coarser_ones():

@@ -109,15 +109,16 @@ def test_of_a_model_of_many_orders_the_truth_is_in_the_order_of_its_draws():
 
 
 def test_what_is_no_truth_is_refused():
-    with pytest.raises(UserError, match="needs the option 'run'"):
-        make_dataset("drawn")
-    with pytest.raises(UserError, match="opens another run"):
-        make_dataset("drawn", run="x")
-    with pytest.raises(UserError, match="the run in x has a context"):
-        make_dataset("drawn", run="x", open_run=lambda _: other_run(context=ContextSpec("label", 2)))
-    with pytest.raises(UserError, match="'drawn' needs the conditionals of an autoregressive model"):
-        make_dataset("drawn", run="x", open_run=lambda _: types.SimpleNamespace(model=object()))
-    with pytest.raises(UserError, match="visits the tokens of a string in another order than their own"):
-        make_dataset("drawn", run="x", open_run=lambda _: strings_run("reversed"))
+    for options, sentence in (
+        ({}, "needs the option 'run'"),
+        ({"run": "x"}, "opens another run"),
+        ({"run": other_run(context=ContextSpec("label", 2))}, "the run in x has a context"),
+        ({"run": types.SimpleNamespace(model=object())}, "'drawn' needs the conditionals of an autoregressive model"),
+        ({"run": strings_run("reversed")}, "visits the tokens of a string in another order than their own"),
+    ):
+        if not isinstance(run := options.get("run", ""), str):
+            options = {"run": "x", "open_run": lambda _, run=run: run}
+        with pytest.raises(UserError, match=sentence):
+            make_dataset("drawn", **options)
     with pytest.raises(UserError, match="has no option 'open_run'"):
         dataset_config("drawn", open_run="x")

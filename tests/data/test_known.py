@@ -100,12 +100,9 @@ def test_seeds_and_splits_differ_and_the_truth_is_a_pytree(name):
     assert open_truth(first).model.event == first.event and np.isfinite(nats(first, values(first))).all()
 
 
-def test_histories_have_a_limit():
+def test_histories_and_concentrations_have_limits():
     with pytest.raises(UserError, match=r"at most 65,536 histories, and levels\^order are 8\^9"):
         make_dataset("markov_chain", order=9)
-
-
-def test_the_ends_of_the_range_of_concentrations_belong_to_it():
     for concentration in (0.01, 1e6):
         dataset = make_dataset("hidden_markov", concentration=concentration, num_examples=4)
         x = np.asarray(dataset.splits["train"].arrays.x)

@@ -185,13 +185,10 @@ def test_tokens_that_come_in_pieces_are_the_same_text():
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n"
 
 
-def test_evaluation_has_every_word_once_and_training_every_run():
+def test_fragments_are_examples_and_their_contexts():
     assert fragments(TEXT, 3, overlap=False) == ["Before we proceed", "any further, hear", "me speak.", "Speak, speak."]
     assert fragments(TEXT, 3, overlap=True)[:2] == ["Before we proceed", "we proceed any"]
     assert fragments(TEXT, 3, overlap=True)[-2:] == ["hear me speak.", "Speak, speak."]
-
-
-def test_examples_and_contexts():
     found = {"train": ["to be", "I"], "validation": ["bet"], "test": ["Ito"]}
     dataset = restoration("toy", found, 6)
     assert dataset.event.grid_shape == (7,) and dataset.context.parts[0][1].shape == (6,)

@@ -191,9 +191,6 @@ def test_characters_that_are_seen_often_enough_have_a_token():
     data = make_vocabulary("", "bytes")
     assert len(data) == 256 and data.symbols[65] == "A" and data.symbols[127] == "\x7f" and data.symbols[128] == "\\x80"
     assert data.units == "bytes" and data.num_tokens("\u00e9") == 2 and rare.num_tokens("\u00e9") == 1
-
-
-def test_types_of_tokens_are_the_smallest_that_hold_them():
     for num, dtype in ((128, np.int8), (129, np.int16), (2**15, np.int16), (2**15 + 1, np.int32)):
         assert make_vocabulary("".join(map(chr, range(num)))).dtype == dtype
 

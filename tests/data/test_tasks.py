@@ -173,9 +173,6 @@ def test_sequences_to_condition_on_have_every_length():
     lengths = (context >= 0).sum(1)
     assert set(lengths) == {1, 2, 3}
     np.testing.assert_array_equal(context >= 0, np.arange(3) < lengths[:, None])
-
-
-def test_sequences_need_tokens():
     with pytest.raises(UserError, match="'context_length' needs 'num_classes'"):
         make_dataset("noise", context_length=3)
 

@@ -48,9 +48,6 @@ def test_random_windows_are_all_windows():
     np.testing.assert_array_equal(x, np.arange(7)[:, None] + np.arange(4))
     with pytest.raises(UserError, match="do not fit"):
         RandomWindows(tokens, 11)
-
-
-def test_gathering_in_a_jitted_function_gives_the_same_windows():
     source = RandomWindows(np.arange(10, dtype=np.int32) ** 2, 4)
     indices = np.array([6, 0, 3])
     inside = jax.jit(source.gather)(jax.tree.map(jnp.asarray, source.arrays), indices)

@@ -60,23 +60,15 @@ def test_blocks(grid, ordering, partition, expected):
 
 
 @pytest.mark.parametrize("ordering", ["column_major", "diagonal", "spiral", "random(seed=1)"])
-def test_rows_need_an_order_that_goes_row_by_row(ordering):
+def test_rows_and_scales_need_their_orders(ordering):
     with pytest.raises(
         UserError, match=r"^the partition 'rows' needs an ordering that goes row by row, such as raster"
     ):
         make_factorization((3, 4), ordering, "rows")
-
-
-@pytest.mark.parametrize("ordering", ["raster", "multiscale(factor=2, levels=2)"])
-def test_scales_need_the_order_of_scales(ordering):
-    with pytest.raises(
-        UserError, match=r"^the partition 'scales' needs model.ordering=multiscale\(factor=2, levels=1\)"
-    ):
-        make_factorization((8, 8), ordering, "scales")
-
-
-def test_rows_of_one_site_fit_every_order():
-    assert blocks((3, 1), "random(seed=1)", "rows") == blocks((3, 1), "random(seed=1)", "sites")
+    assert blocks((3, 1), ordering, "rows") == blocks((3, 1), ordering, "sites")
+    for other in (ordering, "raster", "multiscale(factor=2, levels=2)"):
+        with pytest.raises(UserError, match=r"^the partition 'scales' needs model.ordering=multiscale\(factor=2"):
+            make_factorization((8, 8), other, "scales")
 
 
 @pytest.mark.parametrize("sizes", [(), (1, 2), (3, 3, 1), (7,)])
@@ -93,27 +85,21 @@ def test_sizes_are_positive_integers(sizes):
         make_factorization((6,), "raster", "sizes(sizes=(6, 0))")
 
 
-@pytest.mark.parametrize("order", [((0, 1), (2,)), 3, (0.0, 1, 2), ("0", "1", "2")])
-def test_an_order_is_a_flat_list_of_site_numbers(order):
-    with pytest.raises(UserError, match=r"^an ordering is a flat list of site numbers"):
-        from_order(order, [1, 1, 1], (3,))
+@pytest.mark.parametrize(
+    ("orders", "sentence"),
+    [
+        ([((0, 1), (2,)), 3, (0.0, 1, 2), ("0", "1", "2")], "an ordering is a flat list of site numbers"),
+        ([(), (0,), (0, 1), (0, 1, 2, 3)], r"the ordering lists \d sites, but there are 3$"),
+        ([(0, 1, 1), (0, 1, 3), (1, 2, 3), (0, 1, 2**20)], "the ordering is not a permutation: it must name each site"),
+    ],
+)
+def test_an_order_is_a_permutation_of_the_sites(orders, sentence):
+    for order in orders:
+        with pytest.raises(UserError, match=f"^{sentence}"):
+            from_order(order, [1, 1, 1], (3,))
 
 
 def test_numbers_have_a_limit():
     for ordering, partition in ((f"list(order=(0, 1, {2**70}))", "sites"), ("raster", f"sizes(sizes=({2**70},))")):
         with pytest.raises(UserError, match=f"must be at most 10000000, not {2**70}"):
             make_factorization((3,), ordering, partition)
-
-
-@pytest.mark.parametrize("order", [(), (0,), (0, 1), (0, 1, 2, 3)])
-def test_an_order_has_as_many_sites_as_the_grid(order):
-    with pytest.raises(UserError, match=rf"^the ordering lists {len(order)} sites, but there are 3$"):
-        make_factorization((3,), f"list(order={order})")
-
-
-@pytest.mark.parametrize("order", [(0, 1, 1), (0, 1, 3), (1, 2, 3), (0, 1, 2**20)])
-def test_an_order_is_a_permutation(order):
-    with pytest.raises(
-        UserError, match=r"^the ordering is not a permutation: it must name each site 0..2 exactly once$"
-    ):
-        make_factorization((3,), f"list(order={order})")
