@@ -10,7 +10,6 @@ import numpy as np
 
 from arjax.cli.opening import open_run
 from arjax.cli.scoring import add_scores
-from arjax.core.batch import Batch
 from arjax.core.errors import UserError, say_once
 from arjax.core.traits import require
 from arjax.data import Dataset
@@ -39,7 +38,10 @@ def inpaint(flags: SimpleNamespace) -> None:
     scores = score_hidden(model, params, setup.scored, split, hidden, visible, setup.scoring)
     done = None
     if options.visible == "rest":
-        batch = some_rows(dataset, split, options.num)
+        size = len(dataset.splits[split])
+        if options.num > size:
+            say_once(f"the {split} split has {size} examples, fewer than config.inpaint.num={options.num}")
+        batch = dataset.events(split, np.linspace(0, size - 1, min(options.num, size)).astype(int))
         done = completions_of(model, params, batch, hidden, options.completions, jax.random.key(setup.seed))
     if jax.process_index() != 0:
         return
@@ -50,15 +52,6 @@ def inpaint(flags: SimpleNamespace) -> None:
     add_scores(folder, query, scores)
     if done is not None:
         _draw(folder / f"{query}.png", done, dataset)
-
-
-def some_rows(dataset: Dataset, split: str, num: int) -> Batch:
-    """Returns examples of a split, at most `num`, evenly spaced."""
-    source = dataset.splits[split]
-    if num > len(source):
-        say_once(f"the {split} split has {len(source)} examples, fewer than config.inpaint.num={num}")
-    batch = source.__getitems__(np.linspace(0, len(source) - 1, min(num, len(source))).astype(int))
-    return batch if dataset.transform is None else dataset.transform(jax.random.key(0), batch, False)
 
 
 def _draw(path: Path, done: Completions, dataset: Dataset) -> None:

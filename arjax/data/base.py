@@ -161,11 +161,15 @@ class Dataset:
         size = len(self.splits[split])
         return np.arange(size) if not num or size <= num else np.arange(num) * size // num
 
+    def events(self, split: str, numbers: np.ndarray) -> Batch:
+        """Returns the examples of these numbers as the model sees them outside of training."""
+        batch = self.splits[split].__getitems__(numbers)
+        return batch if self.transform is None else self.transform(jax.random.key(0), batch, False)
+
     def first_examples(self, num: int) -> Batch:
         """The first `num` examples of the test split (or the last one), repeated where there are fewer."""
-        source = list(self.splits.values())[-1]
-        batch = source.__getitems__(np.arange(num) % len(source))
-        return batch if self.transform is None else self.transform(jax.random.key(0), batch, False)
+        split = list(self.splits)[-1]
+        return self.events(split, np.arange(num) % len(self.splits[split]))
 
     def in_data_units(self, x: np.ndarray) -> np.ndarray:
         """Examples [N, *event.shape] as they were before they were standardised."""
