@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+from refusals import refusal
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config
 from arjax.config.files import (
@@ -135,8 +136,7 @@ def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
     data = json.loads((tmp_path / "config.json").read_text())
     data["network"]["depth"] = 3
     (tmp_path / "config.json").write_text(json.dumps(data))
-    with pytest.raises(UserError, match=r"network\.depth was 3 there and is absent now"):
-        check_same_run(example(), tmp_path)
+    assert "network.depth was 3 there and is absent now" in refusal(check_same_run, example(), tmp_path)
 
 
 def test_another_learning_rate_begins_from_a_run_in_another_workdir(tmp_path):
@@ -174,8 +174,7 @@ def test_the_folder_that_a_run_begins_from_may_be_spelt_in_another_way(tmp_path)
     for again.train.init_from in (os.path.abspath("runs/first"), "./runs/first/"):
         check_same_run(again, tmp_path, "train")
     for again.train.init_from in ("", "runs/second"):
-        with pytest.raises(UserError, match=r"train\.init_from was 'runs/first' there"):
-            check_same_run(again, tmp_path, "train")
+        assert "train.init_from was 'runs/first' there" in refusal(check_same_run, again, tmp_path, "train")
 
 
 def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):
@@ -184,15 +183,13 @@ def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):
 
     save_config(table(file="my.csv", test="my_test.csv"), tmp_path)
     moved = table(file="there/my.csv", test="there/my_test.csv")
-    with pytest.raises(UserError, match=r"dataset\.path was 'my.csv' there"):
-        check_same_run(moved, tmp_path)
+    assert "dataset.path was 'my.csv' there" in refusal(check_same_run, moved, tmp_path)
     Record(data="1").write(tmp_path)
     check_same_run(moved, tmp_path, "train")
     with pytest.raises(UserError, match=r"run: dataset\.validation_path was '' there and is 'my_test.csv' now;"):
         check_same_run(table(file="my.csv", test="my_test.csv", validation="my_test.csv"), tmp_path)
     moved.dataset.validation = 0.2
-    with pytest.raises(UserError, match=r"run: dataset\.validation was 0.1 there and is 0.2 now;"):
-        check_same_run(moved, tmp_path)
+    assert "run: dataset.validation was 0.1 there and is 0.2 now;" in refusal(check_same_run, moved, tmp_path)
 
 
 def test_smoke_runs_are_short_and_touch_everything():
