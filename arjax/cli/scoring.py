@@ -19,15 +19,7 @@ from arjax.api.run import Run
 from arjax.api.trained_model import Given
 from arjax.cli.opening import open_run
 from arjax.core.errors import UserError
-from arjax.core.files import (
-    read_json_object,
-    reading,
-    user_path,
-    writable_file,
-    write_json,
-    write_text,
-    writing,
-)
+from arjax.core.files import read_json_object, reading, user_path, writable_file, write_json, write_text, writing
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.data import Dataset, Source
 from arjax.data.sources import read_in_pieces

@@ -78,10 +78,7 @@ def test_a_run_trains_to_its_end(stream, config_file, tmp_path, monkeypatch, cap
 
 @pytest.mark.parametrize(
     ("program", "redirection"),
-    [
-        ("arjax --mode=list", ">/dev/full"),
-        pytest.param("arjax.sweep.main --help", ">&-", marks=pytest.mark.slow),
-    ],
+    [("arjax --mode=list", ">/dev/full"), pytest.param("arjax.sweep.main --help", ">&-", marks=pytest.mark.slow)],
 )
 def test_as_a_process(program, redirection):
     if not os.path.exists("/dev/full"):
