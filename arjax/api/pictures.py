@@ -32,7 +32,6 @@ from arjax.reporting.plots import (
     MASK_CHARACTER,
     codes_figure,
     entropy_figure,
-    loss_figure,
     path_figure,
     sample_figure,
     text_of_path,
@@ -120,16 +119,6 @@ def samples_picture(
     assert shown is not None, "examples of one shape are all images"
     beside = None if real is None else as_images(dataset.in_data_units(np.asarray(real.x)), event.grid_shape)
     return sample_figure(shown, beside, max_value=event.top)
-
-
-def history_picture(history: Mapping[str, Any], name: str) -> Any:
-    """Returns a figure of the loss over the steps."""
-    lines: dict[int, dict[str, Any]] = {}
-    for split in ("train", "validation"):
-        key = f"{split}/{name}"
-        for step, value in zip(*history.get(key, ((), ())), strict=True):
-            lines.setdefault(int(step), {"step": int(step)})[key] = None if np.isnan(value) else float(value)
-    return loss_figure([lines[step] for step in sorted(lines)], name)
 
 
 def entropy_picture(

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from arjax.api.compressing import coded, restored
 from arjax.api.conditionals import SiteConditionals, site_conditionals
 from arjax.api.orders import ChosenOrders, chosen_orders
-from arjax.api.pictures import entropy_picture, history_picture, samples_picture
+from arjax.api.pictures import entropy_picture, samples_picture
 from arjax.api.saving import save
 from arjax.coding import CodingOptions
 from arjax.config.build import open_run
@@ -44,6 +44,7 @@ from arjax.models.checks import MISSING_VALUES, check_likelihood
 from arjax.page import Page, make_page
 from arjax.parallel.sharding import make_mesh
 from arjax.reporting.diagrams import factorization_figure
+from arjax.reporting.plots import loss_figure
 from arjax.reporting.reports import scores_in_words
 from arjax.samplers import Sampler
 from arjax.training.setup import Trained
@@ -419,7 +420,7 @@ class TrainedModel:
     @checked_arguments()
     def plot_history(self, name: str = "bits_per_dim") -> Any:
         """A figure of the loss over the steps, `train/NAME` and `validation/NAME` of `history`."""
-        return history_picture(self.history, name)
+        return loss_figure(self.history, name)
 
     @checked_arguments(max_examples=0)
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
