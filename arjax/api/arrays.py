@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import os
 import tempfile
@@ -16,6 +15,7 @@ import numpy as np
 
 from arjax.api.fitting import silence, stopped
 from arjax.api.trained_model import Fitted, Settings, TrainedModel, as_history
+from arjax.core.arrays import fingerprint_of_arrays
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import only_run_in, writable_folder
 from arjax.core.options import LARGEST, check_names, checked_arguments, defaults, typed_fields
@@ -107,7 +107,7 @@ def fit_arrays(
     chosen = {"objective": objective, "optimizer": optimizer, "num_orders": num_orders, "seed": int(seed)}
     sections = _sections(optimizer, options, is_kept=workdir is not None)
     given = _given(init_from)
-    begins = {} if given is None else {"init_from": _digest(given.params)}
+    begins = {} if given is None else {"init_from": fingerprint_of_arrays(given.params)}
     record = Record() if workdir is None else _record(model, dataset, chosen, sections, begins)
     setup = _setup(model, dataset, chosen, sections, given, record)
     chosen |= sections.train | sections.of_optimizer | begins
@@ -194,7 +194,7 @@ def _record(
             splits.append(source.arrays)
         else:  # arrays that are not in memory
             splits.append((np.int64(len(source)), source.__getitems__(np.zeros(1, np.int64))))
-    return Record(flat_fields(fields), _digest((splits, dataset.scale, dataset.shift)))
+    return Record(flat_fields(fields), fingerprint_of_arrays((splits, dataset.scale, dataset.shift)))
 
 
 def _setup(
@@ -253,15 +253,6 @@ def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
         if (folder / CONFIG_NAME).exists():
             raise UserError(f"{folder} holds the run of a config: choose another workdir")
         yield folder
-
-
-def _digest(arrays: Any) -> str:
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(arrays):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)  # as bytes: bfloat16 is no type of a buffer
-    return digest.hexdigest()[:16]
 
 
 def _no_other_run(workdir: str) -> Trained:

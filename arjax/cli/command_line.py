@@ -48,11 +48,24 @@ class Parser(argparse_flags.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
         if action.choices is not None and value not in action.choices:
-            name = max(action.option_strings, key=len, default=action.dest)
-            raise UserError(f"{name} cannot be {value!r}{did_you_mean(value, action.choices)}")
+            raise UserError(f"{_name_of(action)} cannot be {value!r}{did_you_mean(value, action.choices)}")
+
+    def _get_value(self, action: argparse.Action, arg_string: str):
+        if action.type not in (int, float):
+            return super()._get_value(action, arg_string)
+        from arjax.core.values import parse_value
+
+        return parse_value(arg_string, action.type(), _name_of(action))
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(message)
+        name, _, fault = message.removeprefix("argument ").partition(": ")
+        if "required" in name:
+            raise UserError(f"{self.prog} needs {fault}{LISTED}")
+        raise UserError(f"{name} needs a value" if fault.startswith("expected") else f"{name}: {fault}")
+
+
+def _name_of(action: argparse.Action) -> str:
+    return max(action.option_strings, key=len, default=action.dest)
 
 
 def with_flagfiles(arguments: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ so all computations begin with `filled`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,6 +69,16 @@ def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
             "give x.astype(float) for real data, else x.filled(0) and a mask that is 1 at the sites to be scored"
         )
     return np.asarray(values.filled(np.nan))
+
+
+def fingerprint_of_arrays(tree: Any) -> str:
+    """A fingerprint of the arrays of a tree, by their places, types and values, in 16 characters."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)  # as bytes: bfloat16 is no type of a buffer
+    return digest.hexdigest()[:16]
 
 
 def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:

@@ -135,6 +135,12 @@ class EventSpec:
         return self.kind in DISCRETE_KINDS
 
     @property
+    def reals(self) -> np.ndarray:
+        """Which scalars of an example are real numbers, bool[*shape]: of mixed columns, some."""
+        kinds = np.array([column.kind for column in self.columns] or self.kind)
+        return np.broadcast_to(kinds == "real", self.shape)
+
+    @property
     def num_values(self) -> int:
         """V where each site holds one of V whole numbers; 0 for vectors, real values and mixed columns."""
         return 0 if self.value_shape else self.num_levels

@@ -12,7 +12,7 @@ import datetime
 import functools
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
 from typing import Any, NoReturn, TypeAlias
 
@@ -36,6 +36,8 @@ AS_MISSING = " (with unknown='missing' it counts as missing)"
 _FIRST_MERGED = 2**53
 #: Dates of Python have the years 1 to 9999.
 _FIRST_DAY, _LAST_DAY = np.datetime64("0001-01-01"), np.datetime64("9999-12-31T23:59:59.999999")
+#: Words that are dates without being named as such; and all texts that a column of dates may have.
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 _ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?)?)?")
 #: Numbers with separators of thousands or a decimal comma.
 _WITH_COMMAS = re.compile(r"[+-]?\d+(,\d+)+(\.\d*)?|[+-]?\d{1,3}(\.\d{3})+,\d+")
@@ -73,23 +75,22 @@ class Words:
 
         `unknown`: "refuse" words that training never saw, or take them as "missing".
         """
-        items, missing = items_of(values), self._by_text.get(None, np.nan)
-        places = {text: self.place(text) for text in {item for item in items if type(item) is str}}
-        numbers = (places[item] if type(item) is str else self.place(item) for item in items)
-        cells = np.array([missing if item is None else number for item, number in zip(items, numbers, strict=True)])
-        cells = cells.astype(np.float64)
+        items, missing = items_of(values), self._by_text.get(None, math.nan)
+        of_texts = {item: self.place(item) for item in {item for item in items if type(item) is str}}
+        places = [
+            of_texts[item] if type(item) is str else missing if item is None else self.place(item) for item in items
+        ]
+        cells = np.array(places, np.float64)
         if (cells == -1).any():
-            row = int((cells == -1).argmax())
             refuse_odd_types(self.name, values, place)
             if unknown == "refuse":
-                hint = self._hint(as_text(items[row]))
+                row = int((cells == -1).argmax())
+                text = as_text(items[row])
+                alike = [label for label in self.labels if label.lower() == text.lower()]
+                hint = did_you_mean(alike[0] if alike else text, self.labels, "")
                 refuse_value(self.name, row, items[row], place, f"which training never saw{hint}{remedy}")
             cells[cells == -1] = np.nan
         return cells
-
-    def _hint(self, text: str) -> str:
-        alike = [label for label in self.labels if label.lower() == text.lower()]
-        return f", did you mean {alike[0]!r}?" if alike else did_you_mean(text, self.labels, "")
 
     def place(self, value: Any) -> int:
         """Returns the number of the word that a value is, -1 for none: the one that is written in the same way; of a
@@ -112,13 +113,9 @@ class Words:
     @functools.cached_property
     def _by_number(self) -> dict[float | None, int]:
         """The numbers of the words by the number that no other word reads as."""
-        numbers = {text: self._number(text) for text in self._by_text if text is not None}
+        numbers = {i: self._number(text) for text, i in self._by_text.items() if text is not None}
         counts = collections.Counter(numbers.values())
-        return {
-            number: self._by_text[text]
-            for text, number in numbers.items()
-            if number is not None and counts[number] == 1
-        }
+        return {number: i for i, number in numbers.items() if number is not None and counts[number] == 1}
 
     def _number(self, text: str) -> float | None:
         """The number that a text reads as, or None: digits that may be a code are not a number."""
@@ -127,9 +124,8 @@ class Words:
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Returns cells as values of a frame, object[N], None without a value."""
-        values = np.empty(len(cells), object)
-        values[:] = [None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist()]
-        return values
+        values = (None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist())
+        return np.fromiter(values, object, len(cells))
 
     def codes(self, cells: np.ndarray) -> np.ndarray:
         """Returns the codes of cells, int[N], MISSING without a value."""
@@ -147,14 +143,14 @@ class Words:
         """Returns 1 for each word that a condition allows, float64[V]."""
         words = condition if isinstance(condition, list) else [condition]
         places = [-1 if word is None else self.place(word) for word in words]
-        word = words[places.index(-1)] if -1 in places else None
+        never = [word for word, place in zip(words, places, strict=True) if place == -1]
+        no_range = "holds words, which have no ranges: a condition is a word or a list of words, not"
         refuse(
-            (
-                isinstance(condition, tuple),
-                f"the column {self.name!r} holds words, which have no ranges: a condition is a word or a list of "
-                f"words, not {condition!r}",
+            (isinstance(condition, tuple), f"the column {self.name!r} {no_range} {condition!r}"),
+            *(
+                (never, f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), self.labels)}")
+                for word in never
             ),
-            (-1 in places, f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), self.labels)}"),
         )
         return np.isin(np.arange(self.num_codes), places).astype(np.float64)
 
@@ -187,9 +183,8 @@ class Reals:
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Returns cells as values of a frame, object[N], None without a value."""
-        values = np.empty(len(cells), object)
-        values[:] = [None if math.isnan(cell) else float(f"{cell:.{self.digits}g}") for cell in cells.tolist()]
-        return values
+        values = (None if math.isnan(cell) else float(f"{cell:.{self.digits}g}") for cell in cells.tolist())
+        return np.fromiter(values, object, len(cells))
 
 
 def holds(name: str, row: int, value: Any, place: Place) -> str:
@@ -215,7 +210,7 @@ def is_code(text: str) -> bool:
     """Returns whether a text of digits may be no number: 007, or whole numbers that float64 may not tell apart."""
     digits = text.lstrip("+-")
     is_padded, is_long = len(digits) > 1 and digits[0] == "0", len(digits) > 16
-    return digits.isdigit() and (is_padded or is_long or int(digits) >= _FIRST_MERGED)
+    return digits.isdecimal() and (is_padded or is_long or int(digits) >= _FIRST_MERGED)
 
 
 def as_text(value: Any) -> str:
@@ -270,29 +265,42 @@ def merges(texts: Iterable[str]) -> bool:
 def refuse_odd_types(name: str, values: np.ndarray, place: Place = row_of_table, remedy: str = "") -> None:
     """Refuses the first value that is no word, number, truth value or date."""
     fine = (str, bool, int, float, datetime.date, type(None))
-    if values.dtype != object or all(issubclass(kind, fine) for kind in set(map(type, values.tolist()))):
-        return
-    row, value = next((row, value) for row, value in enumerate(values.tolist()) if not isinstance(value, fine))
-    refuse_value(name, row, value, place, f"which is no word, number, truth value or date{remedy}")
+    for row, value in enumerate(values.tolist() if values.dtype == object else ()):
+        if not isinstance(value, fine):
+            refuse_value(name, row, value, place, f"which is no word, number, truth value or date{remedy}")
 
 
-def stray_word(name: str, values: np.ndarray, place: Place, as_words: str) -> str:
-    """Returns a sentence about the first word in a column of numbers; "" where most values are words, or all are
-    numbers. Refuses numbers with commas; `as_words` says that they are meant as words.
+def are_numbers(texts: Collection[str], with_codes: bool) -> bool:
+    """Returns whether all texts are numbers that float64 tells apart. Digits that may be a code, such as 007, count as
+    numbers in the data set `table`, `with_codes`, and as words in the tables of `fit_table`.
     """
+    return all(map(is_number, texts)) and not (merges(texts) if with_codes else any(map(is_code, texts)))
+
+
+def kind_of(name: str, values: np.ndarray, place: Place, as_words: str, with_codes: bool = False) -> tuple[str, str]:
+    """Returns the kind of the values of a column: "numbers", "date" or "words"; and of numbers with a few words among
+    them a sentence about the first one, "" of all others. Numbers with commas are refused; `as_words` says that they
+    are meant as words. Texts are numbers in tables `with_codes` alone: elsewhere, `Frame` has read them.
+    """
+    if values.dtype != object:
+        return "date" if values.dtype.kind == "M" else "numbers", ""
     known = without_gaps(values).tolist()
-    words = {value for value in set(known) if isinstance(value, str)}
-    strays = {word for word in words if not is_number(word)}
-    num = sum(map(strays.__contains__, known)) if strays else 0
+    texts = {value for value in set(known) if isinstance(value, str)}
+    if with_codes and are_numbers(texts, with_codes):
+        return "numbers", ""
+    if known and all(isinstance(value, str) and _DATE.fullmatch(value) for value in known):
+        return "date", ""
+    strays = {text for text in texts if not is_number(text)}
+    num = sum(map(strays.__contains__, known))
     have_commas = bool(strays) and all(map(_WITH_COMMAS.fullmatch, strays))
     if not have_commas and not 0 < 2 * num < len(known):
-        return ""
+        return "words", ""
     row, stray = next((row, value) for row, value in enumerate(values.tolist()) if value in strays)
     if have_commas:
         fault = f"a number with a comma: numbers are written as 1234.5, or give {as_words}"
         refuse_value(name, row, stray, place, fault)
     more = f" and {num - 1} more words" if num > 1 else ""
-    return f"{holds(name, row, stray, place)}{more}, in which {len(known) - num} others are numbers"
+    return "words", f"{holds(name, row, stray, place)}{more}, in which {len(known) - num} others are numbers"
 
 
 def names_rows(values: np.ndarray, few: int) -> str:

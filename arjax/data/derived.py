@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arrays import up_to_end
+from arjax.core.arrays import fingerprint_of_arrays, up_to_end
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path
@@ -42,17 +40,14 @@ def stage(
       open_run: opens the run of the other data set, where it is made of one; filled in where a config is built.
     """
     whole = make_dataset(DATASETS.read(of), open_run=open_run)
+    changes, kept = whole.transform is not None or whole.scale is not None, "a stage is one of examples as they are"
     refuse(
-        (
-            whole.transform is not None or whole.scale is not None,
-            f"the data set {of!r} changes or rescales its examples: a stage is one of examples as they are",
-        ),
+        (changes, f"the data set {of!r} changes or rescales its examples: {kept}"),
         (whole.has_holes, f"the data set {of!r} has missing values, which have no stages"),
     )
-    cut = make_stages(stages, whole.event)
-    if number > len(cut.events):
-        raise UserError(f"the data set option 'number' must be from 1 to {len(cut.events)}, not {number}")
-    context = whole.context
+    cut, context = make_stages(stages, whole.event), whole.context
+    most = len(cut.events)
+    refuse((number > most, f"the data set option 'number' must be from 1 to {most}, not {number}"))
     for name, part in cut.contexts[number - 1].parts:
         context = context.with_part(name, part, local=True)
     k, splits = number - 1, {}
@@ -119,7 +114,8 @@ def drawn(
         splits[split] = LazySource(model.event, NO_CONTEXT, size, draw)
         if jax.process_count() > 1:
             splits[split].arrays  # noqa: B018  drawn now: all processes draw together, and none in a thread
-    named = {"name": f"drawn/{user_path(run).name}", "fingerprint": _digest(other.params)}
+    # of the parameters, which may be trained further after a run has begun on their draws
+    named = {"name": f"drawn/{user_path(run).name}", "fingerprint": fingerprint_of_arrays(other.params)}
     return dataclasses.replace(other.dataset, splits=splits, transform=None, answer="", truth=truth, **named)
 
 
@@ -131,12 +127,3 @@ def _draw(truth: Truth, num: int, key: jax.Array) -> Batch:
         pieces.append(np.asarray(truth.model.draw(truth.params, keys[first : first + size], end=truth.end).x))
     x = np.concatenate(pieces)[:num]
     return Batch(x, mask=None if truth.end is None else up_to_end(x, truth.end))
-
-
-def _digest(params: Any) -> str:
-    """Of the parameters: they may be trained further after a run has begun on their draws."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()

@@ -11,6 +11,7 @@ import gzip
 import itertools
 import math
 import os
+import sys
 import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import user_path
-from arjax.data.columns import AS_MISSING, is_code, is_number, row_of_table
+from arjax.data.columns import AS_MISSING, are_numbers, is_number, row_of_table
 
 #: The texts of cells without a value.
 NO_VALUE = ("", "?", "NA", "NaN", "nan")
@@ -33,6 +34,8 @@ _FEW_ROWS = 100
 #: Seconds until the first line about the progress of reading, and between two lines.
 _FIRST_LINE, _BETWEEN_LINES = 1.0, 5.0
 
+#: The first whole number that Python does not write as a text.
+_TOO_LONG = 10**4300
 #: What a table may be, see `Frame.form`.
 FORMS = ("lists", "rows", "pandas", "polars", "pyarrow", "modin", "cudf")
 #: Columns by name, [N] each: float64 or datetime64, or object with None for no value: words, and numbers beside them.
@@ -106,18 +109,13 @@ class Frame:
         except ModuleNotFoundError as error:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
-    @property
-    def is_library(self) -> bool:
-        """Whether it is a frame of a library, such as pandas."""
-        return self.form not in ("lists", "rows")
-
     def beside(self, data: Any, columns: Columns, with_others: bool = True) -> Any:
         """The rows of the table `data`, of which this is the frame, with these columns in place of its own. All others
         stay as they are, or are left out without `with_others`; and so do all names of columns, and the index of a
         frame of pandas.
         """
         table = self.back(columns)
-        has_index = self.is_library and hasattr(data, "index")
+        has_index = self.form in ("pandas", "modin", "cudf")
         if has_index:
             table.index = data.index
         if not with_others:
@@ -132,8 +130,8 @@ class Frame:
         new = nw.from_native(table, eager_only=True)
         if not has_index:
             return nw.from_native(data, eager_only=True).with_columns(*new.iter_columns()).to_native()
-        full = data.set_axis(list(map(str, data.columns)), axis=1)
-        full = nw.from_native(full, eager_only=True).with_columns(*new.iter_columns()).to_native()
+        named = data.set_axis(list(map(str, data.columns)), axis=1)
+        full = nw.from_native(named, eager_only=True).with_columns(*new.iter_columns()).to_native()
         added = full.columns[len(data.columns) :]
         full.columns = [*data.columns, *added] if len(added) else data.columns
         return full
@@ -240,18 +238,17 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     entries have none.
     """
     if isinstance(values, np.ma.MaskedArray):
-        values = _with_gaps(values)
+        values = list(values) if np.ma.is_masked(values) else values.data
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":
         if values.dtype.kind == "M":
             return values.astype("datetime64[us]")
-        if values.dtype.kind == "f" or _fits(values):
-            kind = np.float64 if values.dtype.kind == "f" else np.int64
+        kind = np.float64 if values.dtype.kind == "f" else np.int64
+        if kind == np.float64 or np.abs(values.astype(np.float64)).max(initial=0) < 2**53:
             return _without(values.astype(kind, copy=False), missing)
     one = isinstance(values, str | bytes | Mapping) or (isinstance(values, np.ndarray) and not values.ndim)
     if one or not isinstance(values, Iterable):
-        raise UserError(f"the column {name!r} is not a list of values, but {values!r}")
-    items = list(_plain_items(values))
-    items = [None if isinstance(item, str) and item.strip() in missing else item for item in items]
+        raise UserError(f"the column {name!r} is not a list of values, but {plain_value(values)!r}")
+    items = [None if type(item) is str and item.strip() in missing else item for item in map(plain_value, values)]
     kinds = {type(item) for item in items if item is not None}
     if kinds and kinds <= {int, float} and all(abs(item) < 2**53 for item in items if type(item) is int):
         return _without(np.array([math.nan if item is None else item for item in items], np.float64), missing)
@@ -264,38 +261,22 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     return np.fromiter(items, object, len(items))
 
 
-def _with_gaps(values: np.ma.MaskedArray) -> np.ndarray:
-    """The data of a masked array, with no value in place of masked entries."""
-    masks, data = np.ma.getmaskarray(values), values.data
-    if not masks.any():
-        return data
-    if data.dtype.kind == "f" or (data.dtype.kind in "iu" and _fits(data[~masks])):
-        return np.where(masks, np.nan, data)
-    if data.dtype.kind == "M":
-        return np.where(masks, np.datetime64("NaT", "us"), data.astype("datetime64[us]"))
-    items = data.astype(object)
-    items[masks] = None
-    return items
-
-
-def _plain_items(values: Iterable[Any]) -> Iterator[Any]:
-    """Values as Python's own; equal texts are one object, so that a cell takes the memory of a reference."""
-    texts: dict[str, str] = {}
-    for value in values.tolist() if isinstance(values, np.ndarray) and values.dtype.kind == "U" else values:
-        item = value if type(value) is str else plain_value(value)
-        yield texts.setdefault(item, item) if type(item) is str else item
-
-
 def plain_value(item: Any) -> Any:
-    """A value as Python's own: None without one, times with a time zone as those of UTC without one."""
+    """A value as Python's own: None without one, times with a time zone as those of UTC without one. Equal texts are
+    one object, so that a cell takes the memory of a reference.
+    """
+    if type(item) is str:
+        return sys.intern(item)
     if item is np.ma.masked:
         return None
     if isinstance(item, np.datetime64):
         item = item.astype("datetime64[us]")
     if isinstance(item, np.generic):
         item = item.item()
+    if isinstance(item, int) and abs(item) >= _TOO_LONG:
+        raise UserError("a table holds no whole numbers of more than 4,300 digits, which Python does not write down")
     if isinstance(item, str):  # of a class of its own, such as that of an Enum
-        return str.__str__(item)
+        return sys.intern(str.__str__(item))
     if isinstance(item, decimal.Decimal):
         item = None if item.is_nan() else float(item)
     if item is None or type(item).__name__ in ("NAType", "NaTType") or (isinstance(item, float) and math.isnan(item)):
@@ -306,11 +287,6 @@ def plain_value(item: Any) -> Any:
         except OverflowError as error:
             raise UserError(f"the time {item} lies outside of the years 1 to 9999 in UTC") from error
     return item
-
-
-def _fits(values: np.ndarray) -> bool:
-    """Whether float64 tells whole numbers apart."""
-    return not len(values) or max(abs(int(values.min())), abs(int(values.max()))) < 2**53
 
 
 def _without(values: np.ndarray, missing: frozenset[str]) -> np.ndarray:
@@ -327,17 +303,15 @@ def _numbers_among(texts: Iterable[str]) -> frozenset[float]:
 def _in_place(old: Mapping[Any, Any], new: Mapping[str, Any]) -> dict[Any, Any]:
     """Entries of a user with the new ones in place of those of the same name, or after them."""
     names = set(map(str, old))
-    return {name: new.get(str(name), value) for name, value in old.items()} | {
-        name: value for name, value in new.items() if name not in names
-    }
+    added = {name: value for name, value in new.items() if name not in names}
+    return {name: new.get(str(name), value) for name, value in old.items()} | added
 
 
 def _listed(values: Iterable[Any]) -> list[Any]:
     """Values as a list of Python's own; times that Python does not have stay those of numpy."""
-    if not isinstance(values, np.ndarray):
-        return list(values)
-    items = values.tolist()
-    return list(values) if values.dtype.kind in "mM" and int in set(map(type, items)) else items
+    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    are_times = isinstance(values, np.ndarray) and values.dtype.kind in "mM"
+    return list(values) if are_times and int in set(map(type, items)) else items
 
 
 def _as_dates(values: list[Any]) -> Any:
@@ -365,7 +339,7 @@ def _column_of(chunks: Sequence[str], missing: frozenset[str], as_texts: bool) -
     cells = _MARK.join(chunks).split(_MARK)
     texts = set(cells)
     texts -= missing
-    if texts and not as_texts and all(map(is_number, texts)) and not any(map(is_code, texts)):
+    if texts and not as_texts and are_numbers(texts, with_codes=False):
         del texts  # for their memory
         return np.fromiter((math.nan if cell in missing else float(cell) for cell in cells), np.float64, len(cells))
     words = {text: text for text in texts}
@@ -384,9 +358,9 @@ class _CsvFile:
 
     def read(self, tell: bool) -> tuple[Columns, int]:
         """Returns the columns, read piece by piece, and the number of the first row."""
-        mark = self._mark(self.delimiter)
-        refuse((len(mark) != 1 or mark in '\r\n"', f"the delimiter of a table is one character, such as ';', 'tab' or "
-                f"'spaces', not {self.delimiter!r}"))  # fmt: skip
+        mark, usual = self._mark(self.delimiter), "one character, such as ';', 'tab' or 'spaces'"
+        is_wrong = len(mark) != 1 or mark in '\r\n"'
+        refuse((is_wrong, f"the delimiter of a table is {usual}, not {self.delimiter!r}"))
         try:
             columns, first_row = self._read(_Progress(tell))
         except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
@@ -415,7 +389,8 @@ class _CsvFile:
             has_names = self._has_names(first)
             names = first if has_names else list(map(str, range(len(first))))
             columns: dict[str, Any] = {name: [] for name in names}
-            for chunk in self._chunks(rows, [] if has_names else [first], len(first)):
+            left = itertools.chain([] if has_names else [first], self._checked(rows, len(first)))
+            while chunk := list(itertools.islice(left, _CHUNK)):
                 num += len(chunk)
                 for chunks, cells in zip(columns.values(), zip(*chunk, strict=True), strict=True):
                     chunks.append(_MARK.join(map(str.strip, cells)))
@@ -429,27 +404,20 @@ class _CsvFile:
     def _has_names(self, first: Sequence[str]) -> bool:
         """Returns whether the first row has the names of the columns; refuses one that can have none."""
         if len(first) == 1 and (other := self._other_delimiter()):
-            raise UserError(
-                f"the table {self.path!r} has one column when cut at {self.delimiter!r}: give delimiter={other!r}"
-            )
+            cut = f"the table {self.path!r} has one column when cut at {self.delimiter!r}"
+            raise UserError(f"{cut}: give delimiter={other!r}")
         twice = [name for name in first if first.count(name) > 1]
-        are_numbers = bool(first) and all(map(is_number, first))
-        if self.header is False or (are_numbers and twice):
+        all_numbers = bool(first) and all(map(is_number, first))
+        if self.header is False or (all_numbers and twice):
             return False
-        counts = are_numbers and [float(name) - float(first[0]) for name in first] == list(range(len(first)))
+        counts = all_numbers and [float(name) - float(first[0]) for name in first] == list(range(len(first)))
         shown = ", ".join(first[:3]) + ", ..." * (len(first) > 3)
         remedy = "give header=False" if self.header else "put a line of names before"
-        row = f"the first row of the table {self.path!r}"
+        row = f"the first row of the table {self.path!r} does not name its columns"
         refuse(
-            (not any(first), f"{row} does not name its columns: it is empty"),
-            (
-                are_numbers and (self.header or not counts),
-                f"{row} does not name its columns, but holds the numbers {shown}: {remedy}",
-            ),
-            (
-                twice,
-                f"{row} does not name its columns: {', '.join(map(repr, twice[:1]))} stands there twice",
-            ),
+            (not any(first), f"{row}: it is empty"),
+            (all_numbers and (self.header or not counts), f"{row}, but holds the numbers {shown}: {remedy}"),
+            (twice, f"{row}: {', '.join(map(repr, twice[:1]))} stands there twice"),
         )
         return True
 
@@ -464,21 +432,13 @@ class _CsvFile:
                 return other
         return ""
 
-    def _chunks(self, rows: Any, first: list[list[str]], num: int) -> Iterator[list[list[str]]]:
-        """Yields pieces of the rows of a csv reader behind the first ones, each of `num` cells."""
-        chunk = first
-        for row in rows:
-            if len(row) == num:
-                chunk.append(row)
-            elif row:
-                raise UserError(
-                    f"line {rows.line_num} of the table {self.path!r} has {len(row)} cells, but the first has {num}"
-                )
-            if len(chunk) == _CHUNK:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
+    def _checked(self, rows: Any, num: int) -> Iterator[list[str]]:
+        """Yields the rows of a csv reader, each of `num` cells, without empty lines."""
+        for row in filter(None, rows):
+            if len(row) != num:
+                line = f"line {rows.line_num} of the table {self.path!r}"
+                raise UserError(f"{line} has {len(row)} cells, but the first has {num}")
+            yield row
 
 
 def _as_written(texts: np.ndarray) -> list[Any]:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from arjax.core.errors import did_you_mean, refuse
+from arjax.core.errors import refuse
+from arjax.core.options import Option
 
 #: What becomes of values that training never saw.
 UNKNOWN = ("refuse", "missing")
@@ -56,13 +57,6 @@ def is_rows(x: Any) -> bool:
 
 def check_unknown(unknown: str, holes: bool) -> None:
     """Raises `UserError` for a choice that is not in `UNKNOWN`, or that the model cannot take."""
-    refuse(
-        (
-            unknown not in UNKNOWN,
-            f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}",
-        ),
-        (
-            unknown == "missing" and not holes,
-            "unknown='missing' is for models that take missing values, and this one does not",
-        ),
-    )
+    Option(choices=UNKNOWN).check(unknown, "unknown")
+    no_holes = "unknown='missing' is for models that take missing values, and this one does not"
+    refuse((unknown == "missing" and not holes, no_holes))

@@ -31,17 +31,11 @@ def in_standard_units(
     examples of weight 0, have no part in them; of the units "sites", a place that is masked in all examples is given,
     and has those of its values. Of mixed columns the discrete ones stay as they are.
     """
-    if units not in UNITS:
-        raise UserError(
-            f"standardise of the data {name!r} must be 'sites' or 'values', not {units!r}{did_you_mean(units, UNITS)}"
-        )
-    kinds = [spec.kind for spec in event.columns or (event,)]
+    hint, differ = did_you_mean(units, UNITS), f"each column of {name!r} has units of its own: give standardise='sites'"
     refuse(
-        ("real" not in kinds, f"standardise is for real values, and {name!r} has {event.in_words}"),
-        (
-            event.columns and units == "values",
-            f"each column of {name!r} has units of its own: give standardise='sites'",
-        ),
+        (units not in UNITS, f"standardise of the data {name!r} must be 'sites' or 'values', not {units!r}{hint}"),
+        (not event.reals.any(), f"standardise is for real values, and {name!r} has {event.in_words}"),
+        (units == "values" and not event.reals.all(), differ),
     )
     shift, scale = (np.broadcast_to(each, event.shape).copy() for each in _moments(event, splits, units, name, columns))
     for split, source in splits.items():
@@ -77,18 +71,15 @@ def _moments(
     event: EventSpec, splits: Mapping[str, ArraySource], units: str, name: str, columns: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each place, or of each entry of a value; 0 and 1 of discrete columns."""
-    rows = _scored(event, splits["train"].arrays, units)
+    rows, real = _scored(event, splits["train"].arrays, units), event.reals
     if units == "values":
-        rows = rows.reshape(-1, *event.value_shape)
-    real = np.ones(rows.shape[1:], bool)
-    if event.columns:
-        real[:] = [column.kind == "real" for column in event.columns]
+        rows, real = rows.reshape(-1, *event.value_shape), np.array(True)
 
     def refuse_places(bad: np.ndarray, words: str) -> None:
         for i in np.flatnonzero(real & bad)[:1].tolist():
             raise UserError(f"{_called(i, bad.shape, units, name, columns)} {words}")
 
-    elsewhere = "" if event.columns or columns or units == "values" else ", or give standardise='values'"
+    elsewhere = "" if columns or units == "values" or not real.all() else ", or give standardise='values'"
     refuse_places(np.isnan(rows).all(0), f"has no value in any train row: leave it out{elsewhere}")
     refuse((len(rows) == 1, f"standardise of {name!r} needs more than one train example that counts"))
     known = np.where(real, rows, 0.0)

@@ -24,15 +24,16 @@ from arjax.data.columns import (
     Place,
     Reals,
     Words,
+    are_numbers,
     as_numbers,
     as_text,
     exact,
     gaps_of,
     is_code,
     is_number,
+    kind_of,
     merges,
     names_rows,
-    stray_word,
     without_gaps,
 )
 from arjax.data.frames import NO_VALUE, Frame, read_frame
@@ -43,6 +44,7 @@ from arjax.data.vectors import with_noise
 KINDS = ("binary", "levels", "tokens", "real")
 #: What becomes of cells without a value.
 MISSING = ("refuse", "level", "hole")
+_OTHER_KINDS = "take mixed=True, with which each column has its own kind, or `levels`, which makes integers of all"
 
 
 @DATASETS.register("table")
@@ -65,7 +67,6 @@ def table(
     most_levels: int = 20,
     missing: str = opt("refuse", choices=MISSING),
     missing_cells: tuple = NO_VALUE,
-    binary_as_real: bool = False,
     noise: float = opt(0.0, least=0),
 ) -> Dataset:
     """A csv file of numbers, or with `levels` or `mixed` of numbers and words.
@@ -98,8 +99,6 @@ def table(
         leave a "hole": the value is missing (see `arjax.core.arrays`), in real columns, too. A table of levels with
         holes has mixed columns.
       missing_cells: the texts of such cells.
-      binary_as_real: real columns may hold nothing but 0 and 1. A density on two points has no meaning (it can be made
-        arbitrarily high), so such columns are refused unless this is True.
       noise: standard deviation of Gaussian noise on the rows in training, fresh in every step, in the units that the
         network sees; for tables of real values.
     """
@@ -111,18 +110,16 @@ def table(
         (levels == 1, f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}"),
         (levels and mixed, "levels gives all columns of a table the same kind, and mixed each its own: choose one"),
     )
-    texts = _Texts([read_frame(file, missing_cells, delimiter, words=None, header=header) for file in files.values()])
+    frames = [read_frame(file, missing_cells, delimiter, words=None, header=header) for file in files.values()]
+    texts, place = _joined(frames)
+    sizes, names = list(map(len, frames)), list(texts)
     _tell_cut(files, cut, split_seed)
     check_other_files({split: [user_path(file)] for split, file in files.items()})
-    parts = _parts(texts.sizes, list(files), cut, split_seed)
-    stated = _stated_kinds(kinds, mixed, texts.names)
-    rule = Rule(levels, mixed, most_levels, missing, parts["train"], texts.sizes[0])
-    made = [
-        _made(texts.names[i], texts.column(i), texts.place, rule, stated.get(i))
-        for i in chosen(columns, skip, texts.names)
-    ]
-    if not binary_as_real:
-        _check_not_binary(path, made)
+    parts = _parts(sizes, list(files), cut, split_seed)
+    stated = _stated_kinds(kinds, mixed, names)
+    rule = _Rule(levels, mixed, most_levels, missing, parts["train"], sizes[0], place)
+    made = [_made(names[i], texts[names[i]], rule, stated.get(i, "")) for i in _chosen(columns, skip, names)]
+    _check_not_binary(path, mixed, made)
     if len(files) > 1 and any(column.spec.kind == "real" for column in made):  # discrete rows may repeat
         rows_of_all = list(zip(*(column.x.tolist() for column in made), strict=True))
         tell_shared_rows({split: [rows_of_all[n] for n in part] for split, part in parts.items()})
@@ -133,42 +130,30 @@ def table(
     return with_noise(dataclasses.replace(dataset, rows=table_rows, fingerprint=fingerprint), noise)
 
 
-class _Texts:
-    """The texts of the cells of all files, one after another.
+def _joined(frames: Sequence[Frame]) -> tuple[dict[str, np.ndarray], Place]:
+    """The columns of the rows of all frames, one after another, and the place of a row in messages."""
+    first, ends = frames[0], np.cumsum(list(map(len, frames)))
+    few = f"the table {first.file!r} needs three rows or more, one for each split, but has {ends[0]}"
+    others = [frame for frame in frames if list(frame.columns) != list(first.columns)]
+    refuse(
+        *(
+            (others, f"the table {frame.file!r} has other columns than {first.file!r}: {', '.join(frame.columns)}")
+            for frame in others
+        ),
+        (len(frames) == 1 and ends[0] < len(SPLITS), few),
+    )
 
-    Attributes:
-      names: of the columns.
-      sizes: the number of rows of each file.
+    def place(n: int) -> str:
+        frame = frames[int((ends <= n).sum())]
+        return frame.place(n - int(ends[ends <= n].max(initial=0)))
+
+    return {name: np.concatenate([frame.columns[name] for frame in frames]) for name in first.columns}, place
+
+
+class _Rule(NamedTuple):
+    """The options of the data set `table` for columns, the rows of the train split, the number of rows of the first
+    file, and the places of rows in messages.
     """
-
-    def __init__(self, frames: Sequence[Frame]):
-        self.names, self.sizes, self._frames = list(frames[0].columns), [len(frame) for frame in frames], frames
-        first, num = frames[0].file, len(frames[0])
-        few = f"the table {first!r} needs three rows or more, one for each split, but has {num}"
-        refuse(
-            *(
-                (
-                    list(frame.columns) != self.names,
-                    f"the table {frame.file!r} has other columns than {first!r}: {', '.join(frame.columns)}",
-                )
-                for frame in frames
-            ),
-            (len(frames) == 1 and num < len(SPLITS), few),
-        )
-
-    def column(self, i: int) -> np.ndarray:
-        """Returns the texts of a column, object[N], None without a value."""
-        return np.concatenate([frame.columns[self.names[i]] for frame in self._frames])
-
-    def place(self, n: int) -> str:
-        """Returns the place of a row in messages."""
-        firsts = np.cumsum([0, *self.sizes])
-        file = int(np.searchsorted(firsts, n, side="right")) - 1
-        return self._frames[file].place(n - int(firsts[file]))
-
-
-class Rule(NamedTuple):
-    """The options of the data set `table` for columns, the rows of the train split, and the rows of the first file."""
 
     levels: int
     mixed: bool
@@ -176,6 +161,17 @@ class Rule(NamedTuple):
     missing: str
     train: np.ndarray
     num_rows: int
+    place: Place
+
+    def numbers(self, name: str, values: np.ndarray) -> np.ndarray:
+        """The values as float64[N], nan without one; refuses the first that is no number of float32."""
+        has_kinds, leave_out = self.mixed or self.levels, ": leave the column out with `skip`"
+        remedy = (
+            f"{leave_out} or write it as numbers"
+            if has_kinds
+            else f"{leave_out}, write it as numbers, or {_OTHER_KINDS}"
+        )
+        return as_numbers(name, values, place=self.place, most=LARGEST_FLOAT32, remedy=remedy)
 
 
 class _Made(NamedTuple):
@@ -191,19 +187,15 @@ class _Made(NamedTuple):
     spec: EventSpec
     x: np.ndarray
 
-    @property
-    def name(self) -> str:
-        return self.form.name
 
-
-def _made(name: str, values: np.ndarray, place: Place, rule: Rule, stated: str | None) -> _Made:
-    """The column of these texts, object[N], None without a value; `stated` is the kind that a user gives it."""
-    different = set(without_gaps(values).tolist())
-    if stated is None:
-        _check_column(name, values, place, rule)
-    kind = _kind(different, rule, stated)
-    gap = gaps_of(values)
-    where = f"{place(int(gap.argmax()))} has no value in the column {name!r}" if gap.any() else ""
+def _made(name: str, values: np.ndarray, rule: _Rule, stated: str) -> _Made:
+    """The column of these texts, object[N], None without a value; `stated` is the kind that a user gives it, or ""."""
+    texts, gaps = set(without_gaps(values).tolist()), gaps_of(values)
+    from_numbers = stated != "tokens" and are_numbers(texts, with_codes=True)
+    if not stated:
+        _check_column(name, values, rule, from_numbers)
+    kind = stated or _kind(texts, from_numbers, rule)
+    where = f"{rule.place(int(gaps.argmax()))} has no value in the column {name!r}" if gaps.any() else ""
     refuse(
         (
             where and rule.missing == "level" and kind == "real",
@@ -217,27 +209,13 @@ def _made(name: str, values: np.ndarray, place: Place, rule: Rule, stated: str |
             "cells without a value",
         ),
     )
-    if kind == "real":
-        x = _numbers(name, values, place)
-        refuse(
-            (
-                merges(different),
-                f"the column {name!r} of the table holds whole numbers from 2**53 on, which float64 does not tell "
-                f"apart: give them in other units, or as words with kinds=('{name}:tokens',)",
-            )
-        )
-        return _Made(Reals(name, _digits(x)), EventSpec((), (), "real"), x)
-    words, x, from_numbers = _levels(name, values, place, as_words=stated == "tokens")
-    if rule.levels:
-        return _of_levels(name, words, x, from_numbers, values, place, rule)
-    return _of_kind(name, words, x, from_numbers, kind, rule)
-
-
-def _numbers(name: str, values: np.ndarray, place: Place) -> np.ndarray:
-    """The values as float64[N], nan without one; refuses the first that is no number of float32."""
-    remedy = ": leave the column out with `skip`, write it as numbers, or take mixed=True, with which each column has "
-    remedy += "its own kind, or `levels`, which makes integers of all"
-    return as_numbers(name, values, place=place, most=LARGEST_FLOAT32, remedy=remedy)
+    if kind != "real":
+        return _discrete(name, values, kind, from_numbers, rule)
+    x = rule.numbers(name, values)
+    apart = f"give them in other units, or as words with kinds=('{name}:tokens',)"
+    large = f"the column {name!r} of the table holds whole numbers from 2**53 on, which float64 does not tell apart"
+    refuse((merges(texts), f"{large}: {apart}"))
+    return _Made(Reals(name, _digits(x)), EventSpec((), (), "real"), x)
 
 
 def _digits(x: np.ndarray) -> int:
@@ -247,52 +225,32 @@ def _digits(x: np.ndarray) -> int:
     return 7 + int(np.clip(np.log10(np.abs(known).max() / spread), 0, 10)) if spread else 7
 
 
-def _are_numbers(texts: Collection[str]) -> bool:
-    """Whether texts are numbers that float64 tells apart."""
-    return all(map(is_number, texts)) and not merges(texts)
-
-
-def _kind(different: set[str], rule: Rule, stated: str | None) -> str:
-    """The kind of a column: as stated, that of all columns, or one that its different texts have."""
+def _kind(texts: set[str], from_numbers: bool, rule: _Rule) -> str:
+    """The kind of all columns, or the one that the different texts of a mixed column have."""
     if not rule.mixed:
         return "levels" if rule.levels else "real"
-    if stated is not None:
-        return stated
-    are_numbers = _are_numbers(different)
-    num = len(set(map(float, different))) if are_numbers else len(different)
-    if num <= 2:
+    values = set(map(float, texts)) if from_numbers else texts
+    if len(values) <= 2:
         return "binary"
-    if not are_numbers:
+    if not from_numbers:
         return "tokens"
-    return "levels" if num <= rule.most_levels and all(float(text).is_integer() for text in different) else "real"
+    few = len(values) <= rule.most_levels and all(float(text).is_integer() for text in texts)
+    return "levels" if few else "real"
 
 
-def _levels(name: str, values: np.ndarray, place: Place, as_words: bool) -> tuple[tuple[str, ...], np.ndarray, bool]:
-    """A text of each different value, the place of each cell among these (float64 with NaN where it has no value), and
-    whether they are numbers, in their order. `as_words`: texts are other values where they are written otherwise, such
-    as 7 and 007.
+def _discrete(name: str, values: np.ndarray, kind: str, from_numbers: bool, rule: _Rule) -> _Made:
+    """A column of integers: the place of each word or number among the different ones. With the option `levels` these
+    are V in all columns, parts of many numbers if need be. Cells without a value are holes, or one more level.
     """
-    known = without_gaps(values)
-    from_numbers = not as_words and _are_numbers(set(known.tolist()))
-    keys = without_gaps(_numbers(name, values, place)) if from_numbers else known.astype(str)
-    _, first, place_M = np.unique(keys, return_index=True, return_inverse=True)
-    x = np.full(len(values), np.nan)
-    x[~gaps_of(values)] = place_M
-    return tuple(known[first].tolist()), x, from_numbers
-
-
-def _of_levels(
-    name: str, words: tuple, x: np.ndarray, from_numbers: bool, values: np.ndarray, place: Place, rule: Rule
-) -> _Made:
-    """At most V integers: places of words or numbers, or parts of many numbers with equally many train rows. Cells
-    without a value are holes, or the level after them.
-    """
+    known, x = without_gaps(values), np.full(len(values), np.nan)
+    keys = without_gaps(rule.numbers(name, values)) if from_numbers else known.astype(str)
+    _, first, x[~gaps_of(values)] = np.unique(keys, return_index=True, return_inverse=True)
+    words, column = tuple(known[first].tolist()), f"the column {name!r} of the table"
     cuts: tuple[float, ...] = ()
-    if len(words) > rule.levels:
-        column = f"the column {name!r} of the table"
+    if len(words) > rule.levels > 0:
         above = f"{column} holds {len(words)} different words, above levels={rule.levels}"
         refuse((not all(map(is_number, words)), above))
-        numbers = _numbers(name, values, place)
+        numbers = rule.numbers(name, values)
         is_empty = np.isnan(numbers[rule.train]).all()
         refuse((is_empty, f"{column} has no value in any train row: leave it out with `skip`"))
         cuts = tuple(np.nanquantile(numbers[rule.train], np.arange(1, rule.levels) / rule.levels).tolist())
@@ -300,57 +258,40 @@ def _of_levels(
         words = (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
         x, from_numbers = np.where(np.isnan(numbers), np.nan, np.searchsorted(cuts, numbers, side="right")), True
     words = (*words, *(f"level {v}" for v in range(len(words), rule.levels)))
-    spec = EventSpec((), (), "levels" if rule.levels > 2 else "binary", rule.levels)
-    if rule.missing == "level" and np.isnan(x).any():
-        x, words = np.where(np.isnan(x), rule.levels, x), (*words, None)
-        spec = EventSpec((), (), "tokens", rule.levels + 1)
-    return _Made(Words(name, words, from_numbers, cuts), spec, _whole(x))
-
-
-def _of_kind(name: str, words: tuple, x: np.ndarray, from_numbers: bool, kind: str, rule: Rule) -> _Made:
-    """A discrete column with a level for each different value; cells without one are holes, or one more level."""
     if rule.missing == "level" and np.isnan(x).any():  # without a place in the order of the others
         kind, x, words = "tokens", np.where(np.isnan(x), len(words), x), (*words, None)
-    num, column = len(words), f"the column {name!r} of the table holds"
+    num = len(words)
     refuse(
-        (num < 2, f"{column} one value in all rows: leave it out with `skip`"),
-        (kind == "binary" and num > 2, f"{column} {num} different values: it is not binary"),
+        (num < 2, f"{column} holds one value in all rows: leave it out with `skip`"),
+        (kind == "binary" and num > 2, f"{column} holds {num} different values: it is not binary"),
     )
     spec = EventSpec((), (), "binary" if num == 2 else kind, num)
-    return _Made(Words(name, words, from_numbers), spec, _whole(x))
+    return _Made(Words(name, words, from_numbers, cuts), spec, x if np.isnan(x).any() else x.astype(np.int64))
 
 
-def _whole(x: np.ndarray) -> np.ndarray:
-    """Places as integers, where none is missing."""
-    return x if np.isnan(x).any() else x.astype(np.int64)
-
-
-def _check_column(name: str, values: np.ndarray, place: Place, rule: Rule) -> None:
+def _check_column(name: str, values: np.ndarray, rule: _Rule, from_numbers: bool) -> None:
     """Refuses, or notes on stderr, what a column without a stated kind looks like: numbers among which there are some
     words, identifiers, or numbers that count the rows.
     """
     as_words = f"mixed=True and kinds=('{name}:tokens',)"
-    known = without_gaps(values)
+    texts = without_gaps(values).tolist()
     if rule.levels or rule.mixed:  # else a word is refused as no number
-        stray = stray_word(name, values, place, as_words)
-        many = len(set(known.tolist())) > (rule.levels or rule.most_levels)
+        _, stray = kind_of(name, values, rule.place, as_words, with_codes=True)
+        many = len(set(texts)) > (rule.levels or rule.most_levels)
+        unless = "name it in missing_cells where such a cell has no value"
         refuse(
             (
                 stray and many,
-                f"{stray}, too many different ones to be words: name it in missing_cells where such a cell has no "
-                f"value, or give {as_words}, which keeps all of them as words",
+                f"{stray}, too many different ones to be words: {unless}, or give {as_words}, which keeps all of them "
+                "as words",
             )
         )
         if stray:
-            say_once(
-                f"{stray}, so all of them are words without an order: name it in missing_cells where such a cell has "
-                f"no value; {as_words} says it is meant"
-            )
-    reason, texts = names_rows(known, rule.most_levels), known.tolist()
-    are_names = reason and (not _are_numbers(texts) or all(map(is_code, texts)))
+            say_once(f"{stray}, so all of them are words without an order: {unless}; {as_words} says it is meant")
+    reason = names_rows(values, rule.most_levels)
     refuse(
         (
-            are_names,
+            reason and (not from_numbers or all(map(is_code, texts))),
             f"the column {name!r} of the table {reason.removeprefix('it ')}: there is nothing to learn from it, leave "
             f"it out with skip=({name!r},), or keep it as words with {as_words}",
         )
@@ -361,7 +302,7 @@ def _check_column(name: str, values: np.ndarray, place: Place, rule: Rule) -> No
         say_once(f"the column {name!r} of the table counts its rows: leave it out with skip=({name!r},)")
 
 
-def chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:
+def _chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:
     """The numbers of the columns to take, in their order: all without `columns`, but for those to leave out."""
     taken, left_out = ([index_of(column, names) for column in option] for option in (columns, skip))
     left = [i for i in range(len(names)) if i not in left_out]
@@ -387,10 +328,10 @@ def index_of(column: str | int, names: list[str]) -> int:
 
 def _dataset(name: str, columns: list[_Made], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:
     """The data set of the columns: of one kind where all of them are alike, else of mixed columns."""
-    names, specs = [column.name for column in columns], tuple(column.spec for column in columns)
+    names, specs = [column.form.name for column in columns], tuple(column.spec for column in columns)
     has_holes = any(np.isnan(column.x).any() for column in columns)
     if len(set(specs)) == 1 and (specs[0].kind == "real" or not has_holes):
-        event = EventSpec((len(specs),), kind=specs[0].kind, num_levels=specs[0].num_levels)
+        event = dataclasses.replace(specs[0], grid_shape=(len(specs),))
     else:
         event = EventSpec((len(specs),), kind="columns", columns=specs)
     x = np.stack([column.x for column in columns], 1)
@@ -414,22 +355,16 @@ def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]
     return stated
 
 
-def _check_not_binary(path: str, columns: list[_Made]) -> None:
+def _check_not_binary(path: str, mixed: bool, columns: list[_Made]) -> None:
     """Refuses columns of real values that hold nothing but 0 and 1."""
-    binary = [c.name for c in columns if c.spec.kind == "real" and np.array_equal(np.unique(without_gaps(c.x)), (0, 1))]
-    meant = "binary_as_real=True if densities of them are meant all the same"
+    reals = [column for column in columns if column.spec.kind == "real"]
+    binary = [column.form.name for column in reals if np.array_equal(np.unique(without_gaps(column.x)), (0, 1))]
     some = ", ".join(map(repr, binary[:5])) + " and others" * (len(binary) > 5)
+    no_density = f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some})"
     refuse(
-        (
-            binary and len(binary) == len(columns),
-            f"the table {path!r} is binary, all of it is 0 or 1: give levels=2, or {meant}",
-        ),
-        (
-            binary,
-            f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some}): leave them "
-            "out with `skip`, take mixed=True, with which each column has its own kind, or `levels`, which makes "
-            f"integers of all, or give {meant}",
-        ),
+        (binary and mixed, f"{no_density}: state no kind of theirs, or binary"),
+        (len(binary) == len(columns), f"the table {path!r} is binary, all of it is 0 or 1: give levels=2"),
+        (binary, f"{no_density}: leave them out with `skip`, or {_OTHER_KINDS}"),
     )
 
 
@@ -521,7 +456,12 @@ class TableRows:
         """Returns the columns by their names: words, numbers in the units of the file, and None for a missing value."""
         x_ND = np.asarray(x, np.float64).reshape(-1, len(self.columns))
         x_ND = x_ND if self.scale is None or self.shift is None else x_ND * self.scale + self.shift
-        return {column.name: _as_user(column, cells) for column, cells in zip(self.columns, x_ND.T, strict=True)}
+        decoded = {column.name: column.values(x).tolist() for column, x in zip(self.columns, x_ND.T, strict=True)}
+        for column in self.columns:
+            if isinstance(column, Words) and column.from_numbers and not column.cuts:
+                values = decoded[column.name]
+                decoded[column.name] = [exact(value) if value and is_number(value) else value for value in values]
+        return decoded
 
     def given(self, values: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Returns one row with these values by the names of their columns, as the model sees it, and where they are,
@@ -543,11 +483,3 @@ class TableRows:
             refuse((not isinstance(name, str), f"{called} has the names of columns, not {name!r}"))
             is_named_D[index_of(name, self.names)] = True
         return is_named_D
-
-
-def _as_user(column: Words | Reals, cells: np.ndarray) -> list[Any]:
-    """Cells as a user has them: words, numbers, and None for a missing one."""
-    values = column.values(cells).tolist()
-    if isinstance(column, Words) and column.from_numbers and not column.cuts:
-        return [exact(value) if value is not None and is_number(value) else value for value in values]
-    return values

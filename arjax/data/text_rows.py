@@ -76,27 +76,21 @@ def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool 
     try:
         names = [name.strip() for name in next(rows, [])]
         columns = [column, *([labels] if needed or labels in names else [])]
-        where = {name: _place(name, names, path) for name in columns}
+        for name in columns:
+            hint = did_you_mean(name, names, f"; there are: {', '.join(names)}")
+            refuse((name not in names, f"the file {path!r} has no column {name!r}{hint}"))
+        where = {name: names.index(name) for name in columns}
         for row in rows:
-            if row and len(row) != len(names):
-                raise UserError(
-                    f"line {rows.line_num} of {path!r} has {len(row)} cells, but the first has {len(names)}"
-                )
+            line = f"line {rows.line_num} of {path!r} has"
+            refuse((row and len(row) != len(names), f"{line} {len(row)} cells, but the first has {len(names)}"))
             if not row or not row[where[column]]:
                 continue
             label = row[where[labels]].strip() if labels in where else None
-            refuse((needed and not label, f"line {rows.line_num} of {path!r} has no label in the column {labels!r}"))
+            refuse((needed and not label, f"{line} no label in the column {labels!r}"))
             lines.append(Line(row[where[column]], rows.line_num, label or None))
     except csv.Error as error:
         raise UserError(f"cannot read the table {path!r}: {error}") from error
     return lines
-
-
-def _place(name: str, names: list[str], path: str) -> int:
-    if name not in names:
-        hint = did_you_mean(name, names, f"; there are: {', '.join(names)}")
-        raise UserError(f"the file {path!r} has no column {name!r}{hint}")
-    return names.index(name)
 
 
 def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
@@ -124,16 +118,30 @@ def say_unknown(vocabulary: Vocabulary, text: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class StringRows:
-    """Strings with an end; see `arjax.data.rows.Rows`.
+class _TokenRows:
+    """Rows of tokens; see `arjax.data.rows.Rows`.
 
     Attributes:
-      length: of an example, its end included.
-      labels, column: the columns of labels and of strings in a csv file; "" for files with a string in each line.
+      length: of an example: of a string with its end, or of a window.
     """
 
     vocabulary: Vocabulary
     length: int
+
+    def decode(self, x: np.ndarray) -> list[str]:
+        """The texts of examples."""
+        return [self.vocabulary.decode(x_T) for x_T in np.asarray(x).reshape(-1, np.shape(x)[-1])]
+
+
+@dataclasses.dataclass(frozen=True)
+class StringRows(_TokenRows):
+    """Strings with an end.
+
+    Attributes:
+      labels, column: the columns of labels and of strings in a csv file; "" for files with a string in each line.
+      classes: the names of the labels.
+    """
+
     labels: str = ""
     column: str = ""
     classes: tuple[str, ...] = ()
@@ -170,21 +178,11 @@ class StringRows:
             arrays["context"] = class_numbers(labels, self.classes, f"{str(rows)!r}: the label ")
         return RowsRead(arrays, np.array([line.number for line in lines]))
 
-    def decode(self, x: np.ndarray) -> list[str]:
-        """The strings."""
-        return [self.vocabulary.decode(x_T) for x_T in np.asarray(x).reshape(-1, np.shape(x)[-1])]
-
 
 @dataclasses.dataclass(frozen=True)
-class WindowRows:
-    """A long text in windows that score every token once; see `arjax.data.rows.Rows`.
+class WindowRows(_TokenRows):
+    """A long text in windows that score every token once, each `stride` tokens behind the one before."""
 
-    Attributes:
-      length, stride: of a window, and from one to the next.
-    """
-
-    vocabulary: Vocabulary
-    length: int
     stride: int
 
     def read(
@@ -200,9 +198,5 @@ class WindowRows:
         if len(tokens) < self.length:
             units = self.vocabulary.units
             raise UserError(f"{str(rows)!r} has {len(tokens)} {units}, fewer than the {self.length} of a window")
-        windows = cut([tokens], self.length, self.stride)
-        return RowsRead({"x": windows["x"], "mask": windows["mask"]}, np.arange(len(windows["x"])))
-
-    def decode(self, x: np.ndarray) -> list[str]:
-        """The texts of the windows."""
-        return [self.vocabulary.decode(x_T) for x_T in np.asarray(x).reshape(-1, np.shape(x)[-1])]
+        arrays = cut([tokens], self.length, self.stride)
+        return RowsRead({name: arrays[name] for name in ("x", "mask")}, np.arange(len(arrays["x"])))

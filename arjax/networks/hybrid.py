@@ -200,4 +200,4 @@ class Hybrid(ChunkedStepNetwork):
 
     def start(self, batch_size, factorization, context=None):
         carry = self.core.start(batch_size, factorization.num_steps)
-        return self._together(carry, self._whole(context), self.tokens.to_keep(context))
+        return carry, self._whole(context), self.tokens.to_keep(context)

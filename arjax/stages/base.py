@@ -43,9 +43,7 @@ class Stages(abc.ABC):
     KINDS: ClassVar[tuple[str, ...]] = ("binary", "levels", "tokens", "real")
 
     def __post_init__(self):
-        if self.event.kind not in self.KINDS:
-            kinds = " and ".join(self.KINDS)
-            raise UserError(f"the stages {self.name!r} are for {kinds}, not {self.event.kind}")
+        self.event.check_kind(self.KINDS, f"the stages {self.name!r} are for {' and '.join(self.KINDS)}")
 
     def check_grid(self, factor: int, levels: int) -> None:
         """Raises `UserError` unless the grid can be made coarser by the factor so many times."""
@@ -116,7 +114,7 @@ class Stages(abc.ABC):
         `events[0].num_levels` stands for a part that is not known yet; and the number of the stage as a class.
         """
         first, num = self.events[0], len(self.events)
-        if any(event != first for event in self.events) or not first.is_discrete:
+        if any(event != first for event in self.events) or not first.num_levels:
             raise UserError(
                 f"one model for all stages needs parts that are alike, of whole numbers, and those of {self.name!r} "
                 "are not: give each stage a part of its own"

@@ -46,8 +46,8 @@ class Digits(Stages):
 
     @property
     def _digit(self) -> EventSpec:
-        kind = "binary" if self.base == 2 else self.event.kind
-        return EventSpec(self.event.grid_shape, self.event.value_shape, kind, self.base)
+        digit = dataclasses.replace(self.event, num_levels=self.base)
+        return dataclasses.replace(digit, kind="binary") if self.base == 2 else digit
 
     @property
     def events(self) -> tuple[EventSpec, ...]:

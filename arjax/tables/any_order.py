@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -44,17 +45,14 @@ class Sites:
     @functools.cached_property
     def of_column(self) -> tuple[tuple[int, ...], ...]:
         """The sites of each column."""
-        ends = np.cumsum([2 if base > 1 else 1 for base in self.bases])
-        starts = [0, *ends[:-1].tolist()]
-        return tuple(tuple(range(start, end)) for start, end in zip(starts, ends.tolist(), strict=True))
+        sites = itertools.count()
+        return tuple(tuple(next(sites) for _ in range(2 if base > 1 else 1)) for base in self.bases)
 
     @functools.cached_property
     def levels(self) -> tuple[int, ...]:
         """The number of values of each site."""
-        levels: list[int] = []
-        for size, base in zip(self.sizes, self.bases, strict=True):
-            levels += [size] if base == 1 else [-(-size // base), base]
-        return tuple(levels)
+        pairs = zip(self.sizes, self.bases, strict=True)
+        return tuple(level for size, base in pairs for level in ([size] if base == 1 else [-(-size // base), base]))
 
     @property
     def event(self) -> EventSpec:
@@ -77,10 +75,8 @@ class Sites:
 
 def codes_of(columns: Sequence[Column], cells_NC: np.ndarray) -> np.ndarray:
     """The codes of cells, int32[N, C]."""
-    codes_NC = np.empty(cells_NC.shape, np.int32)
-    for c, column in enumerate(columns):
-        codes_NC[:, c] = column.codes(cells_NC[:, c])
-    return codes_NC
+    pairs = zip(columns, np.asarray(cells_NC, np.float64).T, strict=True)
+    return np.stack([column.codes(cells_N).astype(np.int32) for column, cells_N in pairs], 1)
 
 
 class AnyOrderTable(TableEngine):
@@ -99,28 +95,20 @@ class AnyOrderTable(TableEngine):
     def in_words(self) -> str:
         return f"a network for all orders of the columns, {self.model.num_params:,} parameters"
 
-    def codes(self, cells_NC: np.ndarray) -> np.ndarray:
-        """The codes of cells, int[N, C]."""
-        return codes_of(self.columns, cells_NC)
-
     def _table(self, x_ND: np.ndarray, observed_ND: np.ndarray, site: int) -> np.ndarray:
         """log p of the values of a site given the observed ones, float64[N, V]; once for equal observed values."""
         seen_ND = np.where(observed_ND, x_ND, np.nan)
         first_R, row_N = _different(seen_ND)
-        table_RV = np.empty((len(first_R), self.sites.levels[site]))
-        start = 0
-        for x, size in _pieces(seen_ND[first_R]):
-            x = _filled(x, size)
+        tables = []
+        for part, size in _pieces(seen_ND[first_R]):
+            x = _filled(part, size)
             table = _log_table(self.model, self.params, np.nan_to_num(x), ~np.isnan(x), site)
-            stop = min(start + size, len(table_RV))
-            table_RV[start:stop] = np.asarray(table)[: stop - start, : table_RV.shape[1]]
-            start = stop
-        return table_RV[row_N]
+            tables.append(np.asarray(table)[: len(part), : self.sites.levels[site]])
+        return np.concatenate(tables).astype(np.float64)[row_N]
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         order = list(range(len(self.columns)) if order is None else order)
-        cells_NC = np.asarray(cells_NC, np.float64)
-        codes_NC, nats_N = self.codes(cells_NC), np.zeros(len(cells_NC))
+        codes_NC, nats_N = codes_of(self.columns, cells_NC), np.zeros(len(cells_NC))
         queried_NC = (codes_NC != MISSING) & ~given_NC
         known_NC = np.zeros(cells_NC.shape, bool)
         for c in order:
@@ -169,12 +157,13 @@ class AnyOrderTable(TableEngine):
     def _code_log_prob(self, x_ND, observed_NC, codes_N, c: int) -> np.ndarray:
         """log p(code of a column | observed columns), float64[N]."""
         observed_ND, base = self.sites.spread(observed_NC), self.sites.bases[c]
-        total_N = _picked(self._digit(x_ND, observed_ND, c), codes_N // base)
+        rows, first_N = np.arange(len(codes_N)), codes_N // base
+        total_N = self._first_digit(x_ND, observed_ND, c)[rows, first_N]
         if base > 1:
-            total_N += _picked(self._second_digit(x_ND, observed_ND, codes_N // base, c), codes_N % base)
+            total_N += self._second_digit(x_ND, observed_ND, first_N, c)[rows, codes_N % base]
         return total_N
 
-    def _digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, c: int) -> np.ndarray:
+    def _first_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, c: int) -> np.ndarray:
         """log p of the code of a column, or of its first digit, float64[N, V]."""
         return self._table(x_ND, observed_ND, self.sites.of_column[c][0])
 
@@ -190,58 +179,49 @@ class AnyOrderTable(TableEngine):
         return table - np.logaddexp.reduce(table, 1)[:, None]
 
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
-        codes_NC = self.codes(np.asarray(cells_NC, np.float64))
+        codes_NC = codes_of(self.columns, cells_NC)
         observed_NC = given_NC & (codes_NC != MISSING)
         observed_NC[:, c] = False
         return self._code_table(self.sites.values(codes_NC), observed_NC, c)
 
     def _code_table(self, x_ND, observed_NC, c: int) -> np.ndarray:
         base, observed_ND = self.sites.bases[c], self.sites.spread(observed_NC)
-        first_NV = np.exp(self._digit(x_ND, observed_ND, c))
+        first_NV = np.exp(self._first_digit(x_ND, observed_ND, c))
         if base == 1:
             return first_NV
-        places = [np.full(len(x_ND), digit) for digit in range(first_NV.shape[1])]
-        second = np.stack([np.exp(self._second_digit(x_ND, observed_ND, place, c)) for place in places], 1)
+        digits = range(first_NV.shape[1])
+        second = np.stack([np.exp(self._second_digit(x_ND, observed_ND, digit, c)) for digit in digits], 1)
         return (first_NV[:, :, None] * second).reshape(len(x_ND), -1)[:, : self.columns[c].num_codes]
 
     def draw(
         self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        codes_NC = self.codes(cells_NC)
+        codes_NC, column = codes_of(self.columns, cells_NC), self.columns[c]
         observed_NC = codes_NC != MISSING
         observed_NC[:, c] = False
-        weights_V = None if condition is None else self.columns[c].weights(condition)
-        codes_N, log_mass_N = self.draw_codes(codes_NC, observed_NC, c, weights_V, rng)
-        return self.columns[c].draw(codes_N, rng, condition), log_mass_N
-
-    def draw_codes(
-        self, codes_NC, observed_NC, c: int, weights_V: np.ndarray | None, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of a column given the observed ones, int[N], drawn among those that the weights allow; and the log of
-        the probability of these, float64[N].
-        """
-        base, size = self.sites.bases[c], self.columns[c].num_codes
+        base, size = self.sites.bases[c], column.num_codes
         x_ND, observed_ND = self.sites.values(codes_NC), self.sites.spread(observed_NC)
         allowed = np.zeros((-(-size // base), base))
-        allowed.ravel()[:size] = 1 if weights_V is None else weights_V
+        allowed.ravel()[:size] = 1 if condition is None else column.weights(condition)
         there = np.arange(allowed.size).reshape(allowed.shape) < size  # the last digit may have fewer codes
         least, most = np.where(there, allowed, np.inf).min(1), allowed.max(1)
-        p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * most
+        p_NV = np.exp(self._first_digit(x_ND, observed_ND, c)) * most
         for digit in np.flatnonzero(least < most).tolist():  # where not all codes under a first digit are allowed alike
             p_NV[:, digit] *= np.exp(self._second_digit(x_ND, observed_ND, digit, c)) @ (allowed[digit] / most[digit])
-        first_N, log_mass_N = categorical(p_NV, rng), _log(p_NV.sum(1))
-        if base == 1:
-            return first_N, log_mass_N
-        p_NV = np.exp(self._second_digit(x_ND, observed_ND, first_N, c)) * allowed[first_N]
-        codes_N = first_N * base + categorical(p_NV, rng)
-        return np.minimum(codes_N, size - 1), log_mass_N  # where nothing is allowed, the code may be none
+        codes_N = categorical(p_NV, rng)
+        with np.errstate(divide="ignore"):
+            log_mass_N = np.log(p_NV.sum(1))
+        if base > 1:
+            p_NV = np.exp(self._second_digit(x_ND, observed_ND, codes_N, c)) * allowed[codes_N]
+            codes_N = np.minimum(codes_N * base + categorical(p_NV, rng), size - 1)  # it may be none if none is allowed
+        return column.draw(codes_N, rng, condition), log_mass_N
 
     def num_sums(self, conditions: Conditions) -> float:
         """Combinations of the codes that all conditions but the last one allow."""
         return math.prod(float((self.columns[c].weights(condition) > 0).sum()) for c, condition in conditions[:-1])
 
     def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
-        codes_NC = self.codes(cells_C[None])
+        codes_NC = codes_of(self.columns, cells_C[None])
         p_N, masses = np.ones(1), []
         for c, condition in conditions:
             weights_V, observed_NC = self.columns[c].weights(condition), codes_NC != MISSING
@@ -304,12 +284,3 @@ def _different(array_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _filled(array: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), 0)])
-
-
-def _picked(table_NV: np.ndarray, index_N: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(table_NV, index_N[:, None], 1)[:, 0]
-
-
-def _log(p: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return np.log(p)

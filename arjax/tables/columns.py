@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean, refuse
+from arjax.core.options import Option
 from arjax.data.columns import (
     AS_MISSING,
     MISSING,
@@ -25,10 +26,10 @@ from arjax.data.columns import (
     as_numbers,
     as_text,
     items_of,
+    kind_of,
     names_rows,
     refuse_odd_types,
     row_of_table,
-    stray_word,
     without_gaps,
 )
 
@@ -42,7 +43,6 @@ _MOST_STEPS = 2.0**50
 KINDS = ("words", "numbers", "date", "skip")
 #: A column with another word in each of more rows than these names them.
 _FEW_ROWS = 20
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,16 @@ class Numbers:
     def num_codes(self) -> int:
         return len(self.low)
 
+    @functools.cached_property
+    def lows(self) -> np.ndarray:
+        """The first number of each code, float64[V]."""
+        return np.array(self.low)
+
+    @functools.cached_property
+    def highs(self) -> np.ndarray:
+        """The last number of each code, float64[V]."""
+        return np.array(self.high)
+
     def cells(
         self, values: np.ndarray, unknown: str = "refuse", place: Place = row_of_table, remedy: str = AS_MISSING
     ) -> np.ndarray:
@@ -87,8 +97,15 @@ class Numbers:
         return as_numbers(self.name, values, self.date, place)
 
     def values(self, cells: np.ndarray) -> np.ndarray:
-        """Returns cells as values of a frame, object[N], None without a value."""
-        return self._shown(cells.round() if self.date else self._rounded_decimals(cells), self.date)
+        """Returns cells as values of a frame, object[N], None without a value: without the noise of binary fractions;
+        numbers between two steps stay as they are.
+        """
+        if self.date:
+            cells = cells.round()
+        elif self._has_decimals:
+            near = cells.round(_decimals_of(self.step))
+            cells = np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)  # nan stays
+        return self._shown(cells, self.date)
 
     def exact(self, values: np.ndarray) -> np.ndarray:
         """Returns values of a frame as `values` shows them, but with all their digits."""
@@ -110,25 +127,14 @@ class Numbers:
         """Whether the step is a power of ten; in a column of a few real numbers it is the smallest distance of two."""
         return self.step > 0 and math.isclose(self.step, 10.0 ** -_decimals_of(self.step))
 
-    def _rounded_decimals(self, cells: np.ndarray) -> np.ndarray:
-        """Numbers without the noise of binary fractions; those between two steps as they are."""
-        if not self._has_decimals:
-            return cells
-        near = cells.round(_decimals_of(self.step))
-        return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)  # nan stays
-
     def codes(self, cells: np.ndarray) -> np.ndarray:
         """Returns the codes of cells, int[N]: the nearest for a number that no code has, MISSING without a value."""
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
-        low, high = np.array(self.low), np.array(self.high)
-        code = np.clip(np.searchsorted(low, self._on_grid(cells), side="right") - 1, 0, None)
-        after = np.minimum(code + 1, len(low) - 1)  # a number between two codes has the nearer one
-        nearer = (cells - high[code] > low[after] - cells) & (cells > high[code])
+        # numbers that are rounded in binary lie a tenth of a step higher, above the low end of their code
+        code = np.clip(np.searchsorted(self.lows, cells + 0.1 * self.step, side="right") - 1, 0, None)
+        after, ends = np.minimum(code + 1, self.num_codes - 1), self.highs[code]
+        nearer = (cells - ends > self.lows[after] - cells) & (cells > ends)  # of a number between two codes
         return np.where(gaps, MISSING, np.where(nearer, after, code))
-
-    def _on_grid(self, cells: np.ndarray) -> np.ndarray:
-        """Numbers a tenth of a step higher: those that are rounded in binary lie above the low end of their code."""
-        return cells + 0.1 * self.step
 
     def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns log p(value | code) in nats, float64[N], 0 without a value; and whether the value has a code,
@@ -136,22 +142,17 @@ class Numbers:
         """
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
         code = self.codes(cells)
-        low, high = np.array(self.low)[code], np.array(self.high)[code]
+        low, high = self.lows[code], self.highs[code]
         slack = 0.1 * self.step
         steps = (cells - low) / self.step if self.step else np.zeros(len(cells))
-        off_grid = abs(steps - np.round(steps)) > 1e-4
-        known = (cells >= low - slack) & (cells <= high + slack) & ~off_grid
-        known |= gaps
+        on_grid = abs(steps - np.round(steps)) <= 1e-4
+        known = gaps | ((cells >= low - slack) & (cells <= high + slack) & on_grid)
         size = (high - low) / self.step + 1 if self.step else high - low
         novel = 1 / (self.num_rows + 1)
         inside = np.log1p(-novel) - np.log(size)
         z = (cells - self.centre) / self.spread
-        outside = (
-            np.log(novel)
-            - math.log(math.pi * self.spread)
-            - 2 * np.log(np.hypot(1, z))
-            + (math.log(self.step) if self.step else 0)
-        )
+        outside = np.log(novel) - math.log(math.pi * self.spread) - 2 * np.log(np.hypot(1, z))
+        outside += math.log(self.step) if self.step else 0
         nats = np.where(known, inside, outside) - self.log_unit
         return np.where(gaps, 0.0, nats), known
 
@@ -175,20 +176,19 @@ class Numbers:
         if not self.step:
             return start + inside
         steps = np.minimum(np.floor(inside), np.maximum(size - 1, 0))
-        return np.array(self.low)[codes] + self.step * (start + steps)
+        return self.lows[codes] + self.step * (start + steps)
 
     def weights(self, condition: Condition) -> np.ndarray:
         """Returns the part of each code that a condition allows, float64[V] in [0, 1]."""
         whole = self._overlap((-math.inf, math.inf))[1]
-        return np.minimum(
-            sum((self._overlap(part)[1] for part in self.parts(condition)), np.zeros(len(whole))) / whole, 1
-        )
+        allowed = sum((self._overlap(part)[1] for part in self.parts(condition)), np.zeros(self.num_codes))
+        return np.minimum(allowed / whole, 1)
 
     def _overlap(self, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
         """What a range has in common with each code, float64[V] each: the first number (that of a grid is counted from
         the low end of the code), and how many, or the length for real numbers.
         """
-        low, high = np.array(self.low), np.array(self.high)
+        low, high = self.lows, self.highs
         if not self.step:
             start = np.maximum(low, ends[0])
             return start, np.clip(np.minimum(high, ends[1]) - start, 0, None)
@@ -209,21 +209,20 @@ class Numbers:
     @property
     def middles(self) -> np.ndarray:
         """The mean of the numbers of each code, float64[V]."""
-        return (np.array(self.low) + np.array(self.high)) / 2
+        return (self.lows + self.highs) / 2
 
     def rounded(self, cells: np.ndarray) -> np.ndarray:
         """The nearest numbers that the column can have."""
         if not self.step:
             return cells
         if not self._has_decimals:  # a few real numbers
-            low = np.array(self.low)
-            return low[abs(cells[:, None] - low).argmin(1)]
+            return self.lows[abs(cells[:, None] - self.lows).argmin(1)]
         return np.round((cells - self.low[0]) / self.step) * self.step + self.low[0]
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The codes in words, V of them."""
-        low, high = (self.values(np.array(ends)).tolist() for ends in (self.low, self.high))
+        low, high = (self.values(ends).tolist() for ends in (self.lows, self.highs))
         return tuple(f"{a}" if a == b else f"{a} to {b}" for a, b in zip(low, high, strict=True))
 
     def in_words(self) -> str:
@@ -266,30 +265,22 @@ def find_columns(
     kinds: Mapping[str, str],
     most_codes: int,
     rows: np.ndarray | None = None,
-    tell: Callable[[Column], None] = lambda column: None,
     place: Place = row_of_table,
 ) -> tuple[list[Column], dict[str, str]]:
-    """The columns of a table that are modelled, and the reasons of those that are not, by their names.
+    """The columns of a table that are modelled, each printed as soon as it is found, and the reasons of those that are
+    not, by their names.
 
     Args:
       values: of each column, as in `arjax.data.frames.Frame`.
       rows: the numbers of the train rows, which have the codes; None: all.
       kinds: "words", "numbers", "date" or "skip" of single columns, in place of what their values say.
       most_codes: of a column of numbers.
-      tell: is called with each column as soon as it is found.
       place: of a row in messages.
     """
     for name, kind in kinds.items():
-        refuse(
-            (
-                name not in values,
-                f"kinds names the column {name!r}, which is not there{did_you_mean(str(name), list(values))}",
-            ),
-            (
-                kind not in KINDS,
-                f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{did_you_mean(str(kind), KINDS)}",
-            ),
-        )
+        is_column = f"kinds names the column {name!r}, which is not there{did_you_mean(str(name), list(values))}"
+        refuse((name not in values, is_column))
+        Option(choices=KINDS).check(str(kind), f"the kind of the column {name!r}")
     columns: list[Column] = []
     left_out: dict[str, str] = {}
     for name, column in values.items():
@@ -302,7 +293,7 @@ def find_columns(
             left_out[name] = reason
         else:
             columns.append(_find_column(name, train, column, most_codes, from_numbers))
-            tell(columns[-1])
+            print(f"  {columns[-1].in_words()}", flush=True)
     reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
     refuse((not columns, f"no column of the table is left to model: {reasons}"))
     return columns, left_out
@@ -312,24 +303,17 @@ def _of_kind(name: str, values: np.ndarray, kind: str, place: Place) -> np.ndarr
     """The values of a column as its kind has them: words as object, numbers as float64 or int64, dates as datetime64.
     Refuses the first value of another kind.
     """
-    if values.dtype == object:
-        refuse_odd_types(name, values, place, f": kinds={{{name!r}: 'skip'}} leaves the column out")
-        if not kind:
-            as_words = f"kinds={{{name!r}: 'words'}}"
-            if stray := stray_word(name, values, place, as_words):
-                raise UserError(f"{stray}: name it in missing=(...) where such a cell has no value, or give {as_words}")
-            known = without_gaps(values).tolist()
-            are_dates = bool(known) and all(isinstance(text, str) and _DATE.fullmatch(text) for text in known)
-            kind = "date" if are_dates else "words"
+    refuse_odd_types(name, values, place, f": kinds={{{name!r}: 'skip'}} leaves the column out")
+    if not kind:
+        as_words = f"kinds={{{name!r}: 'words'}}"
+        kind, stray = kind_of(name, values, place, as_words)
+        refuse((stray, f"{stray}: name it in missing=(...) where such a cell has no value, or give {as_words}"))
     if kind == "words":
         return as_texts(values)
-    if kind == "date" and values.dtype.kind != "M":
-        return as_numbers(name, values, "us", place).astype("datetime64[us]")
-    if kind == "numbers" or values.dtype.kind in "iuf":
-        return as_numbers(name, values, place=place) if values.dtype.kind not in "iu" else values
-    if values.dtype.kind == "M":
-        as_numbers(name, values, "us", place)  # refuses years that Python does not have
-    return values
+    if kind == "date":
+        times = as_numbers(name, values, "us", place)  # refuses years that Python does not have
+        return values if values.dtype.kind == "M" else times.astype("datetime64[us]")
+    return values if values.dtype.kind in "iu" else as_numbers(name, values, place=place)
 
 
 def _reason_against(values: np.ndarray, kind: str) -> str:
@@ -340,7 +324,8 @@ def _reason_against(values: np.ndarray, kind: str) -> str:
     if values.dtype.kind == "M":  # times are known to the second
         known = known.astype("datetime64[s]")
     if (known == known[0]).all():
-        return f"it holds {_shown(known[0])} in all rows"
+        only = known[:1].tolist()[0]
+        return f"it holds {only!r} in all rows" if isinstance(only, str) else f"it holds {as_text(only)} in all rows"
     if kind or len(known) <= _FEW_ROWS:
         return ""
     if values.dtype.kind in "if" and (np.diff(known) == 1).all():
@@ -381,32 +366,25 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
     """
     known = np.sort(cells[~np.isnan(cells)])
     step = 1.0 if is_int or date else _step_of(known)
+    is_counted = step == 1
     different, counts = np.unique(known, return_counts=True)
-    quarter = np.quantile(known, [0.25, 0.5, 0.75])
-    spread = float(max(quarter[2] - quarter[0], step, 1e-6 * (different[-1] - different[0]), 1e-200)) / 2
-    about: dict[str, Any] = {
-        "centre": float(quarter[1]),
-        "spread": spread,
-        "num_rows": len(known),
-        "date": date,
-        "is_int": is_int,
-        "is_counted": step == 1,
-    }
+    first, centre, third = np.quantile(known, [0.25, 0.5, 0.75]).tolist()
+    spread = float(max(third - first, step, 1e-6 * (different[-1] - different[0]), 1e-200)) / 2
     num_grid = (different[-1] - different[0]) / step + 1 if step else math.inf
-    if step and num_grid <= min(2 * len(different), most_codes):
-        grid = different[0] + step * np.arange(round(num_grid))
-        return Numbers(name, step, tuple(grid.tolist()), tuple(grid.tolist()), **about)
     few = max(most_codes, min(_MOST_ALONE, len(known) // 100))
-    if len(different) <= few and (step or len(different) <= len(known) / 4):
-        ends = tuple(different.tolist())
-        finest = float(np.diff(different).min()) if len(different) > 1 else 1.0
-        return Numbers(name, step or finest, ends, ends, **about)
-    low, high = _intervals(different, counts, len(known) / most_codes)
-    if step:
-        return Numbers(name, step, tuple(low.tolist()), tuple(high.tolist()), **about)
-    edges = np.unique(np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, high[-1:]]))
-    edges[-1] = np.nextafter(edges[-1], math.inf)
-    return Numbers(name, 0.0, tuple(edges[:-1].tolist()), tuple(edges[1:].tolist()), **about)
+    low = high = different
+    if step and num_grid <= min(2 * len(different), most_codes):
+        low = high = different[0] + step * np.arange(round(num_grid))
+    elif len(different) <= few and (step or len(different) <= len(known) / 4):
+        step = step or (float(np.diff(different).min()) if len(different) > 1 else 1.0)
+    else:
+        low, high = _intervals(different, counts, len(known) / most_codes)
+        if not step:
+            edges = np.unique(np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, high[-1:]]))
+            edges[-1] = np.nextafter(edges[-1], math.inf)
+            low, high = edges[:-1], edges[1:]
+    ends = tuple(low.tolist()), tuple(high.tolist())
+    return Numbers(name, step, *ends, centre, spread, len(known), date, is_int, is_counted)
 
 
 def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
@@ -446,8 +424,6 @@ def _step_of(known: np.ndarray) -> float:
 def as_texts(values: np.ndarray) -> np.ndarray:
     """Values as words, object[N], None without one: truth values alone stay as they are."""
     items = items_of(values)
-    if values.dtype == object and set(map(type, items)) <= {str, type(None)}:
-        return values
     if not all(v is None or isinstance(v, bool) for v in items):
         items = [None if v is None else as_text(v) for v in items]
     return np.fromiter(items, object, len(items))
@@ -455,15 +431,8 @@ def as_texts(values: np.ndarray) -> np.ndarray:
 
 def _has_numbers(values: np.ndarray) -> bool:
     """Whether any value is a number, and no text of one."""
-    return values.dtype.kind in "iuf" or (
-        values.dtype == object and not {int, float}.isdisjoint(map(type, values.tolist()))
-    )
-
-
-def _shown(value: Any) -> str:
-    return (
-        repr(value) if isinstance(value, str) else as_text(value.tolist() if isinstance(value, np.generic) else value)
-    )
+    types = set(map(type, values.tolist())) if values.dtype == object else set()
+    return values.dtype.kind in "iuf" or bool({int, float} & types)
 
 
 def _decimals_of(step: float) -> int:

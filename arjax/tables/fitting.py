@@ -14,7 +14,7 @@ from arjax.api.arrays import fit_arrays
 from arjax.api.fitting import silence
 from arjax.api.trained_model import Fitted
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import check_seed, checked_arguments
+from arjax.core.options import checked_arguments
 from arjax.core.traits import require
 from arjax.data.columns import Words
 from arjax.data.frames import NO_VALUE, Frame, read_frame
@@ -67,7 +67,7 @@ def network_sizes(num_rows: int) -> list[NetworkSize]:
     return [NetworkSize((128, 128), 0.3), NetworkSize((128, 128), 0.5), NetworkSize((256, 256), 0.1)]
 
 
-@checked_arguments(seed=None)
+@checked_arguments(seed=0, most_codes=2)
 def fit_table(
     table: Any,
     *,
@@ -103,14 +103,10 @@ def fit_table(
       seed: of the split, the parameters and the batches.
       quiet: prints nothing.
     """
-    check_seed(seed)
+    no_dict = f"kinds is a dict from the names of columns to their kinds, not {kinds!r}"
     refuse(
-        (not 0 < minutes < math.inf, f"minutes must be a number above 0, not {minutes!r}"),
-        (most_codes < 2, f"most_codes must be a whole number, at least 2, not {most_codes!r}"),
-        (
-            not isinstance(kinds or {}, Mapping),
-            f"kinds is a dict from the names of columns to their kinds, not {kinds!r}",
-        ),
+        (minutes <= 0, f"minutes must be a number above 0, not {minutes!r}"),
+        (not isinstance(kinds or {}, Mapping), no_dict),
     )
     kinds = dict(kinds or {})
     with silence(quiet):
@@ -119,7 +115,7 @@ def fit_table(
         rows, held = _split(frame, validation, seed)
         print(f"{len(rows):,} train rows", flush=True)
         most = max(8, min(most_codes, len(rows) // _ROWS_PER_CODE))
-        columns, left_out = find_columns(frame.columns, kinds, most, rows, _tell_column, frame.place)
+        columns, left_out = find_columns(frame.columns, kinds, most, rows, frame.place)
         for name, reason in left_out.items():
             print(f"  {name}: left out, {reason}")
         cells = {"train": frame.cells(columns, "missing", rows=rows)}
@@ -160,20 +156,20 @@ def _fit(
 ) -> TableModel:
     """The best engine on validation: a network for all orders, and of numbers with few words mixtures of Gaussians."""
     start, held_NC = time.monotonic(), cells["validation"]
-    engines_by_name: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
-    if _suits_gaussians(columns) and len(cells["train"]) >= _FEWEST_ROWS:
+    fitted: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
+    words = [column.num_codes for column in columns if isinstance(column, Words)]
+    are_few = 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
+    if are_few and len(cells["train"]) >= _FEWEST_ROWS:
         held_NC = thinned(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
-        engines_by_name |= fit_gaussians(
-            columns, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed
-        )
+        few = {"train": cells["train"], "validation": held_NC}
+        fitted |= fit_gaussians(columns, few, 60 * _GAUSSIAN_PART * minutes, seed)
     left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
-    engines_by_name["any_order"] = _fit_any_order(columns, cells, left, seed)
+    fitted["any_order"] = _fit_any_order(columns, cells, left, seed)
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
-    engine, nats_N, mixed_engines = mix_engines(engines_by_name, held_NC, _NUM_ORDERS)
-    results = dict(engines_by_name["any_order"][1])
-    results["rows"] = {split: len(rows) for split, rows in cells.items()}
-    if len(mixed_engines) > 1:
-        results |= {"engines": mixed_engines, "engine": engine.in_words()}
+    engine, nats_N, engines = mix_engines(fitted, held_NC, _NUM_ORDERS)
+    results = fitted["any_order"][1] | {"rows": {split: len(rows) for split, rows in cells.items()}}
+    if len(engines) > 1:
+        results |= {"engines": engines, "engine": engine.in_words()}
         print(f"chosen on validation: {engine.in_words()}")
     usual = _usual(engine, cells["validation"])
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
@@ -181,18 +177,12 @@ def _fit(
     return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS)
 
 
-def _suits_gaussians(columns: Sequence[Column]) -> bool:
-    """Whether a table has more columns of numbers than of words, and few words."""
-    words = [column.num_codes for column in columns if isinstance(column, Words)]
-    return 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
-
-
 def _fit_any_order(
     columns: Sequence[Column], cells: Mapping[str, np.ndarray], minutes: float, seed: int
 ) -> tuple[AnyOrderTable, dict[str, Any]]:
     """A network for all orders of the best size on validation, and facts about it."""
     sites = Sites(tuple(column.num_codes for column in columns))
-    x = {split: sites.values(codes_of(columns, of)) for split, of in cells.items()}  # fmt: skip
+    x = {split: sites.values(codes_of(columns, cells_NC)) for split, cells_NC in cells.items()}
     tried: list[tuple[float, NetworkSize, Fitted]] = []
     start = time.monotonic()
     speeds: dict[tuple[int, ...], float] = {}
@@ -201,8 +191,8 @@ def _fit_any_order(
         left = minutes - (time.monotonic() - start) / 60
         if tried and left < 0.5 * minutes / len(todo):
             break
-        fitted = _train(sites, x, size, left / (len(todo) - i), seed, speeds)
-        tried.append((_results(fitted)["nll_nats"], size, fitted))
+        fitted: Any = _train(sites, x, size, left / (len(todo) - i), seed, speeds)
+        tried.append((fitted.results["nll_nats"], size, fitted))
     _, size, fitted = min(tried, key=lambda each: each[0])
     engine = AnyOrderTable(columns, require(fitted.model, "conditionals", "a table"), fitted.params)
     return engine, {"recipe": dataclasses.asdict(size), "num_params": fitted.model.num_params}
@@ -217,47 +207,34 @@ def _train(
     speeds: dict[tuple[int, ...], float],
 ) -> Fitted:
     """Trains for so many minutes, about. `speeds` has steps per second by hidden sizes, which some steps tell."""
-    options: dict[str, Any] = {"hidden_sizes": size.hidden_sizes, "dropout": size.dropout, "activation": "gelu"}
-    model = make_model(sites.event, "deep_nade", orders="uniform", **options)
-    num = len(x["train"])
+    began, num = time.monotonic(), len(x["train"])
+    sizes: dict[str, Any] = {"hidden_sizes": size.hidden_sizes, "dropout": size.dropout, "activation": "gelu"}
+    model = make_model(sites.event, "deep_nade", orders="uniform", **sizes)
     batch_size = int(np.clip(2 ** round(math.log2(max(num / 100, 1))), 32, 256))
-    more: dict[str, Any] = {"train": x["train"], "validation": x["validation"]}
-    more |= {"batch_size": batch_size, "learning_rate": size.learning_rate, "optimizer": "adamw", "seed": seed}
-    more |= {"weight_decay": size.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
-    began = time.monotonic()
+    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "optimizer": "adamw", "schedule": "cosine"}
+    options |= {"learning_rate": size.learning_rate, "weight_decay": size.weight_decay}
+    options |= {"clip_norm": 1.0, "ema_decay": 0.99, "train": x["train"]}
     if size.hidden_sizes not in speeds:
         print(f"timing {2 * _TRIAL} steps", flush=True)
         fullest = np.argsort(np.isnan(x["validation"]).sum(1), kind="stable")[:batch_size]
-        few = more | {"validation": x["validation"][fullest]}
-        trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **few)
+        few = x["validation"][fullest]
+        trial: Any = fit_arrays(model, validation=few, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **options)
         num_sites = batch_size * sites.event.num_sites
-        speeds[size.hidden_sizes] = _results(trial)["train_sites_per_second"] / num_sites
+        speeds[size.hidden_sizes] = trial.results["train_sites_per_second"] / num_sites
     left = 60 * minutes - (time.monotonic() - began)
     most = _MOST_EPOCHS * num / batch_size + 1000
     steps = int(np.clip(0.9 * left * speeds[size.hidden_sizes], 200, most))
-    every = max(50, steps // 20)
-    return fit_arrays(
-        model, steps=steps, eval_every=every, patience=6, warmup_steps=min(200, steps // 10),
-        name="table", **more,
-    )  # fmt: skip
-
-
-def _results(fitted: Fitted) -> Mapping[str, Any]:
-    assert fitted.results is not None, "a training has results"
-    return fitted.results
+    options |= {
+        "validation": x["validation"],
+        "eval_every": max(50, steps // 20),
+        "warmup_steps": min(200, steps // 10),
+    }
+    return fit_arrays(model, steps=steps, patience=6, name="table", **options)
 
 
 def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     """Quantiles of the surprise of each column in some rows of validation, [C, Q]; 0 for a column without values."""
     every = -(-len(cells_NC) // _USUAL_ROWS)
     surprise_NC = engine.surprise(cells_NC[::every])
-    levels = np.linspace(0, 1, _QUANTILES)
-    return np.stack([
-        np.nanquantile(column, levels) if (~np.isnan(column)).any() else np.zeros(_QUANTILES)
-        for column in surprise_NC.T
-    ])  # fmt: skip
-
-
-def _tell_column(column: Column) -> None:
-    """Prints what a column holds."""
-    print(f"  {column.in_words()}", flush=True)
+    known_NC = np.where(np.isnan(surprise_NC).all(0), 0.0, surprise_NC)
+    return np.nanquantile(known_NC, np.linspace(0, 1, _QUANTILES), axis=0).T

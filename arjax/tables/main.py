@@ -6,7 +6,7 @@ import argparse
 import csv
 import gzip
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,69 +29,64 @@ examples:
   arjax-table query people.safetensors age=30..40 hours=50.. --given sex=Female
 """
 
-_OUTPUT = "a csv file, or - to print the rows"
+#: The arguments that are more than the name of a file.
+_ARGUMENTS: dict[str, Any] = {
+    "num": {"type": int, "help": "of rows"},
+    "output": {"help": "a csv file, or - to print the rows"},
+    "conditions": {"nargs": "+", "metavar": "CONDITION"},
+}
+_SEED = {"seed": (0, "of random numbers")}
+_GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION")}
+_UNKNOWN = {"unknown": ("refuse", "absent columns, and words that training never saw: refuse, or take as missing")}
+_COMMANDS: dict[str, Callable[[Any], None]] = {}
+_PARSER = Parser(
+    prog="arjax-table",
+    description="Models of tables: any columns given any others.",
+    epilog=_EPILOG,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+)
+_PARSER.add_argument("--version", action="version", version=f"arjax-table {__version__}")
+_PARSERS = _PARSER.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+
+def _command(about: str, *arguments: str, **flags: tuple) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Declares a command: its arguments in their order, and of its flags the default, the meaning and, of those that
+    take several values, the form of one.
+    """
+
+    def declare(run: Callable[[Any], None]) -> Callable[[Any], None]:
+        name = run.__name__.removeprefix("_")
+        parser = _PARSERS.add_parser(name, help=about, description=about)
+        for argument in arguments:
+            parser.add_argument(argument, **_ARGUMENTS.get(argument, {}))
+        for flag, (default, meaning, *form) in flags.items():
+            several = {"nargs": "+", "metavar": form[0]} if form else {"type": type(default)}
+            usual = "" if form else f" [{default}]"
+            parser.add_argument(f"--{flag}", default=default, help=f"{meaning}{usual}", **several)
+        _COMMANDS[name] = run
+        return run
+
+    return declare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv`; returns the exit code."""
-    return launch("arjax-table", _parser().parse_args, lambda flags: _COMMANDS[flags.command](flags), argv)
+    return launch("arjax-table", _PARSER.parse_args, lambda flags: _COMMANDS[flags.command](flags) or 0, argv)
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="arjax-table",
-        description="Models of tables: any columns given any others.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"arjax-table {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-
-    def add(name: str, about: str, *files: str) -> Parser:
-        command: Parser = commands.add_parser(name, help=about, description=about)
-        for file in files:
-            command.add_argument(file)
-        return command
-
-    fit = add("fit", "trains a model of a csv file and saves it", "table", "model")
-    fit.add_argument("--minutes", type=float, default=10.0, help="of training [10]")
-    fit.add_argument("--validation", default="0.1", help="part of the rows, or a csv file [0.1]")
-    fit.add_argument("--kinds", nargs="+", default=[], metavar="COLUMN=KIND", help="words, numbers, date or skip")
-    fit.add_argument("--missing", nargs="+", default=[], metavar="TEXT", help="a cell without a value")
-    fit.add_argument("--delimiter", default=",", help="between cells [,]")
-    fit.add_argument("--most_codes", type=int, default=100, help="of a column of numbers [100]")
-    fit.add_argument("--seed", type=int, default=0)
-    add("show", "prints the columns of a model, and its scores", "model")
-    sample = add("sample", "draws rows", "model")
-    sample.add_argument("num", type=int)
-    sample.add_argument("output", help=_OUTPUT)
-    _with_given(sample)
-    impute = add("impute", "fills in the missing cells of a csv file", "model", "table")
-    impute.add_argument("output", help=_OUTPUT)
-    impute.add_argument("--num", type=int, default=0, help="of completions, OUTPUT-1.csv and so on [the best guess]")
-    outliers = add(
-        "outliers", "prints the strangest rows of a csv file, and the cell that makes them so", "model", "table"
-    )
-    outliers.add_argument("--num", type=int, default=10, help="of rows [10]")
-    score = add(
-        "score", "prints the mean of -log p of the rows of a csv file in nats, and its standard error", "model", "table"
-    )
-    query = add("query", "prints the probability of conditions", "model")
-    query.add_argument("conditions", nargs="+", metavar="CONDITION")
-    _with_given(query)
-    for command in (sample, impute, query):
-        command.add_argument("--seed", type=int, default=0)
-    for command in (impute, outliers, score):
-        help = "absent columns, and words that training never saw: refuse, or take as missing [refuse]"
-        command.add_argument("--unknown", default="refuse", help=help)
-    return parser
-
-
-def _with_given(command: Parser) -> None:
-    command.add_argument("--given", nargs="+", default=[], metavar="CONDITION", help="of the rows")
-
-
-def _fit(flags: Any) -> int:
+@_command(
+    "trains a model of a csv file and saves it",
+    "table",
+    "model",
+    minutes=(10.0, "of training"),
+    validation=("0.1", "part of the rows, or a csv file"),
+    kinds=([], "words, numbers, date or skip", "COLUMN=KIND"),
+    missing=([], "a cell without a value", "TEXT"),
+    delimiter=(",", "between cells"),
+    most_codes=(100, "of a column of numbers"),
+    **_SEED,
+)
+def _fit(flags: Any) -> None:
     from arjax.data.frames import NO_VALUE
     from arjax.tables import fit_table
 
@@ -101,85 +96,77 @@ def _fit(flags: Any) -> int:
     except ValueError:
         validation = user_path(validation)
         read.append(validation)
-    kinds = _by_name(flags.kinds, "--kinds", "zip=words", "kinds")
+    options = {name: getattr(flags, name) for name in ("minutes", "delimiter", "most_codes", "seed")}
+    options["kinds"] = _by_name(flags.kinds, "--kinds", "zip=words", "kinds")
     with folder_to_write(user_path(flags.model).parent):
         output = result_file(flags.model, *read)
-        table = fit_table(
-            flags.table,
-            minutes=flags.minutes,
-            validation=validation,
-            kinds=kinds,
-            missing=(*NO_VALUE, *flags.missing),
-            delimiter=flags.delimiter,
-            most_codes=flags.most_codes,
-            seed=flags.seed,
-        )
+        table = fit_table(flags.table, validation=validation, missing=(*NO_VALUE, *flags.missing), **options)
         print(table.save(output))
-    return 0
 
 
-def _show(flags: Any) -> int:
+@_command("prints the columns of a model, and its scores", "model")
+def _show(flags: Any) -> None:
     print(_opened(flags).in_words())
-    return 0
 
 
-def _sample(flags: Any) -> int:
+@_command("draws rows", "model", "num", "output", **_GIVEN, **_SEED)
+def _sample(flags: Any) -> None:
     from arjax.data.frames import as_lists
 
     _check_outputs([flags.output], flags.model)
     table = _opened(flags)
-    rows = table.sample(flags.num, given=_conditions(table, flags.given), seed=flags.seed)
-    _write(flags.output, as_lists(rows))
-    return 0
+    _write(flags.output, as_lists(table.sample(flags.num, given=_conditions(table, flags.given), seed=flags.seed)))
 
 
-def _impute(flags: Any) -> int:
+@_command(
+    "fills in the missing cells of a csv file",
+    "model",
+    "table",
+    "output",
+    num=(0, "of completions, OUTPUT-1.csv and so on; 0: the best guess"),
+    **_SEED,
+    **_UNKNOWN,
+)
+def _impute(flags: Any) -> None:
     printed = flags.num and flags.output == "-"
     refuse((printed, "each completion is a file of its own: name OUTPUT, or leave --num out"))
-    outputs = [_numbered(flags.output, i) for i in range(1, flags.num + 1)]
-    _check_outputs(outputs or [flags.output], flags.model, flags.table)
+    outputs = [_numbered(flags.output, i) for i in range(1, flags.num + 1)] or [flags.output]
+    _check_outputs(outputs, flags.model, flags.table)
     imputed = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
-    for path, rows in zip(outputs, imputed, strict=True) if outputs else [(flags.output, imputed)]:
+    for path, rows in zip(outputs, imputed if flags.num else [imputed], strict=True):
         _write(path, rows)
-    return 0
 
 
-def _outliers(flags: Any) -> int:
+@_command(
+    "prints the strangest rows of a csv file, and the cell that makes them so",
+    "model",
+    "table",
+    num=(10, "of rows; 0: all"),
+    **_UNKNOWN,
+)
+def _outliers(flags: Any) -> None:
     from arjax.reporting.tables import print_table
 
-    unlikely = _opened(flags).outliers(user_path(flags.table), num=flags.num, unknown=flags.unknown)
-    columns = {
-        name: [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values] for name, values in unlikely.items()
-    }
-    print_table(
-        tuple(columns), list(zip(*columns.values(), strict=True)), "strangest rows", right=("row", "nats", "surprise")
-    )
-    return 0
+    columns = _opened(flags).outliers(user_path(flags.table), num=flags.num, unknown=flags.unknown)
+    texts = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in values] for values in columns.values()]
+    rows = list(zip(*texts, strict=True))
+    print_table(tuple(columns), rows, "strangest rows", right=("row", "nats", "surprise"))
 
 
-def _score(flags: Any) -> int:
+@_command(
+    "prints the mean of -log p of the rows of a csv file in nats, and its standard error", "model", "table", **_UNKNOWN
+)
+def _score(flags: Any) -> None:
     nats = -_opened(flags).log_prob(user_path(flags.table), unknown=flags.unknown)
     stderr = nats.std(ddof=1) / len(nats) ** 0.5 if len(nats) > 1 else float("nan")
     print(f"{nats.mean():.4f} ± {stderr:.4f} nats per row ({len(nats):,} rows)")
-    return 0
 
 
-def _query(flags: Any) -> int:
+@_command("prints the probability of conditions", "model", "conditions", **_GIVEN, **_SEED)
+def _query(flags: Any) -> None:
     table = _opened(flags)
     event, given = (_conditions(table, texts) for texts in (flags.conditions, flags.given))
     print(table.probability(event, given=given, seed=flags.seed))
-    return 0
-
-
-_COMMANDS = {
-    "fit": _fit,
-    "show": _show,
-    "sample": _sample,
-    "impute": _impute,
-    "outliers": _outliers,
-    "score": _score,
-    "query": _query,
-}
 
 
 def _opened(flags: Any) -> Any:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import MOST_ORDERS
+from arjax.core.options import MOST_ORDERS, Option
 from arjax.core.values import read_one_of, read_typed
 from arjax.data.columns import Words, column_as_json, column_from_json
 from arjax.data.frames import FORMS, Frame
@@ -74,19 +74,15 @@ class _WordNumbers(TypedDict):
 
 def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str, Any]) -> Path:
     """Writes the model and its columns, which `read_table` reads."""
-    engines: list[Any] = [engine]
-    weights, guesses = [1.0], {}
-    if isinstance(engine, MixedTable):
-        engines, weights = list(engine.engines), engine.weights.tolist()
-        guesses = {kind: weights.tolist() for kind, weights in engine.guess_weights.items()}
+    mixed = engine if isinstance(engine, MixedTable) else MixedTable([engine], [1.0])
+    engines: list[Any] = list(mixed.engines)
     facts = {
         "columns": [column_as_json(column) for column in engine.columns],
-        "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],
-        "guesses": guesses,
+        "engines": [_engine_as_json(*pair) for pair in zip(engines, mixed.weights.tolist(), strict=True)],
+        "guesses": {kind: weights.tolist() for kind, weights in mixed.guess_weights.items()},
         **about,
     }
-    models = [(engine.model, jax.tree.map(np.asarray, engine.params)) for engine in engines]
-    first, *others = (SavedModel(*model, None, None, {}) for model in models)
+    first, *others = (SavedModel(each.model, jax.tree.map(np.asarray, each.params), None, None, {}) for each in engines)
     return save_model(path, first._replace(about={KEY: facts}, parts=tuple(others)))
 
 
@@ -111,36 +107,27 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
     try:
         facts: TableFacts = read_typed(TableFacts, saved.about[KEY], KEY)
         columns = [_column(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
-        is_double = len({column.name for column in columns}) < len(columns)
-        refuse((not columns or is_double, "two of its columns have the same name, or there are none"))
         engine = _engine(facts, columns, saved)
         _check_facts(facts, columns)
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
-    return {
-        "engine": engine,
-        "usual": np.array(facts["usual"], np.float64),
-        "frame": Frame({}, facts["form"], facts["missing"], facts["delimiter"]),
-        "results": facts["results"],
-        "left_out": facts["left_out"],
-        "num_orders": facts["num_orders"],
-    }
+    usual = np.array(facts["usual"], np.float64)
+    frame = Frame({}, facts["form"], facts["missing"], facts["delimiter"])
+    as_they_are: Any = {key: facts[key] for key in ("results", "left_out", "num_orders")}
+    return {"engine": engine, "usual": usual, "frame": frame} | as_they_are
 
 
 def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
     usual = facts["usual"]
-    is_table = len(usual) == len(columns) and len({len(row) for row in usual}) == 1 and bool(usual[0])
+    are_different = 0 < len(columns) == len({column.name for column in columns})
+    are_rising = len(usual) == len(columns) and len({len(row) for row in usual}) == 1 and bool(usual[0])
+    are_rising = are_rising and bool((np.diff(np.array(usual), axis=1) >= 0).all())
     refuse(
-        (
-            not is_table or (np.diff(np.array(usual), axis=1) < 0).any(),
-            "table/usual must have a list of numbers in rising order for each column",
-        ),
-        (
-            not 1 <= facts["num_orders"] <= MOST_ORDERS,
-            f"table/num_orders must be at least 1 and at most {MOST_ORDERS}",
-        ),
+        (not are_different, "two of its columns have the same name, or there are none"),
+        (not are_rising, "table/usual must have a list of numbers in rising order for each column"),
         (facts["form"] not in FORMS, f"table/form is one of {', '.join(FORMS)}, not {facts['form']!r}"),
     )
+    Option(least=1, most=MOST_ORDERS).check(facts["num_orders"], "table/num_orders")
     for key in ("validation_nats", "validation_stderr"):
         if "validation_nats" in facts["results"]:
             read_typed(float, facts["results"].get(key), f"table/results/{key}")
@@ -156,14 +143,12 @@ def _engine(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) -> 
         kind, entry = read_one_of({"any_order": _AnyOrder, "gaussian": _Gaussian}, value, f"{KEY}/engines/{i}")
         weights.append(entry["weight"])
         engines.append((_any_order if kind == "any_order" else _gaussian)(entry, columns, model))
-    guesses: dict[str, tuple[float, ...]] = dict(facts["guesses"])  # type: ignore[arg-type]
-    for place, some in (("engines", tuple(weights)), *((f"guesses/{kind}", some) for kind, some in guesses.items())):
+    guesses: Any = facts["guesses"]
+    for place, some in (("engines", weights), *((f"guesses/{kind}", some) for kind, some in guesses.items())):
+        are_parts = min(some, default=0) >= 0 and abs(sum(some) - 1) <= 1e-6
         refuse(
             (len(some) != num, f"table/{place} must have a weight for each of {num} engines"),
-            (
-                min(some, default=0) < 0 or abs(sum(some) - 1) > 1e-6,
-                f"the weights of table/{place} must be numbers of at least 0 that add up to 1",
-            ),
+            (not are_parts, f"the weights of table/{place} must be numbers of at least 0 that add up to 1"),
         )
     return engines[0] if num == 1 else MixedTable(engines, weights, guesses)
 
@@ -180,14 +165,13 @@ def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -
 
 
 def _gaussian(entry: _Gaussian, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
-    if not is_gaussian_mixture(saved.model):
+    model, num_numbers = saved.model, sum(isinstance(column, Numbers) for column in columns)
+    if not is_gaussian_mixture(model):
         raise UserError("it has the model of another kind of data")
-    num_numbers = sum(isinstance(column, Numbers) for column in columns)
-    if saved.model.event.num_dims != num_numbers or len(columns) != len(entry["margins"]):
-        raise UserError("its columns are not those of the model")
+    fits = model.event.num_dims == num_numbers and len(columns) == len(entry["margins"])
+    refuse((not fits, "its columns are not those of the model"))
     pairs = zip(columns, entry["margins"], strict=True)
-    margins = [_margin(column, value, saved.model.components) for column, value in pairs]
-    return GaussianTable(margins, saved.model, saved.params)
+    return GaussianTable([_margin(column, value, model.components) for column, value in pairs], model, saved.params)
 
 
 def _margin(column: Column, value: Any, components: int) -> Margin | WordTable:

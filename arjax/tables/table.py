@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean, refuse
-from arjax.core.options import check_seed, checked_arguments
+from arjax.core.options import checked_arguments
 from arjax.data.columns import Condition, Words
 from arjax.data.frames import Frame, plain_value, read_frame
 from arjax.data.rows import check_unknown
@@ -99,17 +100,13 @@ class TableModel:
     def condition(self, name: str, text: str) -> Condition:
         """A condition as it is written on a command line: `Female`, `30..40`, `30..`, `a|b`."""
         column = self.columns[self._index(name)]
-        if isinstance(column, Words):
-            words = {str(word): word for word in column.words}
-            if "|" in text and text not in words:
-                return [words.get(part, part) for part in text.split("|")]
-            return words.get(text, text)
         first, dots, last = text.partition("..")
-        if dots:
+        if dots and isinstance(column, Numbers):
             return (first or None, last or None)
-        return text.split("|") if "|" in text else text
+        is_word = isinstance(column, Words) and text in column.labels
+        return text.split("|") if "|" in text and not is_word else text
 
-    @checked_arguments(num=1, seed=None)
+    @checked_arguments(num=1, seed=0)
     def sample(self, num: int = 1, *, given: Mapping[str, Condition] | None = None, seed: int = 0) -> Any:
         """Draws rows, as a table of the form of the training table.
 
@@ -121,7 +118,7 @@ class TableModel:
             several lists or ranges the rows are resampled out of eight times as many draws, an approximation.
           seed: of the draws.
         """
-        rng, given = _rng(seed), plain_conditions(given)
+        rng, given = np.random.default_rng(seed), _plain_conditions(given)
         cells_C, conditions = self._conditions(given)
         several = len(conditions) > 1
         drawn = num * _CANDIDATES if several else num
@@ -145,7 +142,7 @@ class TableModel:
         """
         return self._engine.log_prob_over_orders(self._cells(table, unknown)[0], orders or self._num_orders)
 
-    @checked_arguments(num=0, seed=None)
+    @checked_arguments(num=0, seed=0)
     def impute(self, table: Any, *, num: int = 0, seed: int = 0, unknown: str = "refuse", rounded: bool = True) -> Any:
         """The table with its missing cells filled in; with `num`, a list of so many completions.
 
@@ -165,14 +162,17 @@ class TableModel:
         cells_NC, frame = self._cells(table, unknown)
         known_NC = ~np.isnan(cells_NC)
         if num:
-            rng = _rng(seed)
+            rng = np.random.default_rng(seed)
             drawn = (self._engine.complete(cells_NC, known_NC, rng) for _ in range(num))
             return [frame.beside(table, self._filled(frame, drawn_NC, known_NC)) for drawn_NC in drawn]
         filled_NC = cells_NC.copy()
-        for c in range(len(self.columns)):
-            rows = np.flatnonzero(~known_NC[:, c])
-            if len(rows):
-                filled_NC[rows, c] = self._guess(cells_NC[rows], known_NC[rows], c, rounded)
+        for c, column in enumerate(self.columns):
+            holed = np.flatnonzero(~known_NC[:, c])
+            for start in range(0, len(holed), ROWS):  # some at once, for their memory
+                rows = holed[start : start + ROWS]
+                filled_NC[rows, c] = self._engine.guess(cells_NC[rows], known_NC[rows], c)
+            if rounded and isinstance(column, Numbers):
+                filled_NC[holed, c] = column.rounded(filled_NC[holed, c])
         return frame.beside(table, self._filled(frame, filled_NC, known_NC))
 
     def _filled(self, frame: Frame, cells_NC: np.ndarray, known_NC: np.ndarray) -> dict[str, np.ndarray]:
@@ -183,21 +183,12 @@ class TableModel:
         for column, known_N in zip(self.columns, known_NC.T, strict=True):
             if not isinstance(column, Numbers) or not known_N.any():
                 continue
-            if known_N.all() and frame.is_library:
+            if known_N.all() and frame.form not in ("lists", "rows"):
                 del values[column.name]
             else:
                 exact_N = column.exact(frame.columns[column.name])
                 values[column.name] = np.where(known_N, exact_N, values[column.name])
         return values
-
-    def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int, rounded: bool) -> np.ndarray:
-        """The best guess of a column in each row, float64[N]; some rows at once, for their memory."""
-        column, guesses = self.columns[c], []
-        for start in range(0, len(cells_NC), ROWS):
-            rows = slice(start, start + ROWS)
-            guesses.append(self._engine.guess(cells_NC[rows], known_NC[rows], c))
-        guess_N = np.concatenate(guesses)
-        return column.rounded(guess_N) if rounded and isinstance(column, Numbers) else guess_N
 
     @checked_arguments()
     def predict_proba(self, table: Any, column: str, *, unknown: str = "refuse") -> Any:
@@ -229,31 +220,26 @@ class TableModel:
         """
         cells_NC, frame = self._cells(table, unknown)
         surprise_NC = self._engine.surprise(cells_NC)
-        excess_NC = np.stack(
-            [_excess(usual_Q, surprise) for usual_Q, surprise in zip(self._usual, surprise_NC.T, strict=True)], 1
-        )
+        excess_NC = surprise_NC - np.quantile(self._usual, 0.95, axis=1)  # of cells in validation, 5 % have more
         worst_N = np.nan_to_num(excess_NC, nan=-np.inf).argmax(1)
-        rows = np.arange(len(cells_NC))
-        order = np.argsort(-excess_NC[rows, worst_N], kind="stable")[: num or None]
-        nats_N = -self._engine.log_prob_over_orders(cells_NC[order], self._num_orders)
-        worst_N = worst_N[order]
+        order = np.argsort(-excess_NC[np.arange(len(cells_NC)), worst_N], kind="stable")[: num or None]
+        worst_N, cells_NC = worst_N[order], cells_NC[order]
         names, values = np.full((2, len(order)), None)
-        for i, (n, c) in enumerate(zip(order, worst_N, strict=True)):
+        for n, c in enumerate(worst_N):
             if not np.isnan(cells_NC[n, c]):  # a row without any known cell has no strange one
-                names[i], values[i] = self.names[c], str(self.columns[c].values(cells_NC[n : n + 1, c])[0])
+                names[n], values[n] = self.names[c], str(self.columns[c].values(cells_NC[n : n + 1, c])[0])
         surprise_N = surprise_NC[order, worst_N]
-        below_NQ = self._usual[worst_N] < surprise_N[:, None]
-        drawn = {
+        strangest = {
             "row": order + frame.first_row,
-            "nats": nats_N,
+            "nats": -self._engine.log_prob_over_orders(cells_NC, self._num_orders),
             "column": names,
             "value": values,
             "surprise": surprise_N,
-            "quantile": below_NQ.mean(1),
+            "quantile": (self._usual[worst_N] < surprise_N[:, None]).mean(1),
         }
-        return frame.back(drawn)
+        return frame.back(strangest)
 
-    @checked_arguments(num=2, seed=None)
+    @checked_arguments(num=2, seed=0)
     def probability(
         self,
         event: Mapping[str, Condition],
@@ -275,7 +261,7 @@ class TableModel:
           num: of draws of an estimate.
           seed: of the draws.
         """
-        event, given = plain_conditions(event), plain_conditions(given)
+        event, given = _plain_conditions(event), _plain_conditions(given)
         for name in sorted(event.keys() & given.keys()):
             raise UserError(f"the column {name!r} is a part of the event and given")
         cells_C, evidence = self._conditions(given)
@@ -284,32 +270,31 @@ class TableModel:
             masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *queried])]
             refuse((not masses[len(evidence)], f"no row can have {given!r}"))
             return Probability(masses[-1] / masses[len(evidence)], 0.0)
-        steps = self._engine.progressive(cells_C, [*evidence, *queried], num, _rng(seed))
+        steps = self._engine.progressive(cells_C, [*evidence, *queried], num, np.random.default_rng(seed))
         draws = [np.zeros(num), *(log_mass_N for _, log_mass_N in steps)]
         return _ratio(draws[-1], draws[len(evidence)], given)
 
     def _conditions(self, given: Mapping[str, Condition]) -> tuple[np.ndarray, list[tuple[int, Condition]]]:
         """Conditions as cells of single values, float64[C], and the columns and conditions of all others."""
-        cells_C, others = np.full(len(self.columns), np.nan), {}
-        for name, condition in given.items():
-            c = self._index(name)
-            weights_V = self.columns[c].weights(condition)
+        cells_C, others = np.full(len(self.columns), np.nan), []
+        for c, condition in self._in_order(given):
+            column = self.columns[c]
             if isinstance(condition, tuple | list):
-                others[name] = condition
-            elif isinstance(column := self.columns[c], Numbers):
+                others.append((c, condition))
+            elif isinstance(column, Words):
+                cells_C[c] = column.weights(condition).argmax()
+            else:
                 cells_C[c] = column.ends(condition)[0]
                 is_fraction = column.is_int and not cells_C[c].is_integer()
-                refuse((is_fraction, f"the column {name!r} holds whole numbers: no row can have {condition!r}"))
-            else:
-                cells_C[c] = weights_V.argmax()
-        return cells_C, self._in_order(others)
+                refuse((is_fraction, f"the column {column.name!r} holds whole numbers: no row can have {condition!r}"))
+        return cells_C, others
 
     def _in_order(self, conditions: Mapping[str, Condition]) -> list[tuple[int, Condition]]:
-        """Conditions by the numbers of their columns."""
+        """Conditions by the numbers of their columns, checked."""
         by_column = {self._index(name): condition for name, condition in conditions.items()}
         for c, condition in by_column.items():
             self.columns[c].weights(condition)
-        return sorted(by_column.items(), key=lambda pair: pair[0])
+        return sorted(by_column.items(), key=operator.itemgetter(0))
 
     def _index(self, name: str) -> int:
         refuse(
@@ -336,37 +321,27 @@ def load_table(path: str | os.PathLike) -> TableModel:
     return TableModel(**read_table(path))
 
 
-def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
-    """Conditions with Python's own values: a value, a list, or a tuple for a range."""
+def _plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
+    """Conditions with Python's own values: a value, a list of several values or ranges, or a tuple for a range."""
     no_dict = f"conditions are a dict from the names of columns to what they must be, not {conditions!r}"
     refuse((not isinstance(conditions or {}, Mapping), no_dict))
     plain = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
-    return {name: only[0] if _is_one(only) else only for name, only in plain.items()}
-
-
-def _is_one(condition: Condition) -> bool:
-    """Whether a condition is a list of one value or range, which is as good as this."""
-    return isinstance(condition, list) and len(condition) == 1 and not isinstance(condition[0], list)
+    for name, parts in plain.items():
+        if isinstance(parts, list) and len(parts) == 1 and not isinstance(parts[0], list):
+            plain[name] = parts[0]
+    return plain
 
 
 def _plain_condition(condition: Condition) -> Condition:
     if isinstance(condition, tuple):
-        return tuple(map(_plain_end, condition))
+        ends = tuple(map(plain_value, condition))
+        for end, value in zip(ends, condition, strict=True):
+            no_end = f"an end of a range is a value, or None for no end, not {value!r}"
+            refuse((end is None is not value, no_end))
+        return ends
     if isinstance(condition, set | frozenset | list | range) or np.ndim(condition) == 1:
         return [_plain_condition(value) for value in condition]
     return plain_value(condition)
-
-
-def _plain_end(value: Any) -> Any:
-    """An end of a range, which is not nan."""
-    end = plain_value(value)
-    refuse((end is None is not value, f"an end of a range is a value, or None for no end, not {value!r}"))
-    return end
-
-
-def _excess(usual_Q: np.ndarray, surprise_N: np.ndarray) -> np.ndarray:
-    """How much more surprising cells are than 95 % of those in validation."""
-    return surprise_N - np.quantile(usual_Q, 0.95)
 
 
 def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, Condition]) -> Probability:
@@ -377,8 +352,3 @@ def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, 
     value = both.mean() / under.mean()
     stderr = (both - value * under).std(ddof=1) / under.mean() / math.sqrt(len(both))
     return Probability(float(value), float(stderr))
-
-
-def _rng(seed: int) -> np.random.Generator:
-    check_seed(seed)
-    return np.random.default_rng(seed)

@@ -47,7 +47,7 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
         too small or too large for a grid of points.
     """
     checks = by_name(check_shapes, check_normalised, check_samples, check_entropy, check_mode, check_gradients)
-    families = [functools.partial(family_of, call, VALUES[value]) for value in values]
+    families = [functools.partial(family_of, call, value) for value in values]
     refused = f"the conditional {call!r} refuses everything"
     return [
         Law("describes-something", functools.partial(require_some, families, refused)),
@@ -64,12 +64,15 @@ check_conditional = conditional_laws.check
 """`conditional_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
 
 
-def family_of(call: str, event: EventSpec) -> Any:
-    """The family for an event, with random parameters of its own where it has some; `NotSupported` where it refuses."""
+def family_of(call: str, value: str) -> tuple[EventSpec, Any]:
+    """An event of `VALUES`, and the family for it, with random parameters of its own where it has some; `NotSupported`
+    where it refuses.
+    """
+    event = VALUES[value]
     with refusals():
         family = make_conditional(call, event)
     shapes = jax.eval_shape(family.init, jax.random.key(0))
-    return family if shapes is None else family.bind(random_like(shapes))
+    return event, family if shapes is None else family.bind(random_like(shapes))
 
 
 def random_features(family: Any, num: int, scale: float, seed: int = 0) -> np.ndarray:
@@ -97,8 +100,7 @@ def check_shapes(call: str, value: str, scale: float) -> None:
     """Scores and training losses are float32[...], values [..., *value_shape] of the type of the event, also for
     features in bfloat16.
     """
-    event = VALUES[value]
-    family, key = family_of(call, event), jax.random.key(0)
+    (event, family), key = family_of(call, value), jax.random.key(0)
     for leading, dtype in (((2, 3), jnp.float32), ((), jnp.float32), ((2,), jnp.bfloat16)):
         features = jax.ShapeDtypeStruct((*leading, family.num_params), dtype)
         x = jax.ShapeDtypeStruct((*leading, *event.value_shape), event.dtype)
@@ -119,23 +121,19 @@ def check_shapes(call: str, value: str, scale: float) -> None:
 
 def check_normalised(call: str, value: str, scale: float) -> None:
     """The probabilities of all values add up, or the density integrates, to 1."""
-    event = VALUES[value]
-    family = family_of(call, event)
+    event, family = family_of(call, value)
     log_prob, _, weights = _log_prob(family, event, random_features(family, POINTS, scale))
     totals = (np.exp(log_prob) * weights).sum(-1)
-    tolerance = 1e-5 if event.is_discrete else 1e-3
     worst = totals[np.abs(totals - 1).argmax()]
     if event.is_discrete:
-        sentence = f"law 2: the probabilities of all values add up to {worst:.6f}"
-    else:
-        sentence = f"law 2: the density integrates to {worst:.6f} (if the grid of points is too coarse, lower `scale`)"
-    require(abs(worst - 1) < tolerance, sentence)
+        require(abs(worst - 1) < 1e-5, f"law 2: the probabilities of all values add up to {worst:.6f}")
+    hint = "(if the grid of points is too coarse, lower `scale`)"
+    require(abs(worst - 1) < 1e-3, f"law 2: the density integrates to {worst:.6f} {hint}")
 
 
 def check_samples(call: str, value: str, scale: float) -> None:
     """Law 4: samples follow the probabilities, and are a function of the key."""
-    event = VALUES[value]
-    family = family_of(call, event)
+    event, family = family_of(call, value)
     features = random_features(family, 1, 0.5 * scale, seed=3)
     log_prob, points, weights = _log_prob(family, event, features)
     many = np.repeat(features, DRAWS, 0)
@@ -155,8 +153,7 @@ def check_samples(call: str, value: str, scale: float) -> None:
 
 def check_entropy(call: str, value: str, scale: float) -> None:
     """The entropy is minus the mean log-probability, in nats."""
-    event = VALUES[value]
-    family = family_of(call, event)
+    event, family = family_of(call, value)
     if family.joint and (event.value_shape or not event.is_discrete):
         raise NotSupported("entropies of vectors and of densities of a joint family are estimates")
     features = random_features(family, POINTS, scale)
@@ -172,8 +169,7 @@ def check_entropy(call: str, value: str, scale: float) -> None:
 
 def check_mode(call: str, value: str, scale: float) -> None:
     """The mode is the most probable of the discrete values."""
-    event = VALUES[value]
-    family = family_of(call, event)
+    event, family = family_of(call, value)
     if not event.is_discrete or family.joint:
         raise NotSupported("modes of densities and of joint families need not be exact")
     features = random_features(family, POINTS, scale)
@@ -189,8 +185,7 @@ def check_mode(call: str, value: str, scale: float) -> None:
 
 def check_gradients(call: str, value: str, scale: float) -> None:
     """Training losses of the mode and their gradients are finite, for large features as well."""
-    event = VALUES[value]
-    family = family_of(call, event)
+    _, family = family_of(call, value)
     mode, score = jax.jit(family.mode), jax.jit(jax.vmap(jax.value_and_grad(family.loss)))
     for size in (scale, 100 * scale):
         features = random_features(family, POINTS, size)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from arjax.core.spec import ContextSpec, EventSpec, class_label, vector
+from arjax.testing.laws import NotSupported
 
 _COLUMNS = (("real", 0), ("tokens", 3), ("binary", 2), ("levels", 4), ("real", 0), ("tokens", 5))
 #: Events on six sites of every kind of data, with scalar and vector values, on a line and on a grid.
@@ -62,14 +63,29 @@ def random_context(spec: ContextSpec, num: int) -> dict[str, np.ndarray] | None:
     return {name: random_x(part, num, seed=9) for name, part in spec.parts} or None
 
 
+def other_values(event: EventSpec, x: np.ndarray) -> np.ndarray:
+    """Examples like x, each value of which is another one."""
+    other = (x + 1) % event.num_levels if event.num_levels else x + 1
+    for i, column in enumerate(event.columns):
+        if column.num_levels:
+            other[:, i] %= column.num_levels
+    return other
+
+
 def another_part(spec: ContextSpec, context: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     """The context with one of its parts changed everywhere."""
-    part = dict(spec.parts)[name]
-    return context | {name: (context[name] + 1) % part.num_levels if part.is_discrete else context[name] + 1}
+    return context | {name: other_values(dict(spec.parts)[name], context[name])}
+
+
+def several(event: EventSpec, num: int) -> np.ndarray:
+    """All examples of an event where they are finitely many, else `num` random ones."""
+    return all_values(event) if event.is_discrete else random_x(event, num)
 
 
 def all_values(event: EventSpec, grid: bool = True) -> np.ndarray:
     """Every possible example, [levels^dims, *grid, *value]; without `grid` every value of one site."""
+    if not event.is_discrete:
+        raise NotSupported("real values cannot be enumerated")
     shape = event.shape if grid else event.value_shape
     num_dims = int(np.prod(shape))
     digits = np.indices((event.num_levels,) * num_dims).reshape(num_dims, -1).T

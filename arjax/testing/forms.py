@@ -14,7 +14,7 @@ from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import Network
 from arjax.samplers.loops import StepForm
-from arjax.testing.examples import random_x
+from arjax.testing.examples import other_values, random_x
 from arjax.testing.models import params_of
 
 
@@ -106,9 +106,14 @@ def in_place_of(network, params, x, garbage, factorization, context, k):
     return jnp.swapaxes(ahead_SBkMF, 0, 1)
 
 
+def sites_by_step(factorization: Factorization) -> list[np.ndarray]:
+    """The sites of each step."""
+    return [row[row < factorization.num_sites] for row in np.asarray(factorization.blocks)]
+
+
 def swapped(factorization: Factorization, t: int, other: int) -> Factorization:
     """The factorization in which two steps have changed places."""
-    blocks = [row[row < factorization.num_sites] for row in np.asarray(factorization.blocks)]
+    blocks = sites_by_step(factorization)
     blocks[t], blocks[other] = blocks[other], blocks[t]
     return from_order(np.concatenate(blocks), [len(block) for block in blocks], factorization.grid_shape)
 
@@ -133,17 +138,8 @@ def dependence(
 
 def _with_each_site_changed(event: EventSpec, num: int) -> tuple[np.ndarray, np.ndarray]:
     """`num` examples, D times, and the same with their first site changed, with their second, ...: [D * num, ...]."""
-    num_sites = event.num_sites
-    x = random_x(event, num).reshape(num, num_sites, -1)
-    same = np.repeat(x[None], num_sites, 0)  # [D, num, D, value]
-    changed = same.copy()
-    site = np.arange(num_sites)
-    if event.is_discrete:
-        shift = np.random.default_rng(5).integers(1, event.num_levels, changed[site, :, site].shape)
-        changed[site, :, site] = (changed[site, :, site] + shift) % event.num_levels
-    else:
-        changed[site, :, site] += 1
-    for i, column in enumerate(event.columns):
-        if column.is_discrete:
-            changed[i, :, i] %= column.num_levels
+    x, num_sites = random_x(event, num), event.num_sites
+    shape = num_sites, num, num_sites, event.value_size
+    same, other = (np.broadcast_to(each.reshape(shape[1:]), shape) for each in (x, other_values(event, x)))
+    changed = np.where(np.eye(num_sites, dtype=bool)[:, None, :, None], other, same)
     return same.reshape(-1, *event.shape), changed.reshape(-1, *event.shape)

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.models import KINDS, Example, Model, Recipe, make, make_model, recipe_of
-from arjax.testing.examples import all_values, random_context, random_x
+from arjax.testing.examples import all_values, random_context, random_x, several
 from arjax.testing.laws import Law, LawTest, NotSupported, by_name, require
 from arjax.testing.models import random_like
 from arjax.testing.statistics import require_follows
@@ -79,7 +79,7 @@ def _batch(model: Model, x: np.ndarray) -> Batch:
 
 def _examples(model: Model) -> Batch:
     """All examples, or some of real values: one batch, so that all laws of a model score in the same program."""
-    return _batch(model, all_values(model.event) if model.event.is_discrete else random_x(model.event, NUM))
+    return _batch(model, several(model.event, NUM))
 
 
 def _drawn(model: Model, params: Any, keys: jax.Array) -> Any:
@@ -103,9 +103,7 @@ def _scores(model: Model, params: Any, batch: Batch, keys: jax.Array) -> jax.Arr
 
 def check_mass(model: Model, params: Any) -> None:
     """Over all examples, the probabilities of an exact kind sum to 1, those of a bound to at most 1."""
-    if not model.event.is_discrete:
-        raise NotSupported("real values cannot be enumerated")
-    bound_B, stderr_B = _mean_scores(model, params, _examples(model))
+    bound_B, stderr_B = _mean_scores(model, params, _batch(model, all_values(model.event)))
     if model.score_kind == "exact":
         mass = float(np.exp(bound_B).sum())
         require(abs(mass - 1) < 1e-4, f"the probabilities of all examples sum to {mass:.6f}")
@@ -164,9 +162,9 @@ def _check_samples(model: Model, params: Any) -> None:
     """Samples of an exact kind follow its probabilities (chi-square test); each example is drawn at least as often as
     the bound of a kind says.
     """
-    if not model.event.is_discrete or model.score_kind == "estimate":
-        raise NotSupported("real values cannot be enumerated, and estimates may exceed the probabilities")
-    batch = _examples(model)
+    if model.score_kind == "estimate":
+        raise NotSupported("estimates may exceed the probabilities")
+    batch = _batch(model, all_values(model.event))
     values, drawn = batch.x, _drawn(model, params, jax.random.split(jax.random.key(6), SAMPLES)).x
     equal = (drawn.reshape(SAMPLES, 1, -1) == values.reshape(1, len(values), -1)).all(-1)
     require(equal.any(1).all(), "a draw is no example of the event")

@@ -47,24 +47,22 @@ def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
 check_quantizer = quantizer_laws.check
 """`quantizer_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
 
-#: Compiled once for all laws: operation by operation they would take several times as long.
-_init = jax.jit(lambda quantizer, key: quantizer.init(key), static_argnums=0)
-_assign = jax.jit(lambda quantizer, params, h: quantizer.assign(params, h), static_argnums=0)
-_lookup = jax.jit(lambda quantizer, *args: quantizer.lookup(*args), static_argnums=(0, 3))
-_vectors_of = jax.jit(lambda quantizer, *args: quantizer.vectors(*args), static_argnums=(0, 3))
-_distances = jax.jit(lambda quantizer, *args: quantizer.distances(*args), static_argnums=0)
+
+@functools.partial(jax.jit, static_argnames=("quantizer", "method", "grid"))
+def _of(quantizer: Quantizer, method: str, *args: Any, grid: tuple[int, ...] | None = None) -> Any:
+    """A method as one program: operation by operation it would take several times as long."""
+    return getattr(quantizer, method)(*args, *([] if grid is None else [grid]))
+
+
 _loss = jax.jit(
     jax.value_and_grad(lambda h, quantizer, params, weight_B: quantizer.loss(params, h, weight_B)), static_argnums=1
 )
-_init_state = jax.jit(lambda quantizer, key: quantizer.init_state(key), static_argnums=0)
-_collect = jax.jit(lambda quantizer, *args: quantizer.collect(*args), static_argnums=0)
-_follow = jax.jit(lambda quantizer, *args: quantizer.follow(*args), static_argnums=0)
 
 
 def _run(check: Callable[..., None], call: str, grid: tuple[int, ...]) -> None:
     quantizer = make_quantizer(call)
     quantizer.check_grid(grid)
-    check(quantizer, _init(quantizer, jax.random.key(0)), grid)
+    check(quantizer, _of(quantizer, "init", jax.random.key(0)), grid)
 
 
 def _vectors(quantizer: Quantizer, grid: tuple[int, ...], num: int = NUM, scale: float = 1.0) -> np.ndarray:
@@ -101,7 +99,7 @@ def check_tokens(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> No
     require(tokens.dtype == event.dtype, f"tokens are of type {tokens.dtype}, not {event.dtype}")
     require(tokens.min() >= 0 and tokens.max() < event.num_levels, "a token is no value of its event")
     require(np.array_equal(again, numbers), "tokens have other numbers of codes")
-    codes = np.asarray(_lookup(quantizer, params, numbers, grid)).reshape(len(numbers), -1)
+    codes = np.asarray(_of(quantizer, "lookup", params, numbers, grid=grid)).reshape(len(numbers), -1)
     require(codes.shape[1] == math.prod(grid) * quantizer.width, f"codes have the shape {codes.shape}")
 
 
@@ -110,7 +108,7 @@ def check_reach(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
     if not quantizer.IDEMPOTENT:
         raise NotSupported("the codes of a sum of codes may be others")
     numbers = _numbers(quantizer, grid)
-    again = _assign(quantizer, params, _vectors_of(quantizer, params, numbers, grid)).numbers
+    again = _of(quantizer, "assign", params, _of(quantizer, "vectors", params, numbers, grid=grid)).numbers
     wrong = int((np.asarray(again) != numbers).sum())
     require(wrong == 0, f"the vectors of {wrong} codes of {numbers.size} have another code")
 
@@ -118,7 +116,7 @@ def check_reach(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
 def check_use(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """Vectors have several codes, which are nearer to them than random ones."""
     h = _vectors(quantizer, grid)
-    numbers = _assign(quantizer, params, h).numbers
+    numbers = _of(quantizer, "assign", params, h).numbers
     require(len(np.unique(numbers)) > 1, "all vectors have one code")
     near = _error(quantizer, params, h, numbers, grid)
     rng = np.random.default_rng(1)
@@ -130,7 +128,7 @@ def check_use(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
 
 
 def _error(quantizer: Quantizer, params: Any, h: np.ndarray, numbers: Any, grid: tuple[int, ...]) -> float:
-    return float(np.mean((np.asarray(_lookup(quantizer, params, numbers, grid)) - h) ** 2))
+    return float(np.mean((np.asarray(_of(quantizer, "lookup", params, numbers, grid=grid)) - h) ** 2))
 
 
 def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
@@ -140,14 +138,14 @@ def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
     if type(quantizer).distances is Quantizer.distances:
         raise NotSupported(f"{quantizer!r} has no distances of its codes")
     h = _vectors(quantizer, grid)
-    distances = np.asarray(_distances(quantizer, params, h))
+    distances = np.asarray(_of(quantizer, "distances", params, h))
     shape = (NUM, quantizer.num_tokens(grid), quantizer.num_codes)
     require(distances.shape == shape, f"distances have the shape {distances.shape}, not {shape}")
     require(distances.min() > -1e-3, f"a distance is {distances.min()}")
-    numbers = np.asarray(_assign(quantizer, params, h).numbers)
+    numbers = np.asarray(_of(quantizer, "assign", params, h).numbers)
     gap = np.take_along_axis(distances, numbers[..., None], 2)[..., 0] - distances.min(-1)
     require(gap.max() < 1e-3, f"the code of a vector is farther than another one, by {gap.max()}")
-    of_code = _distances(quantizer, params, _vectors_of(quantizer, params, numbers, grid))
+    of_code = _of(quantizer, "distances", params, _of(quantizer, "vectors", params, numbers, grid=grid))
     gap = np.take_along_axis(np.asarray(of_code), numbers[..., None], 2)
     require(np.abs(gap).max() < 1e-3, f"a code has the distance {np.abs(gap).max()} from itself")
 
@@ -158,7 +156,7 @@ def _check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> No
     """
     for scale in (1e-3, 1e4):
         h = _vectors(quantizer, grid, scale=scale).astype(jnp.bfloat16)
-        few, same = (np.asarray(_assign(quantizer, params, each).numbers) for each in (h, h.astype(np.float32)))
+        few, same = (np.asarray(_of(quantizer, "assign", params, each).numbers) for each in (h, h.astype(np.float32)))
         require(few.dtype == np.int32, f"the numbers of codes are of type {few.dtype}")
         require(few.min() >= 0 and few.max() < quantizer.num_codes, "the number of a code is out of range")
         require(np.array_equal(few, same), "bfloat16 vectors have other codes than their values in float32")
@@ -188,11 +186,11 @@ def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
     """
     if not quantizer.LEARNS:
         raise NotSupported("the codes are fixed, or trained by gradients")
-    h, fresh, key = _vectors(quantizer, grid), _init_state(quantizer, jax.random.key(1)), jax.random.key(2)
+    h, fresh, key = _vectors(quantizer, grid), _of(quantizer, "init_state", jax.random.key(1)), jax.random.key(2)
 
     def after(state: Any, h: np.ndarray, weight: float = 1.0) -> Any:
-        assigned = _assign(quantizer, params, h)
-        return _collect(quantizer, params, state, assigned, np.full(len(h), weight, np.float32), key)
+        assigned = _of(quantizer, "assign", params, h)
+        return _of(quantizer, "collect", params, state, assigned, np.full(len(h), weight, np.float32), key)
 
     whole, parts = after(fresh, h), after(after(fresh, h[: NUM // 2]), h[NUM // 2 :])
     for name in fresh:
@@ -201,9 +199,11 @@ def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
             require(np.allclose(whole[name], parts[name], atol=1e-4), f"{name} of micro-batches differ from a batch")
     ignored = after(fresh, np.float32(1e9) * h, weight=0.0)
     require(all(np.array_equal(ignored[name], fresh[name]) for name in fresh), "examples of weight 0 count")
-    same_params, same = _follow(quantizer, params, fresh)
+    same_params, same = _of(quantizer, "follow", params, fresh)
     unchanged = jax.tree.map(np.array_equal, (params, fresh), (same_params, same))
     require(all(jax.tree.leaves(unchanged)), "a step without examples changes codes or statistics")
-    moved = _follow(quantizer, params, whole)[0]
-    before, near = (_error(quantizer, each, h, _assign(quantizer, each, h).numbers, grid) for each in (params, moved))
+    moved = _of(quantizer, "follow", params, whole)[0]
+    before, near = (
+        _error(quantizer, each, h, _of(quantizer, "assign", each, h).numbers, grid) for each in (params, moved)
+    )
     require(near < before, f"the codes do not follow the vectors: their distance is {near:.3g} after {before:.3g}")

@@ -10,7 +10,7 @@ import pytest
 from refusals import refusal
 
 import arjax
-from arjax.api.arrays import _digest
+from arjax.core.arrays import fingerprint_of_arrays
 from arjax.core.errors import UserError
 from arjax.reporting.writers import MetricWriter
 
@@ -86,8 +86,9 @@ def test_arrays_in_other_units_are_another_training(tmp_path):
 def test_arrays_of_bfloat16_identify_a_training():
     x = np.float32([[0.5, 2.0], [1.0, -3.0]])
     short = jnp.asarray(x, jnp.bfloat16)
-    assert _digest(short) == _digest(np.asarray(short)) != _digest(x)
-    assert _digest((np.zeros((0, 2)), np.float64(1))) == _digest((np.zeros((0, 2)), np.ones(())))
+    assert fingerprint_of_arrays(short) == fingerprint_of_arrays(np.asarray(short)) != fingerprint_of_arrays(x)
+    empty = np.zeros((0, 2))
+    assert fingerprint_of_arrays((empty, np.float64(1))) == fingerprint_of_arrays((empty, np.ones(())))
 
 
 def test_no_files_are_left(model, tmp_path, monkeypatch, capsys):

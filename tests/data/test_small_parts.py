@@ -11,12 +11,11 @@ from refusals import refusal
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data import images, make_dataset, table, vectors
+from arjax.data import images, table, vectors
 from arjax.data.base import from_arrays, from_splits
 from arjax.data.batches import eval_batches
-from arjax.data.columns import Reals, is_number, merges
+from arjax.data.columns import Reals, merges
 from arjax.data.sources import read_all
-from arjax.data.table import chosen, index_of
 from arjax.data.vectors import wine_quality, with_noise
 from arjax.data.vocabulary import make_vocabulary
 
@@ -190,20 +189,6 @@ def test_characters_that_are_seen_often_enough_have_a_token():
     assert data.units == "bytes" and data.num_tokens("\u00e9") == 2 and rare.num_tokens("\u00e9") == 1
     for num, dtype in ((128, np.int8), (129, np.int16), (2**15, np.int16), (2**15 + 1, np.int32)):
         assert make_vocabulary("".join(map(chr, range(num)))).dtype == dtype
-
-
-def test_columns_are_named_or_numbered():
-    names = ["a", "b", "c"]
-    assert chosen((), (), names) == [0, 1, 2] and chosen(("c", 0), (), names) == [2, 0]
-    assert chosen((), ("b",), names) == [0, 2] and chosen((), (0, 1), names) == [2]
-    assert [index_of(column, names) for column in ("a", 0, 2)] == [0, 0, 2]
-    for columns, skip in ((("a",), ("b",)), ((), names), (("a", 0), ()), ((), ("b", 1)), ((3,), ()), ((-1,), ())):
-        with pytest.raises(UserError):
-            chosen(columns, skip, names)
-    for option in ("columns", "skip"):
-        with pytest.raises(UserError, match=f"option '{option}' of the dataset 'table' must be a tuple, not 'a'"):
-            make_dataset("table", **{option: "a"})
-    assert [is_number(cell) for cell in ("1", "-1.5e3", "x", "", "1,5")] == [True, True, False, False, False]
 
 
 def test_weights_of_examples_stay_and_copies_weigh_nothing():

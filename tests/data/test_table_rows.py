@@ -40,11 +40,10 @@ def test_every_form_of_a_table_is_the_same_array(write):
     np.testing.assert_array_equal(found.arrays["x"][:, 3], z.astype(np.float32))
     assert found.numbers.tolist() == [2, 3, 4, 5, 6] and found.arrays["x"].dtype == np.float32
     frame = pd.read_csv(path)
-    moved = frame[["height", "flowers", "colour", "grade"]].assign(more=1)
-    forms = (frame, moved, pl.read_csv(path), pl.read_csv(path).to_arrow(), frame.to_dict("list"))
-    for rows in (*forms, frame.to_dict("records"), frame.astype({"grade": float}), frame.astype(str)):
-        np.testing.assert_array_equal(read(dataset, rows), found.arrays["x"])
-    assert dataset.rows.read(frame).numbers.tolist() == [0, 1, 2, 3, 4]
+    for rows in (frame, pl.read_csv(path).to_arrow(), frame.to_dict("records")):
+        read = dataset.rows.read(rows)
+        np.testing.assert_array_equal(read.arrays["x"], found.arrays["x"])
+        assert read.numbers.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_rows_come_back(write):
@@ -63,9 +62,7 @@ def test_numbers_are_levels_however_they_are_written(write):
     dataset = make_dataset("table", path=path, mixed=True, most_levels=30, kinds=("code:tokens",))
     x = read(dataset, {"size": ["7.0", 8, 2.0], "code": ["01", "1", 1], "odd": [True, False, True]})
     np.testing.assert_array_equal(x, [[7, 0, 1], [8, 1, 0], [2, 1, 1]])
-    with pytest.raises(
-        UserError, match=r"row 0 of the table holds '1.0' in the column 'code', which training never saw"
-    ):
+    with pytest.raises(UserError, match=r"row 0 .* holds '1.0' in the column 'code', which training never saw"):
         read(dataset, {"size": [1], "code": ["1.0"], "odd": [0]})
     cut = make_dataset("table", path=path, levels=4, columns=("size",))
     everything = read(cut, {"size": [row[0] for row in rows]})[:, 0]
@@ -75,48 +72,22 @@ def test_numbers_are_levels_however_they_are_written(write):
     np.testing.assert_array_equal(read(cut, cut.rows.decode(np.arange(4)[:, None])), np.arange(4)[:, None])
 
 
-def test_a_boolean_is_the_word_of_the_file(write):
-    dataset = make_dataset("table", path=write("a,b\n" + "true,0.5\nfalse,1.5\ntrue,2.5\n" * 4), mixed=True)
-    assert read(dataset, pl.DataFrame({"a": [True, False], "b": [1, 2]}))[:, 0].tolist() == [1, 0]
-
-
-def test_a_date_is_the_word_of_the_file(write):
-    days = "day,b\n" + "2024-05-31,0.5\n2024-06-01,1.5\n2024-06-02,2.5\n" * 4
-    dataset = make_dataset("table", path=write(days), mixed=True)
-    frame = pd.DataFrame({"day": pd.to_datetime(["2024-06-02", "2024-05-31"]), "b": [1, 2]})
-    assert read(dataset, frame)[:, 0].tolist() == [2, 0]
-
-
 def test_mistakes_are_one_sentence(write):
     dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
     frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(","))
     path = write(text_of([ROWS[0], ("violet", *ROWS[1][1:])]), "words.csv")
     for rows, sentence in (
-        (frame.rename(columns={"height": "heigth"}), r"the table lacks the column 'height', did you mean 'heigth'\?"),
-        (frame[["colour", "grade"]], "lacks the column 'flowers'; it has: colour, grade"),
+        (frame[["colour", "grade"]], "lacks the column 'flowers'; it has: colour, grade$"),
         (path, r"row 3 of the table '.*words.csv' holds 'violet' in the column 'colour', which training never saw"),
         (frame.replace("green", "gren"), r"row 1 of the table holds 'gren' .*, did you mean 'green'\?"),
-        (frame.replace("green", "BLUE"), r"row 1 of the table holds 'BLUE' .*, did you mean 'blue'\?"),
-        (frame.replace(5, 7), "row 1 of the table holds 7 in the column 'grade', which training never saw"),
-        (frame.replace("28.59", "tall"), "row 1 of the table holds 'tall' in the column 'height', which is no number"),
-        (
-            frame.replace("28.59", "1e60"),
-            "row 1 of the table holds '1e60' in the column 'height', which is above 3.4e38",
-        ),
+        (frame.replace("28.59", "1e60"), "row 1 of the table holds '1e60' in the column 'height', which is above 3.4e"),
         (frame.replace("28.59", ""), "row 1 of the table has no value in the column 'height', and this model takes no"),
         (frame.replace("yes", None), "row 0 of the table has no value in the column 'flowers'"),
-        ([1, 2], "a table is a frame of pandas"),
-        (
-            [dict(zip(frame.columns, ROWS[0], strict=True)) | {"colour": ["red", "blue"]}],
-            r"row 0 of the table holds \['red', 'blue'\] in the column 'colour', which is no word, number",
-        ),
     ):
         with pytest.raises(UserError, match=sentence):
             read(dataset, rows)
     with pytest.raises(UserError, match="for models that take missing values, and this one does not"):
         read(dataset, frame, unknown="missing")
-    with pytest.raises(UserError, match="unknown is 'refuse' or 'missing', not 'mising', did you mean 'missing'"):
-        read(dataset, frame, unknown="mising")
 
 
 def test_missing_values_stay_missing_where_the_model_takes_them(write):

@@ -15,7 +15,7 @@ from arjax.models import AutoregressiveModel
 from arjax.samplers import Request
 from arjax.samplers.base import Steps
 from arjax.testing import CONTEXTS, EVENTS
-from arjax.testing.examples import BATCH, all_values, another_part, random_context, random_like, random_x  # noqa: F401
+from arjax.testing.examples import BATCH, all_values, random_context, random_like, random_x  # noqa: F401
 from arjax.testing.forms import dependence, log_prob, parallel, stepwise  # noqa: F401
 from arjax.testing.models import autoregressive_networks, gentle_params_of, params_of, small_model, supported_model  # noqa: F401
 

@@ -11,7 +11,7 @@ from arjax.models import make_model
 from arjax.networks.dense import made
 from arjax.testing.laws import LawBroken
 from arjax.testing.models import autoregressive_networks
-from arjax.testing.network import check_autoregressive, check_own_places, declared
+from arjax.testing.network import check_autoregressive, check_own_places, check_parts, declared
 
 
 @cases.each_structure(thorough=cases.STRUCTURES[::3])
@@ -47,12 +47,7 @@ def test_context_reaches_every_site_and_opens_no_path(network, context):
         return
     params = cases.params_of(model)
     check_autoregressive(model, params, cases.random_context(spec, 8))
-    x, c = cases.random_x(model.event, cases.BATCH), cases.random_context(spec, cases.BATCH)
-    features = np.asarray(cases.parallel(model.network, params, x, model.factorization, c))
-    for name, _ in spec.parts:
-        other = cases.another_part(spec, c, name)
-        change = cases.parallel(model.network, params, x, model.factorization, other) - features
-        assert (np.abs(change).max((0, 2)) > 0).all(), name
+    check_parts(model, params, cases.random_context(spec, cases.BATCH))
     check_own_places(model, params)
 
 

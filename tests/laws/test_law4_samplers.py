@@ -6,7 +6,6 @@ import law_cases as cases
 import numpy as np
 import pytest
 from choice import each_network
-from scipy import stats
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -16,10 +15,9 @@ from arjax.samplers.base import Steps
 from arjax.testing.laws import check_laws
 from arjax.testing.models import autoregressive_networks
 from arjax.testing.sampler import ready_sampler, sampler_laws
+from arjax.testing.statistics import LEAST_P, require_follows, uniform
 
 NUM = 4096
-#: There are thousands of these tests, so one p-value of 1e-4 among them says nothing.
-LEAST_P = 1e-6
 #: Changes of features that count as rounding, relative to the largest, and how many are tried.
 ROUNDING, CHANGES = 2e-5, 256
 EVENTS = {
@@ -29,19 +27,11 @@ EVENTS = {
 }
 
 
-def chi_square(samples, event, log_prob):
-    """p-value of the hypothesis that samples [N, ...] follow exp(log_prob) over all values of the event."""
-    possible = np.isfinite(log_prob)
+def check_follows(samples, event, log_prob):
+    """Samples [N, ...] follow exp(log_prob) over all values of the event."""
     base = event.num_levels ** np.arange(event.num_dims)[::-1]
-    counts = np.bincount(samples.reshape(len(samples), -1) @ base, minlength=len(log_prob))
-    assert counts[~possible].sum() == 0
-    counts, log_prob = counts[possible], log_prob[possible]
-    expected = np.exp(log_prob) / np.exp(log_prob).sum() * len(samples)
-    rare = expected < 5
-    if rare.any():  # too rare for the approximation: one class together
-        counts = np.append(counts[~rare], counts[rare].sum())
-        expected = np.append(expected[~rare], expected[rare].sum())
-    return stats.chisquare(counts, expected).pvalue
+    codes = np.asarray(samples).reshape(len(samples), -1) @ base
+    require_follows(np.bincount(codes, minlength=len(log_prob)), log_prob)
 
 
 #: Event and conditional, and of each conditional one.
@@ -76,8 +66,8 @@ def test_frequencies_match_probabilities(sampler, network, event, conditional):
     model = cases.supported_model(network, event, "random(seed=2)", "sites", conditional=conditional)
     if isinstance(model, str):
         return
-    samples = np.asarray(drawn(model, cases.params_of(model), jax.random.key(3), NUM, sampler))
-    assert chi_square(samples, event, cases.log_prob(model, cases.all_values(event))) > LEAST_P
+    samples = drawn(model, cases.params_of(model), jax.random.key(3), NUM, sampler)
+    check_follows(samples, event, cases.log_prob(model, cases.all_values(event)))
 
 
 @jax.jit
@@ -101,8 +91,8 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
     weights = np.cosh(t) * t[1]
     weights[0] /= 2
     below = samples.reshape(-1, 3, 1) - np.sinh(t).astype(np.float32)
-    uniform = np.exp(np.asarray(log_densities(model, params, samples, below), np.float64)) @ weights
-    assert stats.kstest(uniform.ravel(), "uniform").pvalue > LEAST_P
+    shares = np.exp(np.asarray(log_densities(model, params, samples, below), np.float64)) @ weights
+    assert uniform(shares.ravel()) > LEAST_P
 
 
 @cases.each_structure(thorough=cases.STRUCTURES[1::8], takes=cases.IN_DRAWS.__contains__)
@@ -229,7 +219,7 @@ def test_clamped_sites_condition_exactly(sampler, network):
     values = cases.all_values(event)
     consistent = (values[:, observed] == given[observed]).all(1)
     log_prob = np.where(consistent, cases.log_prob(model, values), -np.inf)
-    assert chi_square(samples, event, log_prob) > LEAST_P
+    check_follows(samples, event, log_prob)
 
 
 @pytest.mark.parametrize("sampler", [pytest.param(s, marks=[pytest.mark.slow] * (s != "greedy")) for s in OTHERS])

@@ -218,7 +218,7 @@ def test_states_are_float32_in_bfloat16(name):
         carries, _ = apply(carry, x, t, 3, factorization, method="extend")
         return carry, after, apply(carries, t, method="keep")
 
-    for carry in jax.eval_shape(forms, variables, jnp.zeros((2, 6), jnp.int32), jnp.int32(1)):
+    for carry, _, _ in jax.eval_shape(forms, variables, jnp.zeros((2, 6), jnp.int32), jnp.int32(1)):
         for (queue, state), _ in carry:
             assert queue.dtype == jnp.bfloat16
             assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32")}

@@ -127,23 +127,23 @@ def test_tokens_have_the_context_of_the_site_that_they_predict():
     factorization = make_factorization((2, 3), "random(seed=1)", "sizes(sizes=(1, 3, 2))")
     blocks_SM, x = np.minimum(np.asarray(factorization.blocks), 5), np.zeros((1, 2, 3), int)
     tokens = StepTokens(event, ContextSpec(c=EventSpec((2, 3)), local=("c",)), 2, "none", "float32")
-    params = random_like(jax.eval_shape(tokens.init, jax.random.key(0), x, factorization, None))
-    forms = {
-        "__call__": ((x, factorization), blocks_SM),
-        "step": ((x, 1, factorization), blocks_SM[1]),
-        "window": ((x, 1, 3, factorization), blocks_SM[[1, 2, 2]]),
-        "ahead": ((x, 1, 2, factorization), blocks_SM[1:]),
-    }
+    params = random_like(jax.eval_shape(tokens.init, jax.random.key(0), x, np.arange(3), factorization, None))
+    forms = [
+        ((np.arange(3),), blocks_SM),
+        ((1,), blocks_SM[1]),
+        ((np.arange(1, 4),), blocks_SM[[1, 2, 2]]),
+        ((np.arange(1, 3), np.zeros(2, int)), blocks_SM[1:]),
+    ]
 
     @jax.jit
     def differences(params, e):
-        def of(method, each):
-            return tokens.apply(params, *forms[method][0], each, method=method)
+        def of(each, steps, *before):
+            return tokens.apply(params, x, steps, factorization, each, *before)
 
-        return {method: of(method, e) - of(method, None) for method in forms}
+        return [of(e, *steps) - of(None, *steps) for steps, _ in forms]
 
-    for method, found in differences(params, e).items():
-        np.testing.assert_allclose(found, e.reshape(1, 6, 2)[:, forms[method][1]], rtol=1e-4, atol=1e-5)
+    for (_, sites), difference in zip(forms, differences(params, e), strict=True):
+        np.testing.assert_allclose(difference, e.reshape(1, 6, 2)[:, sites], rtol=1e-4, atol=1e-5)
 
 
 def test_maps_are_flipped_with_their_image():

@@ -2,15 +2,14 @@
 
 import types
 
-import jax
 import numpy as np
 import pytest
+from example_table import untrained
 
 import arjax
 from arjax.core.errors import UserError
-from arjax.models import make_model
 from arjax.tables import fitting, gaussian_fitting
-from arjax.tables.any_order import AnyOrderTable, Sites
+from arjax.tables.any_order import Sites
 
 NUM = 400
 
@@ -103,19 +102,6 @@ def test_mistakes_end_before_training(options, sentence):
         arjax.fit_table(people(), quiet=True, **options)
 
 
-def test_a_word_among_numbers_is_told_with_its_row():
-    table = people()
-    table["age"] = np.array([*map(str, range(NUM - 1)), "old"], object)
-    with pytest.raises(UserError, match=r"row 399 .*holds 'old' in the column 'age'"):
-        arjax.fit_table(table, quiet=True)
-
-
-def untrained(columns, cells, minutes, seed):
-    sites = Sites(tuple(column.num_codes for column in columns))
-    model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
-    return AnyOrderTable(columns, model, model.init(jax.random.key(0))), {"num_params": model.num_params}
-
-
 @pytest.mark.slow
 def test_a_table_of_numbers_has_the_engines_that_are_better_on_validation(monkeypatch):
     """Two clusters: a mixture of Gaussians is a part of the model; whole numbers stay whole."""
@@ -123,7 +109,7 @@ def test_a_table_of_numbers_has_the_engines_that_are_better_on_validation(monkey
     side = rng.choice([-1, 1], NUM)
     numbers = {"a": 3 * side + 0.1 * rng.normal(size=NUM), "n": rng.poisson(20 + 10 * side)}
     numbers["n"][::50] = 20
-    monkeypatch.setattr(fitting, "_fit_any_order", untrained)
+    monkeypatch.setattr(fitting, "_fit_any_order", lambda columns, *others: (untrained(columns), {}))
     monkeypatch.setattr(gaussian_fitting, "SIZES", (1, 2, 3))
     monkeypatch.setattr(gaussian_fitting, "_SEEDS", 1)
     table = arjax.fit_table(numbers, minutes=0.1, quiet=True)

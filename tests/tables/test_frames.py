@@ -18,16 +18,12 @@ ROWS = [{"a": 1, "b": "x", "c": 0.5}, {"a": None, "b": "?", "c": float("nan")}, 
 LISTS = {name: [row[name] for row in ROWS] for name in "abc"}
 
 
-def library(name):
-    return pytest.importorskip(name)
-
-
 FORMS = {
     "lists": lambda: LISTS,
     "rows": lambda: ROWS,
-    "polars": lambda: library("polars").DataFrame(LISTS, strict=False),
-    "pandas": lambda: library("pandas").DataFrame(LISTS),
-    "pyarrow": lambda: library("pyarrow").table(LISTS),
+    "polars": lambda: pytest.importorskip("polars").DataFrame(LISTS, strict=False),
+    "pandas": lambda: pytest.importorskip("pandas").DataFrame(LISTS),
+    "pyarrow": lambda: pytest.importorskip("pyarrow").table(LISTS),
 }
 
 
@@ -109,7 +105,7 @@ def test_a_large_table_takes_few_bytes_a_cell(tmp_path):
         assert found < kept and peak < most, (found, peak)
 
 
-def test_reading_tells_its_progress(tmp_path, monkeypatch, capsys):
+def test_reading_says_how_far_it_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("arjax.data.frames._CHUNK", 4)
     monkeypatch.setattr("arjax.data.frames._FIRST_LINE", 0)
     (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 10)
@@ -124,12 +120,6 @@ def test_whole_numbers_that_float64_merges_are_words():
     frame = read_frame({"id": [2**60, 2**60 + 1, None], "n": np.array([2**60, 1, 2])})
     words = {name: as_texts(values).tolist() for name, values in frame.columns.items()}
     assert words == {"id": [str(2**60), str(2**60 + 1), None], "n": [str(2**60), "1", "2"]}
-
-
-def test_dates_are_read():
-    day = datetime.date(2020, 1, 2)
-    assert read_frame({"d": [day, None]}).columns["d"].dtype.kind == "M"
-    assert read_frame(library("polars").DataFrame({"d": [day, None]})).columns["d"].dtype.kind == "M"
 
 
 @pytest.mark.parametrize(
@@ -189,10 +179,7 @@ def test_a_damaged_csv_gz_file_is_refused(tmp_path):
         (np.arange(3.0), [np.nan, 1, 2]),
         (np.arange(3), [np.nan, 1, 2]),
         (np.array(["a", "b", "c"]), [None, "b", "c"]),
-        (
-            np.arange(3).astype("datetime64[ns]"),
-            np.array(["NaT", *[datetime.datetime(1970, 1, 1)] * 2], "datetime64[us]"),
-        ),
+        (np.arange(3).astype("datetime64[ns]"), np.array(["NaT", "1970-01-01", "1970-01-01"], "datetime64[us]")),
     ],
 )
 def test_masked_entries_have_no_value(values, read):

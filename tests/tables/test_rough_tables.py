@@ -60,19 +60,11 @@ def test_draws_keep_the_kind_of_the_values(tmp_path):
         (every(b"a", b"b"), {}, "row 0 .*holds b'a'"),
         (every(1.5, 2.5, math.inf), {}, "row 2 .*holds inf in the column 'v', which is no finite number"),
         (every(1.5, 1e300), {}, r"row 1 .*holds 1e\+300 in the column 'v', which is above 1e100"),
-        (
-            every("2024-01-01", "2024-02-30"),
-            {},
-            "row 1 .*holds '2024-02-30' in the column 'v', which is no date such as",
-        ),
+        (every("2024-01-01", "2024-02-30"), {}, "row 1 .*holds '2024-02-30' in the column 'v', which is no date such"),
         (every("2024-01-01", "0000-01-01"), {}, "row 1 .*holds '0000-01-01' in the column 'v', which is no date"),
         (every("1.5.2024", "2.5.2024"), {"kinds": {"v": "date"}}, "row 0 .*holds '1.5.2024' .* no date"),
         (every(2001, 2002), {"kinds": {"v": "date"}}, "row 0 .*holds 2001.0 in the column 'v', which is no date"),
-        (
-            every(*"12345678", "x"),
-            {"kinds": {"v": "numbers"}},
-            "row 8 .*holds 'x' in the column 'v', which is no number",
-        ),
+        (every(*"12345678", "x"), {"kinds": {"v": "numbers"}}, "row 8 .*holds 'x' in the column 'v', which is no num"),
         (5, {}, "the column 'v' is not a list of values, but 5"),
         (every(1, 2), {"kinds": ["v"]}, "kinds is a dict"),
         (every(1, 2), {"validation": {"other": [1]}}, "the table of validation rows lacks the column 'v'"),
@@ -189,16 +181,6 @@ def test_names_of_columns():
             read_frame(table)
 
 
-def test_a_mistake_in_a_csv_file_has_its_line(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("a,b\n" + "".join(f"{i % 5},{'oops' if i == 57 else i}\n" for i in range(NUM)))
-    for options in ({}, {"kinds": {"b": "numbers"}}):
-        with pytest.raises(UserError, match=r"row 59 .*holds 'oops'"):
-            arjax.fit_table(path, quiet=True, **options)
-    path.write_text("a\n" + "1" * 5000 + "\n2\n")
-    assert read_frame(path).columns["a"][1] == "2"
-
-
 def test_new_rows_are_read_as_the_training_table(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a;b;c\n" + "".join(f"{i % 5};{'none' if i % 4 else i};{i % 3 - 1}\n" for i in range(NUM)))
@@ -208,11 +190,6 @@ def test_new_rows_are_read_as_the_training_table(tmp_path):
     assert all(isinstance(cell, int) for cell in full["b"]) and set(full["c"]) <= {0, 1}
     assert table.impute({"a": [1], "b": ["none"], "c": [-1]})["c"][0] in (0, 1)
     assert fitted(every(3, 4, -999), missing="-999").columns[1].low == (3.0, 4.0)
-
-
-def type_name(value) -> str:
-    """The name of a test: without an address, which would differ between the workers."""
-    return type(value).__name__
 
 
 CONDITIONS = [
@@ -232,28 +209,19 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize("condition", CONDITIONS, ids=type_name)
-def test_wrong_conditions_on_numbers(condition):
+def test_wrong_conditions():
     table = fitted(every(1, 2, 3, 4))
-    with pytest.raises(UserError, match="'v'"):
-        table.sample(2, given={"v": condition})
-    if condition != 1.5:  # which has probability 0
+    for condition in CONDITIONS:
         with pytest.raises(UserError, match="'v'"):
-            table.probability({"v": condition})
-
-
-@pytest.mark.parametrize(
-    "condition", [None, ("a", "b"), [["a"]], {"a": 1}, 3, object()], ids=lambda condition: type(condition).__name__
-)
-def test_wrong_conditions_on_words(condition):
-    table = fitted(every("a", "b"))
-    for call in (lambda: table.sample(2, given={"v": condition}), lambda: table.probability({"v": condition})):
-        with pytest.raises(UserError, match=r"the column 'v' (never has|holds words, which have no ranges)"):
-            call()
-
-
-def test_conditions_that_are_no_dict():
-    table = fitted(every(1, 2))
+            table.sample(2, given={"v": condition})
+        if condition != 1.5:  # which has probability 0
+            with pytest.raises(UserError, match="'v'"):
+                table.probability({"v": condition})
+    words = fitted(every("a", "b"))
+    for condition in (None, ("a", "b"), [["a"]], {"a": 1}, 3, object()):
+        for call, more in ((words.sample, "given"), (words.probability, "event")):
+            with pytest.raises(UserError, match=r"the column 'v' (never has|holds words, which have no ranges)"):
+                call(**{more: {"v": condition}})
     for call in (lambda: table.sample(given=["v"]), lambda: table.probability("v")):
         with pytest.raises(UserError, match="conditions are a dict"):
             call()
@@ -344,9 +312,7 @@ def test_known_cells_between_two_steps_stay():
     frame = table.impute(pl.DataFrame({"other": [1, None, 2], "v": [3, None, 2.5]}, strict=False))
     assert frame["v"].to_list()[::2] == [3, 2.5] and frame["v"].dtype == pl.Float64 and frame["other"].dtype == pl.Int64
     days = fitted(every("2024-01-01", "2024-01-05"))
-    with pytest.raises(
-        UserError, match=r"row 0 .*holds '2024-01-01T10:00' in the column 'v', which has days without a time"
-    ):
+    with pytest.raises(UserError, match=r"row 0 .*holds '2024-01-01T10:00' .*, which has days without a time"):
         days.impute({"other": [1], "v": ["2024-01-01T10:00"]})
 
 
@@ -368,12 +334,6 @@ def test_times_within_a_second_are_one_time():
 def test_a_row_without_known_cells_is_no_outlier():
     found = fitted(every(1, 2, 3)).outliers({"other": [None, 1], "v": [None, 2]})
     assert found["row"] == [1, 0] and found["column"][1] is None and found["value"][1] is None
-
-
-def test_the_row_of_a_stray_value_is_that_of_the_whole_table():
-    values = {"v": np.array([*map(str, range(50)), "x"], object)}
-    with pytest.raises(UserError, match=r"row 50 .*holds 'x'"):
-        find_columns(values, {"v": "numbers"}, 20, np.arange(20, 51))
 
 
 OTHERS = {
@@ -492,17 +452,12 @@ def test_a_list_of_one_value_is_the_value():
 def test_known_cells_stay_as_they_are(tmp_path):
     """Also with more digits than the column has, where some are missing or none, in a file and in a frame."""
     times = [datetime.datetime(2024, 1, 1, 0, 0, second) for second in range(5)]
-    table = arjax.fit_table(
-        {"other": OTHER, "at": every(*times), "price": every(1.23, 2.5, 0.07)}, quiet=True, minutes=0.01
-    )
+    table = arjax.fit_table({"other": OTHER, "at": every(*times), "price": every(1.23, 2.5, 0.07)}, quiet=True)
     late, exact = datetime.datetime(2024, 1, 1, 0, 0, 2, 250_000), 1.2300004
     rows = {"other": [1, None, 2], "at": [late, None, times[1]], "price": [exact, 2.5, 0.07]}
     full = table.impute(rows)
-    assert (
-        full["at"][::2] == rows["at"][::2]
-        and type(full["at"][1]) is datetime.datetime
-        and full["price"] == rows["price"]
-    )
+    assert full["at"][::2] == rows["at"][::2] and type(full["at"][1]) is datetime.datetime
+    assert full["price"] == rows["price"]
     assert table.impute(rows, num=1)[0]["at"][0] == late
     zone = datetime.timezone(datetime.timedelta(hours=1))
     aware = pd.DataFrame({"other": [1, None], "at": [late.replace(tzinfo=zone)] * 2, "price": [exact, None]})

@@ -95,7 +95,11 @@ def faulty(fault):
 @pytest.mark.parametrize(
     ("fault", "check", "sentence"),
     [
-        ("future", network.check_autoregressive, r"law 1: on binary data with the steps \[\[0, .*of site \d read site"),
+        (
+            "future",
+            network.check_autoregressive,
+            r"law 1: on 2 x 3 sites, binary with the steps \[\[0, .*of site \d read site",
+        ),
         ("past", network.check_autoregressive, r"law 1: .* the features of site \d do not read site \d, but"),
         ("step", network.check_steps, r"law 3: .*features of `step` and of `__call__` differ: by"),
         ("extend", network.check_extends, r"law 3: .*`extend` from step \d on, of which \d steps were kept, differs"),

@@ -17,7 +17,7 @@ from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, fields_from
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
-from arjax.networks.layers.steps import apart, located, sites_before, sites_of
+from arjax.networks.layers.steps import sites_of
 
 
 class MaskedInputMLP(nn.Module):
@@ -153,7 +153,8 @@ class DeepNADE(OrderAgnosticNetwork):
         return terms.astype(jnp.float32)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        blocks_SM, new_SM = jnp.asarray(factorization.blocks), sites_before(factorization)
+        blocks_SM = jnp.asarray(factorization.blocks)
+        new_SM = sites_of(jnp.arange(factorization.num_steps) - 1, factorization)
 
         def body(network: DeepNADE, pre_BU: jax.Array, xs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
             new_CM, in_CMnU, out_CMUF, bias_CMF = xs
@@ -176,7 +177,7 @@ class DeepNADE(OrderAgnosticNetwork):
 
     def start(self, batch_size, factorization, context=None):
         """The sum of the first layer, float32[B, U]; and what local parts of the context add to the features."""
-        return located(self._first(batch_size, context), self._local(context))
+        return self._first(batch_size, context), self._local(context)
 
     def _after(self, carry: jax.Array, canvas: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
         """The sum of the first layer before step t, from the sum before step t - 1."""
@@ -184,30 +185,30 @@ class DeepNADE(OrderAgnosticNetwork):
         return carry + self._terms(canvas, new_M, self._kernels(new_M))
 
     def step(self, carry, canvas, t, factorization, context=None):
-        (carry, local_BDF), sites_M = apart(carry), factorization.sites(t)[0]
+        (carry, local_BDF), sites_M = carry, factorization.sites(t)[0]
         carry = self._after(carry, canvas, t, factorization)
         kernel_MUF, bias_MF = self._outputs(sites_M)
         features = jnp.einsum("bu,muf->bmf", self.mlp.upper(carry, False), kernel_MUF.astype(self.dtype))
         features = features + bias_MF.astype(self.dtype) + self._at(local_BDF, sites_M)
-        return located(carry, local_BDF), features.astype(jnp.float32)
+        return (carry, local_BDF), features.astype(jnp.float32)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass; the carries are the sums before each of the steps, as the first axis."""
-        (carry, local_BDF), step_k = apart(carry), t + jnp.arange(k)
+        (carry, local_BDF), step_k = carry, t + jnp.arange(k)
         new_kM, sites_kM = sites_of(step_k - 1, factorization), sites_of(step_k, factorization)
         pre_BkU = carry[:, None] + jnp.cumsum(self._terms(canvas, new_kM, self._kernels(new_kM)), axis=1)
         kernel, bias = self._outputs(sites_kM)
         features = jnp.einsum("bku,kmuf->bkmf", self.mlp.upper(pre_BkU, False), kernel.astype(self.dtype))
         carries = jnp.concatenate([carry[None], jnp.swapaxes(pre_BkU, 0, 1)])
         features = features + bias.astype(self.dtype) + self._at(local_BDF, sites_kM)
-        return located(carries, local_BDF), features.astype(jnp.float32)
+        return (carries, local_BDF), features.astype(jnp.float32)
 
     def keep(self, carries, n):
-        carries, local_BDF = apart(carries)
-        return located(jax.lax.dynamic_index_in_dim(carries, n, keepdims=False), local_BDF)
+        carries, local_BDF = carries
+        return jax.lax.dynamic_index_in_dim(carries, n, keepdims=False), local_BDF
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
-        carry, local_BDF = apart(carry)
+        carry, local_BDF = carry
         h_BU = self.mlp.upper(self._after(carry, canvas, t, factorization), False)
         sites_kM = sites_of(t + jnp.arange(k), factorization)
         kernel, bias = self._outputs(sites_kM)

@@ -7,89 +7,118 @@ each with the keys that it may need, and a mask within the block. The M tokens o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.arrays import Array
 from arjax.factorization.orderings import tiles
 from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
 from arjax.networks.layers.causal import join, put_in_ring, ring_steps, windows
 
 
-class Pattern(Protocol):
-    """The layout of a pattern, for whole sequences and for one step."""
+class Pattern:
+    """The pairs of a pattern, and where its queries, keys and caches stand; subclasses are frozen dataclasses.
+
+    A cache [B, N, *places, M, H] keeps the keys and values that later steps need.
+    """
+
+    def sees(self, i: Array, j: Array) -> Array:
+        """The definition: whether step i attends to step j, for numbers of steps with 0 <= j <= i."""
+        raise NotImplementedError
 
     def within(self, num_steps: int) -> Pattern:
         """Returns the pattern over this number of steps, with blocks that are no longer."""
         return self
 
     def queries(self, x_BNTH: jax.Array, block_size: int) -> jax.Array:
-        """Tokens [B, N, S*M, H] in blocks of queries, [B, N, G, Q, H]."""
+        """Tokens [B, N, S*M, H] in blocks of queries, [B, N, G, Q, H]; zeros behind the last step."""
+        raise NotImplementedError
 
     def keys(self, x_BNTH: jax.Array, block_size: int) -> jax.Array:
-        """Tokens [B, N, S*M, H] -> the keys or values that each block may need, [B, N, G, K, H]."""
-
-    def mask(self, num_steps: int, block_size: int) -> jax.Array:
-        """bool[G or 1, Q, K]: whether each query of a block attends to each key."""
+        """Tokens [B, N, S*M, H] -> the keys or values that each block may need, [B, N, G, K, H]; zeros for no step."""
+        raise NotImplementedError
 
     def restore(self, out_BNGQH: jax.Array, num_steps: int, block_size: int) -> jax.Array:
         """Blocks of queries -> tokens [B, N, S*M, H]."""
+        raise NotImplementedError
 
-    #: Whether a cache has an axis of the indices of a step, the last but one.
-    SLOTS: ClassVar[bool] = True
+    def places(self, num_steps: int) -> tuple[int, ...]:
+        """The shape of the places in a cache."""
+        raise NotImplementedError
 
-    def places(self, num_steps: int, block_size: int) -> tuple[int, ...]:
-        """The axes of a cache [B, N, *places, H] for the keys and values that later steps need."""
+    def place(self, step: jax.Array, places: tuple[int, ...]) -> tuple[jax.Array, ...]:
+        """The place of a step in a cache of that shape, out of range if it has none."""
+        raise NotImplementedError
+
+    def read(self, cache: LoopCache, t: jax.Array, places: tuple[int, ...]) -> tuple[KeysValues, jax.Array]:
+        """The keys and values [B*N, K*M, H] that step t may need, and their steps int[K], out of range for none."""
+        raise NotImplementedError
+
+    def read_window(self, cache: KVCache, step_k: jax.Array) -> tuple[KeysValues, jax.Array]:
+        """The keys and values [B, N, G, K*M, H] that steps in G equal groups may need, and their steps int[G, K]."""
+        raise NotImplementedError
+
+    def graph(self, num_steps: int) -> np.ndarray:
+        """bool[S, S]: [i, j] iff step i attends to step j."""
+        i, j = np.indices((num_steps, num_steps))
+        return (j <= i) & self.sees(i, j)
+
+    def visible(self, i_GQ: jax.Array, j_GK: jax.Array, block_size: int) -> jax.Array:
+        """bool[G, Q*M, K*M]: whether each token of the steps i attends to each of the steps j; below 0 is no step."""
+        i, j = i_GQ[..., None], j_GK[:, None]
+        between_steps = (j >= 0) & (j <= i) & self.sees(i, j)
+        return jnp.repeat(jnp.repeat(between_steps, block_size, axis=-1), block_size, axis=-2)
+
+    def mask(self, num_steps: int, block_size: int) -> jax.Array:
+        """bool[G, Q, K]: whether each query of a block attends to each key."""
+        from_one = jnp.arange(1, num_steps + 1)[None, None, :, None]
+        i_GQ, j_GK = (layout(from_one, 1)[0, 0, ..., 0] - 1 for layout in (self.queries, self.keys))
+        return self.visible(i_GQ, j_GK, block_size)
 
     def step(self, cache: LoopCache, new: KeysValues, t: jax.Array) -> tuple[LoopCache, KeysValues, jax.Array]:
         """Adds the keys and values [B*N, M, H] of step t to a cache that `for_loop` has made.
 
-        Returns the cache, keys and values [B*N, K, H], and bool[K], whether step t attends to each.
+        Returns the cache, keys and values [B*N, K, H], and bool[1, M, K], whether step t attends to each.
         """
+        block_size, axes = new[0].shape[1], cache.keys.shape[1:-1]
+        places = (*axes[:-1], axes[-1] // block_size)
+        *outer, last = self.place(t, places)
+        fresh = tuple(a.reshape(len(a), *[1] * len(outer), *a.shape[1:]) for a in new)
+        start: tuple[Any, ...] = (0, *outer, last * block_size, 0)
+        pairs = zip(cache, fresh, strict=True)
+        cache = LoopCache(*(jax.lax.dynamic_update_slice(old, value, start) for old, value in pairs))
+        seen, steps_K = self.read(cache, t, places)
+        return cache, seen, self.visible(jnp.reshape(t, (1, 1)), steps_K[None], block_size)
 
     def extend(self, cache: KVCache, new: KeysValues, t: jax.Array) -> tuple[Any, KeysValues, jax.Array]:
         """Adds the keys and values [B, N, k, M, H] of the steps t, t + 1, ...; t + k may be beyond the end.
 
         Returns the input of `keep`, keys and values [B, N, G, K, H] for the queries in G equal groups, and
-        bool[G, Q or 1, K], whether each query of a group attends to each key.
+        bool[G, Q, K], whether each query of a group attends to each key.
         """
+        step_k = t + jnp.arange(new[0].shape[2])
+        places = self.place(step_k, cache.keys.shape[2:-2])
+        pairs = zip(cache, new, strict=True)
+        cache = KVCache(*(old.at[:, :, *places].set(fresh, mode="drop") for old, fresh in pairs))
+        seen, steps_GK = self.read_window(cache, step_k)
+        return cache, seen, self.visible(step_k.reshape(len(steps_GK), -1), steps_GK, new[0].shape[3])
 
     def keep(self, carries: Any, n: jax.Array) -> KVCache:
         """The cache after the first n of these steps: all, if later steps overwrite the others before they are read."""
         return carries
 
-    def graph(self, num_steps: int) -> np.ndarray:
-        """The definition: bool[S, S], [i, j] iff step i attends to step j."""
-
-
-def per_token(mask: jax.Array, block_size: int) -> jax.Array:
-    """A mask [..., Q, K] or [K] between steps -> between their tokens."""
-    mask = jnp.repeat(mask, block_size, axis=-1)
-    return jnp.repeat(mask, block_size, axis=-2) if mask.ndim > 1 else mask
-
 
 def flat_tokens(cache: jax.Array, groups: int = 1) -> jax.Array:
-    """[B, N, (G,) steps, M, H] -> [B, N, G, K, H]."""
+    """[B, N, (G,) *places, M, H] -> [B, N, G, K, H]."""
     return cache.reshape(*cache.shape[:2], groups, -1, cache.shape[-1])
 
 
-def for_loop(pattern: Pattern, cache: KVCache) -> LoopCache:
-    """A cache with one axis for examples and heads, and one for steps and indices: see `LoopCache`."""
-    merged = [a.reshape(-1, *a.shape[2:]) for a in cache]
-    return LoopCache(*(a.reshape(*a.shape[:-3], -1, a.shape[-1]) if pattern.SLOTS else a for a in merged))
-
-
-def write(cache: LoopCache, new: KeysValues, start: tuple) -> LoopCache:
-    """Both caches with the new keys and values written at `start`."""
-    return LoopCache(*(jax.lax.dynamic_update_slice(old, value, start) for old, value in zip(cache, new, strict=True)))
-
-
-def put(cache: KVCache, new: KeysValues, places: tuple[jax.Array, ...]) -> KVCache:
-    """Both caches [B, N, ...] with the new keys and values at these places, where they exist."""
-    pairs = zip(cache, new, strict=True)
-    return KVCache(*(old.at[:, :, *places].set(fresh, mode="drop") for old, fresh in pairs))
+def for_loop(cache: KVCache) -> LoopCache:
+    """A cache with one axis for examples and heads, and one for the last places and indices: see `LoopCache`."""
+    return LoopCache(*(a.reshape(-1, *a.shape[2:-3], a.shape[-3] * a.shape[-2], a.shape[-1]) for a in cache))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +133,12 @@ class Near(Pattern):
     memory: int
     window: int = 0
 
-    def within(self, num_steps):
-        return dataclasses.replace(self, size=min(self.size, num_steps), memory=min(self.memory, num_steps))
-
     def sees(self, i, j):
-        """Whether step i attends to step j, given that j <= i."""
         bound = i // self.size * self.size - self.memory
         return (j >= bound) & (j > i - self.window) if self.window else j >= bound
+
+    def within(self, num_steps):
+        return dataclasses.replace(self, size=min(self.size, num_steps), memory=min(self.memory, num_steps))
 
     def queries(self, x_BNTH, block_size):
         return windows(x_BNTH, 2, self.size * block_size)
@@ -118,42 +146,29 @@ class Near(Pattern):
     def keys(self, x_BNTH, block_size):
         return windows(x_BNTH, 2, self.size * block_size, before=self.memory * block_size)
 
-    def mask(self, num_steps, block_size):
-        i_Q1 = self.memory + np.arange(self.size)[:, None]  # within the block of keys
-        j_K = np.arange(self.memory + self.size)
-        near_QK = (j_K <= i_Q1) & ((j_K > i_Q1 - self.window) if self.window else True)
-        exists_GK = jnp.arange(-(-num_steps // self.size))[:, None] * self.size + j_K >= self.memory
-        return per_token(jnp.asarray(near_QK), block_size) & jnp.repeat(exists_GK, block_size, axis=-1)[:, None]
-
     def restore(self, out_BNGQH, num_steps, block_size):
         return join(out_BNGQH, 2, num_steps * block_size)
 
-    def places(self, num_steps, block_size):
-        """A ring: step j has the index j modulo its length."""
-        return min(self.window or self.memory + self.size, num_steps), block_size
+    def places(self, num_steps):
+        return (min(self.window or self.memory + self.size, num_steps),)
 
-    def step(self, cache, new, t):
-        block_size = new[0].shape[1]
-        ring = cache[0].shape[1] // block_size
-        cache = write(cache, new, (0, t % ring * block_size, 0))
-        j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t with this index
-        return cache, cache, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
+    def place(self, step, places):
+        """In a ring: step j has the index j modulo its length."""
+        return (step % places[0],)
+
+    def read(self, cache, t, places):
+        return cache, ring_steps(t + 1, places[0])
 
     def extend(self, cache, new, t):
         """The ring is not written yet: a step that is not kept would overwrite keys that are still needed."""
-        ring, block_size, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
-        j_K, i_k1 = jnp.concatenate([ring_steps(t, ring), i_k]), i_k[:, None]
+        step_k = t + jnp.arange(new[0].shape[2])
+        steps_K = jnp.concatenate([ring_steps(t, cache.keys.shape[2]), step_k])
         seen = tuple(flat_tokens(jnp.concatenate(pair, 2)) for pair in zip(cache, new, strict=True))
-        visible = (j_K >= 0) & (j_K <= i_k1) & self.sees(i_k1, j_K)
-        return (cache, new, t), seen, per_token(visible, block_size)[None]
+        return (cache, new, t), seen, self.visible(step_k[None], steps_K[None], new[0].shape[3])
 
     def keep(self, carries, n):
         cache, new, t = carries
         return KVCache(*(put_in_ring(ring, fresh, t, n, axis=2) for ring, fresh in zip(cache, new, strict=True)))
-
-    def graph(self, num_steps):
-        i, j = np.indices((num_steps, num_steps))
-        return (j <= i) & self.sees(i, j)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +181,9 @@ class Strided(Pattern):
     stride: int
     skip: int = -1
 
+    def sees(self, i, j):
+        return ((i - j) % self.stride == 0) & (i - j > self.skip)
+
     def queries(self, x_BNTH, block_size):
         rows = windows(x_BNTH, 2, self.stride * block_size)  # [B, N, S / stride, stride * M, H]
         rows = rows.reshape(*rows.shape[:3], self.stride, block_size, rows.shape[-1])
@@ -174,37 +192,26 @@ class Strided(Pattern):
 
     keys = queries
 
-    def mask(self, num_steps, block_size):
-        row = jnp.arange(-(-num_steps // self.stride))
-        return per_token(self.stride * (row[:, None] - row) > self.skip, block_size)[None]
-
     def restore(self, out_BNGQH, num_steps, block_size):
         rows = jnp.moveaxis(out_BNGQH.reshape(*out_BNGQH.shape[:3], -1, block_size, out_BNGQH.shape[-1]), 2, 3)
         return rows.reshape(*rows.shape[:2], -1, rows.shape[-1])[:, :, : num_steps * block_size]
 
-    def places(self, num_steps, block_size):
+    def places(self, num_steps):
         """One row per remainder, so that the keys of a step are contiguous."""
-        return self.stride, -(-num_steps // self.stride), block_size
+        return self.stride, -(-num_steps // self.stride)
 
-    def step(self, cache, new, t):
-        remainder, row = t % self.stride, t // self.stride
-        block_size = new[0].shape[1]
-        cache = write(cache, tuple(a[:, None] for a in new), (0, remainder, row * block_size, 0))
-        seen = tuple(jax.lax.dynamic_index_in_dim(a, remainder, 1, keepdims=False) for a in cache)
-        visible = self.stride * (row - jnp.arange(seen[0].shape[1] // block_size)) > self.skip
-        return cache, seen, per_token(visible, block_size)
+    def place(self, step, places):
+        return step % self.stride, step // self.stride
 
-    def extend(self, cache, new, t):
+    def read(self, cache, t, places):
+        seen = tuple(jax.lax.dynamic_index_in_dim(a, t % self.stride, 1, keepdims=False) for a in cache)
+        return seen, t % self.stride + self.stride * jnp.arange(places[1])
+
+    def read_window(self, cache, step_k):
         """One group of queries per step: each attends to the row of its remainder."""
-        row_k, remainder_k = jnp.divmod(t + jnp.arange(new[0].shape[2]), self.stride)
-        cache = put(cache, new, (remainder_k, row_k))
-        seen = tuple(flat_tokens(a[:, :, remainder_k], len(row_k)) for a in cache)
-        visible = self.stride * (row_k[:, None, None] - jnp.arange(cache[0].shape[3])) > self.skip
-        return cache, seen, jnp.repeat(visible, cache[0].shape[4], axis=-1)
-
-    def graph(self, num_steps):
-        i, j = np.indices((num_steps, num_steps))
-        return (j <= i) & ((i - j) % self.stride == 0) & (i - j > self.skip)
+        remainder_k = step_k % self.stride
+        seen = tuple(flat_tokens(a[:, :, remainder_k], len(step_k)) for a in cache)
+        return seen, remainder_k[:, None] + self.stride * jnp.arange(cache.keys.shape[3])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,14 +232,14 @@ class Summary(Pattern):
         """Position in a block at which its summary begins."""
         return self.size - self.offset - self.count
 
-    def _steps(self, num: int) -> jax.Array:
-        """The steps that are part of a summary, int[num]."""
-        n = jnp.arange(num)
-        return n // self.count * self.size + self.first + n % self.count
+    def _in_summary(self, step: Array) -> tuple[Array, Array]:
+        """Whether a step is part of the summary of its block, and the number of its place there."""
+        place = step % self.size - self.first
+        return (place >= 0) & (place < self.count), step // self.size * self.count + place
 
     def sees(self, i, j):
-        """Whether step i attends to step j, given that j is part of a summary."""
-        return j // self.size < i // self.size if self.skip else j <= i
+        in_summary, _ = self._in_summary(j)
+        return in_summary & (j // self.size < i // self.size) if self.skip else in_summary
 
     def queries(self, x_BNTH, block_size):
         return x_BNTH[:, :, None]
@@ -242,41 +249,28 @@ class Summary(Pattern):
         rows = windows(x_BNTH, 2, self.size * block_size)[:, :, :, tokens]
         return rows.reshape(*rows.shape[:2], 1, -1, rows.shape[-1])
 
-    def mask(self, num_steps, block_size):
-        j_K = self._steps(-(-num_steps // self.size) * self.count)
-        return per_token(self.sees(jnp.arange(num_steps)[:, None], j_K), block_size)[None]
-
     def restore(self, out_BNGQH, num_steps, block_size):
         return out_BNGQH[:, :, 0]
 
-    def places(self, num_steps, block_size):
+    def places(self, num_steps):
         """The summaries, and one more place, to which all other steps are written."""
-        return -(-num_steps // self.size) * self.count + 1, block_size
+        return (-(-num_steps // self.size) * self.count + 1,)
 
-    def step(self, cache, new, t):
-        block_size = new[0].shape[1]
-        length = cache[0].shape[1] // block_size
-        place = t % self.size - self.first
-        kept = (place >= 0) & (place < self.count)
-        place = jnp.where(kept, t // self.size * self.count + place, length - 1)
-        cache = write(cache, new, (0, place * block_size, 0))
-        j_K = self._steps(length)  # the last index would be of a step that does not exist
-        return cache, cache, per_token((j_K <= t) & self.sees(t, j_K), block_size)
+    def place(self, step, places):
+        in_summary, place = self._in_summary(step)
+        return (jnp.where(in_summary, place, places[0] - 1),)
 
-    def extend(self, cache, new, t):
-        length, block_size, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
-        place_k = i_k % self.size - self.first
-        kept_k = (place_k >= 0) & (place_k < self.count)
-        place_k = jnp.where(kept_k, i_k // self.size * self.count + place_k, length)
-        cache = put(cache, new, (place_k,))
-        j_K, i_k1 = self._steps(length - 1), i_k[:, None]
-        visible = (j_K <= i_k1) & self.sees(i_k1, j_K)
-        return cache, tuple(flat_tokens(a[:, :, :-1]) for a in cache), per_token(visible, block_size)[None]
+    def _steps(self, num: int) -> jax.Array:
+        """The first steps that are part of a summary, int[num]."""
+        n = jnp.arange(num)
+        return n // self.count * self.size + self.first + n % self.count
 
-    def graph(self, num_steps):
-        i, j = np.indices((num_steps, num_steps))
-        place = j % self.size - self.first
-        return (j <= i) & (place >= 0) & (place < self.count) & self.sees(i, j)
+    def read(self, cache, t, places):
+        """At the last place is a step that does not exist."""
+        return cache, self._steps(places[0])
+
+    def read_window(self, cache, step_k):
+        return tuple(flat_tokens(a[:, :, :-1]) for a in cache), self._steps(cache.keys.shape[2] - 1)[None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,23 +291,26 @@ class TileGrid(Pattern):
     tile: tuple[int, int]
     margin: tuple[int, int]
 
-    SLOTS = False
+    def _pixel(self, step: Array) -> tuple[Array, Array, Array, Array]:
+        """Row and column of the first pixel of the tile of a step, and of its own pixel within the tile."""
+        (_, columns), (height, width) = self.grid, self.tile
+        tile, inside = step // (height * width), step % (height * width)
+        across = columns // width
+        return tile // across * height, tile % across * width, inside // width, inside % width
 
-    def _steps(self) -> np.ndarray:
-        """The step of each pixel of the image and its margin, int[H + above, W + 2 aside]; S in the margin."""
-        order = tiles(self.grid, *self.tile)
-        steps = np.empty(len(order), np.int32)
-        steps[order] = np.arange(len(order))
-        above, aside = self.margin
-        return np.pad(steps.reshape(self.grid), ((above, 0), (aside, aside)), constant_values=len(order))
-
-    def _around(self, plane: jax.Array, axis: int) -> jax.Array:
-        """Rows and columns at `axis` and behind it -> [tiles, above + h, aside + w + aside]."""
+    def sees(self, i, j):
         (height, width), (above, aside) = self.tile, self.margin
-        rows = windows(plane, axis, height, before=above)
-        both = windows(rows, axis + 2, width, before=aside, after=aside)  # [H / h, above + h, W / w, ...]
-        both = jnp.moveaxis(both, axis + 2, axis + 1)
-        return both.reshape(*both.shape[:axis], -1, *both.shape[axis + 2 :])
+        (top, left, _, _), (other_top, other_left, row, column) = self._pixel(i), self._pixel(j)
+        down, right = other_top + row - top, other_left + column - left
+        return (down >= -above) & (down < height) & (right >= -aside) & (right < width + aside)
+
+    def _around(self, plane: jax.Array) -> jax.Array:
+        """[B, N, rows, columns, H] -> [B, N, tiles, (above + h) * (aside + w + aside), H]."""
+        (height, width), (above, aside) = self.tile, self.margin
+        rows = windows(plane, 2, height, before=above)
+        both = windows(rows, 4, width, before=aside, after=aside)  # [B, N, H / h, above + h, W / w, ...]
+        both = jnp.moveaxis(both, 4, 3)
+        return both.reshape(*both.shape[:2], both.shape[2] * both.shape[3], -1, both.shape[-1])
 
     def queries(self, x_BNTH, block_size):
         return windows(x_BNTH, 2, self.tile[0] * self.tile[1])
@@ -321,59 +318,33 @@ class TileGrid(Pattern):
     def keys(self, x_BNTH, block_size):
         (rows, columns), (height, width) = self.grid, self.tile
         tiled = x_BNTH.reshape(*x_BNTH.shape[:2], rows // height, columns // width, height, width, x_BNTH.shape[-1])
-        plane = jnp.swapaxes(tiled, 3, 4).reshape(*x_BNTH.shape[:2], rows, columns, x_BNTH.shape[-1])
-        around = self._around(plane, 2)
-        return around.reshape(*around.shape[:3], -1, around.shape[-1])
-
-    def mask(self, num_steps, block_size):
-        above, aside = self.margin
-        inner = self._steps()[above:, aside : aside + self.grid[1]]
-        keys = self._around(jnp.asarray(inner) - num_steps, 0) + num_steps  # beyond the image: S
-        seen_GK = keys.reshape(keys.shape[0], -1)
-        queries_GQ = jnp.arange(num_steps).reshape(-1, self.tile[0] * self.tile[1])
-        return seen_GK[:, None] <= queries_GQ[..., None]
+        return self._around(jnp.swapaxes(tiled, 3, 4).reshape(*x_BNTH.shape[:2], rows, columns, x_BNTH.shape[-1]))
 
     def restore(self, out_BNGQH, num_steps, block_size):
         return out_BNGQH.reshape(*out_BNGQH.shape[:2], num_steps, out_BNGQH.shape[-1])
 
-    def _place(self, t: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Row and column of the first pixel of the tile of step t, and of its own pixel within the tile."""
-        (_, columns), (height, width) = self.grid, self.tile
-        tile, inside = t // (height * width), t % (height * width)
-        across = columns // width
-        return tile // across * height, tile % across * width, inside // width, inside % width
-
-    def places(self, num_steps, block_size):
+    def places(self, num_steps):
+        """The pixels and their margin."""
         return self.grid[0] + self.margin[0], self.grid[1] + 2 * self.margin[1]
 
-    def step(self, cache: LoopCache, new: KeysValues, t: jax.Array):
-        (height, width), (above, aside) = self.tile, self.margin
-        top, left, row, column = self._place(t)
-        place = 0, top + above + row, left + aside + column, 0
-        cache = write(cache, (new[0][:, None], new[1][:, None]), place)
-        sides = above + height, width + 2 * aside
+    def place(self, step, places):
+        top, left, row, column = self._pixel(step)
+        return top + self.margin[0] + row, left + self.margin[1] + column
+
+    def _steps(self) -> np.ndarray:
+        """The step at each place, int[*places]; S in the margin."""
+        order = tiles(self.grid, *self.tile)
+        steps = np.empty(len(order), np.int32)
+        steps[order] = np.arange(len(order))
+        above, aside = self.margin
+        return np.pad(steps.reshape(self.grid), ((above, 0), (aside, aside)), constant_values=len(order))
+
+    def read(self, cache, t, places):
+        top, left, _, _ = self._pixel(t)
+        sides = self.margin[0] + self.tile[0], self.tile[1] + 2 * self.margin[1]
         around = [jax.lax.dynamic_slice(a, (0, top, left, 0), (len(a), *sides, a.shape[-1])) for a in cache]
         steps = jax.lax.dynamic_slice(jnp.asarray(self._steps()), (top, left), sides)
-        seen = tuple(a.reshape(len(a), -1, a.shape[-1]) for a in around)
-        return cache, seen, steps.ravel() <= t
+        return tuple(a.reshape(len(a), -1, a.shape[-1]) for a in around), steps.ravel()
 
-    def extend(self, cache: KVCache, new: KeysValues, t: jax.Array):
-        (height, width), (above, aside), steps = self.tile, self.margin, self._steps()
-        i_k = t + jnp.arange(new[0].shape[2])
-        top_k, left_k, row_k, column_k = self._place(i_k)
-        exists_k = i_k < self.grid[0] * self.grid[1]
-        y_k = jnp.where(exists_k, top_k + above + row_k, len(steps))
-        cache = put(cache, (new[0][:, :, :, 0], new[1][:, :, :, 0]), (y_k, left_k + aside + column_k))
-        rows, columns = np.indices(steps.shape)
-        down, right = rows - top_k[:, None, None], columns - left_k[:, None, None]
-        near = (down >= 0) & (down < above + height) & (right >= 0) & (right < width + 2 * aside)
-        visible = near & (steps <= i_k[:, None, None])
-        return cache, tuple(flat_tokens(a) for a in cache), visible.reshape(1, len(i_k), -1)
-
-    def graph(self, num_steps):
-        rows, columns = np.divmod(tiles(self.grid, *self.tile), self.grid[1])  # of the pixel of each step
-        top, left = (place // side * side for place, side in zip((rows, columns), self.tile, strict=True))
-        (height, width), (above, aside) = self.tile, self.margin
-        down, right = rows[None] - top[:, None], columns[None] - left[:, None]
-        near = (-above <= down) & (down < height) & (-aside <= right) & (right < width + aside)
-        return near & np.tri(num_steps, dtype=bool)
+    def read_window(self, cache, step_k):
+        return tuple(map(flat_tokens, cache)), jnp.asarray(self._steps()).reshape(1, -1)

@@ -90,8 +90,8 @@ class PatternAttention(MultiHead):
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> list[KVCache]:
         caches = []
         for pattern, heads in self._groups():
-            places = pattern.places(num_steps, block_size)
-            zeros = jnp.zeros((batch_size, heads.stop - heads.start, *places, self.kv_shape[1]), self.dtype)
+            shape = batch_size, heads.stop - heads.start, *pattern.places(num_steps), block_size, self.kv_shape[1]
+            zeros = jnp.zeros(shape, self.dtype)
             caches.append(KVCache(zeros, zeros))
         return caches
 
@@ -100,17 +100,16 @@ class PatternAttention(MultiHead):
         for (pattern, heads), old in zip(self._groups(), cache, strict=True):
             shape = qkv[0][:, heads].shape
             q, k, v = (a[:, heads].reshape(-1, *shape[2:]) for a in qkv)
-            new, (keys, values), visible_K = pattern.step(
-                old if isinstance(old, LoopCache) else for_loop(pattern, old), (k, v), t
-            )
+            looped = old if isinstance(old, LoopCache) else for_loop(old)
+            new, (keys, values), visible = pattern.step(looped, (k, v), t)
             kept.append(type(old)(*(after.reshape(before.shape) for after, before in zip(new, old, strict=True))))
-            out, log_sum = partial_attention(q, keys, values, visible_K)
+            out, log_sum = partial_attention(q, keys, values, visible)
             parts.append((out.reshape(shape), log_sum.reshape(shape[:-1])))
         return kept, self._combine(parts)
 
     def loop_carry(self, cache: list[KVCache], tokens: int, past: list[LoopCache] | None = None) -> list[LoopCache]:
         """The caches in the form that a loop updates in place; they have one size in all steps."""
-        return past or [for_loop(pattern, pair) for (pattern, _), pair in zip(self._groups(), cache, strict=True)]
+        return past or list(map(for_loop, cache))
 
     def extend(
         self, cache: list[KVCache], x_BTE: jax.Array, t: jax.Array, block_size: int

@@ -30,14 +30,7 @@ from arjax.networks.layers.convolution import compose
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import POSITIONS, SequenceEncoder
 from arjax.networks.layers.fused_attention import FusedSelfAttention
-from arjax.networks.layers.steps import (
-    StepTokens,
-    apart,
-    check_told_apart,
-    located,
-    scale_of_zeros,
-    to_grid,
-)
+from arjax.networks.layers.steps import StepTokens, check_told_apart, to_grid
 
 
 class TokenNetwork(Stack, Network):
@@ -66,44 +59,46 @@ class TokenNetwork(Stack, Network):
 
     def __call__(self, x, factorization, context=None, *, train=False):
         memory, e = self._memory(context), self.tokens.encode(context)
-        tokens_BSME = self.drop(self.tokens(x, factorization, e), deterministic=not train)
-        batch, steps, block_size, width = tokens_BSME.shape
-        h, _ = self.layers(tokens_BSME.reshape(batch, steps * block_size, width), block_size, train, memory)
-        features = self._readout(h, train)
-        return to_grid(features.reshape(batch, steps, block_size, -1), factorization)
+        tokens_BSME = self.tokens(x, jnp.arange(factorization.num_steps), factorization, e)
+        h = flat_steps(self.drop(tokens_BSME, deterministic=not train))
+        h, _ = self.layers(h, factorization.block_size, train, memory)
+        return to_grid(self._readout(h, train), factorization)
 
     def start(self, batch_size, factorization, context=None):
         """The cache of each layer, with what it reads of `_memory`; and the encoded local parts of the context."""
         sizes = batch_size, factorization.num_steps, factorization.block_size
-        return located(self.init_caches(*sizes, self._memory(context)), self.tokens.to_keep(context))
+        return self.init_caches(*sizes, self._memory(context)), self.tokens.to_keep(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        carry, kept = apart(carry)
-        tokens_BME = self.tokens.step(canvas, t, factorization, self.tokens.encode(context, kept))
-        caches, h = self.through_layers(carry, tokens_BME, t, *self._shared(), method="step")
-        return located(caches, kept), self._readout(h).astype(jnp.float32)
+        caches, kept = carry
+        tokens_BME = self.tokens(canvas, t, factorization, self.tokens.encode(context, kept))
+        caches, h = self.through_layers(caches, tokens_BME, t, *self._shared(), method="step")
+        return (caches, kept), self._readout(h).astype(jnp.float32)
 
 
 class ChunkedTokens(TokenNetwork, ChunkedNetwork):
     """A `TokenNetwork` whose attention has `extend`, `keep` and `loop_carry`."""
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
-        carry, kept = apart(carry)
-        tokens_BkME = self.tokens.window(canvas, t, k, factorization, self.tokens.encode(context, kept))
-        batch, _, block_size, width = tokens_BkME.shape
-        h = tokens_BkME.reshape(batch, k * block_size, width)
-        caches, h = self.through_layers(carry, h, t, block_size, *self._shared(), method="extend")
-        return located(caches, kept), self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
+        (caches, kept), block_size = carry, factorization.block_size
+        tokens_BkME = self.tokens(canvas, t + jnp.arange(k), factorization, self.tokens.encode(context, kept))
+        h = flat_steps(tokens_BkME)
+        caches, h = self.through_layers(caches, h, t, block_size, *self._shared(), method="extend")
+        return (caches, kept), self._readout(h).astype(jnp.float32).reshape(len(h), k, block_size, -1)
 
     def keep(self, carries, n):
-        carries, kept = apart(carries)
-        return located([self.apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)], kept)
+        carries, kept = carries
+        return [self.apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)], kept
 
     def loop_carry(self, carry, n, factorization, past=None):
-        (carry, kept), (past, _), tokens = apart(carry), apart(past), n * factorization.block_size
-        caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
-        made = [self.apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
-        return located(made, kept)
+        (caches, kept), tokens = carry, n * factorization.block_size
+        pairs = enumerate(zip(caches, past[0] if past else [None] * len(caches), strict=True))
+        return [self.apply_layer(i, cache, tokens, old, method="loop_carry") for i, (cache, old) in pairs], kept
+
+
+def flat_steps(tokens_BSME: jax.Array) -> jax.Array:
+    """[B, S, M, E] -> [B, S*M, E]."""
+    return tokens_BSME.reshape(len(tokens_BSME), -1, tokens_BSME.shape[-1])
 
 
 def through_tokens(graph_SS: np.ndarray, num_layers: int, factorization: Factorization) -> np.ndarray:
@@ -211,8 +206,7 @@ class BlockNetwork(TokenNetwork):
         spec, grids = self.context_spec, self.context_spec.as_whole.grids
         if self.attends_to_context:
             spec = spec.only(name for name, part in spec.parts if (name, part) not in grids.parts)
-        scale = scale_of_zeros(self.event, self.width) if self.position == "none" else 0.0
-        options = {"knows_target": self.target_position, "zero_scale": scale}
+        options = {"knows_target": self.target_position, "shows_zeros": self.position == "none"}
         self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, **options)
         if self.attends_to_context:
             self.context = SequenceEncoder(grids, self.width, self.dtype)
@@ -236,13 +230,12 @@ class AheadBlocks(BlockNetwork, ChunkedTokens, AheadNetwork):
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         """Tokens that all read step t - 1, each with a target of its own."""
-        carry, kept = apart(carry)
-        tokens_BkME = self.tokens.ahead(canvas, t, k, factorization, self.tokens.encode(context, kept))
-        batch, _, block_size, width = tokens_BkME.shape
-        h = tokens_BkME.reshape(batch, k * block_size, width)
-        for i, cache in enumerate(carry):
+        (caches, kept), block_size = carry, factorization.block_size
+        e, before_k = self.tokens.encode(context, kept), jnp.broadcast_to(jnp.asarray(t) - 1, k)
+        h = flat_steps(self.tokens(canvas, t + jnp.arange(k), factorization, e, before_k))
+        for i, cache in enumerate(caches):
             h = self.apply_layer(i, cache, h, t, block_size, method="ahead")
-        return self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
+        return self._readout(h).astype(jnp.float32).reshape(len(h), k, block_size, -1)
 
 
 @NETWORKS.register("transformer")

@@ -21,7 +21,7 @@ from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.causal import join, put_in_ring, ring_steps, windows
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import POSITIONS, PositionEncoder
-from arjax.networks.layers.steps import StepTokens, check_told_apart, scale_of_zeros
+from arjax.networks.layers.steps import StepTokens, check_told_apart
 
 #: u and v of section 3.3, [N, H] each: biases of the query for contents and for distances.
 Biases = tuple[jax.Array, jax.Array]
@@ -281,9 +281,8 @@ class TransformerXL(ChunkedTokens):
         return fields_from(self, XLLayer, mlp_size=self.mlp_ratio * self.width)
 
     def setup(self):
-        scale = scale_of_zeros(self.event, self.width) if self.position == "none" else 0.0
         about = self.event, self.context_spec, self.width, self.position, self.dtype
-        self.tokens = StepTokens(*about, zero_scale=scale)
+        self.tokens = StepTokens(*about, shows_zeros=self.position == "none")
         shape, small = (self.num_heads, self.width // self.num_heads), nn.initializers.normal(0.02)
         self.content_bias = self.param("content_bias", small, shape)
         self.distance_bias = self.param("distance_bias", small, shape)

@@ -15,13 +15,13 @@ from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, cha
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import (
     flip_dependencies,
-    from_raster,
     image_inputs,
     input_size,
     num_channels,
     put_previous,
 )
 from arjax.networks.layers.local_context import everywhere, of_pixel, of_row
+from arjax.networks.layers.steps import to_grid
 
 Pair = tuple[jax.Array, jax.Array]
 #: Scale of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residual
@@ -167,7 +167,7 @@ class GatedPixelCNN(MaskedNetwork):
         v = h = image_inputs(x, self.event, factorization, self.dtype)
         for layer, biases in zip(self.layers, self._biases(self._encoded(context, factorization)), strict=True):
             v, h = layer(v, h, biases, train)
-        return from_raster(self._readout(h), factorization)
+        return to_grid(self._readout(h), factorization)
 
     def start(self, batch_size, factorization, context=None):
         """By layer: the last rows that the vertical stack reads, its contribution to this row of the horizontal stack,

@@ -24,7 +24,8 @@ from arjax.networks.layers.convolution import (
     tap_graph,
 )
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.grids import check_image, check_odd, input_size, pixel_inputs, previous_inputs
+from arjax.networks.layers.embedding import pixel_inputs
+from arjax.networks.layers.grids import check_image, check_odd, input_size, previous_inputs
 from arjax.networks.layers.local_context import context_encoder, of_pixel
 
 #: Dilation of the convolutions between groups.

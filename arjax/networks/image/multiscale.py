@@ -15,8 +15,8 @@ from arjax.factorization.orderings import multiscale, scales
 from arjax.networks.base import NETWORKS, Context, check_remat, fields_from
 from arjax.networks.image.pixel_rnn import DiagonalBiLSTMCore, PixelRNNFamily, ReadPixels, RowLSTMCore, pixel_reader
 from arjax.networks.layers.convolution import TapConv, compose, square_taps, tap_graph
-from arjax.networks.layers.embedding import flat_sites
-from arjax.networks.layers.grids import check_image, check_odd, pixel_inputs
+from arjax.networks.layers.embedding import flat_sites, pixel_inputs
+from arjax.networks.layers.grids import check_image, check_odd
 from arjax.networks.layers.local_context import everywhere
 
 CORES = {"row_lstm": RowLSTMCore, "diagonal_bilstm": DiagonalBiLSTMCore}

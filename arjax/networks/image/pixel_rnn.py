@@ -27,16 +27,15 @@ from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context, Network, check_remat, fields_from
 from arjax.networks.layers.blocks import Stack
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, pixel, raster_taps, tap_graph
-from arjax.networks.layers.embedding import flat_sites
+from arjax.networks.layers.embedding import flat_sites, pixel_inputs
 from arjax.networks.layers.grids import (
     RasterNetwork,
     check_odd,
     flip_dependencies,
-    from_raster,
     image_inputs,
-    pixel_inputs,
 )
 from arjax.networks.layers.local_context import context_encoder, everywhere
+from arjax.networks.layers.steps import to_grid
 
 #: Gathers the states that the gates of a step read: [..., N, U] -> [..., N, R].
 ReadStates = Callable[[jax.Array], jax.Array]
@@ -316,7 +315,7 @@ class PixelRNN(PixelRNNFamily, RasterNetwork):
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs_BHWn = image_inputs(x, self.event, factorization, self.dtype)
         features = self.core(inputs_BHWn, self._from_context(context, factorization), train)
-        return from_raster(features, factorization)
+        return to_grid(features, factorization)
 
     def prepare(self):
         self.core.prepare()

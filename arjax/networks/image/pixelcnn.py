@@ -14,13 +14,13 @@ from arjax.networks.layers.grids import (
     RasterNetwork,
     check_odd,
     flip_dependencies,
-    from_raster,
     image_inputs,
     input_size,
     num_channels,
     put_previous,
 )
 from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
+from arjax.networks.layers.steps import to_grid
 
 
 class MaskedBlock(nn.Module):
@@ -133,7 +133,7 @@ class PixelCNN(MaskedNetwork):
         h = self.first(image_inputs(x, self.event, factorization, self.dtype))
         if context is not None:
             h = h + everywhere(self._encoded(context, factorization), h.ndim)
-        return from_raster(self._after_first(h, WholeImage(), train), factorization)
+        return to_grid(self._after_first(h, WholeImage(), train), factorization)
 
     def start(self, batch_size, factorization, context=None):
         """The inputs, a plane per residual block, and the context."""

@@ -27,7 +27,8 @@ from arjax.networks.image.shifted_streams import (
     half,
 )
 from arjax.networks.layers.convolution import Taps
-from arjax.networks.layers.grids import flip_dependencies, from_raster, image_inputs, put_previous
+from arjax.networks.layers.grids import flip_dependencies, image_inputs, put_previous
+from arjax.networks.layers.steps import to_grid
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
 
 #: Kernels of the upper stream: 2x3, the rows above and its own; in the first layer one row down.
@@ -172,7 +173,7 @@ class PixelCNNPP(ShiftedNetwork):
         masks = self._masks(x.shape[0], factorization.grid_shape, train)
         upper = self._run(self.upper.layers(masks), self.first_down(inputs), view, None, None, e)
         lower = self._run(self.lower.layers(masks), self._first(inputs), view, None, upper, e)
-        return from_raster(self._features(view.output(lower.kept)), factorization)
+        return to_grid(self._features(view.output(lower.kept)), factorization)
 
     def prepare(self):
         self.upper.steps()

@@ -16,8 +16,9 @@ from arjax.networks.image.shifted_streams import DOWN_RIGHT, ImageView, PixelVie
 from arjax.networks.layers.attention import attention
 from arjax.networks.layers.blocks import stacked
 from arjax.networks.layers.convolution import CENTRE
-from arjax.networks.layers.grids import from_raster, image_inputs, input_size, put_previous
+from arjax.networks.layers.grids import image_inputs, input_size, put_previous
 from arjax.networks.layers.local_context import of_pixel
+from arjax.networks.layers.steps import to_grid
 from arjax.networks.layers.weight_norm import NormalisedMix, normalised_weights
 
 
@@ -169,7 +170,7 @@ class PixelSNAIL(ShiftedNetwork):
         inputs = image_inputs(x, self.event, factorization, self.dtype)
         first = self._first(self._with_ones(inputs))
         h, _ = self.blocks(first, inputs, self._encoded(context, factorization), train)
-        return from_raster(self._features(h), factorization)
+        return to_grid(self._features(h), factorization)
 
     def start(self, batch_size, factorization, context=None):
         """The inputs with their channel of ones, a cache per block, and the context."""

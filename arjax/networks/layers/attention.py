@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -49,18 +48,6 @@ class KVCache(NamedTuple):
     keys: jax.Array
     values: jax.Array
 
-    def attend(
-        self, q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, t: jax.Array, block_size: int
-    ) -> tuple[KVCache, jax.Array]:
-        """Writes the keys and values of the blocks t, t + 1, ... and attends from each block to all up to itself.
-
-        A single block must exist; of several, those after the last step are dropped.
-        """
-        start, length = t * block_size, q_BNTH.shape[2]
-        write = write_tokens if length > block_size else functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=2)
-        cache = KVCache(write(self.keys, k_BGTH, start), write(self.values, v_BGTH, start))
-        return cache, attention(q_BNTH, *cache, visible_blocks(t, length, self.keys.shape[2], block_size))
-
     def write(self, new: KeysValues, start: jax.Array) -> KVCache:
         """The cache with new tokens at the places from `start` on; those beyond the end are dropped."""
         return KVCache(write_tokens(self.keys, new[0], start), write_tokens(self.values, new[1], start))
@@ -87,13 +74,6 @@ class LoopCache(NamedTuple):
     keys: jax.Array
     values: jax.Array
 
-    def attend(
-        self, q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, t: jax.Array, block_size: int
-    ) -> tuple[LoopCache, jax.Array]:
-        """As `KVCache.attend`; all blocks must have places."""
-        cache = self.write((k_BGTH, v_BGTH), t * block_size)
-        return cache, cache.mix(q_BNTH, visible_blocks(t, q_BNTH.shape[2], cache.keys.shape[1], block_size))
-
     def write(self, new: KeysValues, start: jax.Array) -> LoopCache:
         """The cache with new tokens [B, G, T, H] at the places from `start` on, which must exist."""
 
@@ -116,16 +96,6 @@ class LoopCache(NamedTuple):
         mixed = jnp.einsum("nqk,nkh->nqh", weights.astype(self.values.dtype), self.values)
         mixed = (mixed / weights.sum(-1, keepdims=True)).astype(self.values.dtype)
         return mixed.reshape(q_BNTH.shape)
-
-
-def visible_blocks(t: jax.Array, length: int, num_keys: int, block_size: int) -> jax.Array:
-    """bool[T, C]: whether each of the tokens from block t on sees each place of a cache: all up to its own block."""
-    return jnp.arange(num_keys) < (t + 1 + _block_of(length, block_size))[:, None] * block_size
-
-
-def _block_of(length: int, block_size: int) -> np.ndarray:
-    """The block of each token, int32[T]."""
-    return np.arange(length, dtype=np.int32) // block_size
 
 
 def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) -> np.ndarray:
@@ -272,9 +242,11 @@ class SelfAttention(MultiHead):
 
         Later blocks overwrite those that are not kept before any token reads them, so the cache is the carry of any n.
         """
-        qkv = self._qkv(x_BTE, t + _block_of(x_BTE.shape[1], block_size))
-        cache, mixed_BNTH = cache.attend(*qkv, t, block_size)
-        return cache, self._merge(mixed_BNTH)
+        block_T = t + np.arange(x_BTE.shape[1], dtype=np.int32) // block_size
+        q, *new = self._qkv(x_BTE, block_T)
+        cache = cache.write((new[0], new[1]), t * block_size)
+        visible = jnp.arange(cache.keys.shape[-2]) < (1 + block_T)[:, None] * block_size
+        return cache, self._merge(cache.mix(q, visible))
 
     def keep(self, cache: Cache, n: jax.Array) -> Cache:
         return cache

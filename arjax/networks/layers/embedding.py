@@ -55,6 +55,30 @@ def numeric(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
     return values.astype(dtype)
 
 
+def pixel_inputs(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
+    """Values as inputs of a convolution, [..., value_size] -> [..., pixel_size(event)]: levels from 0 to 1, others by
+    `numeric`.
+    """
+    if event.kind == "levels":
+        return values.astype(dtype) / (event.num_levels - 1)
+    return numeric(values, event, dtype)
+
+
+def pixel_size(event: EventSpec) -> int:
+    """Number of inputs that `pixel_inputs` makes of a value."""
+    return event.value_size if event.kind == "levels" else numeric_size(event)
+
+
+def known_values(values: jax.Array, part: EventSpec) -> tuple[jax.Array, jax.Array]:
+    """Values [B, *positions, *value] of a part of a context, with 0 after the end of short sequences, where discrete
+    ones are -1; and bool[B, *positions], whether there is a value.
+    """
+    positions = values.shape[: values.ndim - len(part.value_shape)]
+    if not part.is_discrete:
+        return values, jnp.ones(positions, bool)
+    return jnp.maximum(values, 0), (values >= 0).reshape(*positions, -1).all(-1)
+
+
 def flat_inputs(x: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
     """All sites as one vector, n = `numeric_size` inputs per site: x[B, *grid, *value] -> [B, D * n]."""
     inputs = numeric(flat_sites(x, event), event, dtype)
@@ -85,16 +109,17 @@ class ValueEncoder(nn.Module):
 
     Integers of more than two levels are looked up in one table per scalar of the value, and the vectors added; binary
     and real values go through a linear map. Mixed columns have a map each, which for discrete ones is a table.
-    `bias_scale`: standard deviation of the initial vectors of zeros, the biases of the linear maps.
+    `shows_zeros`: the initial vector of a 0 is as large as those of other values, for tokens that are normalised.
     """
 
     event: EventSpec
     width: int
     dtype: str
-    bias_scale: float = 0.0
+    shows_zeros: bool = False
 
     def setup(self):
-        bias_init = nn.initializers.normal(self.bias_scale) if self.bias_scale else nn.initializers.zeros
+        of_zeros = self.shows_zeros and self.event.kind != "real"  # real values are hardly ever 0
+        bias_init = nn.initializers.normal(self.width**-0.5) if of_zeros else nn.initializers.zeros
         if self.event.columns:
             shape = (self.event.num_sites, numeric_size(self.event), self.width)
             self.of_columns = self.param("columns", nn.initializers.normal(self.width**-0.5), shape)
@@ -232,8 +257,6 @@ class SequenceEncoder(PartsEncoder):
             return jnp.concatenate(encoded, 1), jnp.concatenate(valid, 1)
         ((name, part),) = self.spec.parts
         values = context[name].reshape(context[name].shape[0], part.num_sites, *part.value_shape)
-        valid_BL = jnp.ones(values.shape[:2], bool)
-        if part.is_discrete:
-            values, valid_BL = jnp.maximum(values, 0), (values >= 0).reshape(*valid_BL.shape, -1).all(-1)
+        values, valid_BL = known_values(values, part)
         values_BLE = value_vectors(values, part, self.values)
         return nn.gelu(values_BLE + self.position(jnp.arange(part.num_sites))), valid_BL

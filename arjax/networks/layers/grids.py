@@ -19,7 +19,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, make_order
 from arjax.networks.base import Context, Network, name_of
-from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
+from arjax.networks.layers.embedding import flat_sites, pixel_inputs, pixel_size
 
 #: Orderings that are raster-like on some grids.
 NAMED = ("raster", "reversed", "column_major")
@@ -93,13 +93,6 @@ def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> j
     return raster.reshape(x.shape[0], *event.grid_shape, event.value_size)
 
 
-def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.Array:
-    """Features of the flipped or transposed image, in any shape -> float32 [B, *grid, F] of the image as given."""
-    flat = features_BHWF.reshape(features_BHWF.shape[0], factorization.num_sites, -1)
-    by_site = jnp.take(flat, jnp.asarray(factorization.rank), axis=1)
-    return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
-
-
 def raster_context(e: jax.Array, factorization: Factorization) -> jax.Array:
     """An encoded context e (see `layers.local_context`) with its pixels flipped or transposed as the image."""
     if e.ndim == 2:
@@ -120,13 +113,6 @@ def num_channels(event: EventSpec) -> int:
     return event.grid_shape[2] if len(event.grid_shape) == 3 else 1
 
 
-def pixel_inputs(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
-    """Values as inputs of a convolution, [..., value_size] -> [..., n]: levels from 0 to 1, others by `numeric`."""
-    if event.kind == "levels":
-        return values.astype(dtype) / (event.num_levels - 1)
-    return numeric(values, event, dtype)
-
-
 def image_inputs(x: jax.Array, event: EventSpec, factorization: Factorization, dtype: str) -> jax.Array:
     """The flipped or transposed image as input of a convolution, [B, H, W, C * n]."""
     inputs = pixel_inputs(to_raster(x, event, factorization), event, dtype)
@@ -135,7 +121,7 @@ def image_inputs(x: jax.Array, event: EventSpec, factorization: Factorization, d
 
 def input_size(event: EventSpec) -> int:
     """C * n, the number of inputs of a pixel."""
-    return num_channels(event) * (event.value_size if event.kind == "levels" else numeric_size(event))
+    return num_channels(event) * pixel_size(event)
 
 
 def previous_inputs(

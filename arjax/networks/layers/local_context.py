@@ -21,7 +21,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.base import Context
 from arjax.networks.layers.convolution import TapConv, TapMix
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
+from arjax.networks.layers.embedding import ContextEncoder, known_values, pixel_inputs, value_map, value_vectors
 
 #: Features of a pixel where a network has no width of its own for them.
 LOCAL_WIDTH = 32
@@ -147,14 +147,12 @@ class PartAtPixels(nn.Module):
         batch, plane = len(values), as_plane(pixels(self.part.grid_shape))
         size = self.part.num_sites // math.prod(plane) * self.part.value_size  # colour channels are values of a pixel
         pixel = EventSpec((1,), (size,), self.part.kind, self.part.num_levels)
-        values = values.reshape(batch, *plane, size)
-        known = jnp.maximum(values, 0) if self.part.is_discrete else values  # -1: after the end of a short sequence
-        h = value_vectors(known, pixel, value_map(pixel, self.width, self.dtype))
+        values, exists = known_values(values.reshape(batch, *plane, size), pixel)
+        h = value_vectors(values, pixel, value_map(pixel, self.width, self.dtype))
         if self.part.kind == "levels":
-            intensity = known.astype(self.dtype) / (self.part.num_levels - 1)
+            intensity = pixel_inputs(values, pixel, self.dtype)
             h = h + TapMix(self.width, self.dtype, use_bias=False, name="intensity")(intensity)
-        if self.part.is_discrete:
-            h = jnp.where((values >= 0).all(-1, keepdims=True), h, 0)
+        h = jnp.where(exists[..., None], h, 0)
         down = stages(*(max(n // m, 1) for n, m in zip(plane, self.grid, strict=True)))
         up = stages(*(max(m // n, 1) for n, m in zip(plane, self.grid, strict=True)))
         layers = [("down", Down, strides) for strides in down] + [("up", Up, strides) for strides in up]

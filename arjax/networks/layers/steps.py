@@ -7,7 +7,7 @@ partition.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -29,23 +29,6 @@ from arjax.networks.layers.embedding import (
     flat_sites,
 )
 from arjax.networks.layers.local_context import context_encoder, of_sites
-
-
-class Located(NamedTuple):
-    """A carry beside the encoded context e of local parts, which is computed once, before the first step."""
-
-    carry: Any
-    e: jax.Array
-
-
-def located(carry: Any, e: jax.Array | None) -> Any:
-    """A carry with the encoded context that it keeps, if any."""
-    return carry if e is None else Located(carry, e)
-
-
-def apart(carry: Any) -> tuple[Any, jax.Array | None]:
-    """The two arguments of `located`."""
-    return tuple(carry) if isinstance(carry, Located) else (carry, None)
 
 
 class StepConditioning(nn.Module):
@@ -80,46 +63,18 @@ def read_positions(length: int, num_steps: int) -> np.ndarray:
     return (np.arange(num_steps, dtype=np.int64) * length // num_steps).astype(np.int32)
 
 
-def at_steps(encoded: jax.Array | None, step_k: jax.Array | np.ndarray, num_steps: int) -> jax.Array | None:
-    """The encoded context of some of S steps, [B, k, E]; [B, 1, E] where it is the same in all steps."""
-    if encoded is None or encoded.shape[1] == 1:
-        return encoded
-    positions = jnp.asarray(read_positions(encoded.shape[1], num_steps))
-    return jnp.take(encoded, jnp.take(positions, step_k, mode="clip"), axis=1)
-
-
-def at_step(encoded: jax.Array | None, t: jax.Array, num_steps: int) -> jax.Array | None:
-    """The encoded context of step t, [B, E]."""
-    of_step = at_steps(encoded, jnp.asarray(t)[None], num_steps)
-    return None if of_step is None else of_step[:, 0]
-
-
 def sites_of(steps: jax.Array, factorization: Factorization) -> jax.Array:
     """The sites of steps int[...], [..., M]; D, which is no site, before the first step and in short blocks."""
     sites = jnp.take(jnp.asarray(factorization.blocks), steps, axis=0, mode="clip")
     return jnp.where(jnp.expand_dims(steps, -1) >= 0, sites, factorization.num_sites)
 
 
-def sites_before(factorization: Factorization) -> jax.Array:
-    """The sites of the step before each step, int[S, M]; D, which is no site, before step 0."""
-    blocks_SM = jnp.asarray(factorization.blocks)
-    none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
-    return jnp.concatenate([none_1M, blocks_SM[:-1]])
-
-
-def scale_of_zeros(event: EventSpec, width: int) -> float:
-    """`zero_scale` of tokens that are normalised and have nothing beside the value: the scale of other values. Real
-    values are hardly ever 0.
-    """
-    return 0.0 if event.kind == "real" else width**-0.5
-
-
 class StepTokens(nn.Module):
-    """Embeds the steps: tokens [B, S, M, E], or [B, M, E] for one step.
+    """Embeds steps as tokens [B, ..., M, E].
 
     Where the order never changes and a step is one site, the position read determines the position predicted:
     `knows_target` may then be False, which saves a table. `first_scale` is the standard deviation of the initial token
-    that reads nothing, `zero_scale` of a token that reads a value of 0, if values go through a linear map.
+    that reads nothing; `shows_zeros` as in `ValueEncoder`.
     """
 
     event: EventSpec
@@ -129,10 +84,10 @@ class StepTokens(nn.Module):
     dtype: str
     knows_target: bool = True
     first_scale: float = 0.02
-    zero_scale: float = 0.0
+    shows_zeros: bool = False
 
     def setup(self):
-        self.value = ValueEncoder(self.event, self.width, self.dtype, self.zero_scale)
+        self.value = ValueEncoder(self.event, self.width, self.dtype, self.shows_zeros)
         # Stands for "nothing read": all indices of step 0, and the padding of short blocks.
         self.nothing = self.param("nothing", nn.initializers.normal(self.first_scale), (self.width,))
         if self.position != "none":
@@ -153,30 +108,19 @@ class StepTokens(nn.Module):
         """The encoded context that a carry keeps: one with local parts. Others are quickly computed in each step."""
         return self.encode(context) if self.context_spec.local else None
 
-    def __call__(self, x: jax.Array, factorization: Factorization, e: jax.Array | None) -> jax.Array:
-        """Tokens [B, S, M, E] of all steps."""
-        return self._tokens(x, sites_before(factorization), jnp.asarray(factorization.blocks), e)
-
-    def step(self, canvas: jax.Array, t: jax.Array, factorization: Factorization, e: jax.Array | None) -> jax.Array:
-        """Tokens [B, M, E] of step t."""
-        return self._tokens(canvas, sites_of(t - 1, factorization), sites_of(t, factorization), e)
-
-    def window(
-        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, e: jax.Array | None
+    def __call__(
+        self,
+        x: jax.Array,
+        steps: jax.Array,
+        factorization: Factorization,
+        e: jax.Array | None,
+        before: jax.Array | None = None,
     ) -> jax.Array:
-        """Tokens [B, k, M, E] of the steps t, ..., t + k - 1; the last step once more for those that do not exist."""
-        step_k = t + jnp.arange(k)
-        return self._tokens(canvas, sites_of(step_k - 1, factorization), sites_of(step_k, factorization), e)
-
-    def ahead(
-        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, e: jax.Array | None
-    ) -> jax.Array:
-        """Tokens [B, k, M, E] that all read step t - 1 and have the steps t, ..., t + k - 1 as targets."""
-        target_kM = sites_of(t + jnp.arange(k), factorization)
-        read_kM = jnp.broadcast_to(sites_of(t - 1, factorization), target_kM.shape)
-        return self._tokens(canvas, read_kM, target_kM, e)
-
-    def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, e: jax.Array | None) -> jax.Array:
+        """Tokens of steps int[...], the last one for those that do not exist. They read the steps `before`, by default
+        each the one before it.
+        """
+        target = sites_of(steps, factorization)
+        read = sites_of(steps - 1 if before is None else before, factorization)
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
         exists = (read < self.event.num_sites)[..., None]
         tokens = jnp.where(exists, self.value(values, read), self.nothing.astype(self.dtype))
@@ -224,9 +168,9 @@ def check_told_apart(factorization: Factorization, position: str) -> None:
         raise UserError("steps of several sites need network.position=learned or sinusoidal, to tell the sites apart")
 
 
-def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array:
-    """Features by index [B, S, M, F] -> float32 features by site [B, *grid, F]."""
-    flat = features_BSMF.reshape(features_BSMF.shape[0], -1, features_BSMF.shape[-1])
+def to_grid(features: jax.Array, factorization: Factorization) -> jax.Array:
+    """Features [B, S, M, F] of the steps, in any shape -> float32 features by site [B, *grid, F]."""
+    flat = features.reshape(len(features), factorization.blocks.size, -1)
     by_site = jnp.take(flat, jnp.asarray(factorization.index_in_blocks), axis=1)
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
@@ -283,8 +227,7 @@ class StepNetwork(Network):
 
     def setup(self):
         in_inputs = self.context_spec.at_sites if self.CONDITIONED_CORE else self.context_spec
-        scales = {"first_scale": self.input_size**-0.5, "zero_scale": scale_of_zeros(self.event, self.input_size)}
-        scales = scales if self.NORMALISES else {}
+        scales = {"first_scale": self.input_size**-0.5, "shows_zeros": True} if self.NORMALISES else {}
         self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype, **scales)
         if self.CONDITIONED_CORE and bool(self.context_spec.as_whole):
             self.conditioning = StepConditioning(self.context_spec.as_whole, self.hidden_size, self.dtype)
@@ -299,44 +242,39 @@ class StepNetwork(Network):
         return tokens[..., 0, :] if tokens.shape[-2] == 1 else nn.gelu(tokens).sum(-2)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        e, steps = self.tokens.encode(context), np.arange(factorization.num_steps)
-        inputs_BSE = self._pool(self.tokens(x, factorization, e))
-        sites_SM, whole = jnp.asarray(factorization.blocks), self._whole(context)
-        condition = self._condition(at_steps(whole, steps, factorization.num_steps), e, sites_SM)
-        return to_grid(self.readout(self.core(inputs_BSE, train, *condition), sites_SM), factorization)
+        e, steps = self.tokens.encode(context), jnp.arange(factorization.num_steps)
+        inputs_BSE = self._pool(self.tokens(x, steps, factorization, e))
+        states_BSE = self.core(inputs_BSE, train, *self._condition(self._whole(context), e, steps, factorization))
+        return to_grid(self.readout(states_BSE, jnp.asarray(factorization.blocks)), factorization)
 
     def start(self, batch_size, factorization, context=None):
         """The core's carry, the encoded context if the core takes it, and the encoded local parts."""
-        carry = self.core.start(batch_size)
-        return self._together(carry, self._whole(context), self.tokens.to_keep(context))
+        return self.core.start(batch_size), self._whole(context), self.tokens.to_keep(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        carry, whole, kept = self._apart(carry)
+        carry, whole, kept = carry
         sites_M, e = factorization.sites(t)[0], self.tokens.encode(context, kept)
-        input_BE = self._pool(self.tokens.step(canvas, t, factorization, e))
-        condition = self._condition(at_step(whole, t, factorization.num_steps), e, sites_M)
-        carry, state_BE = self.core.step(carry, input_BE, t, *condition)
-        return self._together(carry, whole, kept), self.readout(state_BE, sites_M).astype(jnp.float32)
-
-    def _together(self, carry: Any, whole: jax.Array | None, kept: jax.Array | None) -> Any:
-        """The carry of the core beside the encoded parts that the core takes, and that the tokens take."""
-        return located((carry, whole) if self.CONDITIONED_CORE else carry, kept)
-
-    def _apart(self, carry: Any) -> tuple[Any, jax.Array | None, jax.Array | None]:
-        """The arguments of `_together`."""
-        carry, kept = apart(carry)
-        return (*carry, kept) if self.CONDITIONED_CORE else (carry, None, kept)
+        input_BE = self._pool(self.tokens(canvas, t, factorization, e))
+        condition = self._condition(whole, e, jnp.asarray(t)[None], factorization)
+        carry, state_BE = self.core.step(carry, input_BE, t, *jax.tree.map(lambda each: each[:, 0], condition))
+        return (carry, whole, kept), self.readout(state_BE, sites_M).astype(jnp.float32)
 
     def _whole(self, context: Context | None) -> jax.Array | None:
         """The encoded parts that are not local, for a core that takes the context; else None."""
         return self.conditioning(context) if self.CONDITIONED_CORE and self.context_spec.as_whole else None
 
-    def _condition(self, whole: jax.Array | None, e: jax.Array | None, sites: jax.Array) -> tuple[Any, ...]:
-        """The last argument of a core that takes the context, of steps with these sites int[..., M]: [B, ..., E]."""
+    def _condition(
+        self, whole: jax.Array | None, e: jax.Array | None, steps: jax.Array, factorization: Factorization
+    ) -> tuple[Any, ...]:
+        """The last argument of a core that takes the context, of steps int[k]: [B, k, E], or [B, 1, E] for all."""
         if not self.CONDITIONED_CORE:
             return ()
+        if whole is not None and whole.shape[1] > 1:
+            positions = jnp.asarray(read_positions(whole.shape[1], factorization.num_steps))
+            whole = jnp.take(whole, jnp.take(positions, steps, mode="clip"), axis=1)
         if e is None:
             return (whole,)
+        sites = sites_of(steps, factorization)
         here = jnp.where((sites < self.event.num_sites)[..., None], of_sites(e, sites, self.event), 0).sum(-2)
         return (here if whole is None else whole + here,)
 
@@ -349,14 +287,13 @@ class ChunkedStepNetwork(StepNetwork, ChunkedNetwork):
     """
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
-        carry, whole, kept = self._apart(carry)
+        carry, whole, kept = carry
         step_k, e = t + jnp.arange(k), self.tokens.encode(context, kept)
-        sites_kM = sites_of(step_k, factorization)
-        inputs_BkE = self._pool(self.tokens.window(canvas, t, k, factorization, e))
-        condition = self._condition(at_steps(whole, step_k, factorization.num_steps), e, sites_kM)
-        carries, states_BkE = self.core.extend(carry, inputs_BkE, t, *condition)
-        return self._together(carries, whole, kept), self.readout(states_BkE, sites_kM).astype(jnp.float32)
+        inputs_BkE = self._pool(self.tokens(canvas, step_k, factorization, e))
+        carries, states_BkE = self.core.extend(carry, inputs_BkE, t, *self._condition(whole, e, step_k, factorization))
+        features_BkMF = self.readout(states_BkE, sites_of(step_k, factorization)).astype(jnp.float32)
+        return (carries, whole, kept), features_BkMF
 
     def keep(self, carries, n):
-        carries, whole, kept = self._apart(carries)
-        return self._together(self.core.keep(carries, n), whole, kept)
+        carries, whole, kept = carries
+        return self.core.keep(carries, n), whole, kept

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from arjax.core.options import depth_option, rate_option
 from arjax.core.spec import ContextSpec
 from arjax.networks.base import NETWORKS, Context
-from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
-from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, located, to_grid
+from arjax.networks.layers.embedding import ContextEncoder, known_values, value_map, value_vectors
+from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, to_grid
 from arjax.networks.recurrent.rnn import Cell, LSTMLayer
 from arjax.networks.recurrent.stack import RecurrentCore
 
@@ -65,11 +65,9 @@ class SourceEncoder(nn.Module):
     def _read(self, context: Context, train: bool) -> list[Cell]:
         """The state after the last valid element of the source."""
         name, part = self.source
-        source = context[name]
-        valid_BL = source >= 0 if part.is_discrete and not part.value_shape else jnp.ones(source.shape[:2], bool)
+        source, valid_BL = known_values(context[name], part)
         if self.reverse:
             source = reverse_valid(source, valid_BL)
-        source = jnp.maximum(source, 0) if part.is_discrete else source
         inputs_BLE = value_vectors(source, part, self.values)
         state, _ = self.core.run(self.core.start(source.shape[0]), inputs_BLE, train, valid_BL)
         return state
@@ -112,13 +110,14 @@ class Seq2SeqLSTM(StepNetwork):
         return self.encoder(context, train) if self.context_spec.as_whole else self.core.start(batch_size)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs_BSE = self._pool(self.tokens(x, factorization, self.tokens.encode(context)))
+        steps = jnp.arange(factorization.num_steps)
+        inputs_BSE = self._pool(self.tokens(x, steps, factorization, self.tokens.encode(context)))
         _, states_BSU = self.core.run(self._first_state(x.shape[0], context, train), inputs_BSE, train)
         return to_grid(self.readout(states_BSU, jnp.asarray(factorization.blocks)), factorization)
 
     def start(self, batch_size, factorization, context=None):
         """The source is read once, before the first step."""
-        return located(self._first_state(batch_size, context, train=False), self.tokens.to_keep(context))
+        return self._first_state(batch_size, context, train=False), None, self.tokens.to_keep(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
         return super().step(carry, canvas, t, factorization)  # the context is in the carry
