@@ -28,7 +28,7 @@ def remarks_about(dataset: Dataset) -> list[str]:
 
 def _about_scale(dataset: Dataset) -> list[str]:
     """A sentence about an entry of the real values, not standardised, with a mean or a deviation far from 0 and 1."""
-    if dataset.event.kind != "real" or dataset.scale is not None:
+    if not dataset.event.reals.all() or dataset.scale is not None:
         return []
     source = dataset.splits["train"]
     num = max(1, min(_MOST_EXAMPLES, _MOST_VALUES // math.prod(dataset.event.shape), len(source)))
