@@ -144,14 +144,8 @@ def check_text(choice: Choice) -> None:
         model = member.model
         event = model.event
         refuse(
-            (
-                not event.is_text,
-                f"a text is coded by a model of text, and examples of this model are {event.in_words}",
-            ),
-            (
-                model.context_spec,
-                "a text of any length is coded by a model without a context: code examples instead",
-            ),
+            (not event.is_text, f"a text is coded by a model of text, and examples of this model are {event.in_words}"),
+            (model.context_spec, "a text of any length is coded by a model without a context: code examples instead"),
         )
         of_length(model, model.event.num_sites)
 

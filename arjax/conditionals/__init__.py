@@ -7,24 +7,21 @@ chain rule over the indices of the block. A family whose parameters depend on th
 `at(sites)` returns the family of some sites.
 """
 
-from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional, make_conditional
+from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.beta import Beta
-from arjax.conditionals.blocks import JointConditional
 from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.columns import Columns
 from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
 from arjax.conditionals.gaussian import Gaussian, TransformedNormal
 from arjax.conditionals.location_scale_mixture import GaussianMixture, LogisticMixture, StudentTMixture
 from arjax.conditionals.mixture_of_products import MixtureOfProducts
-from arjax.conditionals.numerics import check_temperature
 from arjax.conditionals.ordinal import Ordinal
 from arjax.conditionals.restricted import truncate
 from arjax.conditionals.spline import SplineNormal
 
 __all__ = [
     "CONDITIONALS",
-    "USUAL",
     "Bernoulli",
     "Beta",
     "Categorical",
@@ -33,14 +30,12 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "Gaussian",
     "GaussianMixture",
-    "JointConditional",
     "LogisticMixture",
     "MixtureOfProducts",
     "Ordinal",
     "SplineNormal",
     "StudentTMixture",
     "TransformedNormal",
-    "check_temperature",
     "make_conditional",
     "truncate",
 ]

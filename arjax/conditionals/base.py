@@ -37,12 +37,6 @@ def usual_conditional(event: EventSpec) -> str:
     return USUAL[event.kind]
 
 
-def unsuitable(name: str, needs: str, event: EventSpec) -> UserError:
-    """Returns the refusal of data that a family cannot describe; it names one that can."""
-    fitting = "bernoulli" if event.num_levels == 2 else usual_conditional(event)
-    return UserError(f"the conditional {name!r} needs {needs}, not {event.kind}: take {fitting}")
-
-
 class Conditional(abc.ABC):
     """Distribution of one value. Subclasses are frozen dataclasses, independent of order and network.
 
@@ -91,7 +85,17 @@ class Conditional(abc.ABC):
     def check_event(cls, event: EventSpec) -> None:
         """Raises `UserError` for data that the family cannot describe."""
         if event.kind not in cls.DATA:
-            raise unsuitable(CONDITIONALS.name_of(cls) or cls.__name__, cls.NEEDS, event)
+            raise cls.unsuitable(event)
+
+    @classmethod
+    def unsuitable(cls, event: EventSpec) -> UserError:
+        """Returns the refusal of data that the family cannot describe; it names one that can."""
+        fitting = "bernoulli" if event.num_levels == 2 else usual_conditional(event)
+        return UserError(f"the conditional {cls.name()!r} needs {cls.NEEDS}, not {event.kind}: take {fitting}")
+
+    @classmethod
+    def name(cls) -> str:
+        return CONDITIONALS.name_of(cls) or cls.__name__
 
     @property
     @abc.abstractmethod
@@ -103,7 +107,7 @@ class Conditional(abc.ABC):
         return None
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
-        """The family with its parameters, ready to score and draw; `train` and `key` are those of `log_prob`."""
+        """The family with its parameters, ready to score and draw."""
         return self
 
     def at(self, sites: jax.Array) -> Conditional:
@@ -147,10 +151,9 @@ class Conditional(abc.ABC):
 
     def log_table(self, features: jax.Array) -> jax.Array:
         """log p of each possible value of each scalar, [..., *value_shape, V] in nats."""
-        name = CONDITIONALS.name_of(type(self)) or type(self).__name__
         raise UserError(
-            f"top_k, top_p and min_p choose among the values of independent scalars, of which {name!r} has no list; "
-            "leave them at 0, 1 and 0, or use a lower temperature"
+            f"top_k, top_p and min_p choose among the values of independent scalars, of which {self.name()!r} has no "
+            "list; leave them at 0, 1 and 0, or use a lower temperature"
         )
 
     def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
@@ -159,8 +162,7 @@ class Conditional(abc.ABC):
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
         """Features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`."""
-        name = CONDITIONALS.name_of(type(self)) or type(self).__name__
-        raise UserError(f"{name!r} cannot be any distribution over its values: take categorical, or bernoulli")
+        raise UserError(f"{self.name()!r} cannot be any distribution over its values: take categorical, or bernoulli")
 
     def transformed(self, change: Callable[[Conditional], Any]) -> Any:
         """`change(self)`; a conditional that is a model applies it to the conditional of that instead."""
@@ -169,6 +171,34 @@ class Conditional(abc.ABC):
     def _sum(self, terms: jax.Array) -> jax.Array:
         """Sums over the dimensions of the value."""
         return terms.sum(tuple(range(terms.ndim - len(self.value_shape), terms.ndim)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class WithParameters(Conditional):
+    """A conditional with parameters of its own: `bind` them before anything is scored or drawn.
+
+    Two without parameters are equal if their fields are; once parameters are bound, each equals itself alone.
+    """
+
+    params: Any = None
+    train: bool = False
+    key: jax.Array | None = None
+
+    def _value(self) -> tuple[Any, ...]:
+        """All that makes two of them equal."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def _identity(self) -> tuple[Any, ...]:
+        return (type(self), *self._value()) if self.params is None else (id(self),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WithParameters) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
+        return dataclasses.replace(self, params=params, train=train, key=key)
 
 
 @dataclasses.dataclass(frozen=True)

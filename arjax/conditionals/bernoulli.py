@@ -8,7 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.numerics import as_temperature
 from arjax.core.spec import EventSpec
 
@@ -20,10 +20,12 @@ class Bernoulli(Conditional):
 
     value_shape: tuple[int, ...] = ()
 
+    NEEDS = "binary data"
+
     @classmethod
     def check_event(cls, event: EventSpec) -> None:
         if event.num_levels != 2:
-            raise unsuitable("bernoulli", "binary data", event)
+            raise cls.unsuitable(event)
 
     @property
     def num_params(self) -> int:

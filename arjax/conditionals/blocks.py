@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple, TypeGuard
 
 import jax
@@ -21,10 +22,8 @@ class JointConditional(Conditional):
 
     Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
     blocks are padded with invalid indices of arbitrary features and values. Log-probabilities and entropies are per
-    index, [..., M], in nats, and 0 at invalid indices: each of a value given the indices visited before it. So they
-    belong to sites as in other families, and their sum is that of the block.
-
-    The forms of `Conditional` are those of a block of one site.
+    index, [..., M], in nats, each of a value given the indices visited before it, and 0 at invalid indices. The forms
+    of `Conditional` are those of a block of one site.
     """
 
     joint: ClassVar[bool] = True
@@ -79,25 +78,27 @@ class JointConditional(Conditional):
         """Features, values (zeros) and valid of blocks of one site."""
         return features[..., None, :], jnp.zeros((*features.shape[:-1], 1, *self.value_shape)), jnp.ones(1, bool)
 
-    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value | features) of a block of one site, [...]."""
+    def _of_one(self, score: Callable[..., jax.Array], features: jax.Array, value: jax.Array) -> jax.Array:
+        """A number of a block of one site, [...]."""
         features, _, valid = self._one(features)
-        value = jnp.expand_dims(value, value.ndim - len(self.value_shape))
-        return self.block_log_prob(features, value, valid)[..., 0]
+        return score(features, jnp.expand_dims(value, value.ndim - len(self.value_shape)), valid)[..., 0]
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        return self._of_one(self.block_log_prob, features, value)
+
+    def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        return self._of_one(self.block_loss, features, value)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """Draws blocks of one site, [..., *value_shape]."""
         features, value, valid = self._one(features)
         drawn = self.block_sample(key, features, valid, value, ~valid, temperature)
         return drawn.reshape(*features.shape[:-2], *self.value_shape)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy of a block of one site, [...]."""
         features, value, valid = self._one(features)
         return self.block_entropy(features, value, valid)[..., 0]
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """A probable value of a block of one site, [..., *value_shape]."""
         features, value, valid = self._one(features)
         return self.block_mode(features, valid, value, ~valid).reshape(*features.shape[:-2], *self.value_shape)
 

@@ -18,9 +18,27 @@ from arjax.core.spec import DISCRETE_KINDS
 LARGEST_CAP = 1000
 
 
+class ByTable(Conditional):
+    """Independent scalars with a list of the probabilities of their values, `log_table`; some of them may be 0."""
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        # A sum under a mask, not a gather: XLA fuses it with the softmax, and its gradient needs no scatter.
+        table = self.log_table(features)
+        is_value = value[..., None].astype(jnp.int32) == jnp.arange(table.shape[-1])
+        return self._sum(jnp.where(is_value, table, 0.0).sum(-1))
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        table = self.log_table(features)
+        p = jnp.exp(table)
+        return self._sum(-jnp.where(p > 0, p * jnp.where(p > 0, table, 0.0), 0.0).sum(-1))
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        return self.log_table(features).argmax(-1).astype(jnp.int32)
+
+
 @CONDITIONALS.register("categorical")
 @dataclasses.dataclass(frozen=True)
-class Categorical(Conditional):
+class Categorical(ByTable):
     """p(x = v) = softmax(logits)_v, independently for each scalar of the value.
 
     `soft_cap` c > 0 keeps the logits in (-c, c): c tanh(f / c) of the features f (Gemma Team, "Gemma 2", 2024, section
@@ -38,7 +56,7 @@ class Categorical(Conditional):
     def num_params(self) -> int:
         return math.prod(self.value_shape) * self.num_levels
 
-    def _log_probs(self, features: jax.Array) -> jax.Array:
+    def log_table(self, features: jax.Array) -> jax.Array:
         # float32: a softmax in bfloat16 loses whole bits of the score.
         return jax.nn.log_softmax(self._logits(features.astype(jnp.float32)))
 
@@ -48,9 +66,6 @@ class Categorical(Conditional):
     def _scores(self, features: jax.Array) -> jax.Array:
         """The logits before their cap, [..., *value_shape, V], of features [..., F]: here the features themselves."""
         return features.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
-
-    def log_table(self, features: jax.Array) -> jax.Array:
-        return self._log_probs(features)
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
         """With a soft cap, near them: logits differ by less than twice the cap."""
@@ -62,20 +77,7 @@ class Categorical(Conditional):
         logits = jnp.maximum(table - largest, -2 * self.soft_cap)
         return before_bound(logits - logits.min(-1, keepdims=True) / 2, self.soft_cap)
 
-    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        # A sum under a mask, not a gather: XLA fuses it with the softmax, and its gradient needs no scatter.
-        is_value = value[..., None].astype(jnp.int32) == jnp.arange(self.num_levels)
-        chosen = jnp.where(is_value, self._log_probs(features), 0.0).sum(-1)
-        return self._sum(chosen)
-
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws int32 values of shape [..., *value_shape] from softmax(logits / temperature)."""
         logits = self._logits(features.astype(jnp.float32))
         return jax.random.categorical(key, tempered(logits, temperature)).astype(jnp.int32)
-
-    def entropy(self, features: jax.Array) -> jax.Array:
-        log_probs = self._log_probs(features)
-        return self._sum(-(jnp.exp(log_probs) * log_probs).sum(-1))
-
-    def mode(self, features: jax.Array) -> jax.Array:
-        return self._log_probs(features).argmax(-1).astype(jnp.int32)

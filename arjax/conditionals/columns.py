@@ -20,10 +20,9 @@ from arjax.core.spec import EventSpec
 class Columns(Conditional):
     """p(x_d | features_d) of the family of column d: a probability for discrete columns, a density for real ones.
 
-    So log-probabilities of examples add up both; in nats they are exact, with respect to the counting measure on
-    discrete columns and the length on real ones. All sites have the features of the largest family; a smaller one reads
-    the first of them. Features are [..., D, F] and values [..., D], for all D columns in the order of the grid; those
-    of other sites go through `at`. Values are float32, integers of discrete columns included.
+    Log-probabilities of examples add up both. All sites have the features of the largest family; a smaller one reads
+    the first of them. Features are [..., D, F] and values float32[..., D], integers of discrete columns included, for
+    all D columns in the order of the grid; those of other sites go through `at`.
     """
 
     families: tuple[Conditional, ...]

@@ -42,9 +42,8 @@ class DiscretizedLogisticMixture(Conditional):
     a, b, c depend on the component and are squashed by tanh, as in the authors' program. With "none", each scalar has
     a mixture of its own.
 
-    Waveforms are levels, too: any number of levels up to 65536. `min_log_scale` bounds log s from below; at its default
-    (that of the authors' program) a component of 256 levels has at most 0.97 of its mass on one level, and
-    16-bit audio may want less, such as -12.
+    `min_log_scale` bounds log s from below; at its default (that of the authors' program) a component of 256 levels has
+    at most 0.97 of its mass on one level, and 16-bit audio may want less, such as -12.
     """
 
     num_levels: int
@@ -217,9 +216,8 @@ class DiscretizedLogisticMixture(Conditional):
         return self._ungrouped(jnp.take_along_axis(candidates, best, axis=-2)[..., 0, :])
 
     def _component_modes(self, mixture: _Mixture) -> jax.Array:
-        """The most probable level of each scalar under each component, given those before it, [..., G, K, c].
-
-        The level nearest to the mean, or the first or last, which take whole tails.
+        """The most probable level of each scalar under each component, given those before it, [..., G, K, c]: the one
+        nearest to the mean, or the first or last, which take whole tails.
         """
         modes, last = jnp.zeros_like(mixture.means), self.num_levels - 1
         for j in range(mixture.means.shape[-1]):

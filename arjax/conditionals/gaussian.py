@@ -53,8 +53,7 @@ def log_normal(z: jax.Array) -> jax.Array:
 class Gaussian(TransformedNormal):
     """p(x) = N(x; m, s^2), independently for each scalar of the value; the network gives m and log s.
 
-    Log-probabilities are logarithms of densities. A density has no upper bound: values that repeat exactly (rounded
-    measurements) drive s towards 0, which is why log s has the floor `min_log_scale`.
+    Values that repeat exactly (rounded measurements) drive s towards 0, so log s has the floor `min_log_scale`.
 
     As x = m + s z it is the affine layer of a flow. There log s is better bounded softly, which `scale_bound` b > 0
     does: b tanh(raw / b) in place of the raw output of the network.

@@ -60,16 +60,11 @@ class MixtureOfProducts(JointConditional):
         """
         cls.check_event(event)
         family = make_conditional(base, event)
+        cannot = f"the base of the conditional 'mixture_of_products' cannot be {base!r}"
+        has_parameters = jax.eval_shape(family.init, jax.random.key(0)) is not None
         refuse(
-            (
-                jax.eval_shape(family.init, jax.random.key(0)) is not None,
-                f"the base of the conditional 'mixture_of_products' cannot be {base!r}: it has parameters of its own",
-            ),
-            (
-                family.joint,
-                f"the base of the conditional 'mixture_of_products' cannot be {base!r}, which scores the sites of a "
-                "step together itself",
-            ),
+            (has_parameters, f"{cannot}: it has parameters of its own"),
+            (family.joint, f"{cannot}, which scores the sites of a step together itself"),
         )
         return cls(family, components, event.num_levels)
 
@@ -95,9 +90,8 @@ class MixtureOfProducts(JointConditional):
 
     def _apart(self, block_size: int) -> np.ndarray:
         """The offsets of the features of the base, float32[M, K, P]: fixed, and 0 for one component."""
-        shape = (block_size, self.components, self.base.num_params)
-        noise = np.random.default_rng(0).normal(size=shape)
-        return (_SPREAD * noise if self.components > 1 else 0 * noise).astype(np.float32)
+        noise = np.random.default_rng(0).normal(size=(block_size, self.components, self.base.num_params))
+        return (_SPREAD * (self.components > 1) * noise).astype(np.float32)
 
     def _by_component(self, of_base: jax.Array, value: jax.Array, counted: jax.Array) -> jax.Array:
         """log p_k(x_m), [..., M, K]; 0 where an index does not count."""
@@ -113,18 +107,18 @@ class MixtureOfProducts(JointConditional):
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         """log p(x_m | x_<m) = log sum_k P(k | x_<m) p_k(x_m) in nats, [..., M]."""
         log_weights, of_base = self._parts(features, valid)
-        log_p = self._by_component(of_base, value, valid)
-        score = jax.nn.logsumexp(self._log_posterior(log_weights, log_p) + log_p, axis=-1)
-        return jnp.where(valid, score, 0.0)
+        return self._mixed(log_weights, self._by_component(of_base, value, valid), valid)
 
     def block_log_prob_given(self, features, value, valid, given, queried):
-        """log sum_k P(k | x of given indices and of asked ones before m) p_k(x_m) in nats, [..., M]; 0 elsewhere."""
+        """log sum_k P(k | x of given indices and of queried ones before m) p_k(x_m) in nats, [..., M]; 0 elsewhere."""
         log_weights, of_base = self._parts(features, valid)
         evidence = self._by_component(of_base, value, valid & given)
         log_weights = log_weights + jnp.maximum(evidence, _IMPOSSIBLE).sum(-2)
-        log_p = self._by_component(of_base, value, valid & queried)
+        return self._mixed(log_weights, self._by_component(of_base, value, valid & queried), valid & queried)
+
+    def _mixed(self, log_weights: jax.Array, log_p: jax.Array, counted: jax.Array) -> jax.Array:
         score = jax.nn.logsumexp(self._log_posterior(log_weights, log_p) + log_p, axis=-1)
-        return jnp.where(valid & queried, score, 0.0)
+        return jnp.where(counted, score, 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         """Entropy of x_m given x_<m in nats, [..., M].

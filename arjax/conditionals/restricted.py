@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import Around, Conditional
 from arjax.conditionals.blocks import JointConditional
+from arjax.conditionals.categorical import ByTable
 from arjax.conditionals.numerics import tempered
 from arjax.core.errors import UserError
 from arjax.core.options import defaults, opt, typed_fields
@@ -24,7 +25,7 @@ def restricted(log_p: jax.Array, kept: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` is a field of others
+class Limited(Around, ByTable):  # type: ignore[override]  # `value_shape` is a field of others
     """p(v | low <= v <= high) of another family, whose features are followed by the limits of each scalar.
 
     Features [..., F + 2 s] end with the lowest and the highest value of the s scalars, as numbers of float32: they are
@@ -65,22 +66,8 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
         family_features, allowed = self._divided(features)
         return restricted(self.family.tempered_table(family_features, temperature), allowed)
 
-    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value) in nats, [...]; -inf outside of the limits."""
-        table = self.log_table(features)
-        value = jnp.broadcast_to(value, table.shape[:-1])[..., None].astype(jnp.int32)
-        return self._sum(jnp.where(value == jnp.arange(table.shape[-1]), table, 0.0).sum(-1))
-
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         return jax.random.categorical(key, self.tempered_table(features, temperature)).astype(jnp.int32)
-
-    def entropy(self, features: jax.Array) -> jax.Array:
-        table = self.log_table(features)
-        p = jnp.exp(table)
-        return self._sum(-jnp.where(p > 0, p * jnp.where(p > 0, table, 0.0), 0.0).sum(-1))
-
-    def mode(self, features: jax.Array) -> jax.Array:
-        return self.log_table(features).argmax(-1).astype(jnp.int32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

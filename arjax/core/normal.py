@@ -22,12 +22,6 @@ def lower_tail(low: Any, high: Any, is_upper: Any = None) -> tuple[Any, Any]:
     return xp.where(flip, -high, low), xp.where(flip, -low, high)
 
 
-def mass(low: jax.Array, high: jax.Array) -> jax.Array:
-    """Returns Phi(high) - Phi(low)."""
-    first, last = lower_tail(low, high)
-    return jax.scipy.stats.norm.cdf(last) - jax.scipy.stats.norm.cdf(first)
-
-
 def log_mass(low: np.ndarray, high: np.ndarray, width: np.ndarray | None = None) -> np.ndarray:
     """Returns log(Phi(high) - Phi(low)) in float64, -inf where high <= low.
 

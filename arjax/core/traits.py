@@ -16,7 +16,7 @@ ABILITIES = {
     "guesses": "one most probable value for each site, and {} has none",
     # draws of any length, see `arjax.models.longer`, by a model with conditionals
     "length": "a model of the kind autoregressive, not {}",
-    # `weights`, `latent_event`, `discrete_latents_of_parts`
+    # `weights`, `latent_event`, `reparameterised`
     "latents": "a model with latents, of the kind latent, not {}",
     # `encoded`, `log_prior`, `log_likelihood`, `prior`, `quantizer`
     "tokens": "a tokenizer with a prior, of the kind tokens, not {}",

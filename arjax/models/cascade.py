@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ from arjax.conditionals.base import CONDITIONAL
 from arjax.conditionals.restricted import Limited
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import opt
 from arjax.core.scores import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
@@ -33,16 +32,6 @@ from arjax.stages import Stages, make_stages
 SHARED = "shared"
 #: The part of a context with the limits of the values at each site, the lowest and the highest.
 LIMITS = "limits of the stage"
-
-
-class StageBatch(NamedTuple):
-    """A stage of a batch of examples: its model, limited to the values that earlier stages leave where they leave less
-    than all, the parameters, and the part of each example, with the earlier ones in its context.
-    """
-
-    model: Model
-    params: Params
-    batch: Batch
 
 
 def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
@@ -70,10 +59,6 @@ class CascadeModel(Model):
       event: shape and kind of x.
       stages: the call string of the stages.
       parts: the model of each stage, or one.
-      noise: on the coarser stages that a part reads in training, so that it learns to correct errors of the parts
-        before it (Ho et al., "Cascaded Diffusion Models for High Fidelity Image Generation", 2022, section 4): the
-        standard deviation of Gaussian noise as a part of the range of levels (of real values in their own unit), and
-        the probability with which a token or a binary value is replaced by a random one.
       train_stages: of one part for all, the number of stages of each example that a score in training takes, drawn at
         random; 0: all. The mean over the draws is the whole score.
     """
@@ -81,7 +66,6 @@ class CascadeModel(Model):
     event: EventSpec = dataclasses.field(metadata={"static": True})
     stages: str = dataclasses.field(metadata={"static": True})
     parts: tuple[Model, ...]
-    noise: float = dataclasses.field(metadata={"static": True})
     train_stages: int = dataclasses.field(metadata={"static": True})
 
     takes: ClassVar[frozenset[str]] = frozenset(
@@ -100,9 +84,7 @@ class CascadeModel(Model):
     }
 
     @classmethod
-    def make(
-        cls, recipe: Recipe, *, stages: str = "digits", noise: float = opt(0.0, least=0, below=1), train_stages: int = 0
-    ) -> CascadeModel:
+    def make(cls, recipe: Recipe, *, stages: str = "digits", train_stages: int = 0) -> CascadeModel:
         """Returns the cascade of its parts; the options are the fields. `stages` is a call string, such as
         `digits(base=16)`, `subsampled(levels=2)`, `haar` or `averaged`.
         """
@@ -116,19 +98,16 @@ class CascadeModel(Model):
                 return None
             return lambda: np.asarray(cut.split(recipe.all_examples())[k])
 
-        num, apart = len(cut.events), names != (SHARED,)
+        num, apart = len(cut.events), "train_stages is for one part 'shared' of all stages: others learn one stage each"
         refuse(
             (train_stages > num, f"train_stages must be from 0 to {num}, the number of stages, not {train_stages}"),
-            (
-                train_stages and apart,
-                "train_stages is for one part 'shared' of all stages: others learn one stage each",
-            ),
+            (train_stages and names != (SHARED,), apart),
         )
         parts = [
             recipe.part(name, *each, examples=examples(k))
             for k, (name, each) in enumerate(zip(names, wanted, strict=True))
         ]
-        model = cls(recipe.event, cut.call, tuple(parts), noise, train_stages)
+        model = cls(recipe.event, cut.call, tuple(parts), train_stages)
         for k in range(num):
             model.model_of(k)  # refuses a part that cannot be limited
         return model
@@ -141,9 +120,9 @@ class CascadeModel(Model):
     def shared(self) -> bool:
         return len(self.parts) == 1
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (SHARED,) if self.shared else tuple(str(k) for k in range(1, len(self.parts) + 1))
+    def _name(self, k: int) -> str:
+        """The name of the part that models stage k."""
+        return SHARED if self.shared else str(k + 1)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={part!r}" for name, part in self.named_parts.items())
@@ -167,7 +146,7 @@ class CascadeModel(Model):
 
     @property
     def named_parts(self) -> dict[str, Model]:
-        return dict(zip(self.names, self.parts, strict=True))
+        return {self._name(k): part for k, part in enumerate(self.parts)}
 
     def _limited(self, k: int) -> bool:
         """Whether the values of a stage are limited; of one part for all, whether those of any stage are."""
@@ -175,35 +154,22 @@ class CascadeModel(Model):
 
     def model_of(self, k: int) -> Model:
         """Returns the model of stage k, counted from 0, limited where it has to be."""
-        part = self.parts[0 if self.shared else k]
+        part = self.named_parts[self._name(k)]
         if not self._limited(k):
             return part
-        name = SHARED if self.shared else str(k + 1)
         try:
             return limited_model(part)
         except UserError as error:
-            raise UserError(f"the part {name!r} of a cascade of {self.stages}: {error}") from error
+            raise UserError(f"the part {self._name(k)!r} of a cascade of {self.stages}: {error}") from error
 
     def params_of(self, k: int, params: Params) -> Params:
         """Returns the parameters of that model, out of those of the cascade."""
-        of_part = params[SHARED if self.shared else str(k + 1)]
+        of_part = params[self._name(k)]
         return limited_params(of_part) if self._limited(k) else of_part
 
-    def stage_context(
-        self, k: int, before: Sequence[jax.Array], num: int, noise_key: jax.Array | None = None
-    ) -> dict[str, jax.Array]:
-        """What the model of stage k reads of the earlier ones of `num` examples, with noise where there is a key; its
-        limits are those of the earlier stages without noise.
-        """
-        noises = () if noise_key is None else tuple(jax.random.split(noise_key, len(self.cut.events)))
-        if self.shared:
-            pairs = zip(noises, self.cut.events, before, strict=False)
-            read = [noisy(key, event, part, self.noise) for key, event, part in pairs] or before
-            context = self.cut.context_of_shared(k, read, num)
-        else:
-            context = self.cut.context(k, before)
-            for key, (name, spec) in zip(noises, self.cut.contexts[k].parts, strict=False):
-                context[name] = noisy(key, spec, context[name], self.noise)
+    def stage_context(self, k: int, before: Sequence[jax.Array], num: int) -> dict[str, jax.Array]:
+        """What the model of stage k reads of the earlier ones of `num` examples."""
+        context = self.cut.context_of_shared(k, before, num) if self.shared else self.cut.context(k, before)
         if self._limited(k):
             event = self.cut.events[k]
             zeros = jnp.zeros((num, *event.shape))
@@ -211,47 +177,38 @@ class CascadeModel(Model):
             context[LIMITS] = jnp.stack(limits, 1 + len(event.grid_shape)).astype(jnp.float32)
         return context
 
-    def stage_batches(
-        self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
-    ) -> Iterator[StageBatch]:
-        """Each stage of a batch of examples, from coarse to fine."""
-        x, context = in_types(self, batch.x, batch.context)
-        parts = self.cut.split(x)
-        masks = [None] * len(parts) if batch.mask is None else self.cut.masks(jnp.asarray(batch.mask) > 0)
-        noise_key = key_needed(key, "the noise on coarser stages is drawn") if train and self.noise else None
-        for k, part in enumerate(parts):
-            read = self.stage_context(k, parts[:k], len(batch), folded(noise_key, len(parts) + k))
-            part_batch = batch.replace(x=part, context={**(context or {}), **read}, mask=masks[k])
-            yield StageBatch(self.model_of(k), self.params_of(k, params), part_batch)
-
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """Returns the sum of the scores of the stages, with the terms `stage_1`, ...; in training, where parts have
         losses of their own, the sum of what is minimised, with the name of that loss or "sum_of_losses".
         """
-        staged = list(self.stage_batches(params, batch, key=key, train=train))
+        x, context = in_types(self, batch.x, batch.context)
+        parts, num = self.cut.split(x), len(batch)
+        masks = [None] * len(parts) if batch.mask is None else self.cut.masks(jnp.asarray(batch.mask) > 0)
+        contexts = [{**(context or {}), **self.stage_context(k, parts[:k], num)} for k in range(len(parts))]
+        stages = [batch.replace(x=part, context=c, mask=m) for part, c, m in zip(parts, contexts, masks, strict=True)]
         if train and self.train_stages:
-            return self._score_of_some(staged, key_needed(key, "the stages of a step are drawn"))
+            return self._score_of_some(params, stages, key_needed(key, "the stages of a step are drawn"))
         scores = [
-            model.score(of_model, part, key=folded(key, k), train=train)
-            for k, (model, of_model, part) in enumerate(staged)
+            self.model_of(k).score(self.params_of(k, params), stage, key=folded(key, k), train=train)
+            for k, stage in enumerate(stages)
         ]
         terms = {f"stage_{k}": -score.log_prob for k, score in enumerate(scores, 1)}
-        total_B = sum(terms.values(), jnp.zeros(len(batch)))
+        total_B = sum(terms.values(), jnp.zeros(num))
         if train and "training_loss" in self.traits:
             return Score(-total_B, "none", {_loss_name(scores): total_B})
         return Score(-total_B, self.score_kind, terms)
 
-    def _score_of_some(self, staged: Sequence[StageBatch], key: jax.Array) -> Score:
+    def _score_of_some(self, params: Params, stages: Sequence[Batch], key: jax.Array) -> Score:
         """Returns n / m times the score in training of m stages of each example, drawn without replacement."""
-        num, of_draw = len(staged), jax.random.fold_in(key, 2 * len(staged))
-        model, of_model, first = staged[0]
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(each.batch for each in staged))
-        keys = jax.random.split(of_draw, len(first))
+        num, examples = len(stages), len(stages[0])
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *stages)
+        keys = jax.random.split(jax.random.fold_in(key, 2 * num), examples)
         chosen_Bn = jax.vmap(lambda each: jax.random.permutation(each, num))(keys)
-        total, take = jnp.zeros(len(first)), jax.vmap(lambda k, values: values[k], (0, 1))
+        total, take = jnp.zeros(examples), jax.vmap(lambda k, values: values[k], (0, 1))
         for i in range(self.train_stages):
             batch = jax.tree.map(functools.partial(take, chosen_Bn[:, i]), stacked)
-            score = model.score(of_model, batch, key=jax.random.fold_in(key, i), train=True)
+            of_draw = jax.random.fold_in(key, i)
+            score = self.model_of(0).score(self.params_of(0, params), batch, key=of_draw, train=True)
             total += score.log_prob
         total = total * num / self.train_stages
         if "training_loss" in self.traits:
@@ -363,16 +320,3 @@ def limited_params(params: Params) -> Params:
     network = {name: leaf for name, leaf in params.items() if name != CONDITIONAL}
     of_conditional = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
     return ({"inner": network} if network else {}) | of_conditional
-
-
-def noisy(key: jax.Array, event: EventSpec, values: jax.Array, amount: float) -> jax.Array:
-    """Values [B, *event.shape] with noise, see `CascadeModel.noise`."""
-    if event.kind in ("tokens", "binary"):
-        of_place, of_value = jax.random.split(key)
-        other = jax.random.randint(of_value, values.shape, 0, event.num_levels)
-        return jnp.where(jax.random.bernoulli(of_place, amount, values.shape), other, values)
-    added = amount * jax.random.normal(key, values.shape)
-    if event.kind == "real":
-        return values + added
-    top = event.num_levels - 1
-    return jnp.clip(jnp.round(values + top * added), 0, top).astype(values.dtype)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import CONDITIONALS, TransformedNormal
+from arjax.conditionals.base import Around
 from arjax.conditionals.gaussian import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import refuse, say_once
@@ -40,53 +41,25 @@ BASE = "base"
 COUNTS = ("network_calls", "steps")
 #: The orderings that blocks take in turn where none are given.
 TURNS = ("raster", "reversed")
-SCALINGS = ("plain", "logit")
-#: The part of the range at each end that the logit leaves out.
-MARGIN = 0.05
 #: The part of the context of a block that holds its noise, where a sampler inverts it.
 NOISE = "noise of the flow"
 
 
-@dataclasses.dataclass(frozen=True)
-class Dequantisation:
-    """y = (x + u) / V with u uniform in [0, 1), for levels x of 0, ..., V - 1 (Theis, van den Oord & Bethge, "A note on
-    the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019, section 3.1).
+def dequantised(key: jax.Array, x: jax.Array, num_levels: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the values 2 y - 1, y = (x + u) / V with u uniform in [0, 1), of levels x of 0, ..., V - 1 (Theis, van
+    den Oord & Bethge, "A note on the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019,
+    section 3.1), and log |d value / d (x + u)| in nats, float32[B].
 
-    log P(x) >= E_u[log p(x + u)], and p(x + u) = p(y) / V for each scalar. Scores are in nats of the levels.
-
-    Attributes:
-      event: the levels, or binary data.
-      scaling: "plain": the values of the flow are 2 y - 1, in [-1, 1); "logit": logit(a + (1 - 2a) y) with a = .05
-        (Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, section 4.1), any real numbers.
+    log P(x) >= E_u[log p(x + u)], and p(x + u) = 2 p(value) / V for each scalar. Scores are in nats of the levels.
     """
+    y = (x + jax.random.uniform(key, x.shape)) / num_levels
+    log_slope = jnp.full(x.shape, math.log(2), jnp.float32) - math.log(num_levels)
+    return 2 * y - 1, log_slope.reshape(len(x), -1).sum(-1)
 
-    event: EventSpec
-    scaling: str = "plain"
 
-    @property
-    def real_event(self) -> EventSpec:
-        return EventSpec(self.event.grid_shape, self.event.value_shape, "real")
-
-    def to_real(self, key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Real values of levels int32[B, ...], and log |d value / d (x + u)| in nats, float32[B]."""
-        num_levels = self.event.num_levels
-        y = (x + jax.random.uniform(key, x.shape)) / num_levels
-        if self.scaling == "plain":
-            value, log_slope = 2 * y - 1, jnp.full(x.shape, math.log(2), jnp.float32)
-        else:
-            q = MARGIN + (1 - 2 * MARGIN) * y
-            value = jnp.log(q) - jnp.log1p(-q)
-            log_slope = math.log(1 - 2 * MARGIN) - jnp.log(q) - jnp.log1p(-q)
-        return value, (log_slope - math.log(num_levels)).reshape(len(x), -1).sum(-1)
-
-    def to_levels(self, value: jax.Array) -> jax.Array:
-        """The levels int32[B, ...] in which real values lie; those outside of the range become the nearest level."""
-        if self.scaling == "plain":
-            y = (value + 1) / 2
-        else:
-            y = (jax.nn.sigmoid(value) - MARGIN) / (1 - 2 * MARGIN)
-        levels = jnp.floor(self.event.num_levels * y)
-        return jnp.clip(levels, 0, self.event.num_levels - 1).astype(jnp.int32)
+def levels_of(value: jax.Array, num_levels: int) -> jax.Array:
+    """Returns the levels int32[B, ...] in which real values lie, the nearest one of those outside of the range."""
+    return jnp.clip(jnp.floor(num_levels * (value + 1) / 2), 0, num_levels - 1).astype(jnp.int32)
 
 
 _small = functools.partial(Example.of, "flow", network="made", sizes={"hidden_sizes": (12,)}, num_blocks=2)
@@ -98,21 +71,19 @@ _small = functools.partial(Example.of, "flow", network="made", sizes={"hidden_si
 class FlowModel(Model):
     """An autoregressive flow: blocks that turn values into noise, each in its own order. Exact, a bound of levels.
 
-    z = (f_K o ... o f_1)(x), z from the base distribution; block k is a map of values to noise.
-
-    A block is an autoregressive model whose conditional transforms normal noise (`gaussian`: affine, `spline`): the
-    noise of its sites is the next block's data. With one block and normal noise as its base, the flow is the
-    autoregressive model itself. Densities take a pass per block; a draw inverts the blocks by a sampler.
+    z = (f_K o ... o f_1)(x), z from the base distribution. A block is an autoregressive model whose conditional
+    transforms normal noise (`gaussian`: affine, `spline`): the noise of its sites is the next block's data. Densities
+    take a pass per block; a draw inverts the blocks by a sampler.
 
     Attributes:
       blocks: from the data to the noise.
       base: a model of the noise, of real values without a context or with that of the blocks; None: N(0, 1).
-      dequantisation: how levels become real values; None for real data. Then scores are bounds.
+      levels: the event of levels that become real values, so that scores are bounds; None for real data.
     """
 
     blocks: tuple[AutoregressiveModel, ...]
     base: Model | None = None
-    dequantisation: Dequantisation | None = dataclasses.field(default=None, metadata={"static": True})
+    levels: EventSpec | None = dataclasses.field(default=None, metadata={"static": True})
 
     takes: ClassVar[frozenset[str]] = frozenset({"sampler", "temperature"})
     NETWORKS: ClassVar[Any] = NETWORKS
@@ -131,24 +102,20 @@ class FlowModel(Model):
         orderings: tuple[str, ...] = opt(TURNS, fewest=1),
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",
-        scaling: str = opt("plain", choices=SCALINGS),
     ) -> FlowModel:
         """Returns the flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
 
         `num_blocks`: K. `orderings`: call strings that the blocks take in turn; `{block}` in them is the number of the
         block, as in "random(seed={block})". `partition`: of the sites of every block into steps. `conditional`: the
-        transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
+        transformation, `gaussian` or `spline` with options.
         """
         recipe.only(BASE)
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)
-        event, base, is_real = recipe.event, None, recipe.event.kind == "real"
+        event, base = recipe.event, None
         event.check_kind(("real", "levels", "binary"), "a flow is for real data, levels or binary data")
-        needless = f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}"
-        refuse((is_real and scaling != "plain", needless))
-        dequantisation = None if is_real else Dequantisation(event, scaling)
-        real = event if dequantisation is None else dequantisation.real_event
+        real = EventSpec(event.grid_shape, event.value_shape, "real")
         if BASE in recipe.choice.parts:
             base = recipe.part(BASE, real, needs_context=False)
         network, options = recipe.network()
@@ -162,7 +129,7 @@ class FlowModel(Model):
             refuse((not transforms, "a block of a flow needs a conditional that transforms noise: gaussian or spline"))
             return block
 
-        return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
+        return cls(tuple(map(block, range(num_blocks))), base, event if event.num_levels else None)
 
     def __repr__(self) -> str:
         base = "" if self.base is None else f"; base {self.base!r}"
@@ -172,11 +139,11 @@ class FlowModel(Model):
     def score_kind(self) -> str:
         """That of the base; "bound" where levels are dequantised and the base is exact."""
         base = "exact" if self.base is None else self.base.score_kind
-        return "bound" if base == "exact" and self.dequantisation else base
+        return "bound" if base == "exact" and self.levels else base
 
     @property
     def event(self) -> EventSpec:
-        return self.dequantisation.event if self.dequantisation else self.blocks[0].event
+        return self.levels or self.blocks[0].event
 
     @property
     def context_spec(self) -> ContextSpec:
@@ -207,9 +174,10 @@ class FlowModel(Model):
         refuse((batch.mask is not None, "a flow scores whole examples: it has no mask of sites"))
         x, context = in_types(self, batch.x, batch.context)
         terms: dict[str, jax.Array] = {}
-        if self.dequantisation:
+        if self.levels:
             key = key_needed(key, "noise is added to levels before a flow scores them")
-            x, terms["dequantisation"] = self.dequantisation.to_real(jax.random.fold_in(key, len(self.blocks) + 1), x)
+            of_noise = jax.random.fold_in(key, len(self.blocks) + 1)
+            x, terms["dequantisation"] = dequantised(of_noise, x, self.levels.num_levels)
         z, terms["log_det"] = self.to_noise(params, x, context, key=key, train=train)
         if self.base is None:
             terms[BASE] = log_normal(z).reshape(len(z), -1).sum(-1)
@@ -247,7 +215,7 @@ class FlowModel(Model):
         for k in reversed(range(len(self.blocks))):
             x, of_block = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
             stats = {name: stats[name] + of_block[name] for name in COUNTS}
-        return Draw(self.dequantisation.to_levels(x) if self.dequantisation else x, stats)
+        return Draw(levels_of(x, self.levels.num_levels) if self.levels else x, stats)
 
 
 @check_draws.register(FlowModel)
@@ -294,25 +262,15 @@ def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: 
 
 
 @dataclasses.dataclass(frozen=True)
-class GivenNoise:
+class GivenNoise(Around):
     """What samplers need of a conditional, with values that are the transformed noise at the end of the features."""
 
-    inner: TransformedNormal
+    family: TransformedNormal
     joint = False
 
-    @property
-    def value_shape(self) -> tuple[int, ...]:
-        return self.inner.value_shape
-
-    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> GivenNoise:
-        return self
-
-    def at(self, sites: jax.Array) -> GivenNoise:
-        return self
-
     def mode(self, features: jax.Array) -> jax.Array:
-        raw, noise = jnp.split(features, [self.inner.num_params], axis=-1)
-        return self.inner.from_noise(raw, noise.reshape(*raw.shape[:-1], *self.value_shape))
+        raw, noise = jnp.split(features, [self.family.num_params], axis=-1)
+        return self.family.from_noise(raw, noise.reshape(*raw.shape[:-1], *self.value_shape))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         """The value, [..., *value_shape], whatever the key and the temperature."""

@@ -27,82 +27,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.numerics import LARGEST_LOG_SCALE, tempered
+from arjax.conditionals.numerics import log_scale_floor, tempered
 from arjax.core.arrays import is_present, is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError, refuse
-from arjax.core.normal import mass
 from arjax.core.options import LARGEST_SEED, opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
 from arjax.models import extras
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_init, check_query, checked_batch, public
-from arjax.models.draws import num_keys
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.samplers import Draw, Request, Sampler
 
-STARTS = ("em", "random")
 #: A diagonal entry of L is at least this part of the floor s where EM gives a smaller one, for its logarithm.
 _LEAST_DIAGONAL = 1e-2
 #: Scalars of the factors that rows with missing values have in memory at once.
 _MOST_SCALARS = 2**22
-#: Steps of a mode from the best mean.
-_MODE_STEPS = 50
-
-
-class NormalMixtures(NamedTuple):
-    """A mixture of normal distributions of one scalar for each value of N examples.
-
-    Attributes:
-      log_weights, means, scales: float32[N, D, K]. A value that is observed has the scale 0: it is its mean.
-    """
-
-    log_weights: jax.Array
-    means: jax.Array
-    scales: jax.Array
-
-    def mean(self) -> jax.Array:
-        """The means, float32[N, D]."""
-        return (jnp.exp(self.log_weights) * self.means).sum(-1)
-
-    def probability(self, low: Any = -jnp.inf, high: Any = jnp.inf) -> jax.Array:
-        """P(low <= value <= high), float32[N, D]; the ends are numbers, or arrays that broadcast to [N, D]."""
-        scales = jnp.where(self.scales > 0, self.scales, 1)
-        ends = [jnp.asarray(end, jnp.float32)[..., None] for end in (low, high)]
-        below, above = ((end - self.means) / scales for end in ends)
-        inside = mass(below, above)
-        is_inside = (ends[0] <= self.means) & (self.means <= ends[1])
-        return (jnp.exp(self.log_weights) * jnp.where(self.scales > 0, inside, is_inside)).sum(-1)
-
-    def log_prob(self, value: Any) -> jax.Array:
-        """log p of a value in nats, of numbers or arrays that broadcast to [N, D]; of observed ones it is 0 or -inf."""
-        value, is_open = jnp.asarray(value, jnp.float32)[..., None], self.scales > 0
-        scales = jnp.where(is_open, self.scales, 1)
-        log_p = jax.scipy.stats.norm.logpdf(value, self.means, scales)
-        of_observed = jnp.where(value == self.means, 0.0, -jnp.inf)
-        return jax.nn.logsumexp(self.log_weights + jnp.where(is_open, log_p, of_observed), axis=-1)
-
-    def mode(self) -> jax.Array:
-        """The most probable values, float32[N, D]: from the mean of the component that is the densest at its mean,
-        uphill by fixed-point steps (Carreira-Perpinan, "Mode-Finding for Mixtures of Gaussian Distributions", 2000).
-        """
-        return _mode(self)
-
-
-@jax.jit
-def _mode(mixtures: NormalMixtures) -> jax.Array:
-    log_weights, means, scales = mixtures
-    is_open, scales = (scales > 0).all(-1), jnp.where(scales > 0, scales, 1)
-    at_means = jnp.moveaxis(jax.lax.map(mixtures.log_prob, jnp.moveaxis(means, -1, 0)), 0, -1)
-    start = jnp.take_along_axis(means, at_means.argmax(-1, keepdims=True), -1)[..., 0]
-
-    def step(_: int, value: jax.Array) -> jax.Array:
-        log_q = log_weights + jax.scipy.stats.norm.logpdf(value[..., None], means, scales)
-        share = jax.nn.softmax(log_q) / scales**2
-        return (share * means).sum(-1) / share.sum(-1)
-
-    return jnp.where(is_open, jax.lax.fori_loop(0, _MODE_STEPS, step, start), start)
 
 
 class _Given(NamedTuple):
@@ -127,13 +68,7 @@ class GaussianMixtureModel(Model):
     """Gaussians with full covariances, mixed: p(x) = sum_k w_k N(x; m_k, S_k) of D real values. Exact.
 
     A value that is NaN is missing: the score of an example is the log density of its other values. Vectors of sites are
-    flattened. All methods that compute are pure functions and may be jitted.
-
-    S_k = L_k L_k^T + s^2 I with s = exp(min_log_scale), so the standard deviation along every direction is at least s,
-    and so is the scale of every value given any others. L_k is lower triangular with a positive diagonal.
-
-    A start by EM needs training examples, and a model out of a file has none: it has the parameters of its training. In
-    a run EM reads at most 20,000 examples.
+    flattened. A start by EM needs training examples, and a model out of a file has none.
 
     Attributes:
       event: real values.
@@ -169,8 +104,8 @@ class GaussianMixtureModel(Model):
         recipe: Recipe,
         *,
         components: int = 10,
-        min_log_scale: float = opt(-7.0, least=-LARGEST_LOG_SCALE, below=LARGEST_LOG_SCALE),
-        start: str = opt("em", choices=STARTS),
+        min_log_scale: float = log_scale_floor(),
+        start: str = opt("em", choices=("em", "random")),
         em_starts: int = 1,
         em_iterations: int = 100,
         em_seed: int = opt(-1, least=-1, most=LARGEST_SEED),
@@ -229,11 +164,6 @@ class GaussianMixtureModel(Model):
         entries = jnp.where(is_diagonal, scales, params["roots"])
         return jnp.zeros((self.components, d, d)).at[:, rows, columns].set(entries)
 
-    def covariances(self, params: Params) -> jax.Array:
-        """S_k, float32[K, D, D]."""
-        root_KDD = self.roots(params)
-        return root_KDD @ root_KDD.mT + math.exp(2 * self.min_log_scale) * jnp.eye(self.event.num_dims)
-
     def _given(self, params: Params, x_D: jax.Array, observed_D: jax.Array) -> _Given:
         """One example given some of its values; see the head of this file. Values elsewhere have no influence."""
         order_D = jnp.argsort(~observed_D, stable=True)
@@ -254,47 +184,14 @@ class GaussianMixtureModel(Model):
             jnp.where(is_first_D, 0, cholesky_KDD)[:, back_D],
         )
 
-    def _log_density(self, params: Params, x_ND: jax.Array, observed: jax.Array) -> jax.Array:
-        """log p(x_o) of the observed values of each row, float32[N]; `observed` is bool[D], for all rows at once by one
-        decomposition and one triangular solve, or bool[N, D], for each row.
-        """
-
-        def one(x_D: jax.Array, observed_D: jax.Array) -> jax.Array:
-            return jax.nn.logsumexp(self._given(params, x_D, observed_D).log_weights)
-
-        if observed.ndim == 1:
-            return jax.vmap(one, (0, None))(x_ND, observed)
-        return self._by_rows(lambda row: one(*row), (x_ND, observed))
-
-    def _by_rows(self, of_row: Any, rows: Any) -> Any:
-        """A function of each row of some arrays, for some of them at a time."""
-        size = max(1, _MOST_SCALARS // (self.components * self.event.num_dims**2))
-        return jax.lax.map(of_row, rows, batch_size=min(size, len(jax.tree.leaves(rows)[0])))
-
-    def _log_marginal(self, params: Params, x_ND: jax.Array, counts_D: jax.Array) -> jax.Array:
-        """log p of the values that count and are not missing, float32[N]; all rows at once where none is missing."""
-        missing_ND = jnp.isnan(x_ND) & counts_D
-
-        def whole() -> jax.Array:
-            return self._log_density(params, x_ND, counts_D)
-
-        @jax.checkpoint  # else the gradient of the other branch would keep arrays for this one
-        def with_holes(params: Params, x_ND: jax.Array) -> jax.Array:
-            return self._log_density(params, x_ND, ~jnp.isnan(x_ND) & counts_D)
-
-        return jax.lax.cond(missing_ND.any(), lambda: with_holes(params, x_ND), whole)
-
-    def _rows(self, params: Params, x: Any) -> jax.Array:
-        """Examples of a user as float32[N, D], with NaN in place of missing values."""
-        x = checked_batch(self, params, x).x
-        return x.reshape(len(x), -1)
-
     def _whole_sites(self, x: Any) -> jax.Array:
         """Examples as float32[N, D], with NaN at all scalars of a site where one is missing: its value is missing."""
-        present = is_present(x, len(self.event.value_shape))
-        return jnp.where(present.reshape(len(x), -1, 1), x.reshape(len(x), -1, self.event.value_size), jnp.nan).reshape(
-            len(x), -1
-        )
+        return self._without(x.reshape(len(x), -1), ~is_present(x, len(self.event.value_shape)))
+
+    def _without(self, x_ND: jax.Array, marks: Any) -> jax.Array:
+        """Rows with NaN in place of the values of sites that are marked, [N, *grid]."""
+        marked_ND = jnp.repeat(jnp.asarray(marks).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
+        return jnp.where(marked_ND, jnp.nan, x_ND)
 
     def _dims(self, sites: np.ndarray) -> jax.Array:
         """The scalars bool[D] of sites bool[*grid]."""
@@ -307,8 +204,7 @@ class GaussianMixtureModel(Model):
         x_ND, all_D = self._whole_sites(jnp.asarray(batch.x, jnp.float32)), jnp.ones(self.event.num_dims, bool)
         log_p_N = _log_marginal(self, params, x_ND, all_D)
         if batch.mask is not None:
-            scored_ND = jnp.repeat(jnp.asarray(batch.mask).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
-            log_p_N = log_p_N - _log_marginal(self, params, jnp.where(scored_ND, jnp.nan, x_ND), all_D)
+            log_p_N = log_p_N - _log_marginal(self, params, self._without(x_ND, batch.mask), all_D)
         return Score(log_p_N, self.score_kind)
 
     @public
@@ -327,26 +223,8 @@ class GaussianMixtureModel(Model):
         log_both_N = _log_marginal(self, params, x_ND, both_D)
         if batch.mask is None:
             return log_both_N - _log_marginal(self, params, x_ND, given_D)
-        scored_ND = jnp.repeat(jnp.asarray(batch.mask).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
-        rest_ND = jnp.where(scored_ND & ~given_D, jnp.nan, x_ND)
+        rest_ND = jnp.where(given_D, x_ND, self._without(x_ND, batch.mask))
         return log_both_N - _log_marginal(self, params, rest_ND, both_D)
-
-    @public
-    def conditional_mixtures(self, params: Params, x: jax.Array) -> NormalMixtures:
-        """The distribution of every value that is NaN given the values of its example that are not: mixtures of normal
-        distributions, float32[N, D, K]. A value that is there has the scale 0.
-        """
-        return _conditional_mixtures(self, params, self._rows(params, x))
-
-    @public
-    def complete(self, params: Params, keys: jax.Array, x: jax.Array) -> jax.Array:
-        """Returns examples with a joint draw in place of their values that are NaN, given the others, [N, *grid,
-        *value]. Example n depends on `keys[n]` alone.
-        """
-        x_ND = self._rows(params, x)
-        num = num_keys(keys)
-        refuse((num != len(x_ND), f"a draw for each of {len(x_ND)} examples needs as many keys, not {num}"))
-        return _draw(self, params, keys, x_ND, ~jnp.isnan(x_ND), 1.0).reshape(-1, *self.event.shape)
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
         """A component for each key, then all values at once; those in `observed` are given, and the component is one of
@@ -376,17 +254,21 @@ _NO_EXAMPLES = "give them to make_model as `data`, or take the option start='ran
 
 @jax.jit
 def _log_marginal(model: GaussianMixtureModel, params: Params, x_ND: jax.Array, counts_D: jax.Array) -> jax.Array:
-    return model._log_marginal(params, x_ND, counts_D)
+    """log p of the values that count and are not missing, float32[N]; all rows at once where none is missing."""
 
+    def one(params: Params, x_D: jax.Array, observed_D: jax.Array) -> jax.Array:
+        return jax.nn.logsumexp(model._given(params, x_D, observed_D).log_weights)
 
-@jax.jit
-def _conditional_mixtures(model: GaussianMixtureModel, params: Params, x_ND: jax.Array) -> NormalMixtures:
-    def of_row(x_D: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        given = model._given(params, x_D, ~jnp.isnan(x_D))
-        return jax.nn.log_softmax(given.log_weights), given.means.T, jnp.linalg.norm(given.roots, axis=-1).T
+    def whole() -> jax.Array:
+        return jax.vmap(one, (None, 0, None))(params, x_ND, counts_D)
 
-    log_weights_NK, means_NDK, scales_NDK = model._by_rows(of_row, x_ND)
-    return NormalMixtures(jnp.broadcast_to(log_weights_NK[:, None], means_NDK.shape), means_NDK, scales_NDK)
+    @jax.checkpoint  # else the gradient of the other branch would keep arrays for this one
+    def with_holes(params: Params, x_ND: jax.Array) -> jax.Array:
+        size = max(1, _MOST_SCALARS // (model.components * model.event.num_dims**2))
+        rows = x_ND, ~jnp.isnan(x_ND) & counts_D
+        return jax.lax.map(lambda row: one(params, *row), rows, batch_size=min(size, len(x_ND)))
+
+    return jax.lax.cond((jnp.isnan(x_ND) & counts_D).any(), lambda: with_holes(params, x_ND), whole)
 
 
 @jax.jit
@@ -395,21 +277,19 @@ def _draw(
     params: Params,
     keys: jax.Array,
     x_ND: jax.Array,
-    observed: jax.Array,
+    observed_D: jax.Array,
     temperature: float | jax.Array,
 ) -> jax.Array:
-    """Rows with draws in place of the values that are not observed, float32[N, D]; `observed` as in `_log_density`."""
+    """Rows with draws in place of the values that are not observed, float32[N, D]."""
 
-    def one(key: jax.Array, x_D: jax.Array, observed_D: jax.Array) -> jax.Array:
+    def one(key: jax.Array, x_D: jax.Array) -> jax.Array:
         of_component, of_noise = jax.random.split(key)
         given = model._given(params, x_D, observed_D)
         k = jax.random.categorical(of_component, tempered(given.log_weights, temperature))
         noise_D = jnp.sqrt(temperature) * jax.random.normal(of_noise, x_D.shape)
         return given.means[k] + given.roots[k] @ noise_D
 
-    if observed.ndim == 1:
-        return jax.vmap(one, (0, 0, None))(keys, x_ND, observed)
-    return model._by_rows(lambda row: one(*row), (keys, x_ND, observed))
+    return jax.vmap(one)(keys, x_ND)
 
 
 def fit_by_em(
@@ -443,6 +323,19 @@ def without_holes(x_ND: np.ndarray, enough: int, seed: int) -> np.ndarray:
         there = column_N[~missing_N]
         column_N[missing_N] = rng.choice(there, missing_N.sum()) if len(there) else 0
     return filled_ND
+
+
+def gaussians(params: Params, min_log_scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log w [K], the means [K, D] and the covariances [K, D, D] of a model, float64: in float32 the small eigenvalues
+    of a covariance would be lost.
+    """
+    logits, means_KD, entries_KE = (np.asarray(params[name], np.float64) for name in ("weights", "means", "roots"))
+    rows, columns = np.tril_indices(means_KD.shape[1])
+    is_diagonal = rows == columns
+    root_KDD = np.zeros((*means_KD.shape, means_KD.shape[1]))
+    root_KDD[:, rows, columns] = np.where(is_diagonal, np.exp(np.where(is_diagonal, entries_KE, 0)), entries_KE)
+    floor_DD = math.exp(2 * min_log_scale) * np.eye(means_KD.shape[1])
+    return logits - np.logaddexp.reduce(logits), means_KD, root_KDD @ np.swapaxes(root_KDD, 1, 2) + floor_DD
 
 
 def gaussian_params(

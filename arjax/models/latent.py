@@ -117,7 +117,7 @@ class LatentModel(Model):
 
     @property
     def traits(self) -> frozenset[str]:
-        return inherited(self) | traits("latents", discrete_latents=self.latent_event.is_discrete)
+        return inherited(self) | traits("latents", discrete_latents=not self.reparameterised)
 
     @property
     def score_kind(self) -> str:
@@ -126,9 +126,9 @@ class LatentModel(Model):
         return weakest("estimate" if biased else "bound", self.prior.score_kind, self.likelihood.score_kind)
 
     @property
-    def discrete_latents_of_parts(self) -> bool:
-        """Whether the prior or the likelihood has discrete latents itself."""
-        return "discrete_latents" in inherited(self)
+    def reparameterised(self) -> bool:
+        """Whether gradients flow through the draws of the latents: of real ones, and of no others."""
+        return self.posterior.conditional.REPARAMETERISED
 
     @property
     def event(self) -> EventSpec:
@@ -218,16 +218,6 @@ class LatentModel(Model):
         x, of_x = draw_part(self.likelihood, params["likelihood"], of_likelihood, sampler, options)
         return Draw(x, added_stats(stats, of_x))
 
-    def expected(self, params: Params, z: Array, context: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-        """Returns the mean of p(x | z) if its sites are independent and have a list of values; else the mode, or a
-        draw.
-        """
-        given = context | {LATENT: jnp.asarray(z)}
-        value = expected_value(self.likelihood, params["likelihood"], given, len(z))
-        if value is None:
-            return self.draw(params, example_keys(key, len(z)), context=context or None, latents=z).x
-        return value
-
 
 @check_draws.register(LatentModel)
 def _(model: LatentModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
@@ -236,19 +226,8 @@ def _(model: LatentModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> No
     check_draws(model.likelihood, sampler, options)
 
 
-@extras.in_sequence.register(LatentModel)
-def _(model: LatentModel) -> bool:
-    return extras.in_sequence(model.likelihood)
-
-
-@extras.sampled_part.register(LatentModel)
-def _(model: LatentModel) -> str:
-    return "likelihood"
-
-
-@extras.sampled_bound.register(LatentModel)
-def _(model: LatentModel, samples: int) -> SampledBound:
-    return importance_sampled(model, samples)
+extras.in_sequence.register(LatentModel, lambda model: extras.in_sequence(model.likelihood))
+extras.sampled_part.register(LatentModel, lambda model: "likelihood")
 
 
 @extras.report_of_examples.register(LatentModel)
@@ -260,7 +239,7 @@ def _(model: LatentModel, params: Params, batch: Batch, key: jax.Array) -> dict[
     if "conditionals" in model.prior.traits:
         units = jax.jit(LatentModel.kl_by_unit)(model, params, batch, key)
         report["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
-    if not model.latent_event.is_discrete:
+    if model.reparameterised:
         context = dict(batch.context) or None
         means = np.asarray(jax.jit(LatentModel.encode)(model, params, jnp.asarray(batch.x), context=context))
         report["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
@@ -279,12 +258,12 @@ def _(model: LatentModel, params: Params, batch: Batch, key: jax.Array) -> Itera
     z = model.encode(params, jnp.asarray(batch.x), context=context or None)
 
     def decoded(z: Array, context: dict[str, jax.Array]) -> np.ndarray:
-        return np.asarray(model.expected(params, z, context, key))
+        given = context | {LATENT: jnp.asarray(z)}
+        return np.asarray(expected_value(model.likelihood, params["likelihood"], given, key, len(z)))
 
     first = {name: part[:RECONSTRUCTED] for name, part in context.items()}
-    rows = np.asarray(batch.x)[:RECONSTRUCTED], decoded(z[:RECONSTRUCTED], first)
-    yield "reconstructions", Tiles(np.concatenate(rows), len(rows[0]), "Examples, and their reconstructions")
-    if z.dtype != np.float32:
+    yield "reconstructions", beside(batch.x[:RECONSTRUCTED], decoded(z[:RECONSTRUCTED], first))
+    if not model.reparameterised:
         return
     part = np.linspace(0, 1, POINTS, dtype=np.float32).reshape(1, -1, *[1] * (z.ndim - 1))
     num = min(PAIRS, len(z) // 2)
@@ -307,25 +286,29 @@ def encoder_of(
     return model.head(params, train, key), features
 
 
+def beside(x: Array, decoded: Array) -> Tiles:
+    """Returns examples above their reconstructions."""
+    return Tiles(np.concatenate([x, decoded]), len(x), "Examples, and their reconstructions")
+
+
+@extras.sampled_bound.register(LatentModel)
 def importance_sampled(model: Any, samples: int) -> SampledBound:
     """Returns L_k with k = `samples` of a model that has an `importance_bound`."""
-    sentence = (
-        "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it to 0"
-    )
-    refuse(("biased" in model.traits, sentence))
+    exponentials = "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside"
+    refuse(("biased" in model.traits, f"{exponentials}: set it to 0"))
     entries = {"importance_samples": samples}
     return SampledBound("importance_bound", model, type(model).importance_bound, (samples,), entries)
 
 
-def expected_value(model: Any, params: Params, context: dict[str, jax.Array], num: int) -> jax.Array | None:
+def expected_value(model: Any, params: Params, context: dict[str, jax.Array], key: jax.Array, num: int) -> jax.Array:
     """Returns the mean of a model whose sites are independent given the context, where they have a list of values, else
-    the mode: [num, *event]. None for other models.
+    the mode: [num, *event]; draws of other models.
     """
     if "conditionals" not in model.traits or model.network.dependencies(model.factorization).any():
-        return None
+        return model.draw(params, example_keys(key, num), context=context).x
     features = model.features(params, jnp.zeros((num, *model.event.shape), model.event.dtype), context=context)
     head = model.head(params)
-    if not model.conditional.has_table or not model.event.is_discrete:
+    if not model.conditional.has_table:
         return head.mode(features)
     table = jnp.exp(head.log_table(features))
     return (table * jnp.arange(table.shape[-1])).sum(-1)
@@ -360,14 +343,11 @@ def check_encoder(encoder: Any) -> None:
 def _check_posterior(posterior: Any) -> None:
     """Refuses q(z | x) unless z can be drawn from it at once, with gradients or with a probability."""
     check_encoder(posterior)
-    head, is_real = posterior.conditional, posterior.event.kind == "real"
+    head, is_real = posterior.conditional, not posterior.event.num_levels
     by_itself = not head.joint and head.init(jax.random.key(0)) is None
     refuse(
         (not by_itself, "its conditional must draw each site by itself, such as gaussian or bernoulli"),
-        (
-            is_real and not head.REPARAMETERISED,
-            "its conditional must pass gradients through its draws, as gaussian does",
-        ),
+        (is_real and not head.REPARAMETERISED, "its conditional must pass gradients through draws, as gaussian does"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,16 +32,11 @@ WEIGHTS = "weights"
 class MixtureModel(Model):
     """Models of any kinds with weights that are trained: p(x | c) = sum_k w_k p_k(x | c). Its parts are the members.
 
-    The members p_k have one event and one context, and whole examples are mixed.
-
-    Trained together, a member learns the examples that it explains better than the others: the gradient of each is
-    weighted by its share in the likelihood. A score costs a score of every member.
+    The members p_k have one event and one context, and whole examples are mixed. Trained together, each learns the
+    examples that it explains better than the others. A score costs a score of every member.
 
     The mixture of bounds is a bound. Where members draw terms of their scores, the mean of the score is a bound if they
     are unbiased (an ELBO of one latent, dequantisation), see `kind_of_mixture`; with others (chains) it is an estimate.
-
-    Attributes:
-      members: the models.
     """
 
     members: tuple[Model, ...]
@@ -83,25 +78,16 @@ class MixtureModel(Model):
         """log w, float32[K]."""
         return jax.nn.log_softmax(params[WEIGHTS])
 
-    def scores_of_members(self, params: Params, batch: Batch, *, key: Any = None, train: bool = False) -> jax.Array:
-        """log p_k(x | c) of each example under each member in nats, or as its `score_kind` says, float32[K, B]."""
-        scores = [
-            member.score(params[str(k)], batch, key=folded(key, k), train=train)
-            for k, member in enumerate(self.members)
-        ]
-        return jnp.stack([score.log_prob for score in scores])
-
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """log sum_k w_k p_k(x | c) of each example in nats, float32[B]. With a mask, members score the sites that it
         marks, and the weights are still w_k: sites that are given do not change them, as they do in a draw.
         """
-        log_prob_KB = self.scores_of_members(params, batch, key=key, train=train)
+        scores = [
+            member.score(params[str(k)], batch, key=folded(key, k), train=train)
+            for k, member in enumerate(self.members)
+        ]
+        log_prob_KB = jnp.stack([score.log_prob for score in scores])
         return Score(log_mixture(self.log_weights(params), log_prob_KB), self.score_kind)
-
-    def posterior(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> jax.Array:
-        """P(k | x, c), the share of each member in the likelihood of each example, float32[K, B]."""
-        log_prob_KB = self.scores_of_members(params, batch, key=key)
-        return jax.nn.softmax(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
         """Draws from a member that the key of an example chooses, with probability proportional to w^(1 / T). All

@@ -16,16 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
-from arjax.conditionals.blocks import site_log_prob, site_loss, visit_numbers
+from arjax.conditionals.base import CONDITIONALS, Conditional, WithParameters
+from arjax.conditionals.blocks import JointConditional, site_log_prob, site_loss, visit_numbers
 from arjax.conditionals.numerics import as_temperature
 from arjax.conditionals.restricted import Modes
 from arjax.core.batch import Batch
 from arjax.core.errors import refuse
 from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
 from arjax.core.traits import require
-from arjax.models.autoregressive import AutoregressiveModel, over_sites
-from arjax.models.base import dummy_batch
+from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.kinds import make_model
 from arjax.networks import NETWORKS
 from arjax.samplers import Cached, Request, example_keys
@@ -33,14 +32,12 @@ from arjax.samplers import Cached, Request, example_keys
 
 @CONDITIONALS.register("nested")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Nested(JointConditional):
+class Nested(WithParameters, JointConditional):
     """An autoregressive model over the entries of a value or, with several sites in a step, over the sites of a block.
 
     The context of the inner model is the features of the site, or those of all indices of the block, concatenated.
     Values and features at invalid indices are 0. These are not scored, and the others are conditioned on a constant
     there, so the rest is a distribution under any inner order.
-
-    It has parameters of its own: `bind` them before anything is scored or drawn.
 
     Attributes:
       model: the inner model.
@@ -51,21 +48,10 @@ class Nested(JointConditional):
     model: AutoregressiveModel
     value_shape: tuple[int, ...]
     block_size: int = 1
-    params: Any = None
-    train: bool = False
-    key: jax.Array | None = None
 
-    def _value(self) -> tuple:
-        """All that makes two of them equal; once parameters are bound, each equals itself alone."""
-        arrays = jax.tree.leaves(self.model)
-        inner = (self.model.network, self.model.conditional, *(np.asarray(array).tobytes() for array in arrays))
-        return (*inner, self.value_shape, self.block_size) if self.params is None else (id(self),)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Nested) and self._value() == other._value()
-
-    def __hash__(self) -> int:
-        return hash(self._value())
+    def _value(self) -> tuple[Any, ...]:
+        arrays = (np.asarray(array).tobytes() for array in jax.tree.leaves(self.model))
+        return self.model.network, self.model.conditional, self.value_shape, self.block_size, *arrays
 
     DATA = (*DISCRETE_KINDS, "real")
     NEEDS = "data of one kind"
@@ -93,7 +79,8 @@ class Nested(JointConditional):
         refuse((is_number, f"{wanted}, and here a step is a single number: set model.partition"))
         cls.check_event(event)
         NETWORKS.check_options(network, options)
-        entries = _entries(event, block_size)
+        grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
+        entries = dataclasses.replace(event, grid_shape=grid, value_shape=value)
         context = ContextSpec("vector", block_size * features)
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional} | options
         inner = make_model(entries, network, context=context, **choice)
@@ -109,7 +96,6 @@ class Nested(JointConditional):
 
     @property
     def num_params(self) -> int:
-        """Number of features of each site in the inner model's context."""
         return self.num_context // self.block_size
 
     @property
@@ -120,9 +106,6 @@ class Nested(JointConditional):
     def init(self, key: jax.Array) -> Any:
         return self.model.init(key)
 
-    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Nested:
-        return dataclasses.replace(self, params=params, train=train, key=key)
-
     def order_in_block(self, block_size: int) -> np.ndarray:
         """The steps of the inner model, and the order within these where its own conditional is joint."""
         return visit_numbers(self.model.conditional, self.model.factorization)
@@ -131,15 +114,12 @@ class Nested(JointConditional):
         inner = dataclasses.replace(self.model, conditional=self.model.conditional.transformed(change))
         return dataclasses.replace(self, model=inner)
 
-    def _context(self, features: jax.Array) -> dict[str, jax.Array]:
-        """[..., F] or, for blocks, [..., M, F] -> [N, M * F], the contexts of as many inner examples."""
-        return {"vector": features.reshape(-1, self.num_context).astype(jnp.float32)}
-
-    def _block(self, features: jax.Array, value: jax.Array, kept: jax.Array, valid: jax.Array) -> tuple[Any, Any]:
+    def _block(self, features: jax.Array, value: jax.Array, kept: jax.Array, valid: jax.Array) -> Batch:
         """Inner examples [N, M, *value], 0 except at the indices `kept`, and their contexts [N, M * F]."""
         kept = jnp.broadcast_to(kept, features.shape[:-1])
         value = jnp.where(kept.reshape(*kept.shape, *[1] * len(self.value_shape)), value, 0)
-        return value.reshape(-1, *self.model.event.shape), self._context(jnp.where(valid[..., None], features, 0))
+        features = jnp.where(valid[..., None], features, 0).reshape(-1, self.num_context)
+        return Batch(value.reshape(-1, *self.model.event.shape), {"vector": features.astype(jnp.float32)})
 
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         return self._per_index(site_log_prob, features, value, valid)
@@ -148,18 +128,17 @@ class Nested(JointConditional):
         return self._per_index(site_loss, features, value, valid)
 
     def _per_index(self, number: Callable[..., jax.Array], features, value, valid) -> jax.Array:
-        rows, context = self._block(features, value, valid, valid)
-        values = self._per_site(number, rows, context)
-        return jnp.where(valid, values.reshape(features.shape[:-1]), 0.0)
+        batch = self._block(features, value, valid, valid)
+        values = self.model.per_site(number, self.params, batch, train=self.train, key=self.key)
+        return self._over_entries(values, features, valid)
 
-    def _per_site(self, number: Callable[..., jax.Array], rows: jax.Array, context: dict[str, jax.Array]) -> jax.Array:
-        """`number` of each site of inner examples, see `AutoregressiveModel.per_site`."""
-        return self.model.per_site(number, self.params, Batch(rows, context), train=self.train, key=self.key)
+    def _over_entries(self, values: jax.Array, features: jax.Array, valid: jax.Array) -> jax.Array:
+        """Numbers of the sites of inner examples, added up over the entries of each value, [..., M]."""
+        return jnp.where(valid, values.reshape(*features.shape[:-1], -1).sum(-1), 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        rows, context = self._block(features, value, valid, valid)
-        _, per_index = self.model.site_scores(self.params, Batch(rows, context), self.key)
-        return jnp.where(valid, per_index.reshape(features.shape[:-1]), 0.0)
+        _, entropies = self.model.site_scores(self.params, self._block(features, value, valid, valid), self.key)
+        return self._over_entries(entropies, features, valid)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
         """Draws [..., M, *value_shape], index by index; exact where the given indices are visited before all others."""
@@ -170,41 +149,12 @@ class Nested(JointConditional):
         head = Modes(self.model.conditional)
         return self._draw_block(head, jax.random.key(0), features, valid, value, given, 1.0)
 
-    def _draw_block(self, conditional, key, features, valid, value, given, temperature):
-        canvas, context = self._block(features, value, valid & given, valid)
-        canvas = canvas.astype(self.model.event.dtype)
-        drawn = self._fill(conditional, key, canvas, ~valid | given, context, temperature)
-        return drawn.reshape(*features.shape[:-1], *self.value_shape)
-
-    def _fill(self, conditional: Any, key, canvas, clamped, context, temperature) -> jax.Array:
-        """Draws the sites of inner examples that are not clamped; None: all."""
-        model = dataclasses.replace(self.model, conditional=conditional)
-        request = Request(canvas, clamped, context, temperature=as_temperature(temperature))
-        return Cached()(model, self.params, example_keys(key, len(canvas)), request).x
-
-    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""
-        return self._summed(site_log_prob, features, value)
-
-    def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        return self._summed(site_loss, features, value)
-
-    def _summed(self, number: Callable[..., jax.Array], features: jax.Array, value: jax.Array) -> jax.Array:
-        value = jnp.broadcast_to(value, (*features.shape[:-1], *self.value_shape))
-        values = self._per_site(number, value.reshape(-1, *self.value_shape), self._context(features))
-        return over_sites(values).reshape(features.shape[:-1])
-
-    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        return self._draw(self.model.conditional, key, features, temperature)
-
-    def mode(self, features: jax.Array) -> jax.Array:
-        """Entry by entry the most probable, [..., *value_shape]: greedy, which need not be the most probable whole."""
-        return self._draw(Modes(self.model.conditional), jax.random.key(0), features, 1.0)
-
-    def _draw(self, conditional: Any, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
-        context = self._context(features)
-        canvas = dummy_batch(self.model, len(context["vector"])).x
-        drawn = self._fill(conditional, key, canvas, None, context, temperature)
+    def _draw_block(self, conditional: Any, key, features, valid, value, given, temperature) -> jax.Array:
+        batch, model = self._block(features, value, valid & given, valid), self.model
+        canvas, clamped = batch.x.astype(model.event.dtype), None if self.block_size == 1 else ~valid | given
+        request = Request(canvas, clamped, batch.context, temperature=as_temperature(temperature))
+        model = dataclasses.replace(model, conditional=conditional)
+        drawn = Cached()(model, self.params, example_keys(key, len(canvas)), request).x
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
     def entropy(self, features: jax.Array) -> jax.Array:
@@ -212,12 +162,5 @@ class Nested(JointConditional):
         each, by the key of `bind` or always the same. The exact sum over all values is out of reach.
         """
         key = jax.random.key(0) if self.key is None else self.key
-        drawn = self.sample(key, features).reshape(-1, *self.value_shape)
-        _, entropy = self.model.site_scores(self.params, Batch(drawn, self._context(features)), self.key)
-        return entropy.reshape(*features.shape[:-1], -1).sum(-1)
-
-
-def _entries(event: EventSpec, block_size: int) -> EventSpec:
-    """The entries of a value, or of a block of several sites, as the sites of an event."""
-    grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
-    return dataclasses.replace(event, grid_shape=grid, value_shape=value)
+        drawn = self.sample(key, features)
+        return self._of_one(self.block_entropy, features, drawn)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import zlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -26,18 +25,16 @@ from arjax.models.draws import added_stats, check_draws, check_taken, draw_part
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
-from arjax.models.pictures import CodesInUse, Picture, Tiles, is_image
+from arjax.models.pictures import CodesInUse, Picture, is_image
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid
-from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler
 
 #: The entries of the parameters that make the tokens of x; the prior was trained for these.
 TOKENIZER = ("encoder", "quantizer")
 #: The entry of the parameters that identifies the tokenizer of the prior, float32[8]; 0 where they learn together.
 FINGERPRINT = "fingerprint"
-#: Values of the tokens of an example that can be enumerated, at most.
-MOST_ENUMERATED = 2**18
 #: Codes that the posterior of a token of the importance-weighted bound has, at most.
 CHOICES = 16
 #: Examples of which the tokens are computed together, where many are read.
@@ -45,13 +42,11 @@ TOGETHER = 256
 
 
 class Encoded(NamedTuple):
-    """Examples as tokens: the vectors of the encoder, float32[B, *grid, E], the numbers of their codes, int32[B, T],
-    and the codes, float32[B, *grid, E], with the gradient that passes to the vectors.
-    """
+    """Examples as tokens."""
 
-    h: jax.Array
-    numbers: jax.Array
-    z: jax.Array
+    h: jax.Array  # the vectors of the encoder, float32[B, *grid, E]
+    numbers: jax.Array  # of their codes, int32[B, T]
+    z: jax.Array  # the codes, float32[B, *grid, E], with the gradient that passes to the vectors
 
 
 def _small(quantizer: str, grid: Grid) -> ModelChoice:
@@ -70,8 +65,7 @@ class TokensModel(Model):
     van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017): the posterior of the tokens z
     given x is one point, z(x), so the evidence lower bound has these two terms alone: the *rate* -log p(z) and the
     *distortion* -log p(x | z). The rest of the likelihood is that of all other tokens, which may give x, too:
-    `importance_bound` draws some of these from a posterior around z(x), and `log_prob_over_tokens` sums them up where
-    they are few.
+    `importance_bound` draws some of these from a posterior around z(x).
 
     Attributes:
       encoder: a network that reads x, the part "x" of its context, and no site of its event; the vectors that become
@@ -134,15 +128,6 @@ class TokensModel(Model):
         return self.encoder.event.grid_shape
 
     @property
-    def token_event(self) -> EventSpec:
-        return self.prior.event
-
-    @property
-    def num_tokens(self) -> int:
-        """T, the codes of an example."""
-        return self.quantizer.num_tokens(self.grid)
-
-    @property
     def named_parts(self) -> dict[str, Model]:
         return {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior}
 
@@ -183,20 +168,6 @@ class TokensModel(Model):
         """Returns log p(x | z, c), float32[B] nats, of the codes z [B, *grid, E]."""
         given = batch.replace(context={**batch.context, LATENT: z})
         return self.decoder.score(params["decoder"], given, key=key, train=train).log_prob
-
-    def log_prob_over_tokens(
-        self, params: Params, batch: Batch, *, key: jax.Array | None = None, most: int = MOST_ENUMERATED
-    ) -> jax.Array:
-        """Returns log sum_z p(z | c) p(x | z, c) over all values of the tokens, float32[B] nats: log p(x | c), of which
-        the score is a bound. It costs a score for each value, of which there are V^n, at most `most`, for the n scalars
-        of the token event with V levels: K^T, and more for digits of several levels.
-        """
-        tokens = self.prior.event
-        num = tokens.num_levels**tokens.num_dims
-        there = f"tokens of {tokens.num_dims} numbers below {tokens.num_levels} have {num:.3g} values"
-        refuse((num > most, f"{there}, more than the {most} that can be enumerated"))
-        values = np.array(list(itertools.product(range(tokens.num_levels), repeat=tokens.num_dims)), np.int32)
-        return _over_tokens(self, params, batch, jnp.asarray(values.reshape(-1, *tokens.shape)), key)
 
     def tokens(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
         """Returns the tokens of examples, int32[B, *token event]."""
@@ -259,14 +230,8 @@ def _(model: TokensModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> No
     check_draws(model.decoder, Cached(), Request(temperature=options.temperature))
 
 
-@extras.in_sequence.register(TokensModel)
-def _(model: TokensModel) -> bool:
-    return extras.in_sequence(model.decoder)
-
-
-@extras.sampled_part.register(TokensModel)
-def _(model: TokensModel) -> str:
-    return "prior"
+extras.in_sequence.register(TokensModel, lambda model: extras.in_sequence(model.decoder))
+extras.sampled_part.register(TokensModel, lambda model: "prior")
 
 
 @extras.examples_of_part.register(TokensModel)
@@ -310,25 +275,13 @@ def _(model: TokensModel, params: Params, batch: Batch, key: jax.Array) -> Itera
         return
     few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:RECONSTRUCTED]), batch.replace(weight=None))
     context = {**few.context, LATENT: _encoded(model, params, few).z}
-    decoded = latent.expected_value(model.decoder, params["decoder"], context, len(few))
-    if decoded is None:
-        keys = example_keys(key, len(few))
-        decoded = model.decoder.draw(params["decoder"], keys, context=context).x
-    rows = np.concatenate([np.asarray(few.x), np.asarray(decoded)])
-    yield "reconstructions", Tiles(rows, len(few), "Examples, and their reconstructions")
+    decoded = latent.expected_value(model.decoder, params["decoder"], context, key, len(few))
+    yield "reconstructions", latent.beside(few.x, decoded)
 
 
 @jax.jit
 def _encoded(model: TokensModel, params: Params, batch: Batch) -> Encoded:
     return model.encoded(params, batch)
-
-
-@one_program()
-def _over_tokens(model: TokensModel, params: Params, batch: Batch, values: jax.Array, key: Any) -> jax.Array:
-    def joint(tokens: jax.Array) -> jax.Array:
-        return _joint(model, params, batch, jnp.broadcast_to(tokens, (len(batch), *tokens.shape)), key)
-
-    return jax.nn.logsumexp(jax.lax.map(joint, values), axis=0)
 
 
 def _joint(model: TokensModel, params: Params, batch: Batch, tokens: jax.Array, key: jax.Array | None) -> jax.Array:
@@ -359,7 +312,7 @@ def _importance_bound(
         best_B = with_each(numbers_BT, t).argmax(0)
         return numbers_BT.at[:, t].set(jnp.take_along_axis(near_BTM[:, t], best_B[:, None], 1)[:, 0]), None
 
-    tokens_T = jnp.arange(model.num_tokens)
+    tokens_T = jnp.arange(encoded.numbers.shape[1])
     best_BT, _ = jax.lax.scan(best, encoded.numbers, tokens_T)
     joint_TMB = jax.lax.map(lambda t: with_each(best_BT, t), tokens_T)
     log_q_BTM = jax.nn.log_softmax(joint_TMB.transpose(2, 0, 1))

@@ -68,7 +68,7 @@ class AsIs(PrefixObjective):
         if scores_blocks(model.conditional, model.factorization):
             raise UserError("as_is has gradients through the draws of single sites, not of joint blocks: take score")
         if self.estimator == "pathwise":
-            if model.event.kind != "real" or not model.conditional.REPARAMETERISED:
+            if not model.conditional.REPARAMETERISED:
                 raise UserError("as_is(estimator='pathwise') needs draws that are functions of noise, as of a gaussian")
             return
         relaxed_event(model.event)

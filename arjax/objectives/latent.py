@@ -14,7 +14,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.scores import log_mean
 from arjax.core.traits import require
-from arjax.models.base import Model, Params
+from arjax.models.base import Model, Params, inherited
 from arjax.models.latent import LatentModel, Weights
 from arjax.objectives.base import (
     OBJECTIVES,
@@ -42,14 +42,14 @@ class LatentObjective(Objective[LatentModel]):
         self.check_parts_loss(model)
         refuse(
             (
-                model.discrete_latents_of_parts,
+                "discrete_latents" in inherited(model),
                 f"the objective {self.name!r} follows the draws of discrete latents of the model itself, not of its "
                 "parts: the latents of its parts have to be real",
             ),
             (
-                model.latent_event.is_discrete and self.samples < 2,
-                f"the objective {self.name!r} needs samples of at least 2 for latents of kind "
-                f"{model.latent_event.kind}: the gradient of each draw is compared with the others",
+                not model.reparameterised and self.samples < 2,
+                f"the objective {self.name!r} needs samples of at least 2 for discrete latents: the gradient of each "
+                "draw is compared with the others",
             ),
         )
 
@@ -68,7 +68,7 @@ def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, we
 
 def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.Array, weights: Weights) -> jax.Array:
     """The value, with the gradient that flows through the draws of discrete latents: signal_k grad log q(z_k | x)."""
-    if not model.latent_event.is_discrete:
+    if model.reparameterised:
         return value_B  # it flows through the values of the latents
     zeros_kB = jnp.zeros_like(weights.log_posterior)
     return value_B + with_score_function(zeros_kB, signal_kB, weights.log_posterior).sum(0)
@@ -128,7 +128,7 @@ class Iwae(LatentObjective):
         log_w_kB = weights.log_weight
         bound_B = log_mean(log_w_kB)
         signal_kB = jnp.zeros_like(log_w_kB)
-        if model.latent_event.is_discrete:
+        if not model.reparameterised:
             one_kk = jnp.eye(k, dtype=bool)[..., None]
             others_kkB = jnp.where(one_kk, leave_one_out(log_w_kB)[None], log_w_kB[:, None])
             without_kB = log_mean(others_kkB)

@@ -71,7 +71,7 @@ class Tokenizer(Objective[TokensModel]):
         distortion = weighted_sum(weight_B, -model.log_likelihood(params, encoded.z, batch, keys[1], True))
         counts = count(model.event, batch)
         terms = [Mean(distortion, counts.dims), Mean(of_quantizer * counts.examples, counts.examples)]
-        rate = counts.examples * model.num_tokens * math.log(model.quantizer.num_codes)
+        rate = counts.examples * encoded.numbers.shape[1] * math.log(model.quantizer.num_codes)
         if self.rate:
             rate = weighted_sum(weight_B, -model.log_prior(params, encoded.numbers, batch, keys[2], True))
             terms.append(Mean(self.rate * rate, counts.dims))

@@ -8,11 +8,9 @@ that is rounded has the probability of its rounding interval [a, b],
 
     p_k(x_c | x_<c) = Phi((z(b) - m_c - C_c,<c e_<c) / C_cc) - Phi((z(a) - m_c - C_c,<c e_<c) / C_cc),
 
-and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. Where the interval is shorter than a thousandth of
-C_cc, it is the density in its middle times its length. A real number has the density. For real numbers all orders of
-the columns agree; for rounded ones they do as far as the intervals are short beside the scales. A word has a
-probability under each component, which all other columns of the component do not change (the latent class model, with
-Gaussians in place of further classes).
+and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. A real number has the density. For real numbers all
+orders of the columns agree; for rounded ones they do as far as the intervals are short beside the scales. A word has a
+probability under each component, whatever the other columns (latent classes).
 
 The scale z of a column is a monotone function of its numbers: skewed columns may be made more symmetric by the
 transformation of Yeo & Johnson ("A new family of power transformations to improve normality or symmetry", Biometrika
@@ -33,7 +31,7 @@ from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from arjax.core.normal import log_mass, lower_tail
 from arjax.data.columns import Condition, Words
-from arjax.models.gaussian_mixture import GaussianMixtureModel
+from arjax.models.gaussian_mixture import GaussianMixtureModel, gaussians
 from arjax.tables.columns import Numbers
 from arjax.tables.engine import Conditions, TableEngine, categorical, normalised_logs, only_given
 
@@ -49,12 +47,7 @@ _LEAST_POWER, _MOST_POWER = -1.0, 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Margin:
-    """z = (y((x - shift) / scale) - mean) / spread of a number x, with the function y of Yeo & Johnson.
-
-    Attributes:
-      column: of numbers.
-      power: of y; 1 is y(t) = t.
-    """
+    """z = (y((x - shift) / scale) - mean) / spread of a number x, with y of Yeo & Johnson and its power."""
 
     column: Numbers
     shift: float
@@ -142,19 +135,10 @@ class Margin:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WordTable:
-    """A column of words under each component of a mixture.
-
-    Attributes:
-      column: of words.
-      p: the probability of each word under each component, float64[K, V], all above 0.
-    """
+    """A column of words: the probability of each under each component of a mixture, float64[K, V], all above 0."""
 
     column: Words
     p: np.ndarray
-
-    @functools.cached_property
-    def log_p(self) -> np.ndarray:
-        return np.log(self.p)
 
 
 def fit_margin(column: Numbers, cells: np.ndarray, is_power: bool) -> Margin:
@@ -201,22 +185,6 @@ def _inverse_yeo_johnson(y: np.ndarray, power: float) -> np.ndarray:
     return np.sign(y) * np.expm1(log_t)
 
 
-class _Conditional(NamedTuple):
-    """A column of some rows given others: a mixture of normal distributions of z.
-
-    Attributes:
-      rows: their numbers.
-      log_weights: normalised, [K, N].
-      means: [K, N].
-      scales: [K, 1].
-    """
-
-    rows: np.ndarray
-    log_weights: np.ndarray
-    means: np.ndarray
-    scales: np.ndarray
-
-
 class _Factor(NamedTuple):
     """Columns in an order, the Cholesky factors of their covariances [K, S, S], and the inverses of these."""
 
@@ -229,8 +197,7 @@ class GaussianTable(TableEngine):
     """Columns of numbers, and of words, under a mixture of Gaussians.
 
     Attributes:
-      margins: of all columns.
-      numbers, words: those of columns of numbers and of words, by the numbers of these.
+      margins: of all columns; `numbers` and `words` have them by the numbers of their columns.
       model, params: of the kind `gaussian_mixture`, of the z of all numbers.
     """
 
@@ -240,12 +207,7 @@ class GaussianTable(TableEngine):
         self.words = {c: margin for c, margin in enumerate(margins) if isinstance(margin, WordTable)}
         self._dims = {c: dim for dim, c in enumerate(self.numbers)}
         self.model, self.params = model, params
-        logits = np.asarray(params["weights"], np.float64)
-        self._log_weights = logits - np.logaddexp.reduce(logits)
-        self._means = np.asarray(params["means"], np.float64)
-        self._covariances = _covariances(
-            np.asarray(params["roots"], np.float64), len(self.numbers), model.min_log_scale
-        )
+        self._log_weights, self._means, self._covariances = gaussians(params, model.min_log_scale)
         self.orders_agree = all(not margin.column.step for margin in self.numbers.values())
 
     def in_words(self) -> str:
@@ -282,7 +244,7 @@ class GaussianTable(TableEngine):
         log_p_KN = np.zeros((len(self._means), len(cells_NC)))
         for c in columns:
             if c in self.words:
-                log_p_KN += self.words[c].log_p[:, cells_NC[:, c].astype(np.int64)]
+                log_p_KN += np.log(self.words[c].p[:, cells_NC[:, c].astype(np.int64)])
         return log_p_KN
 
     def _factor(self, order: Sequence[int]) -> _Factor:
@@ -315,9 +277,10 @@ class GaussianTable(TableEngine):
                 log_ps.append(log_p_KN + margin.log_slope(cells_NC[:, c]))
         return np.maximum(np.stack(log_ps), _LEAST_LOG)
 
-    def _conditionals(self, cells_NC: np.ndarray, c: int, wide: int = 1) -> Iterator[_Conditional]:
+    def _conditionals(self, cells_NC: np.ndarray, c: int, wide: int = 1) -> Iterator[tuple[np.ndarray, ...]]:
         """A column given the known cells of all others, for some rows at a time: fewer where `wide` scalars of each
-        component are needed. For a column of words, means and scales are 0.
+        component are needed. The numbers of the rows [N], the log-weights of the components [K, N], and the means
+        [K, N] and the scales [K, 1] of z; 0 for words.
         """
         known_NC = ~np.isnan(cells_NC)
         known_NC[:, c] = False
@@ -327,7 +290,7 @@ class GaussianTable(TableEngine):
             for some in self._pieces(rows, max(wide, len(given))):
                 log_r_KN = self._log_weights[:, None] + self._in_order(cells_NC[some], before).sum(0)
                 log_r_KN = log_r_KN + self._of_words(cells_NC[some], given)
-                yield _Conditional(some, normalised_logs(log_r_KN), *self._moments(cells_NC[some], before, c))
+                yield some, normalised_logs(log_r_KN), *self._moments(cells_NC[some], before, c)
 
     def _moments(self, cells_NC: np.ndarray, before: _Factor, c: int) -> tuple[np.ndarray, np.ndarray]:
         """The mean [K, N] and the scale [K, 1] of the z of a column given the numbers of a factor."""
@@ -363,10 +326,9 @@ class GaussianTable(TableEngine):
 
     def _word_table(self, cells_NC: np.ndarray, c: int) -> np.ndarray:
         """p(word | known cells of the other columns) of each row, float64[N, V]."""
-        p_KV = np.exp(self.words[c].log_p)
-        table_NV = np.empty((len(cells_NC), p_KV.shape[1]))
+        table_NV = np.empty((len(cells_NC), self.columns[c].num_codes))
         for rows, log_r_KN, *_ in self._conditionals(cells_NC, c):
-            table_NV[rows] = np.exp(log_r_KN).T @ p_KV
+            table_NV[rows] = np.exp(log_r_KN).T @ self.words[c].p
         return table_NV
 
     def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
@@ -402,7 +364,9 @@ class GaussianTable(TableEngine):
             part_N, k_N, at_N = i_N // len(mean_KN), i_N % len(mean_KN), np.arange(len(rows))
             e_N = _draw_between(e_2PKN[0][part_N, k_N, at_N], e_2PKN[1][part_N, k_N, at_N], rng)
             x_N = margin.inverse(mean_KN[k_N, at_N] + scale_K1[k_N, 0] * e_N)
-            drawn_N[rows] = margin.snapped(_inside(x_N, parts[part_N], margin.column.step))
+            low_N, high_N = parts[part_N].T
+            slack = 0.01 * margin.column.step  # the ends of an interval may lie between two rounded numbers
+            drawn_N[rows] = margin.snapped(np.clip(x_N, low_N + slack, high_N - slack))
             log_part_N = np.logaddexp.reduce(log_p_FN, 0)
             log_mass_N[rows] = np.minimum(log_part_N - np.where(np.isfinite(all_N), all_N, 0), 0)
             lost = np.flatnonzero(np.isinf(all_N))  # as in `code_table`
@@ -419,14 +383,6 @@ class GaussianTable(TableEngine):
         assert self.num_sums(conditions) <= 1, "ranges of several columns are estimated"
         rng = np.random.default_rng(0)  # of a draw that is not used
         return [float(np.exp(self.draw(cells_C[None], c, condition, rng)[1][0])) for c, condition in conditions]
-
-
-def _covariances(entries_KE: np.ndarray, num: int, min_log_scale: float) -> np.ndarray:
-    """The covariances of a model in float64, [K, D, D]: in float32 their small eigenvalues would be lost."""
-    rows, columns = np.tril_indices(num)
-    root_KDD = np.zeros((len(entries_KE), num, num))
-    root_KDD[:, rows, columns] = np.where(rows == columns, np.exp(np.where(rows == columns, entries_KE, 0)), entries_KE)
-    return root_KDD @ np.swapaxes(root_KDD, 1, 2) + math.exp(2 * min_log_scale) * np.eye(num)
 
 
 def _patterns(marks_NM: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -447,8 +403,3 @@ def _draw_between(low_N: np.ndarray, high_N: np.ndarray, rng: np.random.Generato
         log_p = np.logaddexp(log_ndtr(first), np.log(rng.random(len(first))) + log_mass(first, last))
     quantile = np.clip(ndtri_exp(np.minimum(log_p, 0)), first, last)
     return np.where(flip, -quantile, quantile)
-
-
-def _inside(x_N: np.ndarray, ends_N2: np.ndarray, step: float) -> np.ndarray:
-    """Numbers within intervals, a little away from the ends where these lie between two rounded numbers."""
-    return np.clip(x_N, ends_N2[:, 0] + 0.01 * step, ends_N2[:, 1] - 0.01 * step)

@@ -11,10 +11,11 @@ The step of maximisation takes the moments of these.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import importlib
 import itertools
 import math
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -67,56 +68,37 @@ _ENOUGH = 1e-5
 
 
 class Options(NamedTuple):
-    """The options of a fit.
+    """The options of a fit."""
 
-    Attributes:
-      is_power: whether columns are made symmetric by powers.
-      is_noisy: whether EM sees rounded numbers with uniform noise of the width of the rounding.
-      components, floor, seed: of EM.
-    """
-
-    is_power: bool
-    is_noisy: bool
+    is_power: bool  # whether columns are made symmetric by powers
+    is_noisy: bool  # whether EM sees rounded numbers with uniform noise of the width of the rounding
     components: int
     floor: float
     seed: int = 0
 
 
-class Fit(NamedTuple):
-    """A mixture of K Gaussians of D numbers.
-
-    Attributes:
-      weights, means, covariances: float64[K], [K, D] and [K, D, D].
-      floor: variance that EM has added to the diagonals.
-      words: the probabilities of words under each component, by the numbers of their columns, float64[K, V] each.
-    """
+class Components(NamedTuple):
+    """Weights float64[K], means [K, D] and covariances [K, D, D]."""
 
     weights: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
-    floor: float
+
+
+class Fit(NamedTuple):
+    """The Gaussians of the numbers, and the probabilities of words under each component, by the numbers of their
+    columns, float64[K, V] each.
+    """
+
+    components: Components
     words: Mapping[int, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """A fit, and -log p of each validation row under it, float64[N]."""
-
-    options: Options
-    fit: Fit
-    nats: np.ndarray
-
-
 class GaussianSearch:
-    """Fits of one table until a deadline.
-
-    Attributes:
-      members: all of them.
-    """
+    """Fits of one table until a deadline: the `members`, each with -log p of the validation rows, float64[N]."""
 
     def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
-        self.members: list[Member] = []
-        self._nats: dict[Options, float] = {}
+        self.members: dict[Options, tuple[Fit, np.ndarray]] = {}
         self._train, self._validation = thinned(cells["train"], _TRAIN_ROWS), cells["validation"]
         self._seed = seed
         importlib.import_module("sklearn.mixture")  # here, so that the first fit is timed without it
@@ -148,14 +130,15 @@ class GaussianSearch:
             self._grow(Options(*kind, 1, _FIRST_FLOOR), self._end)
         best = {is_power: self._best(is_power)[:_AGAIN] for is_power in (True, False)}
         for seed in range(1, 1 + _SEEDS):
-            for those in best.values():
-                for member in those:
-                    self._fit(member.options._replace(seed=seed))
+            for options in itertools.chain(*best.values()):
+                self._fit(options._replace(seed=seed))
 
-    def _best(self, is_power: bool) -> list[Member]:
-        """The members with these margins, the best on validation first."""
-        those = [member for member in self.members if member.options.is_power == is_power]
-        return sorted(those, key=lambda member: member.nats.mean())
+    def _best(self, is_power: bool) -> list[Options]:
+        """The options of the members with these margins, the best on validation first."""
+        return sorted((each for each in self.members if each.is_power == is_power), key=self._mean_nats)
+
+    def _mean_nats(self, options: Options) -> float:
+        return float(self.members[options][1].mean())
 
     def _grow(self, options: Options, end: float) -> None:
         """More and more components, up to where validation stops gaining, with the best floor; then numbers of
@@ -198,8 +181,8 @@ class GaussianSearch:
         """The mean nats of validation rows under a fit, which becomes a member; infinity where it fails, or would take
         longer than there is time.
         """
-        if options in self._nats:
-            return self._nats[options]
+        if options in self.members:
+            return self._mean_nats(options)
         start = time.monotonic()
         late = start + self._per_component * options.components > min(end, self._end)
         if late and self._best(options.is_power):
@@ -215,14 +198,13 @@ class GaussianSearch:
             if "reg_covar" not in str(error):
                 raise
             return math.inf
-        table = self.table(options.is_power, [fit])
+        table = self.table(options.is_power, [fit], options.floor)
         nats = -table.log_prob(self._validation, np.zeros(self._validation.shape, bool))
         self._per_component = max(0.7 * self._per_component, (time.monotonic() - start) / options.components)
         if not np.isfinite(nats).all():
             return math.inf
-        self.members.append(Member(options, fit, nats))
-        self._nats[options] = float(nats.mean())
-        return self._nats[options]
+        self.members[options] = fit, nats
+        return self._mean_nats(options)
 
     def _by_em(self, z_ND: np.ndarray, options: Options, rng: np.random.Generator, end: float) -> Fit:
         """Reads words as one-hot numbers with noise; the components then count the words of their rows.
@@ -231,7 +213,8 @@ class GaussianSearch:
         missing, further steps read all rows as they are.
         """
         num, words = z_ND.shape[1], {c: x for c, x in enumerate(self._train.T) if c not in self._numbers}
-        hot = {c: _one_hot(x, self.columns[c].num_codes) for c, x in words.items()}
+        codes = {c: np.arange(self.columns[c].num_codes) for c in words}
+        hot = {c: np.where(np.isnan(x)[:, None], np.nan, x[:, None] == codes[c]) for c, x in words.items()}
         noisy = [hot_NV + _WORD_NOISE * rng.normal(size=hot_NV.shape) for hot_NV in hot.values()]
         read_NE = np.concatenate([z_ND, *noisy], 1)
         begun_NE = without_holes(read_NE, 10 * options.components, self._seed)
@@ -242,32 +225,30 @@ class GaussianSearch:
         else:
             r_NK = begun.predict_proba(read_NE) if words else np.zeros((0, 1))
         p = {c: _counted(hot_NV, r_NK) for c, hot_NV in hot.items()}
-        return Fit(fitted.weights, fitted.means[:, :num], fitted.covariances[:, :num, :num], options.floor, p)
+        numbers = Components(fitted.weights, fitted.means[:, :num], fitted.covariances[:, :num, :num])
+        return Fit(numbers, p)
 
-    def table(self, is_power: bool, fits: Sequence[Fit]) -> GaussianTable:
-        """The mixture of fits with equal weights."""
+    def table(self, is_power: bool, fits: Sequence[Fit], floor: float) -> GaussianTable:
+        """The mixture of fits with equal weights; no variance is below the floor."""
         margins = iter(self.margins[is_power])
         p = {c: np.concatenate([fit.words[c] for fit in fits]) for c in fits[0].words}
         all_margins = [
             next(margins) if isinstance(column, Numbers) else WordTable(column, p[c])
             for c, column in enumerate(self.columns)
         ]
-        return gaussian_table(all_margins, fits)
+        return gaussian_table(all_margins, [fit.components for fit in fits], floor)
 
     def mixed(self, is_power: bool) -> tuple[GaussianTable, list[Options]] | None:
         """One mixture of Gaussians out of the members with these margins that are best together on validation."""
-        those = self._best(is_power)[:_CANDIDATES]
-        if not those:
+        best = self._best(is_power)[:_CANDIDATES]
+        if not best:
             return None
-        chosen = [those[i] for i in best_members(np.stack([member.nats for member in those]), _MEMBERS)]
-        work = np.cumsum([member.options.components for member in chosen]) * len(self._steps) ** 3
-        kept = [member for n, member in enumerate(chosen) if n == 0 or work[n] <= _MOST_WORK]
-        return self.table(is_power, [member.fit for member in kept]), [member.options for member in kept]
-
-
-def _one_hot(cells_N: np.ndarray, num: int) -> np.ndarray:
-    """The words of cells as one-hot vectors, float64[N, V], nan without a word."""
-    return np.where(np.isnan(cells_N)[:, None], np.nan, cells_N[:, None] == np.arange(num))
+        nats_MN = np.stack([self.members[options][1] for options in best])
+        chosen = [best[i] for i in best_members(nats_MN, _MEMBERS)]
+        work = np.cumsum([options.components for options in chosen]) * len(self._steps) ** 3
+        kept = [options for n, options in enumerate(chosen) if n == 0 or work[n] <= _MOST_WORK]
+        floor = min(options.floor for options in kept)
+        return self.table(is_power, [self.members[options][0] for options in kept], floor), kept
 
 
 def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
@@ -302,36 +283,15 @@ def fit_gaussians(
     }
 
 
-def gaussian_table(margins: Sequence[Margin | WordTable], fits: Sequence[Fit]) -> GaussianTable:
-    """The mixture of fits with equal weights."""
-    floor = 0.5 * math.log(min(fit.floor for fit in fits))
-    weights, means, covariances = (
-        np.concatenate([getattr(fit, name) for fit in fits]) for name in ("weights", "means", "covariances")
-    )
-    event = EventSpec((means.shape[1],), (), "real")
-    model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=floor)
+def gaussian_table(margins: Sequence[Margin | WordTable], parts: Sequence[Components], floor: float) -> GaussianTable:
+    """The mixture of several mixtures with equal weights; no variance is below the floor."""
+    weights, means, covariances = map(np.concatenate, zip(*parts, strict=True))
+    least, event = 0.5 * math.log(floor), EventSpec((means.shape[1],), (), "real")
+    model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=least)
     assert is_gaussian_mixture(model)
     with np.errstate(divide="ignore"):
-        params = gaussian_params(weights / len(fits), means, covariances, floor)
+        params = gaussian_params(weights / len(parts), means, covariances, least)
     return GaussianTable(margins, model, params)
-
-
-class Components(NamedTuple):
-    """Weights float64[K], means [K, D] and covariances [K, D, D]."""
-
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
-
-
-class _Moments(NamedTuple):
-    """The number of rows of each component [K], the sums of what it expects of them [K, D], and of their products
-    [K, D, D].
-    """
-
-    rows: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
 
 
 def em_with_holes(
@@ -345,34 +305,35 @@ def em_with_holes(
     order = np.lexsort(np.isnan(x_ND).T)  # rows with the same values missing are neighbours
     x_ND, back = x_ND[order], np.argsort(order)
     for _ in range(iterations):
-        moments, _, log_p = _expect(x_ND, components)
+        (rows_K, first_KD, second_KDD), _, log_p = _expect(x_ND, components)
         if log_p - last < _ENOUGH or time.monotonic() > deadline:
             break
-        components, last = _maximise(moments, len(x_ND), variance), log_p
+        rows_K = rows_K + 1e-10
+        means_KD = first_KD / rows_K[:, None]
+        covariances_KDD = second_KDD / rows_K[:, None, None] - means_KD[:, :, None] * means_KD[:, None]
+        covariances_KDD += variance * np.eye(means_KD.shape[1])
+        components, last = Components(rows_K / len(x_ND), means_KD, covariances_KDD), log_p
     return components, _expect(x_ND, components)[1][back]
 
 
-def _maximise(moments: _Moments, num: int, variance: float) -> Components:
-    rows_K = moments.rows + 1e-10
-    means_KD = moments.first / rows_K[:, None]
-    covariances_KDD = moments.second / rows_K[:, None, None] - means_KD[:, :, None] * means_KD[:, None]
-    return Components(rows_K / num, means_KD, covariances_KDD + variance * np.eye(means_KD.shape[1]))
-
-
-def _expect(x_ND: np.ndarray, components: Components) -> tuple[_Moments, np.ndarray, float]:
-    """The moments, the responsibilities [N, K] and the mean of log p of the rows, some of which are read at a time."""
+def _expect(x_ND: np.ndarray, components: Components) -> tuple[list[np.ndarray], np.ndarray, float]:
+    """The moments of `_expect_some`, the responsibilities [N, K] and the mean of log p of the rows, some of which are
+    read at a time.
+    """
     num, width = components.means.shape
     size = max(1, _MOST_SCALARS // (num * width * width))
-    r_NK, log_p_N = np.empty((len(x_ND), num)), np.empty(len(x_ND))
-    sums = _Moments(np.zeros(num), np.zeros((num, width)), np.zeros((num, width, width)))
-    for start in range(0, len(x_ND), size):
-        some = slice(start, start + size)
-        moments, r_NK[some], log_p_N[some] = _expect_some(x_ND[some], components)
-        sums = _Moments(*(total + part for total, part in zip(sums, moments, strict=True)))
-    return sums, r_NK, float(log_p_N.mean())
+    parts = [_expect_some(x_ND[start : start + size], components) for start in range(0, len(x_ND), size)]
+    moments, r_NK, log_p_N = zip(*parts, strict=True)
+    sums = [functools.reduce(operator.add, each) for each in zip(*moments, strict=True)]
+    return sums, np.concatenate(r_NK), float(np.concatenate(log_p_N).mean())
 
 
-def _expect_some(x_ND: np.ndarray, components: Components) -> tuple[_Moments, np.ndarray, np.ndarray]:
+def _expect_some(
+    x_ND: np.ndarray, components: Components
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    """The number of rows of each component [K], the sums of what it expects of them [K, D], and of their products
+    [K, D, D]; the responsibilities and log p of the rows.
+    """
     _, means_KD, covariances_KDD = components
     seen_ND = ~np.isnan(x_ND)
     seen_PD, pattern_N = np.unique(seen_ND, axis=0, return_inverse=True)
@@ -396,4 +357,4 @@ def _expect_some(x_ND: np.ndarray, components: Components) -> tuple[_Moments, np
     weighted_KND = np.swapaxes(r_NK[..., None] * expected_NKD, 0, 1)
     second_KDD = np.swapaxes(weighted_KND, 1, 2) @ np.swapaxes(expected_NKD, 0, 1)
     second_KDD += np.einsum("pk,pkij->kij", r_PK, spread_PKDD)
-    return _Moments(r_NK.sum(0), weighted_KND.sum(1), second_KDD), r_NK, log_p_N
+    return (r_NK.sum(0), weighted_KND.sum(1), second_KDD), r_NK, log_p_N

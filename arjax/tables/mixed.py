@@ -153,17 +153,11 @@ def mix_engines(
 
 
 class Hidden(NamedTuple):
-    """Rows of which some cells are hidden.
+    """Rows of which some cells are hidden."""
 
-    Attributes:
-      cells: float64[N, C].
-      given: the known cells that are not hidden, bool[N, C].
-      queried: the known cells that are hidden, bool[N, C].
-    """
-
-    cells: np.ndarray
-    given: np.ndarray
-    queried: np.ndarray
+    cells: np.ndarray  # float64[N, C]
+    given: np.ndarray  # the known cells that are not hidden, bool[N, C]
+    queried: np.ndarray  # the known cells that are hidden, bool[N, C]
 
 
 def hide(cells_NC: np.ndarray, seed: int) -> Hidden:

@@ -24,6 +24,7 @@ VALUES = {
     "binary": EventSpec((3,)),
     "binary_vector": EventSpec((3,), (2, 2)),
     "levels": EventSpec((3,), (), "levels", 5),
+    "levels_vector": EventSpec((3,), (2,), "levels", 4),
     "tokens_vector": EventSpec((3,), (2,), "tokens", 3),
     "real": EventSpec((3,), (), "real", 0),
     "real_vector": EventSpec((3,), (2,), "real", 0),

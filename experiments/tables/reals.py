@@ -29,7 +29,7 @@ from arjax.core.errors import UserError
 from arjax.models.gaussian_mixture import fit_by_em
 from arjax.tables.columns import Numbers
 from arjax.tables.gaussian import Margin, fit_margin
-from arjax.tables.gaussian_fitting import Fit, gaussian_table
+from arjax.tables.gaussian_fitting import Components, gaussian_table
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 from gaussian_mixture_baseline import COMPONENTS, ITERATIONS, MORE_COMPONENTS, PATIENCE
@@ -226,12 +226,9 @@ def _cached_rivals(path: Path, margins: list[Margin], *parts: Rows) -> list[Riva
     ]
 
 
-def _fit_of(mixture: Any, regularisation: float) -> Fit:
-    return Fit(mixture.weights_, mixture.means_, mixture.covariances_, regularisation, {})
-
-
 def _rival(margins: list[Margin], mixture: Any, regularisation: float, *splits: Rows) -> Rival:
-    table, density, mass = gaussian_table(margins, [_fit_of(mixture, regularisation)]), [], []
+    components = Components(mixture.weights_, mixture.means_, mixture.covariances_)
+    table, density, mass = gaussian_table(margins, [components], regularisation), [], []
     for rows in splits:
         z = np.stack([margin.forward(x) for margin, x in zip(margins, rows.T, strict=True)], 1)
         log_p = mixture.score_samples(z) + sum(margin.log_slope(rows[:, i]) for i, margin in enumerate(margins))

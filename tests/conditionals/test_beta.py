@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from compiled import of_family
 from scipy import special, stats
 
 from arjax.conditionals import Beta
@@ -19,15 +20,10 @@ LOG_SHAPES = np.random.default_rng(0).uniform(-0.7, 9, (500, 2)).astype(np.float
 NUM = 20_001
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _call(family: Beta, method: str, *args) -> jax.Array:
-    return getattr(family, method)(*args)
-
-
 def call(family: Beta, method: str, features: np.ndarray, *value: np.ndarray) -> np.ndarray:
     """A method that maps rows to rows."""
     filled = [np.resize(a, (NUM, *a.shape[1:])) for a in (features, *value)]
-    return np.asarray(_call(family, method, *filled))[: len(features)]
+    return np.asarray(of_family(family, method, *filled))[: len(features)]
 
 
 @jax.jit

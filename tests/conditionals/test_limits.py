@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from arjax.conditionals import make_conditional, truncate
+from arjax.conditionals import make_conditional
 from arjax.conditionals.numerics import check_temperature, stratified_points
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -21,21 +21,6 @@ def test_the_lower_bound_of_a_beta_is_below_the_upper():
     for bounds in ("low=1", "high=0", "low=2, high=1", "low=1e999"):
         with pytest.raises(UserError, match=r"(low|high)\b"):
             make_conditional(f"beta({bounds})", real)
-
-
-def test_limits_of_truncation():
-    base = make_conditional("categorical", LEVELS)
-    for option, taken, refused in (
-        ("top_k", (0, 5, 99), (-1, 1.5, True)),
-        ("top_p", (1e-9, 1), (0, 1.01, *NO_NUMBERS)),
-        ("min_p", (0, 1), (-0.01, 1.01, *NO_NUMBERS)),
-    ):
-        every = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
-        for value in taken:
-            truncate(base, **(every | {option: value}))
-        for value in refused:
-            with pytest.raises(UserError, match=f"^{option} must be"):
-                truncate(base, **(every | {option: value}))
 
 
 def test_limits_of_the_temperature():

@@ -7,19 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import of_family
 from scipy import special, stats
 
 from arjax.conditionals import DiscretizedLogisticMixture, make_conditional
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
 rng = np.random.default_rng(0)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def call(family, method: str, *args) -> jax.Array:
-    """A method of a family as one compiled program."""
-    return getattr(family, method)(*args)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -59,7 +53,7 @@ def test_log_prob_is_the_equation(num_levels, c):
     pixels[:6] = 0
     pixels[6:12] = num_levels - 1
     expected = [equation_2_and_3(f, p, num_levels, 4) for f, p in zip(features, pixels, strict=True)]
-    np.testing.assert_allclose(call(family, "log_prob", features, pixels), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(of_family(family, "log_prob", features, pixels), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_ten_components_of_three_channels_are_the_hundred_features_of_the_paper():
@@ -80,18 +74,18 @@ def test_levels_sum_to_one_at_every_scale(num_levels, log_scale):
     means = (-3.0, -1.0, 0.1234567, 1.0, 40.0)
     family, features = single(num_levels, np.float32(means), log_scale)
     levels = np.tile(np.arange(num_levels)[:, None], len(means))
-    log_p = np.asarray(call(family, "log_prob", np.broadcast_to(features, (*levels.shape, 3)), levels), float)
+    log_p = np.asarray(of_family(family, "log_prob", np.broadcast_to(features, (*levels.shape, 3)), levels), float)
     np.testing.assert_allclose(np.exp(log_p).sum(0), 1, atol=2e-6)
 
 
 def test_edges_take_the_whole_tails():
     family, features = single(256, -1.0, -2.0)
-    first = call(family, "log_prob", features, jnp.int32(0))
+    first = of_family(family, "log_prob", features, jnp.int32(0))
     np.testing.assert_allclose(first, special.log_expit((0.5 / 127.5) / np.exp(-2.0)), rtol=1e-4)
     family, features = single(256, 50.0, -7.0)
-    assert call(family, "log_prob", features, jnp.int32(255)) > -1e-6
+    assert of_family(family, "log_prob", features, jnp.int32(255)) > -1e-6
     np.testing.assert_allclose(
-        call(family, "log_prob", features, jnp.int32(254)), -(50 - 1 + 0.5 / 127.5) * np.exp(7), rtol=1e-3
+        of_family(family, "log_prob", features, jnp.int32(254)), -(50 - 1 + 0.5 / 127.5) * np.exp(7), rtol=1e-3
     )
 
 
@@ -133,7 +127,7 @@ def test_green_follows_red_only_when_coupled(coupling):
     )
     features = rng.normal(size=family.num_params).astype(np.float32)
     values = np.array(list(itertools.product(range(7), repeat=3)))
-    table = np.exp(call(family, "log_prob", np.tile(features, (343, 1)), values)).reshape(7, 7, 7)
+    table = np.exp(of_family(family, "log_prob", np.tile(features, (343, 1)), values)).reshape(7, 7, 7)
     np.testing.assert_allclose(table.sum(), 1, atol=1e-5)
     product = table.sum((1, 2))[:, None] * table.sum((0, 2))[None]
     dependence = np.abs(table.sum(2) - product).max()
@@ -148,17 +142,17 @@ def test_entropy_of_many_values_is_the_mean_over_samples(num_levels, shape):
     family = DiscretizedLogisticMixture(num_levels, shape, components=3)
     features = (0.7 * rng.normal(size=(4, family.num_params)) - 0.5).astype(np.float32)
     many = np.broadcast_to(features, (8000, *features.shape))
-    log_p = np.asarray(call(family, "log_prob", many, call(family, "sample", jax.random.key(0), many)))
+    log_p = np.asarray(of_family(family, "log_prob", many, of_family(family, "sample", jax.random.key(0), many)))
     # three standard errors beside the documented 0.1 nats
     tolerance = 0.1 + 3 * log_p.std(0).max() / np.sqrt(8000)
-    np.testing.assert_allclose(call(family, "entropy", features), -log_p.mean(0), atol=tolerance)
+    np.testing.assert_allclose(of_family(family, "entropy", features), -log_p.mean(0), atol=tolerance)
 
 
 def test_stratified_entropy_is_near_the_sum():
     family = DiscretizedLogisticMixture(60, (2,), components=4)
     features = rng.normal(size=(20, family.num_params)).astype(np.float32)
     estimate = jax.jit(lambda f: family._stratified_entropy(family._mixture(f)).sum(-1))(features)
-    error = np.abs(estimate - call(family, "entropy", features))
+    error = np.abs(estimate - of_family(family, "entropy", features))
     assert error.mean() < 0.03 and error.max() < 0.1
 
 
@@ -167,10 +161,10 @@ def test_mode_of_many_values_is_near_the_best():
     family = DiscretizedLogisticMixture(256, (3,), components=3)
     features = (0.3 * rng.normal(size=(5, family.num_params))).astype(np.float32)
     features[:, 12:21] -= 4
-    mode = np.asarray(call(family, "mode", features))
-    best = call(family, "log_prob", features, mode)
+    mode = np.asarray(of_family(family, "mode", features))
+    best = of_family(family, "log_prob", features, mode)
     many = np.broadcast_to(features, (500, *features.shape))
-    others = call(family, "log_prob", many, call(family, "sample", jax.random.key(1), many))
+    others = of_family(family, "log_prob", many, of_family(family, "sample", jax.random.key(1), many))
     assert (np.asarray(best) >= np.asarray(others).max(0) - 0.2).all()
 
 
@@ -179,8 +173,8 @@ def test_samples_of_256_coupled_levels_follow_the_probabilities():
     family = DiscretizedLogisticMixture(256, (2,), components=3)
     features = (0.5 * rng.normal(size=family.num_params)).astype(np.float32)
     num, values = 20_000, np.array(list(itertools.product(range(256), repeat=2)))
-    samples = np.asarray(call(family, "sample", jax.random.key(2), np.tile(features, (num, 1)))) // 32
-    p = np.exp(np.asarray(call(family, "log_prob", np.tile(features, (len(values), 1)), values), float))
+    samples = np.asarray(of_family(family, "sample", jax.random.key(2), np.tile(features, (num, 1)))) // 32
+    p = np.exp(np.asarray(of_family(family, "log_prob", np.tile(features, (len(values), 1)), values), float))
     expected = np.bincount((values // 32) @ [8, 1], p, minlength=64)
     counts = np.bincount(samples @ [8, 1], minlength=64)
     assert stats.chisquare(counts, expected / expected.sum() * num).pvalue > 1e-4
@@ -189,21 +183,5 @@ def test_samples_of_256_coupled_levels_follow_the_probabilities():
 def test_cold_samples_come_from_the_likeliest_component():
     family = DiscretizedLogisticMixture(256, components=2)
     features = np.float32([0.1, 0.0, 0.5, -0.5, -3.0, -3.0])
-    cold = np.asarray(call(family, "sample", jax.random.key(3), np.tile(features, (50, 1)), 1e-4))
+    cold = np.asarray(of_family(family, "sample", jax.random.key(3), np.tile(features, (50, 1)), 1e-4))
     assert (cold == round(127.5 * 1.5)).all()
-
-
-@pytest.mark.parametrize(
-    ("text", "event", "message"),
-    [
-        (
-            "discretized_logistic_mixture",
-            EventSpec((4,), (), "tokens", 9),
-            "needs ordered levels, not tokens: take categorical$",
-        ),
-        ("discretized_logistic_mixture(coupling='lin')", EventSpec((4,), (), "levels", 9), "did you mean 'linear'"),
-    ],
-)
-def test_refusals_are_one_sentence(text, event, message):
-    with pytest.raises(UserError, match=message):
-        make_conditional(text, event)

@@ -6,57 +6,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special, stats
+from compiled import of_family
+from scipy import stats
 
-from arjax.conditionals import (
-    CONDITIONALS,
-    Gaussian,
-    GaussianMixture,
-    LogisticMixture,
-    StudentTMixture,
-    make_conditional,
-)
-from arjax.core.errors import UserError
+from arjax.conditionals import Gaussian, GaussianMixture, LogisticMixture, StudentTMixture, make_conditional
 from arjax.core.spec import EventSpec
+from arjax.testing.conditional import random_features
 
 SCALAR, VECTOR = EventSpec((3,), (), "real", 0), EventSpec((3,), (2,), "real", 0)
-
-
-def fits(name: str) -> bool:
-    try:
-        make_conditional(name, SCALAR)
-    except UserError:
-        return False
-    return True
-
-
-#: A density with edges or peaks at them cannot be integrated on a grid; tests/conditionals/test_beta.py has those, and
-#: test_spline.py narrow bins.
-OPTIONS = {"beta": "(low=-3, high=4, min_log_shape=1.1)", "spline": "(bins=2, bound=2, min_log_scale=1.0)"}
-NAMES = [name + OPTIONS.get(name, "") for name in CONDITIONALS.names() if fits(name)]
+#: A density with edges or peaks at them cannot be searched on a grid; tests/conditionals/test_beta.py has those.
+NAMES = ("gaussian", "gaussian_mixture", "logistic_mixture", "student_t_mixture",
+         "beta(low=-3, high=4, min_log_shape=1.1)", "spline(bins=2, bound=2, min_log_scale=1.0)")  # fmt: skip
 #: Mixtures of one class: another of them is fast, and their formulas are tested below.
 MIXTURES = ("logistic_mixture", "student_t_mixture")
-
-
-def each_of(names):
-    """Parameters: families by name, mixtures that are like another one marked slow."""
-    return pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in MIXTURES)) for n in names])
-
-
-each_family = each_of(NAMES)
-#: Of joint families modes are greedy, entropies estimates, and the scalars of a vector depend on one another.
-each_simple_family = each_of([name for name in NAMES if not make_conditional(name, SCALAR).joint])
-
+each_family = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in MIXTURES)) for name in NAMES]
+)
 
 #: Points at which every family is asked, and draws at the first of them.
 POINTS, DRAWS = 20, 4000
 KEY = jax.random.key(0)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def call(family, method: str, *args) -> jax.Array:
-    """A method of a family as one compiled program."""
-    return getattr(family, method)(*args)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -70,14 +39,10 @@ def _facts(family, features, value, temperature) -> dict[str, jax.Array]:
     return {"mode": mode, "entropy": family.entropy(features), "log_p": log_p, "gradient": gradient, "samples": samples}
 
 
-def random_features(family, num: int = POINTS, scale: float = 1.0, seed: int = 0) -> np.ndarray:
-    return (scale * np.random.default_rng(seed).normal(size=(num, family.num_params))).astype(np.float32)
-
-
 @functools.cache
 def features_of(family) -> np.ndarray:
     """One point of usual size, and some of smaller and larger."""
-    return random_features(family) * np.repeat(np.float32([1.0, 0.3, 1.5]), [1, 9, 10])[:, None]
+    return random_features(family, POINTS, 1.0) * np.repeat(np.float32([1.0, 0.3, 1.5]), [1, 9, 10])[:, None]
 
 
 @functools.cache
@@ -87,49 +52,15 @@ def facts(family, temperature: float = 1.0) -> dict[str, np.ndarray]:
     return jax.tree.map(np.asarray, _facts(family, features_of(family), zeros, np.float32(temperature)))
 
 
-@functools.cache
-def integrals(family) -> dict[str, np.ndarray]:
-    """Of the densities at `features_of` the family: total, entropy and maximum, and the cumulative one of the first.
-
-    By a trapezoid rule; dense near 0, far enough out for every scale.
-    """
-    t = np.linspace(-11, 11, 20_001)
-    x, weights = np.sinh(t), np.cosh(t) * (t[1] - t[0])
-    many = np.broadcast_to(x.astype(np.float32), (POINTS, len(x)))
-    log_p = np.asarray(call(family, "log_prob", features_of(family)[:, None], many), float)
-    p = np.exp(log_p)
-    found = {"total": p @ weights, "entropy": special.entr(p) @ weights, "highest": log_p.max(-1)}
-    return found | {"x": x, "cumulative": np.cumsum(p[0] * weights)}
-
-
 @each_family
-def test_density_integrates_to_one(name):
-    np.testing.assert_allclose(integrals(make_conditional(name, SCALAR))["total"], 1, atol=1e-5)
-
-
-@each_simple_family
-def test_entropy_is_that_of_the_density(name):
-    family = make_conditional(name, SCALAR)
-    np.testing.assert_allclose(facts(family)["entropy"], integrals(family)["entropy"], atol=1e-4)
-
-
-@each_simple_family
 def test_mode_is_where_the_density_is_highest(name):
     family = make_conditional(name, SCALAR)
-    found = facts(family)
-    assert (found["mode"].shape, found["mode"].dtype) == ((POINTS,), jnp.float32)
-    assert (found["log_p"][:POINTS] >= integrals(family)["highest"] - 1e-3).all()
+    x = np.broadcast_to(np.sinh(np.linspace(-11, 11, 20_001)).astype(np.float32), (POINTS, 20_001))
+    highest = np.asarray(of_family(family, "log_prob", features_of(family)[:, None], x)).max(-1)
+    assert (facts(family)["log_p"][:POINTS] >= highest - 1e-3).all()
 
 
 @each_family
-def test_samples_follow_the_density(name):
-    family = make_conditional(name, SCALAR)
-    samples, of = facts(family)["samples"][POINTS:], integrals(family)
-    for drawn, right in ((samples, True), (1.15 * samples + 0.1, False)):  # it can fail
-        assert (stats.kstest(drawn, lambda s: np.interp(s, of["x"], of["cumulative"])).pvalue > 1e-3) == right
-
-
-@each_simple_family
 def test_scalars_of_a_vector_are_independent_and_stand_one_after_another(name):
     scalar, vector = make_conditional(name, SCALAR), make_conditional(name, VECTOR)
     features, values = features_of(vector), np.float32([0.4, -1.2]) * np.ones((POINTS, 1), np.float32)
@@ -148,12 +79,14 @@ def test_scalars_of_a_vector_are_independent_and_stand_one_after_another(name):
 def test_extreme_features_stay_finite(name):
     family = make_conditional(name, SCALAR)
     size = np.repeat(np.float32([1e2, 1e4]), POINTS // 2)[:, None]
-    found = _facts(family, size * np.sign(random_features(family)), np.zeros(POINTS, np.float32), np.float32(1))
+    found = _facts(
+        family, size * np.sign(random_features(family, POINTS, 1.0)), np.zeros(POINTS, np.float32), np.float32(1)
+    )
     for kind, value in found.items():
         assert np.isfinite(value).all(), kind
 
 
-@each_simple_family
+@each_family
 def test_low_temperatures_narrow_the_samples(name):
     family = make_conditional(name, SCALAR)
     cold, warm = (facts(family, temperature)["samples"][POINTS:].std() for temperature in (0.01, 1.0))
@@ -165,13 +98,13 @@ def test_gaussian_formula():
     scales = np.exp(np.maximum(features[:, 1], -7.0))
     expected = stats.norm.logpdf(x, features[:, 0], scales)
     entropy = stats.norm.entropy(features[:, 0], scales)
-    np.testing.assert_allclose(call(Gaussian(), "log_prob", features, x), expected, rtol=1e-4)
-    np.testing.assert_allclose(call(Gaussian(), "entropy", features), entropy, rtol=1e-5)
+    np.testing.assert_allclose(of_family(Gaussian(), "log_prob", features, x), expected, rtol=1e-4)
+    np.testing.assert_allclose(of_family(Gaussian(), "entropy", features), entropy, rtol=1e-5)
 
 
 def test_a_gaussian_of_temperature_t_has_t_times_the_variance():
     features = np.tile(np.float32([1.0, 0.5]), (20_000, 1))
-    samples = call(Gaussian(), "sample", KEY, features, 4.0)
+    samples = of_family(Gaussian(), "sample", KEY, features, 4.0)
     assert stats.kstest(np.asarray(samples), stats.norm(1.0, 2 * np.exp(0.5)).cdf).pvalue > 1e-3
 
 
@@ -185,11 +118,11 @@ def test_a_gaussian_of_temperature_t_has_t_times_the_variance():
     ],
 )
 def test_mixture_formula(family, standard):
-    features, x = random_features(family, 8), np.linspace(-4, 4, 8, dtype=np.float32)
+    features, x = random_features(family, 8, 1.0), np.linspace(-4, 4, 8, dtype=np.float32)
     logits, means, log_scales = features.astype(float).reshape(8, 3, 3).transpose(1, 0, 2)
     weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     p = (weights * standard.pdf((x[:, None] - means) / np.exp(log_scales)) / np.exp(log_scales)).sum(-1)
-    np.testing.assert_allclose(call(family, "log_prob", features, x), np.log(p), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(of_family(family, "log_prob", features, x), np.log(p), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", [LogisticMixture(1), GaussianMixture(1), StudentTMixture(1, dof=3.0)])
@@ -208,36 +141,25 @@ def test_entropy_of_components_of_very_different_scales():
     weights, scales = np.exp(parameters[0]) / np.exp(parameters[0]).sum(), np.exp(parameters[2])
     p = sum(w * stats.logistic.pdf(x, m, s) for w, m, s in zip(weights, parameters[1], scales, strict=True))
     expected = -np.trapezoid(p * np.log(p), x)
-    np.testing.assert_allclose(call(family, "entropy", features), expected, atol=1e-3)
+    np.testing.assert_allclose(of_family(family, "entropy", features), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("dof", [2.0, 3.0, 30.0, 1000.0])
 def test_entropy_of_heavy_tails(dof):
     log_scales = np.float32([-7, 0, 6])
     features = np.float32([[0.3, -0.5, 1.5, 1.5, s, s] for s in log_scales])  # twice the same component
-    entropy = call(StudentTMixture(2, dof=dof), "entropy", features)
+    entropy = of_family(StudentTMixture(2, dof=dof), "entropy", features)
     np.testing.assert_allclose(entropy, stats.t(dof).entropy() + log_scales, atol=3e-4)
 
 
 def test_an_outlier_costs_a_student_t_a_logarithm():
     features, x = np.zeros(3, np.float32), np.float32(100)
-    student, normal = (call(family(1), "log_prob", features, x) for family in (StudentTMixture, GaussianMixture))
+    student, normal = (of_family(family(1), "log_prob", features, x) for family in (StudentTMixture, GaussianMixture))
     assert -23 < student < -18 and normal < -5000
 
 
 def test_samples_of_a_student_t_of_temperature_t():
     features = np.zeros((20_000, 3), np.float32)
-    samples = np.asarray(call(StudentTMixture(1, dof=3.0), "sample", KEY, features, 4.0))
+    samples = np.asarray(of_family(StudentTMixture(1, dof=3.0), "sample", KEY, features, 4.0))
     assert stats.kstest(samples / 2, stats.t(3.0).cdf).pvalue > 1e-3
     assert stats.kstest(samples / 2, stats.t(4.0).cdf).pvalue < 1e-3
-
-
-@pytest.mark.parametrize("name", ["gaussian", "gaussian_mixture", "logistic_mixture", "student_t_mixture", "beta"])
-def test_levels_are_refused(name):
-    with pytest.raises(UserError, match=rf"^the conditional '{name}' needs real data, not levels"):
-        make_conditional(name, EventSpec((3,), (), "levels", 4))
-
-
-def test_real_data_is_gaussian_unless_said_otherwise():
-    assert make_conditional("", VECTOR) == Gaussian((2,))
-    assert make_conditional("gaussian(min_log_scale=-2)", VECTOR) == Gaussian((2,), -2.0)

@@ -10,7 +10,6 @@ from scipy import integrate, stats
 
 from arjax.conditionals import SplineNormal, make_conditional
 from arjax.conditionals.spline import forward, inverse, make_spline
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
 SCALAR = EventSpec((3,), (), "real", 0)
@@ -96,11 +95,6 @@ def test_without_bends_it_is_normal():
     x = np.linspace(-3, 3, 50, dtype=np.float32)
     expected = stats.norm.logpdf(x, 0.7, np.exp(-0.4))
     np.testing.assert_allclose(jax.jit(family.log_prob)(features, x), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_levels_are_refused():
-    with pytest.raises(UserError, match=r"^the conditional 'spline' needs real data, not levels"):
-        make_conditional("spline", EventSpec((3,), (), "levels", 4))
 
 
 @pytest.mark.parametrize("name", ["gaussian", "spline"])

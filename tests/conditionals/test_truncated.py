@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional, truncate
 from arjax.conditionals.restricted import Truncated, untruncated
@@ -44,68 +44,37 @@ def families() -> list:
 
 
 each_family = pytest.mark.parametrize(("family", "event"), families())
-#: Limits, top_k, top_p and min_p, whose tables one compiled program makes.
-PAIRS = ((2, 1.0), (1, 1.0), (3, 1.0), (99, 1.0), (2, 0.56), (2, 0.58))
-PAIRS += tuple((0, top_p) for top_p in (1e-9, 0.39, 0.41, 0.55, 0.69, 0.71, 0.84, 0.999))
-LIMITS = tuple((*pair, 0.0) for pair in PAIRS)
-LIMITS += (*((0, 1.0, min_p) for min_p in (0.12, 0.37, 0.38, 0.74, 0.76, 1.0)), (3, 1.0, 0.2), (0, 0.71, 0.8))
+EVEN, ONE, TWO, THREE = 0 * LOGITS, (0, 1, 0, 0, 0), (0, 4 / 7, 0, 3 / 7, 0), tuple(np.where(P >= 0.15, P / 0.85, 0))
+ROOTS = tuple(np.where(P >= 0.3, P**0.5, 0) / (0.4**0.5 + 0.3**0.5))
+#: top_k, top_p and min_p, the logits, the temperature, and the probabilities that remain.
+CASES = [
+    *((top_k, 1.0, 0.0, LOGITS, 1.0, kept) for top_k, kept in ((2, TWO), (1, ONE), (99, P))),
+    (2, 1.0, 0.0, EVEN, 1.0, (0.5, 0.5, 0, 0, 0)),  # of equal values the lower ones remain
+    (0, 0.55, 0.0, EVEN, 1.0, (1 / 3, 1 / 3, 1 / 3, 0, 0)),
+    # the fewest with at least that mass: one remains, however little it is
+    *((0, top_p, 0.0, LOGITS, 1.0, ONE) for top_p in (1e-9, 0.39)),
+    *((0, top_p, 0.0, LOGITS, 1.0, TWO) for top_p in (0.41, 0.69)),
+    *((0, top_p, 0.0, LOGITS, 1.0, THREE) for top_p in (0.71, 0.84)),
+    (0, 0.999, 0.0, LOGITS, 1.0, P),
+    (2, 0.56, 0.0, LOGITS, 1.0, ONE),  # of the mass of what top_k has left: 0.4 / 0.7 is more than 0.56
+    (2, 0.58, 0.0, LOGITS, 1.0, TWO),
+    *((*limits, 0.0, LOGITS, 2.0, ROOTS) for limits in ((2, 1.0), (0, 0.39))),  # the temperature comes first
+    (0, 1.0, 0.12, LOGITS, 1.0, P),  # 0.05 is an eighth of 0.4
+    (0, 1.0, 0.37, LOGITS, 1.0, THREE),
+    *((0, 1.0, min_p, LOGITS, 1.0, TWO) for min_p in (0.38, 0.74)),
+    *((0, 1.0, min_p, LOGITS, 1.0, ONE) for min_p in (0.76, 1.0)),
+    (0, 1.0, 1.0, EVEN, 1.0, (0.2,) * 5),  # all are the most probable
+    (3, 1.0, 0.2, LOGITS, 1.0, THREE),
+    (0, 0.71, 0.8, LOGITS, 1.0, ONE),  # of what the others have left
+    (0, 1.0, 0.76, LOGITS, 2.0, ROOTS),  # the root of 0.75 is 0.87
+]
 
 
-@jax.jit
-def tables(logits: jax.Array, temperature: float) -> list[jax.Array]:
-    return [truncate(Categorical(5), *limits).log_table(logits, temperature) for limits in LIMITS]
-
-
-def kept(
-    top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, logits: np.ndarray = LOGITS, temperature: float = 1.0
-) -> list[float]:
-    """Probabilities after truncation."""
-    table = tables(logits, temperature)[LIMITS.index((top_k, top_p, min_p))]
-    return np.exp(np.asarray(table)).round(5).tolist()
-
-
-def test_top_k_keeps_the_k_most_probable():
-    assert kept(top_k=2) == pytest.approx([0, 4 / 7, 0, 3 / 7, 0], abs=1e-5)
-    assert kept(top_k=1) == [0, 1, 0, 0, 0]
-    assert kept(top_k=99) == pytest.approx(P, abs=1e-5)
-
-
-def test_of_equal_values_the_lower_remain():
-    assert kept(top_k=2, logits=0 * LOGITS) == [0.5, 0.5, 0, 0, 0]
-    assert kept(top_p=0.55, logits=0 * LOGITS) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0, 0], abs=1e-5)
-
-
-def test_top_p_keeps_the_fewest_with_at_least_that_mass():
-    assert kept(top_p=0.39) == [0, 1, 0, 0, 0]
-    assert kept(top_p=0.41) == kept(top_p=0.69) == kept(top_k=2)
-    assert kept(top_p=0.71) == kept(top_p=0.84) == kept(top_k=3)
-    assert kept(top_p=0.999) == pytest.approx(P, abs=1e-5)
-    assert kept(top_p=1e-9) == kept(top_k=1)  # one remains, however little is asked for
-
-
-def test_top_p_counts_the_mass_of_what_top_k_has_left():
-    assert kept(top_k=2, top_p=0.56) == [0, 1, 0, 0, 0]  # 0.4 / 0.7 is more than 0.56
-    assert kept(top_k=2, top_p=0.58) == kept(top_k=2)
-
-
-def test_temperature_comes_first():
-    hot = P**0.5 / (P**0.5).sum()
-    assert kept(top_k=2, temperature=2.0) == pytest.approx([0, 0.53590, 0, 0.46410, 0], abs=1e-4)
-    assert hot.max() < 0.4 and kept(top_p=0.39, temperature=2.0) == kept(top_k=2, temperature=2.0)
-
-
-def test_min_p_keeps_what_has_that_part_of_the_highest_probability():
-    assert kept(min_p=0.12) == pytest.approx(P, abs=1e-5)  # 0.05 is an eighth of 0.4
-    assert kept(min_p=0.37) == pytest.approx(np.where(P >= 0.15, P / 0.85, 0), abs=1e-5)
-    assert kept(min_p=0.38) == kept(min_p=0.74) == kept(top_k=2)
-    assert kept(min_p=0.76) == kept(min_p=1.0) == kept(top_k=1)
-    assert kept(min_p=1.0, logits=0 * LOGITS) == pytest.approx([0.2] * 5, abs=1e-5)  # all are the most probable
-
-
-def test_min_p_restricts_what_the_others_have_left_and_comes_after_the_temperature():
-    assert kept(top_k=3, min_p=0.2) == kept(top_k=3)
-    assert kept(top_p=0.71, min_p=0.8) == kept(top_k=1)
-    assert kept(min_p=0.76, temperature=2.0) == kept(top_k=2, temperature=2.0)  # the root of 0.75 is 0.87
+def test_what_remains_of_a_distribution():
+    """One compiled program makes all tables."""
+    tables = jax.jit(lambda: [truncate(Categorical(5), *case[:3]).log_table(*case[3:5]) for case in CASES])()
+    for table, case in zip(tables, CASES, strict=True):
+        np.testing.assert_allclose(np.exp(table), case[5], atol=1e-5, err_msg=str(case[:5]))
 
 
 def test_no_limit_is_the_same_conditional():
@@ -184,14 +153,6 @@ def test_one_value_is_the_mode(family, event):
     if family.value_shape == () or isinstance(family, Bernoulli | Categorical):
         found = facts(family, event)
         np.testing.assert_array_equal(found["first"], found["mode"])
-
-
-def test_temperature_of_a_table_is_a_power():
-    family = make_conditional("discretized_logistic_mixture(components=2)", EVENTS["levels"])
-    features = np.random.default_rng(4).normal(size=family.num_params).astype(np.float32)
-    cut = truncate(family, 5, 0.999999)
-    table, tempered = jax.jit(lambda f: (family.log_table(f), cut.log_table(f, 2.0)))(features)
-    np.testing.assert_allclose(tempered, special.log_softmax(np.asarray(table, float) / 2), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,5 +12,9 @@ from arjax.testing.examples import random_like
 
 def built(event: EventSpec, network: str = "made", scale: float = 1.0, **options):
     """A model, its network as small as in the laws where the options do not say otherwise, and parameters."""
-    model = make_model(event, network, **{**NETWORKS.get(network).SMALL, **options})
+    return with_params(make_model(event, network, **{**NETWORKS.get(network).SMALL, **options}), scale)
+
+
+def with_params(model, scale: float = 1.0):
+    """A model and parameters."""
     return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))

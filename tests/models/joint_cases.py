@@ -47,3 +47,10 @@ def marginal(p: np.ndarray, sites) -> np.ndarray:
     flat = ALL.reshape(len(ALL), -1)[:, list(sites)]
     _, group = np.unique(flat, axis=0, return_inverse=True)
     return np.bincount(group.ravel(), p)[group.ravel()] if flat.shape[1] else np.ones(len(ALL))
+
+
+def follow(x, p) -> bool:
+    """Whether draws follow the probabilities of all examples, each within five standard errors."""
+    num, codes = len(x), np.asarray(x).reshape(len(x), -1) @ (1 << np.arange(6)[::-1])
+    counts, p = np.bincount(codes, minlength=64), p / p.sum()
+    return (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()

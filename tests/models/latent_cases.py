@@ -8,7 +8,6 @@ import numpy as np
 from arjax.core.spec import EventSpec
 from arjax.models import ModelChoice, make_model
 from arjax.testing.examples import all_values
-from arjax.testing.models import random_like
 
 HIDDEN = ModelChoice(network="independent", network_options={"hidden_sizes": (5,)})
 EVENT = EventSpec((2, 2))
@@ -20,10 +19,6 @@ def latent_model(latents=(2,), values="real", event=EVENT, prior=None, context=N
     parts = {"prior": prior or ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
     choice = ModelChoice("latent", {"latents": latents, "values": values}, parts=parts)
     return make_model(event, choice, **({} if context is None else {"context": context}))
-
-
-def with_params(model, scale=0.5):
-    return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))
 
 
 def through(params, inputs):

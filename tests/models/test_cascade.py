@@ -15,12 +15,10 @@ from scipy.special import logsumexp
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.evaluation.exposure import check_truth
 from arjax.models import AutoregressiveModel, ModelChoice, make_model
-from arjax.models.cascade import limited_model, limited_params, noisy
+from arjax.models.cascade import limited_model, limited_params
 from arjax.models.draws import added_stats, check_draws
 from arjax.models.extras import model_in_words
-from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.statistics import chi_square
 
@@ -210,34 +208,6 @@ def test_some_stages_of_a_shared_part_have_the_whole_score_as_their_mean():
 
 
 @pytest.mark.slow
-def test_noise_is_on_what_parts_read_in_training_alone():
-    model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3), noise=0.5)
-    quiet, _ = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
-    batch = batch_of(model, cases.all_values(model.event))
-    key = jax.random.key(1)
-    plain = of_model(quiet, "score", params, batch, key=key, train=True)
-    np.testing.assert_array_equal(of_model(model, "score", params, batch, key=key).log_prob, plain.log_prob)
-    found = of_model(model, "score", params, batch, key=key, train=True)
-    np.testing.assert_array_equal(found.terms["stage_1"], plain.terms["stage_1"])
-    assert (found.terms["stage_2"] != plain.terms["stage_2"]).any() and np.isfinite(found.log_prob).all()
-    with pytest.raises(UserError, match="give a random `key`"):
-        of_model(model, "score", params, batch, train=True)
-
-
-@pytest.mark.slow
-def test_noise_keeps_values_in_their_range():
-    key, x = jax.random.key(0), jnp.zeros((4000, 1), jnp.int32)
-    levels = noisy(key, EventSpec((1,), (), "levels", 101), x + 50, 0.1)
-    assert abs(float(levels.std()) - 10) < 0.6 and levels.dtype == jnp.int32
-    ends = noisy(key, EventSpec((1,), (), "levels", 11), x, 0.9)
-    assert ends.min() == 0 and ends.max() == 10
-    tokens = noisy(key, EventSpec((1,), (), "tokens", 4), x, 0.4)
-    assert abs(float((tokens != 0).mean()) - 0.3) < 0.03
-    real = noisy(key, EventSpec((1,), (), "real"), x.astype(float), 0.3)
-    assert abs(float(real.std()) - 0.3) < 0.02
-
-
-@pytest.mark.slow
 def test_cascades_are_members_of_mixtures_and_parts_of_others():
     cascade = ModelChoice("cascade", {"stages": "subsampled"}, parts={"1": choice(), "2": choice()})
     event = EventSpec((4,), (), "tokens", 2)
@@ -305,12 +275,3 @@ def test_a_limited_model_refuses_nothing_that_it_has_not_to():
     all_of_them = np.broadcast_to(np.float32([0, 5])[:, None] + 0 * np.zeros((2, 1)), (len(x), 2, 2)).swapaxes(1, 2)
     found = of_model(limited, "log_prob", limited_params(params), x, context={name: all_of_them})
     np.testing.assert_allclose(found, of_model(part, "log_prob", params, x), rtol=1e-4, atol=1e-5)
-
-
-def test_what_needs_the_order_of_one_network_is_refused_in_one_sentence():
-    model, _ = build("digits(base=2)", 3, network="independent")
-    for name in ("order_agnostic", "learned_order"):
-        with pytest.raises(UserError, match=f"objective '{name}' needs the conditionals of an autoregressive model"):
-            make_objective(name).check(model)
-    with pytest.raises(UserError, match="an exposure needs the conditionals of an autoregressive model"):
-        check_truth(model, None)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from compiled import of_model
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal
 
 import arjax
 from arjax.api.arrays import fit_arrays
@@ -19,8 +19,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make, make_model, recipe_of
-from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, without_holes
-from arjax.testing.statistics import chi_square, uniform
+from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, gaussians, without_holes
+from arjax.testing.statistics import chi_square
 
 EVENT = EventSpec((2,), (2,), "real")
 COLUMNS = EventSpec((4,), kind="real")
@@ -93,18 +93,9 @@ def test_the_density_is_that_of_scipy(floor):
     x = rows(floor=floor)
     expected = [log_density(params, x_D, np.ones(D, bool), floor)[0] for x_D in x]
     np.testing.assert_allclose(of_model(model, "log_prob", params, x), expected, rtol=1e-4, atol=1e-3)
-    covariances = of_model(model, "covariances", params)
-    np.testing.assert_allclose(covariances, truth(params, floor)[2], rtol=1e-4, atol=1e-5)
+    for found, expected in zip(gaussians(params, floor), truth(params, floor), strict=True):
+        np.testing.assert_allclose(found, expected)
     assert model.score_kind == "exact" and model.num_params == K * (1 + D + D * (D + 1) // 2)
-
-
-@pytest.mark.slow
-def test_vectors_of_sites_are_flattened():
-    model, params = build(event=EVENT)
-    x = rows()
-    found = of_model(model, "log_prob", params, x.reshape(-1, 2, 2))
-    np.testing.assert_allclose(found, of_model(build()[0], "log_prob", params, x), rtol=1e-5)
-    assert model.sample(params, jax.random.key(0), 3).shape == (3, 2, 2)
 
 
 def test_values_that_are_nan_are_integrated_over():
@@ -180,6 +171,8 @@ def test_any_columns_given_any_others():
     mask, sites = np.array([1, 1, 0, 1]) * np.ones((len(x), 1)), {"query": query | [0, 0, 1, 0], "evidence": evidence}
     expected = model.conditional_log_prob(params, x, query=query, evidence=np.array([1, 0, 1, 1], bool))
     np.testing.assert_allclose(model.conditional_log_prob(params, x, mask=mask, **sites), expected, atol=1e-4)
+    expected = model.conditional_log_prob(params, x, query=mask[0] > 0, evidence=mask[0] == 0)
+    np.testing.assert_allclose(model.score(params, Batch(x, mask=mask)).log_prob, expected, rtol=1e-4, atol=1e-4)
     missing = x.copy()
     missing[:, 3] = np.nan
     known = evidence & ~np.isnan(missing[0])
@@ -188,76 +181,14 @@ def test_any_columns_given_any_others():
     np.testing.assert_allclose(found, fewer, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_the_mixtures_of_missing_values_are_those_of_the_formulas():
+@pytest.mark.parametrize("observed", [(0, 1, 0, 1), (0, 0, 0, 0)])
+def test_draws_given_observed_values_follow_the_conditional(observed):
     model, params = build()
-    found = jax.tree.map(np.asarray, model.conditional_mixtures(params, holes()))
-    for n, x_D in enumerate(holes()):
-        observed = ~np.isnan(x_D)
-        log_w = log_density(params, x_D, observed)[1]
-        np.testing.assert_allclose(np.exp(found.log_weights[n, 0]), np.exp(log_w), rtol=2e-3, atol=1e-4)
-        np.testing.assert_array_equal(found.means[n, observed].T, np.tile(x_D[observed], (K, 1)))
-        np.testing.assert_array_equal(found.scales[n, observed], 0)
-        for k, (mean, covariance) in enumerate(conditional(params, x_D, observed)):
-            scale = np.sqrt(np.diag(covariance))
-            np.testing.assert_allclose(found.means[n, ~observed, k], mean, rtol=1e-3, atol=1e-3)
-            np.testing.assert_allclose(found.scales[n, ~observed, k], scale, rtol=1e-3)
-
-
-def test_ranges_modes_and_means_of_missing_values():
-    model, params = build(-2.0)
-    x = np.where(np.array([0, 1, 1, 0], bool), np.nan, rows(5, -2.0)).astype(np.float32)
-    grid, cut = np.linspace(-12, 12, 24_001), np.linspace(-1, 1, 5)[:, None]  # an end for each row
-
-    @jax.jit
-    def facts(params):
-        of = model.conditional_mixtures(params, x)
-        low = of.means.max() + 5 * of.scales.max()  # above all components: nothing cancels there
-        parts = of.probability(-0.5, 1.5), of.probability(high=cut), of.probability(low=cut), of.probability(low)
-        return of, of.log_prob(grid[:, None, None]), of.mean(), of.mode(), parts, low
-
-    found, log_p, mean, mode, (inside, below, above, tail), low = jax.tree.map(np.asarray, facts(params))
-    assert (found.scales[:, 1:3] > 0).all()
-    density = np.exp(log_p)[..., 1:3]  # [grid, N, 2]
-    weight = density * (grid[1] - grid[0])
-    np.testing.assert_allclose(weight.sum(0), 1, atol=1e-3)
-    np.testing.assert_allclose((weight * grid[:, None, None]).sum(0), mean[:, 1:3], atol=2e-3)
-    counts = ((grid >= -0.5) & (grid <= 1.5))[:, None, None]
-    np.testing.assert_allclose((weight * counts).sum(0), inside[:, 1:3], atol=3e-3)
-    np.testing.assert_allclose(grid[density.argmax(0)], mode[:, 1:3], atol=2e-3)
-    np.testing.assert_allclose((below + above)[:, 1:3], 1, atol=1e-5)
-    observed = x[:, [0, 3]]
-    np.testing.assert_array_equal(mode[:, [0, 3]], observed)
-    np.testing.assert_allclose(mean[:, [0, 3]], observed, rtol=1e-5)
-    np.testing.assert_allclose(inside[:, [0, 3]], (observed >= -0.5) & (observed <= 1.5))
-    log_weights, means, scales = (np.asarray(part, float)[:, 1:3] for part in found)
-    tails = (np.exp(log_weights) * norm.sf(low, means, scales)).sum(-1)
-    np.testing.assert_allclose(tail[:, 1:3], tails, rtol=1e-3, atol=1e-35)
-
-
-def cumulative(model, params, x, i):
-    """P(x_i <= its value | x_<i) of each row, which is uniform for rows of the model (Rosenblatt, 1952)."""
-    before = np.where(np.arange(D) < i, x, np.nan)
-    return np.asarray(model.conditional_mixtures(params, before).probability(high=x)[:, i])
-
-
-@pytest.mark.slow
-def test_draws_follow_the_density():
-    model, params = build()
-    draw = model.draw(params, jax.random.split(jax.random.key(4), 3000))
-    p_values = [uniform(cumulative(model, params, np.asarray(draw.x), i)) for i in range(D)]
-    assert min(p_values) > 1e-4, p_values
-    np.testing.assert_array_equal(draw.stats["network_calls"], 1)
-    log_w, means, _ = truth(params)
-    cold = np.asarray(model.draw(params, jax.random.split(jax.random.key(4), 9), temperature=1e-9).x)
-    np.testing.assert_allclose(cold, np.tile(means[log_w.argmax()], (9, 1)), atol=1e-3)
-
-
-def test_draws_given_observed_values_follow_the_conditional():
-    model, params = build()
-    observed, given = np.array([0, 1, 0, 1], bool), rows()[3]
+    observed, given = np.array(observed, bool), rows()[3]
     keys = jax.random.split(jax.random.key(5), 4000)
-    drawn = np.asarray(model.draw(params, keys, given=given, observed=observed).x, np.float64)
+    draw = model.draw(params, keys, given=given, observed=observed)
+    drawn = np.asarray(draw.x, np.float64)
+    np.testing.assert_array_equal(draw.stats["network_calls"], 1)
     np.testing.assert_array_equal(drawn[:, observed], np.tile(given[observed], (4000, 1)))
     log_w = log_density(params, given, observed)[1]
     parts = conditional(params, given, observed)
@@ -271,24 +202,10 @@ def test_draws_given_observed_values_follow_the_conditional():
     assert chi_square(np.bincount(log_joint.argmax(0), minlength=K), expected / 40_000) > 1e-4
     np.testing.assert_allclose(drawn[:, ~observed].mean(0), z.mean(0), atol=5 * z.std() / 60)
     np.testing.assert_allclose(np.cov(drawn[:, ~observed].T), np.cov(z.T), rtol=0.1, atol=0.05)
-    each = model.draw(params, keys[:3], given=rows()[:3], observed=observed).x
-    np.testing.assert_array_equal(np.asarray(each)[:, observed], rows()[:3][:, observed])
-
-
-@pytest.mark.slow
-def test_completions_follow_the_conditional_of_each_row():
-    model, params = build()
-    num = 3000
-    x = np.where(np.arange(num)[:, None] % 2 == [0, 1, 0, 1], np.nan, rows(num)).astype(np.float32)
-    keys = jax.random.split(jax.random.key(6), num)
-    found = np.asarray(model.complete(params, keys, x))
-    np.testing.assert_array_equal(found[~np.isnan(x)], x[~np.isnan(x)])
-    ranks = np.asarray(model.conditional_mixtures(params, x).probability(high=found))
-    for parity in (0, 1):
-        for i in np.flatnonzero(np.isnan(x[parity])):
-            assert uniform(ranks[parity::2, i]) > 1e-4
-    assert min(uniform(cumulative(model, params, found, i)) for i in range(D)) > 1e-4  # jointly, too
-    np.testing.assert_allclose(model.complete(params, keys[5:7], x[5:7]), found[5:7], rtol=1e-4, atol=1e-5)
+    each = model.draw(params, keys[:9], given=rows()[:9], observed=observed, temperature=1e-9).x
+    np.testing.assert_array_equal(np.asarray(each)[:, observed], rows()[:9][:, observed])
+    if not observed.any():
+        np.testing.assert_allclose(each, np.tile(parts[log_w.argmax()][0], (9, 1)), atol=1e-3)
 
 
 def clusters(num=300, seed=0):
@@ -328,10 +245,10 @@ def test_no_direction_is_narrower_than_the_floor():
     repeated = np.repeat(clusters(20), 10, 0)  # 20 points: each can have a component of its own
     model = make_model(COLUMNS, kind="gaussian_mixture", components=20, min_log_scale=-2.0, data=repeated)
     params = model.init(jax.random.key(0))
-    least = np.linalg.eigvalsh(np.asarray(model.covariances(params), float)).min()
+    least = np.linalg.eigvalsh(gaussians(params, -2.0)[2]).min()
     assert least == pytest.approx(np.exp(-4.0), rel=1e-3)
     narrow = params | {"roots": params["roots"] - 50.0 * np.equal(*np.tril_indices(D))}
-    assert np.linalg.eigvalsh(np.asarray(model.covariances(narrow), float)).min() > 0.999 * np.exp(-4.0)
+    assert np.linalg.eigvalsh(gaussians(narrow, -2.0)[2]).min() > 0.999 * np.exp(-4.0)
     assert np.isfinite(model.log_prob(narrow, repeated)).all()
 
 
@@ -391,20 +308,8 @@ def test_arguments_that_cannot_be():
         model.conditional_log_prob(params, x, query=half, evidence=half)
     with pytest.raises(UserError, match="x of real data must be finite"):
         model.log_prob(params, np.where(half, np.inf, x))
-    with pytest.raises(UserError, match="a draw for each of 40 examples needs as many keys, not 3"):
-        model.complete(params, jax.random.split(jax.random.key(0), 3), x)
     with pytest.raises(UserError, match="go together: pass both or neither"):
         model.draw(params, jax.random.split(jax.random.key(0), 3), observed=half)
-
-
-@pytest.mark.slow
-def test_a_mask_asks_for_the_values_that_it_marks_given_the_others():
-    model, params = build()
-    x, mask = rows(), np.tile(np.array([1.0, 0, 1, 0], np.float32), (40, 1))
-    found = model.score(params, Batch(x, mask=mask)).log_prob
-    query = mask[0] > 0
-    expected = model.conditional_log_prob(params, x, query=query, evidence=~query)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from built import built, with_params
 
 from arjax.api.trained_model import Fitted
 from arjax.conditionals import make_conditional
@@ -18,7 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.report import Measures, report
-from arjax.models import Example, MixtureModel, ModelChoice, make_model
+from arjax.models import Example, ModelChoice, make_model
 from arjax.models.extras import sharper
 from arjax.models.gaussian_chain import GaussianChain
 from arjax.models.heads.flow_matching import runge_kutta
@@ -132,28 +133,8 @@ def test_the_method_of_runge_and_kutta_is_of_order_4():
     assert error[0] < 5e-3
 
 
-@pytest.mark.slow
-def test_the_library_solves_the_same_equation():
-    """Steps of the library under a tolerance, and more of our own; the sharper one has a tenth of the tolerance."""
-    pytest.importorskip("diffrax")
-    head, features = bound_head(f"flow_matching(steps=32, {SMALL})")
-    points, _ = grid(2.0, 3)
-    by_library = dataclasses.replace(head, tolerance=1e-5)
-    own, other = (np.asarray(jax.jit(each.log_prob)(many(features, 9), points)) for each in (head, by_library))
-    np.testing.assert_allclose(own, other, atol=2e-3)
-    drawn, others = (np.asarray(jax.jit(each.sample)(KEY, many(features, 9))) for each in (head, by_library))
-    np.testing.assert_allclose(drawn, others, atol=1e-3)
-    assert by_library.sharper().tolerance == pytest.approx(1e-6)
-
-
-@pytest.mark.parametrize("tolerance", [1e-7, 1e-5])
-def test_the_error_of_a_solver_is_measured_by_a_sharper_one(tolerance):
-    """At the least tolerance, too, where twice the steps are not read."""
-    pytest.importorskip("diffrax")
-    head = make_conditional(f"flow_matching(tolerance={tolerance})", PLANE)
-    assert head.sharper().tolerance == pytest.approx(tolerance / 10)
-    fixed = make_conditional("flow_matching(steps=3)", PLANE).sharper()
-    assert (fixed.steps, fixed.tolerance) == (6, 0)
+def test_the_error_of_a_solver_is_measured_by_a_sharper_one():
+    assert make_conditional("flow_matching(steps=3)", PLANE).sharper().steps == 6
 
 
 def test_flow_matching_is_regression_on_straight_paths():
@@ -252,19 +233,14 @@ def test_the_energy_score_is_that_of_its_draws_and_proper():
             near = np.mean([np.linalg.norm(x[k, n] - y[n]) ** 1.5 for k in range(num)])
             pairs = [np.linalg.norm(x[i, n] - x[j, n]) ** 1.5 for i in range(num) for j in range(num) if i != j]
             np.testing.assert_allclose(found[n], near - np.mean(pairs) / 2, rtol=1e-4, atol=1e-5)
-    num = 4000
-    rows = many(features, num)
+    rows = many(features, 4000)
     own = np.asarray(jax.jit(head.sample)(jax.random.key(6), rows))
-    score = jax.jit(head.loss)
-    true, wider, moved = (np.asarray(score(rows, each)) for each in (own, 1.5 * own - 0.5 * own.mean(0), own + 0.5))
-    for other in (moved,):
-        assert (other - true).mean() > 3 * (other - true).std() / num**0.5
-    assert np.isfinite(wider).all()
+    true, moved = (np.asarray(jax.jit(head.loss)(rows, each)) for each in (own, own + 0.5))
+    assert (moved - true).mean() > 3 * (moved - true).std() / 4000**0.5
 
 
 def test_energy_has_no_likelihood():
-    model = make_model(EVENT, "made", conditional=CALLS["energy"], hidden_sizes=(8,))
-    params, x = random_like(model.param_shapes), np.zeros((2, 3, 2), np.float32)
+    (model, params), x = built(EVENT, conditional=CALLS["energy"], hidden_sizes=(8,)), np.zeros((2, 3, 2), np.float32)
     assert model.score_kind == "none"
     score = jax.jit(lambda p: model.score(p, Batch(x), key=KEY))(params)
     np.testing.assert_allclose(-score.log_prob, score.terms["energy"])
@@ -277,8 +253,7 @@ def test_energy_has_no_likelihood():
 
 
 def test_a_trained_model_without_a_likelihood_has_no_log_prob_and_no_unit_of_nats():
-    model = make_model(EVENT, "made", conditional=CALLS["energy"], hidden_sizes=(8,))
-    params, x = random_like(model.param_shapes), np.zeros((2, 3, 2), np.float32)
+    (model, params), x = built(EVENT, conditional=CALLS["energy"], hidden_sizes=(8,)), np.zeros((2, 3, 2), np.float32)
     data = from_arrays(EVENT, train=x[:1], test=x)
     with pytest.raises(UserError, match="`log_prob` needs a likelihood"):
         Fitted(model, params, data).log_prob(x)
@@ -305,8 +280,7 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
     call = CALLS[name]
     x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
     batch, step = Batch(x), Step(jax.random.key(7))
-    model = make_model(EVENT, "made", conditional=call, hidden_sizes=(8,))
-    params = jax.tree.map(lambda leaf: 0.3 * leaf, random_like(model.param_shapes))
+    model, params = built(EVENT, "made", 0.3, conditional=call, hidden_sizes=(8,))
     objective = make_objective("teacher_forcing")
 
     @functools.partial(jax.value_and_grad, has_aux=True)
@@ -326,25 +300,6 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
             make_objective("input_noise").check(model)
 
 
-@functools.cache
-def masked():
-    small = {"width": 8, "num_layers": 1, "num_heads": 1}
-    return make_model(EVENT, "masked_transformer", conditional=CALLS["flow_matching"], orders="uniform", **small)
-
-
-@pytest.mark.slow
-def test_order_agnostic_training_uses_the_loss_of_the_conditional():
-    """The loss of the hidden sites, weighted by the steps: with all sites hidden it is the mean of one pass."""
-    model, x = masked(), np.random.default_rng(0).normal(size=(64, 3, 2)).astype(np.float32)
-    params = jax.jit(model.init)(KEY)
-    objective = make_objective("order_agnostic")
-    found = jax.jit(lambda p: objective.loss(model, p, None, Batch(x), Step(jax.random.key(7))))(params)
-    assert found.metrics.nll is None
-    assert list(found.metrics.means) == ["flow_matching"]
-    # a regression on x - z of unit variances, by small features: about 2 for each scalar
-    assert 0.5 < float(found.value) < 8
-
-
 def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade():
     """Each part is trained by its own loss: one by the regression, the other by its nats."""
     x, key = np.random.default_rng(0).normal(size=(4, 4, 2)).astype(np.float32), jax.random.key(3)
@@ -361,7 +316,7 @@ def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade():
         by_hand = of_first - second.log_prob(p["2"], x[:, 1::2], context={"coarse": x[:, ::2]})
         return model.score(p, Batch(x), key=key, train=True), by_hand
 
-    params = jax.tree.map(lambda leaf: 0.3 * leaf, random_like(model.param_shapes))
+    _, params = with_params(model, 0.3)
     found, by_hand = both(params)
     np.testing.assert_allclose(found.terms["sum_of_losses"], by_hand, rtol=1e-4)
     np.testing.assert_array_equal(found.log_prob, -np.asarray(found.terms["sum_of_losses"]))
@@ -399,7 +354,8 @@ def test_models_that_train_their_parts_by_log_p_refuse_other_losses():
 @pytest.mark.slow
 def test_given_values_and_blocks():
     """Draws keep observed values, in any order, and a block of several sites is drawn at once."""
-    model = masked()
+    small = {"width": 8, "num_layers": 1, "num_heads": 1}
+    model = make_model(EVENT, "masked_transformer", conditional=CALLS["flow_matching"], orders="uniform", **small)
     params = jax.jit(model.init)(KEY)
     observed = np.bool_([False, False, True])
     x = np.broadcast_to(np.float32([[9.0, 8.0]]), (2, 3, 2))
@@ -417,7 +373,6 @@ def test_given_values_and_blocks():
 @pytest.mark.slow
 def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional():
     call = f"nested(network='made', hidden_sizes=(8,), features=4, conditional='{CALLS['flow_matching']}')"
-    call = call.replace(f"'{CALLS['flow_matching']}'", f'"{CALLS["flow_matching"]}"')
     model = make_model(EVENT, "made", conditional=call, partition="blocks(size=3)", hidden_sizes=(8,))
     params, x = jax.jit(model.init)(KEY), np.zeros((2, 3, 2), np.float32)
     assert (model.score_kind, model.conditional.training_loss) == ("exact", "flow_matching")
@@ -429,13 +384,6 @@ def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional(
     assert sharper(model) is not model
 
 
-@pytest.mark.slow
-def test_a_mixture_of_bounds_that_are_drawn_is_an_estimate():
-    members = [make_model(EVENT, "made", conditional=CALLS[name], hidden_sizes=(8,)) for name in CALLS][:3]
-    assert MixtureModel((members[0], members[2])).score_kind == "estimate"
-    assert MixtureModel((members[2], members[2])).score_kind == "exact"
-
-
 @pytest.mark.parametrize("name", ["diffusion", "flow_matching", "energy"])
 def test_refusals(name):
     """One value a site has exact densities; the sentence names them."""
@@ -445,15 +393,5 @@ def test_refusals(name):
         make_conditional(name, EventSpec((4,), (2,), "levels", 5))
     with pytest.raises(UserError, match="parameters of its own"):
         make_conditional(f"mixture_of_products(base='{name}')", PLANE)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("diffusion(weighting='simple')", "by the bound"),
-        ("flow_matching(tolerance=1e-8)", "tolerance"),
-    ],
-)
-def test_options_that_do_not_fit(call, message):
-    with pytest.raises(UserError, match=message):
-        make_conditional(call, PLANE)
+    with pytest.raises(UserError, match="by the bound"):
+        make_conditional("diffusion(weighting='simple')", PLANE)

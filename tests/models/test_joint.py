@@ -192,14 +192,6 @@ def test_order_agnostic_training_scores_whole_steps_without_bias(network, partit
 
 
 @pytest.mark.slow
-@each
-def test_gradients_are_finite_and_reach_all_parameters(conditional):
-    model, params = build(conditional, "sizes(sizes=(1, 3, 2))")
-    gradient = jax.jit(jax.grad(lambda p: model.log_prob(p, ALL).sum()))(params)
-    assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
-
-
-@pytest.mark.slow
 def test_components_that_start_alike_come_apart():
     """The features of a first step are biases, which begin at 0."""
     model = make_model(EventSpec((2,)), "made", partition="blocks(size=2)", conditional=MIXTURE)

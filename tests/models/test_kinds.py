@@ -210,7 +210,7 @@ def test_models_have_the_methods_of_their_abilities():
         "queries": ("conditional_log_prob",),
         "guesses": ("guess",),
         "length": ("conditionals",),
-        "latents": ("weights", "latent_event", "discrete_latents_of_parts"),
+        "latents": ("weights", "latent_event", "reparameterised"),
         "tokens": ("encoded", "log_prior", "log_likelihood"),
         "noise_levels": ("estimate", "train_steps"),
     }

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through, with_params
+from built import with_params
+from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -98,41 +99,6 @@ def test_the_gradient_through_real_latents_is_that_of_finite_differences(call):
         moved = [[*leaves[:n], leaves[n] + step * direction, *leaves[n + 1 :]] for step in (-1e-5, 1e-5)]
         low, high = (loss(jax.tree.unflatten(structure, each)) for each in moved)
         np.testing.assert_allclose((slope * direction).sum(), (high - low) / 2e-5, rtol=1e-3, atol=1e-5)
-
-
-def test_objectives_report_the_bound_beside_the_loss():
-    model, params = with_params(latent_model())
-
-    def loss(call, progress=0.5):
-        objective = make_objective(call)
-        own, step = objective.init(model, KEY), Step(KEY, jnp.float32(progress))
-        return jax.jit(lambda p: objective.loss(model, p, own, Batch(X), step))(params)
-
-    plain, weighed, warm = loss("elbo"), loss("elbo(beta=0.25)"), loss("elbo(beta=0.5, warmup=0.8)", 0.4)
-    kl, reconstruction = (plain.metrics.means[name].value for name in ("kl_nats", "reconstruction_nats"))
-    np.testing.assert_allclose(plain.value, (reconstruction + kl) / 4, rtol=1e-5)
-    np.testing.assert_allclose(weighed.value, (reconstruction + 0.25 * kl) / 4, rtol=1e-5)
-    np.testing.assert_allclose(warm.value, weighed.value, rtol=1e-5)  # half of the warm-up: half of the weight
-    np.testing.assert_allclose([plain.metrics.nll, weighed.metrics.nll], 16 * (reconstruction + kl), rtol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("call", ["elbo", "iwae(samples=2)", "teacher_forcing"])
-def test_examples_of_which_nothing_is_scored_do_not_count(call):
-    """Neither their reconstruction nor the divergence of their posterior."""
-    model, params = with_params(latent_model())
-    objective, mask = make_objective(call), np.ones((16, 2, 2), np.float32)
-    mask[8:] = 0
-
-    @jax.jit
-    def gradient(x):
-        def loss(params):
-            return objective.loss(model, params, objective.init(model, KEY), Batch(x, mask=mask), Step(KEY)).value
-
-        return jax.grad(loss)(params)
-
-    same, other = gradient(X), gradient(np.concatenate([X[:8], 1 - X[8:]]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), same, other)
 
 
 def latents_below(values):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from built import built
 from compiled import of_model
+from joint_cases import follow
 
 from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
@@ -42,23 +43,11 @@ def test_the_joint_sums_to_one_and_is_the_product_of_both_models(conditional, ev
     np.testing.assert_allclose(log_prob, np.asarray(expected).reshape(len(x), -1).sum(1), rtol=1e-4, atol=1e-4)
 
 
-def test_entries_of_a_value_depend_on_one_another():
-    model, params = build(INNER)
-    x = cases.all_values(EVENT)
-    p = (
-        np.exp(np.asarray(of_model(model, "log_prob", params, x), np.float64)).reshape(8, 8).sum(1).reshape(2, 2, 2)
-    )  # of site 0
-    product = np.einsum("a,b,c->abc", p.sum((1, 2)), p.sum((0, 2)), p.sum((0, 1)))
-    assert np.abs(p - product).max() > 0.01
-
-
 @pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
 def test_samples_follow_the_joint(sampler):
     model, params = build(INNER)
-    x = np.asarray(model.sample(params, jax.random.key(0), 20_000, sampler=sampler)).reshape(-1, 6)
-    p = np.exp(np.asarray(of_model(model, "log_prob", params, cases.all_values(EVENT)), np.float64))
-    counts = np.bincount(x @ (1 << np.arange(6)[::-1]), minlength=64)
-    assert (np.abs(counts - 20_000 * p) < 5 * np.sqrt(20_000 * p * (1 - p)) + 5).all()
+    x = model.sample(params, jax.random.key(0), 20_000, sampler=sampler)
+    assert follow(x, np.exp(np.asarray(of_model(model, "log_prob", params, cases.all_values(EVENT)), np.float64)))
 
 
 @pytest.mark.slow

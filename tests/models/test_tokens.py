@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from built import with_params
 from compiled import of_model
-from latent_cases import EVENT, HIDDEN, KEY, X, log_bernoulli, through, with_params
+from latent_cases import EVENT, HIDDEN, KEY, X, log_bernoulli, through
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -18,8 +19,7 @@ from arjax.models.extras import check_trained, examples_of_part, sampled_bound
 from arjax.models.tokens import FINGERPRINT, fingerprint
 from arjax.objectives import make_objective
 from arjax.samplers import Resources, make_sampler
-from arjax.testing.examples import random_x
-from arjax.testing.models import random_like
+from arjax.testing.examples import all_values, random_x
 
 LOCAL = ModelChoice(network="independent", network_options={"width": 6, "num_blocks": 1})
 
@@ -38,6 +38,19 @@ def small():
 
 def score_of(model, params):
     return np.asarray(of_model(model, "score", params, Batch(X)).log_prob)
+
+
+def over_tokens(model, params):
+    """log p(x) of all examples, by the sum over all values of the tokens."""
+    values = all_values(model.prior.event)
+
+    @jax.jit
+    def joint(params, tokens):
+        tokens = jnp.broadcast_to(tokens, (len(X), *tokens.shape))
+        codes = model.quantizer.lookup(params["quantizer"], model.quantizer.numbers_of(tokens), model.grid)
+        return model.prior.log_prob(params["prior"], tokens) + model.log_likelihood(params, codes, Batch(X))
+
+    return np.logaddexp.reduce([joint(params, value) for value in values])
 
 
 def test_the_terms_are_those_of_its_equations(small):
@@ -63,7 +76,7 @@ def test_the_terms_are_those_of_its_equations(small):
 def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
     """It is a distribution over x, the bound is below it, and meets it where the prior has one value of the tokens."""
     model, params = small
-    exact, bound = model.log_prob_over_tokens(params, Batch(X)), of_model(model, "score", params, Batch(X)).log_prob
+    exact, bound = over_tokens(model, params), of_model(model, "score", params, Batch(X)).log_prob
     assert abs(np.exp(exact).sum() - 1) < 1e-5
     assert (np.asarray(bound) < np.asarray(exact)).all()
     certain = tokens_model(prior=ModelChoice(network="independent"))
@@ -72,17 +85,15 @@ def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
     number = int(np.asarray(of_model(certain, "tokens", params, X))[0, 0])
     params["prior"] = jax.tree.map(np.zeros_like, params["prior"])
     params["prior"]["site"]["bias"][..., number] = 60.0
-    found = certain.log_prob_over_tokens(params, Batch(X)), of_model(certain, "score", params, Batch(X)).log_prob
+    found = over_tokens(certain, params), of_model(certain, "score", params, Batch(X)).log_prob
     np.testing.assert_allclose(*found, atol=1e-5)
-    with pytest.raises(UserError, match="tokens of 2 numbers below 6 have 36 values, more than the 10"):
-        model.log_prob_over_tokens(params, Batch(X), most=10)
 
 
 def test_the_sum_over_digits_has_those_that_count_as_the_largest():
     """Where the levels of the digits differ, several values of the tokens are one code, and draws have all of them."""
     digits = tokens_model("fsq(levels=(2, 3), digits=True)", (1,))
     params = with_params(digits, 1.0)[1]
-    exact = digits.log_prob_over_tokens(params, Batch(X))
+    exact = over_tokens(digits, params)
     assert abs(np.exp(exact).sum() - 1) < 1e-5
     assert (score_of(digits, params) < np.asarray(exact)).all()
 
@@ -93,10 +104,10 @@ def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens
     """
     model, params = with_params(tokens_model("fsq(levels=(3, 2))", (1,)), 1.0)
     of_one = model.importance_bound(params, Batch(X), KEY, 1)
-    np.testing.assert_allclose(of_one, model.log_prob_over_tokens(params, Batch(X)), atol=1e-4)
+    np.testing.assert_allclose(of_one, over_tokens(model, params), atol=1e-4)
 
     model, params = small
-    exact, score = np.asarray(model.log_prob_over_tokens(params, Batch(X))), score_of(model, params)
+    exact, score = np.asarray(over_tokens(model, params)), score_of(model, params)
     many = np.asarray(model.importance_bound(params, Batch(X), KEY, 2000))
     np.testing.assert_allclose(many, exact, atol=0.2)
     assert abs((many - exact).mean()) < 0.02
@@ -108,22 +119,13 @@ def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens
 def test_the_importance_bound_grows_with_its_draws(small):
     """It is above the score and below log p(x)."""
     model, params = small
-    exact, score = np.asarray(model.log_prob_over_tokens(params, Batch(X))), score_of(model, params)
+    exact, score = np.asarray(over_tokens(model, params)), score_of(model, params)
     one = np.asarray(model.importance_bound(params, Batch(X), KEY, 1))
     assert score.mean() < one.mean() < exact.mean()
     few = np.asarray(model.importance_bound(params, Batch(X), KEY, 500, 2))
     assert score.mean() < few.mean() < exact.mean()
 
 
-def test_gradients_reach_every_part(small):
-    """Of what training minimises; the objectives give the rate to the prior alone."""
-    model, params = small
-    slopes = jax.jit(jax.grad(lambda p: -model.score(p, Batch(X), key=KEY, train=True).log_prob.mean()))(params)
-    moves = {part for part, slope in slopes.items() if any(map(np.any, jax.tree.leaves(slope)))}
-    assert moves == {"encoder", "decoder", "prior"}
-
-
-@pytest.mark.slow
 def test_gradients_of_the_distortion_reach_the_encoder_and_those_of_the_rate_the_prior_alone(small):
     model, params = small
 
@@ -176,7 +178,7 @@ def test_priors_of_every_form(quantizer, grid, prior):
     options = {"width": 8, "num_layers": 1, "num_heads": 2} if prior.network else {"hidden_sizes": (8,)}
     prior = ModelChoice(network=prior.network or "made", options=prior.options, network_options=options)
     sizes = HIDDEN if len(grid) == 1 else LOCAL
-    model, params = with_params(tokens_model(quantizer, grid, prior=prior, encoder=sizes, decoder=sizes))
+    model, params = with_params(tokens_model(quantizer, grid, prior=prior, encoder=sizes, decoder=sizes), 0.5)
     assert np.isfinite(jax.jit(lambda p: model.score(p, Batch(X)).log_prob)(params)).all()
     drawn = model.sample(params, KEY, 3)
     assert drawn.shape == (3, 2, 2) and set(np.unique(drawn)) <= {0, 1}
@@ -212,18 +214,6 @@ def test_codes_near_their_pixels_and_colour_channels_and_a_decoder_with_own_read
     assert np.isfinite(one).all() and not np.allclose(one, other)
     colours = tokens_model("fsq(levels=(3, 3))", (2, 2), EventSpec((4, 4, 3)), decoder=LOCAL, encoder=LOCAL)
     assert colours.encoder.context_spec.local == ("x",)
-
-
-@pytest.mark.slow
-def test_it_is_mixed_and_conditioned_as_others(small):
-    context = ContextSpec("label", 3)
-    member = tokens_model(context=context)
-    mixture = make_model(EVENT, kind="mixture", parts={"a": member, "b": ModelChoice(network="made")}, context=context)
-    params = jax.tree.map(jnp.asarray, random_like(mixture.param_shapes))
-    label = np.arange(16) % 3
-    assert mixture.score_kind == "bound"
-    assert np.isfinite(mixture.log_prob(params, X, context=label)).all()
-    assert mixture.sample(params, KEY, 4, context=1).shape == (4, 2, 2)
 
 
 def test_a_prior_refuses_another_tokenizer(small, tmp_path):
@@ -271,7 +261,7 @@ def test_samplers_read_the_tokens_of_the_examples(small, monkeypatch):
 def test_rounds_of_an_optimal_schedule_are_measured_on_tokens():
     network = {"width": 8, "num_layers": 1, "num_heads": 2}
     prior = ModelChoice(network="masked_transformer", options={"orders": "uniform"}, network_options=network)
-    model, params = with_params(tokens_model(grid=(3,), prior=prior, context=ContextSpec("label", 3)))
+    model, params = with_params(tokens_model(grid=(3,), prior=prior, context=ContextSpec("label", 3)), 0.5)
     read = Resources(lambda *what: Batch(X, {"label": np.arange(16) % 3}), None)
     sampler = draws.prepared(make_sampler("parallel(steps=2, schedule='optimal')"), model, params, read)
     assert sum(sampler.sizes) == 3 and len(sampler.sizes) == 2

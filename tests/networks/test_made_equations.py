@@ -63,15 +63,6 @@ def test_logits_follow_the_paper(ordering, hidden_sizes, direct, told):
     np.testing.assert_allclose(steps, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_binary_log_likelihood_is_the_cross_entropy_of_the_paper():
-    """Equation (2): sum_d x_d log p_d + (1 - x_d) log(1 - p_d)."""
-    model = make_model(EventSpec((5,)), "made", hidden_sizes=(7,))
-    params, x = random_like(model.param_shapes, 1.0), np.random.default_rng(2).integers(0, 2, (4, 5))
-    p = 1 / (1 + np.exp(-paper(x, model.factorization.rank + 1, params, 1, True)))
-    expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(-1)
-    np.testing.assert_allclose(jax.jit(model.log_prob)(params, x), expected, rtol=1e-4)
-
-
 @pytest.mark.parametrize(("num_units", "num_steps"), [(1, 1), (5, 1), (5, 2), (4, 5), (10, 4), (3, 9), (500, 784)])
 def test_degrees_are_ascending_and_even(num_units, num_steps):
     degrees = hidden_degrees(num_units, num_steps)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.extend.core import jaxprs_in_params
+from families import operations
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -17,14 +16,6 @@ from arjax.networks import NETWORKS
 LONG = EventSpec((256, 256))
 #: Elements per site: width 8, times the gates of an LSTM or the taps of a convolution.
 LINEAR = 64
-
-
-def sizes(jaxpr) -> Iterator[int]:
-    """Number of elements of every array that a program makes, however deep in its loops."""
-    for equation in jaxpr.eqns:
-        yield from (variable.aval.size for variable in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
-            yield from sizes(inner)
 
 
 def largest(model, form: str) -> int:
@@ -41,7 +32,8 @@ def largest(model, form: str) -> int:
         return model.network.apply(variables, carry, x, jnp.int32(3), factorization, method="step")
 
     program = {"parallel": parallel, "step": stepwise}[form]
-    return max(sizes(jax.make_jaxpr(program)(shapes, model.factorization).jaxpr))
+    made = operations(jax.make_jaxpr(program)(shapes, model.factorization).jaxpr)
+    return max(variable.aval.size for operation in made for variable in operation.outvars)
 
 
 @pytest.mark.parametrize("form", ["parallel", "step"])

@@ -23,8 +23,8 @@ MASK[1], MASK[2, 0] = False, False
 BATCHES = [({}, [1, 1, 1], 18), ({"weight": [0, 0.5, 1]}, [0, 0.5, 1], 9), ({"mask": MASK}, [1, 0, 1], 9)]
 
 
-def score(call, params, progress=0.0, event=None, **fields):
-    """The loss of an objective, whose draws are those above shifted by `params`; of latents of that event."""
+def score(call, params, progress=0.0, reparameterised=True, **fields):
+    """The loss of an objective, whose draws are those above shifted by `params`."""
     seen = []
 
     def weights(params, batch, key, samples, train):
@@ -32,7 +32,7 @@ def score(call, params, progress=0.0, event=None, **fields):
         shift = params[:, None, None]
         return Weights(jnp.zeros((K, B)), RECONSTRUCTION + shift[0], LOG_PRIOR + shift[1], LOG_POSTERIOR + shift[2])
 
-    model = types.SimpleNamespace(event=EVENT, weights=weights, latent_event=event or EventSpec((1,), kind="real"))
+    model = types.SimpleNamespace(event=EVENT, weights=weights, reparameterised=reparameterised)
     fields = {name: jnp.asarray(value, jnp.float32) for name, value in fields.items()}
     batch = Batch(jnp.zeros((B, 2, 3, 2), jnp.int32), **fields)
 
@@ -85,19 +85,16 @@ def test_signals_of_discrete_draws_are_compared_with_the_other_draws(call):
         signal_KB = special.logsumexp(log_w_KB, 0) - np.stack([special.logsumexp(o, 0) for o in others])
         own_KB = -special.softmax(log_w_KB, 0)
 
-    def loss(shift_KB, event):
+    def loss(shift_KB, reparameterised):
         weights = lambda *args, **kwargs: Weights(  # noqa: E731
             jnp.zeros((K, B)), jnp.asarray(RECONSTRUCTION), jnp.asarray(LOG_PRIOR), LOG_POSTERIOR + shift_KB
         )
-        model = types.SimpleNamespace(event=EVENT, weights=weights, latent_event=event)
+        model = types.SimpleNamespace(event=EVENT, weights=weights, reparameterised=reparameterised)
         batch = Batch(jnp.zeros((B, 2, 3, 2), jnp.int32))
         return make_objective(call).loss(model, None, None, batch, Step(jax.random.key(0))).value
 
-    for event, expected in (
-        (EventSpec((1,), kind="real"), own_KB),
-        (EventSpec((1,), kind="tokens", num_levels=3), own_KB + signal_KB),
-    ):
-        found = jax.grad(loss)(jnp.zeros((K, B)), event)
+    for reparameterised, expected in ((True, own_KB), (False, own_KB + signal_KB)):
+        found = jax.grad(loss)(jnp.zeros((K, B)), reparameterised)
         np.testing.assert_allclose(found, -expected / 36, rtol=1e-4, atol=1e-6)
 
 

@@ -11,13 +11,12 @@ from scipy.integrate import quad
 import arjax
 from arjax.core.errors import UserError
 from arjax.core.normal import log_mass
-from arjax.core.spec import EventSpec
 from arjax.interop.model_file import load_model, save_model
 from arjax.models import make_model
-from arjax.models.gaussian_mixture import gaussian_params
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers
-from arjax.tables.gaussian import GaussianTable, Margin, fit_margin
+from arjax.tables.gaussian import Margin, fit_margin
+from arjax.tables.gaussian_fitting import Components, gaussian_table
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, load_table
 from arjax.testing.examples import random_like
@@ -36,12 +35,12 @@ COLUMNS = (REAL, WHOLE, TENTHS)
 NOTHING = np.full((1, 3), np.nan)
 
 
-def gaussian(columns=COLUMNS, power=1.0):
-    model = make_model(
-        EventSpec((3,), (), "real"), kind="gaussian_mixture", components=2, start="random", min_log_scale=-7.0
-    )
-    margins = [Margin(column, 0.2, 1.5, power, 0.1, 0.8) for column in columns]
-    return GaussianTable(margins, model, gaussian_params(WEIGHTS, MEANS, COVARIANCES, -7.0))
+def gaussian(columns=COLUMNS, power=1.0, size=1.0):
+    return of_margins([Margin(column, 0.2, 1.5 * size, power, 0.1, 0.8) for column in columns])
+
+
+def of_margins(margins):
+    return gaussian_table(margins, [Components(WEIGHTS, MEANS, COVARIANCES)], math.exp(-14))
 
 
 def any_order(columns=COLUMNS):
@@ -111,11 +110,7 @@ def test_intervals_that_float64_loses_have_densities_times_their_length(size):
     """Whole numbers so large that their rounding intervals have no width on the scale of the columns."""
     whole, real = ([Numbers("n", step, (-size,), (size,), 0.0, size, 100, is_int=step == 1)] * 3 for step in (1.0, 0.0))
     x = np.round(size * RNG.normal(size=(4, 3)))
-    found = []
-    for columns in (whole, real):
-        engine = gaussian()
-        margins = [Margin(column, 0.2, 1.5 * size, 0.5, 0.1, 0.8) for column in columns]
-        found.append(GaussianTable(margins, engine.model, engine.params).log_prob(x, none(x)))
+    found = [gaussian(columns, 0.5, size).log_prob(x, none(x)) for columns in (whole, real)]
     np.testing.assert_allclose(*found, rtol=1e-9)
 
 

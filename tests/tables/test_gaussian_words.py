@@ -6,16 +6,13 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from test_gaussian_table import COVARIANCES, MEANS, REAL, WEIGHTS, none
+from test_gaussian_table import COVARIANCES, MEANS, REAL, WEIGHTS, none, of_margins
 
 import arjax
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
 from arjax.data.columns import Words
 from arjax.interop.model_file import load_model, save_model
-from arjax.models import make_model
-from arjax.models.gaussian_mixture import gaussian_params
-from arjax.tables.gaussian import GaussianTable, Margin, WordTable
+from arjax.tables.gaussian import Margin, WordTable
 from arjax.tables.table import TableModel, load_table
 
 COLOUR = Words("colour", ("red", "green", "blue"))
@@ -27,12 +24,8 @@ CELLS = np.array([[0.3, 0, -0.4, 1.1], [-0.2, 2, 0.9, 0.1], [1.5, 1, 0.0, -0.7]]
 @pytest.fixture(scope="module")
 def engine():
     """A word between numbers."""
-    model = make_model(
-        EventSpec((3,), (), "real"), kind="gaussian_mixture", components=2, start="random", min_log_scale=-7.0
-    )
     numbers = [Margin(dataclasses.replace(REAL, name=name), 0.2, 1.5, 1.0, 0.1, 0.8) for name in "abc"]
-    margins = [numbers[0], WordTable(COLOUR, P), *numbers[1:]]
-    return GaussianTable(margins, model, gaussian_params(WEIGHTS, MEANS, COVARIANCES, -7.0))
+    return of_margins([numbers[0], WordTable(COLOUR, P), *numbers[1:]])
 
 
 def log_joint(engine, cells, columns):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import CONDITIONALS, Conditional
+from arjax.conditionals.base import WithParameters
 from arjax.conditionals.numerics import as_temperature
 from arjax.core.errors import refuse
 from arjax.core.spec import ContextSpec, EventSpec, vector
@@ -26,11 +26,10 @@ MOST_NOISE = 1e3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Head(Conditional):
+class Head(WithParameters):
     """A conditional of real vectors with a network of its own, an `adaptive_mlp` (Li et al., 2024).
 
-    `bind` the parameters before anything is scored or drawn. Without a random key in `bind`, the numbers that need
-    noise are computed with the same key each time.
+    Without a random key in `bind`, the numbers that need noise are computed with the same key each time.
 
     Attributes:
       value_shape: shape of a value, of at least two entries.
@@ -45,31 +44,16 @@ class Head(Conditional):
     width: int = 128
     layers: int = 3
     draws: int = 4
-    params: Any = None
-    train: bool = False
-    key: jax.Array | None = None
 
     DATA = ("real",)
     NEEDS = "real values"
     #: Options of the network that are not those of a user.
     NETWORK: ClassVar[dict[str, Any]] = {}
 
-    def _value(self) -> tuple:
-        """All that makes two of them equal; once parameters are bound, each equals itself alone."""
-        if self.params is not None:
-            return (id(self),)
-        return type(self), *(getattr(self, field.name) for field in dataclasses.fields(self))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Head) and self._value() == other._value()
-
-    def __hash__(self) -> int:
-        return hash(self._value())
-
     @classmethod
     def check_event(cls, event: EventSpec) -> None:
         super().check_event(event)
-        several = f"the conditional {CONDITIONALS.name_of(cls)!r} is for values of several real numbers"
+        several = f"the conditional {cls.name()!r} is for values of several real numbers"
         remedy = "here a site has one: take gaussian_mixture or spline, whose densities are exact"
         refuse((event.value_size == 1, f"{several}, and {remedy}"))
 
@@ -99,9 +83,6 @@ class Head(Conditional):
         rows = jnp.zeros((1, 1, *self.value_shape))
         contexts = self.contexts(jnp.zeros((1, self.features)))
         return init_network(self.network, key, rows, None, {**contexts, TIME: jnp.zeros(1)})
-
-    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
-        return dataclasses.replace(self, params=params, train=train, key=key)
 
     @property
     def noise_key(self) -> jax.Array:
@@ -135,7 +116,7 @@ class Head(Conditional):
         return self.scaled_draw(key, features, jnp.minimum(as_temperature(temperature), MOST_NOISE))
 
     def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """As `sample`, by noise times a temperature from 0 to `MOST_NOISE`."""
+        """As `sample`, by noise times a temperature up to `MOST_NOISE`."""
         raise NotImplementedError(f"{type(self).__name__} defines no scaled_draw")
 
     def mode(self, features: jax.Array) -> jax.Array:

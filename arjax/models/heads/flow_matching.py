@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS
-from arjax.core.errors import UserError
-from arjax.core.options import opt
+from arjax.conditionals.gaussian import log_normal
 from arjax.models.base import repeated
 from arjax.models.heads.base import Head
 
@@ -25,10 +24,6 @@ Field = Callable[[jax.Array, Any], Any]
 #: Times enter the network in units in which the fastest of its sinusoids turns by 10 radians from noise to value: a
 #: field that changes slowly needs few steps of a solver.
 TIME_SCALE = 0.01
-#: A sharper solution, against which the error is measured, has so many times the steps, or this part of the tolerance.
-SHARPER, FINER = 2, 0.1
-#: Of a user; the solver still follows the equation more closely at `FINER` of it in float32.
-LEAST_TOLERANCE = 1e-7
 
 
 @CONDITIONALS.register("flow_matching")
@@ -36,31 +31,18 @@ LEAST_TOLERANCE = 1e-7
 class FlowMatchingHead(Head):
     """dx/dt = v(x, t, features) from noise x(0) to the value x(1).
 
-    log p(x(1)) = log N(x(0); 0, 1) - integral of div v. The divergence is the exact trace of the Jacobian, by one
-    forward-mode derivative for each entry of a value. The number is exact up to the error of the solver, which
-    reports state as the difference from a sharper solution.
+    log p(x(1)) = log N(x(0); 0, 1) - integral of div v, the exact trace of the Jacobian. The number is exact up to the
+    error of the solver, which reports state as the difference from a sharper solution.
 
     The training loss is the regression of v on x - z along the straight path (1 - t) z + t x, at `draws` random times.
 
     Attributes:
       steps: of the classical Runge-Kutta method of order 4, of equal size.
-      tolerance: where it is not 0, steps are chosen such that the error of each is below it, relative and absolute,
-        by Tsitouras' method of order 5 of the library diffrax; `steps` is not read. It needs `arjax[ode]`.
     """
 
     steps: int = 32
-    tolerance: float = opt(0.0, least=0, below=1)
 
     training_loss: ClassVar[str] = "flow_matching"
-
-    def check_options(self) -> None:
-        if 0 < self.tolerance < LEAST_TOLERANCE:
-            raise UserError(
-                f"the tolerance of the conditional 'flow_matching' must be 0 or from {LEAST_TOLERANCE:g} to 1, not "
-                f"{self.tolerance!r}"
-            )
-        if self.tolerance:
-            _diffrax()
 
     def velocity(self, t: jax.Array, x: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
         """v of rows [N, 1, *value_shape] at times [] or [N], of the same shape."""
@@ -87,13 +69,10 @@ class FlowMatchingHead(Head):
         """log p(value | features) in nats, [...]: exact up to the error of the solver."""
         x, contexts = self.rows(features, value), self.contexts(features)
 
-        def solved(x: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
-            start = x, jnp.zeros(len(x))
-            z, change_N = self._solve(self._with_divergence(contexts), start, 1.0, 0.0)
-            log_normal = -0.5 * (z**2 + jnp.log(2 * jnp.pi))
-            return log_normal.reshape(len(x), -1).sum(-1) - change_N
-
-        return self._by_row(solved, x, contexts).reshape(features.shape[:-1])
+        start = x, jnp.zeros(len(x))
+        z, change_N = runge_kutta(self._with_divergence(contexts), start, 1.0, 0.0, self.steps)
+        log_p_N = log_normal(z).reshape(len(x), -1).sum(-1) - change_N
+        return log_p_N.reshape(features.shape[:-1])
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """The squared error of the velocity, [...]: a sum over the entries of a value, a mean over `draws` times."""
@@ -109,31 +88,13 @@ class FlowMatchingHead(Head):
         return (error**2).reshape(self.draws, -1, self.size).sum(-1).mean(0).reshape(features.shape[:-1])
 
     def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        def solved(z: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
-            return self._solve(lambda t, x: self.velocity(t, x, contexts), z, 0.0, 1.0)
-
-        z = self.noise(key, features, temperature)
-        return self.drawn(features, self._by_row(solved, z, self.contexts(features)))
+        z, contexts = self.noise(key, features, temperature), self.contexts(features)
+        x = runge_kutta(lambda t, x: self.velocity(t, x, contexts), z, 0.0, 1.0, self.steps)
+        return self.drawn(features, x)
 
     def sharper(self) -> FlowMatchingHead:
-        """With twice the steps, or a tenth of the tolerance."""
-        return dataclasses.replace(self, steps=SHARPER * self.steps, tolerance=FINER * self.tolerance)
-
-    def _by_row(self, solved: Callable, x: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
-        """All rows at once, or each with steps of its own: then a number does not depend on the others of a batch."""
-        if not self.tolerance:
-            return solved(x, contexts)
-        return jax.vmap(lambda *row: solved(*jax.tree.map(lambda leaf: leaf[None], row))[0])(x, contexts)
-
-    def _solve(self, field: Field, state: Any, start: float, end: float) -> Any:
-        """The state at the time `end` of the equation that begins with `state` at `start`."""
-        if not self.tolerance:
-            return runge_kutta(field, state, start, end, self.steps)
-        diffrax = _diffrax()
-        term = diffrax.ODETerm(lambda t, y, _: field(t, y))
-        steps = diffrax.PIDController(rtol=self.tolerance, atol=self.tolerance)
-        solution = diffrax.diffeqsolve(term, diffrax.Tsit5(), start, end, None, state, stepsize_controller=steps)
-        return jax.tree.map(lambda leaf: leaf[-1], solution.ys)
+        """With twice the steps."""
+        return dataclasses.replace(self, steps=2 * self.steps)
 
 
 def runge_kutta(field: Field, state: Any, start: float, end: float, steps: int) -> Any:
@@ -154,14 +115,3 @@ def runge_kutta(field: Field, state: Any, start: float, end: float, steps: int) 
         return jax.tree.map(after, state, first, second, third, last), None
 
     return jax.lax.scan(step, state, jnp.arange(steps))[0]
-
-
-def _diffrax() -> Any:
-    try:
-        import diffrax
-    except ImportError as error:
-        raise UserError(
-            "a tolerance of the conditional 'flow_matching' needs the library diffrax: pip install 'arjax[ode]', or "
-            "leave the tolerance at 0 and set steps"
-        ) from error
-    return diffrax
