@@ -223,6 +223,7 @@ def run_suggest(flags: SimpleNamespace) -> None:
     dataset, options = run.dataset, run.config.suggest.to_dict()
     given = parse_context(dataset.context, flags.context, dataset.classes) if flags.context else None
     encode_prompt(dataset, flags.prompt)  # a mistake ends here
+    run.params  # noqa: B018  and here
     assert dataset.vocabulary is not None, "a data set that encodes prompts has a vocabulary"
     announce("compiling, and looking for continuations ...", sys.stderr)
     suggestions, units = run.suggest(flags.prompt, context=given, **options), dataset.vocabulary.units
