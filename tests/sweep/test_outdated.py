@@ -85,6 +85,7 @@ def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     Record(code=versions_of([mine, other])).write("out/a", anew=False)
     (finished / "gone.py").unlink()
     assert changed_code("out/a") == [mine]  # two versions have trained it
+    assert changed_code("out/a", [mine]) == [mine] and changed_code("out/a", []) == []
     Record(code=stored("out/a").code).write(".")  # as those of a population, which is trained elsewhere
     assert changed_code(".") == [mine]
     (finished / "out/a/record.json").unlink()
