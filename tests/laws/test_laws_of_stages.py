@@ -9,8 +9,9 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.stages import STAGES, Digits, Haar, make_stages
+from arjax.testing import check_stages
 from arjax.testing.laws import LawBroken, NotSupported, as_test
-from arjax.testing.stages import STAGED_EVENTS, check_limits, check_stages, stages_laws
+from arjax.testing.stages import STAGED_EVENTS, check_limits, stages_laws
 
 OTHERS = {
     "digits": ("(base=2)", "(base=3)"),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.image.pixelcnn import MaskedNetwork
-from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, channel_graph, compose, put_pixel
+from arjax.networks.layers.convolution import TapConv, TapMix, Taps, channel_graph, compose, put_pixel
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import (
     flip_dependencies,
@@ -27,19 +27,6 @@ Pair = tuple[jax.Array, jax.Array]
 #: Scale of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residual
 #: connections, so with kernels that keep the scale of their inputs it would vanish after a few layers.
 GATE_GAIN = 2.0
-
-
-def above_taps(reach: int, *, this_row: bool) -> Taps:
-    """The rows above a pixel in full width, and with `this_row` its own: the first layer of the vertical stack does not
-    read it, so the others may.
-    """
-    rows = range(-reach, 1 if this_row else 0)
-    return tuple((dy, dx) for dy in rows for dx in range(-reach, reach + 1))
-
-
-def left_taps(reach: int, *, centre: bool) -> Taps:
-    """The pixels to the left in the same row, and with `centre` the pixel itself."""
-    return (*((0, dx) for dx in range(-reach, 0)), *(CENTRE if centre else ()))
 
 
 def gate(y: jax.Array) -> jax.Array:
@@ -140,10 +127,13 @@ class GatedPixelCNN(MaskedNetwork):
         self.hidden = TapMix(self.out_size, self.dtype, channels=channels)
 
     def _taps(self, layer: int) -> tuple[Taps, Taps]:
-        """The taps of the two stacks of a layer. In the first, a pixel of one channel does not read itself at all."""
+        """The taps of the two stacks of a layer: the rows above in full width, and the pixels to the left. The first
+        layer does not read the row of a pixel from above, nor the pixel itself where it has one channel.
+        """
         reach = (self.kernel_size if layer else self.first_kernel) // 2
-        centre = layer > 0 or num_channels(self.event) > 1
-        return above_taps(reach, this_row=layer > 0), left_taps(reach, centre=centre)
+        above = tuple((dy, dx) for dy in range(-reach, 1 if layer else 0) for dx in range(-reach, reach + 1))
+        reads_itself = layer > 0 or num_channels(self.event) > 1
+        return above, tuple((0, dx) for dx in range(-reach, 1 if reads_itself else 0))
 
     def dependencies(self, factorization):
         (height, width), channels = factorization.grid_shape[:2], num_channels(self.event)
