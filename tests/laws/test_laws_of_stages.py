@@ -111,13 +111,6 @@ def test_data_without_such_stages_end_in_one_sentence(call, event, message):
         make_stages(call, event)
 
 
-def test_cuts_invert_and_limits_are_tight():
-    event = EventSpec((4,), (), "levels", 5)
-    for call in ("haar", "digits(base=2)"):
-        found = check_stages(call, events=(event,))
-        assert len(found) == 3 and set(found.values()) == {"kept"}
-
-
 def test_laws_find_broken_stages(monkeypatch):
     event = EventSpec((4,), (), "levels", 6)
     assert check_stages("haar", events=(event,))["limits-4 sites, 6 levels"] == "kept"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import dense, rms_norm
 from scipy import special
 
@@ -165,11 +166,7 @@ EQUATIONS = {
         "delta_net",
         HEADED | {"negative_eigenvalues": True},
     ),
-    "delta_net, products": (
-        delta_product,
-        "delta_net",
-        HEADED | {"negative_eigenvalues": True, "num_householder": 3},
-    ),
+    "delta_net, products": (delta_product, "delta_net", HEADED | {"negative_eigenvalues": True, "num_householder": 3}),
     "gated_delta_net, negative": (gated_delta_net, "gated_delta_net", HEADED | {"negative_eigenvalues": True}),
     "mamba2": (mamba2, "mamba2", HEADED | {"state_size": 3}),
     "mamba2, negative": (
@@ -205,7 +202,7 @@ STATEFUL = ("delta_net", "mamba2", "mlstm", "min_gru")
 LIKE_THEM = ("gated_delta_net", "gated_linear_attention", "rg_lru")
 
 
-@pytest.mark.parametrize("name", [*STATEFUL, *(pytest.param(name, marks=pytest.mark.slow) for name in LIKE_THEM)])
+@pytest.mark.parametrize("name", [*STATEFUL, *(slow(name) for name in LIKE_THEM)])
 def test_states_are_float32_in_bfloat16(name):
     """The state before and after a step and several ones, and what the convolution keeps has the compute type."""
     model = cases.small_model(name, EventSpec((6,), kind="tokens", num_levels=3), dtype="bfloat16")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import dense, initialised, run
 from scipy import special
 
@@ -22,8 +23,7 @@ def elu_plus_one(x):
 
 
 @pytest.mark.parametrize(
-    ("block_size", "chunk_size"),
-    [(1, 4), (1, 64), (3, 4), *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(1, 1), (2, 4), (3, 1)])],
+    ("block_size", "chunk_size"), [(1, 4), (1, 64), (3, 4), *(slow(*sizes) for sizes in [(1, 1), (2, 4), (3, 1)])]
 )
 def test_linear_attention_is_equation_9(block_size, chunk_size):
     """Head by head, token by token: sum_j phi(q)' phi(k_j) v_j / sum_j phi(q)' phi(k_j)."""

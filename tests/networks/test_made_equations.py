@@ -12,7 +12,7 @@ from numpy_layers import random_like
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.dense.made import hidden_degrees, places
+from arjax.networks.dense.made import places
 
 
 def unit_degrees(num_units: int, num_sites: int) -> np.ndarray:
@@ -61,17 +61,6 @@ def test_logits_follow_the_paper(ordering, hidden_sizes, direct, told):
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
     steps = cases.stepwise(model.network, params, x, 1 - x, model.factorization)[..., 0]
     np.testing.assert_allclose(steps, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("num_units", "num_steps"), [(1, 1), (5, 1), (5, 2), (4, 5), (10, 4), (3, 9), (500, 784)])
-def test_degrees_are_ascending_and_even(num_units, num_steps):
-    degrees = hidden_degrees(num_units, num_steps)
-    assert degrees.shape == (num_units,)
-    assert degrees.min() == 0
-    assert degrees.max() <= max(num_steps - 2, 0)
-    assert (np.diff(degrees) >= 0).all()
-    counts = np.bincount(degrees, minlength=max(num_steps - 1, 1))
-    assert counts.max() - counts.min() <= 1
 
 
 def test_levels_enter_one_hot_and_real_values_as_they_are():

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.dense.made import degree_pool, hidden_degrees, units_by_group
+from arjax.networks.dense.made import degree_pool, hidden_degrees
 
 EVENT = EventSpec((2, 4))
 MASKS = 4
@@ -48,15 +49,6 @@ def test_the_pool_is_fixed_and_its_masks_differ():
     np.testing.assert_array_equal(pool, again)
     assert (pool[1] != pool[2]).any()
     np.testing.assert_array_equal(degree_pool((30,), 20, 1)[0], hidden_degrees(30, 20)[None])
-
-
-def test_each_unit_belongs_to_one_degree():
-    degrees = degree_pool((40,), 9, 5)[0]
-    units, real = units_by_group(degrees, 9)
-    for mask in range(5):
-        for degree in range(9):
-            members = np.sort(units[mask, degree][real[mask, degree]])
-            np.testing.assert_array_equal(members, np.flatnonzero(degrees[mask] == degree))
 
 
 def test_each_mask_follows_the_equations():
@@ -141,9 +133,9 @@ def test_training_draws_from_the_pool_and_evaluation_uses_mask_0():
         ("sites", (4,)),
         ("blocks(size=2)", (40, 3)),
         ("sites", (3, 40)),
-        pytest.param("blocks(size=2)", (4,), marks=pytest.mark.slow),
-        pytest.param("sites", (40, 3), marks=pytest.mark.slow),
-        pytest.param("blocks(size=2)", (3, 40), marks=pytest.mark.slow),
+        slow("blocks(size=2)", (4,)),
+        slow("sites", (40, 3)),
+        slow("blocks(size=2)", (3, 40)),
     ],
 )
 def test_too_few_units_without_direct_connections_miss_sites_and_say_so(sizes, partition):

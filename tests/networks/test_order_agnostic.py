@@ -8,6 +8,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import convolve
 
 from arjax.core.errors import UserError
@@ -20,7 +21,7 @@ EVENT = EventSpec((3, 4), (), "levels", 3)
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 NAMES = ("deep_nade", "conv_nade")
 #: Both take chunks and dropout from one class.
-each_name = pytest.mark.parametrize("network", ["deep_nade", pytest.param("conv_nade", marks=pytest.mark.slow)])
+each_name = pytest.mark.parametrize("network", ["deep_nade", slow("conv_nade")])
 
 
 def build(network: str, event: EventSpec = EVENT, context: ContextSpec | None = None, **options):
@@ -71,9 +72,9 @@ def definition(network, params, x: np.ndarray, observed: np.ndarray) -> np.ndarr
 @pytest.mark.parametrize(
     ("network", "options"),
     [
-        pytest.param("deep_nade", {"hidden_sizes": (9,)}, marks=pytest.mark.slow),
+        slow("deep_nade", {"hidden_sizes": (9,)}),
         ("deep_nade", {"hidden_sizes": (9, 7, 5)}),
-        pytest.param("conv_nade", {"hidden_sizes": (), "num_layers": 2}, marks=pytest.mark.slow),
+        slow("conv_nade", {"hidden_sizes": (), "num_layers": 2}),
         ("conv_nade", {"hidden_sizes": (8, 6), "kernel_size": 5}),
     ],
 )
@@ -121,9 +122,9 @@ def test_the_features_of_one_site_are_those_that_all_sites_have(network, event, 
     ("partition", "context"),
     [
         ("sizes(sizes=(5, 3, 4))", ContextSpec("label", 3)),
-        pytest.param("sites", ContextSpec("label", 3), marks=pytest.mark.slow),
-        pytest.param("sites", None, marks=pytest.mark.slow),
-        pytest.param("sizes(sizes=(5, 3, 4))", None, marks=pytest.mark.slow),
+        slow("sites", ContextSpec("label", 3)),
+        slow("sites", None),
+        slow("sizes(sizes=(5, 3, 4))", None),
     ],
 )
 def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition, context):
@@ -184,9 +185,9 @@ def test_dropout_differs_from_step_to_step(network):
     ("partition", "context"),
     [
         ("blocks(size=2)", ContextSpec("label", 3)),
-        pytest.param("sites", None, marks=pytest.mark.slow),
-        pytest.param("sites", ContextSpec("label", 3), marks=pytest.mark.slow),
-        pytest.param("blocks(size=2)", None, marks=pytest.mark.slow),
+        slow("sites", None),
+        slow("sites", ContextSpec("label", 3)),
+        slow("blocks(size=2)", None),
     ],
 )
 def test_convolutions_of_a_step_touch_only_what_its_pixel_sees(partition, context):

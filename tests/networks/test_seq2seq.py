@@ -10,7 +10,6 @@ from numpy_layers import lstm, random_like
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.recurrent.seq2seq_lstm import reverse_valid
 
 EVENT, SOURCE = EventSpec((5,), kind="tokens", num_levels=6), ContextSpec("sequence", 7, 4)
 SIZES = {"hidden_size": 4, "embedding_size": 3, "num_layers": 2}
@@ -33,24 +32,6 @@ def test_network_is_its_definition(reverse):
             c_last, h_last, words = lstm(encoder["core"][layer], words, np.zeros(4), np.zeros(4))
             _, _, h = lstm(params["core"][layer], h, c_last, h_last)
         np.testing.assert_allclose(got, h @ out["kernel"] + out["bias"], rtol=1e-3, atol=1e-3)
-
-
-def test_reversal_keeps_the_end_at_the_end():
-    source = np.array([[1, 2, 3], [4, 5, -1], [6, -1, -1], [-1, -1, -1]])
-    expected = [[3, 2, 1], [5, 4, -1], [6, -1, -1], [-1, -1, -1]]
-    np.testing.assert_array_equal(reverse_valid(source, source >= 0), expected)
-    frames = np.repeat(source[..., None], 2, -1)
-    np.testing.assert_array_equal(reverse_valid(frames, source >= 0), np.repeat(np.array(expected)[..., None], 2, -1))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("context", [ContextSpec("label", 3), ContextSpec("vector", 2), ContextSpec("frames", 2, 4)])
-def test_other_contexts_only_choose_the_first_state(context):
-    """The decoder is the same network, with the same parameters, under every context."""
-    plain = make_model(EVENT, "seq2seq_lstm", **SIZES)
-    model = make_model(EVENT, "seq2seq_lstm", context=context, **SIZES)
-    shapes, plain_shapes = (m.param_shapes for m in (model, plain))
-    assert {name: shapes[name] for name in shapes if name != "encoder"} == plain_shapes
 
 
 def test_without_a_context_it_is_the_stacked_lstm():

@@ -13,13 +13,7 @@ from arjax.networks.base import NETWORKS
 from arjax.networks.image.pixelcnn import MaskedNetwork
 from arjax.networks.layers.convolution import TapConv, TapMix, Taps, channel_graph, compose, put_pixel
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.grids import (
-    flip_dependencies,
-    image_inputs,
-    input_size,
-    num_channels,
-    put_previous,
-)
+from arjax.networks.layers.grids import flip_dependencies, image_inputs, input_size, num_channels, put_previous
 from arjax.networks.layers.local_context import everywhere, of_pixel, of_row
 from arjax.networks.layers.steps import to_grid
 
