@@ -93,12 +93,7 @@ class GatedPixelCNN(MaskedNetwork):
     """PixelCNN of two stacks without a blind spot, with gates, in a raster-like order (section 2.1-2.3).
 
     The vertical stack reads all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack.
-    The first layer reads a window of `first_kernel` rows and columns, the others one of `kernel_size`. The context
-    enters all gates of all layers. After the last layer come two 1x1 layers, as in PixelCNN.
-
-    On a grid (H, W, C) the colour channels of a pixel are generated one after the other, by groups of the feature maps
-    of the horizontal stack, as in `pixelcnn`; on a grid (H, W) the whole value of a pixel is generated at once.
-
+    The context enters all gates of all layers. The groups of colour channels are feature maps of the horizontal stack.
     The step form runs the vertical stack once a row, and keeps no more than the rows that the kernels reach.
 
     Options: `hidden_size` p of each stack, `num_layers` after the first, `kernel_size` and `first_kernel` (odd),

@@ -82,9 +82,8 @@ class MaskedNetwork(RasterNetwork):
 class PixelCNN(MaskedNetwork):
     """Masked convolutions on images, in a raster-like order.
 
-    The first layer (mask A) reads earlier pixels in a window of `first_kernel` rows and columns, the residual
-    blocks (mask B) those in a window of `kernel_size`. Composed, they leave a blind spot to the right of a pixel in the
-    rows above it: see `dependencies`.
+    Composed, the windows of its layers leave a blind spot to the right of a pixel in the rows above it: see
+    `dependencies`.
 
     Options: `hidden_size` 2h of the residual blocks, `num_layers`, `kernel_size` and `first_kernel` (odd), `out_size`
     of the two 1x1 layers before the output, `dropout` within the blocks.
