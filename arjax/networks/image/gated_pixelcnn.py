@@ -14,7 +14,7 @@ from arjax.networks.image.pixelcnn import MaskedNetwork
 from arjax.networks.layers.convolution import TapConv, TapMix, Taps, channel_graph, compose, put_pixel
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import flip_dependencies, image_inputs, input_size, num_channels, put_previous
-from arjax.networks.layers.local_context import everywhere, of_pixel, of_row
+from arjax.networks.layers.local_context import add_context, of_pixel, of_row
 from arjax.networks.layers.steps import to_grid
 
 Pair = tuple[jax.Array, jax.Array]
@@ -27,11 +27,6 @@ def gate(y: jax.Array) -> jax.Array:
     """tanh(y_f) * sigma(y_g), equation 2: 2p maps to p."""
     y_f, y_g = jnp.split(y, 2, -1)
     return jnp.tanh(y_f) * nn.sigmoid(y_g)
-
-
-def add_context(y: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """y [B, ..., F] + a vector per example, or one for each of its pixels."""
-    return y if bias is None else y + everywhere(bias, y.ndim)
 
 
 class GatedLayer(nn.Module):

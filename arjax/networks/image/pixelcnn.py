@@ -19,7 +19,7 @@ from arjax.networks.layers.grids import (
     num_channels,
     put_previous,
 )
-from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
+from arjax.networks.layers.local_context import add_context, context_encoder, of_pixel
 from arjax.networks.layers.steps import to_grid
 
 
@@ -130,8 +130,7 @@ class PixelCNN(MaskedNetwork):
 
     def __call__(self, x, factorization, context=None, *, train=False):
         h = self.first(image_inputs(x, self.event, factorization, self.dtype))
-        if context is not None:
-            h = h + everywhere(self._encoded(context, factorization), h.ndim)
+        h = add_context(h, self._encoded(context, factorization))
         return to_grid(self._after_first(h, WholeImage(), train), factorization)
 
     def start(self, batch_size, factorization, context=None):

@@ -71,9 +71,10 @@ class RasterNetwork(Network):
         def fits(walk: Array) -> bool:
             return any(np.array_equal(walk, order) for order in orders)
 
-        # column_major takes all of one colour channel before the next, and transposes only square images.
-        named = ", ".join(text for text in NAMED if fits(make_order(text, grid_shape)))
-        refuse((not fits(factorization.order), f"{name} needs a raster-like order ({named} or a mirrored one)"))
+        if not fits(factorization.order):
+            # column_major takes all of one colour channel before the next, and transposes only square images.
+            named = ", ".join(text for text in NAMED if fits(make_order(text, grid_shape)))
+            raise UserError(f"{name} needs a raster-like order ({named} or a mirrored one)")
 
     def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
         """The encoded context of the flipped or transposed image."""
