@@ -169,7 +169,6 @@ class MADE(MaskedLayers):
         return least_S[step_D][None, :] < step_D[:, None]
 
     def _degrees(self, factorization: Factorization) -> list[np.ndarray]:
-        """The degrees of the units of each layer, int[U]."""
         return [hidden_degrees(size, factorization.num_steps) for size in self.hidden_sizes]
 
     def _masks(self, factorization):
@@ -251,7 +250,6 @@ class StructuredMADE(MaskedLayers):
         return (mask_DD.T @ reached_DD).T
 
     def _sites(self, size: int, factorization: Factorization) -> jax.Array:
-        """The site of each unit of a layer, int[U]."""
         return jnp.asarray(factorization.order)[places(size, factorization.num_sites)]
 
     def _masks(self, factorization):
