@@ -26,17 +26,12 @@ Contexts = Mapping[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One way to code examples.
-
-    Attributes:
-      name: in words, "" if it is the only one.
-    """
+    """One way to code examples, with its name in words: "" if it is the only one."""
 
     name: str
     members: tuple[StepMember, ...]
 
     def nats(self, x: np.ndarray, context: Any) -> float:
-        """-log p of examples under its first member."""
         member = self.members[0]
         return -float(_log_prob(member.model, member.params, Batch(x, context or {})))
 
@@ -72,11 +67,7 @@ def code_examples(
 ) -> np.ndarray:
     """Returns all examples, [N, *grid, *value], as a chooser chooses their values, out of `x` where they are known.
 
-    The rows that fill up the last batch are zeros, on both sides.
-
-    Args:
-      num: N.
-      end: the token behind which a row holds nothing else, in raster order; -1 for no such token.
+    The rows that fill up the last batch are zeros. Behind the token `end` a row holds nothing else, in raster order.
     """
     event: EventSpec = choice.members[0].model.event
     steps, values = OutsideSteps(choice.members, batch), np.zeros((num, *event.shape), event.dtype)

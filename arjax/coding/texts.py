@@ -13,7 +13,6 @@ from arjax.coding.examples import Choice
 from arjax.core.errors import UserError, refuse
 from arjax.data.vocabulary import Vocabulary, code_points
 from arjax.models.longer import of_length
-from arjax.networks.base import ChunkedNetwork
 from arjax.samplers.stepwise import OutsideSteps
 
 #: Characters that a stream has at least, where the number of streams is not given, and the most streams then.
@@ -130,9 +129,7 @@ def _goes_on(choice: Choice) -> bool:
 
 
 def _lengthened(choice: Choice, length: int) -> Choice:
-    """The choice with models of streams in raster order: of windows, or, where the networks go on, of a power of two
-    that holds the length, so that texts of many lengths share their programs.
-    """
+    """The choice with models of streams: of windows or, if networks go on, of a power of two that holds the length."""
     size = 1 << max(length - 1, 63).bit_length() if _goes_on(choice) else choice.members[0].model.event.num_sites
     members = tuple(member._replace(model=of_length(member.model, size)) for member in choice.members)
     return dataclasses.replace(choice, members=members)
@@ -144,14 +141,8 @@ def check_text(choice: Choice) -> None:
         model = member.model
         event = model.event
         refuse(
-            (
-                not event.is_text,
-                f"a text is coded by a model of text, and examples of this model are {event.in_words}",
-            ),
-            (
-                model.context_spec,
-                "a text of any length is coded by a model without a context: code examples instead",
-            ),
+            (not event.is_text, f"a text is coded by a model of text, and examples of this model are {event.in_words}"),
+            (model.context_spec, "a text of any length is coded by a model without a context: code examples instead"),
         )
         of_length(model, model.event.num_sites)
 
@@ -163,7 +154,7 @@ def _windows(choice: Choice, length: int) -> Iterator[tuple[int, int, int]]:
         return
     model = choice.members[0].model
     size = model.event.num_sites
-    overlap = int(size * (OVERLAP if isinstance(model.network, ChunkedNetwork) else OVERLAP_OF_STEPS))
+    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
     start, first = 0, 0
     while first < length:
         last = min(start + size, length)

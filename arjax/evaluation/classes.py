@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -43,10 +42,7 @@ class Classes:
 
 
 def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
-    """The classes of a model whose context is one class, or `several` parts that are classes.
-
-    A model with bounds or estimates of log p is told on stderr to give estimates.
-    """
+    """Returns the classes of a model whose context is one class, or `several` parts that are classes."""
     parts = model.context_spec.parts
     if not parts or (len(parts) > 1 and not several) or any(not part.is_class for _, part in parts):
         said = " and ".join(name for name, _ in parts) or "none"
@@ -70,19 +66,10 @@ def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
 def labels_of(source: Source, classes: Classes) -> np.ndarray:
     """The labels of the examples of a source whose weight is not 0, as numbers of combinations, int[N]."""
     parts = []
-    for rows in _pieces(source):
+    for rows in read_in_pieces(source):
         labels = np.ravel_multi_index([np.asarray(rows.context[part]) for part in classes.parts], classes.shape)
         parts.append(labels if rows.weight is None else labels[np.asarray(rows.weight) > 0])
     return np.concatenate(parts).astype(np.int64)
-
-
-def _pieces(source: Source) -> Iterator[Batch]:
-    """The rows of a source, some at once; of arrays no values are read."""
-    arrays = getattr(source, "arrays", None)
-    if isinstance(arrays, Batch) and len(arrays) == len(source) and arrays.context:
-        yield arrays
-        return
-    yield from read_in_pieces(source)
 
 
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
@@ -126,10 +113,7 @@ class _OfClass:
 def log_posterior(
     evaluator: Evaluator, params: Any, source: Source, classes: Classes, log_prior_C: np.ndarray
 ) -> np.ndarray:
-    """log p(c | x) of each example whose weight is not 0, float64[N, C]; its context is not read.
-
-    Scores that are drawn have the same noise for all classes.
-    """
+    """Returns log p(c | x) of each example whose weight is not 0, float64[N, C]; scores share their noise."""
     log_joint_CN = log_prior_C[:, None] - np.stack(
         [evaluator.rows_of(params, _OfClass(source, classes, c))["nll"] for c in range(classes.num)]
     )

@@ -44,11 +44,7 @@ def step_entropy(
     scoring: Scoring = Scoring(),  # noqa: B008, frozen
     max_examples: int = 0,
 ) -> StepEntropy:
-    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split.
-
-    Args:
-      max_examples: only the first examples, 0: all.
-    """
+    """Averages the entropy of the conditionals, given prefixes of the data, over a split or its first examples."""
     scorer = SplitScorer(_score, dataset, dataclasses.replace(scoring, seed=0))
     source = split_of(dataset, split)
     if max_examples:
@@ -75,7 +71,6 @@ def _score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) ->
 
 
 def _sums(rows: Rows) -> dict[str, np.ndarray]:
-    """Sums over the examples of a batch."""
     sums = {name: rows[name].sum(1) for name in ("entropy", "nll", "site_entropy", "site_counted")}
     sums |= {f"{name}_squared": np.square(rows[name]).sum(1) for name in ("entropy", "nll")}
     return sums | {"counted": (rows["counted"] > 0).sum(1), "examples": np.array(rows["nll"].shape[1])}

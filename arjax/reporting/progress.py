@@ -26,12 +26,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         indent: str = "",
     ):
-        """Starts the clock.
-
-        Args:
-          start_step: step from which a resumed run goes on.
-          clock: seconds; a parameter so that tests can set it.
-        """
+        """Starts the clock, at the step from which a resumed run goes on."""
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
         self._clock, self._indent = clock, indent
@@ -138,7 +133,6 @@ class _Bar:
         self._progress.start()
 
     def show(self, step: int, about: str, left: str, now: bool) -> None:
-        """Sets what the bar shows, and draws it if that is to be done now."""
         self._progress.update(self._task, completed=step, description=about, left=left, refresh=now)
 
     def message(self, text: str) -> None:
@@ -146,7 +140,6 @@ class _Bar:
         self._console.print(text, soft_wrap=True)
 
     def stop(self) -> None:
-        """Draws the bar a last time and ends the line."""
         self._progress.stop()
 
 
@@ -170,18 +163,15 @@ class _NotebookBar:
         return {"text/html": f'<div style="{style}">{bar}{cells}</div>', "text/plain": "  ".join(words)}
 
     def show(self, step: int, about: str, left: str, now: bool) -> None:
-        """Sets what the bar shows, and draws it if that is to be done now."""
         self._step, self._words = step, [about, left]
         if now:
             self.stop()
 
     def message(self, text: str) -> None:
-        """A line below the bar and the lines before it."""
         self._stream.write(text + "\n")
         self._stream.flush()
 
     def stop(self) -> None:
-        """Draws the bar."""
         self._handle.update(self._bundle(), raw=True)
 
 

@@ -43,17 +43,13 @@ class Writer(abc.ABC):
         """Raises `UserError` when the package is not installed."""
         if self.PACKAGE and importlib.util.find_spec(self.PACKAGE) is None:
             hint = f" (pip install 'arjax[{self.EXTRA}]')" if self.EXTRA else ""
-            name = next((name for name in WRITERS.names() if WRITERS.get(name) is type(self)), type(self).__name__)
+            name = WRITERS.name_of(type(self)) or type(self).__name__
             raise UserError(f"the writer {name!r} needs the package {self.PACKAGE}, which is not installed{hint}")
 
     @abc.abstractmethod
     def open(self, workdir: Path, resume_step: int | None, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Begins to write.
-
-        Args:
-          workdir: folder of the run; its `config.json` is there.
-          resume_step: the step the run goes on from: earlier lines about later steps are void; 0 for a fresh
-            run; None to append.
+        """Begins to write in the folder of a run. It goes on from `resume_step`, so earlier lines about later steps are
+        void; 0 for a fresh run, None to append.
         """
 
     @abc.abstractmethod
@@ -75,20 +71,13 @@ class Writer(abc.ABC):
 class MetricWriter(contextlib.AbstractContextManager):
     """Appends named numbers to `workdir/metrics.jsonl`, one JSON object per line, and hands them to other writers.
 
-    A line reads `{"step": 100, "train/bits_per_dim": 2.1}`; a number that is not finite is written as `null`, as JSON
-    has no word for it. Lines reach the disk at once, so that a killed run loses none.
-
-    Use as a context manager or call `close`.
+    A line reads `{"step": 100, "train/bits_per_dim": 2.1}`; a number that is not finite is written as `null`. Lines
+    reach the disk at once, so that a killed run loses none.
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, others: Sequence[Writer] = ()):
-        """Opens the file for appending.
-
-        Args:
-          workdir: folder of the run; created when missing.
-          resume_step: the step the run goes on from. Lines of later steps are removed, as the run will write them
-            again; 0 starts a fresh file. None keeps every whole line.
-          others: writers that get the same numbers, opened here.
+        """Opens the file for appending, and the other writers. Lines behind `resume_step` are removed, as the run will
+        write them again; 0 starts a fresh file, None keeps every whole line.
         """
         self._path, self._others = Path(workdir) / FILE_NAME, []
         with writing(self._path):
@@ -115,7 +104,6 @@ class MetricWriter(contextlib.AbstractContextManager):
             writer.result(int(step), values)
 
     def close(self) -> None:
-        """Flushes and closes all files."""
         while self._others:
             self._others.pop().close()
 
@@ -136,7 +124,6 @@ def read_writers(text: str) -> tuple[Component, ...]:
 
 
 def _calls(text: str) -> list[str]:
-    """The calls between the commas."""
     if not text.strip():
         return []
     try:
@@ -147,19 +134,13 @@ def _calls(text: str) -> list[str]:
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of `workdir/metrics.jsonl` in the order written; empty when there is no file.
-
-    Damaged lines are left out, with a warning that names them.
-    """
+    """Returns the lines of `workdir/metrics.jsonl`, none when there is no file; a warning names damaged ones."""
     path = Path(workdir) / FILE_NAME
     return _whole_lines(path) if path.exists() else []
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The metrics in a file, without broken lines; a warning about these.
-
-    A kill in mid-write leaves half of the last line, which a run that goes on writes again: that is no damage.
-    """
+    """The metrics in a file, without broken lines; half of the last one, which a kill leaves, is no damage."""
     check_regular(path)
     with reading(path):
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -223,13 +204,11 @@ class TensorBoard(Writer):
             self._add(0, [text("config", "\n".join(f"    {line}" for line in fields.splitlines()))])
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """One event for each number."""
         from tensorboardX.summary import scalar
 
         self._add(step, [scalar(name, value) for name, value in scalars.items()])
 
     def picture(self, step: int, name: str, path: Path) -> None:
-        """The file as it is."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         with reading(path):
@@ -239,7 +218,6 @@ class TensorBoard(Writer):
         self._add(step, [Summary(value=[Summary.Value(tag=name, image=image)])])
 
     def close(self) -> None:
-        """Closes the file."""
         with writing(self._place):
             self._file.close()
 
@@ -308,11 +286,9 @@ class WeightsAndBiases(Writer):
         self._step, self._row = step, self._row | dict(scalars)
 
     def result(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes the summary of the run, the source of the server's tables."""
         self._run.summary.update(dict(scalars))
 
     def close(self) -> None:
-        """Sends the last row and waits for the server."""
         self._send()
         self._run.finish()
 
@@ -331,5 +307,4 @@ def _run_id(path: Path) -> str:
 
 
 def _config_of(workdir: Path) -> dict[str, Any]:
-    """The config of a run as plain values; empty where it has none."""
     return read_json_object(workdir / "config.json") or {}

@@ -122,23 +122,14 @@ def _is_preempted() -> bool:
 class SlurmExecutor:
     """Submits one SLURM job for each run and waits for all of them; needs submitit.
 
-    The number of its job is kept in the folder of a run. A job that is still in the queue when a sweep starts, as its
-    process has died, is waited for and not submitted again. The states of jobs are asked of squeue, which works
-    on clusters without accounting as well.
+    The number of its job is kept in the folder of a run: a job that is still in the queue when a sweep starts is waited
+    for and not submitted again. squeue tells the states of jobs, on clusters without accounting as well.
     """
 
     def __init__(
-        self,
-        workdir: Path,
-        options: Mapping[str, Any],
-        program: Sequence[str] = PROGRAM,
-        *,
-        jobs: int | None = None,
+        self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM, *, jobs: int | None = None
     ):
-        """`workdir`: of the sweep; `jobs`: in the queue at once, None: all; `program`: as in `LocalExecutor`.
-
-        `options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
-        """
+        """`options` go to `submitit.AutoExecutor.update_parameters`; `jobs`: in the queue at once, None: all."""
         if importlib.util.find_spec("submitit") is None:
             raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
         import submitit
@@ -211,10 +202,7 @@ class SlurmExecutor:
 
 
 def _wait(waiting: dict[str, Run], workdir: Path) -> Iterator[tuple[Run, int]]:
-    """Yields the run of each job, with its exit code, as it leaves the queue; takes it from those that are waited for.
-
-    Between two yields, other jobs may be added.
-    """
+    """Yields the run of each job, with its exit code, as it leaves the queue; between two yields, jobs may be added."""
     polls, reported = collections.Counter[str](), time.monotonic()
     while waiting:
         states = job_states()

@@ -54,28 +54,26 @@ class Table:
             self.outdated[run.name] = outdated(run, self.workdir)
         return None if ended is None or self.outdated[run.name] else ended
 
-    def outcome(self, run: Run) -> dict[str, Any] | UserError | None:
-        """The row of a finished run, or why it has none, such as a metric it lacks; None when unfinished."""
+    def outcome(self, run: Run) -> Finished | UserError | None:
+        """Returns a run that has a row, or why it has none though it has ended, as it lacks its metric; None before."""
         try:
             ended = self.finished(run)
-            return None if ended is None else ended.row()
+            if ended is not None:
+                ended.row()
+            return ended
         except UserError as error:
             return error
 
     def all_finished(self) -> list[Finished]:
-        """The runs that have a row."""
-        runs = [row for row in self.rows if isinstance(row, Run) and isinstance(self.outcome(row), dict)]
-        return [ended for run in runs if (ended := self.finished(run)) is not None]
+        outcomes = [self.outcome(row) for row in self.rows if isinstance(row, Run)]
+        return [outcome for outcome in outcomes if isinstance(outcome, Finished)]
 
     def complaints(self, runs: Sequence[Run]) -> list[str]:
         """A sentence for each run that has ended and has no row."""
         return [str(error) for run in runs if isinstance(error := self.outcome(run), UserError)]
 
     def made(self, derived: bool = True) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """The rows so far, in the sequence of the sweep file; and, by name, the reasons of those that cannot be made.
-
-        `derived`: with those computed from finished runs, which may take minutes.
-        """
+        """Returns the rows so far, and by name why others cannot be made; `derived`: also rows of several runs."""
         finished = {ended.run.name: ended for ended in self.all_finished()}
         rows: list[dict[str, Any]] = []
         nats: list[np.ndarray | None] = []
@@ -105,6 +103,5 @@ class Table:
         return shlex.join(["arjax-sweep", *flags])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Writes `results.csv`; returns its path."""
         write_csv(self.workdir / FILE_NAME, rows)
         return self.workdir / FILE_NAME

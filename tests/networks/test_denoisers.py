@@ -172,7 +172,10 @@ def test_an_any_order_network_is_a_denoiser():
         (lambda: make_denoiser("unett", EventSpec((5,)), LABEL, 1), "did you mean 'unet'"),
         (lambda: make_denoiser("masked_transformer", EventSpec((5,), kind="real"), LABEL, 1), "needs discrete data"),
         (lambda: as_denoiser(NETWORKS.get("lstm")(EventSpec((5,)), LABEL, 1, "float32")), "only those of earlier"),
-        (lambda: make_denoiser("unet", EventSpec((1,), kind="columns", columns=(EventSpec(()),)), LABEL, 1), "kinds"),
+        (
+            lambda: make_denoiser("unet", EventSpec((1,), kind="columns", columns=(EventSpec(()),)), LABEL, 1),
+            "of one kind of data",
+        ),
     ],
 )
 def test_refusals(call, message):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from families import fast_for, slow
 
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 
@@ -52,3 +53,15 @@ def test_gradients_of_tokens_of_zeros_are_moderate(network, event):
     options = NETWORKS.get(network).SMALL | {"position": "none"}
     model = make_model(cases.EVENTS[event], network, **options)
     assert max(largest_gradients(model, np.zeros((8, *model.event.shape), model.event.dtype))) < 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "network", ["made", "structured_made", "separate", "deep_nade", "nade", "fvsbn", "independent"]
+)
+def test_components_of_a_mixture_differ_from_the_start(network):
+    """Equal components have equal gradients: they would never part."""
+    model = make_model(EventSpec((3,), kind="real"), network, conditional="gaussian_mixture(components=3)")
+    features = jax.jit(lambda key: model.features(model.init(key), np.zeros((1, 3), np.float32)))(jax.random.key(0))
+    features = np.asarray(features)[0, 0]
+    assert len(np.unique(features)) == len(features)

@@ -77,14 +77,14 @@ def test_the_measure_sees_a_quadratic_array():
 
 
 @pytest.mark.slow
-def test_a_step_of_a_convolution_costs_the_same_at_any_length():
-    """The queue and the arrays of a step do not grow with D, apart from the canvas and the table of positions."""
+@pytest.mark.parametrize("network", ["causal_conv", "wavenet", "tcn", "linear_attention", "rg_lru"])
+def test_a_carry_does_not_grow_with_the_sequence(network):
+    """So a step costs the same at any length, apart from the canvas."""
 
-    def step_sizes(num_sites: int) -> list[int]:
-        model = make_model(EventSpec((num_sites,)), "causal_conv", num_layers=4, hidden_size=8, position="none")
-        params = model.param_shapes
+    def carry_shapes(num_sites: int) -> list[tuple[int, ...]]:
+        model = make_model(EventSpec((num_sites,)), network, num_layers=2, position="none")
         start = functools.partial(model.network.apply, method="start")
-        carry = jax.eval_shape(lambda params: start({"params": params}, 1, model.factorization), params)
-        return [leaf.size for leaf in jax.tree.leaves(carry)]
+        carry = jax.eval_shape(lambda params: start({"params": params}, 1, model.factorization), model.param_shapes)
+        return [leaf.shape for leaf in jax.tree.leaves(carry)]
 
-    assert step_sizes(16) == step_sizes(4096)
+    assert carry_shapes(64) == carry_shapes(4096)

@@ -51,7 +51,7 @@ def test_units_of_a_structured_network_cycle_through_all_sites_but_the_first():
 
 
 def test_without_a_condition_nothing_is_modulated():
-    assert Modulation(4, 3, "float32").apply({}, None, 3) == [None] * 3
+    assert Modulation(4, 3, "float32").apply({}, None, 3) == [0.0] * 3
 
 
 def test_mixed_columns_of_a_context_are_read_by_their_kinds():

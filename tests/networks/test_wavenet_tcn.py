@@ -67,18 +67,3 @@ def test_frames_condition_their_own_steps_and_the_summary_all():
     assert changed(params).all()
     params["conditioning"]["whole"]["summary"]["kernel"] = 0 * params["conditioning"]["whole"]["summary"]["kernel"]
     assert np.flatnonzero(changed(params)).tolist() == [3, 4]  # floor(s 3 / 7) = 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["wavenet", "tcn", "linear_attention", "rg_lru"])
-def test_carry_does_not_grow_with_the_sequence(network):
-    def sizes(num_sites):
-        model = make_model(EventSpec((num_sites,)), network, num_layers=2, position="none")
-        shapes = model.param_shapes
-
-        def carry(params):
-            return model.network.apply({"params": params}, 1, model.factorization, method="start")
-
-        return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(carry, shapes))]
-
-    assert sizes(64) == sizes(4096)

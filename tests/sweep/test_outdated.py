@@ -1,4 +1,7 @@
-"""A finished run keeps its row only while its config file gives the config with which it was trained."""
+"""A finished run keeps its row while its config file gives its config; what is damaged fails its row alone."""
+
+import json
+import shutil
 
 import pytest
 from sweep_cases import rows, sweep, write_sweep
@@ -85,6 +88,7 @@ def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     Record(code=versions_of([mine, other])).write("out/a", anew=False)
     (finished / "gone.py").unlink()
     assert changed_code("out/a") == [mine]  # two versions have trained it
+    assert changed_code("out/a", [mine]) == [mine] and changed_code("out/a", []) == []
     Record(code=stored("out/a").code).write(".")  # as those of a population, which is trained elsewhere
     assert changed_code(".") == [mine]
     (finished / "out/a/record.json").unlink()
@@ -101,54 +105,41 @@ def test_a_run_stands_while_its_config_file_cannot_be_read(finished, capsys):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "same"),
-    [
-        ("seed", 1, False),
-        ("optimizer.learning_rate", 0.5, False),
-        ("train.steps", 200, False),
-        ("train.init_from", "after/student", False),
-        ("train.init_from", "elsewhere/teacher", False),
-        ("train.init_from", "after/teacher", True),
-        ("train.patience", 3, False),
-        ("evaluate.examples", 10, False),
-        ("evaluate.batch_size", 7, True),
-        ("train.log_every", 7, True),
-        ("sample.num", 3, True),
-        ("dataset.data_dir", "elsewhere", True),
-    ],
-)
-def test_what_is_learned_and_scored_is_compared(folder, field, value, same):
-    """`after` is the workdir of the sweep; it was called `before`."""
-    (folder / "config.py").write_text(CONFIG)
-    (folder / "after/a").mkdir(parents=True)
-    store(folder / "after/a/config.json")
-    config = load_config_file("config.py")
-    assert not other_results(config, "after/a", "after")
-    with config.unlocked():
-        config.update_from_flattened_dict({field: value})
-    assert (not other_results(config, "after/a", "after")) == same
-
-
-@pytest.mark.parametrize(
     ("root", "field", "then", "now", "same"),
     [
-        ("1", "model.ordering", "random(seed=2)", "random(seed=1)", False),
-        ("spiral", "model.ordering", "raster", "spiral", False),
-        (".", "optimizer.schedule", "a.b", "c.d", False),
-        (".", "train.init_from", "before/teacher.v2", "./teacher.v2", True),
-        (".", "train.init_from", "before/teacher.v1", "./teacher.v2", False),
+        ("after", "seed", None, 1, False),
+        ("after", "optimizer.learning_rate", None, 0.5, False),
+        ("after", "train.steps", None, 200, False),
+        ("after", "train.patience", None, 3, False),
+        ("after", "evaluate.examples", None, 10, False),
+        ("after", "evaluate.batch_size", None, 7, True),
+        ("after", "train.log_every", None, 7, True),
+        ("after", "sample.num", None, 3, True),
+        ("after", "dataset.data_dir", None, "elsewhere", True),
+        ("after", "train.init_from", "before/teacher", "after/student", False),
+        ("after", "train.init_from", "before/teacher", "elsewhere/teacher", False),
+        ("after", "train.init_from", "before/teacher", "after/teacher", True),
         ("/x/after", "train.init_from", "before/teacher", "/x/after/teacher", True),
         ("after", "train.init_from", "/x/before/teacher", "after/teacher", True),
         ("after", "train.init_from", "here/before/teacher", "here/after/teacher", False),
+        (".", "train.init_from", "before/teacher.v2", "./teacher.v2", True),
+        (".", "train.init_from", "before/teacher.v1", "./teacher.v2", False),
         ("after", "evaluate.judge", "before/judge", "after/judge", True),
+        ("1", "model.ordering", "random(seed=2)", "random(seed=1)", False),
+        ("spiral", "model.ordering", "raster", "spiral", False),
+        (".", "optimizer.schedule", "a.b", "c.d", False),
     ],
 )
-def test_a_workdir_is_known_as_the_beginning_of_a_path_only(folder, root, field, then, now, same):
+def test_what_is_learned_and_scored_is_compared(folder, root, field, then, now, same):
+    """`root` is the workdir of the sweep, which was called `before`: it is known as the beginning of a path only."""
     (folder / "config.py").write_text(CONFIG)
     config = load_config_file("config.py")
-    set_fields(config, {field: then})
+    if then is not None:
+        set_fields(config, {field: then})
     (folder / "config.json").write_text(to_json(config))
-    set_fields(config, {field: now})
+    assert then is not None or not other_results(config, ".", root)
+    with config.unlocked():
+        config.update_from_flattened_dict({field: now})
     assert (not other_results(config, ".", root)) == same
 
 
@@ -168,3 +159,77 @@ def test_a_file_that_moved_is_known_by_its_contents(folder):
         other_results(config, ".", "out")
     set_fields(config, {"dataset.path": "old.csv", "dataset.validation": 0.3})
     assert other_results(config, ".", "out")
+
+
+@pytest.fixture
+def two(folder):
+    """A sweep of two finished runs, `a` and `b`."""
+    write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py')")
+    assert sweep() == 0
+    return folder
+
+
+def change(path, **fields):
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def put_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("file", "fields"),
+    [
+        ("results.json", {"train_seconds": "x"}),
+        ("results.json", {"nll_stderr": None}),
+        ("results.json", {"nll_nats": True}),
+        ("results.json", {"dataset": ["dna"]}),
+        ("config.json", {"network": "made"}),
+        ("config.json", {"network": {}}),
+        ("config.json", {"model": 3}),
+        ("config.json", {"train": {"batch_size": "x"}}),
+        ("config.json", {"evaluate": ["split"]}),
+    ],
+)
+def test_a_row_whose_files_lack_something_is_executed_again(two, file, fields):
+    change(two / "out/a" / file, **fields)
+    assert sweep() == 0 and len(rows()) == 2
+    assert [(two / "out" / name / "starts").read_text() for name in "ab"] == ["xx", "x"]
+
+
+def test_a_speed_that_is_no_number_is_left_out(two):
+    change(two / "out/a/results.json", train_sites_per_second=[])
+    assert sweep() == 0 and rows()[0]["sites_per_second"] == ""
+
+
+@pytest.mark.parametrize("name", ["results.json", "config.json"])
+def test_a_folder_in_the_place_of_a_file_fails_its_row_alone(two, name, capfd):
+    put_folder(two / "out/a" / name)
+    assert sweep("--only=b") == 0 and len(rows()) == 1
+    capfd.readouterr()
+    shutil.rmtree(two / "out/b")
+    assert sweep() == 1 and len(rows()) == 1
+    assert capfd.readouterr().err == f"arjax-sweep: cannot read out/a/{name}: Is a directory\n"
+
+
+def test_a_run_whose_folder_cannot_be_used_fails_alone(two, capfd):
+    shutil.rmtree(two / "out/a")
+    (two / "out/a").write_text("a file")
+    (two / "out/b/results.json").unlink()
+    put_folder(two / "out/b/log.txt")
+    write_sweep(two, *(f"Run('{name}', 'good.py')" for name in "abc"))
+    capfd.readouterr()
+    assert sweep() == 1
+    assert [row["command"].split("/")[-1] for row in rows()] == ["c"]
+    out, err = capfd.readouterr()
+    assert "a: cannot write to the folder 'out/a': File exists" in out
+    assert "b: cannot write out/b/log.txt: Is a directory" in out
+    assert err.count("FAILED (exit code 2)") == err.count("\n") == 2
+
+
+def test_a_table_that_cannot_be_written_is_one_sentence(two, capfd):
+    put_folder(two / "out/results.csv")
+    assert sweep() == 2
+    assert capfd.readouterr().err == "arjax-sweep: cannot write out/results.csv: Is a directory\n"
+    assert not list((two / "out").glob("*.tmp"))

@@ -1,12 +1,17 @@
-"""Runs that read the folders of other runs of their sweep start after these have ended."""
+"""Runs that read the folders of other runs of their sweep start after these, and may take the fields of the best."""
 
 import json
+import math
+import re
+import runpy
 import shutil
 from pathlib import Path
 
 import pytest
-from sweep_cases import REPORT, STAND_IN, sweep, write_sweep
+from sweep_cases import REPORT, STAND_IN, rows, sweep, write_sweep
 
+from arjax.config.files import load_config_file
+from arjax.core.errors import UserError
 from arjax.sweep.dependencies import (
     _versions_of_dependencies,
     changed_dependencies,
@@ -14,7 +19,7 @@ from arjax.sweep.dependencies import (
     in_stages,
     note_dependencies,
 )
-from arjax.sweep.rows import grid
+from arjax.sweep.rows import grid, load_sweep, runs_of
 from arjax.sweep.runs import Run
 
 TIMES = """
@@ -44,6 +49,9 @@ def test_a_run_is_in_the_stage_after_those_that_it_reads():
     parts = {"train.init_from": "1={workdir}/a-rate=3,2={workdir}/b"}
     runs = [Run("c", "c.py:start={workdir}/a-rate=3,seed=1"), Run("d", "c.py", parts)]
     assert names([*runs, Run("a-rate=3", "c.py"), Run("b", "c.py")]) == [["a-rate=3", "b"], ["c", "d"]]
+    own = Run("own", "c.py", {"train.init_from": "{workdir}/own"})
+    circle = [Run(a, "c.py", {"train.init_from": f"{{workdir}}/{b}"}) for a, b in ("ab", "ba")]
+    assert names([own, *circle]) == [["own"], ["a", "b"]]
 
 
 def test_a_file_in_the_folder_of_a_run_or_a_folder_of_runs_is_of_these_runs(tmp_path):
@@ -119,20 +127,13 @@ def store(path, step, **more):
     (Path(path) / "results.json").write_text(json.dumps(REPORT | {"best_step": step, "step": step} | more))
 
 
-def test_circles_and_own_folders_end():
-    own = Run("own", "c.py", {"train.init_from": "{workdir}/own"})
-    circle = [Run(a, "c.py", {"train.init_from": f"{{workdir}}/{b}"}) for a, b in ("ab", "ba")]
-    assert names([own, *circle]) == [["own"], ["a", "b"]]
-
-
 def test_runs_that_read_each_other_are_told_before_anything_starts(folder, capsys):
     reading = [
         f"Run('{name}', 'good.py', {{'train.init_from': '{{workdir}}/{of}'}})" for name, of in ("ab", "bc", "cb")
     ]
     write_sweep(folder, *reading, "Run('own', 'good.py', {'train.init_from': '{workdir}/own'})")
     assert sweep() == 2 and not (folder / "out").exists()
-    circle = "'b', which reads 'c', which reads 'b'"
-    assert capsys.readouterr().err == f"arjax-sweep: no run of a circle can begin: {circle}\n"
+    assert capsys.readouterr().err == "arjax-sweep: no run of a circle can begin: a, b, c\n"
 
 
 def test_a_second_stage_waits_though_there_is_room(folder):
@@ -194,25 +195,123 @@ def test_a_workdir_may_have_another_name_later(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("run", "workdir", "sentence"),
+    ("run", "sentence"),
     [
-        (
-            "'good.py:start={work_dir}/first'",
-            "out",
-            "run 'second' has {work_dir} in 'good.py:start={work_dir}/first', ",
-        ),
-        ("'good.py', {'x': '{ workdir }/first'}", "out", "run 'second' has { workdir } in"),
+        ("'good.py:start={work_dir}/first'", "run 'second' has {work_dir} in 'good.py:start={work_dir}/first', "),
+        ("'good.py', {'x': '{ workdir }/first'}", "run 'second' has { workdir } in"),
         (
             "'good.py:start={workdir}/frist'",
-            "out",
             "run 'second' reads {workdir}/frist, which is no run of this sweep, did you mean 'first'?",
         ),
-        ("'good.py:start={workdir}/first'", "a,b", "in 'good.py:start={workdir}/first', where a comma ends it"),
-        ("'good.py', {'x': \"f(a='{workdir}/first')\"}", "it's", "where a quotation mark ends it: choose another"),
     ],
 )
-def test_a_mistake_with_the_workdir_ends_in_one_sentence_before_any_training(folder, capsys, run, workdir, sentence):
+def test_a_mistake_with_the_workdir_ends_in_one_sentence_before_any_training(folder, capsys, run, sentence):
     write_sweep(folder, f"Run('second', {run})", "Run('first', 'good.py')")
     for flags in ([], ["--dry_run"], ["--dry_run=commands"], ["--only=second"]):
-        assert sweep(*flags, workdir=workdir) == 2 and sentence in capsys.readouterr().err
-    assert not (folder / workdir).exists()
+        assert sweep(*flags) == 2 and sentence in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+#: The validation of each rate; the test scores would choose another one.
+SCORES = """
+rate = flags.get("config.optimizer.learning_rate", "1")
+results |= dict(validation_nll_nats={"1": 9.0, "2": 7.0, "3": 8.0}[rate], validation_nll_stderr=0.1)
+results["nll_nats"] = {"1": 5.0, "2": 6.0, "3": 4.0}[rate]
+json.dump(results, open(folder + "/results.json", "w"))
+"""
+PILOTS = [
+    "Run('a', 'good.py')",
+    *(f"Run('{n}', 'good.py', {{'optimizer.learning_rate': {r}, 'seed': 3}})" for n, r in (("b", 2), ("c", 3))),
+]
+LATER = "Run('later', 'good.py', {'seed': 5}, pilots=('a', 'b', 'c'))"
+
+
+def test_a_run_takes_the_fields_of_the_best_pilot_that_it_lacks(folder, capsys):
+    (folder / "stand_in.py").write_text(STAND_IN + SCORES)
+    write_sweep(folder, LATER, *PILOTS)
+    assert sweep("--dry_run") == 0
+    assert "later takes, too, the fields of the best of a, b, c on validation" in capsys.readouterr().out
+    assert sweep("--only=later") == 0  # its pilots go with it
+    found = {row["command"].partition("runs/")[2].partition(" ")[0]: row for row in rows()}
+    assert len(found) == 4 and found["later"]["value"] == "6" and found["later"]["seed"] == "5"
+    assert found["later"]["command"] == (
+        "arjax --config=good.py --workdir=runs/later --config.optimizer.learning_rate=2 --config.seed=5"
+    )
+    assert sweep() == 0 and (folder / "out/later/starts").read_text() == "x"  # finished
+    (folder / "out/b/results.json").write_text((folder / "out/b/results.json").read_text().replace("7.0", "9.5"))
+    capsys.readouterr()
+    assert sweep() == 0 and (folder / "out/later/starts").read_text() == "xx"
+    assert "later was finished with other fields: optimizer.learning_rate was 2" in capsys.readouterr().out
+    assert "learning_rate=3" in rows()[0]["command"]
+
+
+def test_without_scores_on_validation_it_is_not_started(folder, capsys):
+    write_sweep(folder, LATER, *PILOTS)
+    assert sweep() == 1 and not (folder / "out/later").exists()
+    assert "later was not started: its pilots have no score on validation" in capsys.readouterr().err
+    shutil.rmtree(folder / "out/c")
+    write_sweep(folder, LATER, *PILOTS[:2], "Run('c', 'bad.py')")
+    assert sweep() == 1 and not (folder / "out/later").exists()
+    assert "later was not started: it reads c, which has no results" in capsys.readouterr().err
+
+
+def test_mistakes_are_told(folder):
+    for runs, sentence in (
+        (["Run('x', 'good.py', pilots=('aa',))", *PILOTS], "'x' has the pilot 'aa', which is no other run"),
+        (["Run('x', 'good.py', pilots=('x',))"], "'x' has the pilot 'x', which is no other run"),
+        ([LATER, "Run('x', 'good.py', pilots=('later',))", *PILOTS], "has the pilot 'later', which has pilots itself"),
+    ):
+        write_sweep(folder, *runs)
+        with pytest.raises(UserError, match=sentence):
+            load_sweep("sweep.py")
+    with pytest.raises(UserError, match="the pilots of run 'x' must be names of other runs, not 'a'"):
+        Run("x", "good.py", pilots="a")
+
+
+def test_rates_of_a_binary_table_of_few_rows_are_chosen_on_validation(repository, monkeypatch, tmp_path):
+    monkeypatch.chdir(repository)
+    path = "configs/sweeps/binary_table.py"
+    rates = runpy.run_path(path)["RATES"]
+    runs = load_sweep(path)
+    assert len(runs) == 9 and [run.overrides.get("optimizer.learning_rate", rates[0]) for run in runs[:3]] == [*rates]
+    *runs, mixture = load_sweep(f"{path}:mixture,orders=3,recipe=strong")
+    assert [len(run.pilots) for run in runs] == [0, 0, 0, 3, 3] and mixture.of == [run.name for run in runs]
+    assert [run.name for run in runs_of([runs[-1]], runs)] == [*runs[-1].pilots, "strong-2"]
+    long = tmp_path / "long.csv"
+    long.write_text("a,b\n" + "0,1\n1,0\n" * 3000)
+    runs = load_sweep(f"{path}:file={long},skip=(a),mixture,orders=2")
+    assert [run.name for run in runs if isinstance(run, Run) and run.pilots] == []
+    assert runs[0].config == f"configs/binary_table.py:recipe=small,file={long},skip=(a)"
+
+
+def test_recipes_of_a_real_table_are_compared_at_one_floor(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    path = "configs/sweeps/real_table.py"
+    runs = load_sweep(f"{path}:file=my.csv,floor=-2.3")
+    recipes = [
+        re.fullmatch(r"configs/real_table.py:recipe=(\w+),file=my.csv,floor=-2.3", run.config)[1] for run in runs
+    ]
+    assert recipes == list(runpy.run_path("configs/real_table.py")["RECIPES"]) == [run.name for run in runs]
+    *runs, every = load_sweep(f"{path}:mixture,smoke")
+    assert every.of == recipes and every.weights == "fitted" and runs[0].config.endswith(":recipe=mixture,smoke")
+    for recipe in recipes:
+        config = load_config_file(f"configs/real_table.py:recipe={recipe},floor=-3.1")
+        if recipe == "flow":  # the scales of its blocks and its base multiply
+            conditionals = [config.model.conditional] * config.model.num_blocks + [config.parts.base.model.conditional]
+            floors = [float(re.search(r"min_log_scale=([-.\d]+)", conditional)[1]) for conditional in conditionals]
+            assert math.isclose(sum(floors), -3.1)
+            continue
+        conditionals = [member.model.conditional for member in config.parts.values()]
+        conditionals += [config.model.conditional] if config.model.kind == "autoregressive" else []
+        if config.model.kind == "gaussian_mixture":
+            assert config.model.min_log_scale == (-1.15 if recipe == "smooth_gaussians" else -3.1)
+            continue
+        assert conditionals and all("min_log_scale=-3.1)" in conditional for conditional in conditionals)
+
+
+def test_the_number_of_gaussians_is_that_of_one_recipe(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    runs = {run.name: run for run in load_sweep("configs/sweeps/real_table.py:components=160")}
+    found = {name: load_config_file(runs[name].config).model.components for name in runs if "gaussians" in name}
+    assert found == {"few_gaussians": 3, "gaussians": 160, "smooth_gaussians": 3, "many_gaussians": 30}
+    assert runs["gaussians"].model == "160 Gaussians with full covariances, from EM"

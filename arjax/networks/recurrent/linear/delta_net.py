@@ -13,7 +13,7 @@ from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, MixerNetwork, normal_length
-from arjax.networks.recurrent.linear.states import DeltaProduct
+from arjax.networks.recurrent.linear.states import Delta
 
 
 @MIXERS.register("delta_net")
@@ -38,14 +38,11 @@ class DeltaMixer(HeadMixer):
 
     def setup(self):
         features = (1 + 2 * self.num_householder) * self.width
-        self.qkv = Dense(features, use_bias=False, dtype=self.dtype)
+        self.read = Dense(features, use_bias=False, dtype=self.dtype, name="qkv")
         self.beta = Dense(self.num_householder * self.num_heads, dtype=self.dtype)
         self.make_convolution(features)
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
-
-    def inputs(self, x):
-        return self.qkv(x), x
 
     def _log_decay(self, x_BTE: jax.Array) -> jax.Array | None:
         """log a_t, [B, N, T]."""
@@ -57,7 +54,7 @@ class DeltaMixer(HeadMixer):
         k, v = (part.reshape(*part.shape[:3], self.num_householder, -1) for part in pair)
         q, k, v = (part.astype(self.dtype) for part in (normal_length(q), normal_length(k), v))
         beta = nn.sigmoid(self.by_head(self.beta(rest).astype(jnp.float32)))
-        return DeltaProduct(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
+        return Delta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
 
     def outputs(self, o, u, rest):
         return self.out(self.by_step(self.norm(o)))
@@ -85,8 +82,7 @@ class GatedDeltaMixer(DeltaMixer):
     def _log_decay(self, x_BTE):
         return -self.by_head(self.decay(x_BTE)[0])[..., 0]
 
-    def outputs(self, o, u, rest):
-        return self.out(self.by_step(self.norm(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
+    outputs = HeadMixer.outputs
 
 
 @NETWORKS.register("delta_net")
