@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models import make_model
+from arjax.core.spec import EventSpec
 from arjax.samplers import example_keys
 
 KEY = jax.random.key(0)
@@ -42,29 +41,8 @@ def test_an_example_depends_on_its_own_key_whatever_is_drawn_with_it(name):
     assert len(np.unique(many.reshape(7, -1), axis=0)) > 3
 
 
-@pytest.mark.slow
-def test_an_example_has_its_own_noise_in_every_step():
-    """Uniform conditionals: the draws are the noise, and equal keys draw equal examples."""
-    event = EventSpec((40,), (), "tokens", 97)
-    model = make_model(event, "independent")
-    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model.param_shapes)
-    keys = example_keys(KEY, 50)
-    x = np.asarray(model.draw(params, keys).x)
-    assert (x[:, None] == x[None]).mean() < 0.05  # the diagonal, and chance
-    assert (x[:, :, None] == x[:, None]).mean() < 0.05
-    twice = np.resize([3, 1, 3], 50)
-    np.testing.assert_array_equal(model.draw(params, keys[twice]).x, x[twice])
-
-
 @pytest.mark.parametrize("keys", [KEY, np.zeros((3, 2), np.uint32), example_keys(KEY, 4).reshape(2, 2), None])
 def test_keys_that_are_none_are_refused(keys):
     model = cases.small_model("made", TOKENS)
     with pytest.raises(UserError, match=r"^the keys of a draw are as from"):
         model.draw(cases.params_of(model), keys)
-
-
-def test_a_key_of_the_old_style_is_a_key():
-    model = cases.small_model("made", TOKENS, context=ContextSpec("label", 3))
-    params = cases.params_of(model)
-    drawn = [model.sample(params, key, 3, context=1) for key in (jax.random.PRNGKey(7), jax.random.key(7))]
-    np.testing.assert_array_equal(*drawn)

@@ -113,13 +113,6 @@ def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(scope):
     assert x.tolist() == [[3, 3]] * 3 and stats["steps"].tolist() == [2] * 3
 
 
-def test_a_sampler_that_is_built_already_is_taken_as_it_is():
-    sampler, model = make_sampler("cached(chunk=3)"), cases.small_model("made", EventSpec((2,)))
-    assert make_sampler(sampler) is sampler
-    drawn = model.sample(cases.params_of(model), jax.random.key(0), 2, sampler=sampler)
-    np.testing.assert_array_equal(drawn, model.sample(cases.params_of(model), jax.random.key(0), 2))
-
-
 def test_the_first_values_of_sequences_are_observed_at_the_first_sites():
     model = cases.small_model("made", EventSpec((4,), (), "tokens", 5))
     params, keys = cases.params_of(model), jax.random.split(jax.random.key(0), 3)

@@ -17,14 +17,10 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import from_order
 from arjax.samplers import OWN_NUMBERS, Cached, example_keys, make_sampler
 from arjax.samplers.rounds import make_sizes, non_increasing, optimal_sizes
-from arjax.testing import sampler_laws
 
 KEYS = example_keys(jax.random.key(3), 12)
 TOKENS = EventSpec((3, 2), (), "tokens", 5)
 CHOICES = ("order", "random", "confidence", "entropy")
-
-#: Slow: law 4 has those of another choice.
-test_laws = pytest.mark.slow(sampler_laws("parallel(steps=3,choose='order')", exact=False, network="deep_nade"))
 
 
 def build(network: str, event: EventSpec = TOKENS, **choice):
