@@ -19,8 +19,6 @@ from arjax.testing.network import check_autoregressive
 EVENT = EventSpec((3, 4), (), "levels", 3)
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 NAMES = ("deep_nade", "conv_nade")
-#: Both take chunks and dropout from one class.
-each_name = pytest.mark.parametrize("network", ["deep_nade", pytest.param("conv_nade", marks=pytest.mark.slow)])
 
 
 def build(network: str, event: EventSpec = EVENT, context: ContextSpec | None = None, **options):
@@ -139,37 +137,6 @@ def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NAMES)
-def test_unobserved_values_do_not_matter_and_the_mask_does(network):
-    """A site that is not observed differs from one that is 0, for binary values too."""
-    event = EventSpec((3, 4))
-    model, params = build(network, event)
-    x = cases.random_x(event, 4)
-    observed = np.random.default_rng(1).integers(0, 2, x.shape).astype(bool)
-    features = given(model.network, params, x, observed)
-    np.testing.assert_array_equal(features, given(model.network, params, np.where(observed, x, 1 - x), observed))
-    zeros = np.where(observed, x, 0)
-    everything = given(model.network, params, zeros, np.ones_like(observed))
-    assert np.abs(np.asarray(everything) - features).max() > 1e-2
-
-
-@pytest.mark.slow
-@each_name
-def test_chunks_change_nothing(network):
-    """Neither features nor gradients, also where the last chunk is not full."""
-    results = []
-    for chunk in (12, 5):
-        model, params = build(network, partition="sites", steps_per_chunk=chunk)
-        x = cases.random_x(EVENT, 2)
-
-        def loss(params, model=model, x=x):
-            return (model.features(params, x) ** 2).sum()
-
-        results.append(jax.jit(jax.value_and_grad(loss))(params))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), *results)
-
-
-@pytest.mark.slow
-@each_name
 def test_dropout_differs_from_step_to_step(network):
     model, params = build(network, partition="sites", dropout=0.5)
     x, step = cases.random_x(EVENT, 2), np.asarray(model.factorization.step).reshape(3, 4)

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from compiled import of_model
 
-from arjax.api.trained_model import Fitted, Settings
+from arjax.api.trained_model import Fitted
 from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 from arjax.data.text import ended_strings
 from arjax.evaluation.report import kind_of_nats
 from arjax.models import ModelChoice, make_model
 from arjax.models.mixture import MixtureModel
-from arjax.parallel.sharding import make_mesh
 from arjax.samplers import example_keys
 from arjax.testing.examples import random_like
 from arjax.training.setup import tell_padding
@@ -126,7 +125,7 @@ def test_a_model_of_strings_knows_their_end():
     texts = {split: ["ab", "cabd", "eff"] for split in ("train", "validation", "test")}
     dataset = ended_strings("names", texts)
     model = make_model(dataset.event, "gru", hidden_size=8)
-    run = Fitted(model, cases.params_of(model), dataset, Settings(make_mesh()))
+    run = Fitted(model, cases.params_of(model), dataset)
     end = dataset.vocabulary.end
     for x in (run.sample(20), run.sample(20, length=30)):
         behind = np.cumsum(x == end, axis=1) > 0
