@@ -100,7 +100,7 @@ def fit_arrays(
       TrainingDiverged: a `UserError` for a loss that is not finite.
       KeyboardInterrupt: after an interrupt.
     """
-    if not isinstance(model, Model):
+    if not hasattr(type(model), "param_shapes"):
         raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
     dataset = _dataset(model, train, validation, test, {"name": name, "standardise": standardise})
     chosen = {"objective": objective, "optimizer": optimizer, "num_orders": num_orders, "seed": int(seed)}
