@@ -8,6 +8,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import convolve
 
 from arjax.core.errors import UserError
@@ -69,9 +70,9 @@ def definition(network, params, x: np.ndarray, observed: np.ndarray) -> np.ndarr
 @pytest.mark.parametrize(
     ("network", "options"),
     [
-        pytest.param("deep_nade", {"hidden_sizes": (9,)}, marks=pytest.mark.slow),
+        slow("deep_nade", {"hidden_sizes": (9,)}),
         ("deep_nade", {"hidden_sizes": (9, 7, 5)}),
-        pytest.param("conv_nade", {"hidden_sizes": (), "num_layers": 2}, marks=pytest.mark.slow),
+        slow("conv_nade", {"hidden_sizes": (), "num_layers": 2}),
         ("conv_nade", {"hidden_sizes": (8, 6), "kernel_size": 5}),
     ],
 )
@@ -119,9 +120,9 @@ def test_the_features_of_one_site_are_those_that_all_sites_have(network, event, 
     ("partition", "context"),
     [
         ("sizes(sizes=(5, 3, 4))", ContextSpec("label", 3)),
-        pytest.param("sites", ContextSpec("label", 3), marks=pytest.mark.slow),
-        pytest.param("sites", None, marks=pytest.mark.slow),
-        pytest.param("sizes(sizes=(5, 3, 4))", None, marks=pytest.mark.slow),
+        slow("sites", ContextSpec("label", 3)),
+        slow("sites", None),
+        slow("sizes(sizes=(5, 3, 4))", None),
     ],
 )
 def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition, context):

@@ -106,13 +106,6 @@ def test_values_and_gradients_are_those_of_the_steps(name, truncation):
         assert (cut > 1e-2) == (truncation == 3)
 
 
-def test_truncation_changes_no_parameter():
-    x = np.zeros((1, 7, 4), np.float32)
-    cores = [RecurrentCore(LSTMLayer, 4, 5, 2, 0.0, False, k, "float32") for k in (0, 3)]
-    whole, cut = (jax.jit(lambda key, core=core: core.init(key, x, False))(jax.random.key(0)) for core in cores)
-    jax.tree.map(np.testing.assert_array_equal, whole, cut)
-
-
 @pytest.mark.slow
 def test_carry_stops_where_a_sequence_ends():
     """The last carry is that of the valid steps alone, also in chunks that are filled up."""
