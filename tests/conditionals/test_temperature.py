@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from arjax.conditionals import CONDITIONALS, Categorical, make_conditional, truncate
+from arjax.conditionals.numerics import check_temperature
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
@@ -156,3 +157,10 @@ def test_values_of_no_probability_are_never_drawn():
     features = np.tile(np.float32([-np.inf, 2e9, -3.0]), (100, 1))
     for temperature in (1e-40, 1.0):
         assert (np.asarray(draw(family, features, temperature)[0]) == 1).all()
+
+
+def test_limits_of_the_temperature():
+    assert [check_temperature(value) for value in (1e20, 1, 1e-30, 1e-31)] == [1e20, 1.0, 1e-30, 1e-30]
+    for value in (0, -1, 1.1e20, True, "1", float("nan"), 10**400):
+        with pytest.raises(UserError, match=r"^the temperature must be"):
+            check_temperature(value)
