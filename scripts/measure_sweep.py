@@ -157,14 +157,14 @@ def finished(run: Run, table: Table) -> tuple[dict[str, Any], dict[str, Any]] | 
 
     Raises `UserError` for a run without the metric of its row.
     """
-    row, report = table.outcome(run), read_report(table.workdir / run.name)
-    if isinstance(row, UserError):
-        raise row
-    if row is None or report is None:
+    ended, report = table.outcome(run), read_report(table.workdir / run.name)
+    if isinstance(ended, UserError):
+        raise ended
+    if ended is None or report is None:
         why = "is not finished" if report is None else "has other results than its row asks for: run the sweep"
         print(f"{run.name} {why}", flush=True)
         return None
-    return row, report
+    return ended.row(), report
 
 
 def line_of(run: Run, lines: Sequence[dict[str, str]]) -> dict[str, str] | None:

@@ -24,7 +24,6 @@ from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.models import Model, recipe_of
 from arjax.models.extras import model_in_words
-from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh, replicated
 from arjax.reporting.writers import read_metrics
@@ -101,7 +100,7 @@ def fit_arrays(
       TrainingDiverged: a `UserError` for a loss that is not finite.
       KeyboardInterrupt: after an interrupt.
     """
-    if not is_model(model):
+    if not isinstance(model, Model):
         raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
     dataset = _dataset(model, train, validation, test, {"name": name, "standardise": standardise})
     chosen = {"objective": objective, "optimizer": optimizer, "num_orders": num_orders, "seed": int(seed)}

@@ -93,8 +93,7 @@ def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> l
     if compressed.choice:
         lines.append(f"  coded with the best one alone, {compressed.choice}: a mixture of orders has no tables")
     if as_text:
-        cold = f", and each costs {compressed.cold_bits:.0f} bits more by its beginning"
-        lines.append(f"  streams: {compressed.streams} side by side{cold * (compressed.cold_bits >= 0.5)}")
+        lines.append(f"  streams: {compressed.streams} side by side")
     if compressed.num_exceptions:
         lines.append(f"  characters without a token: {compressed.num_exceptions:,} bytes")
     known = known_of(run) if as_text or vocabulary_of(run) is None else b""  # windows are no text to compare with one

@@ -41,10 +41,8 @@ def sizes(content: bytes, known: bytes = b"") -> dict[str, int]:
 
 def image_sizes(x: np.ndarray, event: EventSpec) -> dict[str, int]:
     """Bytes of all images as PNG and as WebP files; {} for other data, or where pillow is not installed."""
-    colours = event.value_shape in ((), (3,)) or event.grid_shape[2:] == (3,)
-    if len(event.grid_shape) not in (2, 3) or not colours or event.kind not in ("binary", "levels"):
-        return {}
-    if not 2 <= event.num_levels <= 256 or (len(event.grid_shape) == 3 and event.grid_shape[2] != 3):
+    is_image = len(event.grid_shape) > 1 and event.shape[2:] in ((), (3,))
+    if not is_image or not 2 <= event.num_levels <= 256:
         return {}
     try:
         image = importlib.import_module("PIL.Image")

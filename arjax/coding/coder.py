@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from arjax.coding.container import Container, check_place, describe_place, digest, digest_of_arrays, read_container
-from arjax.coding.entropy import Chooser, DecodedValues, Decoder, Encoder, KnownValues, coder_version
+from arjax.coding.entropy import Chooser, Decoder, Encoder, coder_version
 from arjax.coding.examples import Choice, Contexts, choices, code_examples
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
 from arjax.core.arrays import are_ended, as_array
@@ -35,8 +35,6 @@ BATCH = 128
 MOST_VALUES = 2**40
 #: Steps whose tables are compared before a file is decoded.
 PROBED = 3
-#: Tokens at the beginning of a stream that are compared with the others.
-COLD = 32
 WRONG_HEADER = "the file has a header that arjax does not write"
 #: Rows side by side, at most.
 MOST_STREAMS = 2**16
@@ -82,8 +80,6 @@ class Coded(NamedTuple):
     Attributes:
       bits: the sum of -log2 p of the values that were coded, without header and exceptions.
       num_exceptions: bytes of the characters without a token.
-      cold_bits: of a text, the bits that a stream costs more by its beginning without context: the bits of its first
-        tokens above the mean of the others.
       choice: the order, or the member of a mixture, that was taken; "" where there was no choice.
     """
 
@@ -92,7 +88,6 @@ class Coded(NamedTuple):
     num_values: int
     num_exceptions: int
     streams: int
-    cold_bits: float
     choice: str
 
 
@@ -116,39 +111,6 @@ class _Job(NamedTuple):
     is_text: bool
 
 
-class _Data(NamedTuple):
-    """Data that are compressed.
-
-    Attributes:
-      values: examples in the type of the event, or the tokens of a text.
-    """
-
-    given: np.ndarray | bytes
-    values: np.ndarray
-    contexts: Contexts
-    side: bytes
-
-    @property
-    def is_text(self) -> bool:
-        """Whether they are the bytes of a text."""
-        return isinstance(self.given, bytes)
-
-    def job(self, choice: Choice, options: CodingOptions) -> _Job:
-        """How they are coded."""
-        num = len(self.values)
-        if self.is_text:
-            return _Job(num, num_streams(num, options.streams), -1, True)
-        return _Job(num, options.streams or min(BATCH, num), _end_of(choice, self.values, options.end), False)
-
-    def header(self, options: CodingOptions) -> dict[str, Any]:
-        """Their part of the header of a file."""
-        header: dict[str, Any] = {}
-        if isinstance(self.given, np.ndarray):
-            context = digest_of_arrays(self.contexts)
-            header = {"dtype": self.given.dtype.str, "context": context, "orders": options.num_orders}
-        return header | ({"about": dict(options.about)} if options.about else {})
-
-
 def compress(model: Model, params: Params, x: np.ndarray | bytes, options: CodingOptions = PLAIN) -> Coded:
     """Examples, or the bytes of a text, as a file.
 
@@ -158,25 +120,40 @@ def compress(model: Model, params: Params, x: np.ndarray | bytes, options: Codin
     """
     _check_alone()
     coder_version()
-    num_orders = 1 if isinstance(x, bytes) else options.num_orders  # a text has the order of the model
-    ways = choices(model, params, num_orders)
-    data = _text(ways[0], x, options) if isinstance(x, bytes) else _examples(model, x, options)
+    is_text, side, header = isinstance(x, bytes), b"", dict[str, Any]()
+    ways = choices(model, params, 1 if is_text else options.num_orders)  # a text has the order of the model
+    contexts: Contexts = {}
+    if isinstance(x, bytes):
+        if options.vocabulary is None:
+            raise UserError("bytes are compressed by a model of text: this model was not trained on one, give an array")
+        check_text(ways[0])
+        values, side = to_tokens(options.vocabulary, x)
+    else:
+        x = np.asarray(as_array(x, "x"))
+        if x.dtype.kind == "f":
+            x = np.where(x == 0, 0, x).astype(x.dtype)  # a file holds 0 for -0, which is the same value
+        refuse((x.shape[1:] == model.event.shape and not len(x), "there are no examples to compress"))
+        values = np.asarray(as_values(model.event, x, remedy="a missing value has no probability: fill it in"))
+        contexts = _contexts(model, options.context, len(values))
+        header = {"dtype": x.dtype.str, "context": digest_of_arrays(contexts), "orders": options.num_orders}
     if options.tell is not None:
         options.tell()
-    number = 0 if data.is_text else _best(ways, data.values, data.contexts)
+    number, num = 0 if is_text else _best(ways, values, contexts), len(values)
     choice = ways[number]
-    job = data.job(choice, options)
+    batch = num_streams(num, options.streams) if is_text else options.streams or min(BATCH, num)
+    job = _Job(num, batch, -1 if is_text else _end_of(choice, values, options.end), is_text)
+    header |= {"about": dict(options.about)} if options.about else {}
     place, probe = describe_place(model, params), _probe(choice, job.batch)
-    header = {"place": place, "job": list(job), "choice": number, "probe": probe} | data.header(options)
-    header["sum"] = zlib.crc32(_as_bytes(data.given))
+    header = {"place": place, "job": list(job), "choice": number, "probe": probe} | header
+    header["sum"] = zlib.crc32(_as_bytes(x))
     encoder = Encoder()
-    _code(choice, KnownValues(encoder), job, data.contexts, data.values)
-    packed = Container(header, data.side, encoder.words()).pack()
+    _code(choice, encoder, job, contexts, values)
+    packed = Container(header, side, encoder.words()).pack()
     if options.verify:
-        again = CodingOptions(context=data.contexts or None, vocabulary=options.vocabulary)
-        if _as_bytes(decompress(model, params, packed, again).x) != _as_bytes(data.given):
+        again = CodingOptions(context=contexts or None, vocabulary=options.vocabulary)
+        if _as_bytes(decompress(model, params, packed, again).x) != _as_bytes(x):
             raise UserError("decoding gives other data: this machine does not repeat its own computation")
-    return _cost(packed, encoder, data, job, "" if data.is_text else choice.name)
+    return Coded(packed, encoder.bits, encoder.num_symbols, len(side), job.batch, "" if is_text else choice.name)
 
 
 def decompress(model: Model, params: Params, data: bytes, options: CodingOptions = PLAIN) -> Restored:
@@ -206,7 +183,7 @@ def decompress(model: Model, params: Params, data: bytes, options: CodingOptions
             "this machine, or this version of arjax, computes other probabilities than the one that compressed the "
             "file, though the versions of jax are the same: it cannot be decoded here"
         )
-    x = _code(choice, DecodedValues(Decoder(container.words)), job, contexts, None)
+    x = _code(choice, Decoder(container.words), job, contexts, None)
     restored: Any
     if job.is_text:
         assert options.vocabulary is not None, "a text has a vocabulary"
@@ -216,23 +193,6 @@ def decompress(model: Model, params: Params, data: bytes, options: CodingOptions
     if zlib.crc32(_as_bytes(restored)) != header.get("sum"):
         raise UserError("decoding gave other data than the data that were compressed: this machine computes otherwise")
     return Restored(restored, header.get("about", {}))
-
-
-def _text(choice: Choice, content: bytes, options: CodingOptions) -> _Data:
-    """The contents of a text file as data of a model that codes texts."""
-    if options.vocabulary is None:
-        raise UserError("bytes are compressed by a model of text: this model was not trained on one, give an array")
-    check_text(choice)
-    tokens_T, side = to_tokens(options.vocabulary, content)
-    return _Data(content, tokens_T, {}, side)
-
-
-def _examples(model: Model, x: Any, options: CodingOptions) -> _Data:
-    """Examples, which are checked, as data."""
-    given = np.asarray(as_array(x, "x"))
-    if given.dtype.kind == "f":
-        given = np.where(given == 0, 0, given).astype(given.dtype)  # a file holds 0 for -0, which is the same value
-    return _Data(given, *_checked(model, given, options.context), b"")
 
 
 def _contexts_of_file(
@@ -265,13 +225,9 @@ def _check_header(header: Mapping[str, Any]) -> None:
     orders, about = header.get("orders", 1), header.get("about", {})
     fits = fits and isinstance(orders, int) and 1 <= orders <= MOST_STREAMS
     fits = fits and isinstance(about, dict)
-    fits = fits and (header["job"][3] or _is_type(header.get("dtype")))
+    dtype = r"\|b1|[<>|=][iu][1248]|[<>|=]f[248]"
+    fits = fits and (header["job"][3] or re.fullmatch(dtype, str(header.get("dtype"))) is not None)
     refuse((not fits, WRONG_HEADER))
-
-
-def _is_type(name: Any) -> bool:
-    """Whether it is the name of a type of numbers."""
-    return isinstance(name, str) and re.fullmatch(r"\|b1|[<>|=][iu][1248]|[<>|=]f[248]", name) is not None
 
 
 def _as_bytes(x: np.ndarray | bytes) -> bytes:
@@ -279,15 +235,7 @@ def _as_bytes(x: np.ndarray | bytes) -> bytes:
 
 
 def _check_alone() -> None:
-    """Raises `UserError` where there are several processes."""
     refuse((jax.process_count() > 1, "files are compressed by one process: leave the flags of several processes out"))
-
-
-def _checked(model: Model, x: Any, context: Any) -> tuple[np.ndarray, Contexts]:
-    """Examples in the type of the event, and their contexts."""
-    refuse((np.shape(x)[1:] == model.event.shape and not len(x), "there are no examples to compress"))
-    checked = np.asarray(as_values(model.event, x, remedy="a missing value has no probability: fill it in"))
-    return checked, _contexts(model, context, len(checked))
 
 
 def _contexts(model: Model, context: Any, num: int) -> Contexts:
@@ -333,17 +281,8 @@ def _probe(choice: Choice, batch: int) -> str:
 
 
 def _code(choice: Choice, chooser: Chooser, job: _Job, context: Contexts, x: np.ndarray | None) -> np.ndarray:
-    """All values of a job, chosen by a chooser."""
     if not job.num:
         return np.zeros(0, np.int32)
     if job.is_text:
         return code_text(choice, chooser, job.batch, job.num, x)
     return code_examples(choice, chooser, job.batch, job.num, context, job.end, x)
-
-
-def _cost(packed: bytes, encoder: Encoder, data: _Data, job: _Job, choice: str) -> Coded:
-    """The file, and what it costs."""
-    bits, cold = encoder.bits_of_calls, 0.0
-    if job.is_text and len(bits) > COLD:
-        cold = float(bits[:COLD].sum() - bits[COLD:].mean() * COLD) / job.batch
-    return Coded(packed, float(bits.sum()), encoder.num_symbols, len(data.side), job.batch, cold, choice)

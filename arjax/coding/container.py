@@ -69,7 +69,6 @@ class Container(NamedTuple):
     words: np.ndarray
 
     def pack(self) -> bytes:
-        """The bytes of the file."""
         deflater = zlib.compressobj(9, zdict=TYPICAL)
         text = json.dumps(self.header, separators=(",", ":")).encode()
         header = deflater.compress(text) + deflater.flush()
@@ -127,13 +126,11 @@ class _Reader:
         self._data, self._at = data, 0
 
     def take(self, size: int) -> bytes:
-        """The next bytes."""
         refuse((size > self.rest, "the file is cut off, or damaged: it ends before its contents do"))
         self._at += size
         return self._data[self._at - size : self._at]
 
     def number(self) -> int:
-        """The next uint32."""
         return int(struct.unpack("<I", self.take(4))[0])
 
     def checked(self, size: int, name: str) -> bytes:
@@ -144,7 +141,6 @@ class _Reader:
 
     @property
     def rest(self) -> int:
-        """The bytes that are left."""
         return len(self._data) - self._at
 
 
@@ -186,10 +182,7 @@ def describe_place(model: Model, params: Any) -> dict[str, Any]:
 def check_place(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Refuses the first entry in which the place of a file differs from this one."""
     for name, sentence in REFUSALS.items():
-        if there.get(name) != here[name]:
-            raise UserError(sentence.format(_shown(there.get(name)), here[name]))
-
-
-def _shown(entry: Any) -> Any:
-    """An entry without characters that a terminal obeys."""
-    return entry if str(entry).isprintable() else ascii(entry)
+        entry = there.get(name)
+        if entry != here[name]:
+            shown = entry if str(entry).isprintable() else ascii(entry)  # no characters that a terminal obeys
+            raise UserError(sentence.format(shown, here[name]))

@@ -36,7 +36,6 @@ class Choice:
     members: tuple[StepMember, ...]
 
     def nats(self, x: np.ndarray, context: Any) -> float:
-        """-log p of examples under its first member."""
         member = self.members[0]
         return -float(_log_prob(member.model, member.params, Batch(x, context or {})))
 

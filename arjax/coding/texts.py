@@ -13,7 +13,6 @@ from arjax.coding.examples import Choice
 from arjax.core.errors import UserError, refuse
 from arjax.data.vocabulary import Vocabulary, code_points
 from arjax.models.longer import of_length
-from arjax.networks.base import ChunkedNetwork
 from arjax.samplers.stepwise import OutsideSteps
 
 #: Characters that a stream has at least, where the number of streams is not given, and the most streams then.
@@ -144,14 +143,8 @@ def check_text(choice: Choice) -> None:
         model = member.model
         event = model.event
         refuse(
-            (
-                not event.is_text,
-                f"a text is coded by a model of text, and examples of this model are {event.in_words}",
-            ),
-            (
-                model.context_spec,
-                "a text of any length is coded by a model without a context: code examples instead",
-            ),
+            (not event.is_text, f"a text is coded by a model of text, and examples of this model are {event.in_words}"),
+            (model.context_spec, "a text of any length is coded by a model without a context: code examples instead"),
         )
         of_length(model, model.event.num_sites)
 
@@ -163,7 +156,7 @@ def _windows(choice: Choice, length: int) -> Iterator[tuple[int, int, int]]:
         return
     model = choice.members[0].model
     size = model.event.num_sites
-    overlap = int(size * (OVERLAP if isinstance(model.network, ChunkedNetwork) else OVERLAP_OF_STEPS))
+    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
     start, first = 0, 0
     while first < length:
         last = min(start + size, length)

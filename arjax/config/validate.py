@@ -14,7 +14,7 @@ from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import defaults
 from arjax.core.plugins import VARIABLE, PluginError, UntrustedCodeError, import_plugins
 from arjax.core.registry import Component, UnknownNameError
-from arjax.core.values import Call, compile_regex
+from arjax.core.values import compile_regex, parse_call
 from arjax.data import DATASETS
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
@@ -137,11 +137,10 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     options = section.model.to_dict()
     kind = options.pop("kind")
     family = KINDS.get(kind)
-    texts = {option: options.get(option) for option in family.CALLS}
-    calls = {option: Call(text) for option, text in texts.items() if text and isinstance(text, str)}
-    for option, call in calls.items():
-        family.CALLS[option].get(call.name)  # refuses names that are not registered
-    model = KINDS.component(kind, options | calls, f"{name}.model")
+    for option, registry in family.CALLS.items():
+        if (text := options.get(option)) and isinstance(text, str):
+            registry.get(parse_call(text)[0])  # refuses names that are not registered
+    model = KINDS.component(kind, options, f"{name}.model")
     for option in sorted(model.keys() - options):
         field = f"{name}.model.{option}".removeprefix("config.")
         remedy = "start from base_config(), or make a part with part(...)"

@@ -114,16 +114,12 @@ class Option:
         """
         named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
         like = LIKE.get(named, default) if default is inspect.Parameter.empty or default == () else default
-        return dataclasses.replace(cls._of(like), default=default, like=like)
-
-    @classmethod
-    def _of(cls, default: Any) -> Option:
-        numbers = default if isinstance(default, tuple) else (default,)
-        if not numbers or default is inspect.Parameter.empty:
-            return cls(default, most=LARGEST)
+        numbers = like if isinstance(like, tuple) else (like,)
+        if not numbers or like is inspect.Parameter.empty:
+            return cls(default, most=LARGEST, like=like)
         if not all(map(is_integer, numbers)):
-            return cls(default)
-        return cls(default, least=min(1, *numbers) if min(numbers) >= 0 else -LARGEST, most=LARGEST)
+            return cls(default, like=like)
+        return cls(default, min(1, *numbers) if min(numbers) >= 0 else -LARGEST, LARGEST, like=like)
 
     def check(self, value: Any, words: str) -> None:
         """Refuses a value out of range; `words` begin the sentence, such as "config.network.dropout"."""
@@ -166,16 +162,9 @@ def opt(
     Limits that are left out are the same as for a plain default, see `Option`. Programs treat the value as static.
     """
     plain = Option.of(default)
-    named = Option(
-        default,
-        least=(plain.least if above == -math.inf else -math.inf) if least is None else least,
-        most=(plain.most if below == math.inf else math.inf) if most is None else most,
-        above=above,
-        below=below,
-        fewest=fewest,
-        choices=choices,
-        about=about,
-    )
+    low, high = plain.least if above == -math.inf else -math.inf, plain.most if below == math.inf else math.inf
+    limits = low if least is None else least, high if most is None else most, above, below
+    named = Option(default, *limits, fewest, choices, about)
     value = dataclasses.MISSING if default is inspect.Parameter.empty else default
     return dataclasses.field(default=value, metadata={"option": named, "static": True})
 
@@ -257,41 +246,36 @@ def checked_arguments(like: Callable | None = None, **least: float | None) -> Ca
       **least: the least values of numbers by the names of their arguments; None: this argument is checked elsewhere.
     """
 
-    def decorate(function: Called) -> Called:
-        if inspect.isclass(function):
-            function.__init__ = decorate(function.__init__)  # type: ignore[method-assign]
-            return function
-        signature = inspect.signature(function)
-        rules = {rule.name: rule for p in signature.parameters.values() if (rule := _rule(p, least)) is not None}
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            for name, value in signature.bind(*args, **kwargs).arguments.items():
-                if name in rules:
-                    rules[name].check(value)
-            return function(*args, **kwargs)
-
-        return named_arguments(cast(Called, call), like)
+    def decorate(called: Called) -> Called:
+        parameters = inspect.signature(called).parameters.values()
+        return named_arguments(
+            called, like, {p.name: rule for p in parameters if (rule := _rule(p, least)) is not None}
+        )
 
     return decorate
 
 
-def named_arguments(called: Called, like: Callable | None = None) -> Called:
+def named_arguments(called: Called, like: Callable | None = None, rules: Mapping[str, Any] | None = None) -> Called:
     """Decorates a function, or a class that is called: an argument of another name is refused with the nearest one.
 
-    One that takes any names, `**options`, is checked with `like` alone, the function that gets these options.
+    One that takes any names, `**options`, is checked with `like` alone, the function that gets these options. `rules`
+    are those of the values, by the names of their arguments.
     """
     if inspect.isclass(called):
-        called.__init__ = named_arguments(called.__init__)  # type: ignore[method-assign]
+        called.__init__ = named_arguments(called.__init__, like, rules)  # type: ignore[method-assign]
         return called
+    signature, rules = inspect.signature(called), rules or {}
     known = _names(called) | (set() if like is None else _names(like))
-    takes_any = like is None and any(p.kind is p.VAR_KEYWORD for p in inspect.signature(called).parameters.values())
+    takes_any = like is None and any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     name = called.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @functools.wraps(called)
     def call(*args: Any, **options: Any) -> Any:
         if not takes_any:
             check_names(name, options, known)
+        for argument, value in signature.bind(*args, **options).arguments.items() if rules else ():
+            if argument in rules:
+                rules[argument].check(value)
         return called(*args, **options)
 
     return cast(Called, call)

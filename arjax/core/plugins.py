@@ -280,18 +280,13 @@ def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
       PluginError: one of them is no name, is missing or fails; names it and the reason.
       UntrustedCodeError: a run names one that is not trusted. It has not run.
     """
-    for plugin in plugins:
-        if not isinstance(plugin, str) or "\0" in plugin:
+    for plugin in map(str, plugins):
+        if "\0" in plugin:
             raise PluginError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
-        folder = os.path.dirname(plugin) if plugin.endswith(".py") else plugin.partition(_IN)[2]
-        try:
-            with trusting(named), mistakes_in(f"the plugin {plugin!r}", folder):
-                run = _run_plugin if plugin.endswith(".py") else _import_plugin
-                run(plugin)
-        except UntrustedCodeError:
-            raise
-        except UserError as error:
-            raise PluginError(str(error)) from error
+        is_program = plugin.endswith(".py")
+        folder = os.path.dirname(plugin) if is_program else plugin.partition(_IN)[2]
+        with trusting(named), mistakes_in(f"the plugin {plugin!r}", folder, PluginError):
+            (_run_plugin if is_program else _import_plugin)(plugin)
 
 
 def _run_plugin(path: str) -> None:
@@ -309,14 +304,7 @@ def _import_plugin(plugin: str) -> None:
         raise UserError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
     files = find(name, [folder]) if folder else {}
     where, files = (folder, files) if files else ("", find(name))
-    is_standard = _is_in(files[name], _standard()) if files else name.partition(".")[0] in sys.stdlib_module_names
-    refuse(
-        (
-            is_standard and not (files and is_installed(name, files[name])),
-            f"{name!r} is a module of Python, which registers nothing",
-        ),
-        (not files, f"there is no module {name!r}" + " there any more" * bool(folder)),
-    )
+    refuse((not files, f"there is no module {name!r}" + " there any more" * bool(folder)))
     for module, file in files.items():
         _check_imported(module, file)
     if name not in sys.modules:
@@ -412,7 +400,7 @@ def run_user_file(path: str, function: str, kind: type, *args: Any, instead: tup
 
 
 @contextlib.contextmanager
-def mistakes_in(name: str, folder: str) -> Iterator[None]:
+def mistakes_in(name: str, folder: str, kind: type[UserError] = UserError) -> Iterator[None]:
     """Runs code of the user; any error in it but `UntrustedCodeError` becomes one sentence that begins with `name`.
 
     The sentence has the line where `name` is a file, and the line of another file in the folder where the error comes
@@ -423,13 +411,13 @@ def mistakes_in(name: str, folder: str) -> Iterator[None]:
     except UntrustedCodeError:
         raise
     except UserError as error:
-        raise UserError(f"{error}" if name in str(error) else f"{name}: {error}") from error
+        raise kind(f"{error}" if name in str(error) else f"{name}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's own code: it can raise anything
         places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         places += [(error.filename, error.lineno)] if isinstance(error, SyntaxError) and error.filename else []
         lines = [f", line {line}," for file, line in places if file == name]
         where = f"{name}{lines[-1] if lines else ''}"
-        raise UserError(f"{where} fails with {_first_line(error)}{_beside(name, folder, places)}") from error
+        raise kind(f"{where} fails with {_first_line(error)}{_beside(name, folder, places)}") from error
 
 
 def _beside(path: str, folder: str, places: list[tuple[str, int | None]]) -> str:

@@ -12,7 +12,7 @@ import functools
 import inspect
 import re
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from arjax.core.errors import UserError, describe, did_you_mean, say_once
@@ -100,10 +100,6 @@ class Registry:
         """All registered names, sorted."""
         return sorted(self._entries)
 
-    def knows(self, name: object) -> bool:
-        """Whether `get` finds a component of that name without importing anything."""
-        return isinstance(name, str) and (name in self._entries or self._outside(name) is not None)
-
     def origin(self, name: str) -> Origin | None:
         """Where the component of that name was registered; None when it was not."""
         return self._origins.get(name)
@@ -160,17 +156,13 @@ class Registry:
     def declarations(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Option]:
         """The options of a component by name, each with its default and its range; `hidden` as for `options`."""
         component = self.get(name)
-        return dict(_cached(_declarations, component)(component, self._builder(component), (*hidden, *self.hidden)))
-
-    def _parameters(self, name: str) -> tuple[inspect.Parameter, ...]:
-        """The arguments of a component; of a module of Flax, without those that all modules have."""
-        component = self.get(name)
-        return _cached(_parameters, component)(component, self._builder(component))
+        return dict(_declarations(component, self._builder(component), (*hidden, *self.hidden)))
 
     def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
         """Refuses an option that is unknown to the component, and a required one that is missing."""
         known = self.options(name, hidden)
-        takes_more = any(p.kind is p.VAR_KEYWORD for p in self._parameters(name))  # the component checks them itself
+        parameters = _parameters(self.get(name), self._builder(self.get(name)))
+        takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters)  # the component checks them itself
         for key in given:
             if key in (*hidden, *self.hidden) or (key not in known and not takes_more):
                 meant, its = did_you_mean(key, known, ""), ", ".join(known) or "none"
@@ -238,16 +230,10 @@ class Registry:
         return Component(self, name, self.resolve(name, given, section=section))
 
 
-def _cached(function: Any, component: Any) -> Callable:
-    """The function that remembers, or where the component has no hash, the one that does not."""
-    return function if isinstance(component, Hashable) else function.__wrapped__
-
-
 @functools.lru_cache(maxsize=2048)
 def _parameters(registered: Any, builder: Callable) -> tuple[inspect.Parameter, ...]:
-    """The arguments of a component, see `Registry._parameters`.
-
-    The `**fields` of a class method of a dataclass are all fields of the class.
+    """The arguments of a component; of a module of Flax, without those that all modules have. The `**fields` of a class
+    method of a dataclass are all fields of the class.
     """
     parameters = tuple(inspect.signature(builder).parameters.values())
     if not dataclasses.is_dataclass(builder):
@@ -264,10 +250,9 @@ def _parameters(registered: Any, builder: Callable) -> tuple[inspect.Parameter, 
 def _declarations(registered: Any, builder: Callable, hidden: tuple[str, ...]) -> dict[str, Option]:
     """The options of a component by name; reading a signature takes longer than all other checks of a config."""
     explicit = declared(registered) | declared(builder)
-    parameters = _cached(_parameters, registered)(registered, builder)
     plain = {
         p.name: Option.of(p.default, p.annotation)
-        for p in parameters
+        for p in _parameters(registered, builder)
         if p.kind is not p.VAR_KEYWORD and p.name not in hidden
     }
     return {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import refuse
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import LARGEST_INT32, is_integer, named_arguments
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
@@ -51,57 +51,42 @@ class EventSpec:
     columns: tuple[EventSpec, ...] = ()
 
     def __post_init__(self):
-        is_kind = isinstance(self.kind, str) and self.kind in KINDS
         shapes = {"grid_shape": self.grid_shape, "value_shape": self.value_shape}
+        bad = next((name for name, shape in shapes.items() if not _is_shape(shape)), "")
+        is_kind = isinstance(self.kind, str) and self.kind in KINDS
         refuse(
             (not is_kind, f"unknown data kind {self.kind!r} (there are: {', '.join(KINDS)})"),
-            *(
-                (not _is_shape(shape), f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
-                for name, shape in shapes.items()
-            ),
-            (
-                not isinstance(self.columns, tuple),
-                f"columns must be a tuple of an EventSpec for each site, not {self.columns!r}",
-            ),
+            (bad, f"{bad} must be a tuple of whole numbers such as (28, 28), not {shapes.get(bad)!r}"),
+            (not isinstance(self.columns, tuple), f"columns must be a tuple of EventSpecs, not {self.columns!r}"),
         )
-        fixed = FIXED_LEVELS.get(self.kind)
+        fixed, kind = FIXED_LEVELS.get(self.kind), f"{self.kind} data"
         if self.num_levels is None:
             object.__setattr__(self, "num_levels", fixed)
-        self._check_levels(fixed)
+        self._check_levels(fixed, kind)
         is_scalar = (isinstance(each, EventSpec) and each.shape == () and not each.columns for each in self.columns)
         of_columns = all(is_scalar) and self.shape == (len(self.columns),)
+        scalars = "the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)"
         refuse(
-            (
-                self.kind != "columns" and self.columns,
-                f"{self.kind} data has one kind for all sites: leave columns out",
-            ),
+            (self.kind != "columns" and self.columns, f"{kind} has one kind for all sites: leave columns out"),
             (
                 self.kind == "columns" and not of_columns,
-                f"data of kind columns, here of shape {self.shape}, has the shape (D,) and needs `columns`, a tuple "
-                "with the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)",
+                f"{kind}, here of shape {self.shape}, has the shape (D,) and needs `columns`, a tuple with {scalars}",
             ),
         )
 
-    def _check_levels(self, fixed: int | None) -> None:
-        levels, kind = self.num_levels, f"{self.kind} data"
+    def _check_levels(self, fixed: int | None, kind: str) -> None:
+        levels, grid, value = self.num_levels, self.grid_shape, self.value_shape
         refuse(
             (levels is None, f"{kind} needs num_levels, the number of different values"),
             (not is_integer(levels), f"num_levels must be a whole number, not {levels!r}"),
         )
-        grid, value = self.grid_shape, self.value_shape
+        few, most = levels < (2 if grid else 1), f"at most {MOST_LEVELS} levels, which float32 tells apart"
         refuse(
-            (fixed is None and levels < (2 if grid else 1), f"{kind} cannot have {levels} levels"),
+            (fixed is None and few, f"{kind} cannot have {levels} levels"),
             (fixed not in (None, levels), f"{kind} cannot have {levels} levels: leave num_levels out"),
-            (
-                levels > MOST_LEVELS,
-                f"{kind} has at most {MOST_LEVELS} levels, which float32 tells apart, not {levels}: number the values "
-                "that there are, or take them as real ones",
-            ),
+            (levels > MOST_LEVELS, f"{kind} has {most}, not {levels}: number the values, or take them as real ones"),
             (min(grid + value, default=1) < 1, f"grid {grid} with values {value} has no sites or an empty dimension"),
-            (
-                self.num_dims > LARGEST_INT32,
-                f"an example of {self.num_dims} numbers is too large: {LARGEST_INT32} are the most",
-            ),
+            (self.num_dims > LARGEST_INT32, f"an example has at most {LARGEST_INT32} numbers, not {self.num_dims}"),
         )
 
     @property
@@ -156,9 +141,21 @@ class EventSpec:
         return self.num_levels - 1 if self.is_discrete else None
 
     @property
+    def with_mask(self) -> EventSpec:
+        """The event of examples in which any value may be masked: V + 1 tokens for discrete data, the last of which is
+        the mask; other data have none.
+        """
+        return EventSpec(self.grid_shape, self.value_shape, "tokens", self.num_levels + 1) if self.is_discrete else self
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the sites follow one another in a line, and are not the columns of a table."""
+        return len(self.grid_shape) == 1 and self.kind != "columns"
+
+    @property
     def is_text(self) -> bool:
         """Whether examples are sequences of tokens."""
-        return self.kind == "tokens" and len(self.shape) == len(self.grid_shape) == 1
+        return self.kind == "tokens" and self.is_sequence and not self.value_shape
 
     @property
     def has_bits(self) -> bool:
@@ -246,14 +243,11 @@ class ContextSpec:
             ),
         )
         specs = parts or _short_form(kind, size, length)
-        with_grid = [name for name, part in specs.items() if part.grid_shape]
+        no_grid = set(local) - {name for name, part in specs.items() if part.grid_shape}
         refuse(
             *(
-                (
-                    name not in with_grid,
-                    f"the part {name!r} of a context cannot be local: there is no part of this name with a grid",
-                )
-                for name in local
+                (True, f"the part {name!r} of a context cannot be local: no part of this name has a grid")
+                for name in no_grid
             )
         )
         object.__setattr__(self, "parts", tuple(sorted(specs.items())))
@@ -326,10 +320,8 @@ NO_CONTEXT = ContextSpec()
 
 def check_spec(value: object, kind: type[EventSpec] | type[ContextSpec]) -> None:
     """Checks that a value is an `EventSpec`, or a `ContextSpec`."""
-    for_context = "a ContextSpec such as ContextSpec('label', 10)"
-    example = "an EventSpec such as EventSpec((28, 28))" if kind is EventSpec else for_context
-    has_no_grid = isinstance(value, EventSpec) and not value.grid_shape
-    refuse(
-        (has_no_grid, f"grid () with values {getattr(value, 'value_shape', ())} has no sites or an empty dimension"),
-        (not isinstance(value, kind), f"{example} belongs here, not {value!r}"),
-    )
+    example = "an EventSpec such as EventSpec((28, 28))"
+    example = example if kind is EventSpec else "a ContextSpec such as ContextSpec('label', 10)"
+    if isinstance(value, EventSpec) and not value.grid_shape:
+        raise UserError(f"grid () with values {value.value_shape} has no sites or an empty dimension")
+    refuse((not isinstance(value, kind), f"{example} belongs here, not {value!r}"))

@@ -188,18 +188,8 @@ def parse_json(text: str | bytes) -> Any:
     return value
 
 
-class Call(str):
-    """A call string that is read once: `parse_call` returns its name and its options."""
-
-    def __init__(self, text: str):
-        """Raises as `parse_call`."""
-        self.name, self.options = parse_call(text)
-
-
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     """Splits `name(key=value, ...)` into the name and its literal keyword options."""
-    if isinstance(text, Call):
-        return text.name, dict(text.options)
     with contextlib.suppress(ValueError):
         node = parse_expression(text) if isinstance(text, str) else None
         if isinstance(node, ast.Name):

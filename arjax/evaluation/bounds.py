@@ -15,7 +15,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.evaluation.splits import ScoreOfBatch, Scoring, SplitScorer, split_of, spread_examples
-from arjax.evaluation.summaries import ratio_of_means, stderr_of
+from arjax.evaluation.summaries import in_nats, ratio_of_means
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound
 from arjax.samplers.parallel import MEASURED
@@ -36,37 +36,15 @@ REPORTED = 2000
 
 
 def split_bound(
-    model: Model,
-    params: Any,
-    dataset: Dataset,
-    split: str,
-    log_prob: LogProb,
-    *options: Hashable,
-    scoring: Scoring,
-) -> tuple[float, float]:
-    """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
+    model: Model, params: Any, dataset: Dataset, split: str, log_prob: LogProb, *options: Hashable, scoring: Scoring
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns -log_prob in nats, in the units of the data, and the number of scored sites, of each example of a split
+    with such a site, float64[N] each.
 
     Args:
       log_prob: a function at the top of a module, so that further calls find the compiled program.
     """
-    nats_N, _ = _nats_and_sites(model, params, dataset, split, log_prob, *options, scoring=scoring)
-    return float(nats_N.mean()), float(stderr_of(nats_N))
-
-
-def _nats_and_sites(
-    model: Model,
-    params: Any,
-    dataset: Dataset,
-    split: str,
-    log_prob: LogProb,
-    *options: Hashable,
-    scoring: Scoring,
-) -> tuple[np.ndarray, np.ndarray]:
-    """-log_prob in the units of the data, and the scored sites, of each example with such a site, float64[N] each; the
-    arguments are those of `split_bound`.
-    """
-    score = _score_of(log_prob, options)
-    scorer = SplitScorer(score, dataset, scoring, _key_of_transform)
+    scorer = SplitScorer(_score_of(log_prob, options), dataset, scoring, _key_of_transform)
     rows = scorer.rows((model, params), split_of(dataset, split))
     scored_N = rows["sites"] > 0
     return (rows["log_scale"] - rows["log_prob"])[scored_N], rows["sites"][scored_N]
@@ -105,8 +83,8 @@ def sampled_scores(
     """
     bound = sampled_bound(model, samples)
     log_prob = bound.log_prob, *bound.options
-    nats_N, sites_N = _nats_and_sites(bound.model, params, dataset, split, *log_prob, scoring=scoring)
-    scores = {f"{bound.name}_nats": float(nats_N.mean()), f"{bound.name}_stderr": float(stderr_of(nats_N))}
+    nats_N, sites_N = split_bound(bound.model, params, dataset, split, *log_prob, scoring=scoring)
+    scores = in_nats(bound.name, nats_N)
     per_dim = (number / (math.log(2) * model.event.value_size) for number in ratio_of_means(nats_N, sites_N))
     scores |= zip((f"{bound.name}_bits_per_dim", f"{bound.name}_bits_per_dim_stderr"), per_dim, strict=True)
     source, key = dataset.splits[split], scoring.key
@@ -164,13 +142,12 @@ def k_step_scores(
         losses_S = measure_losses(model, params, rows)
     sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
+    log_prob = {"random": _k_step_bound, "entropy": _lowest_entropy}.get(choose, _in_model_order)
+    nats_N, _ = split_bound(model, params, scored, split, log_prob, tuple(sizes), scoring=scoring)
     if choose == "random":
-        mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), scoring=scoring)
-        return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
-    log_prob = _lowest_entropy if choose == "entropy" else _in_model_order
-    mean, stderr = split_bound(model, params, scored, split, log_prob, tuple(sizes), scoring=scoring)
+        return in_nats("k_step_bound", nats_N) | {"k_steps": len(sizes)}
     about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.score_kind}
-    return {"k_step_nll_nats": mean, "k_step_nll_stderr": stderr} | about
+    return in_nats("k_step_nll", nats_N) | about
 
 
 def check_k_steps(model: AutoregressiveModel, steps: int, choose: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -70,19 +69,10 @@ def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
 def labels_of(source: Source, classes: Classes) -> np.ndarray:
     """The labels of the examples of a source whose weight is not 0, as numbers of combinations, int[N]."""
     parts = []
-    for rows in _pieces(source):
+    for rows in read_in_pieces(source):
         labels = np.ravel_multi_index([np.asarray(rows.context[part]) for part in classes.parts], classes.shape)
         parts.append(labels if rows.weight is None else labels[np.asarray(rows.weight) > 0])
     return np.concatenate(parts).astype(np.int64)
-
-
-def _pieces(source: Source) -> Iterator[Batch]:
-    """The rows of a source, some at once; of arrays no values are read."""
-    arrays = getattr(source, "arrays", None)
-    if isinstance(arrays, Batch) and len(arrays) == len(source) and arrays.context:
-        yield arrays
-        return
-    yield from read_in_pieces(source)
 
 
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:

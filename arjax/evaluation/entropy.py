@@ -75,7 +75,6 @@ def _score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) ->
 
 
 def _sums(rows: Rows) -> dict[str, np.ndarray]:
-    """Sums over the examples of a batch."""
     sums = {name: rows[name].sum(1) for name in ("entropy", "nll", "site_entropy", "site_counted")}
     sums |= {f"{name}_squared": np.square(rows[name]).sum(1) for name in ("entropy", "nll")}
     return sums | {"counted": (rows["counted"] > 0).sum(1), "examples": np.array(rows["nll"].shape[1])}

@@ -3,7 +3,8 @@ and under prefixes that it has drawn itself, as in its samples.
 
 Where the data are drawn from a known model, its conditionals are exact at every prefix, those that never occur in the
 data included. So are the divergences here: each is a sum over all values of a site, and only prefixes are drawn.
-Without a truth, errors of single predictions beside those of whole decodings show the difference.
+Without a truth, errors of single predictions beside those of whole decodings show the difference, and so does another
+model, the judge: the nats of samples under it, beside those of the data.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from arjax.core.arrays import up_to_end
 from arjax.core.batch import Batch
@@ -21,8 +23,12 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.registry import parse_call
 from arjax.core.traits import require
 from arjax.data.base import Dataset, Truth
-from arjax.evaluation.summaries import ratio_of_means, stderr_of
-from arjax.models import AutoregressiveModel, make_model
+from arjax.data.sources import ArraySource
+from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
+from arjax.evaluation.summaries import ratio_of_means, stderr_of, summarize
+from arjax.models import AutoregressiveModel, Model, make_model
+from arjax.models.checks import check_likelihood
 from arjax.models.draws import keys_of
 from arjax.samplers import example_keys
 
@@ -70,7 +76,6 @@ class Exposure:
       excess: float64[S], the accumulated `forward_own` in per cent above the accumulated `forward_data`; 0 where both
         are no more than rounding.
       excess_stderr: float64[S], its standard error to first order, over pairs of prefixes.
-      num: N, the number of prefixes of each kind.
     """
 
     forward_own: Divergence
@@ -79,12 +84,6 @@ class Exposure:
     reverse_data: Divergence
     excess: np.ndarray
     excess_stderr: np.ndarray
-    num: int
-
-    @property
-    def excess_interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """The 95 % interval of `excess`, (low, high), float64[S] each."""
-        return self.excess - Z * self.excess_stderr, self.excess + Z * self.excess_stderr
 
     @property
     def curves(self) -> dict[str, np.ndarray]:
@@ -98,12 +97,8 @@ class Exposure:
     @property
     def scores(self) -> dict[str, float]:
         """The errors that whole examples accumulate in nats, and the excess in per cent, by the names of a report."""
-        last = {name: float(curve[-1]) for name, curve in self.curves.items()}
-        scores = {}
-        for name in DIVERGENCES:
-            scores[f"exposure_{name}_nats"] = last[name]
-            scores[f"exposure_{name}_stderr"] = last[f"{name}_stderr"]
-        return scores | {"exposure_excess_percent": last["excess"], "exposure_excess_stderr": last["excess_stderr"]}
+        units = {"excess": "excess_percent", **{name: f"{name}_nats" for name in DIVERGENCES}}
+        return {f"exposure_{units.get(name, name)}": float(curve[-1]) for name, curve in self.curves.items()}
 
 
 def open_truth(dataset: Dataset) -> Truth | None:
@@ -116,14 +111,7 @@ def open_truth(dataset: Dataset) -> Truth | None:
 
 
 def exposure(
-    model: AutoregressiveModel,
-    params: Any,
-    truth: Truth,
-    *,
-    num: int,
-    key: jax.Array,
-    batch_size: int = 128,
-    data: Any = None,
+    model: AutoregressiveModel, params: Any, truth: Truth, *, num: int, key: jax.Array, batch_size: int = 128
 ) -> Exposure:
     """The errors of the conditionals of a model along its order, under its own prefixes and under those of the data.
 
@@ -137,31 +125,24 @@ def exposure(
 
     Args:
       model: the model; one of several orders is measured in the order of the truth, which has to be one of them.
-      num: N, rollouts of the model; 2,000 give errors of a few per cent.
-      data: examples of the truth, [N, *event.shape], in place of drawn ones.
+      num: N, rollouts of the model, and draws from the truth; 2,000 give errors of a few per cent.
     """
     model = check_truth(model, truth)
     keys, batch_size = keys_of(key, num), min(batch_size, num)
-    if data is not None and len(data) < num:
-        raise UserError(f"an exposure of {num} rollouts needs as many examples, not {len(data)}")
-    kls: dict[str, list[np.ndarray]] = {"own": [], "data": []}
+    kls = []
     for start in range(0, num, batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), num - 1)  # batches of one size share a program
-        prefixes = {"own": model.draw(params, keys[rows], end=truth.end).x}
-        drawn = truth.model.draw(truth.params, keys[rows], end=truth.end).x if data is None else data[rows]
-        prefixes["data"] = jnp.asarray(drawn)
-        for name, x in prefixes.items():
-            kls[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
-    after_own, after_data = (np.concatenate(parts, axis=1) for parts in kls.values())
-    excess, excess_stderr = _excess(after_own[0], after_data[0])
-    (forward_own, reverse_own), (forward_data, reverse_data) = (
-        map(_along_the_order, both) for both in (after_own, after_data)
-    )
-    return Exposure(forward_own, forward_data, reverse_own, reverse_data, excess, excess_stderr, num)
+        drawn = [
+            each.draw(of, keys[rows], end=truth.end).x for each, of in ((model, params), (truth.model, truth.params))
+        ]
+        kls.append([np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start] for x in drawn])
+    (after_own, reverse_own), (after_data, reverse_data) = np.concatenate(kls, axis=2)
+    own, data, of_own, of_data = map(_along_the_order, (after_own, after_data, reverse_own, reverse_data))
+    return Exposure(own, data, of_own, of_data, *_excess(after_own, after_data))
 
 
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
-    """The model in the order of the truth, if it has this order, the same examples and no context."""
+    """Returns the model in the order of the truth, if it has this order, the same examples and no context."""
     model = require(model, "conditionals", "an exposure")
     refuse((isinstance(truth.model, str), "the truth of a data set comes with its model: open_truth(dataset)"))
     event, true_event = model.event, truth.model.event
@@ -193,18 +174,15 @@ def _divergences(model: AutoregressiveModel, params: Any, truth: Truth, x: jax.A
     """KL(truth || model) and KL(model || truth) of each step given the values before it, [2, B, S] nats; 0 behind the
     end of a string, where both have nothing to say.
     """
-    log_p, log_q = _tables(truth.model, truth.params, x), _tables(model, params, x)
+    log_p, log_q = (
+        each.head(of).log_table(each.features(of, x)).reshape(len(x), model.event.num_sites, -1, model.event.num_levels)
+        for each, of in ((truth.model, truth.params), (model, params))
+    )  # of all values of each scalar, [B, D, scalars, V]
     kls = jnp.stack([_kl(log_p, log_q), _kl(log_q, log_p)])  # [2, B, D]
     kls = kls if truth.end is None else jnp.where(up_to_end(x, truth.end), kls, 0.0)
     factorization = model.factorization
     per_step = jax.ops.segment_sum(kls.T, factorization.step, factorization.num_steps)
     return per_step.T
-
-
-def _tables(model: AutoregressiveModel, params: Any, x: jax.Array) -> jax.Array:
-    """log p of all values of each scalar given the sites of earlier steps, [B, D, scalars, V]."""
-    table = model.head(params).log_table(model.features(params, x))
-    return table.reshape(len(x), model.event.num_sites, -1, table.shape[-1])
 
 
 def _kl(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
@@ -213,7 +191,6 @@ def _kl(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
 
 
 def _along_the_order(kl_NS: np.ndarray) -> Divergence:
-    """Means and standard errors over examples."""
     summed_NS = np.cumsum(kl_NS, axis=1)
     return Divergence(kl_NS.mean(0), stderr_of(kl_NS), summed_NS.mean(0), stderr_of(summed_NS))
 
@@ -232,16 +209,14 @@ def _excess(kl_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.ndar
 def decodes(model: AutoregressiveModel) -> bool:
     """Whether the model has decoding errors: of discrete values, each site of a step predicted by itself."""
     joint = model.conditional.joint and model.factorization.block_size > 1
-    return model.event.is_discrete and not joint
+    return model.event.has_bits and not joint
 
 
 def check_decoding(model: Any) -> None:
     """Raises `UserError` unless the model is autoregressive and has decoding errors."""
-    if not decodes(require(model, "conditionals", "a decoding error")):
-        raise UserError(
-            "a decoding error counts wrong values: it needs discrete data, and sites of a step that are predicted "
-            "independently"
-        )
+    needs = "it needs discrete data, and sites of a step that are predicted independently"
+    can = decodes(require(model, "conditionals", "a decoding error"))
+    refuse((not can, f"a decoding error counts wrong values: {needs}"))
 
 
 def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_size: int = 128) -> dict[str, float]:
@@ -253,13 +228,10 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing where no site of the
     second half is scored.
     """
-    step_D, num_steps = np.asarray(model.factorization.step), model.factorization.num_steps
-    observed_D = step_D < num_steps // 2
-    counts = [
-        _wrong(model, params, rows.take(np.arange(start, min(start + batch_size, len(rows)))), observed_D)
-        for start in range(0, len(rows), batch_size)
-    ]
-    next_N, greedy_N, sites_N = (np.concatenate([np.asarray(part[i], np.float64) for part in counts]) for i in range(3))
+    observed_D = np.asarray(model.factorization.step) < model.factorization.num_steps // 2
+    batches = (rows.take(np.arange(n, min(n + batch_size, len(rows)))) for n in range(0, len(rows), batch_size))
+    counts = [np.asarray(_wrong(model, params, batch, observed_D), np.float64) for batch in batches]
+    next_N, greedy_N, sites_N = np.concatenate(counts, axis=1)
     if not sites_N.sum():
         return {}
     errors = {}
@@ -268,11 +240,12 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     return errors
 
 
-def _wrong(model: AutoregressiveModel, params: Any, batch: Batch, observed_D: np.ndarray) -> tuple[Any, ...]:
-    """Wrong sites of each example in both ways, and the sites that count, [B] each."""
-    grid = model.event.grid_shape
+def _wrong(model: AutoregressiveModel, params: Any, batch: Batch, observed_D: np.ndarray) -> jax.Array:
+    """Wrong sites of each example in both ways, and the sites that count, [3, B]."""
     context = batch.context or None
-    given: dict[str, Any] = {"given": batch.x, "observed": observed_D.reshape(grid)} if observed_D.any() else {}
+    given: dict[str, Any] = {}
+    if observed_D.any():
+        given = {"given": batch.x, "observed": observed_D.reshape(model.event.grid_shape)}
     keys = example_keys(jax.random.key(0), len(batch))  # no value depends on them
     decoded = model.draw(params, keys, sampler="greedy", context=context, **given).x
     counted_BD = np.broadcast_to(~observed_D, (len(batch), len(observed_D)))
@@ -284,11 +257,62 @@ def _wrong(model: AutoregressiveModel, params: Any, batch: Batch, observed_D: np
 @jax.jit
 def _count_wrong(
     model: AutoregressiveModel, params: Any, x: jax.Array, context: Any, decoded: jax.Array, counted_BD: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> jax.Array:
     modes = model.head(params).mode(model.features(params, x, context=context))
 
     def count(values: jax.Array) -> jax.Array:
         wrong_BD = (values != x).reshape(*counted_BD.shape, -1).any(-1)
         return (wrong_BD & counted_BD).sum(-1)
 
-    return count(modes), count(decoded), counted_BD.sum(-1)
+    return jnp.stack([count(modes), count(decoded), counted_BD.sum(-1)])
+
+
+def check_judge(model: Model, judge: Model) -> None:
+    """Raises `UserError` unless the judge has a likelihood of the examples of the model."""
+    check_likelihood(judge, "config.evaluate.judge")
+    of_other_data = (judge.event, judge.context_spec) != (model.event, model.context_spec)
+    events = f"the judge is of {judge.event.in_words}, and the model of {model.event.in_words}"
+    refuse((of_other_data, f"{events}: both need the same data"))
+
+
+def judged_examples(
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    rows: Batch,
+    judge: Any,
+    *,
+    num: int,
+    batch_size: int,
+    key: jax.Array,
+    mesh: Mesh | None = None,
+) -> dict[str, Any]:
+    """The scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME` with the names of
+    `Evaluator`.
+
+    Args:
+      model: draws the samples, under the contexts of the data, if it has contexts.
+      rows: the data; a sample is scored at the sites at which a row is, or up to its end.
+      judge: a run, or another `model` with its `params`, of any kind; where its scores are bounds, so are these.
+      key: of the samples, and of scores that are drawn.
+      mesh: that of the parameters of the judge; None: one device.
+    """
+    keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), dataset.end, []
+    for start in range(0, num, batch_size):
+        numbers = np.arange(start, min(start + batch_size, num))
+        beside = rows.take(numbers % len(rows))
+        context = jax.tree.map(jnp.asarray, dict(beside.context))
+        x = np.asarray(model.draw(params, keys[numbers], context=context or None, end=end).x)
+        # The sites of the data: windows of a text score those that the window before has not.
+        mask = beside.mask if end is None else up_to_end(x, end)
+        drawn.append(Batch(x, beside.context, mask))
+    samples = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
+    as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
+    evaluator = Evaluator(judge.model, as_they_are, Scoring(batch_size, mesh, jax.random.fold_in(key, 1)))
+    scores: dict[str, Any] = {}
+    for name, examples in (("own", samples), ("data", rows)):
+        source = ArraySource(dataset.event, examples.replace(extra={}), dataset.context)
+        nats = evaluator.rows_of(judge.params, source)
+        summary = summarize(nats["nll"], nats["sites"], dataset.event, dataset.text_unit)
+        scores |= {f"judge_{name}_{score}": value for score, value in summary.items()}
+    return scores

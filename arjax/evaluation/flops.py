@@ -39,7 +39,6 @@ class Work(NamedTuple):
     bytes: float
 
     def times(self, factor: float) -> Work:
-        """That many times the work."""
         return self._replace(flops=factor * self.flops, bytes=factor * self.bytes)
 
 
@@ -62,7 +61,6 @@ def count_work(function: Callable[..., Any], *args: Any) -> list[Work]:
 
 
 def _of_jaxpr(jaxpr: Any, outer: str) -> list[Work]:
-    """`outer`: the names of the transformations and modules around it."""
     return [
         work for equation in jaxpr.eqns for work in _of_equation(equation, f"{outer}/{equation.source_info.name_stack}")
     ]
@@ -168,7 +166,6 @@ class Roofline:
 
     @property
     def seconds(self) -> float:
-        """The least seconds."""
         return max(self.by_flops, self.by_bytes)
 
 

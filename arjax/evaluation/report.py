@@ -12,18 +12,26 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import MOST_ORDERS, opt
 from arjax.core.scores import NO_LIKELIHOOD, kind_of_mixture
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
-from arjax.evaluation.exposure import check_decoding, check_truth, decodes, decoding_errors, exposure, open_truth
-from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
+from arjax.evaluation.exposure import (
+    check_decoding,
+    check_judge,
+    check_truth,
+    decodes,
+    decoding_errors,
+    exposure,
+    judged_examples,
+    open_truth,
+)
 from arjax.evaluation.likelihood import Evaluator, shares_of
 from arjax.evaluation.sampling import OpenRun
-from arjax.evaluation.splits import Scoring
+from arjax.evaluation.splits import Scoring, spread_rows
 from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
 from arjax.models.extras import in_sequence, sampled_bound, sharper
@@ -55,11 +63,9 @@ class Measures:
     samples: int = opt(0, about="latents of the importance-weighted bound, or steps of the bound of a chain")
     exposure: int = opt(0, about="rollouts of the model that measure its exposure bias")
     judge: str = opt("", about="workdir of the run that scores the rollouts")
-    length: int = opt(0, about="sites of each text for the judge; 0: as many as in the data")
     examples: int = opt(0, about="examples of the split that are scored; 0: all")
 
     def scoring(self, mesh: Mesh | None, seed: int) -> Scoring:
-        """How each split is scored."""
         return Scoring(self.batch_size, mesh, seed, self.num_orders)
 
     def check(self, model: Model, dataset: Dataset) -> None:
@@ -67,18 +73,14 @@ class Measures:
         if self.num_orders > 1 and model.orders is None:
             raise UserError(f"num_orders={self.num_orders} is for models of several orders, and this one has one")
         if self.steps:
-            of_steps = require(model, "conditionals", "config.evaluate.steps")
-            check_k_steps(of_steps, self.steps, self.choose)
+            check_k_steps(require(model, "conditionals", "config.evaluate.steps"), self.steps, self.choose)
         if self.samples:
             sampled_bound(model, self.samples)
         if not self.exposure:
-            for name in ("judge", "length"):
-                if getattr(self, name):
-                    raise UserError(f"config.evaluate.{name} needs config.evaluate.exposure, the number of rollouts")
+            alone = "config.evaluate.judge needs config.evaluate.exposure, the number of rollouts"
+            refuse((self.judge, alone))
             return
         require(model, "conditionals", "config.evaluate.exposure")
-        if self.length and not self.judge:
-            raise UserError("config.evaluate.length is that of the texts for config.evaluate.judge, which is empty")
         if truth := open_truth(dataset):
             check_truth(model, truth)
         elif not self.judge:
@@ -91,7 +93,7 @@ class Report:
 
     Attributes:
       rows: the scores of each example, as those of `Evaluator.rows`.
-      curves: of its exposure bias, [S] or [P] each.
+      curves: of its exposure bias, [S] each.
     """
 
     scores: dict[str, Any]
@@ -105,7 +107,7 @@ class Report:
 
 
 def report(
-    model: Model,
+    model: Any,
     params: Any,
     dataset: Dataset,
     split: str,
@@ -137,14 +139,12 @@ def report(
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
         rounds: dict[str, Any] = {name: getattr(measures, name) for name in ("steps", "schedule", "choose", "examples")}
-        of_steps = require(model, "conditionals", "config.evaluate.steps")
-        scores |= k_step_scores(of_steps, params, whole, split, **rounds, scoring=scoring)
+        scores |= k_step_scores(model, params, whole, split, **rounds, scoring=scoring)
     if measures.samples:
         scores |= sampled_scores(model, params, dataset, split, measures.samples, scoring)
     if not measures.exposure:
         return Report(scores, rows)
-    judge = open_judge(model, dataset, measures, open_run)
-    bias, curves = _exposure(model, params, whole, split, measures, judge, mesh, seed)
+    bias, curves = _exposure(model, params, whole, split, measures, open_run, mesh, seed)
     return Report(scores | bias, rows, curves)
 
 
@@ -164,12 +164,11 @@ def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, se
     """`solver_error_nats`, the mean numerical error of some scores, and its standard error; nothing where a score has
     no tolerance.
     """
-    rows = spread_rows(dataset, split, ERROR_EXAMPLES, jax.random.fold_in(jax.random.key(seed), APART + 1))
     finer = sharper(model)
     if finer is model:
         return {}
-    rows = rows.replace(extra={})
-    both = [_log_prob(each, params, rows, jax.random.key(0)) for each in (model, finer)]
+    rows = spread_rows(dataset, split, ERROR_EXAMPLES, jax.random.fold_in(jax.random.key(seed), APART + 1))
+    both = [_log_prob(each, params, rows.replace(extra={}), jax.random.key(0)) for each in (model, finer)]
     error_B = np.asarray(jnp.abs(jnp.subtract(*both)), np.float64)
     return {"solver_error_nats": float(error_B.mean()), "solver_error_nats_stderr": float(stderr_of(error_B))}
 
@@ -195,7 +194,7 @@ def open_judge(model: Model, dataset: Dataset, measures: Measures, open_run: Ope
     if not measures.judge:
         return None
     judge = open_run(measures.judge)
-    check_judge(model, judge.model, measures.length, dataset)
+    check_judge(model, judge.model)
     check_same_tokens(dataset.vocabulary, judge.dataset.vocabulary, "the judge")
     return judge
 
@@ -206,13 +205,14 @@ def _exposure(
     dataset: Dataset,
     split: str,
     measures: Measures,
-    judge: Any | None,
+    open_run: OpenRun,
     mesh: Mesh | None,
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Scores and curves of exposure bias: against a known truth, in decodings of discrete data, and under a judge where
     there is one.
     """
+    judge = open_judge(model, dataset, measures, open_run)
     num, batch_size = measures.exposure, measures.batch_size
     key = jax.random.fold_in(jax.random.key(seed), APART)
     scores: dict[str, Any] = {"exposure_rollouts": num}
@@ -226,10 +226,6 @@ def _exposure(
         scores |= decoding_errors(model, params, examples, batch_size)
     if judge is None:
         return scores, curves
-    options: dict[str, Any] = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2)}
-    if measures.length:
-        judged, along = judged_texts(model, params, dataset, split, judge, length=measures.length, **options)
-        curves |= {f"judge_{name}": values for name, values in vars(along).items()}
-    else:
-        judged = judged_examples(model, params, dataset, examples, judge, mesh=mesh, **options)
+    options: dict[str, Any] = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2), "mesh": mesh}
+    judged = judged_examples(model, params, dataset, examples, judge, **options)
     return scores | judged | {"judge_kind": judge.model.score_kind, "judge_step": judge.step}, curves

@@ -66,7 +66,6 @@ class Conditioning:
     context: str = ""  # `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context
 
     def options(self, dataset: Dataset, length: int) -> dict[str, Any]:
-        """Returns the options of a draw."""
         options: dict[str, Any] = {"given": prompt_tokens(dataset, self.prompt, length)} if self.prompt else {}
         if self.context:
             options["context"] = parse_context(dataset.context, self.context, dataset.classes)
@@ -101,7 +100,6 @@ def parse_context(spec: ContextSpec, text: str, classes: Sequence[str] = ()) -> 
 
 
 def _class_of(name: str, part: EventSpec, text: str) -> np.int32:
-    """One class of a part of the context, int32[]."""
     called, is_number = f"the part {name!r} of the context", text.strip().isdecimal()
     refuse(
         (not part.is_class, f"{called} is no class, so --context cannot name it: give it in Python"),

@@ -50,7 +50,6 @@ class Scoring:
 
     @property
     def key(self) -> jax.Array:
-        """The key of the seed."""
         return self.seed if isinstance(self.seed, jax.Array) else jax.random.key(self.seed)
 
 
@@ -72,6 +71,17 @@ def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch
     apart = source.length if isinstance(source, RandomWindows) else 1  # else most of them would overlap
     rows = source.__getitems__(np.arange(0, len(source), max(apart, -(-len(source) // num))))
     return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
+
+
+def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
+    """At most `num` scored examples of a split, evenly spread over it, as batches are when they are scored."""
+    source = split_of(dataset, split)
+    num = min(num, len(source))
+    rows = source.__getitems__(np.arange(num) * len(source) // num)
+    if rows.weight is not None:
+        rows = rows.take(np.flatnonzero(rows.weight > 0))
+    rows = rows.replace(weight=None)
+    return rows if dataset.transform is None else dataset.transform(key, rows, False)
 
 
 class SplitScorer:

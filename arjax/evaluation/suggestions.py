@@ -18,7 +18,6 @@ from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
 from arjax.evaluation.sampling import encode_prompt, text_of
-from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context
 from arjax.models.queries import evidence_first
@@ -44,7 +43,6 @@ class Suggestion:
 
     @property
     def probability(self) -> float:
-        """p(these characters | the prompt)."""
         return math.exp(self.log_prob)
 
 
@@ -80,13 +78,7 @@ class SuggestOptions:
 
 
 def suggest(
-    model: AutoregressiveModel,
-    params: Any,
-    dataset: Dataset,
-    prompt: str = "",
-    *,
-    context: Any = None,
-    **options: Any,
+    model: AutoregressiveModel, params: Any, dataset: Dataset, prompt: str = "", *, context: Any = None, **options: Any
 ) -> Suggestions:
     """The most probable next characters after a prompt, and the most probable continuations that beam search finds.
 
@@ -111,7 +103,13 @@ def suggest(
     start, num_sites = len(tokens_K), model.event.num_sites
     sites_TD = np.eye(num_sites, dtype=bool)
     factorization = evidence_first(model, np.arange(num_sites) < start, *sites_TD[start : start + num_further])
-    _check_table(model, factorization)
+    head = model.conditional
+    refuse(
+        (
+            scores_blocks(head, factorization) or not head.has_table,
+            "suggestions need a list of the probabilities of single characters, which this conditional does not have",
+        )
+    )
     model = dataclasses.replace(model, factorization=factorization, orders=None)
     context = as_context(model.context_spec, context, beams, one_for_all=True)
     x_BT = np.zeros((beams, num_sites), np.int32)
@@ -144,18 +142,6 @@ def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) ->
     return tokens_K[num_dropped:], num_dropped, num_further
 
 
-def _check_table(model: AutoregressiveModel, factorization: Factorization) -> None:
-    """Raises `UserError` where a site has no list of the probabilities of its values, given earlier steps alone."""
-    head = model.conditional
-    try:
-        refuse((scores_blocks(head, factorization), "the sites of a step are scored together"))
-        jax.eval_shape(head.log_table, jax.ShapeDtypeStruct((head.num_params,), np.float32))
-    except UserError as error:
-        raise UserError(
-            "suggestions need a list of the probabilities of single characters, which this conditional does not have"
-        ) from error
-
-
 @jax.jit
 def _next(model: AutoregressiveModel, params: Any, context: Any, x_BT: jax.Array, site: jax.Array) -> jax.Array:
     """log p of each value of a site given the sites of earlier steps, float32[B, V]."""
@@ -173,7 +159,6 @@ def _search(
     num_further: int,
     num: int,
 ) -> tuple[Suggestion, ...]:
-    """Beam search for the most probable continuations of at most `num_further` tokens."""
     symbols, num_values = vocabulary.symbols, model.event.num_levels
     known_V = np.arange(num_values) < len(vocabulary)  # an alphabet of one character has a second level
     space_V = np.array([known and symbols[v].isspace() for v, known in enumerate(known_V)])
@@ -184,11 +169,13 @@ def _search(
     suggestions = []
     for beams, whole in ((complete, True), (going, False)):
         for x_T, log_prob in zip(np.asarray(beams.x[0]), np.asarray(beams.log_prob[0], np.float64), strict=True):
-            tokens = x_T[start:stop].tolist()
-            size = next((n for n in range(1, num_further + 1) if _is_complete(vocabulary, tokens[:n])), num_further)
+            tokens_T = x_T[start:stop]
+            is_space_T = space_V[tokens_T]
+            ends_T = end_V[tokens_T] | (is_space_T & (np.cumsum(~is_space_T) > 0))
+            size = int(ends_T.argmax()) + 1 if ends_T.any() else num_further
             if log_prob > -np.inf:
-                last = tokens[size - 1]
-                text = vocabulary.decode(np.array(tokens[:size])) + symbols[last] * (last == vocabulary.end)
+                last = tokens_T[size - 1]
+                text = vocabulary.decode(tokens_T[:size]) + symbols[last] * (last == vocabulary.end)
                 suggestions.append(Suggestion(text, float(log_prob), whole))
     return tuple(sorted(suggestions, key=lambda each: -each.log_prob)[:num])
 
@@ -221,11 +208,3 @@ def _beams(
     search = BeamSearch(advance, jnp.arange(x_BT.shape[1]), start, stop, completes, num)
     state = search((), x_BT[:1], len(x_BT))
     return state.complete, state.going
-
-
-def _is_complete(vocabulary: Vocabulary, tokens: list[int]) -> bool:
-    """Whether a continuation ends: with the string, or with a space behind another character."""
-    if tokens[-1] == vocabulary.end:
-        return True
-    spaces = [vocabulary.symbols[token].isspace() for token in tokens]
-    return spaces[-1] and not all(spaces)

@@ -65,11 +65,7 @@ def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, fl
 
 
 def summarize_rows(
-    rows: Mapping[str, np.ndarray],
-    event: EventSpec,
-    text: str = "",
-    kind: str = "exact",
-    shares: Shares | None = None,
+    rows: Mapping[str, np.ndarray], event: EventSpec, text: str = "", kind: str = "exact", shares: Shares | None = None
 ) -> dict[str, Any]:
     """The scores of a split from those of its examples, all numbers by the names of `results.json`.
 
@@ -89,7 +85,7 @@ def summarize_rows(
     for name, values in counted.items():
         if name.startswith("terms/"):
             term = name.removeprefix("terms/")
-            scores |= _nats(term, values)
+            scores |= in_nats(term, values)
             per_dim = ratio_of_means(values, counted["sites"])
             scores |= _with_stderr(f"{term}_bits_per_dim", *per_dim, 1 / (math.log(2) * event.value_size))
         elif name.startswith(CODES):
@@ -102,7 +98,7 @@ def summarize_rows(
             scores |= _with_stderr(name.removeprefix("answers/"), float(values.mean()), float(stderr_of(values)))
     if "truth" in counted:
         # The mean difference over the examples is an estimate of KL(truth || model).
-        scores |= _nats("truth_nll", counted["truth"]) | _nats("excess", counted["nll"] - counted["truth"])
+        scores |= in_nats("truth_nll", counted["truth"]) | in_nats("excess", counted["nll"] - counted["truth"])
     return scores
 
 
@@ -163,7 +159,7 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
     nll, sites = _scored(nll, sites)
     per_site, per_site_stderr = ratio_of_means(nll, sites)
     bits = 1 / math.log(2)
-    result = _nats("nll", nll)
+    result = in_nats("nll", nll)
     result |= _with_stderr("bits_per_dim", per_site, per_site_stderr, bits / event.value_size)
     result["num_examples"] = len(nll)
     if text:
@@ -189,8 +185,8 @@ def _scored(values: np.ndarray, sites: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return values[sites > 0], sites[sites > 0]
 
 
-def _nats(name: str, nats_N: np.ndarray) -> dict[str, float]:
-    """The mean over examples, and its standard error."""
+def in_nats(name: str, nats_N: np.ndarray) -> dict[str, float]:
+    """Returns the mean over examples, and its standard error, by their names in a report."""
     return {f"{name}_nats": float(nats_N.mean()), f"{name}_stderr": float(stderr_of(nats_N))}
 
 

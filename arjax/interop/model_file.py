@@ -183,7 +183,7 @@ def _check_sizes(recipe: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -
 
 #: Options of networks that are sizes of parameters; numbers up to `_SMALL` and `_LARGE` are harmless in any case.
 _OF_AXES = re.compile(r"num_|kernel|size|width|channels|filters|layers")
-_OF_NO_AXIS = ("num_steps", "num_masks", "num_levels", "chunk_size")
+_OF_NO_AXIS = ("num_steps", "num_levels", "chunk_size")
 _SMALL, _LARGE = 2**10, 2**26
 
 

@@ -126,7 +126,7 @@ class AutoregressiveModel(Model):
     @property
     def traits(self) -> frozenset[str]:
         """Missing values are for networks that leave them out and sites that are scored one by one."""
-        one_by_one = not self.event.is_discrete and not scores_blocks(self.conditional, self.factorization)
+        one_by_one = self.event.may_lack_values and not scores_blocks(self.conditional, self.factorization)
         return traits(
             *("conditionals", "queries", "length"),
             guesses=self.factorization.block_size == 1,
@@ -412,9 +412,7 @@ def _(model: AutoregressiveModel, params: Params) -> tuple[StepMember, ...]:
 
 
 def check_network(network: Network, factorization: Factorization) -> None:
-    """Refuses a network that does not support the factorization, its event, its context or its options. Unless it is
-    the options, the sentence ends with the networks that can.
-    """
+    """Refuses a network that does not support the factorization or its own options, and names those that can."""
 
     def refusal(network: Network) -> UserError | None:
         called, lacks_graphs = f"the network {name_of(network)!r}", "graphs" not in network.traits

@@ -85,11 +85,7 @@ class Model(ByClass):
 
     @classmethod
     def make(cls, recipe: Any, *args: Any, **options: Any) -> Any:
-        """Returns the model of an `arjax.models.kinds.Recipe`.
-
-        The keyword arguments, each with a default, are the options of the kind in configs and in `make_model`. Raises
-        `UserError` for a combination that does not work.
-        """
+        """Returns the model of an `arjax.models.kinds.Recipe`; the keyword arguments are the options of the kind."""
         raise NotImplementedError
 
     def init(self, key: jax.Array) -> Params:
@@ -158,9 +154,7 @@ def inherited(model: Model) -> frozenset[str]:
 
 
 def in_types(model: Model, x: Any, context: Any) -> tuple[jax.Array, dict[str, jax.Array] | None]:
-    """Returns values and the parts of a context in the types in which models compute: small integers would overflow in
-    index arithmetic.
-    """
+    """Returns values and the parts of a context in the types of the model: small integers would overflow."""
     parts = {name: jnp.asarray(context[name], part.dtype) for name, part in model.context_spec.parts}
     return jnp.asarray(x, model.event.dtype), parts or None
 
@@ -175,9 +169,7 @@ def dummy_batch(model: Model, batch_size: int) -> Batch:
 
 
 def init_network(network: nn.Module, key: jax.Array, *args: Any) -> Params:
-    """Returns fresh parameters of a network, {} if it has nothing to learn; as one compiled program, because operation
-    by operation a Transformer would take several times as long. Shapes and the first state share one trace of it.
-    """
+    """Returns fresh parameters of a network, {} if it has nothing to learn, as one compiled program."""
     return (_params if is_collecting() else _compiled_params)(network, key, *args)
 
 

@@ -54,8 +54,6 @@ class StepTerms(NamedTuple):
 
 #: Features of x_t, as the denoiser gives them.
 Features = Callable[[jax.Array], jax.Array]
-#: The reason for which a score needs a key.
-_DRAWN = "the bound of a chain is an expectation over noise"
 #: Of a field of a model that is no array.
 STATIC = {"static": True}
 #: Sizes of a network for the laws.
@@ -263,7 +261,8 @@ class Chain(Model):
         unbiased estimate from `train_steps` or `score_steps` random steps per example, or the whole sum over t where
         `score_steps` are 0 or not fewer than T. It needs a `key`.
         """
-        num, key = self.train_steps if train else self.score_steps, key_needed(key, _DRAWN)
+        key = key_needed(key, "the bound of a chain is an expectation over noise")
+        num = self.train_steps if train else self.score_steps
         if not num or (not train and num >= self.num_steps):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
@@ -271,8 +270,11 @@ class Chain(Model):
     def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **others: Any) -> Draw:
         """Draws from x_T down a subset of the steps (in each block): `steps` is their number, or the steps themselves,
         up to T; None: `sample_steps`. The temperature is that of p(x_0 | x_t) in each step of a discrete chain.
-        `frames` are those of the path in the statistics, see `draw_path`.
+        With `frames` of 2 or more the statistics have the path from x_T to the data, [B, frames, *grid, *value], at
+        equal distances, as far as there are so many steps; V marks a masked site.
         """
+        too_few = not is_integer(frames) or frames < 0 or frames == 1
+        refuse((too_few, f"a path has at least 2 frames, noise and data, not {frames!r}"))
         how = self.process.how(options, **others)
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_blocks = math.prod(self.times_shape)
@@ -316,10 +318,10 @@ def _(model: Chain, params: Params, batch: Batch, key: jax.Array) -> Iterator[tu
         return
     context = {name: part[:DRAWN_EXAMPLES] for name, part in batch.context.items()} if model.context_spec else {}
     num = len(next(iter(context.values()))) if context else DRAWN_EXAMPLES
-    frames = draw_path(model, params, example_keys(key, num), DRAWN_FRAMES, context=context or None)
+    drawn = model.draw(params, example_keys(key, num), frames=DRAWN_FRAMES, context=context or None)
     num_rounds = len(model.visited(model.sample_steps)) * math.prod(model.times_shape)
     labels = tuple(f"{n}/{num_rounds}" for n in frame_places(DRAWN_FRAMES, num_rounds))
-    yield "reverse_process", Paths(np.asarray(frames), labels)
+    yield "reverse_process", Paths(np.asarray(drawn.stats[PATH]), labels)
 
 
 @functools.partial(jax.jit, static_argnames=("visited", "places"))
@@ -338,8 +340,10 @@ def draw_rounds(
     steps = process.reverse_steps(visited, how)
     down = _together if model.factorization is None else _by_blocks
     x, later = down(model, params, x_T, steps, keys_B, context, how, bool(places))
-    path = frames_of(x_T, later, places)
-    return process.as_data(x), None if path is None else process.as_data(path)
+    if later is None:
+        return process.as_data(x), None
+    path = jnp.concatenate([x_T[None], later])[np.array(places)]
+    return process.as_data(x), process.as_data(jnp.moveaxis(path, 0, 1))
 
 
 def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
@@ -401,24 +405,8 @@ def _summed(
     return jax.lax.scan(add, (zeros, zeros), jnp.arange(model.num_steps, 0, -1))[0]
 
 
-def draw_path(model: Any, params: Params, keys: jax.Array, num_frames: int, **options: Any) -> jax.Array:
-    """Returns examples on their way from x_T to the data, [B, frames, *grid, *value], at equal distances, as far as
-    there are so many steps; the last frame is that of `draw`, and V marks a masked site.
-    """
-    too_few = not is_integer(num_frames) or num_frames < 2
-    refuse((too_few, f"a path has at least 2 frames, noise and data, not {num_frames!r}"))
-    return model.draw(params, keys, frames=num_frames, **options).stats[PATH]
-
-
 def frame_places(num_frames: int, num_rounds: int) -> tuple[int, ...]:
     """The rounds after which a path has a frame, from 0 to the last one; () without frames."""
     if not num_frames:
         return ()
     return tuple(int(n) for n in np.unique(np.linspace(0, num_rounds, num_frames).round()))
-
-
-def frames_of(first: jax.Array, later: jax.Array | None, places: tuple[int, ...]) -> jax.Array | None:
-    """The frames [B, F, ...] at these places of x_T [B, ...] and the states [R, B, ...] after each round."""
-    if later is None or not places:
-        return None
-    return jnp.moveaxis(jnp.concatenate([first[None], later])[np.array(places)], 0, 1)

@@ -66,10 +66,7 @@ def as_values(
 
 
 def check_factorization(network: Network, factorization: Factorization) -> None:
-    """Refuses a factorization other than the one that the network was made for, unless the network supports it.
-
-    Without this check, a network for raster order and single sites would silently return scores under any other.
-    """
+    """Refuses a factorization that the network does not support: it would silently score under another one."""
     if not isinstance(factorization, Factorization):
         raise UserError(f"a factorization is one as from make_factorization, not {factorization!r}")
     shape, grid_shape = factorization.grid_shape, network.event.grid_shape
@@ -157,9 +154,7 @@ def checked_batch(
     key: Any = None,
     counts: np.ndarray | None = None,
 ) -> Batch:
-    """Returns the arguments of a public method as a batch. With `counts`, bool[*grid], values of other sites may be
-    anything.
-    """
+    """Returns the arguments of a public method as a batch; values outside of `counts`, bool[*grid], may be anything."""
     check_params(model.param_shapes, params)
     if key is not None:
         check_key(key)
@@ -189,43 +184,30 @@ def _check_mapping(params: Any) -> None:
 
 
 def check_params(expected: Any, params: Any) -> None:
-    """Refuses parameters whose names, shapes and types are not `expected`, the `param_shapes` of a model.
-
-    Flax reads the parameters it needs by name, and would pass over those of another model beside them.
+    """Refuses parameters whose names, shapes and types are not `expected`, the `param_shapes` of a model: Flax would
+    read those that it needs and pass over others.
     """
     _check_mapping(params)
-    misfit = _misfit(expected, params, "")
-    refuse((misfit is not None, f"these are not the parameters of this model: {misfit}"))
+    misfit, wanted, given = "these are not the parameters of this model:", _by_path(expected), _by_path(params)
+    refuse(
+        *((path not in given, f"{misfit} they lack {path!r}") for path in wanted),
+        *((path not in wanted, f"{misfit} they hold {path!r}, which it does not have") for path in given),
+    )
+    for path, leaf in given.items():
+        is_array = isinstance(leaf, jax.Array | np.ndarray | np.generic) and is_real_type(leaf.dtype)
+        kind, shape = getattr(leaf, "dtype", type(leaf).__name__), getattr(leaf, "shape", None)
+        refuse(
+            (not is_array, f"{misfit} {path!r} should be an array of real numbers, not of type {kind}"),
+            (shape != wanted[path].shape, f"{misfit} {path!r} has the shape {shape}, not {wanted[path].shape}"),
+        )
 
 
-def _misfit(expected: Any, params: Any, path: str) -> str | None:
-    """The first difference between two trees of parameters, or None."""
-    if isinstance(expected, Mapping):
-        if not isinstance(params, Mapping):
-            return f"{path!r} should be a dict of {', '.join(expected)}, not of type {type(params).__name__}"
-        for name in expected:
-            if name not in params:
-                return f"they lack {_join(path, name)!r}"
-        for name in params:
-            if name not in expected:
-                return f"they hold {_join(path, name)!r}, which it does not have"
-        parts = (_misfit(part, params[name], _join(path, name)) for name, part in expected.items())
-        return next((part for part in parts if part is not None), None)
-    wanted, tree = jax.tree.flatten(expected)
-    leaves = [params] if jax.tree_util.treedef_is_leaf(tree) else jax.tree.leaves(params)
-    if len(leaves) != len(wanted):
-        return f"{path!r} has {len(leaves)} arrays, not {len(wanted)}"
-    for leaf, like in zip(leaves, wanted, strict=True):
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic) or not is_real_type(leaf.dtype):
-            kind = getattr(leaf, "dtype", type(leaf).__name__)
-            return f"{path!r} should be an array of real numbers, not of type {kind}"
-        if leaf.shape != like.shape:
-            return f"{path!r} has the shape {leaf.shape}, not {like.shape}"
-    return None
-
-
-def _join(path: str, name: Any) -> str:
-    return f"{path}/{name}" if path else str(name)
+def _by_path(tree: Any, path: str = "") -> dict[str, Any]:
+    """Returns the values in nested dicts by their paths, such as "out/kernel"."""
+    if not isinstance(tree, Mapping):
+        return {path: tree}
+    parts = (_by_path(part, f"{path}/{name}" if path else str(name)) for name, part in tree.items())
+    return {name: leaf for part in parts for name, leaf in part.items()}
 
 
 def check_likelihood(model: Any, subject: str) -> None:

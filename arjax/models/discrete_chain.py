@@ -224,33 +224,22 @@ class DiscreteChain(Chain):
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),
     ) -> DiscreteChain:
-        """Returns the chain of a denoiser, which predicts from x_t with its mask tokens V, and of a family; the options
-        are the fields of the process and of the chain.
-        """
+        """Returns the chain of a denoiser and of a family; the options are fields of the process and the chain."""
         recipe.only()
         event, (name, options) = recipe.event, recipe.network()
         family = make_conditional(conditional, event)
         denoiser = make_denoiser(name, event, recipe.context, family.num_params, recipe.dtype, **options)
         event.check_kind(DISCRETE_KINDS, "a discrete chain needs binary data, levels or tokens")
-        is_uniform, has_rounds = process == "uniform", process == "rounds"
+        is_uniform, has_rounds, size = process == "uniform", process == "rounds", event.num_sites
+        unlisted = is_uniform and not family.has_table
+        maskless = is_uniform and isinstance(denoiser, AnyOrderDenoiser)
+        scheduled, too_many = has_rounds and schedule != "linear", has_rounds and num_steps > size
         refuse(
             independent(family),
-            (
-                is_uniform and not family.has_table,
-                "the process 'uniform' needs a list of the probabilities of each value: take categorical",
-            ),
-            (
-                is_uniform and isinstance(denoiser, AnyOrderDenoiser),
-                "the process 'uniform' has no masks, by which this network would tell noise from values",
-            ),
-            (
-                has_rounds and schedule != "linear",
-                f"rounds have equal sizes, and no schedule {schedule!r}: leave it at linear",
-            ),
-            (
-                has_rounds and num_steps > event.num_sites,
-                f"{event.num_sites} sites are revealed in as many rounds at most: lower num_steps",
-            ),
+            (unlisted, "the process 'uniform' needs a list of the probabilities of each value: take categorical"),
+            (maskless, "the process 'uniform' has no masks, by which this network would tell noise from values"),
+            (scheduled, f"rounds have equal sizes, and no schedule {schedule!r}: leave it at linear"),
+            (too_many, f"{size} sites are revealed in as many rounds at most: lower num_steps"),
         )
         noise = PROCESSES[process](event, num_steps, family, schedule)
         return cls(denoiser, noise, train_steps, score_steps, sample_steps).checked()

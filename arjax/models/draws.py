@@ -26,10 +26,10 @@ from arjax.samplers.request import OPTIONS
 def checked_draw(
     model: Any, params: Any, keys: jax.Array, sampler: Sampler, options: Mapping[str, Any]
 ) -> tuple[Request, dict[str, Any]]:
-    """Returns the request of a draw, checked and as arrays, and the options that only this kind of model has. The
-    arguments are those of `Model.draw`.
-    """
-    request, others = request_of(model, options)
+    """Returns the request of a draw, checked and as arrays, and the options that only this kind of model has."""
+    more = model.takes.difference(OPTIONS, ("sampler",))
+    check_names("draw", options, {*OPTIONS, *more, "sampler"})
+    request = Request(**{name: value for name, value in options.items() if name in OPTIONS})
     check_params(model.param_shapes, params)
     check_draws(model, sampler, request)
     num, event = num_keys(keys), model.event
@@ -47,24 +47,16 @@ def checked_draw(
         temperature=as_temperature(request.temperature),
         end=check_end(event, request.end),
         shared=is_one and not request.length and is_one_context(model.context_spec, request.context),
-    ), others
-
-
-def request_of(model: Any, options: Mapping[str, Any]) -> tuple[Request, dict[str, Any]]:
-    """Returns the options of a draw from a model as one value, and those that only its kind has."""
-    others = model.takes.difference(OPTIONS, ("sampler",))
-    check_names("draw", options, {*OPTIONS, *others, "sampler"})
-    request = Request(**{name: value for name, value in options.items() if name in OPTIONS})
-    return request, {name: value for name, value in options.items() if name in others}
+    ), {name: value for name, value in options.items() if name in more}
 
 
 def given_values(event: EventSpec, num: int, request: Request) -> tuple[jax.Array | None, np.ndarray | None, bool]:
     """Returns the values of the observed sites with 0 elsewhere, [num, *event.shape], these sites bool[*grid], and
     whether one value was given for all examples; None where nothing is observed.
     """
-    given, observed, is_sequence = request.given, request.observed, len(event.grid_shape) == 1 and not event.columns
+    given, observed = request.given, request.observed
     with_length = request.length and observed is not None
-    alone = observed is not None if given is None else observed is None and not is_sequence
+    alone = observed is not None if given is None else observed is None and not event.is_sequence
     refuse(
         (with_length, "a draw with a length begins with the `given` values: leave out `observed`"),
         (alone, "`given` values and the mask of `observed` sites go together: pass both or neither"),
@@ -86,11 +78,10 @@ def _prompt(event: EventSpec, num: int, given: Any) -> tuple[Any, np.ndarray]:
     """Returns the first values of sequences with zeros behind them, and the sites of these values."""
     one, size = given.ndim == 1 + len(event.value_shape), event.num_sites
     prompt = given.shape[1 - one] if given.ndim > 1 - one else 0
-    if given.shape != (*(num,)[one:], prompt, *event.value_shape) or not 0 < prompt < size:
-        raise UserError(
-            f"`given` has shape {given.shape}, but the first sites of {num} sequences of length {size} have shape "
-            f"{('P', *event.value_shape)} or {(num, 'P', *event.value_shape)} with 0 < P < {size}"
-        )
+    shape, fits = event.value_shape, 0 < prompt < size and given.shape == (*(num,)[one:], prompt, *event.value_shape)
+    form = f"have shape {('P', *shape)} or {(num, 'P', *shape)} with 0 < P < {size}"
+    sites = f"the first sites of {num} sequences of length {size}"
+    refuse((not fits, f"`given` has shape {given.shape}, but {sites} {form}"))
     behind = [(0, size - prompt if axis == 1 - one else 0) for axis in range(given.ndim)]
     pad = jnp.pad if isinstance(given, jax.Array) else np.pad
     return pad(given, behind), np.arange(size) < prompt

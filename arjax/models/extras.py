@@ -24,9 +24,7 @@ Params = Any
 
 @functools.singledispatch
 def pictures(model: Any, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-    """Yields pictures of a trained model, each with the name of its file without an ending, from some examples and
-    draws by the key.
-    """
+    """Yields pictures of a trained model from some examples and draws, each with the name of its file."""
     yield from ()
 
 
@@ -38,9 +36,7 @@ def model_in_words(model: Any) -> str:
 
 @functools.singledispatch
 def in_sequence(model: Any) -> bool:
-    """Returns whether no site is visited before one in front of it. Only then does the padding behind the end of a
-    string tell nothing about the string.
-    """
+    """Returns whether no site is visited before one in front of it: else padding tells something about a string."""
     return False
 
 
@@ -69,10 +65,8 @@ class StepMember(NamedTuple):
 @functools.singledispatch
 def step_members(model: Any, params: Params) -> tuple[StepMember, ...]:
     """Returns the autoregressive models of which a model is a mixture: p(x) = sum_k w_k p_k(x)."""
-    raise UserError(
-        f"{type(model).__name__} gives no probabilities of the values of its steps: a lossless coder needs a model "
-        "of the kind autoregressive, or a mixture of them"
-    )
+    needed = "a lossless coder needs a model of the kind autoregressive, or a mixture of them"
+    raise UserError(f"{type(model).__name__} gives no probabilities of the values of its steps: {needed}")
 
 
 class SampledBound(NamedTuple):
@@ -92,10 +86,7 @@ class SampledBound(NamedTuple):
 @functools.singledispatch
 def sampled_bound(model: Any, samples: int) -> SampledBound:
     """Returns the bound that `evaluate.samples` asks for, from `samples` latents or steps of each example."""
-    raise UserError(
-        "config.evaluate.samples counts the latents of an example, or the steps of a chain: it needs a model of "
-        "the kind latent or tokens, or a chain"
-    )
+    raise UserError("config.evaluate.samples needs a model of the kind latent or tokens, or a chain")
 
 
 @functools.singledispatch
@@ -125,7 +116,5 @@ def sampled_part(model: Any) -> str:
 
 @functools.singledispatch
 def examples_of_part(model: Any, params: Params, batch: Batch) -> Batch:
-    """Returns examples of a model as those of its `sampled_part`; called outside of `jit`, with all rows of a split
-    that a sampler reads.
-    """
+    """Returns examples of a model as those of its `sampled_part`; called outside of `jit`, with all rows of a split."""
     return batch

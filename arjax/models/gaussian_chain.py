@@ -20,7 +20,7 @@ from arjax.core.normal import lower_tail
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
-from arjax.models.base import Model, Params
+from arjax.models.base import Model
 from arjax.models.chains import SMALL, Chain, Process, StepTerms
 from arjax.models.draws import check_draws
 from arjax.models.kinds import KINDS, Example, Recipe
@@ -54,23 +54,19 @@ class GaussianNoise(Process):
     prediction: str
     eta: float = 1.0
 
-    @property
-    def learned_schedule(self) -> bool:
-        return self.schedule == "learned"
-
-    def init(self, key: jax.Array) -> Params:
+    def init(self, key):
         """Returns the parameters "noise" of a learned schedule."""
-        return {"noise": schedules.init_learned(key)} if self.learned_schedule else {}
+        return {"noise": schedules.init_learned(key)} if self.schedule == "learned" else {}
 
     def gammas(self) -> jax.Array:
         """Returns gamma_1, ..., gamma_T, float32[T]."""
-        if self.learned_schedule:
+        if self.schedule == "learned":
             return schedules.learned_gammas(self.params["noise"], self.num_steps)
         return jnp.asarray(schedules.fixed_gammas(self.schedule, self.num_steps), jnp.float32)
 
     def scaled(self, x: jax.Array) -> jax.Array:
         """Returns the values as real numbers: levels 0, ..., V - 1 from -1 to 1."""
-        return x.astype(jnp.float32) if self.event.kind == "real" else 2.0 * x / (self.event.num_levels - 1) - 1.0
+        return x.astype(jnp.float32) if self.event.top is None else 2.0 * x / self.event.top - 1.0
 
     def predicted(
         self, features: jax.Array, x_t: jax.Array, gamma_B: jax.Array
@@ -101,8 +97,7 @@ class GaussianNoise(Process):
     def step_terms(self, x, t, keys_B, features_of):
         x_0, gammas_T = self.scaled(x), self.gammas()
         gamma_B, before_B = gammas_T[t - 1], gammas_T[jnp.maximum(t - 2, 0)]
-        noise = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
-        alpha, sigma = self._scales(gamma_B)
+        noise, (alpha, sigma) = self._noise(keys_B), self._scales(gamma_B)
         x_t = alpha * x_0 + sigma * noise
         output, _, predicted_x_0 = self.predicted(features_of(x_t), x_t, gamma_B)
         # each without the cancellation that a detour over the predicted noise would have where sigma is small
@@ -122,24 +117,24 @@ class GaussianNoise(Process):
         """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
         sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas()[0]))
         distance = (self.scaled(x) - mean) / sigma
-        if self.event.kind == "real":
+        if self.event.top is None:
             log_p = -0.5 * distance**2 - jnp.log(sigma) - 0.5 * jnp.log(2 * jnp.pi)
         else:
-            log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
+            log_p = log_bin_mass(distance, 1 / (sigma * self.event.top), x, self.event.num_levels)
         return log_p.reshape(len(x), -1).sum(-1)
 
     def how(self, options, eta=None):
-        """Returns `eta` and the factor of all noise; `eta` is None for that of the process."""
+        """Returns `eta`, None for that of the process, and the factor of all noise."""
         eta = self.eta if eta is None else eta
-        schedules.check_eta(eta)
+        refuse((not isinstance(eta, int | float) or not 0 <= eta <= 1, f"eta must be in [0, 1], not {eta!r}"))
         return float(eta), 1.0
 
     def start(self, keys_B, how):
-        return self._noise(keys_B, how)
+        return self._noise(keys_B, how[1])
 
-    def _noise(self, keys_B: jax.Array, how: Any) -> jax.Array:
-        """Normal noise times a factor, [B, *grid, *value]."""
-        return how[1] * jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
+    def _noise(self, keys_B: jax.Array, factor: Any = 1.0) -> jax.Array:
+        """Returns normal noise times a factor, [B, *grid, *value]."""
+        return factor * jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
 
     def reverse_steps(self, visited, how):
         return schedules.reverse_steps(self.gammas(), visited, how[0])
@@ -150,13 +145,11 @@ class GaussianNoise(Process):
         """
         _, gamma, of_x_0, of_noise, std = step
         _, noise, x_0 = self.predicted(features, x_t, jnp.full(len(x_t), gamma))
-        return of_x_0 * x_0 + of_noise * noise + std * self._noise(keys_B, how)
+        return of_x_0 * x_0 + of_noise * noise + std * self._noise(keys_B, how[1])
 
     def as_data(self, x):
-        if self.event.kind == "real":
-            return x
-        top = self.event.num_levels - 1
-        return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(self.event.dtype)
+        top = self.event.top
+        return x if top is None else jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(self.event.dtype)
 
 
 @KINDS.register("gaussian_chain")
@@ -189,24 +182,18 @@ class GaussianChain(Chain):
         sample_steps: int = opt(0, most=MOST_STEPS),
         eta: float = opt(1.0, least=0, most=1),
     ) -> GaussianChain:
-        """Returns the chain of a denoiser, which predicts from x_t; the options are the fields of the process and of
-        the chain.
-        """
+        """Returns the chain of a denoiser; the options are the fields of the process and of the chain."""
         recipe.only()
         (name, options), event = recipe.network(), recipe.event
         num_predicted = event.value_size * (event.num_levels if prediction == "levels" else 1)
         noisy = EventSpec(event.grid_shape, event.value_shape, "real")
         denoiser = make_denoiser(name, noisy, recipe.context, num_predicted, recipe.dtype, **options)
         event.check_kind(("levels", "binary", "real"), "a Gaussian chain needs levels, binary or real data")
+        too_few = "a learned noise schedule has two end points: num_steps must be at least 2"
+        no_levels = "the prediction 'levels' is a distribution over levels, and real data have none"
         refuse(
-            (
-                schedule == "learned" and num_steps < 2,
-                "a learned noise schedule has two end points: num_steps must be at least 2",
-            ),
-            (
-                prediction == "levels" and not event.is_discrete,
-                "the prediction 'levels' is a distribution over levels, and real data have none",
-            ),
+            (schedule == "learned" and num_steps < 2, too_few),
+            (prediction == "levels" and event.top is None, no_levels),
         )
         process = GaussianNoise(event, num_steps, schedule, prediction, eta)
         return cls(denoiser, process, train_steps, score_steps, sample_steps).checked()
@@ -219,9 +206,7 @@ def _(model: GaussianChain, sampler: Sampler, options: Request = PLAIN_DRAW) -> 
 
 
 def log_bin_mass(distance: jax.Array, half: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:
-    """log of the mass of a standard normal on [distance - half, distance + half]; the lowest level begins at -infinity
-    and the highest ends at infinity.
-    """
+    """log of the mass of a normal on [distance - half, distance + half]; the outer levels reach to infinity."""
     low, high = distance - half, distance + half
     low, high = lower_tail(low, high, is_upper=distance > 0)
     log_high = log_ndtr(high)

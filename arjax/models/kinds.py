@@ -168,7 +168,7 @@ class Recipe:
     def _part(
         self, part: Any, key: str, event: EventSpec, context: ContextSpec, examples: Examples | None = None
     ) -> Model:
-        if is_model(part):
+        if isinstance(part, Model):
             return part
         if isinstance(part, ModelChoice):
             part = Recipe(event, context, part, self.dtype)
@@ -277,9 +277,7 @@ def _as_recipe(content: RecipeJson) -> Recipe:
 
 
 def make(recipe: Recipe) -> Model:
-    """Returns the model of a recipe: the one way in which models are made. A mistake is refused before anything
-    compiles.
-    """
+    """Returns the model of a recipe: the one way in which models are made."""
     check_spec(recipe.event, EventSpec)
     check_spec(recipe.context, ContextSpec)
     refuse((recipe.dtype not in DTYPES, f"dtype must be one of {', '.join(DTYPES)}, not {recipe.dtype!r}"))
@@ -387,9 +385,7 @@ def make_model(
 
 
 def _chosen(kind: str, network: str, options: Mapping[str, Any], parts: Mapping[str, Any]) -> ModelChoice:
-    """Returns the choice with the options divided between the kind and the network; refuses an option of neither whose
-    name is nearest to an argument or an option of the kind.
-    """
+    """Returns the choice with the options divided between the kind and the network; refuses misspelt ones."""
     of_kind, networks = KINDS.options(kind), KINDS.get(kind).NETWORKS
     of_network = networks.options(network) if network and networks is not None else {}
     arguments = {"kind", "parts", "context", "dtype", "data", *of_kind}
@@ -401,11 +397,6 @@ def _chosen(kind: str, network: str, options: Mapping[str, Any], parts: Mapping[
     if others:
         refuse((not network, f"the kind of model {kind!r} has no option {min(others)!r}, and no network is named"))
     return ModelChoice(kind, kind_options, network, others, parts)
-
-
-def is_model(value: Any) -> bool:
-    """Returns whether this is a model of any kind."""
-    return isinstance(value, Model)
 
 
 def checked_examples(event: EventSpec, data: Any) -> np.ndarray:

@@ -30,7 +30,6 @@ from arjax.models.checks import check_end
 from arjax.models.draws import checked_draw, tell_temperature
 from arjax.models.queries import evidence_first
 from arjax.networks import NETWORKS
-from arjax.networks.base import ChunkedNetwork
 from arjax.samplers import Cached, Draw, Request, Sampler, Steps, make_sampler
 from arjax.samplers.base import keys_of_steps, placed
 from arjax.samplers.loops import StepForm, num_calls
@@ -105,15 +104,13 @@ def _goes_on(model: Any) -> bool:
 def _in_raster_order(model: Any) -> Any:
     """Returns the model, with its orders, under raster order; raises `UserError` if it has no such order."""
     event, factorization = model.event, model.factorization
-    if len(event.grid_shape) != 1 or event.columns:
+    if not event.is_sequence:
         raise UserError(f"a draw has a length where examples are sequences; those of this model are {event.in_words}")
     raster = np.arange(event.num_sites)[:, None]
     if not np.array_equal(np.asarray(factorization.blocks), raster):
-        if model.orders is None or factorization.block_size > 1:
-            raise UserError(
-                "a draw of another length goes along the sequence, one site after another: it needs a model of "
-                "model.ordering=raster and model.partition=sites"
-            )
+        turned = model.orders is None or factorization.block_size > 1
+        form = "model.ordering=raster and model.partition=sites"
+        refuse((turned, f"a draw of another length goes along the sequence: it needs a model of {form}"))
         factorization = evidence_first(model, *np.eye(event.num_sites, dtype=bool))
     return dataclasses.replace(model, factorization=factorization)
 
@@ -127,18 +124,13 @@ def _lengthened(kind: Any, network: Any, conditional: Any, length: int) -> Any:
         jax.tree.map(jnp.asarray, make_factorization((size,))),
     )
     short, longer = of_size(network.event.num_sites), of_size(length)
-    if short.param_shapes != longer.param_shapes:
-        name = NETWORKS.name_of(type(network))
-        raise UserError(
-            f"the network {name!r} has the trait 'unbounded', but its parameters depend on the length of the sequence"
-        )
+    differ, name = short.param_shapes != longer.param_shapes, NETWORKS.name_of(type(network))
+    refuse((differ, f"the network {name!r} has the trait 'unbounded', but its parameters depend on the length"))
     return longer
 
 
 def draw_pieces(model: Any, params: Any, keys: jax.Array, sampler: Sampler, request: Request) -> Iterator[Draw]:
-    """Returns the draw of a checked request piece by piece; networks that go on draw by other samplers than `cached`
-    and `greedy` in one piece.
-    """
+    """Returns the draw of a checked request in pieces, or in one where a sampler cannot go on from a carry."""
     tell_temperature(sampler, request.temperature)
     model = dataclasses.replace(to_draw_from(of_length(model, request.length), request), orders=None)
     prompt = 0 if request.observed is None else int(request.observed.sum())
@@ -164,7 +156,7 @@ def _windows(
     """Pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
     canvas, length = request.given, request.given.shape[1]
     size, chunk = model.event.num_sites, StepForm(model.network, None, model.factorization).chunk
-    overlap = int(size * (OVERLAP if isinstance(model.network, ChunkedNetwork) else OVERLAP_OF_STEPS))
+    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
     if isinstance(sampler, Cached) and not sampler.chunk and 1 < overlap < chunk:
         sampler = dataclasses.replace(sampler, chunk=overlap)
     # The windows are those of a draw without a prompt, from the first one that holds a site behind it.
@@ -216,9 +208,7 @@ def _with_ends(x: jax.Array, ended: jax.Array, end: jax.Array) -> tuple[jax.Arra
 
 @functools.partial(jax.jit, static_argnames="chunk")
 def begin(model: Any, params: Any, request: Request, prompt: jax.Array, chunk: int) -> Any:
-    """Returns the carry behind the first `prompt` steps, read `chunk` of them in one call of the network; one program
-    for prompts of all lengths.
-    """
+    """Returns the carry behind the first `prompt` steps; one program for prompts of all lengths."""
     chunk = min(chunk, model.factorization.num_steps)
     return StepForm.of(model, params).read_prompt(request.given, request.context, prompt, chunk)
 
@@ -234,9 +224,7 @@ def go_on(
     start: jax.Array,
     num: int,
 ) -> tuple[Any, jax.Array, jax.Array]:
-    """Makes `num` further steps, or those that are left, as the sampler `cached` does: the carry, the canvas, and the
-    values drawn, [B, num, *value], the last ones of them where fewer steps were left.
-    """
+    """Makes `num` steps, or those that are left. Returns the carry, the canvas, and the last `num` values."""
     form, steps = StepForm.of(model, params), Steps(model, params, keys, request)
     keys_nB = keys_of_steps(keys, start + jnp.arange(num))  # alone: those of all steps are many
 

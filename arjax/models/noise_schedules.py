@@ -28,13 +28,6 @@ LEARNED_ENDS = (-13.3, 5.0)
 UNITS = 64
 #: The golden ratio: the fractional parts of its multiples are spread evenly, however many there are.
 GOLDEN = (5**0.5 - 1) / 2
-
-
-def check_eta(eta: Any) -> None:
-    """Refuses what is no number in [0, 1]."""
-    refuse((not isinstance(eta, int | float) or not 0 <= eta <= 1, f"eta must be in [0, 1], not {eta!r}"))
-
-
 #: The largest number of steps of a chain: a score or a draw may call the network in each of them.
 MOST_STEPS = 100_000
 

@@ -20,7 +20,7 @@ from arjax.factorization import Factorization
 Carry = Any
 #: The parts of a context by name, [B, ...] each.
 Context = Mapping[str, jax.Array]
-#: Output of `ChunkedNetwork.extend`, from which `keep` makes the carry after any number of its steps.
+#: Output of `Network.extend`, from which `keep` makes the carry after any number of its steps.
 Carries = Any
 #: The collection of variables for values that depend on the parameters alone and are shared by all steps, see `once`.
 PRECOMPUTED = "precomputed"
@@ -47,6 +47,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 #: - "graphs": it keeps to a dependency graph that has fewer edges than the order allows.
 #: - "holes": all forms leave out the sites of `x`, or of a canvas, whose value is missing. A site with NaN counts as
 #:   one that comes after all others, and the features are finite. See `arjax.core.arrays`.
+#: - "ahead": it has the form `ahead`, which predicts several steps at once.
 #: - "unbounded": it goes on behind the last site that it was trained on. With the same parameters, over a longer
 #:   sequence in raster order, the features of the first sites are the same, and carries have the same size.
 #: - "grows": `extend` and `keep` take the carries that `loop_carry` makes, too; else `step` alone.
@@ -58,8 +59,8 @@ class Network(nn.Module):
     `factorization.step[j] < factorization.step[i]`. A network knows nothing of distributions.
 
     It has a parallel form, `__call__`, and a step form: `start` and `step`. Both share all parameters, which are made
-    in `setup`, and compute the same features. Subclasses have further forms: a `ChunkedNetwork` reads several steps in
-    one call, an `AheadNetwork` predicts several at once, an `OrderAgnosticNetwork` from any set of observed sites.
+    in `setup`, and compute the same features. Families may have further forms: `extend` and `keep` read several steps
+    in one call, `ahead` predicts several at once, an `OrderAgnosticNetwork` predicts from any set of observed sites.
     Parameters and features are float32; `dtype` is the type of the computation. The other fields of a family, each
     with a default, are its options.
 
@@ -82,6 +83,10 @@ class Network(nn.Module):
     SMALL: ClassVar[Mapping[str, Any]] = {}
     #: What the family may do with suitable options, see `Traits`.
     TRAITS: ClassVar[Traits] = frozenset({"context", "orders"})
+    #: Number of steps of a prompt that `extend` reads in one call; 1 if it takes them one by one.
+    CHUNK: ClassVar[int] = 1
+    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 if a carry has the same size in all steps.
+    FIRST_LOOP: ClassVar[int] = 0
 
     def check(self, factorization: Factorization) -> None:
         """Raises `UserError` in one sentence when the network, with its event, context and options, does not support
@@ -131,15 +136,6 @@ class Network(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} has no step form")
 
-
-class ChunkedNetwork(Network):
-    """A network that reads several steps in one call, with fewer operations than step by step."""
-
-    #: Number of steps of a prompt that `extend` reads in one call.
-    CHUNK: ClassVar[int] = 64
-    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 if a carry has the same size in all steps.
-    FIRST_LOOP: ClassVar[int] = 0
-
     def extend(
         self,
         carry: Carry,
@@ -149,14 +145,23 @@ class ChunkedNetwork(Network):
         factorization: Factorization,
         context: Context | None = None,
     ) -> tuple[Carries, jax.Array]:
-        """Returns the input of `keep`, and the features [B, k, M, F] of the steps t, ..., t + k - 1.
+        """Returns the input of `keep`, and the features [B, k, M, F] of the steps t, ..., t + k - 1: by default step by
+        step, with every carry as the input of `keep`.
 
         Step t + i reads the values of the steps < t + i on the canvas, which is filled for all steps < t + k - 1; other
         values must not matter. The features of steps that do not exist (t + i >= S) are finite and meaningless.
 
         `t` may be traced. If it differs from example to example, map over batches of one: `jax.vmap(extend)`.
         """
-        raise TypeError(f"{type(self).__name__} has no form for several steps")
+
+        def body(network: Network, carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
+            carry, features_BMF = network.step(carry, canvas, t + i, factorization, context)
+            return carry, (carry, features_BMF)
+
+        scan = nn.scan(body, variable_broadcast=("params", PRECOMPUTED), split_rngs={"params": False})
+        _, (after, features_kBMF) = scan(self, carry, jnp.arange(k))
+        carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
+        return carries, jnp.swapaxes(features_kBMF, 0, 1)
 
     def keep(self, carries: Carries, n: jax.Array) -> Carry:
         """Returns the carry after accepting the first n steps of `extend`; the remaining steps are discarded.
@@ -164,7 +169,7 @@ class ChunkedNetwork(Network):
         `n` may be traced. It is at most the number of steps that exist, and differs between examples only under `vmap`
         over batches of one, as `t` does.
         """
-        raise TypeError(f"{type(self).__name__} has no form for several steps")
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
 
     def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
         """Returns a carry for the steps t < n in the form that a loop updates fastest: caches have places for n steps.
@@ -175,10 +180,6 @@ class ChunkedNetwork(Network):
         or without `past` from `carry`, a carry of `start` or `keep`. With `past`, `carry` fills the new places.
         """
         return carry if past is None else past
-
-
-class AheadNetwork(ChunkedNetwork):
-    """A network that predicts several steps at once from those before all of them."""
 
     def ahead(
         self,
@@ -212,8 +213,8 @@ def check_takes_orders(network: Network) -> None:
 
 def require_ahead(network: Network) -> None:
     """Raises `UserError` unless the network, with its options, predicts several steps at once."""
-    if not isinstance(network, AheadNetwork):
-        able = ", ".join(name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), AheadNetwork))
+    if "ahead" not in network.traits:
+        able = ", ".join(name for name in NETWORKS if "ahead" in NETWORKS.get(name).TRAITS)
         raise UserError(
             f"the network {name_of(network)!r} predicts the steps one after another; several at once need one of {able}"
         )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.spec import ContextSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import AheadNetwork, ChunkedNetwork, Network
+from arjax.networks.base import Network
 
 
 class Beside(Network):
@@ -23,11 +23,13 @@ class Beside(Network):
     inner: Network
     part: str = ""
 
+    CHUNK = property(lambda self: self.inner.CHUNK)
+    FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
+
     @staticmethod
     def of(inner: Network, part: str, context: ContextSpec, num_values: int) -> Beside:
-        """The network with a part of that many numbers at each site; it has the forms of the inner one."""
-        form: Any = next(form for form in (BesideAhead, BesideChunked, Beside) if isinstance(inner, form.__bases__[-1]))
-        return form(inner.event, context, inner.num_features + num_values, inner.dtype, inner, part)
+        """The network with a part of that many numbers at each site."""
+        return Beside(inner.event, context, inner.num_features + num_values, inner.dtype, inner, part)
 
     @property
     def traits(self):
@@ -45,9 +47,7 @@ class Beside(Network):
         return self.inner.dependencies(factorization)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        return self._all(self.inner(x, factorization, self._of_inner(context), train=train), context)
-
-    def _all(self, features: jax.Array, context: Any) -> jax.Array:
+        features = self.inner(x, factorization, self._of_inner(context), train=train)
         return jnp.concatenate([features, context[self.part].reshape(*features.shape[:-1], -1)], -1)
 
     def prepare(self):
@@ -60,24 +60,9 @@ class Beside(Network):
         carry, features = self.inner.step(carry, canvas, t, factorization, self._of_inner(context))
         return carry, self._of_steps(features, factorization, t, context)
 
-    def _of_steps(self, features: jax.Array, factorization: Factorization, steps: jax.Array, context: Any) -> jax.Array:
-        """Features [B, ..., M, F] of the sites of steps int[...], followed by the values at these sites."""
-        sites = jnp.minimum(jnp.asarray(factorization.blocks)[steps], factorization.num_sites - 1)
-        values = context[self.part]
-        flat_BDv = values.reshape(len(values), factorization.num_sites, -1)
-        return jnp.concatenate([features, flat_BDv[:, sites]], -1)
-
-
-class BesideChunked(Beside, ChunkedNetwork):
-    """`Beside` of a network that reads several steps in one call."""
-
-    inner: ChunkedNetwork
-    CHUNK = property(lambda self: self.inner.CHUNK)
-    FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
-
     def extend(self, carry, canvas, t, k, factorization, context=None):
         carries, features = self.inner.extend(carry, canvas, t, k, factorization, self._of_inner(context))
-        return carries, self._of_steps(features, factorization, _existing(t, k, factorization), context)
+        return carries, self._of_steps(features, factorization, t + jnp.arange(k), context)
 
     def keep(self, carries, n):
         return self.inner.keep(carries, n)
@@ -85,17 +70,13 @@ class BesideChunked(Beside, ChunkedNetwork):
     def loop_carry(self, carry, n, factorization, past=None):
         return self.inner.loop_carry(carry, n, factorization, past)
 
-
-class BesideAhead(BesideChunked, AheadNetwork):
-    """`Beside` of a network that predicts several steps at once."""
-
-    inner: AheadNetwork
-
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         features = self.inner.ahead(carry, canvas, t, k, factorization, self._of_inner(context))
-        return self._of_steps(features, factorization, _existing(t, k, factorization), context)
+        return self._of_steps(features, factorization, t + jnp.arange(k), context)
 
-
-def _existing(t: jax.Array, k: int, factorization: Factorization) -> jax.Array:
-    """The numbers of k steps from t, of those that exist."""
-    return jnp.minimum(t + jnp.arange(k), factorization.num_steps - 1)
+    def _of_steps(self, features: jax.Array, factorization: Factorization, steps: jax.Array, context: Any) -> jax.Array:
+        """Features [B, ..., M, F] of the sites of steps int[...], followed by the values at these sites."""
+        sites = jnp.take(jnp.asarray(factorization.blocks), steps, axis=0, mode="clip")
+        values = context[self.part]
+        flat_BDv = values.reshape(len(values), factorization.num_sites, -1)
+        return jnp.concatenate([features, jnp.take(flat_BDv, sites, axis=1, mode="clip")], -1)

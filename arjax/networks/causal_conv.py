@@ -5,6 +5,10 @@ for Sequence Modeling" (2018); and "WaveNet: A Generative Model for Raw Audio" (
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,38 +42,40 @@ class CausalConvLayer(nn.Module):
         self.out = Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
+    @property
+    def convolutions(self):
+        return [self.taps]
+
     def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E], unless `convolve` is of another form."""
         hidden = ACTIVATIONS[self.activation](convolve(self.taps, self.norm(x)))
         return x + self.out(self.drop(hidden, deterministic=not train))
 
 
-class CausalConvCore(ConvolutionalCore):
-    """Layers with dilations that double and start over after each cycle: 1, 2, 4, ..., 1, 2, 4, ..."""
+class LayersCore(ConvolutionalCore):
+    """Layers on top of one another, with a normalisation behind the last one if `normalises`.
 
-    width: int
-    num_layers: int
-    kernel_size: int
-    dilation_cycle: int
-    dropout: float
-    activation: str
+    Attributes:
+      make_layers: makes each layer, a map (x, train, convolve) -> x that lists its `convolutions`.
+    """
+
+    make_layers: tuple[Callable[[], nn.Module], ...]
+    normalises: bool
     dtype: str
 
     def setup(self):
-        self.layers = [
-            CausalConvLayer(**fields_from(self, CausalConvLayer, dilation=dilation, name=f"layer_{i}"))
-            for i, dilation in enumerate(cyclic_dilations(self.num_layers, self.dilation_cycle))
-        ]
-        self.norm = nn.LayerNorm(dtype=self.dtype)
+        self.layers = [make() for make in self.make_layers]
+        if self.normalises:
+            self.norm = nn.LayerNorm(dtype=self.dtype)
 
     @property
     def convolutions(self):
-        return [layer.taps for layer in self.layers]
+        return [conv for layer in self.layers for conv in layer.convolutions]
 
     def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         for layer in self.layers:
             x = layer(x, train, convolve)
-        return self.norm(x)
+        return self.norm(x) if self.normalises else x
 
 
 @NETWORKS.register("causal_conv")
@@ -98,7 +104,12 @@ class CausalConv(ChunkedStepNetwork):
         return 1 + (self.kernel_size - 1) * sum(dilations)
 
     def make_core(self):
-        return CausalConvCore(**fields_from(self, CausalConvCore, width=self.hidden_size))
+        fields = fields_from(self, CausalConvLayer, width=self.hidden_size, dilation=1)
+        dilations = enumerate(cyclic_dilations(self.num_layers, self.dilation_cycle))
+        make = [
+            functools.partial(CausalConvLayer, **fields | {"dilation": d, "name": f"layer_{i}"}) for i, d in dilations
+        ]
+        return LayersCore(tuple(make), True, self.dtype)
 
 
 class TCNBlock(nn.Module):
@@ -122,38 +133,15 @@ class TCNBlock(nn.Module):
         # "Spatial" dropout: a channel is dropped in all steps at once.
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1,))
 
+    @property
+    def convolutions(self):
+        return [self.first, self.second]
+
     def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         """All steps, [B, T, in_features] -> [B, T, features], unless `convolve` is of another form."""
         hidden = self.drop(nn.relu(convolve(self.first, x)), deterministic=not train)
         hidden = self.drop(nn.relu(convolve(self.second, hidden)), deterministic=not train)
         return nn.relu((x if self.in_features == self.features else self.match(x)) + hidden)
-
-
-class TCNCore(ConvolutionalCore):
-    """Blocks of dilation 1, 2, 4, ... (section 3.2)."""
-
-    in_features: int
-    width: int
-    num_layers: int
-    kernel_size: int
-    dropout: float
-    dtype: str
-
-    def setup(self):
-        sizes = [self.in_features] + [self.width] * (self.num_layers - 1)
-        self.blocks = [
-            TCNBlock(size, self.width, self.kernel_size, 2**i, self.dropout, self.dtype, name=f"block_{i}")
-            for i, size in enumerate(sizes)
-        ]
-
-    @property
-    def convolutions(self):
-        return [conv for block in self.blocks for conv in (block.first, block.second)]
-
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
-        for block in self.blocks:
-            x = block(x, train, convolve)
-        return x
 
 
 @NETWORKS.register("tcn")
@@ -182,7 +170,11 @@ class TCN(ChunkedStepNetwork):
         return 1 + 2 * (self.kernel_size - 1) * (2**self.num_layers - 1)
 
     def make_core(self):
-        return TCNCore(self.input_size, self.hidden_size, self.num_layers, self.kernel_size, self.dropout, self.dtype)
+        sizes, make = [self.input_size, *[self.hidden_size] * self.num_layers], []
+        for i, pair in enumerate(itertools.pairwise(sizes)):
+            fields = *pair, self.kernel_size, 2**i, self.dropout, self.dtype
+            make.append(functools.partial(TCNBlock, *fields, name=f"block_{i}"))
+        return LayersCore(tuple(make), False, self.dtype)
 
 
 class WaveNetLayer(nn.Module):

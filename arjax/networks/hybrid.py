@@ -7,6 +7,7 @@ Language Models".
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.core.options import DEEPEST, check_size, depth_option, opt, rate_option
 from arjax.core.registry import Component
+from arjax.core.values import parse_expression
 from arjax.networks.attention.linear_attention import LinearAttention
 from arjax.networks.attention.patterns import Near
 from arjax.networks.attention.sparse_attention import PatternAttention
@@ -97,11 +99,10 @@ def linear_mixer(width: int, out_scale: float, dtype: str, num_heads: int = 4, c
 
 def read_layers(text: str) -> tuple[Component, ...]:
     """The mixers of "mamba2, mamba2, attention(window=64)", one for each layer; raises `UserError` on other text."""
-    try:
-        calls = ast.parse(f"[{text}]", mode="eval").body
+    named = []
+    with contextlib.suppress(ValueError):
+        calls = parse_expression(f"[{text}]")
         named = [ast.unparse(call) for call in calls.elts] if isinstance(calls, ast.List) else []
-    except (SyntaxError, ValueError):
-        named = []
     if not named:
         raise UserError(
             f"cannot read network.layers={text!r}: write mixers with commas between them, such as "

@@ -41,7 +41,7 @@ class Denoising(Objective[Chain]):
                 "the simple loss is an error of predicted noise, and this chain has none: take bound",
             ),
             (
-                simple and has_error and model.process.learned_schedule,
+                simple and has_error and model.process.schedule == "learned",
                 "a learned noise schedule is trained by the bound: the simple loss is least without noise",
             ),
         )

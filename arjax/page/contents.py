@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,23 +26,12 @@ MOST_PARAMETERS = 10_000_000
 MOST_SITES, MOST_LEVELS = 1600, 256
 
 
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """The parts of a page.
-
-    Attributes:
-      model: the description that the scripts read, as JSON, without the arrays.
-      arrays: the weights, which come first, and the constants of the programs.
-      num_weights: how many of the arrays are weights.
-    """
-
-    model: dict[str, Any]
-    arrays: list[np.ndarray]
-    num_weights: int
-
-
-def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, Any] | None) -> Contents:
-    """The parts of the page of a model with its parameters.
+def contents(
+    model: Model, params: Any, dataset: Dataset, results: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], list[np.ndarray], int]:
+    """Returns the parts of the page of a model with its parameters: the description that the scripts read, as JSON,
+    without the arrays; the arrays, the weights first and then the constants of the programs; and how many of them are
+    weights.
 
     There are three forms of pages. `any_order`: the network predicts from any set of observed sites, by one program
     `given`. `in_order` and `text`: it reads the sites in one order, by the programs `start` and `step`. The class on
@@ -59,6 +47,9 @@ def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, 
         programs = _given(stepwise, arrays, weights) if form == "any_order" else _steps(stepwise, arrays, weights)
     except UserError as error:
         raise UserError(f"no page of the network {name!r}: {error}") from error
+    vocabulary, classes = dataset.vocabulary, list(dataset.classes)
+    for _, part in stepwise.context_spec.parts:
+        classes = classes or list(map(str, range(part.num_levels)))
     description = {
         "form": form,
         "title": f"{dataset.name} · {name}",
@@ -67,11 +58,13 @@ def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, 
         "levels": stepwise.event.num_levels,
         "order": np.asarray(stepwise.factorization.order).tolist(),
         "order_name": order_name(stepwise.factorization),
-        "classes": class_names(stepwise, dataset),
+        "classes": classes if stepwise.context_spec else [],
         "programs": {key: program.as_json() for key, program in programs.items()},
-        **_vocabulary(dataset),
     }
-    return Contents(description, arrays.arrays, num_weights)
+    if vocabulary is not None:
+        known = {"symbols": list(vocabulary.symbols), "end": vocabulary.end, "unknown": vocabulary.unknown}
+        description |= known
+    return description, arrays.arrays, num_weights
 
 
 def page_form(model: AutoregressiveModel, dataset: Dataset) -> str:
@@ -86,10 +79,6 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
     event, form, parts = model.event, page_form(model, dataset), model.context_spec.parts
     is_text, in_order = form == "text", np.arange(event.num_sites)
     refuse(
-        (
-            len(event.columns) > 0,
-            "a page shows the same range of values at all sites, and the columns of this table have others",
-        ),
         (
             not 0 < event.num_values <= MOST_LEVELS,
             f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}",
@@ -110,10 +99,7 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
             form != "any_order" and model.factorization.block_size > 1,
             "a page shows one site after another: use model.partition=sites, or a network for any order",
         ),
-        (
-            model.network.dtype != "float32",
-            f"a page computes in float32, and this network in {model.network.dtype}",
-        ),
+        (model.network.dtype != "float32", f"a page computes in float32, and this network in {model.network.dtype}"),
         (
             model.num_params > MOST_PARAMETERS,
             f"a page has at most {MOST_PARAMETERS:,} parameters, and this model {model.num_params:,}",
@@ -127,13 +113,6 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
             "a page shows texts from left to right: use model.ordering=raster",
         ),
     )
-
-
-def class_names(model: AutoregressiveModel, dataset: Dataset) -> list[str]:
-    """The names of the classes on which the joint is conditioned; none where it is not."""
-    for _, part in model.context_spec.parts:
-        return list(dataset.classes) or list(map(str, range(part.num_levels)))
-    return []
 
 
 def about(model: AutoregressiveModel, dataset: Dataset, results: Mapping[str, Any] | None) -> list[str]:
@@ -153,13 +132,6 @@ def about(model: AutoregressiveModel, dataset: Dataset, results: Mapping[str, An
         more = "; of a longer text it reads the last ones, at least half as many"
         lines.append(f"{reach}{'' if ends else more}.")
     return lines
-
-
-def _vocabulary(dataset: Dataset) -> dict[str, Any]:
-    vocabulary = dataset.vocabulary
-    if vocabulary is None:
-        return {}
-    return {"symbols": list(vocabulary.symbols), "end": vocabulary.end, "unknown": vocabulary.unknown}
 
 
 def _given(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str, Program]:

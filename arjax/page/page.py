@@ -81,22 +81,21 @@ def make_page(
     params = jax.tree.map(np.asarray, params)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
         raise UserError("the parameters of the model are not all finite")
-    parts = contents(model, params, dataset, results)
-    size = sum(array.nbytes for array in parts.arrays) * 4 / 3 + len(_json(parts.model)) + len(_scripts(NUMBERS + VIEW))
+    described, arrays, num_weights = contents(model, params, dataset, results)
+    size = sum(array.nbytes for array in arrays) * 4 / 3 + len(_json(described)) + len(_scripts(NUMBERS + VIEW))
     half = precision == "float16" or (precision == "auto" and size > LARGE)
     if half:
         params = jax.tree.map(_halved, params)
         if precision == "auto":
             say_once(f"the page has its weights in half precision: else it would have {size / 1e6:.1f} MB")
-    stored = [_stored(array, half and i < parts.num_weights) for i, array in enumerate(parts.arrays)]
+    stored = [_stored(array, half and i < num_weights) for i, array in enumerate(arrays)]
     of_weights = f"The weights of the network are {'rounded to half precision' if half else 'exact'}."
-    about = [*parts.model["about"], of_weights]
-    model_of_page = parts.model | {"arrays": [form for form, _ in stored], "about": about}
+    about = [*described["about"], of_weights]
+    model_of_page = described | {"arrays": [form for form, _ in stored], "about": about}
     return Page(_written(model_of_page, b"".join(content for _, content in stored)), params, half)
 
 
 def _halved(array: np.ndarray) -> np.ndarray:
-    """An array of weights after a rounding to half precision."""
     if array.dtype != np.float32:
         return array
     with np.errstate(over="ignore"):
@@ -126,7 +125,6 @@ def _json(model: Mapping[str, Any]) -> str:
 
 
 def _written(model: Mapping[str, Any], arrays: bytes) -> str:
-    """The file."""
     parts = {
         "title": html.escape(model["title"]),
         "style": _file("page.css"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,32 +29,13 @@ Operand = int | list[str]
 TYPES = {"float32": "f", "int32": "i", "uint32": "u", "bool": "b"}
 #: Elementwise operations: all operands have one shape, or are scalars.
 ELEMENTWISE = (
-    *(
-        "abs",
-        "add",
-        "and",
-        "ceil",
-        "clamp",
-        "cos",
-        "div",
-        "eq",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "is_finite",
-    ),
-    *("le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem"),
+    *("abs", "add", "and", "ceil", "clamp", "cos", "div", "eq", "exp", "exp2", "expm1", "floor", "ge", "gt"),
+    *("is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem"),
     *("rsqrt", "select_n", "sign", "sin", "sqrt", "square", "sub", "tanh", "xor", "convert_element_type"),
 )
+REDUCTIONS = (*(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or")), "argmax", "argmin")
 #: Operations whose result is their first operand, where there is no gradient and one device.
 SAME = ("stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_constraint")
-#: Operations with the elements of their operand in the same order and another shape.
-RESHAPES = ("reshape", "squeeze", "expand_dims")
-#: Operations that are written as others, by the method of `_Writer` with their name.
-WRITTEN_AS_OTHERS = ("split", "stack", "tile", "unstack")
 #: Calls of another jaxpr, which is written in their place: the name of the field that holds it.
 CALLS = {
     **dict.fromkeys(("jit", "pjit", "remat2", "checkpoint", "remat", "bilinear_product"), "jaxpr"),
@@ -106,11 +87,6 @@ def _scatter_fields(equation: Any) -> dict[str, Any]:
     }
 
 
-def _pad_fields(params: Mapping[str, Any]) -> dict[str, Any]:
-    config = params["padding_config"]
-    return {"low": [low for low, _, _ in config], "step": [between + 1 for *_, between in config]}
-
-
 def _scan_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     if "ft_in" in params:  # from jax 0.12 on: the trees of the constants, the carry and the scanned arrays
         consts, carry, _ = (len(list(tree.vals)) for tree in params["ft_in"].unpack())
@@ -120,18 +96,13 @@ def _scan_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     return numbers | {"length": params["length"], "reverse": params["reverse"]}
 
 
-def _axes(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {"axes": params["axes"]}
-
-
 def _nothing(params: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
 OPERATIONS: dict[str, Fields] = {
     **dict.fromkeys(ELEMENTWISE, _nothing),
-    **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"), _axes),
-    **dict.fromkeys(("argmax", "argmin"), _axes),
+    **dict.fromkeys(REDUCTIONS, lambda p: {"axes": p["axes"]}),
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), lambda p: {"axis": p["axis"], "reverse": p["reverse"]}),
     "broadcast_in_dim": lambda p: {"dims": p["broadcast_dimensions"]},
     "concatenate": lambda p: {"axis": p["dimension"]},
@@ -142,7 +113,10 @@ OPERATIONS: dict[str, Fields] = {
     "gather": _gather_fields,
     "integer_pow": lambda p: {"power": p["y"]},
     "iota": lambda p: {"axis": p["dimension"]},
-    "pad": _pad_fields,
+    "pad": lambda p: {
+        "low": [low for low, _, _ in p["padding_config"]],
+        "step": [between + 1 for *_, between in p["padding_config"]],
+    },
     "reshape": _nothing,
     "round": lambda p: {"even": "EVEN" in p["rounding_method"].name},
     "rev": lambda p: {"axes": p["dimensions"]},
@@ -165,7 +139,6 @@ class Arrays:
         self._numbers: dict[int, tuple[int, Any]] = {}  # by the identity of the object, which stays alive here
 
     def add(self, array: Any) -> int:
-        """The number of an array."""
         if id(array) not in self._numbers:
             self.arrays.append(np.asarray(array))
             _type_of(self.arrays[-1])
@@ -238,13 +211,11 @@ class _Writer:
         self.operations: list[Operation] = []
 
     def number(self, variable: Any) -> int:
-        """A new number, for the array of a variable."""
         self.operands[variable] = self.count
         self.count += 1
         return self.count - 1
 
     def hold(self, variable: Any, number: int) -> None:
-        """Makes a variable stand for an array of the page."""
         self.held.append([self.number(variable), number])
 
     def operand(self, atom: Any) -> Operand:
@@ -270,7 +241,6 @@ class _Writer:
             self.hold(variable, self.arrays.add(value))
 
     def inline(self, jaxpr: Any) -> None:
-        """Writes all equations of a jaxpr whose inputs have operands."""
         for equation in jaxpr.eqns:
             self.add(equation)
 
@@ -286,16 +256,15 @@ class _Writer:
             self.operands[variable] = self.operand(atom)
 
     def add(self, equation: Any) -> None:
-        """Writes one equation."""
         name, params = equation.primitive.name, equation.params
         if name in CALLS:
             self.call(equation, params[CALLS[name]])
         elif name in SAME:
             for variable, atom in zip(equation.outvars, equation.invars, strict=True):
                 self.operands[variable] = self.operand(atom)
-        elif name in WRITTEN_AS_OTHERS:
+        elif name in ("split", "stack", "tile", "unstack"):  # written as others
             getattr(self, f"_{name}")(equation)
-        elif name in RESHAPES:
+        elif name in ("reshape", "squeeze", "expand_dims"):
             self._append("reshape", {}, equation)
         elif name in ("scatter", "scatter-add"):
             self._append(name, _scatter_fields(equation), equation)
@@ -303,6 +272,14 @@ class _Writer:
             self._append(name, OPERATIONS[name](params) | self._programs(name, params), equation)
         else:
             raise UserError(f"a page does not compute the operation {name!r} of JAX")
+
+    def _emit(
+        self, name: str, fields: dict[str, Any], operands: Sequence[Operand], aval: Any, variable: Any = None
+    ) -> int:
+        """Writes an operation with one result, of a variable or in between, and returns its number."""
+        number = self.number(object() if variable is None else variable)
+        self.operations.append([name, fields, list(operands), [[number, *_form(aval)]]])
+        return number
 
     def _append(self, name: str, fields: dict[str, Any], equation: Any) -> None:
         like = equation.outvars[0].aval.shape if name in ELEMENTWISE else None
@@ -315,54 +292,45 @@ class _Writer:
         operand, aval = self.operand(atom), atom.aval
         if shape is None or aval.size == 1 or aval.shape == shape:
             return operand
-        number = self.number(object())
-        form = [number, _type_of(aval), list(shape)]
-        self.operations.append(["broadcast_in_dim", {"dims": list(range(len(shape)))}, [operand], [form]])
-        return number
+        return self._emit("broadcast_in_dim", {"dims": list(range(len(shape)))}, [operand], aval.update(shape=shape))
+
+    def _slice(self, atom: Any, axis: int, start: int, aval: Any, variable: Any = None) -> int:
+        """Writes the part of an array from `start` on along an axis, of the shape of `aval`."""
+        rank = atom.aval.ndim
+        fields = {"start": [start if i == axis else 0 for i in range(rank)], "step": [1] * rank}
+        return self._emit("slice", fields, [self.operand(atom)], aval, variable)
 
     def _split(self, equation: Any) -> None:
-        """A slice for each part."""
-        axis, start = equation.params["axis"], 0
-        operand, rank = self.operand(equation.invars[0]), equation.invars[0].aval.ndim
+        (atom,), axis, start = equation.invars, equation.params["axis"], 0
         for variable, size in zip(equation.outvars, equation.params["sizes"], strict=True):
-            fields = {"start": [start if i == axis else 0 for i in range(rank)], "step": [1] * rank}
-            self.operations.append(["slice", fields, [operand], [[self.number(variable), *_form(variable.aval)]]])
+            self._slice(atom, axis, start, variable.aval, variable)
             start += size
 
     def _unstack(self, equation: Any) -> None:
         """A slice of length 1 for each part, without its axis."""
         (atom,), axis = equation.invars, equation.params["axis"]
-        operand, letter, rank = self.operand(atom), _type_of(atom.aval), atom.aval.ndim
+        shape = tuple(1 if i == axis else size for i, size in enumerate(atom.aval.shape))
         for place, variable in enumerate(equation.outvars):
-            fields = {"start": [place if i == axis else 0 for i in range(rank)], "step": [1] * rank}
-            shape = [1 if i == axis else size for i, size in enumerate(atom.aval.shape)]
-            number = self.number(object())
-            self.operations.append(["slice", fields, [operand], [[number, letter, shape]]])
-            self.operations.append(["reshape", {}, [number], [[self.number(variable), *_form(variable.aval)]]])
+            number = self._slice(atom, axis, place, atom.aval.update(shape=shape))
+            self._emit("reshape", {}, [number], variable.aval, variable)
 
     def _tile(self, equation: Any) -> None:
         """Copies along new axes before those of the operand, which are then merged."""
         (atom,), (variable,), reps = equation.invars, equation.outvars, equation.params["reps"]
-        shape = [size for pair in zip(reps, atom.aval.shape, strict=True) for size in pair]
-        number, letter = self.number(object()), _type_of(atom.aval)
+        shape = tuple(size for pair in zip(reps, atom.aval.shape, strict=True) for size in pair)
         fields = {"dims": list(range(1, len(shape), 2))}
-        self.operations.append(["broadcast_in_dim", fields, [self.operand(atom)], [[number, letter, shape]]])
-        self.operations.append(["reshape", {}, [number], [[self.number(variable), *_form(variable.aval)]]])
+        number = self._emit("broadcast_in_dim", fields, [self.operand(atom)], atom.aval.update(shape=shape))
+        self._emit("reshape", {}, [number], variable.aval, variable)
 
     def _stack(self, equation: Any) -> None:
         """The operands with a new axis of length 1, one behind the other along it."""
-        axis, operands = equation.params["axis"], []
+        (variable,), axis, operands = equation.outvars, equation.params["axis"], []
         for atom in equation.invars:
-            shape = [*atom.aval.shape[:axis], 1, *atom.aval.shape[axis:]]
-            number = self.number(object())
-            self.operations.append(["reshape", {}, [self.operand(atom)], [[number, _type_of(atom.aval), shape]]])
-            operands.append(number)
-        (variable,) = equation.outvars
-        result = [self.number(variable), *_form(variable.aval)]
-        self.operations.append(["concatenate", {"axis": axis}, operands, [result]])
+            shape = (*atom.aval.shape[:axis], 1, *atom.aval.shape[axis:])
+            operands.append(self._emit("reshape", {}, [self.operand(atom)], atom.aval.update(shape=shape)))
+        self._emit("concatenate", {"axis": axis}, operands, variable.aval, variable)
 
     def _programs(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The programs in a loop or a branch."""
         if name == "scan":
             return {"body": self._inner(params["jaxpr"])}
         if name == "while":
@@ -429,5 +397,4 @@ def _type_of(array: Any) -> str:
 
 
 def _form(aval: Any) -> list[Any]:
-    """The type and the shape of an array."""
     return [_type_of(aval), list(aval.shape)]

@@ -121,7 +121,6 @@ def _shown(last: int, most: int) -> list[int | None]:
 
 
 def _draw_chain(axis: Any, steps: list[int | None], num_steps: int, y: float, block: str) -> None:
-    """One row of nodes with its arrows in both directions."""
     import matplotlib
 
     for x in range(len(steps) - 1):

@@ -12,6 +12,7 @@ import numpy as np
 
 from arjax.core.errors import refuse
 from arjax.core.files import replacing
+from arjax.evaluation.exposure import Z
 from arjax.reporting.figures import (
     ACCENT,
     FIRST_STEP,
@@ -33,8 +34,6 @@ MASK_RGB = (0.96, 0.78, 0.62)
 MASK_CHARACTER, LINE_BREAK = "░", "↵"
 #: The files of the curves of exposure bias of a run, without their endings.
 EXPOSURE = "exposure"
-#: Standard errors on each side of a band that covers 95 %.
-Z = 1.96
 
 
 def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None) -> Any:
@@ -243,50 +242,28 @@ def text_of_path(paths: Sequence[Sequence[str]], labels: Sequence[str]) -> str:
 
 
 def exposure_figure(curves: Mapping[str, np.ndarray]) -> Any:
-    """A panel for each kind of curves that is there, with bands that cover 95 %.
+    """The errors of an exposure against the truth, and their excess, with bands that cover 95 %.
 
     Args:
-      curves: of an exposure against the truth, `forward_own` and `forward_data` [S], the accumulated errors in nats up
-        to each step, and `excess` [S] in per cent; of texts under a judge, `judge_own` [P] and, where there is one,
-        `judge_data` [P], nats per site at `judge_places` [P]. Each has its standard error beside it, `NAME_stderr`.
+      curves: `forward_own` and `forward_data` [S], the accumulated errors in nats up to each step, and `excess` [S] in
+        per cent. Each has its standard error beside it, `NAME_stderr`.
     """
-    drawn = [
-        draw
-        for name, draw in (("forward_own", _errors), ("excess", _excess), ("judge_own", _along_text))
-        if name in curves
-    ]
-    figure = new_figure(max(4.6 * len(drawn), 6.4), 3.4)
-    for axis, draw in zip(row_of_axes(figure, len(drawn)), drawn, strict=True):
-        draw(axis, curves)
-    return figure
-
-
-def _band(axis: Any, x: np.ndarray, y: np.ndarray, stderr: np.ndarray, color: str, label: str) -> None:
-    axis.fill_between(x, y - Z * stderr, y + Z * stderr, color=color, alpha=0.22, linewidth=0)
-    axis.plot(x, y, color=color, linewidth=1.4, label=label)
-
-
-def _errors(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
-    for name, color, label in (("forward_own", ACCENT, "own prefixes"), ("forward_data", INK, "prefixes of the data")):
-        steps = np.arange(len(curves[name])) + FIRST_STEP
-        _band(axis, steps, curves[name], curves[f"{name}_stderr"], color, label)
-    label_axes(axis, "length", "accumulated KL(truth || model), nats", "Errors up to a length")
-    axis.legend(frameon=False, fontsize=9)
-
-
-def _excess(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
+    figure = new_figure(9.2, 3.4)
+    errors, excess = row_of_axes(figure, 2)
     steps = np.arange(len(curves["excess"])) + FIRST_STEP
-    _band(axis, steps, curves["excess"], curves["excess_stderr"], ACCENT, "")
-    axis.axhline(0, color=SOFT, linewidth=0.8)
-    label_axes(axis, "length", "per cent", "Excess under own prefixes")
-
-
-def _along_text(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
-    for name, color, label in (("judge_own", ACCENT, "samples"), ("judge_data", INK, "data")):
-        if name in curves and len(curves[name]):
-            _band(axis, curves["judge_places"], curves[name], curves[f"{name}_stderr"], color, label)
-    label_axes(axis, "place in the text", "nats per site under the judge", "Samples under the judge")
-    axis.legend(frameon=False, fontsize=9)
+    for axis, name, color, label in (
+        (errors, "forward_own", ACCENT, "own prefixes"),
+        (errors, "forward_data", INK, "prefixes of the data"),
+        (excess, "excess", ACCENT, ""),
+    ):
+        y, half = curves[name], Z * curves[f"{name}_stderr"]
+        axis.fill_between(steps, y - half, y + half, color=color, alpha=0.22, linewidth=0)
+        axis.plot(steps, y, color=color, linewidth=1.4, label=label)
+    label_axes(errors, "length", "accumulated KL(truth || model), nats", "Errors up to a length")
+    errors.legend(frameon=False, fontsize=9)
+    excess.axhline(0, color=SOFT, linewidth=0.8)
+    label_axes(excess, "length", "per cent", "Excess under own prefixes")
+    return figure
 
 
 def write_exposure(path: str | os.PathLike, curves: Mapping[str, np.ndarray]) -> None:

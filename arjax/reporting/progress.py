@@ -138,7 +138,6 @@ class _Bar:
         self._progress.start()
 
     def show(self, step: int, about: str, left: str, now: bool) -> None:
-        """Sets what the bar shows, and draws it if that is to be done now."""
         self._progress.update(self._task, completed=step, description=about, left=left, refresh=now)
 
     def message(self, text: str) -> None:
@@ -146,7 +145,6 @@ class _Bar:
         self._console.print(text, soft_wrap=True)
 
     def stop(self) -> None:
-        """Draws the bar a last time and ends the line."""
         self._progress.stop()
 
 
@@ -170,18 +168,15 @@ class _NotebookBar:
         return {"text/html": f'<div style="{style}">{bar}{cells}</div>', "text/plain": "  ".join(words)}
 
     def show(self, step: int, about: str, left: str, now: bool) -> None:
-        """Sets what the bar shows, and draws it if that is to be done now."""
         self._step, self._words = step, [about, left]
         if now:
             self.stop()
 
     def message(self, text: str) -> None:
-        """A line below the bar and the lines before it."""
         self._stream.write(text + "\n")
         self._stream.flush()
 
     def stop(self) -> None:
-        """Draws the bar."""
         self._handle.update(self._bundle(), raw=True)
 
 

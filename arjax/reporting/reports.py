@@ -89,9 +89,8 @@ OF_EXPOSURE = (
     "judge_step",
 )
 #: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.
-OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)
 OF_A_RUN = (
-    *OF_VALIDATION,
+    *(f"validation_{name}" for name in SCORES),
     *OF_EXPOSURE,
     *("num_params", "step", "best_step", "seed", "train_seconds", "compile_seconds", "train_sites_per_second"),
 )

@@ -43,7 +43,7 @@ class Writer(abc.ABC):
         """Raises `UserError` when the package is not installed."""
         if self.PACKAGE and importlib.util.find_spec(self.PACKAGE) is None:
             hint = f" (pip install 'arjax[{self.EXTRA}]')" if self.EXTRA else ""
-            name = next((name for name in WRITERS.names() if WRITERS.get(name) is type(self)), type(self).__name__)
+            name = WRITERS.name_of(type(self)) or type(self).__name__
             raise UserError(f"the writer {name!r} needs the package {self.PACKAGE}, which is not installed{hint}")
 
     @abc.abstractmethod
@@ -115,7 +115,6 @@ class MetricWriter(contextlib.AbstractContextManager):
             writer.result(int(step), values)
 
     def close(self) -> None:
-        """Flushes and closes all files."""
         while self._others:
             self._others.pop().close()
 
@@ -136,7 +135,6 @@ def read_writers(text: str) -> tuple[Component, ...]:
 
 
 def _calls(text: str) -> list[str]:
-    """The calls between the commas."""
     if not text.strip():
         return []
     try:
@@ -223,13 +221,11 @@ class TensorBoard(Writer):
             self._add(0, [text("config", "\n".join(f"    {line}" for line in fields.splitlines()))])
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """One event for each number."""
         from tensorboardX.summary import scalar
 
         self._add(step, [scalar(name, value) for name, value in scalars.items()])
 
     def picture(self, step: int, name: str, path: Path) -> None:
-        """The file as it is."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         with reading(path):
@@ -239,7 +235,6 @@ class TensorBoard(Writer):
         self._add(step, [Summary(value=[Summary.Value(tag=name, image=image)])])
 
     def close(self) -> None:
-        """Closes the file."""
         with writing(self._place):
             self._file.close()
 
@@ -308,11 +303,9 @@ class WeightsAndBiases(Writer):
         self._step, self._row = step, self._row | dict(scalars)
 
     def result(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes the summary of the run, the source of the server's tables."""
         self._run.summary.update(dict(scalars))
 
     def close(self) -> None:
-        """Sends the last row and waits for the server."""
         self._send()
         self._run.finish()
 
@@ -331,5 +324,4 @@ def _run_id(path: Path) -> str:
 
 
 def _config_of(workdir: Path) -> dict[str, Any]:
-    """The config of a run as plain values; empty where it has none."""
     return read_json_object(workdir / "config.json") or {}

@@ -71,12 +71,8 @@ class Sampler(ByClass, abc.ABC):
     source: Any = None
 
     def __call__(self, model: Any, params: Any, keys: jax.Array, request: Request) -> Draw:
-        """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites.
-
-        Args:
-          model: a pytree with the fields `network`, `conditional` and `factorization`, as `AutoregressiveModel`.
-          keys: B random keys.
-          request: checked, see `Request`; its truncation is that of the conditional already.
+        """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites. The
+        `request` is checked, and its truncation is that of the conditional already.
         """
         has_parts = vars(type(self)).get("PARTS", False)
         parts = num_parts(len(keys), params, model, keys, request) if has_parts else 1
@@ -90,18 +86,15 @@ class Sampler(ByClass, abc.ABC):
         if parts == 1:
             return draw(of_examples)
         x, stats = in_parts(draw, of_examples, parts)
+        calls = stats["network_calls"]
         # The calls of the longest part: the whole goes on until all examples have ended.
-        return Draw(x, stats | {"network_calls": _largest(stats["network_calls"])})
+        return Draw(x, stats | {"network_calls": jnp.full_like(calls, calls.max())})
 
     def check(self, model: Any) -> None:
-        """Raises `UserError` if it cannot draw from a model, which has the conditional that is drawn from and its
-        orders. Called before anything compiles.
-        """
+        """Raises `UserError` if it cannot draw from a model, which has the conditional that is drawn from."""
 
     def opened(self: Any, model: Any, open_run: Callable[[str], Any]) -> Sampler:
-        """Returns the sampler with the other runs that it needs: a part of `prepare` that needs no parameters, with
-        which a training begins, so that a missing draft is refused before.
-        """
+        """Returns the sampler with the other runs that it needs: the part of `prepare` before a training."""
         return self if self.source is None else dataclasses.replace(self, source=self.source.opened(model, open_run))
 
     @property
@@ -110,9 +103,7 @@ class Sampler(ByClass, abc.ABC):
         return self.source is not None and self.source.has_arrays
 
     def prepare(self: Any, model: Any, params: Any, resources: Resources) -> Sampler:
-        """Returns the sampler with all arrays that it needs beside those of the model: a draft and its parameters,
-        counts, measured losses. Called once, outside `jit`.
-        """
+        """Returns the sampler with its arrays, such as a draft and its parameters; called once, outside `jit`."""
         self.check(model)
         if self.source is None:
             return self
@@ -136,12 +127,6 @@ def make_sampler(text: str | Sampler) -> Sampler:
     if not isinstance(text, Sampler):
         return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")
     return checked_pytree(SAMPLERS.checked(text), "the sampler")
-
-
-@jax.jit
-def _largest(calls: jax.Array) -> jax.Array:
-    """The largest number of calls in place of each."""
-    return jnp.full_like(calls, calls.max())
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -205,14 +190,16 @@ class Steps:
 
     def of(self, model: Any, params: Any) -> Steps:
         """The same steps and keys of another model, which has the same event."""
-        other = copy.copy(self)
-        other.factorization, other.head = model.factorization, bound(model.conditional, params)
-        return other
+        return self.replace(factorization=model.factorization, head=bound(model.conditional, params))
 
     def at_temperature(self, temperature: float | jax.Array) -> Steps:
         """The same steps, keys and observed sites at another temperature, which may be traced."""
+        return self.replace(temperature=temperature)
+
+    def replace(self, **attributes: Any) -> Steps:
+        """The same steps with other attributes."""
         other = copy.copy(self)
-        other.temperature = temperature
+        vars(other).update(attributes)
         return other
 
     def observed(self, sites: jax.Array) -> jax.Array:
@@ -239,9 +226,7 @@ class Steps:
         return jnp.where(to_draw_S.any(), jnp.argmax(to_draw_S), len(to_draw_S))
 
     def value(self, key: jax.Array, t: jax.Array, flat_Dv: jax.Array, features_MF: jax.Array) -> jax.Array:
-        """Draws the sites of step t of one example from their features, [M, size of a value]. `flat_Dv`: the example,
-        in which sites of this step may be observed.
-        """
+        """Draws the sites of step t of one example, [D, v] with its observed ones, from their features: [M, v]."""
         sites_M, valid_M = self.factorization.sites(t)
         if not scores_blocks(self.head, self.factorization):
             values = self.head.at(sites_M).sample(key, features_MF, self.temperature)
@@ -276,6 +261,11 @@ class Steps:
         step_k, _, _ = self._steps(t, len(features_kMF))
         flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
         return jax.vmap(self.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
+
+    def all_values(self, keys_S: jax.Array, canvas_1: jax.Array, features_DF: jax.Array) -> jax.Array:
+        """Draws all sites of one example from the features of a parallel pass, [S, M, size of a value]."""
+        index_SM = jnp.minimum(jnp.asarray(self.factorization.blocks), self.factorization.num_sites - 1)
+        return self.window_values(keys_S, canvas_1, jnp.int32(0), features_DF[index_SM])
 
     def place(self, canvas_1: jax.Array, t: jax.Array, values_kMv: jax.Array) -> jax.Array:
         """The canvas of one example with the values of the steps t, ..., t + k - 1, where they are not observed."""

@@ -180,9 +180,8 @@ class Beam(Sampler):
 
 
 def _step_form(model: Any, params: Any, steps: Any, canvas: jax.Array, context: Any, width: int) -> tuple:
-    """What advances the beams of B examples, their carries behind the prompt, and the steps of it read in one call.
-
-    Rows are batches of one, mapped: so the examples have one axis in all leaves of a carry.
+    """What advances the beams of B examples, mapped over batches of one, their carries, and the steps read in one
+    call.
     """
     form, num = StepForm.of(model, params), len(canvas)
     order_S = jnp.asarray(model.factorization.order)

@@ -67,9 +67,7 @@ def _candidates(keys: jax.Array, num: int) -> jax.Array:
 
 
 def _log_prob(model: Any, params: Any, x: jax.Array, steps: Steps, context: Any) -> jax.Array:
-    """log p of what is not observed given what is, up to the last requested step and to the end of each example
-    where there is one, float32[N].
-    """
+    """log p of what is not observed given what is, up to the last requested step and the end of each example, [N]."""
     factorization, head = model.factorization, bound(untruncated(model.conditional), params)
     features = model.network.apply({"params": params}, x, factorization, context)
     query = None

@@ -4,7 +4,6 @@ step form, in which each step costs one step of the network; and greedy decoding
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from typing import Any, ClassVar
 
@@ -65,9 +64,8 @@ class Cached(Sampler):
         return conditional
 
     def draw(self, model, params, steps, canvas, context):
-        steps = copy.copy(steps)
-        steps.head = self.head(steps.head)
-        form, prompt = StepForm.of(model, params), steps.prompt()
+        steps, form = steps.replace(head=self.head(steps.head)), StepForm.of(model, params)
+        prompt = steps.prompt()
         chunk = min(self.chunk or form.chunk, model.factorization.num_steps)
         carry = form.start(len(canvas), context)
         reads = bool(jax.tree.leaves(carry))  # else all that a step needs is on the canvas

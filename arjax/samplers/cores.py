@@ -34,10 +34,8 @@ def num_cores() -> int:
 
 
 def num_parts(num: int, params: Any, *others: Any) -> int:
-    """The number of parts in which `num` examples are drawn.
-
-    It is 1 inside of `jit`, for large parameters, for arrays on several devices or on another device than a CPU, and in
-    a thread with other settings.
+    """The parts in which examples are drawn: 1 inside of `jit`, for large parameters, for arrays on several devices or
+    none on a CPU, and in a thread with settings of its own.
     """
     arrays = jax.tree.leaves((params, others))
     if is_traced(params, others) or sum(np.size(p) * p.dtype.itemsize for p in jax.tree.leaves(params)) > MOST_PARAMS:
@@ -50,10 +48,7 @@ def num_parts(num: int, params: Any, *others: Any) -> int:
 
 
 def has_own_settings() -> bool:
-    """Whether this thread has settings of JAX that a new thread does not have.
-
-    A context such as `jax.debug_nans(True)` changes the settings of one thread alone.
-    """
+    """Whether this thread has settings of JAX that a new one lacks, as in the context `jax.debug_nans(True)`."""
 
     def settings() -> list[Any]:
         mesh = jax.sharding.get_abstract_mesh().empty
@@ -64,19 +59,15 @@ def has_own_settings() -> bool:
 
 
 def starts_of(num: int, parts: int) -> tuple[int, list[int]]:
-    """The number of examples in a part, and the first example of each part.
-
-    All parts have the same size, so that they share one program. Therefore the last parts may overlap.
+    """The examples in a part, and the first of each part: all have one size and one program, so the last may
+    overlap.
     """
     size = -(-num // parts)
     return size, [min(start, num - size) for start in range(0, num, size)]
 
 
 def in_parts(draw: Callable[[Any], Any], of_examples: Any, parts: int) -> Any:
-    """Calls `draw` for several parts of the examples at the same time, and joins the results.
-
-    The first axis of all arrays, in `of_examples` and in the results, is that of the examples.
-    """
+    """Calls `draw` for parts of the examples, the first axis of all arrays, at the same time, and joins the results."""
     num = len(jax.tree.leaves(of_examples)[0])
     size, starts = starts_of(num, parts)
     some = _cut(of_examples, size, tuple(starts))

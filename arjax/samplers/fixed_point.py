@@ -14,17 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import bound
-from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
 from arjax.samplers.loops import num_calls
-from arjax.samplers.prefixes import where_drawn
 from arjax.samplers.speculative import accept_by_keys, draw_in_windows, leading, tell_window
-
-STARTS = ("zeros", "mode")
 
 
 @SAMPLERS.register("fixed_point")
@@ -34,8 +29,8 @@ class FixedPoint(Sampler):
     """Draws the values of the naive sampler by Jacobi iteration under its keys, and stops by itself.
 
     Options: `window` W, 0: each iteration is one parallel pass over all steps. Else an iteration reads W steps from the
-    carry and commits the longest beginning that is stable. `start`, the values of the first iteration: "zeros"; "mode",
-    the most probable values given zeros (one pass more); or those of a draft, see `speculative`.
+    carry and commits the longest beginning that is stable. `start`, the values of the first iteration: "zeros", or
+    those of a draft, see `speculative`.
     """
 
     window: int = opt(0)
@@ -43,15 +38,12 @@ class FixedPoint(Sampler):
     source: Draft | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):
-        if self.source is None and self.start not in STARTS:
+        if self.source is None and self.start != "zeros":
             object.__setattr__(self, "source", make_draft(self.start))
 
     def check(self, model):
-        no_mode = self.source is None and self.start == "mode" and scores_blocks(model.conditional, model.factorization)
-        refuse(
-            (self.window == 1, "fixed_point reads windows of at least 2 steps; window=0 reads all in parallel passes"),
-            (no_mode, "fixed_point(start='mode') needs a mode for each site: take start='zeros'"),
-        )
+        too_short = "fixed_point reads windows of at least 2 steps; window=0 reads all in parallel passes"
+        refuse((self.window == 1, too_short))
         tell_window("fixed_point", self.window, 0, model.factorization.num_steps)
         if self.source is not None:
             self.source.check(model)
@@ -60,8 +52,6 @@ class FixedPoint(Sampler):
         calls = 0  # of the network, for the values of the first iteration
         if self.source is not None:
             canvas, calls = draft_whole(self.source, model, params, steps, canvas, context)
-        elif self.start == "mode":
-            canvas, calls = _modes(model, params, steps, canvas, context), 1
         if self.window:
             x, stats = draw_in_windows(model, params, steps, canvas, context, self.window, Previous(), accept_by_keys)
         else:
@@ -84,12 +74,11 @@ def _draw_in_passes(model: Any, params: Any, steps: Steps, canvas: jax.Array, co
     After a pass a beginning of n steps is right: the one more than were right before it, and as many of those after it
     as did not change. So an example is finished when no step but the last has changed, or after S passes.
     """
-    factorization, num_steps = model.factorization, model.factorization.num_steps
-    index_SM = jnp.minimum(jnp.asarray(factorization.blocks), factorization.num_sites - 1)
-    keys_BS, start = jnp.swapaxes(steps.keys_SB, 0, 1), jnp.int32(0)
+    num_steps, start = model.factorization.num_steps, jnp.int32(0)
+    keys_BS = jnp.swapaxes(steps.keys_SB, 0, 1)
 
     def redraw(keys_S: jax.Array, canvas_1: jax.Array, features_DF: jax.Array, right: jax.Array):
-        values = steps.window_values(keys_S, canvas_1, start, features_DF[index_SM])
+        values = steps.all_values(keys_S, canvas_1, features_DF)
         stable_S = steps.same(start, values, steps.read(canvas_1, start, num_steps))
         stable_S = stable_S | (jnp.arange(num_steps) < right)
         canvas_1, right = steps.place(canvas_1, start, values), jnp.minimum(leading(stable_S) + 1, num_steps)
@@ -99,8 +88,8 @@ def _draw_in_passes(model: Any, params: Any, steps: Steps, canvas: jax.Array, co
 
     def body(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         canvas, right_B, calls_B = state
-        features = model.network.apply({"params": params}, canvas, factorization, context)
-        flat = features.reshape(len(canvas), factorization.num_sites, -1)
+        features = model.network.apply({"params": params}, canvas, model.factorization, context)
+        flat = features.reshape(len(canvas), model.factorization.num_sites, -1)
         canvas, right = jax.vmap(redraw)(keys_BS, canvas, flat, right_B)
         return canvas, right, calls_B + (right_B < num_steps)
 
@@ -108,16 +97,6 @@ def _draw_in_passes(model: Any, params: Any, steps: Steps, canvas: jax.Array, co
     going = lambda state: (state[1] < num_steps).any()  # noqa: E731
     x, _, calls_B = jax.lax.while_loop(going, body, (canvas, prompt_B, jnp.zeros_like(prompt_B)))
     return Draw(x, {"network_calls": calls_B})
-
-
-def _modes(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any) -> jax.Array:
-    """The most probable value of every site given the canvas; observed sites keep theirs."""
-    factorization, head = model.factorization, bound(model.conditional, params)
-    features = model.network.apply({"params": params}, canvas, factorization, context)
-    modes = head.mode(features).astype(canvas.dtype).reshape(canvas.shape)
-    if steps.observed_D is None:
-        return modes
-    return where_drawn(jnp.tile(~steps.observed_D, (len(canvas), 1)), modes, canvas, model)
 
 
 def draft_whole(

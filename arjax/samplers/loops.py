@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Array
 from arjax.factorization import Factorization, reorder
-from arjax.networks.base import Carries, Carry, ChunkedNetwork, Network, step_variables
+from arjax.networks.base import Carries, Carry, Network, step_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +40,12 @@ class StepForm:
     @property
     def chunk(self) -> int:
         """The steps of a prompt that are read in one call of the network."""
-        return min(self.network.CHUNK if isinstance(self.network, ChunkedNetwork) else 1, self.factorization.num_steps)
+        return min(self.network.CHUNK, self.factorization.num_steps)
 
     @property
     def ends(self) -> list[int]:
         """Where the loops over the steps end: after the first loop of the network, then after twice as many."""
-        first = self.network.FIRST_LOOP if isinstance(self.network, ChunkedNetwork) else 0
-        return loop_ends(first, self.factorization.num_steps)
+        return loop_ends(self.network.FIRST_LOOP, self.factorization.num_steps)
 
     def _apply(self, *args: Any, method: str) -> Any:
         return self.network.apply(self.variables, *args, method=method)
@@ -64,23 +63,12 @@ class StepForm:
         return self._apply(carry, canvas, t, k, self.factorization, context, method="ahead")
 
     def extend(self, carry: Carry, canvas: Array, t: jax.Array, k: int, context: Any) -> tuple[Carries, jax.Array]:
-        """`ChunkedNetwork.extend` of any network: a scan of `step` that keeps every carry, if it has no other form."""
-        if isinstance(self.network, ChunkedNetwork):
-            return self._apply(carry, canvas, t, k, self.factorization, context, method="extend")
-
-        def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
-            carry, features_BMF = self.step(carry, canvas, t + i, context)
-            return carry, (carry, features_BMF)
-
-        _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
-        carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
-        return carries, jnp.swapaxes(features_kBMF, 0, 1)
+        """Returns what `keep` takes, and the features of the steps t, ..., t + k - 1, [B, k, M, F]."""
+        return self._apply(carry, canvas, t, k, self.factorization, context, method="extend")
 
     def keep(self, carries: Carries, n: jax.Array) -> Carry:
-        """`ChunkedNetwork.keep` of any network, for the carries of `extend`."""
-        if isinstance(self.network, ChunkedNetwork):
-            return self._apply(carries, n, method="keep")
-        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
+        """Returns the carry behind the first n steps of `extend`."""
+        return self._apply(carries, n, method="keep")
 
     def advance(self, carry: Carry, canvas: Array, t: jax.Array, n: jax.Array, most: int, context: Any) -> Carry:
         """Returns the carry before step t + n, from that before step t; n is at most `most`, which is static."""
@@ -90,10 +78,8 @@ class StepForm:
         return jax.lax.cond(n > 0, read, lambda carry: carry, carry)
 
     def loop_carry(self, carry: Carry, n: int, past: Carry | None = None) -> Carry:
-        """`ChunkedNetwork.loop_carry` of any network."""
-        if isinstance(self.network, ChunkedNetwork):
-            return self._apply(carry, n, self.factorization, past, method="loop_carry")
-        return carry if past is None else past
+        """Returns a carry with places for n steps, see `Network.loop_carry`."""
+        return self._apply(carry, n, self.factorization, past, method="loop_carry")
 
     def read_prompt(self, canvas: Array, context: Any, prompt: int | jax.Array, chunk: int) -> Carry:
         """Returns the carry behind the first `prompt` steps, which may be traced, read `chunk` of them in one call."""

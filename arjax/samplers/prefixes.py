@@ -23,10 +23,9 @@ def draw_in_steps(
     first: int | jax.Array = 0,
     last: int | jax.Array | None = None,
 ) -> jax.Array:
-    """Returns examples x [B, *grid, *value] with the sites of `drawn_BD` drawn one step after another, each given all
-    values before it. All sites are the values of the sampler `naive` under the same keys of the examples.
-
-    No site is drawn before step `first` or from step `last` on, which may be traced.
+    """Returns examples x [B, *grid, *value] with the sites of `drawn_BD` drawn one step after another, from step
+    `first` to before step `last`, which may be traced. All sites are the values of the sampler `naive` under the same
+    keys.
     """
     model = jax.tree.map(jnp.asarray, model)  # outside of jit its orders are on the host, where no step can be traced
     steps, form = Steps(model, params, keys, PLAIN_DRAW), StepForm.of(model, params)
@@ -46,14 +45,12 @@ def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: Array, fe
     If `inputs`, from which the features were computed, are draws of an earlier pass under the same keys, this is a pass
     of Jacobi iteration: after t passes the first t steps are those of the sampler `naive`.
     """
-    factorization, steps = model.factorization, Steps(model, params, keys, PLAIN_DRAW)
-    index_SM = jnp.minimum(jnp.asarray(factorization.blocks), factorization.num_sites - 1)
+    steps = Steps(model, params, keys, PLAIN_DRAW)
 
     def redraw(keys_S: jax.Array, canvas_1: jax.Array, features_DF: jax.Array) -> jax.Array:
-        start = jnp.int32(0)
-        return steps.place(canvas_1, start, steps.window_values(keys_S, canvas_1, start, features_DF[index_SM]))
+        return steps.place(canvas_1, jnp.int32(0), steps.all_values(keys_S, canvas_1, features_DF))
 
-    flat = features.reshape(len(inputs), factorization.num_sites, -1)
+    flat = features.reshape(len(inputs), model.factorization.num_sites, -1)
     return jax.vmap(redraw)(jnp.swapaxes(steps.keys_SB, 0, 1), jnp.asarray(inputs), flat)
 
 

@@ -27,11 +27,6 @@ from arjax.samplers.loops import StepForm
 SCHEDULES = ("uniform", "cosine", "optimal")
 
 
-def uniform_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
-    """Equal sizes, as far as `rounds` divides `num_steps`."""
-    return _sizes(np.arange(rounds + 1) * num_steps // rounds)
-
-
 def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
     """Few steps first, then more and more: after r of K rounds S cos(pi r / 2K) steps are left (Chang et al., "MaskGIT:
     Masked Generative Image Transformer", 2022, section 3.2), and at least one is drawn in each.
@@ -79,7 +74,7 @@ def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray |
     if schedule == "optimal":
         assert losses_S is not None
         return optimal_sizes(losses_S, steps)
-    return {"uniform": uniform_sizes, "cosine": cosine_sizes}[schedule](num_steps, steps)
+    return cosine_sizes(num_steps, steps) if schedule == "cosine" else _sizes(np.arange(steps + 1) * num_steps // steps)
 
 
 def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:
@@ -137,10 +132,8 @@ def log_prob_ahead(
     k: int,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the nats of one example, a batch without its first axis, in the k steps from each of P increasing
-    `points` on, given the steps before that alone, float32[P, k], and the number of their sites, float32[P, k]. Masked
-    sites do not count, nor do steps that do not exist. A conditional whose log p is drawn has other noise at each
-    point.
+    """Returns the nats of one example in the k steps from each of P increasing `points` on, given the steps before that
+    alone, and the number of their sites, float32[P, k] each. Masked sites do not count, nor do steps that do not exist.
     """
     form, num_sites = (
         dataclasses.replace(StepForm.of(model, params), factorization=factorization),
@@ -178,11 +171,9 @@ def k_step_log_prob(
     sizes: tuple[int, ...],
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats.
-
-    The average over orders is a bound on log p of their mixture, see `evaluation.bounds`. `orders` has one order for
-    each example (arrays with a first axis of length B), and the `sizes` of the rounds add up to S. In a conditional
-    whose log p is drawn, each site of each example has separate noise by the key, without one always the same.
+    """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats: its
+    average over orders is a bound on log p of their mixture. `orders` has one order for each example. The sites of a
+    conditional whose log p is drawn have separate noise by the key, without one always the same.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
@@ -205,9 +196,7 @@ def entropies(head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -
 
 
 def by_score(score_k: jax.Array, t: jax.Array, num_steps: int) -> jax.Array:
-    """Returns the places of the steps of one example in the order of their scores, int[S]: the places before t, then
-    the highest score of `score_k` (of the places t, t + 1, ...) first, the earlier place of equal ones.
-    """
+    """Returns the places of the steps of one example, int[S]: those before t, then the highest of `score_k` first."""
     place_S = jnp.arange(num_steps)
     score_S = jnp.where(place_S < t, jnp.inf, score_k[jnp.maximum(place_S - t, 0)])
     return jnp.argsort(-score_S, stable=True)
@@ -219,12 +208,8 @@ def lowest_entropy_log_prob(
     """Returns log p(x) under the sampler `parallel(choose="entropy")` in rounds of these sizes, [B] in nats: the sum
     over K rounds of log p(the sites of the round | the sites of the rounds before).
 
-    The sampler takes the sites of a round by the entropies of their conditionals, before any value counts. So the
-    rounds of an example are a function of its values: the first one follows from the empty canvas, each later one
-    from the values of those before, and no other rounds lead to this example. The sum is log p itself.
-
-    A site that the mask leaves out takes its turn with the value that it has, and does not count. Missing values come
-    after all others. The key is as in `k_step_log_prob`; entropies do not read it.
+    The rounds of an example follow from its values, as the entropies are those given the rounds before, so no other
+    rounds lead to it. A masked site takes its turn and does not count; missing values come after all others.
     """
     factorization, num_steps, most = model.factorization, model.factorization.num_steps, max(sizes)
     form, head = StepForm.of(model, params), bound(model.conditional, params)

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
-from arjax.networks.base import ChunkedNetwork
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import (
     Draft,
@@ -58,7 +57,6 @@ def draw_in_windows(
     window: int,
     draft: Draft,
     accept: Accept,
-    with_log_q: bool = False,
 ) -> Draw:
     """Draws by windows: a draft proposes the values of the next W - 1 steps, the network reads W steps in one call, and
     the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more.
@@ -68,11 +66,12 @@ def draw_in_windows(
     """
     network, num_steps, num = model.network, model.factorization.num_steps, len(canvas)
     target, window = target_of_draft(model, params, steps, draft), min(window, num_steps)
+    with_log_q = accept is accept_by_rejection
     keys_BS, each = jnp.swapaxes(steps.keys_SB, 0, 1), over_examples(num)
     # Proposals that are only like the values to be drawn have noise of their own.
     proposing_BS = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 1)))(keys_BS) if with_log_q else keys_BS
     canvas, context = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
-    chunk = network.CHUNK if isinstance(network, ChunkedNetwork) else window
+    chunk = network.CHUNK if network.CHUNK > 1 else window
     first = _begin(target, draft, canvas, context, min(chunk, num_steps))
 
     body = each(functools.partial(_round, target, draft, accept, window, with_log_q))
@@ -84,15 +83,12 @@ def draw_in_windows(
         t_B = state[0].t
         return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
-    def grown(num: int, carry: Any, past: Any) -> Any:
-        return target.form.loop_carry(carry, num, past)
-
     last, rounds = first, jnp.int32(0)
     grows = "grows" in network.traits and not draft.target_calls
     for end in target.form.ends if grows else [num_steps]:
         if grows:
-            past = None if last is first else last.carry
-            last = last._replace(carry=each(functools.partial(grown, end + window))(first.carry, past))
+            grown = lambda carry, past, end=end: target.form.loop_carry(carry, end + window, past)  # noqa: E731
+            last = last._replace(carry=each(grown)(first.carry, None if last is first else last.carry))
         last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
     x = last.canvas[:, 0]
     stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
@@ -152,9 +148,7 @@ def _round(
 
 
 def over_examples(num: int) -> Callable[[Callable], Callable]:
-    """Maps a function of one example over all; of a single one without a batch axis, which would turn slices that are
-    written in place into scattered writes.
-    """
+    """Maps over all examples; for one without a batch axis, which would turn writes in place into scatters."""
     if num > 1:
         return jax.vmap
 
@@ -176,9 +170,7 @@ def leading(right_k: jax.Array) -> jax.Array:
 def accept_by_keys(
     steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
-    """The values that the naive sampler draws from the same features with the same keys; a proposal is right where it
-    is that value.
-    """
+    """The values of the naive sampler under the same keys; a proposal is right where it is that value."""
     values = steps.window_values(keys_S, canvas, t, features)
     return values, leading(steps.same(t, values[:-1], proposal.values))
 
@@ -215,11 +207,9 @@ class Speculative(Sampler):
     def check(self, model):
         tell_window("speculative", self.window, USUAL, model.factorization.num_steps)
         by_rejection = self.coupling == "rejection"
-        if by_rejection and not has_probabilities(model.conditional, model.factorization):
-            raise UserError(
-                "speculative(coupling='rejection') needs a list of the probabilities of each value, which this model "
-                "lacks: take coupling='keys'"
-            )
+        unlisted = by_rejection and not has_probabilities(model.conditional, model.factorization)
+        needs = "speculative(coupling='rejection') needs a list of the probabilities of each value"
+        refuse((unlisted, f"{needs}, which this model lacks: take coupling='keys'"))
         self.source.check(model, by_rejection)
 
     def opened(self, model, open_run):
@@ -231,18 +221,16 @@ class Speculative(Sampler):
         return dataclasses.replace(opened, source=opened.source.prepare(model, params, resources))
 
     def draw(self, model, params, steps, canvas, context):
-        accept, with_log_q = (accept_by_keys, False) if self.coupling == "keys" else (accept_by_rejection, True)
-        return draw_in_windows(model, params, steps, canvas, context, self.window, self.source, accept, with_log_q)
+        accept = accept_by_keys if self.coupling == "keys" else accept_by_rejection
+        return draw_in_windows(model, params, steps, canvas, context, self.window, self.source, accept)
 
 
 def accept_by_rejection(
     steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
-    """Each scalar of a proposal stays with probability min(1, p / q), else it is drawn from max(p - q, 0) normalised;
-    a step is right where all of its scalars have stayed. The step behind the proposals is drawn from p.
-
-    The noise of a step is used in no other, and whether a step is looked at does not depend on it: so it may be used
-    again when the step is proposed again.
+    """Each scalar of a proposal stays with probability min(1, p / q), else it is drawn from max(p - q, 0) normalised; a
+    step is right where all of its scalars have stayed, and the one behind the proposals is drawn from p. Whether a step
+    is looked at does not depend on its noise, so it may be used again when the step is proposed again.
     """
     log_p = log_table(steps.head, features, steps.temperature)  # [W, M, *value, V]
     log_q = proposal.log_q

@@ -29,7 +29,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, step_variables
+from arjax.networks.base import step_variables
 from arjax.samplers.base import placed
 from arjax.samplers.loops import StepForm
 
@@ -40,10 +40,8 @@ Choose = Callable[[np.ndarray, int, int], np.ndarray]
 
 class Asked:
     """Whom the loop of a program asks for values: a program is compiled once, and calls `choose` of this call by its
-    number.
-
-    What `choose` raises is kept until the program has ended, as is what the handler of Ctrl-C raises: inside of a
-    callback, an error would be one of the program. A second Ctrl-C acts as usual.
+    number. What `choose` or the handler of Ctrl-C raises is kept until the program has ended; a second Ctrl-C acts as
+    usual.
     """
 
     _waiting: dict[int, Asked] = {}
@@ -171,9 +169,7 @@ class OutsideSteps:
         self._places = [0] * len(self._models)
 
     def run(self, choose: Choose, stop: int | None = None) -> None:
-        """Makes the steps before step `stop` (None: all) with the values that are chosen. What `choose` raises, is
-        raised when the steps that have begun are over.
-        """
+        """Makes the steps before `stop` (None: all) with the values chosen; what `choose` raises is raised last."""
         stop = len(self.blocks_SM) if stop is None else stop
         with Asked(choose) as call:
             while self.t < stop:
@@ -207,10 +203,8 @@ def check_tables(model: Any) -> None:
             return
         except UserError:
             reason = "they are real, too many, or depend on one another"
-    raise UserError(
-        f"the conditional {type(head).__name__} has no table of the probabilities of a step: {reason}; a model of "
-        "discrete values with the conditional bernoulli, categorical or ordinal has one"
-    )
+    lacks = f"the conditional {type(head).__name__} has no table of the probabilities of a step: {reason}"
+    raise UserError(f"{lacks}; discrete values with the conditional bernoulli, categorical or ordinal have one")
 
 
 def _log_table(head: Conditional, factorization: Factorization, t: jax.Array, features: jax.Array) -> jax.Array:
@@ -219,9 +213,7 @@ def _log_table(head: Conditional, factorization: Factorization, t: jax.Array, fe
     return table.reshape(*features.shape[:-2], -1, table.shape[-1])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _variables(network: Network, params: Any) -> dict[str, Any]:
-    return step_variables(network, params)
+_variables = jax.jit(step_variables, static_argnums=0)
 
 
 @jax.jit

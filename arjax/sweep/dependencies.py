@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import writable_folder
 from arjax.reporting.reports import read_report
 from arjax.sweep.runs import WORKDIR, Run
@@ -40,12 +40,13 @@ def _is_in(path: str, folder: str) -> bool:
 
 def check_dependencies(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> None:
     """Raises `UserError` where a run that waits names a folder of the workdir that is no run and does not exist, or
-    another run without `{workdir}`; where it cannot name this workdir; and where runs read each other in a circle.
+    another run without `{workdir}`, and where runs read each other in a circle.
     """
-    _check_circle(waiting, dependencies(waiting))
+    needs = dependencies(waiting)
+    last = [run.name for stage in in_stages(waiting, needs)[-1:] for run in stage]
+    refuse((any(needs[name] & {*last} for name in last), f"no run of a circle can begin: {', '.join(last)}"))
     names = {run.name for run in runs}
     for run in waiting:
-        _check_named(run, workdir)
         for place in sorted(places_named(run)):
             known = any(_is_in(place, name) or _is_in(name, place) for name in names)
             if not known and place[0] != "." and not os.path.exists(workdir / place):
@@ -56,33 +57,9 @@ def check_dependencies(waiting: Sequence[Run], runs: Sequence[Run], workdir: Pat
             ends = {"/".join(parts[first:]) for first in range(1, len(parts))} & names - {run.name}
             is_other = os.path.exists(path) and not os.path.realpath(path).startswith(f"{os.path.realpath(workdir)}/")
             if ends and not is_other:
-                raise UserError(
-                    f"run {run.name!r} reads {path}, and {min(ends)!r} is a run of this sweep: write "
-                    f"{WORKDIR}/{min(ends)} in the sweep file"
-                )
-
-
-def _check_circle(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> None:
-    """Raises `UserError` where runs of the last stage need each other."""
-    last = {run.name for stage in in_stages(runs, needs)[-1:] for run in stage}
-    path = [min((name for name in last if needs[name] & last), default="")]
-    while path[0] and path[-1] not in path[:-1]:
-        path.append(min(needs[path[-1]] & last))
-    if path[0]:
-        circle = path[path.index(path[-1]) :]
-        raise UserError(f"no run of a circle can begin: {', which reads '.join(map(repr, circle))}")
-
-
-def _check_named(run: Run, workdir: Path) -> None:
-    """Raises `UserError` where the run names the workdir in a text in which a character of it would end the path."""
-    ends = {",": "a comma", "'": "a quotation mark", '"': "a quotation mark"}
-    for text in run.texts():
-        for character in ends.keys() & set(str(workdir)) if WORKDIR in text else ():
-            if character in text or (character == "," and text is run.config):
-                raise UserError(
-                    f"run {run.name!r} names the workdir in {text!r}, where {ends[character]} ends it: choose another "
-                    f"--workdir than {str(workdir)!r}"
-                )
+                place = f"{WORKDIR}/{min(ends)}"
+                is_run = f"and {min(ends)!r} is a run of this sweep"
+                raise UserError(f"run {run.name!r} reads {path}, {is_run}: write {place} in the sweep file")
 
 
 def with_dependencies(names: Iterable[str], runs: Sequence[Run]) -> list[str]:
@@ -108,11 +85,7 @@ def in_stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[R
 
 
 def note_dependencies(run: Run, workdir: Path) -> None:
-    """Notes the runs that a run reads as its training begins, or, beside the earlier ones, as it goes on.
-
-    The record of the run lists them with their parameters: a run that is later trained further, or anew, would now give
-    other initial parameters, or judge differently. Rows that exist stay, and the sweep prints a remark.
-    """
+    """Notes in the record of a run which runs it reads, and with which parameters, beside those of an earlier start."""
     if read := _versions_of_dependencies(run, workdir):
         folder = writable_folder(workdir / run.name)
         note_read(read, folder, anew=not any((folder / "checkpoints" / "latest").glob("*")))
@@ -124,29 +97,25 @@ def changed_dependencies(run: Run, workdir: Path) -> list[str]:
     return [name for name, now in _versions_of_dependencies(run, workdir).items() if noted.get(name, [now]) != [now]]
 
 
-def print_changes(runs: Sequence[Run], workdir: Path, *, code: bool = True, read: bool = True) -> None:
+def print_changes(runs: Sequence[Run], workdir: Path) -> None:
     """Prints the files of the user's own code, and the runs that others read, that have changed since finished runs
     were trained with them.
     """
-    if code:
-        sentence = "{} has changed since the training of {} began"
-        _print_changes(runs, lambda run: changed_code(workdir / run.name), sentence)
-    if read:
-        sentence = "{} has been trained further, or anew, since it was read by {}"
-        _print_changes(runs, lambda run: changed_dependencies(run, workdir), sentence)
-
-
-def _print_changes(runs: Sequence[Run], changed: Callable[[Run], list[str]], sentence: str) -> None:
-    names_of: dict[str, list[str]] = {}
-    for run in runs:
-        try:
-            for name in changed(run):
-                names_of.setdefault(name, []).append(run.name)
-        except UserError as error:
-            print(f"    {error}", flush=True)
-    for name, of_runs in names_of.items():
-        folders, these = "folder" if len(of_runs) == 1 else "folders", ", ".join(of_runs)
-        print(f"    {sentence.format(name, these)}: remove the {folders} of {these} to train again", flush=True)
+    for changed, sentence in (
+        (lambda run, workdir: changed_code(workdir / run.name), "has changed since the training of {} began"),
+        (changed_dependencies, "has been trained further, or anew, since it was read by {}"),
+    ):
+        names_of: dict[str, list[str]] = {}
+        for run in runs:
+            try:
+                for name in changed(run, workdir):
+                    names_of.setdefault(name, []).append(run.name)
+            except UserError as error:
+                print(f"    {error}", flush=True)
+        for name, of_runs in names_of.items():
+            folders, these = "folder" if len(of_runs) == 1 else "folders", ", ".join(of_runs)
+            remedy = f"remove the {folders} of {these} to train again"
+            print(f"    {name} {sentence.format(these)}: {remedy}", flush=True)
 
 
 def _versions_of_dependencies(run: Run, workdir: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol
@@ -56,13 +56,9 @@ class LocalExecutor:
         *,
         most: int | None = None,
     ):
-        """Shares out the devices; where there are none the cores, as threads of two jobs on a core hold each other up.
+        """Shares out devices, `devices_per_job` to each job or all of them to all; where there are none the cores.
 
-        Args:
-          jobs: the number of processes that run at once.
-          devices_per_job: visible devices that each process gets for itself; None: each sees all of them.
-          program: command line of `arjax` without its arguments.
-          most: the most runs that can run at once, where it is known: no more of them share devices and cores.
+        `program` is `arjax` without its arguments, `most` the most runs that can go on at once, where it is known.
         """
         all_devices, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
         devices: list[list[str]] = [[]] * self._jobs
@@ -175,10 +171,10 @@ def execute(
 
     Yields the run, its exit code, and the sentence about its failure, "" for one that has results.
     """
-    left = TimeLeft(total)
+    begun = time.monotonic()
 
     def starting(runs: Iterable[Run]) -> Iterator[Run]:
-        for run in left.starting(runs):
+        for run in runs:
             with contextlib.suppress(UserError):  # the run itself will tell that its folder refuses
                 note_dependencies(run, table.workdir)
             yield run
@@ -193,38 +189,9 @@ def execute(
         else:
             how = f"FAILED (exit code {code})" if code else "ended without results"
             problem = f"{run.name} {how}, see {folder}/{LOG_NAME}: {last_line(folder)}"
-        print(f"[{done}/{total}] {run.name} {how}  ETA {format_duration(left.after(run))}", flush=True)
+        left = (time.monotonic() - begun) / done * (total - done)
+        print(f"[{done}/{total}] {run.name} {how}  ETA {format_duration(left)}", flush=True)
         yield run, code, problem
-
-
-class TimeLeft:
-    """The time that the runs of a sweep will still take, where several of them may go on at once."""
-
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic):
-        """`total`: number of runs; `clock`: seconds, a parameter so that tests can turn it."""
-        self._total, self._clock, self._start = total, clock, clock()
-        self._begun: dict[str, float] = {}
-        self._durations: list[float] = []
-
-    def starting(self, runs: Iterable[Run]) -> Iterator[Run]:
-        """The runs; each of them begins when it is taken."""
-        for run in runs:
-            self._begun[run.name] = self._clock()
-            yield run
-
-    def after(self, run: Run) -> float:
-        """Expected seconds after the end of a run.
-
-        Waiting runs take as long as those before, as many at once as now; what runs now is taken to be half done. Once
-        all have been taken, as a population and a cluster take them at once, the runs ended per second tell it.
-        """
-        now = self._clock()
-        self._durations.append(now - self._begun.pop(run.name))
-        done, running = len(self._durations), len(self._begun)
-        waiting = self._total - done - running
-        if waiting <= 0:
-            return (now - self._start) / done * running
-        return sum(self._durations) / done * (waiting + running / 2) / (running + 1)
 
 
 def tell_failures(sentences: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +80,6 @@ def _sweep(flags: SimpleNamespace) -> int:
         for name, fields in table.outdated.items():
             if fields and name in {run.name for run in waiting}:
                 print(f"    {name} was finished with other fields: {fields}", flush=True)
-        print_changes([run for run in selected if run not in waiting], workdir, read=False)
         failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
@@ -129,7 +127,7 @@ def _report(table: Table) -> dict[str, str]:
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
     finished = table.all_finished()
-    print_changes([ended.run for ended in finished], table.workdir, code=False)
+    print_changes([ended.run for ended in finished], table.workdir)
     for name, what, draw, drawn in (
         (RESULTS_NAME, "scores of all rows", draw_results, (rows,)),
         (CURVES_NAME, "learning curves", draw_curves, (finished,)),
@@ -235,8 +233,9 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
             pilots = ", ".join(run.pilots)
             print(f"{run.name} takes, too, the fields of the best of {pilots} on validation, once they end")
     print(f"the first one: {commands[0]}" if runs else "no runs")
-    left = [run for run in runs if run.name not in measured]
-    print(f"{len(runs)} runs, {len(ended)} of them already finished; {_cost(left, expected)}")
+    to_come = [expected[run.name] for run in runs if run.name in expected and run.name not in measured]
+    about = f"; {len(to_come)} of the others take about {format_duration(60 * sum(to_come))}, one after another"
+    print(f"{len(runs)} runs, {len(ended)} of them already finished{about if to_come else ''}")
     return 0
 
 
@@ -250,33 +249,20 @@ def state(run: Run, table: Table) -> str:
     return "started" if (table.workdir / run.name / CONFIG_NAME).exists() else "new"
 
 
-def kind_of_cost(run: Run) -> str:
-    """Equal for runs of one config file whose overrides differ in `SAME_COST` alone: they take equally long."""
-    overrides = {key: text for key, text in run.override_texts() if not key.startswith(SAME_COST)}
-    return json.dumps([run.config, overrides], sort_keys=True)
-
-
 def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict[str, float]:
-    """The minutes of each run by its name: its own, or the mean of the runs like it; without either it is left out."""
-    alike: dict[str, list[float]] = {}
+    """Returns the minutes of runs by their names: a run's own, or the mean of runs of its config file whose overrides
+    differ in `SAME_COST` alone; a run without either is left out.
+    """
+
+    def kind(run: Run) -> tuple[str, Any]:
+        return run.config, sorted(each for each in run.override_texts() if not each[0].startswith(SAME_COST))
+
+    expected = {}
     for run in runs:
-        if run.name in measured:
-            alike.setdefault(kind_of_cost(run), []).append(measured[run.name])
-    means = {kind: sum(minutes) / len(minutes) for kind, minutes in alike.items()}
-    known = {run.name: measured.get(run.name, means.get(kind_of_cost(run))) for run in runs}
-    return {name: minutes for name, minutes in known.items() if minutes is not None}
-
-
-def _cost(left: Sequence[Run], expected: Mapping[str, float]) -> str:
-    """The cost of the runs that are left, in words."""
-    if not left:
-        return "nothing is left to do"
-    known = [expected[run.name] for run in left if run.name in expected]
-    about = f"about {format_duration(60 * sum(known))}, one after another" if known else ""
-    if len(known) == len(left):
-        return f"the other {len(left)} take {about}"
-    of_some = f"{len(known)} of the other {len(left)} take {about}, and " if known else ""
-    return f"{of_some}no run like the other {len(left) - len(known)} has finished"
+        alike = [minutes for other in runs if kind(other) == kind(run) and (minutes := measured.get(other.name))]
+        if run.name in measured or alike:
+            expected[run.name] = measured.get(run.name) or sum(alike) / len(alike)
+    return expected
 
 
 if __name__ == "__main__":

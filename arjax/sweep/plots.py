@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -39,36 +38,63 @@ ZOOM = 4.0
 MOST_COLUMNS = 3
 
 
-def draw_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Draws the rows of a table, with a panel for each data set and metric that has 2 to 200 rows; returns whether
-    there was anything to draw, and matplotlib to draw it with.
+class Dot(NamedTuple):
+    """One result: a model with its score, the standard error of the score, and the published number; nan for none."""
+
+    label: str
+    value: float
+    stderr: float = math.nan
+    published: float = math.nan
+
+
+def draw_results(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Draws the rows of a table, the best one at the top, each as a dot with its standard error; a diamond marks the
+    published number of the same model.
+
+    A panel for each data set and metric that has 2 to 200 rows. Returns whether there was anything to draw, and
+    matplotlib to draw it with.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["metric"].replace(BOUND, NLL)), []).append(row)
-    panels = [_panel(*key, group) for key, group in groups.items() if 1 < len(group) <= MOST_DOTS]
-    if not panels or not has_matplotlib():
+    groups = {key: group for key, group in groups.items() if 1 < len(group) <= MOST_DOTS}
+    if not groups or not has_matplotlib():
         return False
-    sorted_dots(path, panels)
+    figure, axes = panels_of_lines([len(group) for group in groups.values()])
+    for axis, ((dataset, metric), group) in zip(axes, groups.items(), strict=True):
+        labels = [row["model"] for row in group]
+        if len(set(labels)) == 1:
+            dataset = f"{dataset}: {labels[0]}"
+            labels = [row["ordering"] for row in group]
+        elif len(set(labels)) < len(labels):
+            labels = [f"{row['model']}, {row['ordering']}" for row in group]
+        unit = metric.replace("nll_nats", "nats").replace("_per_dim", "/dim").replace("_", " ")
+        _draw_dots(axis, _dots(labels, group), lower_is_better(metric))
+        label_axes(axis, unit, "", dataset)
+    save_figure(figure, path)
     return True
 
 
-def _panel(dataset: str, metric: str, rows: Sequence[Mapping[str, Any]]) -> Panel:
-    """The rows of one data set and metric; labels name order and seed where the models alone are not distinct."""
-    labels = [row["model"] for row in rows]
-    if len(set(labels)) == 1:
-        dataset = f"{dataset}: {labels[0]}"
-        labels = [row["ordering"] for row in rows]
-    elif len(set(labels)) < len(labels):
-        labels = [f"{row['model']}, {row['ordering']}" for row in rows]
+def _dots(labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Dot]:
+    """A dot for each row; labels that several have name the seed."""
     taken, dots = collections.Counter(labels), []
     for label, row in zip(labels, rows, strict=True):
         label += f", seed {row['seed']}" if taken[label] > 1 else ""
         label += ", a bound" if row["metric"] == BOUND else ""
         numbers = (float(row[name] or math.nan) for name in ("value", "value_stderr", "published"))
         dots.append(Dot(label, *numbers))
-    unit = metric.replace("nll_nats", "nats").replace("_per_dim", "/dim").replace("_", " ")
-    return Panel(dataset, unit, dots, lower_is_better(metric))
+    return dots
+
+
+def panels_of_lines(sizes: Sequence[int]) -> tuple[Any, list[Any]]:
+    """Returns a figure, and a panel for each number of lines, at most three beside one another."""
+    columns = min(len(sizes), MOST_COLUMNS)
+    inches = [1.3 + 0.2 * max(sizes[start : start + columns]) for start in range(0, len(sizes), columns)]
+    figure = new_figure(6.0 if columns == 1 else 4.6 * columns, sum(inches))
+    axes = list(figure.subplots(len(inches), columns, squeeze=False, height_ratios=inches).ravel())
+    for axis in axes[len(sizes) :]:
+        axis.axis("off")
+    return figure, axes[: len(sizes)]
 
 
 def draw_curves(path: Path, finished: Sequence[Finished]) -> bool:
@@ -135,13 +161,8 @@ def draw_orders(path: Path, finished: Sequence[Finished]) -> bool:
     panels = {key: by_order for key, by_order in panels.items() if len(by_order) > 1}
     if not panels or not has_matplotlib():
         return False
-    most, columns = max(map(len, panels.values())), min(len(panels), 3)
-    lines = -(-len(panels) // columns)
-    figure = new_figure(4.2 * columns, (1.2 + 0.22 * most) * lines)
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axis in axes[len(panels) :]:
-        axis.axis("off")
-    for axis, (key, by_order) in zip(axes, panels.items(), strict=False):
+    figure, axes = panels_of_lines([len(by_order) for by_order in panels.values()])
+    for axis, (key, by_order) in zip(axes, panels.items(), strict=True):
         _draw_panel(axis, by_order, *titles[key])
     save_figure(figure, path)
     return True
@@ -158,51 +179,12 @@ def _draw_panel(axis: Any, by_order: Mapping[str, Sequence[float]], xlabel: str,
     label_axes(axis, xlabel, "", title)
 
 
-@dataclasses.dataclass(frozen=True)
-class Dot:
-    """One result: a model with its score, the standard error of the score, and the published number; nan for none."""
-
-    label: str
-    value: float
-    stderr: float = math.nan
-    published: float = math.nan
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """Results that can be compared: those of one data set in one metric."""
-
-    title: str  # the data set
-    unit: str  # the metric with its unit
-    dots: Sequence[Dot]  # at least one
-    lower_is_better: bool = True  # the direction in which the dots are sorted
-
-
-def sorted_dots(path: str | os.PathLike, panels: Sequence[Panel]) -> None:
-    """Draws each panel as a list of models, the best one at the top: a dot with its standard error for each.
-
-    A diamond marks the published number of the same model. The axis zooms to the range where models differ; a result
-    far outside is written at the edge.
-    """
-    columns = min(len(panels), MOST_COLUMNS)
-    lines = -(-len(panels) // columns)
-    heights = [max(len(panel.dots) for panel in panels[i * columns : (i + 1) * columns]) for i in range(lines)]
-    inches = [1.3 + 0.2 * height for height in heights]
-    figure = new_figure(2.6 + 3.4 * columns if columns == 1 else 4.6 * columns, sum(inches))
-    axes = figure.subplots(lines, columns, squeeze=False, height_ratios=inches).ravel()
-    for axis in axes[len(panels) :]:
-        axis.axis("off")
-    for axis, panel in zip(axes, panels, strict=False):
-        _draw_dots(axis, panel)
-    save_figure(figure, path)
-
-
-def _draw_dots(axis: Any, panel: Panel) -> None:
-    ranked = sorted(panel.dots, key=lambda dot: dot.value, reverse=panel.lower_is_better)
-    low, high = _limits(ranked, panel.lower_is_better)
+def _draw_dots(axis: Any, dots: Sequence[Dot], lower_is_better: bool) -> None:
+    """The axis zooms to the range where models differ; a result far outside is written at the edge."""
+    ranked = sorted(dots, key=lambda dot: dot.value, reverse=lower_is_better)
+    low, high = _limits(ranked, lower_is_better)
     bars = [dot.value + sign * dot.stderr for dot in ranked for sign in (-1, 1) if low <= dot.value <= high]
-    ends = [low, high, *(bar for bar in bars if math.isfinite(bar))]
-    left, right = min(ends), max(ends)
+    left, right = (choose([low, high, *filter(math.isfinite, bars)]) for choose in (min, max))
     margin = 0.06 * (right - left) or 0.01 * abs(right) or 1.0
     for place, dot in enumerate(ranked):
         if low <= dot.value <= high:
@@ -219,7 +201,6 @@ def _draw_dots(axis: Any, panel: Panel) -> None:
     axis.set_ylim(-0.7, len(ranked) - 0.3)
     axis.set_yticks(range(len(ranked)), [dot.label for dot in ranked], fontsize=7, parse_math=False)
     axis.locator_params(axis="x", nbins=5)
-    label_axes(axis, panel.unit, "", panel.title)
     if any(not math.isnan(dot.published) for dot in ranked):
         axis.plot([], [], "o", color=INK, markersize=4.5, label="arjax")
         axis.plot([], [], "D", color=ACCENT, markersize=4.5, fillstyle="none", label="published")
@@ -249,9 +230,9 @@ def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Ma
     """Draws the validation curves of several runs, a panel per data set. `panels`: (data set, metric, {run: validation
     scores over the training examples seen}) of each.
     """
-    figure = panels_of_curves(
-        [(dataset, f"validation, {_unit(metric)}", curves) for dataset, metric, curves in panels], "training examples"
-    )
+    units = [panel[1].removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ") for panel in panels]
+    labelled = [(panel[0], f"validation, {unit}", panel[2]) for panel, unit in zip(panels, units, strict=True)]
+    figure = panels_of_curves(labelled, "training examples")
     for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
         axis.set_xscale("log")
         whole_ticks(axis.xaxis)
@@ -284,8 +265,3 @@ def panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabe
     for text in legend.get_texts():
         text.set_parse_math(False)  # names of users: a $ in them is no formula
     return figure
-
-
-def _unit(metric: str) -> str:
-    """`nll_nats_per_frame` -> `nats per frame`."""
-    return metric.removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ")

@@ -70,7 +70,6 @@ class PopulationExecutor:
     """
 
     def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
-        """See `Executor`."""
         grids = plan(list(runs), workdir)
         for number, grid in enumerate(grids, start=1):
             size = f"{len(grid.orders)} orders x {len(grid.seeds)} seeds"

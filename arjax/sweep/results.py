@@ -96,7 +96,6 @@ class Finished:
         return stored_nats(self.folder, self.report).get(self.report["split"])
 
     def row(self) -> dict[str, Any]:
-        """The row of the table."""
         run, report = self.run, self.report
         numbers = [name for name, value in report.items() if is_json_number(value)]
         if run.metric not in numbers:
@@ -144,15 +143,20 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
     None is the best where one of these rows has no validation score, or where there is one row only.
     """
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault((row["dataset"], row["metric"]), []).append(i)
     best = set()
-    for (_, metric), group in groups.items():
+    for metric, group in _groups(rows):
         if len(group) > 1 and all(rows[i]["validation"] for i in group):
             choose = min if lower_is_better(metric) else max
             best.add(choose(group, key=lambda i: float(rows[i]["validation"])))
     return [i in best for i in range(len(rows))]
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int]]]:
+    """The rows that are compared, by their numbers: those of one data set and metric."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault((row["dataset"], row["metric"]), []).append(i)
+    return [(metric, group) for (_, metric), group in groups.items()]
 
 
 def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -> list[str]:
@@ -166,12 +170,10 @@ def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -
       rows: of a results table.
       nats: of the examples of each row, [S, N] under S seeds; None where they are not known.
     """
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(rows):
-        if row["metric"].startswith(OF_NATS):
-            groups.setdefault((row["dataset"], row["metric"]), []).append(i)
     on_validation, marks = best_by_validation(rows), [""] * len(rows)
-    for group in groups.values():
+    for metric, group in _groups(rows):
+        if not metric.startswith(OF_NATS):
+            continue
         best = min(group, key=lambda i: (not on_validation[i], float(rows[i]["value"])))
         first = nats[best]
         if first is None:
@@ -228,19 +230,18 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     marked, and so are the rows that tie with the best one. The command is left to the csv file, and so are columns that
     no row fills.
     """
-    columns = {
-        name: [str(row[name]) for row in rows] for name in ("name", "dataset", "model", "ordering", "seed", "metric")
-    }
-    columns["kind"] = [row["kind"] for row in rows]
+    texts = ("name", "dataset", "model", "ordering", "seed", "metric", "kind")
+    columns = {name: [str(row[name]) for row in rows] for name in texts}
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
-    columns["validation"] = [cell_with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
-    columns["ours"] = [score_of(row) + " (tie)" * (row["tie"] == "tie") for row in rows]
-    columns["published"] = [published_number(row) for row in rows]
-    columns["parameters"] = [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows]
-    columns["minutes"] = [str(row["train_minutes"]) for row in rows]
-    speeds = [row["sites_per_second"] for row in rows]
-    columns["sites/s"] = [f"{float(speed):,.0f}" if speed else "" for speed in speeds]
-    columns["device"] = [row["device"] for row in rows]
+    columns |= {
+        "validation": [cell_with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)],
+        "ours": [score_of(row) + " (tie)" * (row["tie"] == "tie") for row in rows],
+        "published": [published_number(row) for row in rows],
+        "parameters": [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows],
+        "minutes": [str(row["train_minutes"]) for row in rows],
+        "sites/s": [f"{float(row['sites_per_second']):,.0f}" if row["sites_per_second"] else "" for row in rows],
+        "device": [row["device"] for row in rows],
+    }
     hidden = {name for name in ("name", "kind", "validation", "published", "sites/s") if not any(columns[name])}
     if len(set(columns["seed"])) == 1:
         hidden.add("seed")

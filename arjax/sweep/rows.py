@@ -57,7 +57,6 @@ class Derived:
             raise UserError(f"row {self.name!r} needs the names of its runs, each once, of=('a', 'b', ...), not {of!r}")
 
     def check(self, runs: Mapping[str, Run]) -> None:
-        """Raises `UserError` unless all members of the row are `runs` of the sweep, and fit one another."""
         for name in self.of:
             if name not in runs:
                 raise UserError(f"row {self.name!r} is made of {name!r}, which is no run{did_you_mean(name, runs)}")
@@ -199,10 +198,9 @@ def grid(
     config: str,
     values: Mapping[str, Iterable[Any]],
     name: str = "",
-    mean_over: str = "",
     overrides: Mapping[str, Any] | None = None,
     **about: Any,
-) -> list[Run | Mean]:
+) -> list[Run]:
     """One run for every combination of values, in the sequence of nested loops over the fields.
 
     A field in braces in `config` is an argument of the config file, `configs/digits.py:network={network}`;
@@ -213,29 +211,25 @@ def grid(
       values: of each field, `{"model.ordering": ["raster", "spiral"], "seed": range(3)}`.
       name: of a run, with fields in braces by their whole name or its last part: `{ordering}-{seed}`. Characters that
         no folder may have are replaced. "": the values, in the sequence of the fields.
-      mean_over: a field such as "seed": runs that differ in it alone have one row, their `Mean`.
       overrides: config fields to set in all runs.
       **about: further fields of `Run`, such as `model`, `metric` or `published`; texts may hold fields in braces.
     """
     choices = {field: _choices(field, of_field) for field, of_field in values.items()}
-    lacks = f"the grid has no field {mean_over!r} to average over{did_you_mean(mean_over, choices)}"
-    refuse((mean_over and mean_over not in choices, lacks))
     template = name or "-".join(f"{{{field}}}" for field in choices)
     slugs = {field: _slugs(texts) for field, texts in choices.items()}
     runs: dict[str, Run] = {}
-    groups: dict[str, list[Run]] = {}
     for texts in itertools.product(*choices.values()):
         point = dict(zip(choices, texts, strict=True))
         parts = {field: slugs[field][text] for field, text in point.items()}
         file, fields = split_fields(config, point)
-        words: dict[str, Any] = {"listed": False} if mean_over else {}
-        words |= {key: fill_fields(value, point) if isinstance(value, str) else value for key, value in about.items()}
+        words: dict[str, Any] = {
+            key: fill_fields(value, point) if isinstance(value, str) else value for key, value in about.items()
+        }
         run = Run(fill_fields(template, parts), file, {**(overrides or {}), **fields}, **words)
         twice = f"two runs of the grid are named {run.name!r}: put more of {', '.join(choices)} in its name"
         refuse((run.name in runs, twice))
         runs[run.name] = run
-        groups.setdefault(fill_fields(template, parts | {mean_over: "mean"}), []).append(run)
-    return [*runs.values(), *(mean_of(row, group) for row, group in groups.items() if mean_over)]
+    return list(runs.values())
 
 
 def split_fields(config: str, point: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -273,15 +267,13 @@ def _choices(field: str, values: Iterable[Any]) -> list[str]:
 
 def _slugs(texts: Sequence[str]) -> dict[str, str]:
     """The values of a field as parts of a folder's name, each another: `random(seed=3)` -> `random-seed=3`."""
-    slugs = {text: _slug(text) for text in texts}
+    slugs = {}
+    for text in texts:
+        signed = re.sub(r"(?<!\w)-(?=[\d.])", "minus", text)
+        slug = re.sub(r"[^\w.+=-]+", "-", signed).strip("-.+=")
+        slugs[text] = slug if 0 < len(slug) <= _LONGEST_VALUE else _hashed(slug[:_LONGEST_VALUE], signed)
     num = collections.Counter(slugs.values())
     return {text: slug if num[slug] == 1 else _hashed(slug, text) for text, slug in slugs.items()}
-
-
-def _slug(text: str) -> str:
-    text = re.sub(r"(?<!\w)-(?=[\d.])", "minus", text)
-    slug = re.sub(r"[^\w.+=-]+", "-", text).strip("-.+=")
-    return slug if 0 < len(slug) <= _LONGEST_VALUE else _hashed(slug[:_LONGEST_VALUE], text)
 
 
 def _hashed(slug: str, text: str) -> str:
@@ -354,25 +346,25 @@ def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def mean_over_seeds(rows: Sequence[Row]) -> list[Row]:
-    """The rows with one `Mean` for all listed runs that differ in their seed only, which lose their own rows."""
-    taken = {row.name for row in rows}
+    """Returns the rows with one `Mean` for all listed runs that differ in their seed only, in place of their rows."""
+    names = {row.name for row in rows}
     groups = groups_of_seeds([row for row in rows if isinstance(row, Run) and row.listed])
     several = {run.name: group for group in groups if len(group) > 1 for run in group}
     listed: list[Row] = []
     for row in rows:
-        if not isinstance(row, Run) or row.name not in several:
+        group = several.get(row.name)
+        if not isinstance(row, Run) or group is None:
             listed.append(row)
             continue
         listed.append(dataclasses.replace(row, listed=False))
-        if row is several[row.name][-1]:
-            listed.append(mean_of(_free(common_name(several[row.name]), taken), several[row.name]))
+        if row is group[-1]:
+            first, mean = group[0], common_name(group)
+            numbered = itertools.chain([mean], (f"{mean}-{number}" for number in itertools.count(2)))
+            mean = next(name for name in numbered if name not in names)
+            names.add(mean)
+            of = [run.name for run in group]
+            listed.append(Mean(mean, of, first.model, first.ordering, first.published, first.published_mark))
     return listed
-
-
-def mean_of(name: str, runs: Sequence[Run]) -> Mean:
-    """The row for the mean of similar runs; its texts are those of the first run."""
-    first = runs[0]
-    return Mean(name, [run.name for run in runs], first.model, first.ordering, first.published, first.published_mark)
 
 
 def common_name(runs: Sequence[Run]) -> str:
@@ -382,12 +374,3 @@ def common_name(runs: Sequence[Run]) -> str:
     if len(set(map(len, parts))) > 1 or sum(differ) != 1:
         return f"{runs[0].name}-mean"
     return "".join("mean" if other else part for part, other in zip(parts[0], differ, strict=True))
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """The name, with a number behind it where it is taken; adds it to those taken."""
-    number, free = 1, name
-    while free in taken:
-        number, free = number + 1, f"{name}-{number + 1}"
-    taken.add(free)
-    return free

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from arjax.sweep.table import Table
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
-FINISHED, RUNNING, FAILED = "finished", "running", "failed"
+FINISHED, RUNNING, FAILED = "finished", "running", "diverged"
 SEARCH_FILE = "search.json"
 TABLE_NAME = "trials.csv"
 #: The exit code of `arjax` when the loss was not finite: another attempt would diverge, too.
@@ -35,78 +35,73 @@ DIVERGED = 3
 
 @checked_arguments()
 @dataclasses.dataclass(frozen=True)
-class NumberSpace:
-    """Numbers between two bounds, both included, uniform in the logarithm where `log`; integers where `whole`."""
+class Space:
+    """The values of a field: numbers between two bounds, both included, uniform in the logarithm with `log`, integers
+    with `whole`; or one of several `texts`, each as on a command line.
+    """
 
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 0.0
     log: bool = False
     whole: bool = False
+    texts: tuple[str, ...] | None = None
 
     def __post_init__(self):
+        if self.texts is not None:
+            is_wrong = len(set(self.texts)) < max(len(self.texts), 1)
+            refuse((is_wrong, f"a choice needs values, each once, not {self.texts}"))
+            return
         are_whole, above = is_integer(self.low) and is_integer(self.high), "0 < " if self.log else ""
+        is_wrong = not self.low < self.high or (self.log and self.low <= 0)
         refuse(
             (self.whole and not are_whole, f"a space of integers has no bounds {self.low} and {self.high}"),
-            (
-                not self.low < self.high or (self.log and self.low <= 0),
-                f"a space needs {above}low < high, not {self.low} and {self.high}",
-            ),
+            (is_wrong, f"a space needs {above}low < high, not {self.low} and {self.high}"),
         )
 
-    def rounded(self, value: float) -> float | int:
-        """The value as a trial has it, with `DIGITS` significant digits."""
-        if self.whole:
-            return int(value)
-        return min(max(float(f"{value:.{DIGITS}g}"), float(self.low)), float(self.high))
+    def rounded(self, value: Any) -> Any:
+        """Returns a value as a trial has it: of a number `DIGITS` significant digits."""
+        if self.texts is not None:
+            return value
+        rounded = float(f"{value:.{DIGITS}g}")
+        return int(value) if self.whole else min(max(rounded, float(self.low)), float(self.high))
 
     @property
-    def example(self) -> float | int:
-        """Some value."""
-        return self.rounded(self.low)
+    def example(self) -> Any:
+        return self.texts[0] if self.texts else self.rounded(self.low)
+
+    def distribution(self) -> Any:
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.texts is not None:
+            return CategoricalDistribution(self.texts)
+        return (IntDistribution if self.whole else FloatDistribution)(self.low, self.high, log=self.log)
 
     def __str__(self) -> str:
+        if self.texts is not None:
+            return f"choice({', '.join(self.texts)})"
         if self.whole:
             return f"integers({self.low}, {self.high}{', log=True' if self.log else ''})"
         return f"{'log_uniform' if self.log else 'uniform'}({self.low}, {self.high})"
 
 
-@dataclasses.dataclass(frozen=True)
-class ChoiceSpace:
-    """One of several values, each as on a command line."""
-
-    texts: tuple[str, ...]
-
-    def __post_init__(self):
-        is_wrong = len(set(self.texts)) < max(len(self.texts), 1)
-        refuse((is_wrong, f"a choice needs values, each once, not {self.texts}"))
-
-    @property
-    def example(self) -> str:
-        """Some value."""
-        return self.texts[0]
-
-    def __str__(self) -> str:
-        return f"choice({', '.join(self.texts)})"
-
-
-def uniform(low: float, high: float) -> NumberSpace:
+def uniform(low: float, high: float) -> Space:
     """Numbers between two bounds."""
-    return NumberSpace(low, high)
+    return Space(low, high)
 
 
-def log_uniform(low: float, high: float) -> NumberSpace:
+def log_uniform(low: float, high: float) -> Space:
     """Numbers between two bounds above 0, uniform in their logarithms, such as learning rates."""
-    return NumberSpace(low, high, log=True)
+    return Space(low, high, log=True)
 
 
-def integers(low: int, high: int, log: bool = False) -> NumberSpace:
+def integers(low: int, high: int, log: bool = False) -> Space:
     """Integers between two bounds, both included; with `log` their logarithms are about uniform."""
-    return NumberSpace(low, high, log, whole=True)
+    return Space(low, high, log, whole=True)
 
 
-def choice(*values: Any) -> ChoiceSpace:
+def choice(*values: Any) -> Space:
     """One of the values."""
-    return ChoiceSpace(tuple(map(flag_text, values)))
+    return Space(texts=tuple(map(flag_text, values)))
 
 
 @checked_arguments(trials=1, seed=0, published=None)
@@ -124,7 +119,7 @@ class Search:
     """
 
     config: str
-    space: Mapping[str, NumberSpace | ChoiceSpace]
+    space: Mapping[str, Space]
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     trials: int = 20
     metric: str = "nll_nats"
@@ -138,8 +133,7 @@ class Search:
         refuse((not isinstance(self.space, Mapping) or not self.space, f"a search needs a space, such as {such}"))
         spaces = "uniform(...), log_uniform(...), integers(...) or choice(...)"
         for field, values in self.space.items():
-            is_space = isinstance(values, NumberSpace | ChoiceSpace)
-            refuse((not is_space, f"the space of {field!r} must be {spaces}, not {values!r}"))
+            refuse((not isinstance(values, Space), f"the space of {field!r} must be {spaces}, not {values!r}"))
         self.run(0, self.example)
 
     @property
@@ -149,11 +143,9 @@ class Search:
 
     @property
     def example(self) -> dict[str, Any]:
-        """Some point of the space."""
         return {field: values.example for field, values in self.space.items()}
 
     def run(self, number: int, point: Mapping[str, Any]) -> Run:
-        """The run of a trial."""
         config, fields = split_fields(self.config, point)
         about = {name: getattr(self, name) for name in ("model", "metric", "published", "published_mark")}
         return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, **about)
@@ -174,45 +166,29 @@ def load_search(path: str) -> Search:
     return search
 
 
-class Past(NamedTuple):
-    """A trial before the next one: its values by field, its state, and of a finished one the score on validation, with
-    the sign by which lower is better.
-    """
-
-    point: Mapping[str, Any]
-    state: str
-    score: float | None = None
-
-
-def propose(space: Mapping[str, NumberSpace | ChoiceSpace], past: Sequence[Past], seed: int) -> dict[str, Any]:
-    """The point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
+def propose(
+    space: Mapping[str, Space], past: Sequence[tuple[Mapping[str, Any], str, float | None]], seed: int
+) -> dict[str, Any]:
+    """Returns the point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
 
     The first ten are random. Running trials count as bad ones, so that trials which run at once differ.
+
+    Args:
+      past: of each trial before, its values by field, its state, and, if it is finished, its score on validation, with
+        the sign by which lower is better.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     names = {FINISHED: "COMPLETE", RUNNING: "RUNNING", FAILED: "FAIL"}
-    distributions = {field: _distribution(values) for field, values in space.items()}
+    distributions = {field: values.distribution() for field, values in space.items()}
     number = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=number, constant_liar=True))
     for point, state, score in past:
         known = {"state": optuna.trial.TrialState[names[state]], "params": dict(point)}
         study.add_trial(optuna.trial.create_trial(value=score, distributions=distributions, **known))
     proposed = study.ask(distributions).params
-    return {
-        field: values.rounded(proposed[field]) if isinstance(values, NumberSpace) else proposed[field]
-        for field, values in space.items()
-    }
-
-
-def _distribution(values: NumberSpace | ChoiceSpace) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(values, ChoiceSpace):
-        return CategoricalDistribution(values.texts)
-    kind = IntDistribution if values.whole else FloatDistribution
-    return kind(values.low, values.high, log=values.log)
+    return {field: values.rounded(proposed[field]) for field, values in space.items()}
 
 
 @dataclasses.dataclass
@@ -228,7 +204,6 @@ class Trials:
     """All trials of a search so far, in the order in which they were proposed; kept in the workdir."""
 
     def __init__(self, search: Search, workdir: Path):
-        """Reads the trials so far."""
         self.search, self._path, self.list = search, workdir / SEARCH_FILE, []
         self.table = Table([], workdir, "")
         if not self._path.exists():
@@ -238,10 +213,8 @@ class Trials:
             raise UserError(f"{self._path} is damaged: it does not list the trials of this search")
         for name, value in search.description().items():
             if (stored := record["search"].get(name)) != value:
-                raise UserError(
-                    f"{workdir} holds a search with another {name}: {stored!r} there, {value!r} now; "
-                    "choose another --workdir"
-                )
+                differ = f"another {name}: {stored!r} there, {value!r} now"
+                raise UserError(f"{workdir} holds a search with {differ}; choose another --workdir")
         for i, each in enumerate(record["trials"]):
             self.list.append(Trial(search.run(i, each["point"]), each["point"], each["diverged"]))
 
@@ -253,7 +226,7 @@ class Trials:
             past = []
             for trial in self.list:
                 ended = self.ended(trial)
-                past.append(Past(trial.point, self.state(trial), None if ended is None else self._loss(ended)))
+                past.append((trial.point, self.state(trial), None if ended is None else self.loss(ended)))
             point = propose(self.search.space, past, self.search.seed)
             self.list.append(Trial(self.search.run(len(self.list), point), point))
             self._save()
@@ -264,7 +237,6 @@ class Trials:
         return [trial for trial in self.list if self.state(trial) == RUNNING]
 
     def finished(self) -> list[Finished]:
-        """The trials that have results."""
         return [ended for trial in self.list if (ended := self.ended(trial)) is not None]
 
     def ended(self, trial: Trial) -> Finished | None:
@@ -287,11 +259,7 @@ class Trials:
         """`FINISHED`, `FAILED` or `RUNNING`."""
         return FAILED if trial.diverged else RUNNING if self.ended(trial) is None else FINISHED
 
-    def best(self) -> Finished | None:
-        """The finished trial that is best on validation."""
-        return min(self.finished(), key=self._loss, default=None)
-
-    def _loss(self, ended: Finished) -> float:
+    def loss(self, ended: Finished) -> float:
         """The score of a trial on validation, with the sign by which lower is better."""
         return self.search.sign * ended.validation()[0]
 
@@ -300,7 +268,7 @@ class Trials:
         table = []
         for trial in self.list:
             ended, report = self.ended(trial), dict[str, Any]()
-            row = {"trial": trial.run.name, "state": "diverged" if trial.diverged else self.state(trial), **trial.point}
+            row = {"trial": trial.run.name, "state": self.state(trial), **trial.point}
             row |= stderr_cells("validation", math.nan, math.nan)
             if ended is not None:
                 row, report = row | stderr_cells("validation", *ended.validation()), dict(ended.report)
@@ -311,13 +279,11 @@ class Trials:
         return sorted(table, key=lambda row: sign * float(row["validation"] or sign * math.inf))
 
     def write_table(self) -> Path:
-        """Writes `trials.csv`; returns its path."""
         path, rows = self._path.parent / TABLE_NAME, self.rows()
         write_csv(path, rows, list(rows[0]))
         return path
 
     def readable(self) -> tuple[list[str], list[list[str]]]:
-        """The columns and the cells of the readable table."""
         first, cells = ["trial", "state", *self.search.space], []
         for row in self.rows():
             shown = [*map(row.get, first), cell_with_stderr(row, "validation"), row["best_step"], row["train_minutes"]]
@@ -330,7 +296,6 @@ class Trials:
 
 
 def _are_trials(value: Any) -> bool:
-    """Whether a value of `search.json` lists trials."""
     return isinstance(value, list) and all(
         isinstance(each, dict) and isinstance(each.get("point"), dict) and isinstance(each.get("diverged"), bool)
         for each in value
@@ -352,7 +317,6 @@ def run_search(flags: SimpleNamespace, make_executor: Callable[[SimpleNamespace,
         begun = trials.unfinished()
         left = max(total - len(trials.list), 0) + len(begun)
         print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
-        print_changes([ended.run for ended in trials.finished()], workdir, read=False)
         failed = []
         executor = make_executor(flags, workdir, left)
         for run, code, problem in execute(executor, [trials.coming(total)], left, trials.table):
@@ -368,7 +332,6 @@ def run_search(flags: SimpleNamespace, make_executor: Callable[[SimpleNamespace,
 
 
 def _print_plan(search: Search, trials: Trials, total: int) -> None:
-    """Prints the space, the trials so far, and the command of an example."""
     print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
     if trials.list:
         print_table(*trials.readable())
@@ -382,8 +345,8 @@ def _report(trials: Trials) -> None:
     columns, cells = trials.readable()
     print_table(columns, cells, right=columns[-3:])
     print(f"{len(trials.list)} trials in {trials.write_table()}")
-    print_changes([ended.run for ended in trials.finished()], trials.table.workdir, code=False)
-    if best := trials.best():
+    print_changes([ended.run for ended in trials.finished()], trials.table.workdir)
+    if best := min(trials.finished(), key=trials.loss, default=None):
         point = next(trial.point for trial in trials.list if trial.run.name == best.run.name)
         values = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in point.items())
         row = best.row() | {"model": f"{best.model}, {values}"}

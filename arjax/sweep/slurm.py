@@ -128,17 +128,9 @@ class SlurmExecutor:
     """
 
     def __init__(
-        self,
-        workdir: Path,
-        options: Mapping[str, Any],
-        program: Sequence[str] = PROGRAM,
-        *,
-        jobs: int | None = None,
+        self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM, *, jobs: int | None = None
     ):
-        """`workdir`: of the sweep; `jobs`: in the queue at once, None: all; `program`: as in `LocalExecutor`.
-
-        `options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
-        """
+        """`options` go to `submitit.AutoExecutor.update_parameters`; `jobs`: in the queue at once, None: all."""
         if importlib.util.find_spec("submitit") is None:
             raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
         import submitit
@@ -211,10 +203,7 @@ class SlurmExecutor:
 
 
 def _wait(waiting: dict[str, Run], workdir: Path) -> Iterator[tuple[Run, int]]:
-    """Yields the run of each job, with its exit code, as it leaves the queue; takes it from those that are waited for.
-
-    Between two yields, other jobs may be added.
-    """
+    """Yields the run of each job, with its exit code, as it leaves the queue; between two yields, jobs may be added."""
     polls, reported = collections.Counter[str](), time.monotonic()
     while waiting:
         states = job_states()

@@ -54,18 +54,19 @@ class Table:
             self.outdated[run.name] = outdated(run, self.workdir)
         return None if ended is None or self.outdated[run.name] else ended
 
-    def outcome(self, run: Run) -> dict[str, Any] | UserError | None:
-        """The row of a finished run, or why it has none, such as a metric it lacks; None when unfinished."""
+    def outcome(self, run: Run) -> Finished | UserError | None:
+        """Returns a run that has a row, or why it has none though it has ended, as it lacks its metric; None before."""
         try:
             ended = self.finished(run)
-            return None if ended is None else ended.row()
+            if ended is not None:
+                ended.row()
+            return ended
         except UserError as error:
             return error
 
     def all_finished(self) -> list[Finished]:
-        """The runs that have a row."""
-        runs = [row for row in self.rows if isinstance(row, Run) and isinstance(self.outcome(row), dict)]
-        return [ended for run in runs if (ended := self.finished(run)) is not None]
+        outcomes = [self.outcome(row) for row in self.rows if isinstance(row, Run)]
+        return [outcome for outcome in outcomes if isinstance(outcome, Finished)]
 
     def complaints(self, runs: Sequence[Run]) -> list[str]:
         """A sentence for each run that has ended and has no row."""
@@ -105,6 +106,5 @@ class Table:
         return shlex.join(["arjax-sweep", *flags])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Writes `results.csv`; returns its path."""
         write_csv(self.workdir / FILE_NAME, rows)
         return self.workdir / FILE_NAME

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ class Record:
         then = stored(workdir)
         if self.fields:
             check_same_fields(self.fields, workdir, purpose)
-        for file in changed_code(workdir):
+        for file in changed_code(workdir, self.code):  # anyone may have written the record, with any files
             say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
         if then.data and then.data != self.data:
             raise UserError(
@@ -221,12 +221,12 @@ def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
     return {file: [fingerprint_of([digest_of(file)])] for file in files}
 
 
-def changed_code(workdir: str | os.PathLike) -> list[str]:
+def changed_code(workdir: str | os.PathLike, loaded: Collection[str] | None = None) -> list[str]:
     """Returns the files, among those that are still there, that have not trained the run as they are from its first
-    step to its last.
+    step to its last; with `loaded`, only these files are read.
     """
-    code = {file: versions for file, versions in stored(workdir).code.items() if os.path.isfile(file)}
-    return [file for file, versions in code.items() if versions_of([file]) != {file: versions}]
+    code = {file: versions for file, versions in stored(workdir).code.items() if loaded is None or file in loaded}
+    return [file for file, versions in code.items() if os.path.isfile(file) and versions_of([file])[file] != versions]
 
 
 def note_read(read: Mapping[str, str], workdir: str | os.PathLike, *, anew: bool) -> None:

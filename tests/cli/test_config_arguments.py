@@ -87,12 +87,13 @@ def test_values_take_the_type_of_the_field(text, like, value):
 
 
 def test_scalars_of_numpy_are_numbers_and_too_large_ones_are_refused():
-    config = network_config("made", hidden_sizes=(np.int64(7), np.int32(8)), num_masks=np.int64(2))
-    assert config.hidden_sizes == (7, 8) and all(type(size) is int for size in (*config.hidden_sizes, config.num_masks))
+    config = network_config("deep_nade", hidden_sizes=(np.int64(7), np.int32(8)), steps_per_chunk=np.int64(2))
+    sizes = *config.hidden_sizes, config.steps_per_chunk
+    assert sizes == (7, 8, 2) and all(type(size) is int for size in sizes)
     rate = optimizer_config("adamw", learning_rate=np.float32(0.5), cautious_decay=np.True_)
     assert rate.learning_rate == 0.5 and rate.cautious_decay is True
-    with pytest.raises(UserError, match=r"'num_masks' of the network 'made' must be an integer, not 2\.0"):
-        network_config("made", num_masks=np.float32(2))
+    with pytest.raises(UserError, match=r"'steps_per_chunk' of the network 'deep_nade' must be an integer, not 2\.0"):
+        network_config("deep_nade", steps_per_chunk=np.float32(2))
     with pytest.raises(UserError, match="'learning_rate' of the optimizer 'adamw' must be a number, not 1000"):
         optimizer_config("adamw", learning_rate=10**400)
 

@@ -180,5 +180,5 @@ def test_data_that_cannot_be_coded_are_refused(model, params):
 
 def test_improbable_values_cost_24_bits_at_most():
     encoder = Encoder()
-    encoder(np.array([[1.0, 0.0]], np.float32), np.array([1], np.int32))
-    assert encoder.bits_of_calls.tolist() == [24.0]
+    encoder(np.array([[[1.0, 0.0]]], np.float32), np.ones((1, 1), bool), np.ones((1, 1), np.int32))
+    assert encoder.bits == 24.0

@@ -7,13 +7,15 @@ import law_cases as cases
 import numpy as np
 import pytest
 from choice import some
-from test_law4_samplers import chi_square
+from test_law4_samplers import check_follows
 
+import arjax
 from arjax.coding import CodingOptions, compress, decompress
-from arjax.coding.entropy import DecodedValues, Decoder
+from arjax.coding.entropy import Decoder
 from arjax.coding.examples import choices, code_examples
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.data import from_arrays
 from arjax.models import KINDS, ModelChoice, make_model
 from arjax.samplers.stepwise import Asked, OutsideSteps
 from arjax.testing.examples import random_like
@@ -170,10 +172,9 @@ def test_words_that_are_noise_draw_from_the_model():
     model = make_model(event, "made", hidden_sizes=(4,), ordering="random(seed=1)")
     params = jax.tree.map(lambda leaf: 2 * leaf + 0.5, model.init(jax.random.key(0)))
     words = np.random.default_rng(0).integers(0, 2**32, 4000, dtype=np.uint32)
-    chooser = DecodedValues(Decoder(words))
-    drawn = code_examples(choices(model, params)[0], chooser, 512, 4096, {}, -1)
+    drawn = code_examples(choices(model, params)[0], Decoder(words), 512, 4096, {}, -1)
     possible = cases.all_values(event)
-    assert chi_square(drawn, event, cases.log_prob(model, possible, params)) > 1e-6
+    check_follows(drawn, event, cases.log_prob(model, possible, params))
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +248,43 @@ def test_an_interrupt_that_is_only_noted_changes_no_value(small_steps, monkeypat
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [0, 1, 2, 3] and set(noted) == {signal.SIGINT}
+
+
+def test_the_work_is_announced_once():
+    model = make_model(EventSpec((2, 3), (), "tokens", 5), "made", hidden_sizes=(4,))
+    params, x = random_like(model.param_shapes), np.random.default_rng(0).integers(0, 5, (9, 2, 3))
+    announced: list[str] = []
+    options = CodingOptions(streams=4, about={"form": "array"}, tell=lambda: announced.append("begins"))
+    found = compress(model, params, x, options)
+    assert announced == ["begins"] and found.streams == 4  # decoding for the comparison tells nothing
+    restored = decompress(model, params, found.data, options)
+    assert np.array_equal(restored.x, x) and restored.about == {"form": "array"} and len(announced) == 2
+
+
+def test_options_are_checked_when_they_are_made():
+    for streams in (-1, 2**16 + 1, 1.5, True):
+        with pytest.raises(UserError, match=r"streams must be (at least 0|at most 65536|an integer), not"):
+            CodingOptions(streams=streams)
+    for num_orders in (0, -2, 2**16 + 1, True):
+        with pytest.raises(UserError, match=r"num_orders must be (at least 1|at most 65536|an integer), not"):
+            CodingOptions(num_orders=num_orders)
+
+
+EVENT = arjax.EventSpec((4,), kind="levels", num_levels=5)
+
+
+@pytest.fixture
+def study(load_script):
+    return load_script("experiments/compression/study.py")
+
+
+def test_a_file_keeps_the_limit_and_comes_back(study):
+    x = np.arange(400).reshape(100, 4) % 5
+    dataset = from_arrays(EVENT, name="own", train={"x": x}, test={"x": x})
+    run = arjax.fit_arrays(arjax.make_model(EVENT, "independent"), train=dataset, steps=2, quiet=True)
+    times, found = study.both_ways(run, x, None, None)
+    assert times["different"] == 0 and min(times["seconds_in"], times["seconds_out"]) > 0
+    bits = -run.log_prob(x).sum() / np.log(2)
+    assert study.score(run, x, None, None) == pytest.approx(bits / x.size)
+    assert study.allowed(found) == pytest.approx(1.001 * bits / 8 + 512 + 16 * 100 + 8, rel=1e-4)
+    assert len(found.data) <= study.allowed(found)

@@ -168,6 +168,8 @@ def test_mistakes_name_the_plugin_the_file_and_the_line(tools, tmp_path):
         import_plugins(["no_such_thing"])
     with pytest.raises(PluginError, match=r"^the plugin 'a b': a plugin is the name of a module, such as 'my_package'"):
         import_plugins(["a b"])
+    with pytest.raises(PluginError, match=r"^the plugin '3': there is no module '3'$"):
+        import_plugins([3])
     with pytest.raises(PluginError, match=r"^a plugin is the name of a module"):
         import_plugins([f"evil in {tmp_path}/a\0b"])
     gone = f"gone in {tmp_path}"

@@ -33,15 +33,13 @@ def tools() -> Registry:
     return registry
 
 
-def test_names_are_sorted_and_lead_to_the_component(tools):
-    assert tools.names() == ["hammer", "layer", "saw"]
-    assert tools.get("hammer")("oak", 2) == ("oak", 2, "grey")
-
-
 def test_a_name_is_taken_once(tools):
     with pytest.raises(UserError, match=r"tool 'saw' is registered twice: .*test_registry\.py, line \d+ and .*, line"):
         tools.register("saw")(print)
     assert tools.get("saw") is not print
+    for _ in range(2):  # a function that registers may be called again
+        tools.register("chisel")(print)
+    assert tools.get("chisel") is print
 
 
 def test_a_file_that_runs_again_replaces_its_own_components_and_no_others(tools, tmp_path):
@@ -65,15 +63,6 @@ def test_a_file_that_runs_again_replaces_its_own_components_and_no_others(tools,
     mine.write_text(text.format(1) + text.format(2))  # twice in one file
     with pytest.raises(UserError, match=r"mine\.py, line 3 and .*mine\.py, line 8"):
         run(mine)
-
-
-def test_a_function_that_registers_may_be_called_again(tools):
-    def register():
-        tools.register("chisel")(print)
-
-    register()
-    register()
-    assert tools.get("chisel") is print
 
 
 def test_unknown_name_suggests_the_nearest(tools):
@@ -135,9 +124,8 @@ def test_call_strings(text, expected):
     assert parse_call(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+NO_CALLS = [
+    *(
         "",
         "   ",
         "3",
@@ -148,6 +136,8 @@ def test_call_strings(text, expected):
         "random(seed=1+y)",
         "a.b(c=1)",
         "f(g=h())",
+    ),
+    *(
         "f(x=1",
         "f)",
         "lambda: 0",
@@ -158,8 +148,11 @@ def test_call_strings(text, expected):
         "f(**{'a': 1})",
         "a\x00b",
         "f(x={[]: 0})",
-    ],
-)
+    ),
+]
+
+
+@pytest.mark.parametrize("text", NO_CALLS)
 def test_other_text_is_one_sentence(text):
     with pytest.raises(UserError, match=r"^cannot read .*: write a name, or name\(option=value, \.\.\.\)"):
         parse_call(text)
@@ -169,10 +162,6 @@ def test_did_you_mean_of_nothing():
     assert did_you_mean("x", []) == ""
     assert did_you_mean("x", {"abc": 1}) == " (there are: abc)"
     assert did_you_mean("seeed", ["seed", "order"]) == ", did you mean 'seed'?"
-
-
-def test_a_users_mistake_is_an_ordinary_value_error():
-    assert issubclass(UserError, ValueError)
 
 
 def _cell(text: str, number: int, session: dict) -> None:

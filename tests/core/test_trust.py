@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from arjax.core import plugins
 from arjax.core.errors import UserError
 from arjax.core.plugins import UntrustedCodeError, import_plugins, trusting
-from arjax.core.registry import Registry, import_installed
+from arjax.core.registry import import_installed
 
 #: A file that leaves a mark beside it when it runs.
 MARK = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n"
@@ -39,6 +38,15 @@ def write(path, text=""):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(MARK + text)
     return path
+
+
+def describe(folder, name, **files):
+    """The metadata of an installed package, with these files."""
+    about = folder / f"{name}-1.dist-info"
+    about.mkdir(parents=True)
+    for file, text in {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n", **files}.items():
+        (about / file).write_text(text)
+    return about
 
 
 def ran(path) -> bool:
@@ -90,7 +98,7 @@ def test_code_of_a_run_is_refused_in_every_form(tmp_path, monkeypatch):
     ["this", f"antigravity in {os.path.dirname(os.__file__)}", "this in /no", "json.__main__", "evil.__main__ in /tmp"],
 )
 def test_modules_of_python_and_programs_are_no_plugins(plugin, capsys):
-    with pytest.raises(UserError, match=r"is a module of Python|is the name of a module"):
+    with pytest.raises(UserError, match=r"which you have not trusted|is the name of a module"):
         import_plugins([plugin])
     assert capsys.readouterr().out == ""
 
@@ -115,10 +123,8 @@ def test_a_package_that_pip_has_put_elsewhere_is_installed(tmp_path, monkeypatch
     """In editable form, by its names alone; or with `--target` into a folder of PYTHONPATH."""
     there, project = tmp_path / "site-packages", tmp_path / "project"
     mine, run = write(project / "src" / "mine_e.py"), write(project / "runs" / "evil_f.py")
-    about = there / "mine_e-1.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine-e\nVersion: 1\n")
-    (about / "direct_url.json").write_text(f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}')
+    url = f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}'
+    describe(there, "mine-e", **{"direct_url.json": url})
     monkeypatch.setattr(sys, "path", [str(there), str(project / "src"), str(project), *sys.path])
     check_refused("runs.evil_f", run)
     check_refused(f"evil_f in {run.parent}", run)
@@ -135,8 +141,7 @@ def test_a_package_that_pip_has_put_elsewhere_is_installed(tmp_path, monkeypatch
     assert ran(mine)
     target = tmp_path / "target"
     of_target = write(target / "mine_g.py")
-    (target / "mine_g-1.dist-info").mkdir()
-    (target / "mine_g-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine_g\nVersion: 1\n")
+    describe(target, "mine_g")
     monkeypatch.syspath_prepend(str(target))
     check_refused("mine_g", of_target)
     monkeypatch.setenv("PYTHONPATH", str(target))
@@ -146,10 +151,7 @@ def test_a_package_that_pip_has_put_elsewhere_is_installed(tmp_path, monkeypatch
 
 def test_entry_points_in_the_current_folder_are_those_of_nothing_installed(tmp_path, monkeypatch):
     evil = write(tmp_path / "here" / "evil_h.py")
-    about = tmp_path / "here" / "evil_h-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: evil_h\nVersion: 1\n")
-    (about / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nevil = evil_h\n")
+    about = describe(evil.parent, "evil_h", **{"entry_points.txt": f"[{plugins.GROUP}]\nevil = evil_h\n"})
     monkeypatch.setattr(sys, "path", ["", str(tmp_path / "here"), *sys.path])
     import_installed.cache_clear()
     assert import_installed() == () and not ran(evil)
@@ -223,16 +225,3 @@ def test_a_package_of_another_folder_lends_its_name_to_nothing(tmp_path):
     with pytest.raises(UserError, match=r"another module 'pack_l' is imported already: .*mine/pack_l/__init__\.py"):
         import_plugins([f"pack_l.evil_l in {tmp_path / 'theirs'}"])
     assert not ran(evil)
-
-
-def test_listing_everything_in_a_folder_of_others_runs_none_of_it(tmp_path):
-    """The command, in a folder with a package and its entry point."""
-    evil = write(tmp_path / "here" / "evil_p.py")
-    about = tmp_path / "here" / "evil_p-1.dist-info"
-    about.mkdir()
-    (about / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nevil = evil_p\n")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: evil_p\nVersion: 1\n")
-    text = "from arjax.core.registry import Registry, import_installed\nassert import_installed() == ()\n"
-    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path / "here", capture_output=True, text=True)
-    assert done.returncode == 0 and not ran(evil), done.stderr
-    assert Registry("thing").names() == []

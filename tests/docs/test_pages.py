@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import arjax as project
+from arjax.cli import listing
 from arjax.cli.main import main
 from arjax.cli.modes import parse_flags
-from arjax.conditionals import CONDITIONALS
 from arjax.config import base_config
 from arjax.config.build import build_dataset, build_model
 from arjax.config.fields import fields
@@ -30,35 +30,15 @@ from arjax.core.spec import EventSpec
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names
 from arjax.evaluation import splits
-from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-from arjax.models import KINDS, make_model
-from arjax.networks import NETWORKS
-from arjax.objectives import OBJECTIVES
-from arjax.quantizers import QUANTIZERS
-from arjax.samplers import SAMPLERS
+from arjax.models import make_model
 from arjax.sweep.main import sweep_flags
 from arjax.sweep.rows import load_sweep, runs_of
 from arjax.sweep.search import load_search
-from arjax.training.optimizer import OPTIMIZERS
-from arjax.training.schedules import SCHEDULES
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-REGISTRIES = (
-    ORDERINGS,
-    PARTITIONS,
-    ORDER_DISTRIBUTIONS,
-    GRAPHS,
-    KINDS,
-    NETWORKS,
-    CONDITIONALS,
-    OBJECTIVES,
-    QUANTIZERS,
-    OPTIMIZERS,
-    SCHEDULES,
-    SAMPLERS,
-    DATASETS,
-)
+#: Those whose names the page of components lists.
+REGISTRIES = [registry for kind, registry in listing.REGISTRIES.items() if kind not in ("mixers", "writers")]
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 

@@ -1,4 +1,4 @@
-"""Samples under another model: the nats of a judge, of examples and along texts."""
+"""Samples under another model: the nats of a judge, of examples and, in a script of the study, along texts."""
 
 import dataclasses
 import types
@@ -12,11 +12,9 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import Dataset, from_arrays
-from arjax.data.sources import ArraySource
-from arjax.data.vocabulary import Vocabulary
 from arjax.data.windows import RandomWindows
-from arjax.evaluation.judges import PARTS, check_judge, judged_examples, judged_texts, site_nats, spread_rows
-from arjax.evaluation.report import Measures, report
+from arjax.evaluation.exposure import check_judge, judged_examples
+from arjax.evaluation.splits import spread_rows
 from arjax.models import make_model
 from arjax.models.draws import keys_of
 from arjax.models.longer import of_length
@@ -77,109 +75,53 @@ def test_strings_are_judged_up_to_their_end():
     assert found["judge_own_nll_nats_per_char"] == pytest.approx(nats.sum() / mask.sum(), rel=1e-5)
 
 
-def test_texts_are_read_in_windows_or_whole():
+@pytest.fixture(scope="module")
+def along(load_script):
+    return load_script("experiments/exposure_bias/along_text.py")
+
+
+def test_texts_are_read_in_windows_or_whole(along):
     """Windows of 4 that overlap by half; a network that goes on reads the sequence as one of that length."""
     x = random_x(EventSpec((9,), kind="tokens", num_levels=3), 3)
     model, params = random_model("made", hidden_sizes=(6,))
-    found = site_nats(model, params, x, batch_size=2)
-    of_window = lambda start: -np.asarray(of_model(model, "log_prob_per_site", params, x[:, start : start + 4]))  # noqa: E731
-    nats = {start: of_window(start) for start in (0, 2, 4, 5)}
+    nats = {
+        start: -np.asarray(of_model(model, "log_prob_per_site", params, x[:, start : start + 4]))
+        for start in (0, 2, 4, 5)
+    }
     expected = np.concatenate([nats[0], nats[2][:, 2:], nats[4][:, 2:], nats[5][:, 3:]], 1)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    np.testing.assert_allclose(site_nats(model, params, x[:, :3], 3), nats[0][:, :3], rtol=1e-5)
+    np.testing.assert_allclose(along.site_nats(model, params, x, 2), expected, rtol=1e-5)
+    np.testing.assert_allclose(along.site_nats(model, params, x[:, :3], 3), nats[0][:, :3], rtol=1e-5)
     model, params = random_model()
     whole = -np.asarray(of_model(of_length(model, 9), "log_prob_per_site", params, x))
-    np.testing.assert_allclose(site_nats(model, params, x, batch_size=3), whole, rtol=1e-5)
+    np.testing.assert_allclose(along.site_nats(model, params, x, 3), whole, rtol=1e-5)
 
 
-@pytest.mark.slow
-def test_texts_of_the_model_beside_those_of_the_data():
+def test_pieces_of_the_data_and_means_of_their_parts(along):
+    """Of 5 sites each its own; of 97 parts of three sites, of which the last has one."""
     tokens = np.arange(31, dtype=np.uint8) % 3
     dataset = Dataset("line", LINE, ContextSpec(), {"train": RandomWindows(tokens, 4)})
-    model, params = random_model()
-    judge = Companion(*random_model(seed=1, order=2))
-    rest = {"length": 6, "batch_size": 3, "key": KEY}
-    scores, along = judged_texts(model, params, dataset, "train", judge, num=4, **rest)
-    x = np.asarray(model.draw(params, keys_of(KEY, 4), length=6).x)
     texts = tokens[np.array([0, 6, 12, 18])[:, None] + np.arange(6)]  # of the five pieces of the text four
-    for name, values in (("own", x), ("data", texts)):
-        nats = site_nats(judge.model, judge.params, values, 4)
-        np.testing.assert_allclose(getattr(along, name), nats.mean(0), rtol=1e-5)
-        np.testing.assert_allclose(getattr(along, f"{name}_stderr"), nats.std(0, ddof=1) / 2, rtol=1e-4)
-        assert scores[f"judge_{name}_nll_nats"] == pytest.approx(nats.sum(1).mean(), rel=1e-5)
-    _, along = judged_texts(model, params, dataset, "train", judge, num=4, **rest | {"length": 2 * PARTS + 1})
-    x = np.asarray(model.draw(params, keys_of(KEY, 4), length=2 * PARTS + 1).x)
-    parts = site_nats(judge.model, judge.params, x, 4).reshape(4, -1, 3).mean(-1)
-    np.testing.assert_allclose(along.own, parts.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(along.own_stderr, parts.std(0, ddof=1) / 2, rtol=1e-4)
-    assert along.places[:2].tolist() == [2, 5] and along.data.size == 0  # the text of the data is shorter
-
-
-@pytest.mark.slow
-def test_few_scored_examples_leave_the_text_of_the_data_whole():
-    """The rollouts are judged beside pieces of the text, and not beside windows with gaps between them."""
-    params = random_model()
-    judge = Companion(*random_model(seed=1, order=2))
-    tokens = np.arange(31, dtype=np.uint8) % 3
-    vocabulary = Vocabulary(("a", "b", "c"))
-    for source in (RandomWindows(tokens, 4), ArraySource(LINE, Batch(tokens[:28].reshape(7, 4)), ContextSpec())):
-        dataset = Dataset("line", LINE, ContextSpec(), {"train": source}, vocabulary)
-        opened = types.SimpleNamespace(model=judge.model, params=judge.params, dataset=dataset, step=0)
-        found = [
-            report(
-                *params,
-                dataset,
-                "train",
-                Measures(batch_size=4, exposure=4, judge="judge", length=6, examples=examples),
-                mesh=None,
-                seed=0,
-                open_run=lambda _, opened=opened: opened,
-            ).scores
-            for examples in (0, 2)
-        ]
-        assert [scores["num_examples"] for scores in found] == [len(source), 2]
-        assert len({scores["judge_data_nll_nats"] for scores in found}) == 1
-        assert len({scores["greedy_error"] for scores in found}) == 1
+    np.testing.assert_array_equal(along.texts_of_data(dataset, "train", 4, 6), texts)
+    assert len(along.texts_of_data(dataset, "train", 4, 32)) == 0
+    nats = np.arange(10.0).reshape(2, 5)
+    place, mean, stderr = along.along_text(nats)
+    assert place.tolist() == [1, 2, 3, 4, 5] and mean.tolist() == nats.mean(0).tolist()
+    assert stderr.tolist() == pytest.approx([2.5] * 5)
+    nats = np.random.default_rng(0).normal(size=(3, 97))
+    place, mean, stderr = along.along_text(nats)
+    parts = [nats[:, start : start + 3].mean(1) for start in range(0, 97, 3)]
+    assert len(place) == 33 <= along.PARTS and place[:2].tolist() == [2, 5] and place[-1] == 97
+    np.testing.assert_allclose(mean, np.mean(parts, 1))
+    np.testing.assert_allclose(stderr, np.std(parts, 1, ddof=1) / 3**0.5)
 
 
 def test_refusals():
+    """Of other data, and without a likelihood: its scores are neither nats nor bits."""
     model, _ = random_model()
-    dataset = from_arrays(LINE, train=random_x(LINE, 5))
-    longer = Companion(*random_model(event=EventSpec((5,), kind="tokens", num_levels=3)))
-    more = Companion(*random_model(event=EventSpec((4,), kind="tokens", num_levels=4)))
+    longer, _ = random_model(event=EventSpec((5,), kind="tokens", num_levels=3))
     with pytest.raises(UserError, match="the judge is of"):
-        check_judge(model, longer.model, 0, dataset)
-    with pytest.raises(UserError, match="the judge knows 4 tokens, and the model 3"):
-        check_judge(model, more.model, 8, dataset)
-
-
-def test_a_judge_without_a_likelihood_is_refused():
-    """Its scores are neither nats nor bits."""
+        check_judge(model, longer)
     event = EventSpec((3,), (2,), "real")
     energy = make_model(event, "made", conditional="energy(features=4, width=8, layers=1)", hidden_sizes=(4,))
     with pytest.raises(UserError, match=r"^config.evaluate.judge needs a likelihood, and this model has none"):
-        check_judge(energy, energy, 0, from_arrays(event, train=np.zeros((1, 3, 2))))
-
-
-def test_sequences_of_frames_are_judged_and_those_with_scales_refused():
-    """Real values have no pieces of a text beside them; nats of standardised ones would be in other units."""
-    event, conditional = EventSpec((3,), (2,), "real"), {"conditional": "gaussian"}
-    model, params = random_model("made", event, hidden_sizes=(4,), **conditional)
-    dataset = from_arrays(event, train=np.zeros((2, 3, 2), np.float32))
-    rest = {"num": 2, "length": 4, "batch_size": 2, "key": KEY}
-    scores, along = judged_texts(model, params, dataset, "train", Companion(model, params), **rest)
-    x = np.asarray(model.draw(params, keys_of(KEY, 2), length=4).x)
-    nats = [-np.asarray(of_model(model, "log_prob_per_site", params, x[:, start : start + 3])) for start in (0, 1)]
-    assert scores["judge_own_nll_nats"] == pytest.approx((nats[0].sum(1) + nats[1][:, 2]).mean(), rel=1e-5)
-    assert along.own.shape == (4,) and along.data.size == 0
-    np.testing.assert_allclose(site_nats(model, params, x[:, :2], 2), nats[0][:, :2], rtol=1e-5)
-    other = make_model(EventSpec((3,), (3,), "real"), "made", hidden_sizes=(4,), **conditional)
-    with pytest.raises(UserError, match=r"the judge is of .* values of one kind and shape"):
-        check_judge(model, other, 4, dataset)
-    two = [EventSpec((4,), (), kind, 2) for kind in ("binary", "tokens")]
-    bits, tokens = (make_model(event, "made", hidden_sizes=(4,)) for event in two)
-    check_judge(bits, tokens, 6, from_arrays(bits.event, train=np.zeros((2, 4), np.int32)))
-    scaled = dataclasses.replace(dataset, scale=np.float32(100), shift=np.float32(0))
-    with pytest.raises(UserError, match=r"^config.evaluate.length needs sites that are alike"):
-        check_judge(model, model, 4, scaled)
-    check_judge(model, model, 0, scaled)
+        check_judge(energy, energy)

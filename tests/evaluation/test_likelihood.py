@@ -10,7 +10,6 @@ from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
-from arjax.evaluation.summaries import summarize
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -83,23 +82,6 @@ def test_transform_gets_a_key_that_does_not_change_between_calls(model, params, 
     assert evaluator(params, "test") == evaluator(params, "test")
 
 
-def test_numbers_of_text_and_of_sequences_of_vectors():
-    nll, sites = np.array([6.0, 2.0, 0.0]), np.array([4.0, 4.0, 0.0])
-    text = summarize(nll, sites, EventSpec((4,), kind="tokens", num_levels=7), text="char")
-    assert text["nll_nats_per_char"] == 1.0 and text["nll_nats"] == 4.0 and text["num_examples"] == 2
-    np.testing.assert_allclose([text["perplexity"], text["bits_per_char"]], [np.e, 1 / np.log(2)])
-    music = summarize(nll, sites, EventSpec((4,), (88,)))
-    assert music["nll_nats_per_frame"] == 1.0
-    np.testing.assert_allclose(music["bits_per_dim"], 1 / 88 / np.log(2))
-    np.testing.assert_allclose(music["nll_stderr"], 2.0)
-    # All examples have four sites: errors are those of the mean nats, divided likewise.
-    np.testing.assert_allclose(music["nll_nats_per_frame_stderr"], 2 / 4)
-    np.testing.assert_allclose(music["bits_per_dim_stderr"], 2 / 4 / 88 / np.log(2))
-    np.testing.assert_allclose(text["bits_per_char_stderr"], 2 / 4 / np.log(2))
-    np.testing.assert_allclose([text["nll_nats_per_char_stderr"], text["perplexity_stderr"]], [0.5, 0.5 * np.e])
-    assert summarize(nll[:1], sites[:1], EVENT)["nll_stderr"] == 0.0
-
-
 def test_mistakes(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "mask": np.zeros((23, 5), int)})
     with pytest.raises(UserError, match="has no validation split"):
@@ -111,17 +93,21 @@ def test_mistakes(model, params, arrays):
         Evaluator(model, dataset, Scoring(8, make_mesh()))(params, "test")
 
 
-def test_a_mixture_of_weighted_orders_has_their_weights(arrays):
-    orders = "weighted(of=('raster', 'uniform'), weights=(0.6, 0.4))"
+def scored_in_orders(arrays, orders):
+    """A model, its scores as a mixture of three orders, and log p of each scored example under each of them."""
     model = make_model(EVENT, "made", hidden_sizes=(8,), orders=orders)
     params = jax.jit(model.init)(jax.random.key(0))
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
     scores = Evaluator(model, dataset, Scoring(8, make_mesh(), num_orders=3))(params, "test")
     keep = arrays["mask"].sum(1) > 0
     score = jax.jit(lambda p, f: model.log_prob(p, arrays["x"], mask=arrays["mask"], factorization=f))
-    members = model.orders.members(3)
-    assert np.asarray(members[0].order).tolist() == list(range(5))
-    per_order = np.stack([np.asarray(score(params, f), np.float64)[keep] for f in members])
+    per_order = np.stack([np.asarray(score(params, f), np.float64)[keep] for f in model.orders.members(3)])
+    return model, dataset, scores, per_order
+
+
+def test_a_mixture_of_weighted_orders_has_their_weights(arrays):
+    model, _, scores, per_order = scored_in_orders(arrays, "weighted(of=('raster', 'uniform'), weights=(0.6, 0.4))")
+    assert np.asarray(model.orders.members(3)[0].order).tolist() == list(range(5))
     raster = 0.6 + 0.4 / 120
     weights = np.array([raster, (1 - raster) / 2, (1 - raster) / 2])
     np.testing.assert_allclose(scores["nll_nats"], -np.log(weights @ np.exp(per_order)).mean(), rtol=1e-5)
@@ -131,13 +117,7 @@ def test_a_mixture_of_weighted_orders_has_their_weights(arrays):
 
 
 def test_a_mixture_of_orders_averages_whole_examples(arrays):
-    model = make_model(EVENT, "made", hidden_sizes=(8,), orders="pool(num=5)")
-    params = jax.jit(model.init)(jax.random.key(0))
-    dataset = from_arrays(EVENT, train=arrays, test=arrays)
-    scores = Evaluator(model, dataset, Scoring(8, make_mesh(), num_orders=3))(params, "test")
-    keep = arrays["mask"].sum(1) > 0
-    score = jax.jit(lambda p, f: model.log_prob(p, arrays["x"], mask=arrays["mask"], factorization=f))
-    per_order = np.stack([np.asarray(score(params, f), np.float64)[keep] for f in model.orders.members(3)])
+    model, dataset, scores, per_order = scored_in_orders(arrays, "pool(num=5)")
     mixtures = [-np.log(np.exp(per_order[:k]).mean(0)).mean() for k in (1, 2, 3)]
     assert scores["num_orders"] == 3
     np.testing.assert_allclose(scores["nll_nats"], mixtures[2], rtol=1e-6)

@@ -20,62 +20,28 @@ HIDDEN = {"hidden_sizes": (4,)}
 ATTENTION = {"width": 8, "num_layers": 1, "num_heads": 1}
 WHOLE = part("independent", {"partition": "whole"}, **HIDDEN)
 LATENT = {"prior": part("constant", {"partition": "whole"}), "likelihood": WHOLE, "posterior": WHOLE}
-#: name -> kind, its options, its network (none where parts have networks), objective, measures.
+TOKENS = {name: part("independent") for name in ("encoder", "decoder", "prior")}
+#: name -> kind, its options, its network (none where parts have networks), measures; objectives that are not the usual.
 CASES = {
-    "autoregressive": ("autoregressive", {}, ("markov", {"order": 1}), "teacher_forcing", {"exposure": 8}),
-    "orders": (
-        "autoregressive",
-        {"orders": "uniform"},
-        ("deep_nade", HIDDEN),
-        "order_agnostic",
-        {"num_orders": 2, "steps": 2},
-    ),
-    "learned": ("autoregressive", {"orders": "uniform"}, ("deep_nade", HIDDEN), "learned_order", {}),
-    "latent": ("latent", {"latents": (2,)}, LATENT, "elbo", {"samples": 3}),
-    "flow": ("flow", {"num_blocks": 1}, ("transformer", ATTENTION), "teacher_forcing", {}),
-    "gaussian_chain": (
-        "gaussian_chain",
-        {"num_steps": 3},
-        ("denoising_transformer", ATTENTION),
-        "teacher_forcing",
-        {"samples": 2},
-    ),
-    "discrete_chain": (
-        "discrete_chain",
-        {"num_steps": 3},
-        ("denoising_transformer", ATTENTION),
-        "teacher_forcing",
-        {"samples": 2},
-    ),
-    "block_diffusion": (
-        "block_diffusion",
-        {"partition": "blocks(size=2)"},
-        ("block_transformer", ATTENTION),
-        "teacher_forcing",
-        {},
-    ),
-    "cascade": (
-        "cascade",
-        {"stages": "digits(base=2)"},
-        {name: part("independent") for name in "12"},
-        "teacher_forcing",
-        {},
-    ),
-    "tokens": (
-        "tokens",
-        {"grid": (2,), "quantizer": "vq(codes=4, dims=2)"},
-        {name: part("independent") for name in ("encoder", "decoder", "prior")},
-        "tokenizer(rate=1)",
-        {"samples": 3},
-    ),
-    "mixture": ("mixture", {}, {name: part("made", **HIDDEN) for name in "ab"}, "teacher_forcing", {}),
-    "gaussian_mixture": ("gaussian_mixture", {"components": 2, "min_log_scale": -2.0}, {}, "teacher_forcing", {}),
+    "autoregressive": ("autoregressive", {}, ("markov", {"order": 1}), {"exposure": 8}),
+    "orders": ("autoregressive", {"orders": "uniform"}, ("deep_nade", HIDDEN), {"num_orders": 2, "steps": 2}),
+    "learned": ("autoregressive", {"orders": "uniform"}, ("deep_nade", HIDDEN), {}),
+    "latent": ("latent", {"latents": (2,)}, LATENT, {"samples": 3}),
+    "flow": ("flow", {"num_blocks": 1}, ("transformer", ATTENTION), {}),
+    "gaussian_chain": ("gaussian_chain", {"num_steps": 3}, ("denoising_transformer", ATTENTION), {"samples": 2}),
+    "discrete_chain": ("discrete_chain", {"num_steps": 3}, ("denoising_transformer", ATTENTION), {"samples": 2}),
+    "block_diffusion": ("block_diffusion", {"partition": "blocks(size=2)"}, ("block_transformer", ATTENTION), {}),
+    "cascade": ("cascade", {"stages": "digits(base=2)"}, {name: part("independent") for name in "12"}, {}),
+    "tokens": ("tokens", {"grid": (2,), "quantizer": "vq(codes=4, dims=2)"}, TOKENS, {"samples": 3}),
+    "mixture": ("mixture", {}, {name: part("made", **HIDDEN) for name in "ab"}, {}),
+    "gaussian_mixture": ("gaussian_mixture", {"components": 2, "min_log_scale": -2.0}, {}, {}),
 }
+OBJECTIVES = {"orders": "order_agnostic", "learned": "learned_order", "latent": "elbo", "tokens": "tokenizer(rate=1)"}
 FAST = ("autoregressive",)
 
 
 def config_of(name):
-    kind, options, network, objective, measures = CASES[name]
+    kind, options, network, measures = CASES[name]
     config = base_config()
     config.dataset = dataset_config("noise", grid=(4,), kind="levels", num_levels=3, num_examples=10)
     if name == "gaussian_mixture":
@@ -87,7 +53,7 @@ def config_of(name):
         config.parts = network
     else:
         config.network = network_config(network[0], **network[1])
-    config.objective = objective
+    config.objective = OBJECTIVES.get(name, "teacher_forcing")
     config.train.update(steps=2, batch_size=4, eval_every=1, log_every=2)
     config.evaluate.update(batch_size=8, **measures)
     return config
@@ -109,7 +75,7 @@ def test_a_report_is_the_same_wherever_it_is_printed_stored_or_returned(name, tm
     assert json.loads(stored.read_text()) == json.loads(json.dumps(returned)) == results
     measures = {"exposure": "greedy_error", "num_orders": "negative_elbo_nats", "steps": "k_steps"}
     measures |= {"samples": "importance_bound_nats" if name in ("latent", "tokens") else "chain_bound_nats"}
-    assert {measures[asked] for asked in CASES[name][4]} <= results.keys()
+    assert {measures[asked] for asked in CASES[name][3]} <= results.keys()
     assert ("learned_order" in results) == (name == "learned")
     assert ("truth_nll_nats" in results) == (name == "autoregressive")
 
@@ -126,10 +92,6 @@ def test_other_numbers_are_asked_for_by_the_fields_of_the_section_evaluate(tmp_p
     usual, none, more = run.evaluate("train"), run.evaluate("train", samples=0), run.evaluate("train", samples=50)
     assert none.keys() < usual.keys() == more.keys() and none["nll_nats"] == usual["nll_nats"]
     assert more["importance_samples"] == 50 and more["importance_bound_nats"] < usual["importance_bound_nats"]
-    with pytest.raises(UserError, match="samples must be at least 0, not -1"):
-        run.evaluate(samples=-1)
-    with pytest.raises(UserError, match="judge must be a text, not 3"):
-        run.evaluate(judge=3)
     with pytest.raises(UserError, match="takes no 'sample', did you mean 'samples'"):
         run.evaluate(sample=3)
     with pytest.raises(UserError, match="exposure needs"):

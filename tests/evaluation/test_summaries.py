@@ -1,6 +1,5 @@
 """The numbers of a report: means, their errors, and paired differences."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +9,6 @@ import scipy.stats
 from arjax.core.errors import UserError
 from arjax.core.scores import SAMPLE_SCORE
 from arjax.core.spec import EventSpec
-from arjax.evaluation.judges import PARTS, _along_text
 from arjax.evaluation.summaries import mean_over_runs, paired_difference, ratio_of_means, stderr_of, summarize_rows
 from arjax.factorization import Shares
 
@@ -42,64 +40,26 @@ TERM = np.array([0.5, 70.0, 1.0, 3.0])
 #: The bits of the term for each scored number, with an error as that of the nats for a site.
 KL_ERROR = np.std(TERM[SCORED] - 4.5 / 9 * L, ddof=1) / math.sqrt(3) / 3
 KL_BITS = {"kl_bits_per_dim": 4.5 / (LOG_2 * 2 * 9), "kl_bits_per_dim_stderr": KL_ERROR / (LOG_2 * 2)}
+TEXT = PLAIN | scaled("bits_per_dim", 1 / LOG_2) | scaled("nll_nats_per_char") | scaled("bits_per_char", 1 / LOG_2)
+TEXT |= {"perplexity": math.exp(PER_SITE), "perplexity_stderr": math.exp(PER_SITE) * PER_SITE_ERROR}
+OF_TRUTH = {"truth_nll_nats": 3.0, "truth_nll_stderr": np.std([2.0, 5, 2], ddof=1) / math.sqrt(3)}
+OF_TRUTH |= {"excess_nats": 0.5, "excess_stderr": np.std([1.0, 1, -0.5], ddof=1) / math.sqrt(3)}
+OF_CODES = {"num_tokens": 2, "num_codes": 5, "token_bits": 2 * math.log2(5), "codes_used": 3, "codes_perplexity": 3.0}
+MIXED = [2.0, -np.log(np.exp(-ORDERS[:, SCORED]).mean(0)).mean()]
+OF_ORDERS = {"num_orders": 2, "negative_elbo_nats": (2 + 8 / 3) / 2, "negative_elbo_stderr": (8 / 3 - 2) / 2}
+OF_ONE = {"num_orders": 1, "negative_elbo_nats": 2.0, "nll_nats_by_num_orders": [2.0]}
+OF_KL = {"kl_nats": 1.5, "kl_stderr": np.std(TERM[SCORED], ddof=1) / math.sqrt(3)} | KL_BITS
+GRID = EventSpec((2, 2), (2,))
 CASES = [
-    ({}, EventSpec((2, 2), (2,)), "", PLAIN),
+    ({}, GRID, "", PLAIN),
     ({}, EventSpec((4,), (2,)), "", PLAIN | scaled("nll_nats_per_frame")),
-    (
-        {},
-        EventSpec((4,), kind="tokens", num_levels=3),
-        "char",
-        PLAIN
-        | scaled("bits_per_dim", 1 / LOG_2)
-        | scaled("nll_nats_per_char")
-        | scaled("bits_per_char", 1 / LOG_2)
-        | {"perplexity": math.exp(PER_SITE), "perplexity_stderr": math.exp(PER_SITE) * PER_SITE_ERROR},
-    ),
-    (
-        {"terms/kl": TERM},
-        EventSpec((2, 2), (2,)),
-        "",
-        PLAIN | {"kl_nats": 1.5, "kl_stderr": np.std(TERM[SCORED], ddof=1) / math.sqrt(3)} | KL_BITS,
-    ),
-    (
-        {"truth": np.array([2.0, 50.0, 5.0, 2.0])},
-        EventSpec((2, 2), (2,)),
-        "",
-        PLAIN
-        | {"truth_nll_nats": 3.0, "truth_nll_stderr": np.std([2.0, 5, 2], ddof=1) / math.sqrt(3)}
-        | {"excess_nats": 0.5, "excess_stderr": np.std([1.0, 1, -0.5], ddof=1) / math.sqrt(3)},
-    ),
-    (
-        {"answers/greedy_error": TERM},
-        EventSpec((2, 2), (2,)),
-        "",
-        PLAIN | mean_and_error("greedy_error", TERM[SCORED]),
-    ),
-    (
-        {"codes/5": np.array([[0.0, 4, 1, 1], [0, 4, 3, 3]])},
-        EventSpec((2, 2), (2,)),
-        "",
-        PLAIN
-        | {"num_tokens": 2, "num_codes": 5, "token_bits": 2 * math.log2(5), "codes_used": 3, "codes_perplexity": 3.0},
-    ),
-    (
-        {"by_order": ORDERS},
-        EventSpec((2, 2), (2,)),
-        "",
-        PLAIN
-        | {
-            "num_orders": 2,
-            "negative_elbo_nats": (2 + 8 / 3) / 2,
-            "negative_elbo_stderr": (8 / 3 - 2) / 2,
-            "nll_nats_by_num_orders": [2.0, -np.log(np.exp(-ORDERS[:, SCORED]).mean(0)).mean()],
-        },
-    ),
-    (
-        {"by_order": ORDERS[:1]},
-        EventSpec((2, 2), (2,)),
-        "",
-        PLAIN | {"num_orders": 1, "negative_elbo_nats": 2.0, "nll_nats_by_num_orders": [2.0]},
-    ),
+    ({}, EventSpec((4,), kind="tokens", num_levels=3), "char", TEXT),
+    ({"terms/kl": TERM}, GRID, "", PLAIN | OF_KL),
+    ({"truth": np.array([2.0, 50.0, 5.0, 2.0])}, GRID, "", PLAIN | OF_TRUTH),
+    ({"answers/greedy_error": TERM}, GRID, "", PLAIN | mean_and_error("greedy_error", TERM[SCORED])),
+    ({"codes/5": np.array([[0.0, 4, 1, 1], [0, 4, 3, 3]])}, GRID, "", PLAIN | OF_CODES),
+    ({"by_order": ORDERS}, GRID, "", PLAIN | OF_ORDERS | {"nll_nats_by_num_orders": MIXED}),
+    ({"by_order": ORDERS[:1]}, GRID, "", PLAIN | OF_ONE),
 ]
 
 
@@ -153,25 +113,6 @@ def test_errors_of_means():
     assert mean.tolist() == [2, 2] and error.tolist() == pytest.approx([1, 0])
     for runs in ([[1.0, 2]], [[1.0, np.inf], [3, 2]]):
         assert np.isnan(mean_over_runs(runs)[1]).all()
-
-
-def test_parts_of_a_text():
-    """Of 5 sites each its own; of 97 parts of three sites, of which the last has one."""
-    nats = np.arange(10.0).reshape(2, 5)
-    found = dataclasses.astuple(_along_text(5, nats, np.zeros((0, 5))))
-    assert found[0].tolist() == [1, 2, 3, 4, 5] and found[1].tolist() == nats.mean(0).tolist()
-    assert found[2].tolist() == pytest.approx([2.5] * 5) and len(found[3]) == len(found[4]) == 0
-    nats = np.random.default_rng(0).normal(size=(3, 97))
-    place, mean, error, *_ = dataclasses.astuple(_along_text(97, nats, nats))
-    parts = [nats[:, start : start + 3].mean(1) for start in range(0, 97, 3)]
-    assert len(place) == 33 <= PARTS and place[:2].tolist() == [2, 5] and place[-1] == 97
-    np.testing.assert_allclose(mean, np.mean(parts, 1))
-    np.testing.assert_allclose(error, np.std(parts, 1, ddof=1) / 3**0.5)
-
-
-def test_a_single_value_has_no_error():
-    assert stderr_of(np.array([3.0])) == 0 and stderr_of(np.ones((1, 2))).tolist() == [0, 0]
-    assert stderr_of(np.array([1.0, 3.0])) == 1
 
 
 def test_the_error_of_a_ratio_is_that_of_many_draws():

@@ -14,7 +14,7 @@ from compiled import of_model
 from safetensors.numpy import load_file, save_file
 
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.interop import load_huggingface, save_huggingface
 from arjax.interop.tensors import TensorFolder
 from arjax.models import make_model
@@ -27,14 +27,19 @@ OPTIONS = {
 INDEX = "model.safetensors.index.json"
 
 
+def small_model(**options):
+    """Four tokens of five, and parameters of zeros."""
+    sizes = {"width": 8, "num_heads": 2, "num_layers": 1}
+    model = make_model(EventSpec((4,), kind="tokens", num_levels=5), "transformer", **sizes, **options)
+    return model, jax.tree.map(lambda leaf: np.zeros(leaf.shape), model.param_shapes)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """Folders of both kinds, in shards."""
-    folder, event = tmp_path_factory.mktemp("models"), EventSpec((4,), kind="tokens", num_levels=5)
+    folder = tmp_path_factory.mktemp("models")
     for kind, options in OPTIONS.items():
-        model = make_model(event, "transformer", width=8, num_heads=2, num_layers=1, **options)
-        params = jax.tree.map(lambda leaf: np.zeros(leaf.shape), jax.eval_shape(model.init, jax.random.key(0)))
-        save_huggingface(folder / kind, model, params, shard_bytes=1000)
+        save_huggingface(folder / kind, *small_model(**options), shard_bytes=1000)
     return folder
 
 
@@ -73,6 +78,7 @@ def test_undamaged_folders_load(folder):
         ("gpt2", "layer_norm_epsilon", "tiny", "layer_norm_epsilon of this config.json must be a number"),
         ("gpt2", "tie_word_embeddings", 1, "tie_word_embeddings of this config.json must be true or false, not 1"),
         ("gpt2", "model_type", ["gpt2"], r"models of the type \['gpt2'\] cannot be read"),
+        ("gpt2", "model_type", "bert", r"models of the type 'bert' cannot be read \(there are: gpt2, llama\)$"),
         ("gpt2", "bos_token_id", [1], r"beginning-of-sequence token .* not bos=\[1\]"),
         ("llama", "num_key_value_heads", "2", "num_key_value_heads of this config.json must be an integer"),
         ("llama", "head_dim", 0, "head_dim of this config.json must be above 0"),
@@ -81,12 +87,36 @@ def test_undamaged_folders_load(folder):
         ("llama", "rope_parameters", {"rope_theta": "9"}, "rope_theta of this config.json must be a number, not '9'"),
         ("llama", "rope_parameters", {"rope_theta": float("nan")}, "rope_theta of this config.json must be above 0"),
         ("llama", "num_attention_heads", 3, "."),
+        ("llama", "attention_bias", True, "has attention_bias=True, of which `transformer` knows False only$"),
+        ("llama", "hidden_act", "gelu", "^the activation 'gelu' has no counterpart"),
+        ("llama", "rope_parameters", {"rope_type": "yarn"}, "^rotary positions of the type 'yarn' cannot be read"),
+        ("llama", "rope_parameters", {"rope_type": "default"}, "this config.json lack rope_theta$"),
+        (
+            *("llama", "rope_parameters", {"rope_type": "llama3", "rope_theta": 9.0, "factor": 8.0}),
+            "this config.json lack low_freq_factor, high_freq_factor, original_max_position_embeddings$",
+        ),
+        ("llama", "bos_token_id", None, "^a beginning-of-sequence token among the 5 tokens is needed, not bos=None$"),
+        ("llama", "num_hidden_layers", 2, "lacks the tensor 'model.layers.1.input_layernorm.weight'$"),
+        ("llama", "intermediate_size", 41, r"gate_proj.weight' has the shape \(32, 8\), .* asks for \(41, 8\)$"),
     ],
 )
-def test_fields_of_other_types(kind, field, value, sentence, folder):
+def test_fields_of_other_types_and_of_other_models(kind, field, value, sentence, folder):
     edit(folder / kind / "config.json", lambda config: config.update({field: value}))
     with pytest.raises(UserError, match=sentence):
         load_huggingface(folder / kind)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"bos": 5}, "a beginning-of-sequence token among the 5 tokens is needed, not bos=5"),
+        ({"length": 5}, "length must be between 1 and the model's 4, not 5"),
+        ({"width": 8}, "a loaded model has its own 'width'; free are: dropout, remat, unroll"),
+    ],
+)
+def test_options_of_other_models(options, sentence, saved):
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        load_huggingface(saved / "llama", **options)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, "\0", '"gpt2"', ""])
@@ -124,6 +154,14 @@ def test_shards_that_are_not_what_the_index_says(folder):
     path.mkdir()
     with pytest.raises(UserError, match="is not a readable safetensors file"):
         load_huggingface(folder / "gpt2")
+    path.rmdir()
+    with pytest.raises(UserError, match=r"lacks the file 'model-0000.-of-.*', which its index names"):
+        load_huggingface(folder / "gpt2")
+    (folder / "gpt2" / INDEX).unlink()
+    with pytest.raises(UserError, match=r"has neither model.safetensors nor model.safetensors.index.json$"):
+        load_huggingface(folder / "gpt2")
+    with pytest.raises(UserError, match=r"has no file 'config.json'$"):
+        load_huggingface(folder)
 
 
 @pytest.mark.parametrize(
@@ -158,16 +196,39 @@ def test_numbers_of_8_bits_are_refused(folder):
 
 
 def test_a_model_that_is_refused_replaces_nothing(folder):
-    path, options = folder / "gpt2", OPTIONS["gpt2"] | {"norm_epsilon": 0.1}
+    path = folder / "gpt2"
     before = {file.name: file.read_bytes() for file in path.iterdir()}
-    model = make_model(EventSpec((4,), kind="tokens", num_levels=5), "transformer", width=8, num_heads=2, **options)
-    params = jax.tree.map(lambda leaf: np.ones(leaf.shape), jax.eval_shape(model.init, jax.random.key(0)))
+    model, params = small_model(norm_epsilon=0.1, **OPTIONS["gpt2"])
+    params["out"]["bias"] += 1
     with pytest.raises(UserError, match="the readout has a bias"):
         save_huggingface(path, model, params)
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
     params["out"]["bias"] *= 0
     with pytest.raises(UserError, match="cannot write to the folder"):
         save_huggingface(path / "config.json", model, params)
+
+
+GPT2 = OPTIONS["gpt2"]
+CANNOT_SAVE = [
+    ({}, r"this model cannot be saved in this form: as gpt2 it would need target_position=False; as llama .*"),
+    (GPT2 | {"activation": "squared_relu"}, "the activation 'squared_relu' has no counterpart .*"),
+    (GPT2 | {"ordering": "reversed"}, "only a model of one token per step in raster order .*"),
+    ({"partition": "blocks(size=2)"}, "only a model of one token per step in raster order .*"),
+    ({"context": ContextSpec("label", 3)}, "only a `transformer` on a line of tokens, without a context, .*"),
+    (GPT2 | {"change": lambda p: p | {"norm": {}}}, "these parameters are not those of the model"),
+    (
+        GPT2 | {"change": lambda p: p | {"out": {"kernel": p["out"]["kernel"], "bias": p["out"]["bias"] + 1}}},
+        "the readout has a bias, which these models do not have: train with tie_embeddings=True",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), CANNOT_SAVE)
+def test_models_that_cannot_be_saved(options, message, tmp_path):
+    change = options.get("change", lambda params: params)
+    model, params = small_model(**{name: value for name, value in options.items() if name != "change"})
+    with pytest.raises(UserError, match=rf"^{message}$"):
+        save_huggingface(tmp_path, model, change(params))
 
 
 @pytest.mark.parametrize("path", ["~no_such_user/x", "a\0b", "x" * 300])

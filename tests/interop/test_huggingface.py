@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import jax
 import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.spec import EventSpec
 from arjax.interop import load_huggingface, save_huggingface
 from arjax.models import make_model
 
@@ -122,85 +119,3 @@ def test_a_model_trained_here_brings_its_own_first_token(tied, tmp_path):
     logits = their_logits(theirs, x, bos=VOCABULARY)
     assert logits.shape[-1] == VOCABULARY + 1 and theirs.generation_config.suppress_tokens == [VOCABULARY]
     np.testing.assert_allclose(logits[..., :-1], our_logits(model, params, x), rtol=1e-4, atol=1e-4)
-
-
-def save(tmp_path, partition="sites", context=NO_CONTEXT, change=None, **options):
-    event = EventSpec((LENGTH,), kind="tokens", num_levels=VOCABULARY)
-    choice = {"partition": partition, "context": context, "width": 8, "num_heads": 2, "num_layers": 1}
-    model = make_model(event, options.pop("network", "transformer"), **choice, **options)
-    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape), jax.eval_shape(model.init, jax.random.key(0)))
-    save_huggingface(tmp_path, model, change(params) if change else params)
-
-
-GPT2 = {"target_position": False}
-CANNOT_SAVE = [
-    ({}, r"this model cannot be saved in this form: as gpt2 it would need target_position=False; as llama .*"),
-    (GPT2 | {"activation": "squared_relu"}, "the activation 'squared_relu' has no counterpart .*"),
-    (GPT2 | {"ordering": "reversed"}, "only a model of one token per step in raster order .*"),
-    ({"partition": "blocks(size=2)"}, "only a model of one token per step in raster order .*"),
-    ({"context": ContextSpec("label", 3)}, "only a `transformer` on a line of tokens, without a context, .*"),
-    (GPT2 | {"change": lambda p: p | {"norm": {}}}, "these parameters are not those of the model"),
-    (
-        GPT2 | {"change": lambda p: p | {"out": {"kernel": p["out"]["kernel"], "bias": p["out"]["bias"] + 1}}},
-        "the readout has a bias, which these models do not have: train with tie_embeddings=True",
-    ),
-]
-
-
-@pytest.mark.parametrize(("options", "message"), CANNOT_SAVE)
-def test_models_that_cannot_be_saved(options, message, tmp_path):
-    with pytest.raises(UserError, match=rf"^{message}$"):
-        save(tmp_path, **options)
-
-
-def spoil(folder, **fields):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | fields))
-
-
-CANNOT_LOAD = [
-    ({"model_type": "bert"}, {}, r"models of the type 'bert' cannot be read \(there are: gpt2, llama\)"),
-    ({"attention_bias": True}, {}, "this model has attention_bias=True, of which `transformer` knows False only"),
-    ({"hidden_act": "gelu"}, {}, r"the activation 'gelu' has no counterpart .*"),
-    ({"rope_parameters": {"rope_type": "yarn"}}, {}, "rotary positions of the type 'yarn' cannot be read .*"),
-    ({"rope_parameters": {"rope_type": "default"}}, {}, "the rotary positions of this config.json lack rope_theta"),
-    (
-        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 9.0, "factor": 8.0, "low_freq_factor": 1.0}},
-        {},
-        "the rotary positions of this config.json lack high_freq_factor, original_max_position_embeddings",
-    ),
-    ({"bos_token_id": None}, {}, "a beginning-of-sequence token among the 40 tokens is needed, not bos=None"),
-    ({"num_hidden_layers": 4}, {}, ".* lacks the tensor 'model.layers.3.input_layernorm.weight'"),
-    (
-        {"intermediate_size": 41},
-        {},
-        r"the tensor '.*gate_proj.weight' has the shape \(40, 24\), .* asks for \(41, 24\)",
-    ),
-    ({}, {"bos": 40}, "a beginning-of-sequence token among the 40 tokens is needed, not bos=40"),
-    ({}, {"length": 13}, "length must be between 1 and the model's 12, not 13"),
-    ({}, {"width": 8}, "a loaded model has its own 'width'; free are: dropout, remat, unroll"),
-]
-
-
-@pytest.mark.parametrize(("fields", "options", "message"), CANNOT_LOAD)
-def test_models_that_cannot_be_loaded(fields, options, message, tmp_path):
-    torch_model("llama").save_pretrained(tmp_path)
-    spoil(tmp_path, **fields)
-    with pytest.raises(UserError, match=rf"^{message}$"):
-        load_huggingface(tmp_path, **options)
-
-
-def test_damaged_folders(tmp_path):
-    with pytest.raises(UserError, match=r"has no file 'config.json'$"):
-        load_huggingface(tmp_path)
-    torch_model("llama").save_pretrained(tmp_path, max_shard_size="10KB")
-    sorted(tmp_path.glob("*-of-*"))[1].write_bytes(b"broken")
-    with pytest.raises(UserError, match="is not a readable safetensors file"):
-        load_huggingface(tmp_path)
-    for path in tmp_path.glob("*-of-*"):
-        path.unlink()
-    with pytest.raises(UserError, match=r"lacks the file 'model-00001-of-.*', which its index names"):
-        load_huggingface(tmp_path)
-    (tmp_path / "model.safetensors.index.json").unlink()
-    with pytest.raises(UserError, match=r"has neither model.safetensors nor model.safetensors.index.json$"):
-        load_huggingface(tmp_path)

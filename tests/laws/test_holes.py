@@ -40,18 +40,6 @@ def test_all_forms_leave_missing_values_out(network, event, partition):
     check_left_out(model, cases.params_of(model))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", TAKES)
-def test_missing_values_within_blocks_are_left_out(network):
-    """log p is that of the other values of the block, which are independent given the blocks before, and equals the log
-    of the sum over all values of the missing columns.
-    """
-    model = cases.small_model(network, cases.EVENTS["columns"], "random(seed=1)", "sizes(sizes=(1, 3, 2))")
-    if isinstance(model, str):
-        pytest.skip(model)
-    check_left_out(model, cases.params_of(model), [check_steps])
-
-
 def test_blocks_that_are_scored_jointly_refuse_them():
     event, joint = cases.EVENTS["real"], "mixture_of_products"
     holes = with_holes(event, cases.random_x(event, 3))

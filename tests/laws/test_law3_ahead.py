@@ -6,11 +6,11 @@ import pytest
 from choice import each_network
 
 from arjax.factorization import from_order
-from arjax.networks import NETWORKS, AheadNetwork
+from arjax.networks import NETWORKS
 from arjax.testing.forms import in_place_of
 from arjax.testing.network import check_ahead
 
-AHEAD = [name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), AheadNetwork)]
+AHEAD = [name for name in NETWORKS.names() if "ahead" in NETWORKS.get(name).TRAITS]
 
 
 #: Networks with an own way to look ahead, and one of those that read tokens in their order.

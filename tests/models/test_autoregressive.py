@@ -14,7 +14,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.models.base import dummy_batch
 
 EVENT = EventSpec((2, 3), (2,), "levels", 3)
 X = cases.random_x(EVENT, 5)
@@ -25,21 +24,19 @@ def made():
     return built(EVENT, hidden_sizes=(16,), ordering="random(seed=1)")
 
 
-def test_log_prob_is_the_sum_over_sites(made):
+def test_each_site_is_scored_by_its_own_features(made):
+    """log p is the sum; `conditionals` gives both parts, and the entropies."""
     model, params = made
-    per_site = of_model(model, "log_prob_per_site", params, X)
-    assert (per_site.shape, per_site.dtype) == ((5, 2, 3), jnp.float32)
+    features, per_site = (of_model(model, name, params, X) for name in ("features", "log_prob_per_site"))
+    np.testing.assert_allclose(per_site, of_family(model.conditional, "log_prob", features, X), rtol=1e-6)
     total = of_model(model, "log_prob", params, X)
-    assert (total.shape, total.dtype) == ((5,), jnp.float32)
+    assert (per_site.shape, per_site.dtype, total.dtype) == ((5, 2, 3), jnp.float32, jnp.float32)
     np.testing.assert_allclose(total, np.asarray(per_site).sum((1, 2)), rtol=1e-6)
     assert total.std() > 0.1
-
-
-def test_each_site_is_scored_by_its_own_features(made):
-    model, params = made
-    features = of_model(model, "features", params, X)
-    expected = of_family(model.conditional, "log_prob", features, X)
-    np.testing.assert_allclose(of_model(model, "log_prob_per_site", params, X), expected, rtol=1e-6)
+    log_prob, entropy = of_model(model, "conditionals", params, X)
+    np.testing.assert_allclose(log_prob, per_site, rtol=1e-6)
+    np.testing.assert_allclose(entropy, of_family(model.conditional, "entropy", features), rtol=1e-6)
+    assert entropy.shape == (5, 2, 3) and (entropy >= 0).all() and (entropy <= 2 * np.log(3) + 1e-5).all()
 
 
 def test_mask_counts_only_what_it_marks(made):
@@ -63,18 +60,6 @@ def test_masked_sites_pass_no_gradient_even_when_their_score_is_not_finite(made)
     value, gradient = jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, X, mask=mask).sum()))(params)
     assert np.isfinite(value)
     assert np.isfinite(gradient["out_bias"][:18]).all()
-
-
-def test_conditionals_are_the_scores_and_entropies(made):
-    model, params = made
-    log_prob, entropy = of_model(model, "conditionals", params, X)
-    np.testing.assert_allclose(log_prob, of_model(model, "log_prob_per_site", params, X), rtol=1e-6)
-    np.testing.assert_allclose(
-        entropy, of_family(model.conditional, "entropy", of_model(model, "features", params, X)), rtol=1e-6
-    )
-    assert entropy.shape == (5, 2, 3)
-    assert (entropy >= 0).all()
-    assert (entropy <= 2 * np.log(3) + 1e-5).all()
 
 
 def test_mean_log_probability_is_minus_the_entropy():
@@ -108,20 +93,6 @@ def test_a_factorization_that_the_network_does_not_serve_is_refused(other, messa
     assert jax.eval_shape(lambda p: model.log_prob(p, X, factorization=reverse), params).shape == (5,)
 
 
-def test_one_program_scores_every_order(made):
-    model, params = made
-    traces = []
-
-    @jax.jit
-    def log_prob(params, x, factorization):
-        traces.append(1)
-        return model.log_prob(params, x, factorization=factorization)
-
-    scores = [log_prob(params, X, make_factorization((2, 3), f"random(seed={seed})")) for seed in range(4)]
-    assert len(traces) == 1
-    assert np.std(scores, axis=0).min() > 0
-
-
 @pytest.mark.parametrize(
     ("spec", "context", "other"),
     [
@@ -153,17 +124,6 @@ def test_parameters_are_a_plain_dict_of_float32_and_a_function_of_the_key():
 )
 def test_the_usual_conditional_follows_the_kind_of_data(event, expected):
     assert type(make_model(event, "made").conditional).__name__ == expected
-
-
-def test_dummy_batches_fit_the_model():
-    batch = dummy_batch(make_model(EVENT, "made", context=ContextSpec("vector", 4)), 3)
-    x, context = batch.x, batch.context["vector"]
-    assert (x.shape, x.dtype) == ((3, 2, 3, 2), jnp.int32)
-    assert (context.shape, context.dtype) == ((3, 4), jnp.float32)
-    assert dummy_batch(make_model(EVENT, "made"), 3).context == {}
-    assert (
-        dummy_batch(make_model(EVENT, "made", context=ContextSpec("label", 4)), 3).context["label"].dtype == jnp.int32
-    )
 
 
 def test_its_repr_says_what_it_is(made):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from built import built
+from chain_cases import KEY
 from numpy_layers import block, dense, layer_norm, layers
 
 from arjax.core.arrays import filled_behind_end, up_to_end
@@ -25,7 +26,6 @@ from arjax.testing.statistics import LEAST_P, chi_square
 EVENT = EventSpec((4,), kind="tokens", num_levels=3)
 X = all_values(EVENT)
 SMALL = {"width": 12, "num_layers": 2, "num_heads": 2}
-KEY = jax.random.key(0)
 ORDER = "list(order=(2, 0, 3, 1))"
 #: Blocks, and T.
 CASES = {"pairs": ("blocks(size=2)", 2), "uneven": ("sizes(sizes=(1, 3))", 2), "one": ("blocks(size=4)", 4)}
@@ -268,25 +268,6 @@ def test_the_cache_gives_the_features_of_the_parallel_pass():
         np.testing.assert_allclose(found[t][:, : len(sites)], whole[:, sites], rtol=1e-4, atol=1e-5)
 
 
-def test_noisy_blocks_read_themselves_and_earlier_clean_blocks_alone():
-    """Every value is changed by itself: the features of all other sites stay the same, bit by bit."""
-    model, params, x, x_t, _ = uneven()
-    x, x_t = x[0].ravel(), x_t[0].ravel()
-    clean, noisy = (np.where(np.eye(6, dtype=bool), (each + 1) % 4, each) for each in (x, x_t))
-    rows_x, rows_x_t = (
-        np.concatenate([x[None], clean, np.tile(x, (6, 1))]),
-        np.concatenate([np.tile(x_t, (7, 1)), noisy]),
-    )
-    shaped = [rows.reshape(13, 3, 2).astype(np.int32) for rows in (rows_x, rows_x_t)]
-    features = jax.jit(BlockDiffusion.features)(model, params, *shaped, None, {"label": np.zeros(13, np.int32)})
-    features = np.asarray(features).reshape(13, 6, -1)
-    change = np.abs(features[1:] - features[0]).max(-1).reshape(2, 6, 6)  # [clean or noisy, changed, site]
-    step = np.asarray(model.factorization.step)
-    for changed, reads in zip(change, (step[:, None] < step, step[:, None] == step), strict=True):
-        assert (changed[~reads] == 0).all()
-        assert (changed[reads] > 1e-4).all()
-
-
 def test_every_block_has_its_own_time_and_a_random_set_of_masks():
     model, _ = build("blocks(size=4)", event=EventSpec((8,), kind="tokens", num_levels=3), ordering="raster")
     t_BS = np.tile([3, 1], (3000, 1))
@@ -297,23 +278,6 @@ def test_every_block_has_its_own_time_and_a_random_set_of_masks():
     counts = np.concatenate([3000 - masked[:, :4].sum(0), masked[:, 4:].sum(0)])
     assert chi_square(counts[:4], np.full(4, 0.25)) > LEAST_P and chi_square(counts[4:], np.full(4, 0.25)) > LEAST_P
     assert abs(np.corrcoef(masked[:, 0], masked[:, 4])[0, 1]) < 0.08
-
-
-@pytest.mark.slow
-def test_draws_count_their_work_and_depend_on_their_own_keys():
-    event = EventSpec((2, 2), (2,), "levels", 3)
-    model, params = build("rows", event=event, ordering="raster", context=CONTEXT)
-    keys = example_keys(KEY, 6)
-    drawn = model.draw(params, keys, context=np.int32(1), temperature=0.8)
-    assert drawn.x.shape == (6, 2, 2, 2) and drawn.x.dtype == np.int32
-    assert drawn.x.min() >= 0 and drawn.x.max() < 3 and len(np.unique(drawn.x)) > 1
-    np.testing.assert_array_equal(drawn.stats["steps"], [4] * 6)
-    np.testing.assert_array_equal(drawn.stats["network_calls"], [6] * 6)
-    again = model.draw(params, keys[::-1], context=np.int32(1), temperature=0.8)
-    np.testing.assert_array_equal(again.x, drawn.x[::-1])
-    fewer = model.draw(params, keys, context=np.int32(1), steps=1, temperature=1e-9)
-    np.testing.assert_array_equal(fewer.stats["network_calls"], [4] * 6)
-    assert (np.asarray(fewer.x) == np.asarray(fewer.x)[:1]).all()  # all masked at once, the most probable values
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import ModelChoice, make_model
 from arjax.models.checks import (
     as_context,
-    as_mask,
-    as_values,
     check_end,
     check_factorization,
     check_key,
@@ -28,7 +25,6 @@ from arjax.models.checks import (
 )
 from arjax.models.draws import keys_of
 from arjax.models.kinds import Recipe
-from arjax.models.longer import _in_raster_order
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.testing import EVENTS
@@ -37,52 +33,16 @@ from arjax.testing.models import autoregressive_networks, supported_model
 LEVELS, TOKENS = EventSpec((2, 3), (2,), "levels", 4), EventSpec((4,), kind="tokens", num_levels=5)
 
 
-def test_values_have_the_shape_and_the_values_of_the_event():
-    x = np.arange(24).reshape(2, 2, 3, 2) % 4
-    found = as_values(LEVELS, x.astype(np.uint8))
-    assert found.dtype == jnp.int32 and found.tolist() == x.tolist()
-    for wrong in (x[0], x[:, :1], x[:0], x[..., :1], np.int32(3)):
-        with pytest.raises(UserError, match=r"^x has shape .*, but must have \(B, 2, 3, 2\)$"):
-            as_values(LEVELS, wrong)
-    for value in (-1, 4):
-        wrong = np.where(np.arange(24).reshape(x.shape) == 17, value, x)
-        with pytest.raises(UserError, match=r"^mine of levels data"):
-            as_values(LEVELS, wrong, "mine")
-        counts = np.ones((2, 3), bool)
-        counts[0, 2] = False  # the values 16 and 17 of the second example and 4 and 5 of the first
-        blanked = np.asarray(as_values(LEVELS, wrong, counts=counts))
-        assert (blanked[:, 0, 2] == 0).all() and (blanked[:, counts] == x[:, counts]).all()
-
-
-def test_masks_are_of_sites():
-    mask = np.arange(12).reshape(2, 2, 3) % 2
-    assert as_mask(LEVELS, None, 2) is None
-    for given in (mask, mask.astype(bool), mask.astype(np.float32)):
-        found = as_mask(LEVELS, given, 2)
-        assert found.dtype == bool and found.tolist() == mask.astype(bool).tolist()
-    for wrong in (mask[:1], mask[..., None], 2 * mask, -mask, 0.5 * mask):
-        with pytest.raises(UserError, match=r"^mask"):
-            as_mask(LEVELS, wrong, 2)
-
-
-def test_contexts_of_one_and_several_parts():
+def test_contexts_of_one_part_and_of_one_example():
     label = ContextSpec("label", 4)
     assert as_context(NO_CONTEXT, None, 2) is None and is_one_context(NO_CONTEXT, None)
     for given in ([3, 0], {"label": np.array([3, 0])}):
-        found = as_context(label, given, 2)
-        assert list(found) == ["label"] and found["label"].tolist() == [3, 0] and found["label"].dtype == jnp.int32
+        parts = as_context(label, given, 2)
+        assert list(parts) == ["label"] and parts["label"].tolist() == [3, 0] and parts["label"].dtype == jnp.int32
         assert not is_one_context(label, given)
     assert is_one_context(label, 3) and as_context(label, 3, 2, one_for_all=True)["label"].tolist() == [3, 3]
-    assert as_context(label, [3, 1], 2, one_for_all=True)["label"].tolist() == [3, 1]
-    for given, options in (
-        (3, {}),
-        ([4, 0], {}),
-        ([-1, 0], {}),
-        ([1], {}),
-        (None, {}),
-        ([1] * 3, {"one_for_all": True}),
-    ):
-        with pytest.raises(UserError):
+    for given, options in ((3, {}), ([1], {}), ([1] * 3, {"one_for_all": True})):
+        with pytest.raises(UserError, match="but 2 examples need"):
             as_context(label, given, 2, **options)
 
 
@@ -94,14 +54,9 @@ def test_keys_are_single():
             check_key(wrong)
 
 
-def test_keys_of_samples():
-    found = jax.random.key_data(keys_of(jax.random.key(0), 2))
-    assert found.tolist() == [jax.random.key_data(jax.random.fold_in(jax.random.key(0), b)).tolist() for b in range(2)]
-    for key, num in (
-        (0, 1),
-        (jax.random.split(jax.random.key(0)), 1),
-        *((jax.random.key(0), n) for n in (0, True, 1.0)),
-    ):
+def test_samples_need_one_key_and_a_whole_number():
+    keys = jax.random.split(jax.random.key(0))
+    for key, num in ((0, 1), (keys, 1), (keys[0], 0), (keys[0], True), (keys[0], 1.0)):
         with pytest.raises(UserError):
             keys_of(key, num)
 
@@ -125,15 +80,16 @@ def test_parameters_are_those_of_the_model():
         ({"a": {"kernel": kernel}}, "they lack 'b'"),
         ({"a": {}, "b": np.float32(1)}, "they lack 'a/kernel'"),
         ({"a": {"kernel": kernel}, "b": np.float32(1), "c": kernel}, "they hold 'c', which it does not have"),
-        ({"a": kernel, "b": np.float32(1)}, "'a' should be a dict of kernel, not of type ndarray"),
+        ({"a": kernel, "b": np.float32(1)}, "they lack 'a/kernel'"),
         ({"a": {"kernel": kernel.T}, "b": np.float32(1)}, r"'a/kernel' has the shape \(3, 2\), not \(2, 3\)"),
         ({"a": {"kernel": "x"}, "b": np.float32(1)}, "'a/kernel' should be an array of real numbers, not of type str"),
         (
             {"a": {"kernel": kernel > 0}, "b": np.float32(1)},
             "'a/kernel' should be an array of real numbers, not of type bool",
         ),
-        ({"a": {"kernel": kernel}, "b": [kernel, kernel]}, "'b'"),
-        ({"a": {"kernel": kernel}, "b": None}, "'b'"),
+        ({"a": {"kernel": kernel}, "b": {"kernel": kernel}}, "they lack 'b'"),
+        ({"a": {"kernel": kernel}, "b": [kernel, kernel]}, "'b' should be an array of real numbers, not of type list"),
+        ({"a": {"kernel": kernel}, "b": None}, "'b' should be an array"),
         ({"a": {"kernel": kernel}, "b": 1.0}, "'b' should be an array of real numbers, not of type float"),
         (
             {"a": {"kernel": kernel}, "b": np.complex64(1)},
@@ -152,14 +108,8 @@ def test_public_methods_take_parameters_and_known_names():
         return params, x, mask
 
     assert method(None, {}, 3) == ({}, 3, None) and method(None, params={}, mask=1) == ({}, 0, 1)
-    for arguments, options, sentence in (
-        ((3,), {}, "params must be the nested dict"),
-        ((), {"x": 3}, "params must be the nested dict"),
-        ((), {"params": None}, "params must be the nested dict"),
-        (({},), {"mark": 1}, "method takes no 'mark', did you mean 'mask'"),
-    ):
-        with pytest.raises(UserError, match=sentence):
-            method(None, *arguments, **options)
+    with pytest.raises(UserError, match="method takes no 'mark', did you mean 'mask'"):
+        method(None, {}, mark=1)
 
 
 def test_likelihoods_are_asked_for():
@@ -206,28 +156,3 @@ def test_parts_learn_from_the_examples_of_the_same_event():
         with pytest.raises(UserError, match=sentence):
             wrong()
     assert whole.part("b", TOKENS, label, needs_context=False) is made
-
-
-@pytest.mark.slow
-def test_longer_draws_go_along_the_sequence():
-    plain = make_model(TOKENS, "made")
-    assert _in_raster_order(plain).factorization is plain.factorization
-    several = make_model(TOKENS, "masked_transformer", orders="uniform", ordering="reversed")
-    moved = _in_raster_order(several)
-    assert moved.orders is several.orders and np.asarray(moved.factorization.order).tolist() == [0, 1, 2, 3]
-    for event, options in ((TOKENS, {"ordering": "reversed"}), (TOKENS, {"partition": "blocks(size=2)"}), (LEVELS, {})):
-        with pytest.raises(UserError, match=r"^a draw"):
-            _in_raster_order(make_model(event, "made", **options))
-
-
-REALS = EventSpec((3,), (2,), "real")
-
-
-def test_the_loss_of_a_diffusion_head_follows_its_schedule():
-    diffusion = CONDITIONALS.get("diffusion")
-    for schedule, weighting in (("learned", "bound"), ("cosine", "bound"), ("cosine", "simple")):
-        head = diffusion.for_event(REALS, schedule=schedule, weighting=weighting)
-        assert head.training_loss == ("simple" if weighting == "simple" else "")
-    for wrong in ("schedule='learned', weighting='simple'", "schedule='lin'"):
-        with pytest.raises(UserError):
-            CONDITIONALS.call(f"diffusion({wrong})", REALS)

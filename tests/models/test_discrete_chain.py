@@ -14,11 +14,10 @@ import pytest
 from built import built
 from chain_cases import KEY, SMALL, log_prob_at
 
-import arjax
 from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.models.block_diffusion import BlockDiffusion, BlockRounds
@@ -27,14 +26,12 @@ from arjax.models.discrete_chain import (
     Absorbing,
     Between,
     DiscreteChain,
-    lowest,
     masked_counts,
-    reverse_table,
 )
 from arjax.networks.denoisers import Denoiser
 from arjax.networks.denoisers.base import as_denoiser
 from arjax.samplers.rounds import k_step_log_prob
-from arjax.testing.examples import all_values, random_like
+from arjax.testing.examples import all_values
 from arjax.testing.statistics import LEAST_P, chi_square
 
 #: Two sites of three values; a state of the chain may have the mask, 3, too.
@@ -147,22 +144,6 @@ def test_the_marginals_are_the_closed_form_of_the_steps(process):
         assert chi_square(counts, marginal[t][5]) > LEAST_P, t
 
 
-def test_the_reverse_table_is_bayes_rule():
-    """One scalar of four levels: the posterior given x_0, and its mean under any p(x_0), from the matrices."""
-    rng, table = np.random.default_rng(0), jax.jit(reverse_table)
-    a_s, a_t = 0.7, 0.3
-    between = Between.of(np.array([a_s, a_t]), 1, 0)
-    whole = lambda a: a * np.eye(4) + (1 - a) / 4  # noqa: E731
-    post = whole(a_s)[:, None, :] * whole(a_t / a_s).T[None] / whole(a_t)[..., None]
-    np.testing.assert_allclose(post.sum(-1), 1)
-    for x_t in range(4):
-        found = table(jnp.eye(4), jnp.full(4, x_t), between)
-        np.testing.assert_allclose(found, post[:, x_t], rtol=1e-5)
-        p_0 = rng.dirichlet(np.ones(4))
-        mean = table(jnp.array(p_0), jnp.int32(x_t), between)
-        np.testing.assert_allclose(mean, p_0 @ post[:, x_t], rtol=1e-5)
-
-
 @pytest.mark.parametrize("process", ["uniform", pytest.param("absorbing", marks=pytest.mark.slow)])
 def test_chains_of_many_steps_have_finite_terms_and_gradients(process):
     """At the first steps of a cosine 1 - a_t is below the rounding of a_t; what is masked after step 1 is revealed."""
@@ -215,39 +196,6 @@ def test_the_bound_is_below_the_likelihood_over_all_paths(process):
     assert chi_square(np.bincount(x @ [3, 1], minlength=9), p) > LEAST_P
 
 
-@pytest.mark.slow
-@each_of("rounds")
-def test_draws_over_fewer_steps_and_of_their_own_keys(process):
-    """Values of two scalars with a context; example b depends on its key alone, and no mask is left."""
-    event, context = EventSpec((2, 2), (2,), "levels", 3), ContextSpec("label", 2)
-    model, params = build(process, event, num_steps=4, context=context, use_time=process == "uniform")
-    keys = jax.random.split(KEY, 6)
-    drawn = model.draw(params, keys, steps=2, context=np.int32(1), temperature=0.8)
-    assert drawn.x.shape == (6, 2, 2, 2) and drawn.x.dtype == np.int32
-    assert drawn.x.min() >= 0 and drawn.x.max() < 3 and len(np.unique(drawn.x)) > 1
-    np.testing.assert_array_equal(drawn.stats["network_calls"], [2] * 6)
-    again = model.draw(params, keys[::-1], steps=(2, 4), context=np.int32(1), temperature=0.8)
-    np.testing.assert_array_equal(again.x, drawn.x[::-1])
-    coldest = model.draw(params, keys, context=np.int32(1), temperature=1e-9, steps=1).x
-    if process != "uniform":  # all masked at once: the same values for all
-        assert (np.asarray(coldest) == np.asarray(coldest)[:1]).all()
-
-
-@pytest.mark.slow
-@each_of("absorbing")
-def test_gradients_are_finite_and_contexts_matter(process):
-    context = ContextSpec("label", 2)
-
-    @jax.jit
-    def loss(model, params, batch):
-        return jax.value_and_grad(lambda p: -model.score(p, batch, key=KEY, train=True).log_prob.sum())(params)
-
-    model, params = build(process, context=context, num_steps=2, train_steps=2)
-    value, gradient = loss(model, params, Batch(X, {"label": np.zeros(9, np.int32)}))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    assert float(loss(model, params, Batch(X, {"label": np.ones(9, np.int32)}))[0]) != float(value)
-
-
 VECTORS = EventSpec((2,), (3,), "levels", 4)
 
 
@@ -275,18 +223,21 @@ def test_refusals(call, message):
         call()
 
 
-def order_agnostic(num_sites=3):
-    """An order-agnostic model under random parameters, and the chains that have its network as their denoiser."""
-    event = EventSpec((num_sites,), kind="tokens", num_levels=3)
-    model = make_model(event, "masked_transformer", orders="uniform", steps_per_chunk=4, **SMALL)
-    params = random_like(model.param_shapes)
-    denoiser = as_denoiser(model.network)
-    return model, params, denoiser, {"denoiser": {"network": params}}
+#: Three sites of three values, and all their orders.
+TRIPLE = EventSpec((3,), (), "tokens", 3)
+ORDERS = [make_factorization((3,), f"list(order={order})") for order in itertools.permutations(range(3))]
 
 
-def chain_of(denoiser, model, num_steps, process):
-    """A chain with the conditional of the model."""
-    return DiscreteChain(denoiser, PROCESSES[process](model.event, num_steps, model.conditional))
+@functools.cache
+def order_agnostic():
+    """An order-agnostic model under random parameters, and those of the chains that have its network."""
+    model, params = built(TRIPLE, "masked_transformer", orders="uniform", steps_per_chunk=4, **SMALL)
+    return model, params, {"denoiser": {"network": params}}
+
+
+def chain_of(model, num_steps, process):
+    """A chain with the network and the conditional of the model."""
+    return DiscreteChain(as_denoiser(model.network), PROCESSES[process](TRIPLE, num_steps, model.conditional))
 
 
 def expected_bound(chain, params, x):
@@ -303,12 +254,11 @@ def expected_bound(chain, params, x):
 
 def test_one_site_per_step_is_the_order_agnostic_model():
     """Hoogeboom et al. (2022), section 3: the bound is the mean over all orders of log p(x | order)."""
-    model, params, denoiser, of_chain = order_agnostic()
-    chain = chain_of(denoiser, model, 3, "rounds")
+    model, params, of_chain = order_agnostic()
+    chain = chain_of(model, 3, "rounds")
     x = all_values(model.event)[::5]
-    orders = [make_factorization((3,), f"list(order={order})") for order in itertools.permutations(range(3))]
     score = jax.jit(lambda p, x, f: model.log_prob(p, x, factorization=f))
-    expected = np.mean([score(params, x, order) for order in orders], 0)
+    expected = np.mean([score(params, x, order) for order in ORDERS], 0)
     assert np.std(expected) > 0.1
     np.testing.assert_allclose(expected_bound(chain, of_chain, x), expected, rtol=1e-5)
 
@@ -316,11 +266,10 @@ def test_one_site_per_step_is_the_order_agnostic_model():
 @pytest.mark.slow
 def test_fewer_rounds_are_the_k_step_bound():
     """Two rounds over three sites: the sizes of the schedule `uniform`."""
-    model, params, denoiser, of_chain = order_agnostic()
-    chain = chain_of(denoiser, model, 2, "rounds")
+    model, params, of_chain = order_agnostic()
+    chain = chain_of(model, 2, "rounds")
     x = all_values(model.event)[::9]
-    orders = [make_factorization((3,), f"list(order={order})") for order in itertools.permutations(range(3))]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *orders)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ORDERS)
     both = jax.jit(lambda b: k_step_log_prob(model, params, b, stacked, (1, 2)))
     expected = [np.mean(both(Batch(np.repeat(one[None], 6, 0)))) for one in x]
     np.testing.assert_allclose(expected_bound(chain, of_chain, x), expected, rtol=1e-5)
@@ -329,20 +278,16 @@ def test_fewer_rounds_are_the_k_step_bound():
 @pytest.mark.slow
 def test_many_absorbing_steps_come_near_to_it():
     """With 1000 steps two sites are seldom masked in one."""
-    model, _, denoiser, of_chain = order_agnostic()
+    model, _, of_chain = order_agnostic()
     x = np.repeat(all_values(model.event)[7:8], 20_000, 0)
     found = {}
     for process, num_steps in (("rounds", 3), ("absorbing", 1000)):
-        chain = chain_of(denoiser, model, num_steps, process)
+        chain = chain_of(model, num_steps, process)
         score, _ = jax.jit(lambda p, b, c=chain: c.estimate(p, b, key=KEY, num=1, train=False))(of_chain, Batch(x))
         found[process] = score.log_prob.mean()
-    exact = expected_bound(chain_of(denoiser, model, 3, "rounds"), of_chain, x[:1])[0]
+    exact = expected_bound(chain_of(model, 3, "rounds"), of_chain, x[:1])[0]
     np.testing.assert_allclose(found["rounds"], exact, rtol=0.02)
     np.testing.assert_allclose(found["absorbing"], exact, rtol=0.03)
-
-
-#: Three sites of three values.
-TRIPLE = EventSpec((3,), (), "tokens", 3)
 
 
 class Nothing(Denoiser):
@@ -352,45 +297,14 @@ class Nothing(Denoiser):
         return jnp.zeros((*x_t.shape, self.num_features))
 
 
-@pytest.mark.slow
-def test_a_chain_without_parameters_scores_draws_and_trains(tmp_path):
-    head = make_conditional("", TRIPLE)
-    denoiser = Nothing(TRIPLE, NO_CONTEXT, head.num_params, "float32")
-    chain = DiscreteChain(denoiser, Absorbing(TRIPLE, 2, head))
-    params = chain.init(jax.random.key(0))
-    assert params == {"denoiser": {}} and chain.num_params == 0
-    bound = chain.log_prob(params, np.tile([0, 1, 2], (1000, 1)), key=jax.random.key(1))
-    assert np.mean(bound) == pytest.approx(-3 * np.log(3), rel=0.05)  # each site is revealed once, at log 3 nats
-    assert chain.sample(params, jax.random.key(2), 4).shape == (4, 3)
-    rows = np.random.default_rng(0).integers(0, 3, (20, 3))
-    fitted = arjax.fit_arrays(chain, train=rows, validation=rows, steps=2, batch_size=4, quiet=True)
-    assert fitted.params == {"denoiser": {}} and fitted.results["nll_nats"] > 0
-
-
-def test_blocks_without_parameters_are_initialised():
+def test_chains_without_parameters_score_and_draw():
     head, blocks = make_conditional("", TRIPLE), make_factorization((3,), "raster", "sizes(sizes=(1, 2))")
     denoiser = Nothing(TRIPLE, NO_CONTEXT, head.num_params, "float32")
-    model = BlockDiffusion(denoiser, BlockRounds(TRIPLE, 1, head), factorization=blocks)
-    params = model.init(jax.random.key(0))
-    assert params == {"denoiser": {}} and model.num_params == 0
-
-
-@pytest.mark.slow
-def test_noise_of_discrete_chains_has_all_values():
-    """x_T of the process `uniform` is uniform over all levels, the lowest and the highest too."""
-    event = EventSpec((40,), kind="tokens", num_levels=5)
-    options = {"kind": "discrete_chain", "num_steps": 2, "process": "uniform"}
-    model = make_model(event, "denoising_transformer", **options, width=4, num_heads=1, num_layers=1)
-    params = random_like(model.param_shapes)
-    draw = jax.jit(lambda params: model.draw(params, jax.random.split(KEY, 50), frames=2))(params)
-    first = np.asarray(draw.stats["path"])[:, 0]
-    counts = np.bincount(first.ravel(), minlength=6)
-    assert counts[5] == 0 and (np.abs(counts[:5] - 400) < 5 * np.sqrt(320)).all()
-
-
-def test_sets_of_rounds():
-    assert masked_counts(6, 3).tolist() == [0, 2, 4, 6] and masked_counts(5, 1).tolist() == [0, 5]
-    among = np.array([True, False, True, True])
-    for num in range(4):
-        chosen = np.asarray(lowest(KEY, among, jnp.int32(num)))
-        assert chosen.sum() == num and not (chosen & ~among).any()
+    chain = DiscreteChain(denoiser, Absorbing(TRIPLE, 2, head))
+    for model in (chain, BlockDiffusion(denoiser, BlockRounds(TRIPLE, 1, head), factorization=blocks)):
+        params = model.init(jax.random.key(0))
+        assert params == {"denoiser": {}} and model.num_params == 0
+    score = jax.jit(lambda x, key: chain.log_prob(params, x, key=key).mean())
+    # each site is revealed once, at log 3 nats
+    assert score(np.tile([0, 1, 2], (1000, 1)), KEY) == pytest.approx(-3 * np.log(3), rel=0.05)
+    assert chain.sample(params, KEY, 4).shape == (4, 3)

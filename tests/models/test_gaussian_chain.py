@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from chain_cases import gap_of
-from compiled import of_model
+from built import built
+from chain_cases import KEY, gap_of
 from scipy import stats
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models import make_model
 from arjax.models.gaussian_chain import GaussianChain, GaussianNoise, expected_level, log_bin_mass
 from arjax.models.noise_schedules import fixed_gammas, reverse_steps
 from arjax.networks.denoisers import Denoiser
@@ -26,18 +25,14 @@ from arjax.testing.examples import random_like
 LEVELS = EventSpec((2, 3), kind="levels", num_levels=5)
 REAL = EventSpec((6,), kind="real")
 SMALL = {"width": 8, "num_layers": 1, "num_heads": 1}
-KEY = jax.random.key(0)
 X = np.random.default_rng(0).integers(0, 5, (4, 2, 3)).astype(np.int32)
 
 
 def build(event=LEVELS, network="denoising_transformer", small=SMALL, **options):
-    model = make_model(
-        event, network, kind="gaussian_chain", **({"num_steps": 7, "schedule": "cosine"} | small | options)
-    )
-    params = random_like(model.param_shapes)
-    return model, params | (
-        {"noise": dict(of_model(model, "init", KEY)["noise"])} if model.process.learned_schedule else {}
-    )
+    options = {"num_steps": 7, "schedule": "cosine"} | small | options
+    model, params = built(event, network, kind="gaussian_chain", **options)
+    learned = {"noise": model.process.init(KEY)["noise"]} if model.process.schedule == "learned" else {}
+    return model, params | learned
 
 
 @jax.jit
@@ -70,16 +65,6 @@ def terms(model, params, x, t_B, keys_B):
     return model.step_terms(params, x, t_B, keys_B, None), x_0, x_t, e, found
 
 
-def test_the_closed_form_of_the_forward_process_is_its_steps():
-    """x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z, iterated: mean and variance."""
-    model, params = build(schedule="linear", num_steps=50)
-    a, beta = forward(model, params)
-    mean, variance = 1.0, 0.0
-    for t in range(1, 51):
-        mean, variance = mean * np.sqrt(1 - beta[t - 1]), variance * (1 - beta[t - 1]) + beta[t - 1]
-        np.testing.assert_allclose([mean**2, variance], [a[t], 1 - a[t]], rtol=1e-5, atol=1e-9)
-
-
 @pytest.mark.parametrize("prediction", [pytest.param("noise", marks=pytest.mark.slow), "velocity", "levels"])
 def test_a_step_is_the_divergence_of_two_gaussians(prediction):
     """Equations 6 and 7 of Ho et al.: q(x_{t-1} | x_t, x_0) against itself with the predicted x_0."""
@@ -101,15 +86,6 @@ def test_a_step_is_the_divergence_of_two_gaussians(prediction):
         np.testing.assert_allclose(np.sqrt(a[t]) * found + np.sqrt(1 - a[t]) * e, x_t, rtol=1e-3, atol=1e-3)
         true_noise = (x_t - np.sqrt(a[t]) * x_0) / np.sqrt(1 - a[t])
         np.testing.assert_allclose(step.error, ((true_noise - e) ** 2).sum((1, 2)), rtol=2e-3)
-
-
-def test_the_velocity_is_that_of_salimans_and_ho():
-    """v = alpha e - sigma x_0 gives back x_0 = alpha x_t - sigma v; a network that says 0 predicts alpha x_t."""
-    model, params = build(prediction="velocity")
-    zero = jax.tree.map(np.zeros_like, params)
-    a, _ = forward(model, params)
-    _, _, x_t, _, found = terms(model, zero, X, np.full(4, 3), jax.random.split(KEY, 4))
-    np.testing.assert_allclose(found, np.sqrt(a[3]) * np.asarray(x_t), rtol=1e-4)
 
 
 def test_levels_are_predicted_by_their_posterior():
@@ -294,53 +270,24 @@ def test_ddim_with_eta_1_is_ancestral(visited):
 
 
 @pytest.mark.slow
-def test_draws_depend_on_their_own_key_and_count_their_calls():
-    model, params = build(prediction="levels", sample_steps=3)
-    keys = jax.random.split(KEY, 5)
-    drawn = model.draw(params, keys)
-    assert drawn.x.shape == (5, 2, 3) and drawn.x.dtype == np.int32
-    assert drawn.x.min() >= 0 and drawn.x.max() <= 4 and len(np.unique(drawn.x)) > 2
-    np.testing.assert_array_equal(drawn.stats["network_calls"], [3] * 5)
-    np.testing.assert_array_equal(model.draw(params, keys[::-1]).x, drawn.x[::-1])
-    every = model.draw(params, keys, steps=0)
-    assert every.stats["network_calls"][0] == 7 and (np.asarray(every.x) != drawn.x).any()
-    still = [model.draw(params, keys, eta=0.0, steps=steps).x for steps in ((1, 4, 7), 3)]
-    np.testing.assert_array_equal(*still)
-
-
-def of_pictures():
-    """A U-Net on values of several scalars, with a class."""
-    event, context = EventSpec((4, 3), (2,), "binary"), ContextSpec("label", 3)
-    options = {"width": 8, "groups": 4, "num_blocks": 1, "num_steps": 5, "schedule": "learned", "prediction": "levels"}
-    options["multipliers"] = (1,)
-    model = make_model(event, "unet", kind="gaussian_chain", context=context, **options)
-    return model, jax.jit(model.init)(KEY)
-
-
-@pytest.mark.slow
-def test_pictures_are_drawn_in_a_context():
-    model, params = of_pictures()
-    assert model.draw(params, jax.random.split(KEY, 2), context=np.int32(1)).x.shape == (2, *model.event.shape)
-
-
-@pytest.mark.slow
-def test_contexts_and_gradients():
-    """Also of a U-Net on values of several scalars, and of the end points of a learned schedule."""
-    model, params = of_pictures()
-    x = np.random.default_rng(0).integers(0, 2, (3, *model.event.shape)).astype(np.int32)
-    batch = Batch(x, {"label": np.int32([0, 1, 2])})
+def test_pictures_in_a_context():
+    """A U-Net on values of several scalars, with a class, and the end points of a learned schedule."""
+    event, options = EventSpec((4, 3), (2,), "binary"), {"schedule": "learned", "prediction": "levels", "num_steps": 5}
+    unet = {"width": 8, "groups": 4, "num_blocks": 1, "multipliers": (1,)}
+    model, _ = build(event, "unet", unet, context=ContextSpec("label", 3), **options)
+    params = jax.jit(model.init)(KEY)
+    assert model.draw(params, jax.random.split(KEY, 2), context=np.int32(1)).x.shape == (2, 4, 3, 2)
+    x = np.random.default_rng(0).integers(0, 2, (3, *event.shape)).astype(np.int32)
 
     @jax.jit
-    def value(model, params, batch):
-        loss = lambda p: -model.score(p, batch, key=KEY, train=True).log_prob.sum()  # noqa: E731
+    def value(params, label):
+        loss = lambda p: -model.score(p, Batch(x, {"label": label}), key=KEY, train=True).log_prob.sum()  # noqa: E731
         return jax.value_and_grad(loss)(params)
 
-    nll, gradient = value(model, params, batch)
-    leaves = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(gradient)}
-    assert all(np.isfinite(leaf).all() for leaf in leaves.values())
-    assert all(np.abs(leaf).max() > 0 for name, leaf in leaves.items() if "['noise']['low']" in name or "range" in name)
-    moved = batch.replace(context={"label": np.int32([1, 1, 2])})
-    assert abs(float(value(model, params, moved)[0] - nll)) > 1e-6
+    nll, gradient = value(params, np.int32([0, 1, 2]))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert all(np.abs(gradient["noise"][name]).max() > 0 for name in ("low", "range"))
+    assert abs(float(value(params, np.int32([1, 1, 2]))[0] - nll)) > 1e-6
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.core.traits import ABILITIES, OTHERS, require
 from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
-from arjax.models.base import Model
 from arjax.training.plan import _forward_flops
 
 
@@ -49,36 +48,26 @@ def test_parts_of_parts():
     assert to_json(again) == to_json(found)
 
 
-def test_parts_that_are_merged_in_are_two_parts():
-    found, hidden = config(), part("independent", hidden_sizes=(8,))
-    found.parts = {}
-    with found.parts.unlocked():
-        found.update(parts={"likelihood": hidden, "posterior": hidden})
-    apply_overrides(found, [("parts.likelihood.network.hidden_sizes", "(5,)")])
-    assert found.parts.posterior.network.hidden_sizes == (8,) and hidden.network.hidden_sizes == (8,)
-
-
-def test_fields_of_parts_can_be_set():
-    found = config()
-    apply_overrides(found, [("parts.likelihood.network.hidden_sizes", "(5, 6)"), ("model.latents", "(4,)")])
-    validate(found)
-    model = build(found).model
-    assert model.likelihood.network.hidden_sizes == (5, 6) and model.latent_event.shape == (4,)
-
-
 def test_a_part_under_two_names_is_two_parts():
-    """Also in the parts of parts, and in another config with the same part."""
+    """Also in the parts of parts, in another config with the same part, and where the parts are merged in."""
     hidden = part("independent", hidden_sizes=(8,))
     both = {"prior": part("constant"), "likelihood": hidden, "posterior": hidden}
     deep = part(model=model_config("latent", latents=(2,)), parts=both)
-    found, other = config(), config()
-    found.parts, other.parts = both | {"prior": deep}, both
-    apply_overrides(found, [("parts.likelihood.network.hidden_sizes", "(5,)")])
-    apply_overrides(found, [("parts.prior.parts.likelihood.network.hidden_sizes", "(6,)")])
-    model = build(found).model
-    assert model.likelihood.network.hidden_sizes == (5,) and model.prior.likelihood.network.hidden_sizes == (6,)
-    assert model.posterior.network.hidden_sizes == model.prior.posterior.network.hidden_sizes == (8,)
-    assert other.parts.likelihood.network.hidden_sizes == (8,)
+    merged, first, other = config(), config(), config()
+    merged.parts = {}
+    with merged.parts.unlocked():
+        merged.update(parts=both | {"prior": deep})
+    first.parts, other.parts = both | {"prior": deep}, both
+    changes = {"parts.likelihood": "(5, 6)", "parts.prior.parts.likelihood": "(6,)"}
+    for found in (first, merged):
+        apply_overrides(found, [(f"{name}.network.hidden_sizes", sizes) for name, sizes in changes.items()])
+        apply_overrides(found, [("model.latents", "(4,)")])
+        validate(found)
+        model = build(found).model
+        assert model.likelihood.network.hidden_sizes == (5, 6) and model.latent_event.shape == (4,)
+        assert model.prior.likelihood.network.hidden_sizes == (6,)
+        assert model.posterior.network.hidden_sizes == model.prior.posterior.network.hidden_sizes == (8,)
+    assert other.parts.likelihood.network.hidden_sizes == hidden.network.hidden_sizes == (8,)
 
 
 @pytest.mark.parametrize(
@@ -224,12 +213,6 @@ def test_models_have_the_methods_of_their_abilities():
         for word in model.traits & ABILITIES.keys():
             assert all(hasattr(require(model, word, "a test"), method) for method in methods[word]), (name, word)
     assert ABILITIES.keys() <= known
-
-
-def test_a_model_has_few_public_members():
-    """What serves one kind or one reader is a function registered for that kind."""
-    described = {"described", "restored", "check_parts"}  # of files
-    assert len({name for name in dir(Model) if not name.startswith("_")} - described) <= 16
 
 
 def test_call_strings_of_all_kinds_are_read_when_a_config_is_checked():

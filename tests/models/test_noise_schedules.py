@@ -106,16 +106,6 @@ def test_random_steps_are_spread_over_the_chain():
     assert one.min() == 1 and one.max() == 3 and np.bincount(one[0])[1:].min() > 160
 
 
-def test_learned_schedules_begin_with_units_at_random_places():
-    key = jax.random.key(1)
-    params = {name: np.asarray(leaf) for name, leaf in init_learned(key).items()}
-    keys = jax.random.split(key, 2)
-    np.testing.assert_array_equal(params["rate"], jax.random.uniform(keys[0], (64,), minval=0.0, maxval=3.0))
-    np.testing.assert_array_equal(params["bias"], jax.random.uniform(keys[1], (64,), minval=-3.0, maxval=3.0))
-    assert params["slope"] == 0 and (params["weight"] == -5).all() and params["weight"].shape == (64,)
-    assert params["low"] == np.float32(-13.3) and params["range"] == np.float32(18.3)
-
-
 def test_visited_steps():
     assert visited_steps(0, 5) == (1, 2, 3, 4, 5) and visited_steps(3, 9) == (1, 5, 9)
     assert visited_steps((1, 4, 9), 9) == (1, 4, 9) and visited_steps(0, 1) == (1,)

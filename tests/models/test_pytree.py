@@ -5,7 +5,6 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax import samplers
 from arjax.core import EventSpec, UserError
 from arjax.models import make_model
 from arjax.networks import NETWORKS
@@ -72,16 +71,6 @@ def test_a_distribution_over_orders_is_part_of_the_pytree(objective_orders):
     assert jax.tree.structure(model) == jax.tree.structure(build(orders=objective_orders))
 
 
-@pytest.mark.slow
-def test_a_temperature_may_be_traced():
-    model = build()
-    params, key = params_of(model), jax.random.key(1)
-    draw = jax.jit(lambda model, params, temperature: model.sample(params, key, 4, temperature=temperature))
-    for temperature in (0.5, 1.0):
-        expected = model.sample(params, key, 4, temperature=temperature)
-        np.testing.assert_array_equal(draw(model, params, temperature), expected)
-
-
 def test_queries_say_that_they_need_the_orders_outside_of_jit():
     top = np.arange(12).reshape(3, 4) < 4
     queries = {
@@ -95,14 +84,3 @@ def test_queries_say_that_they_need_the_orders_outside_of_jit():
             with pytest.raises(UserError, match=r"must be known outside `jit`.*close over the model"):
                 jax.eval_shape(query, model, params)
             jax.eval_shape(lambda params, query=query, model=model: query(model, params), params)
-
-
-@pytest.mark.slow
-def test_one_program_draws_in_all_orders():
-    models = [build(ordering=order) for order in ("raster", "snake", "random(seed=3)")]
-    params, keys = params_of(models[0]), jax.random.split(jax.random.key(1), 2)
-    models[0].draw(params, keys)
-    before = samplers.base.run_sampler._cache_size()
-    for model in models:
-        model.draw(params, keys)
-    assert samplers.base.run_sampler._cache_size() == before

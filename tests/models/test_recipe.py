@@ -110,19 +110,6 @@ def test_call_strings_and_options_are_complete():
     assert recipe_of(one).as_json() == recipe_of(two).as_json()
 
 
-def test_models_of_different_orders_share_one_program():
-    calls = []
-
-    @jax.jit
-    def total(model, x):
-        calls.append(model)
-        return jnp.asarray(model.factorization.order).sum() + x
-
-    for ordering in ("raster", "reversed", "random(seed=2)"):
-        assert total(make_model(BITS, "made", ordering=ordering, **MADE), 1) == 7
-    assert len(calls) == 1
-
-
 def test_a_folder_of_another_library_is_saved_as_a_model_file(tmp_path):
     sizes = {"width": 8, "num_layers": 1, "num_heads": 2, "position": "learned", "target_position": False}
     model = make_model(EventSpec((5,), (), "tokens", 7), "transformer", tie_embeddings=True, **sizes)

@@ -1,8 +1,12 @@
-"""Families whose layers are those of another one: dear tests run for one of them, and for the rest they are slow."""
+"""Families whose layers are those of another one: dear tests run for one of them, and for the rest they are slow.
+
+And what programs consist of.
+"""
 
 from __future__ import annotations
 
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from arjax.testing.models import autoregressive_networks
 
@@ -33,3 +37,11 @@ def fast_for(names) -> list:
     """Parameters of a test: every registered family, those that are not among `names` marked slow."""
     names = set(names)
     return [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in autoregressive_networks()]
+
+
+def operations(jaxpr):
+    """All operations of a program, however deep in its calls and loops; a loop counts once."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from operations(inner)

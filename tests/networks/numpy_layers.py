@@ -175,3 +175,18 @@ def textbook_rg_lru(params, x_TR, num_heads):
         h = a_t * h + np.sqrt(1 - a_t**2) * (special.expit(i) * x)
         states.append(h)
     return np.array(states)
+
+
+def relative_attention(params, h_TE, segment, memory, block_size, u, v):
+    """Dai et al. (2019), section 3.3: head by head, query by query, key by key; tokens are `block_size` to a step."""
+    q, k, values = (h_TE @ params[name]["kernel"] for name in ("query", "key", "value"))
+    mixed, half, size = np.zeros_like(h_TE), h_TE.shape[1] // 2, u.shape[1]
+    for n, i in np.ndindex(len(u), len(h_TE)):
+        own, step = slice(n * size, (n + 1) * size), i // block_size
+        seen, scores = range(max(step // segment * segment - memory, 0) * block_size, (step + 1) * block_size), []
+        for j in seen:
+            angle = (step - j // block_size) * 1e4 ** (-np.arange(half) / half)
+            r = (np.concatenate([np.sin(angle), np.cos(angle)]) @ params["relative"]["kernel"])[own]
+            scores.append(q[i, own] @ k[j, own] + q[i, own] @ r + u[n] @ k[j, own] + v[n] @ r)
+        mixed[i, own] = special.softmax(np.array(scores) / np.sqrt(size)) @ values[list(seen), own]
+    return mixed @ params["out"]["kernel"]

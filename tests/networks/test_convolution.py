@@ -6,42 +6,21 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_layers
 import pytest
 
 from arjax.networks.layers import convolution
 from arjax.networks.layers.convolution import (
     TapConv,
-    TapMix,
     _kernel_gradient,
     _kernel_gradient_by_rows,
     convolve,
-    put_pixel,
     raster_taps,
-    shift,
     shifted,
 )
 
 rng = np.random.default_rng(0)
 TAPS = [raster_taps(1, 1, centre=True), ((-2, 1), (0, -3)), ((0, 0),), ((1, 1), (5, 0))]
-
-
-def test_raster_taps():
-    assert raster_taps(1, 1, centre=False) == ((-1, -1), (-1, 0), (-1, 1), (0, -1))
-    assert raster_taps(1, 0, centre=True) == ((-1, 0), (0, 0))
-    assert len(raster_taps(3, 3, centre=True)) == 25
-
-
-def direct(kernel, bias, x, taps):
-    """Pixel by pixel and tap by tap."""
-    _, height, width, channels = x.shape
-    W = kernel.reshape(len(taps), channels, -1)
-    y = np.tile(bias, (*x.shape[:3], 1))
-    for r in range(height):
-        for c in range(width):
-            for k, (dy, dx) in enumerate(taps):
-                if 0 <= r + dy < height and 0 <= c + dx < width:
-                    y[:, r, c] += x[:, r + dy, c + dx] @ W[k]
-    return y
 
 
 @pytest.mark.parametrize("taps", TAPS)
@@ -50,7 +29,7 @@ def test_both_forms_are_the_definition(taps):
     conv = TapConv(3, taps, "float32")
     shapes = jax.eval_shape(conv.init, jax.random.key(0), x)
     params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), shapes)
-    expected = direct(params["params"]["mix"]["kernel"], params["params"]["mix"]["bias"], x, taps)
+    expected = np.stack([numpy_layers.convolve(params["params"], one, taps) for one in x])
     np.testing.assert_allclose(jax.jit(conv.apply)(params, x), expected, rtol=1e-4, atol=1e-4)
     at = jax.jit(functools.partial(conv.apply, method="at"))
     for r, c in [(0, 0), (2, 3), (1, 2)]:
@@ -98,24 +77,3 @@ def test_gradients_of_kernels_by_blocks_of_rows(monkeypatch, cached, rows):
     assert convolution._rows_at_once(4, 288) == rows
     expected = np.einsum("bhwf,bhwi->fi", dy, np.asarray(shifted(x, taps)))
     np.testing.assert_allclose(_kernel_gradient_by_rows(taps, x, dy), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_shift_and_put():
-    x = np.arange(6.0, dtype=np.float32).reshape(1, 2, 3, 1)
-    one = np.full((1, 1), 9, np.float32)
-    down, left, put = map(np.asarray, jax.jit(lambda x: (shift(x, -1, 0), shift(x, 0, 1), put_pixel(x, one, 1, 0)))(x))
-    np.testing.assert_array_equal(down[0, :, :, 0], [[0, 0, 0], [0, 1, 2]])
-    np.testing.assert_array_equal(left[0, :, :, 0], [[1, 2, 0], [4, 5, 0]])
-    assert put[0, 1, 0, 0] == 9
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strict", [False, True])
-def test_a_group_of_channels_reads_the_groups_up_to_its_own(strict):
-    layer = TapMix(6, "float32", channels=3, strict=strict, bias_scale=1.0)
-    x = jnp.ones((1, 9))
-    params = layer.init(jax.random.key(0), x)
-    reads = np.asarray(jax.jacobian(lambda x: layer.apply(params, x)[0])(x)[:, 0] != 0)
-    group_of_input, group_of_output = np.arange(9) // 3, np.arange(6) // 2
-    wanted = np.less if strict else np.less_equal
-    np.testing.assert_array_equal(reads, wanted(group_of_input, group_of_output[:, None]))

@@ -22,7 +22,7 @@ X = np.random.default_rng(0).integers(0, 2, (8, 2, 3)).astype(np.int32)
 RATES = {name: [o for o in NETWORKS.options(name) if o.endswith("dropout")] for name in autoregressive_networks()}
 
 
-#: One family for each way to draw: in a layer, in a scan over layers or over steps, and by a key asked for by hand.
+#: One family for each way to draw: in a layer, and in a scan over layers or over steps.
 DRAWS = ("made", "nade", "transformer", "lstm")
 
 

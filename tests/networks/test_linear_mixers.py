@@ -1,4 +1,4 @@
-"""Mixers of linear recurrences against the equations of their papers, written out step by step in double precision."""
+"""Mixers of linear recurrences, and linear attention, against the equations of their papers, written out in numpy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import dense, rms_norm
+from numpy_layers import dense, initialised, layer_norm, rms_norm, run
 from scipy import special
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
+from arjax.networks.attention.linear_attention import LinearAttention, linear_attention, positive
 from arjax.networks.hybrid import read_layers
+from arjax.networks.recurrent.linear.diagonal import RGLRU
 from arjax.networks.recurrent.linear.mixer import MIXERS, Decay
 from arjax.testing.network import check_autoregressive, check_extends, check_steps
 
@@ -25,6 +27,7 @@ COMMON = {"kernel_size": 3}
 HEADED = {"num_heads": HEADS, "chunk_size": 3} | COMMON
 silu = lambda x: x * special.expit(x)  # noqa: E731
 softplus = functools.partial(np.logaddexp, 0)
+rng = np.random.default_rng(0)
 
 
 def convolved(own, u_TU):
@@ -49,11 +52,6 @@ def unit(x):
     return x / np.sqrt((x**2).sum(-1, keepdims=True) + 1e-6)
 
 
-def layer_norm(own, x):
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    return x * own["scale"] + own["bias"]
-
-
 def rate_and_step(own, x):
     dt = softplus(dense(own["step"], x) + own["step_bias"])
     return np.exp(own["log_rate"]) * dt, dt
@@ -70,37 +68,29 @@ def mixed(q_NTH, k_NTH, v_NTV, transition, write):
     return o
 
 
-def delta_net(own, x, factor=1.0, decay_NT=None):
-    q, k, v = np.split(silu(convolved(own, dense(own["qkv"], x))), 3, -1)
-    q, k, v, beta = unit(heads(q)), unit(heads(k)), heads(v), factor * special.expit(dense(own["beta"], x)).T
-    decay = np.ones_like(beta) if decay_NT is None else decay_NT
-
-    def transition(n, t):
-        return decay[n, t] * (np.eye(SIZE) - beta[n, t] * np.outer(k[n, t], k[n, t]))
-
-    return rms_norm(own["norm"], mixed(q, k, v, transition, beta))
-
-
-def delta_product(own, x, number=3):
-    """Each step as `number` of DeltaNet, read after the last; features of k, v and beta head by head, rule by rule."""
+def delta(own, x, number=1, factor=1.0, decay_NT=None):
+    """`number` delta rules in each step, read after the last; features of k, v and beta head by head, rule by rule."""
     q, k, v = np.split(silu(convolved(own, dense(own["qkv"], x))), (WIDTH, (1 + number) * WIDTH), -1)
-    q = unit(heads(q))
+    q, beta = unit(heads(q)), factor * special.expit(heads(dense(own["beta"], x)))
     k, v = (heads(part).reshape(HEADS, LENGTH, number, SIZE) for part in (k, v))
-    k = unit(k)
-    beta = 2 * special.expit(heads(dense(own["beta"], x)))
-    o = np.empty((HEADS, LENGTH, SIZE))
+    k, o = unit(k), np.empty((HEADS, LENGTH, SIZE))
     for n in range(HEADS):
         S = np.zeros((SIZE, SIZE))
         for t in range(LENGTH):
+            S = S if decay_NT is None else decay_NT[n, t] * S
             for j in range(number):
                 S = S @ (np.eye(SIZE) - beta[n, t, j] * np.outer(k[n, t, j], k[n, t, j]))
                 S = S + beta[n, t, j] * np.outer(v[n, t, j], k[n, t, j])
             o[n, t] = S @ q[n, t]
-    return dense(own["out"], merged(rms_norm(own["norm"], o)))
+    return rms_norm(own["norm"], o)
+
+
+def delta_net(own, x, **options):
+    return dense(own["out"], merged(delta(own, x, **options)))
 
 
 def gated_delta_net(own, x):
-    o = delta_net(own, x, 2.0, np.exp(-rate_and_step(own["decay"], x)[0]).T)
+    o = delta(own, x, 1, 2.0, np.exp(-rate_and_step(own["decay"], x)[0]).T)
     return dense(own["out"], merged(o) * silu(dense(own["gate"], x)))
 
 
@@ -134,22 +124,23 @@ def mlstm(own, x):
     return dense(own["out"], special.expit(dense(own["output_gate"], x)) * merged(rms_norm(own["norm"], h)))
 
 
-def min_gru(own, x):
-    z, g = np.split(dense(own["gates"], convolved(own, x)), 2, -1)
-    h, states = np.zeros(z.shape[1]), []
-    for z_t, g_t in zip(special.expit(z), g, strict=True):
-        h = (1 - z_t) * h + z_t * g_t
+def diagonal(own, kept_TR, new_TR):
+    h, states = np.zeros(kept_TR.shape[1]), []
+    for kept, new in zip(kept_TR, new_TR, strict=True):
+        h = kept * h + new
         states.append(h)
     return dense(own["out"], np.array(states))
+
+
+def min_gru(own, x):
+    z, g = np.split(dense(own["gates"], convolved(own, x)), 2, -1)
+    return diagonal(own, 1 - special.expit(z), special.expit(z) * g)
 
 
 def min_lstm(own, x):
     f, i, g = np.split(dense(own["gates"], convolved(own, x)), 3, -1)
-    h, states = np.zeros(f.shape[1]), []
-    for f_t, i_t, g_t in zip(special.expit(f), special.expit(i), g, strict=True):
-        h = f_t / (f_t + i_t) * h + i_t / (f_t + i_t) * g_t
-        states.append(h)
-    return dense(own["out"], np.array(states))
+    f, i = special.expit(f), special.expit(i)
+    return diagonal(own, f / (f + i), i / (f + i) * g)
 
 
 def gated_convolution(own, x):
@@ -157,46 +148,36 @@ def gated_convolution(own, x):
     return dense(own["out"], gate * convolved(own, u))
 
 
+NEGATIVE = HEADED | {"negative_eigenvalues": True}
+#: The definition with its arguments, the mixer and its options.
 EQUATIONS = {
-    "gated_convolution": (gated_convolution, "gated_convolution", {"window": 3}),
-    "delta_net": (lambda own, x: dense(own["out"], merged(delta_net(own, x))), "delta_net", HEADED),
-    "delta_net, negative": (
-        lambda own, x: dense(own["out"], merged(delta_net(own, x, 2.0))),
-        "delta_net",
-        HEADED | {"negative_eigenvalues": True},
-    ),
-    "delta_net, products": (
-        delta_product,
-        "delta_net",
-        HEADED | {"negative_eigenvalues": True, "num_householder": 3},
-    ),
-    "gated_delta_net, negative": (gated_delta_net, "gated_delta_net", HEADED | {"negative_eigenvalues": True}),
-    "mamba2": (mamba2, "mamba2", HEADED | {"state_size": 3}),
-    "mamba2, negative": (
-        lambda own, x: mamba2(own, x, negative=True),
-        "mamba2",
-        HEADED | {"state_size": 3, "negative_eigenvalues": True},
-    ),
-    "gated_linear_attention": (gated_linear_attention, "gated_linear_attention", HEADED),
-    "mlstm": (mlstm, "mlstm", HEADED),
-    "min_gru": (min_gru, "min_gru", COMMON),
-    "min_lstm": (min_lstm, "min_lstm", COMMON),
+    "gated_convolution": (gated_convolution, {}, "gated_convolution", {"window": 3}),
+    "delta_net": (delta_net, {}, "delta_net", HEADED),
+    "delta_net, negative": (delta_net, {"factor": 2.0}, "delta_net", NEGATIVE),
+    "delta_net, products": (delta_net, {"factor": 2.0, "number": 3}, "delta_net", NEGATIVE | {"num_householder": 3}),
+    "gated_delta_net, negative": (gated_delta_net, {}, "gated_delta_net", NEGATIVE),
+    "mamba2": (mamba2, {}, "mamba2", HEADED | {"state_size": 3}),
+    "mamba2, negative": (mamba2, {"negative": True}, "mamba2", NEGATIVE | {"state_size": 3}),
+    "gated_linear_attention": (gated_linear_attention, {}, "gated_linear_attention", HEADED),
+    "mlstm": (mlstm, {}, "mlstm", HEADED),
+    "min_gru": (min_gru, {}, "min_gru", COMMON),
+    "min_lstm": (min_lstm, {}, "min_lstm", COMMON),
 }
 
 
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_mixer_is_its_equations(name):
-    definition, mixer, options = EQUATIONS[name]
+    definition, arguments, mixer, options = EQUATIONS[name]
     options = {option: value for option, value in options.items() if option in MIXERS.options(mixer)}
     module = MIXERS.component(mixer, options).build(width=WIDTH, out_scale=1.0, dtype="float32")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, LENGTH, WIDTH)).astype(np.float32)
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, 1))["params"]
     params = jax.tree.map(lambda leaf: (rng.normal(size=leaf.shape) * 0.8).astype(np.float32), shapes)
-    found = np.asarray(jax.jit(lambda p: module.apply({"params": p}, x, 1))(params))
+    y_BTE = np.asarray(jax.jit(lambda p: module.apply({"params": p}, x, 1))(params))
     params = jax.tree.map(lambda leaf: leaf.astype(np.float64), params)
-    for one, y in zip(x, found, strict=True):
-        expected = definition(params, one.astype(np.float64))
+    for one, y in zip(x, y_BTE, strict=True):
+        expected = definition(params, one.astype(np.float64), **arguments)
         np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
@@ -291,3 +272,69 @@ def test_hybrids_keep_the_laws(name):
     params = cases.params_of(model)
     for check in (check_steps, check_extends, check_autoregressive):
         check(model, params)
+
+
+def elu_plus_one(x):
+    return np.where(x > 0, x, np.expm1(x)) + 1
+
+
+@pytest.mark.parametrize(
+    ("block_size", "chunk_size"),
+    [(1, 4), (1, 64), (3, 4), *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(1, 1), (2, 4), (3, 1)])],
+)
+def test_linear_attention_is_equation_9(block_size, chunk_size):
+    """Head by head, token by token: sum_j phi(q)' phi(k_j) v_j / sum_j phi(q)' phi(k_j)."""
+    x = rng.normal(size=(2, 12, 8)).astype(np.float32)
+    layer = LinearAttention(8, 2, 1.0, "float32", chunk_size=chunk_size)
+    params = initialised(layer, x, block_size)
+    for one, features in zip(x, run(layer, params, x, block_size), strict=True):
+        q, k, v = (dense(params[name], one) for name in ("query", "key", "value"))
+        mixed = np.empty_like(one)
+        for head in (slice(0, 4), slice(4, 8)):
+            for i in range(12):
+                seen = (i // block_size + 1) * block_size
+                weights = elu_plus_one(k[:seen, head]) @ elu_plus_one(q[i, head])
+                mixed[i, head] = weights @ v[:seen, head] / weights.sum()
+        np.testing.assert_allclose(features, dense(params["out"], mixed), rtol=1e-3, atol=1e-3)
+
+
+def test_feature_map_is_elu_plus_one_and_never_zero():
+    x = np.linspace(-80, 5, 100, dtype=np.float32)
+    np.testing.assert_allclose(positive(x), elu_plus_one(x.astype(np.float64)), rtol=1e-5, atol=1e-12)
+    assert (np.asarray(positive(x)) > 0).all()
+
+
+def test_chunks_leave_no_trace_of_the_future():
+    """Exactly: a later token of the same chunk changes no bit of an earlier one."""
+    q, k, v = np.abs(rng.normal(size=(3, 1, 1, 64, 4))).astype(np.float32)
+    mix = jax.jit(lambda k, v: linear_attention(q, k, v, 1, 16))
+    before = np.asarray(mix(k, v))
+    for place in (1, 15, 16, 40, 63):
+        k_other, v_other = k.copy(), v.copy()
+        k_other[..., place, :], v_other[..., place, :] = 3.0, -100.0
+        after = np.asarray(mix(k_other, v_other))
+        np.testing.assert_array_equal(after[..., :place, :], before[..., :place, :])
+        assert (after[..., place:, :] != before[..., place:, :]).all()
+
+
+def test_gradients_are_finite_where_chunks_are_filled_up():
+    q, k, v = np.abs(rng.normal(size=(3, 1, 1, 5, 4))).astype(np.float32)
+    gradients = jax.jit(jax.grad(lambda *a: linear_attention(*a, 1, 4).sum(), argnums=(0, 1, 2)))(q, k, v)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_rg_lru_remembers_at_first():
+    """a^c starts between 0.9 and 0.999."""
+    decay = jax.jit(RGLRU(512, 1, "float32").init)(jax.random.key(0), jnp.zeros((1, 1, 512)))["params"]["decay"]
+    forgets = special.expit(np.asarray(decay, np.float64)) ** 8
+    assert 0.9 <= forgets.min() < 0.91 and 0.99 < forgets.max() <= 0.999
+
+
+@pytest.mark.slow
+def test_first_token_is_as_large_as_embedded_values():
+    """Tokens are normalised: the gradient of a small one would be larger than all others."""
+    model = make_model(EventSpec((4,), (), "levels", 5), "rg_lru", hidden_size=64, num_layers=1, num_heads=1)
+    tokens = jax.jit(model.init)(jax.random.key(0))["tokens"]
+    (table,) = (leaf for leaf in jax.tree.leaves(tokens["value"]) if leaf.ndim == 2)
+    ratio = np.std(tokens["nothing"]) / np.std(table)
+    assert 0.5 < ratio < 2, ratio

@@ -13,7 +13,6 @@ from arjax.networks.recurrent.linear.mlstm import Exponential, Scaled
 from arjax.networks.recurrent.linear.states import (
     Decayed,
     Delta,
-    DeltaProduct,
     Diagonal,
     at_once,
     in_turn,
@@ -48,7 +47,7 @@ def cases():
     q, k, v = qkv()
     log_a, log_A = uniform(-5, 0, LENGTH), uniform(-5, 0, LENGTH, KEYS)
     log_a[..., 3], log_a[..., 5], log_A[..., 4, :] = 0, -20, -18
-    sign, beta = np.sign(uniform(-1, 1, LENGTH)), uniform(0, 2, LENGTH)
+    sign = np.sign(uniform(-1, 1, LENGTH))
     shared = qkv(heads=1)
     log_i = 20 * normal(BATCH, HEADS, LENGTH)
     log_i[..., CUT + 1] = 100  # its exponential is infinite in float32
@@ -57,20 +56,21 @@ def cases():
         "decays": Decayed(q, k, v, log_a),
         "decays of features": Decayed(q, k, v, log_A),
         "decays with signs": Decayed(*shared, log_a, sign),
-        "delta": Delta(q, unit(k), v, beta),
-        "delta with keys for all heads": Delta(shared[0], unit(shared[1]), shared[2], beta),
-        "delta with decays": Delta(q, unit(k), v, beta, log_a),
+        "delta": delta(q),
+        "delta with keys for all heads": delta(shared[0], heads=1),
+        "delta with decays": delta(q, log_a),
         "exponential": Exponential(q, k, v, log_a, log_i),
         "exponential, growing": Exponential(q, k, v, uniform(-1, 1, LENGTH), log_i),
         "diagonal": Diagonal(np.exp(log_A[:, 0]), normal(BATCH, LENGTH, KEYS)),
-        "delta product": delta_product(3, q, log_a),  # a chunk holds the rules of one step
-        "delta product without decays": delta_product(2, q),  # and here those of two
+        "delta product": delta(q, log_a, rules=3),  # a chunk holds the rules of one step
+        "delta product without decays": delta(q, rules=2),  # and here those of two
     }
 
 
-def delta_product(rules, q, log_a=None):
-    keys, values = normal(BATCH, HEADS, LENGTH, rules, KEYS), normal(BATCH, HEADS, LENGTH, rules, VALUES)
-    return DeltaProduct(q, unit(keys), values, uniform(0, 2, LENGTH, rules), log_a)
+def delta(q, log_a=None, rules=1, heads=HEADS):
+    length = q.shape[2]
+    keys, values = normal(BATCH, heads, length, rules, KEYS), normal(BATCH, HEADS, length, rules, VALUES)
+    return Delta(q, unit(keys), values, uniform(0, 2, length, rules), log_a)
 
 
 CASES = cases()
@@ -102,12 +102,10 @@ def by_loop(terms):
             o[b, n, t] = states[t + 1][b, n].T @ q / max(abs(normalisers[t + 1][b, n] @ q), 1)
             continue
         a = 1.0 if terms.log_decay is None else np.exp(terms.log_decay[b, n, t])
-        if isinstance(terms, DeltaProduct):
+        if isinstance(terms, Delta):
             S = a * S
             for beta, key, value in zip(terms.beta[b, n, t], k, v, strict=True):
                 S = (np.eye(KEYS) - beta * np.outer(key, key)) @ S + beta * np.outer(key, value)
-        elif isinstance(terms, Delta):
-            S = a * (np.eye(KEYS) - terms.beta[b, n, t] * np.outer(k, k)) @ S + terms.beta[b, n, t] * np.outer(k, v)
         else:
             a = a if terms.sign is None else a * terms.sign[b, n, t]
             S = np.expand_dims(a, -1) * S + np.outer(k, v)
@@ -200,7 +198,7 @@ def test_long_sequences_neither_overflow_nor_lose_their_gradients(name):
     terms = {
         "decays": lambda: Decayed(q, k, v, log_a),
         "decays of features": lambda: Decayed(q, k, v, np.repeat(log_a[..., None], KEYS, -1)),
-        "delta with decays": lambda: Delta(q, unit(k), v, uniform(0, 2, LONG), log_a),
+        "delta with decays": lambda: delta(q, log_a),
         "exponential": lambda: Exponential(q, k, v, log_a, uniform(-100, 100, LONG)),
     }[name]()
 

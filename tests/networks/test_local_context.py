@@ -7,7 +7,6 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from numpy_layers import convolve, gelu
 
@@ -218,23 +217,3 @@ def test_block_denoiser_reads_local_parts():
         found = apply("denoise", carry, x_t, t, factorization, context)
         np.testing.assert_allclose(found, features[:, np.asarray(factorization.blocks)[t]], atol=2e-5)
         carry = apply("write", carry, x, t, factorization, context)
-
-
-@pytest.mark.slow
-def test_independent_overfits():
-    """Eight images, known by heart from four tokens each and a label: pairs of them have the same tokens."""
-    rng = np.random.default_rng(0)
-    context = ContextSpec(z=EventSpec((2, 2), (), "tokens", 8), label=class_label(2), local=("z",))
-    model = make_model(EventSpec((4, 4)), "independent", context=context, width=16, num_blocks=1)
-    z = rng.integers(0, 8, (4, 2, 2)).repeat(2, 0)
-    c, x = {"z": z, "label": np.tile([0, 1], 4)}, rng.integers(0, 2, (8, 4, 4))
-    params, optimizer = model.init(jax.random.key(0)), optax.adam(2e-2)
-
-    def step(state, _):
-        params, moments = state
-        loss, gradient = jax.value_and_grad(lambda p: -model.log_prob(p, x, context=c).mean())(params)
-        updates, moments = optimizer.update(gradient, moments)
-        return (optax.apply_updates(params, updates), moments), loss
-
-    _, losses = jax.jit(lambda state: jax.lax.scan(step, state, None, 100))((params, optimizer.init(params)))
-    assert losses[0] > 8 and losses[-1] < 1, losses[-1]

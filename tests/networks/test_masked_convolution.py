@@ -8,13 +8,10 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.networks.image.gated_pixelcnn import GatedLayer
-from arjax.networks.image.lmconv import position_norm, unmasked_taps
-from arjax.networks.layers.convolution import square_taps
 from arjax.testing.network import check_steps
 
 rng = np.random.default_rng(0)
@@ -109,27 +106,6 @@ def test_locally_masked_convolution_is_one_program_for_all_orders():
     for seed in range(3):
         features(params, x, factorization=make_factorization((3, 3), f"random(seed={seed})"))
     assert features._cache_size() == 1
-
-
-def test_position_norm_divides_by_one_less_than_the_maps():
-    x = rng.normal(size=(2, 3, 5)).astype(np.float32)
-    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + 1e-5)
-    np.testing.assert_allclose(jax.jit(position_norm)(x), expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("dilation", [1, 2])
-def test_unmasked_taps_are_the_earlier_sites_and_the_centre(dilation):
-    factorization, taps = make_factorization((4, 3), "random(seed=5)"), square_taps(3, dilation)
-    rank_HW = np.asarray(factorization.rank).reshape(4, 3)
-    unmasked_HWK = np.asarray(jax.jit(unmasked_taps, static_argnums=1)(factorization, taps))
-    for r, c, k in np.ndindex(unmasked_HWK.shape):
-        y, x = r + taps[k][0], c + taps[k][1]
-        assert unmasked_HWK[r, c, k] == (0 <= y < 4 and 0 <= x < 3 and rank_HW[y, x] <= rank_HW[r, c])
-
-
-def test_spiral_goes_to_the_locally_masked_convolution():
-    with pytest.raises(UserError, match=r"networks that can: .*lmconv"):
-        make_model(EventSpec((4, 4)), "pixelcnn", ordering="spiral")
 
 
 @pytest.mark.slow

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.extend.core import jaxprs_in_params
+from families import operations
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -17,14 +16,6 @@ from arjax.networks import NETWORKS
 LONG = EventSpec((256, 256))
 #: Elements per site: width 8, times the gates of an LSTM or the taps of a convolution.
 LINEAR = 64
-
-
-def sizes(jaxpr) -> Iterator[int]:
-    """Number of elements of every array that a program makes, however deep in its loops."""
-    for equation in jaxpr.eqns:
-        yield from (variable.aval.size for variable in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
-            yield from sizes(inner)
 
 
 def largest(model, form: str) -> int:
@@ -41,7 +32,8 @@ def largest(model, form: str) -> int:
         return model.network.apply(variables, carry, x, jnp.int32(3), factorization, method="step")
 
     program = {"parallel": parallel, "step": stepwise}[form]
-    return max(sizes(jax.make_jaxpr(program)(shapes, model.factorization).jaxpr))
+    made = operations(jax.make_jaxpr(program)(shapes, model.factorization).jaxpr)
+    return max(variable.aval.size for operation in made for variable in operation.outvars)
 
 
 @pytest.mark.parametrize("form", ["parallel", "step"])
@@ -87,14 +79,14 @@ def test_the_measure_sees_a_quadratic_array():
 
 
 @pytest.mark.slow
-def test_a_step_of_a_convolution_costs_the_same_at_any_length():
-    """The queue and the arrays of a step do not grow with D, apart from the canvas and the table of positions."""
+@pytest.mark.parametrize("network", ["causal_conv", "wavenet", "tcn", "linear_attention", "rg_lru"])
+def test_a_carry_does_not_grow_with_the_sequence(network):
+    """So a step costs the same at any length, apart from the canvas."""
 
-    def step_sizes(num_sites: int) -> list[int]:
-        model = make_model(EventSpec((num_sites,)), "causal_conv", num_layers=4, hidden_size=8, position="none")
-        params = model.param_shapes
+    def carry_shapes(num_sites: int) -> list[tuple[int, ...]]:
+        model = make_model(EventSpec((num_sites,)), network, num_layers=2, position="none")
         start = functools.partial(model.network.apply, method="start")
-        carry = jax.eval_shape(lambda params: start({"params": params}, 1, model.factorization), params)
-        return [leaf.size for leaf in jax.tree.leaves(carry)]
+        carry = jax.eval_shape(lambda params: start({"params": params}, 1, model.factorization), model.param_shapes)
+        return [leaf.shape for leaf in jax.tree.leaves(carry)]
 
-    assert step_sizes(16) == step_sizes(4096)
+    assert carry_shapes(64) == carry_shapes(4096)

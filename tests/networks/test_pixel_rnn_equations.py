@@ -11,15 +11,8 @@ from numpy_pixel_rnn import diagonal_layer, pixel_rnn, row_lstm_layer, upsampled
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.image.pixel_rnn import (
-    DiagonalBiLSTMCore,
-    DiagonalBiLSTMLayer,
-    RowLSTMLayer,
-    lstm_cell,
-    lstm_scan,
-    skew,
-    unskew,
-)
+from arjax.networks.image import pixel_rnn as networks
+from arjax.networks.image.pixel_rnn import DiagonalBiLSTMLayer, RowLSTMLayer, lstm_cell, lstm_scan
 
 rng = np.random.default_rng(0)
 EVENT, U = EventSpec((4, 5)), 3
@@ -68,7 +61,7 @@ def test_multiscale_is_its_definition():
 
 
 @pytest.mark.parametrize(
-    "layer", [RowLSTMLayer(U, 0.0, False, "float32", 3), DiagonalBiLSTMLayer(U, 0.0, False, "float32", 1)]
+    "layer", [RowLSTMLayer(U, 0.0, False, "float32", 3), DiagonalBiLSTMLayer(U, 0.0, False, "float32")]
 )
 def test_new_cells_remember(layer):
     """The bias of the forget gate, the second of four, begins at 1 (Jozefowicz et al., 2015)."""
@@ -79,21 +72,14 @@ def test_new_cells_remember(layer):
 
 
 @pytest.mark.slow
-def test_pictures_side_by_side_do_not_meet():
-    """The `strip` of the Diagonal BiLSTM is for speed alone."""
-    fields = make_model(EVENT, "diagonal_bilstm", hidden_size=U, num_layers=2, readout_size=4).network.core_fields()
-    cores, x = [DiagonalBiLSTMCore(**fields, strip=strip) for strip in (1, 4)], rng.normal(size=(6, 4, 5, 1))
-    params = random_like(jax.eval_shape(lambda: cores[0].init(jax.random.key(0), x, None, False)))
-    features = [jax.jit(core.apply, static_argnums=3)(params, x, None, False) for core in cores]
+def test_pictures_side_by_side_do_not_meet(monkeypatch):
+    """The strips of the Diagonal BiLSTM are for speed alone."""
+    model = make_model(EVENT, "diagonal_bilstm", hidden_size=U, num_layers=2, readout_size=4)
+    variables, x, features = {"params": random_like(model.param_shapes)}, rng.integers(0, 2, (6, 4, 5)), []
+    for strip in (1, 4):
+        monkeypatch.setattr(networks, "CPU_STRIP", strip)
+        features.append(jax.jit(lambda v: model.network.apply(v, x, model.factorization))(variables))
     np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-4)
-
-
-def test_skewed_columns_are_diagonals():
-    x = np.arange(1, 13.0).reshape(1, 3, 4, 1)
-    skewed, back = map(np.asarray, jax.jit(lambda x: (skew(x, -1.0), unskew(skew(x, -1.0), 4)))(x))
-    expected = [[1, 2, 3, 4, -1, -1], [-1, 5, 6, 7, 8, -1], [-1, -1, 9, 10, 11, 12]]
-    np.testing.assert_array_equal(skewed[0, :, :, 0], expected)
-    np.testing.assert_array_equal(back, x)
 
 
 @pytest.mark.parametrize("shape", [pytest.param((4,), marks=pytest.mark.slow), (2, 4)])

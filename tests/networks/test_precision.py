@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
-from families import FEW, fast_for
+from families import FEW, fast_for, operations
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
@@ -80,17 +80,6 @@ def test_cell_of_convolutional_lstms_decays_by_its_gate_in_bfloat16():
     np.testing.assert_allclose(c, (1 + np.exp(-6.0)) ** -100, rtol=1e-4)
 
 
-def products(jaxpr):
-    """The types of the inputs of all products of matrices and convolutions, also within loops."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
-            yield tuple(var.aval.dtype.name for var in equation.invars)
-        for value in jax.tree.leaves(equation.params, is_leaf=lambda leaf: hasattr(leaf, "eqns")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from products(inner)
-
-
 LINE, GRID = EventSpec((4,), kind="tokens", num_levels=3), EventSpec((4, 4))
 #: A network of each file that says itself in which type its layers compute, by its event.
 COMPUTES = {
@@ -110,5 +99,6 @@ def test_every_product_is_of_numbers_of_the_compute_type(name):
     inputs = jnp.zeros((1, *event.shape), jnp.int32), make_factorization(event.grid_shape)
     given = {"label": jnp.zeros(1, jnp.int32), TIME: jnp.zeros(1)}
     params = jax.eval_shape(lambda key: network.init(key, *inputs, given), jax.random.key(0))
-    found = set(products(jax.make_jaxpr(lambda params: network.apply(params, *inputs, given))(params).jaxpr))
-    assert found == {("bfloat16", "bfloat16")}
+    made = operations(jax.make_jaxpr(lambda params: network.apply(params, *inputs, given))(params).jaxpr)
+    products = [each for each in made if each.primitive.name in ("dot_general", "conv_general_dilated")]
+    assert {variable.aval.dtype.name for product in products for variable in product.invars} == {"bfloat16"}

@@ -1,4 +1,6 @@
-"""Recurrent layers against their equations in numpy; truncated back-propagation against its definition."""
+"""Recurrent layers, and the sequence to sequence LSTM, against their equations in numpy; truncated back-propagation
+against its definition.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,15 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import dense, elman, gru, initialised, lstm_states, random_like
+from numpy_layers import dense, elman, gru, initialised, lstm, lstm_states, random_like
 
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks.recurrent.rnn import GRULayer, LSTMLayer, RNNLayer
+from arjax.networks.recurrent.seq2seq_lstm import reverse_valid
 from arjax.networks.recurrent.stack import RecurrentCore
 
 LAYERS = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}
@@ -38,8 +42,8 @@ def test_network_is_embedding_loop_and_readout(name):
 
 
 def test_lstm_forgets_nothing_at_first():
-    init = jax.jit(LSTMLayer(4, 5, "float32").init)
-    np.testing.assert_array_equal(init(jax.random.key(0), np.zeros((1, 2, 4)))["params"]["bias"], [1] * 5 + [0] * 15)
+    params = LSTMLayer(4, 5, "float32").init(jax.random.key(0), np.zeros((1, 4)), method="from_input")["params"]
+    np.testing.assert_array_equal(params["bias"], [1] * 5 + [0] * 15)
 
 
 def step_by_step(core, params, x_BTE, truncation=0):
@@ -144,3 +148,61 @@ def test_truncation_bounds_the_memory_of_the_backward_pass():
         return jax.jit(gradient).lower(params, x).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(64) < 0.3 * temporary(0)
+
+
+EVENT, SOURCE = EventSpec((5,), kind="tokens", num_levels=6), ContextSpec("sequence", 7, 4)
+SIZES = {"hidden_size": 4, "embedding_size": 3, "num_layers": 2}
+
+
+@pytest.mark.parametrize("reverse", [True, False])
+def test_network_is_its_definition(reverse):
+    """Read the source (backwards) without what fills it up; start each layer of the decoder where its encoder ends."""
+    model = make_model(EVENT, "seq2seq_lstm", context=SOURCE, reverse_source=reverse, **SIZES)
+    params, x = random_like(model.param_shapes, 0.7), rng.integers(0, 6, (4, 5))
+    sources = [[3, 1, 6, 2], [5, 0], [4], []]
+    context = np.array([source + [-1] * (4 - len(source)) for source in sources])
+    features = np.asarray(jax.jit(model.features)(params, x, context={"sequence": context}))
+    table, encoder, out = params["tokens"]["value"]["table"]["embedding"], params["encoder"], params["readout"]["out"]
+    for one, source, got in zip(x, sources, features, strict=True):
+        words = encoder["table"]["embedding"][source[::-1] if reverse else source].reshape(-1, 3)
+        h = np.stack([params["tokens"]["nothing"], *table[one[:-1]]])
+        for layer in ("layer_0", "layer_1"):
+            c_last, h_last, words = lstm(encoder["core"][layer], words, np.zeros(4), np.zeros(4))
+            _, _, h = lstm(params["core"][layer], h, c_last, h_last)
+        np.testing.assert_allclose(got, h @ out["kernel"] + out["bias"], rtol=1e-3, atol=1e-3)
+
+
+def test_reversal_keeps_the_end_at_the_end():
+    source = np.array([[1, 2, 3], [4, 5, -1], [6, -1, -1], [-1, -1, -1]])
+    expected = [[3, 2, 1], [5, 4, -1], [6, -1, -1], [-1, -1, -1]]
+    np.testing.assert_array_equal(reverse_valid(source, source >= 0), expected)
+    frames = np.repeat(source[..., None], 2, -1)
+    np.testing.assert_array_equal(reverse_valid(frames, source >= 0), np.repeat(np.array(expected)[..., None], 2, -1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", [ContextSpec("label", 3), ContextSpec("vector", 2), ContextSpec("frames", 2, 4)])
+def test_other_contexts_only_choose_the_first_state(context):
+    """The decoder is the same network, with the same parameters, under every context."""
+    plain = make_model(EVENT, "seq2seq_lstm", **SIZES)
+    model = make_model(EVENT, "seq2seq_lstm", context=context, **SIZES)
+    shapes, plain_shapes = (m.param_shapes for m in (model, plain))
+    assert {name: shapes[name] for name in shapes if name != "encoder"} == plain_shapes
+
+
+def test_without_a_context_it_is_the_stacked_lstm():
+    x = rng.integers(0, 6, (3, 5))
+    model = make_model(EVENT, "seq2seq_lstm", hidden_size=4, embedding_size=4, num_layers=2)
+    params = random_like(model.param_shapes, 0.7)
+    same = make_model(EVENT, "lstm", hidden_size=4, num_layers=2)
+    np.testing.assert_allclose(cases.log_prob(model, x, params), cases.log_prob(same, x, params), rtol=1e-5)
+
+
+def test_parameters_of_the_paper():
+    """Section 3.4: 384M parameters, 64M of them recurrent connections."""
+    event, source = EventSpec((30,), kind="tokens", num_levels=80_000), ContextSpec("sequence", 160_000, 30)
+    sizes = {"hidden_size": 1000, "embedding_size": 1000, "num_layers": 4}
+    shapes = make_model(event, "seq2seq_lstm", context=source, **sizes).param_shapes
+    assert round(sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6) == 384
+    cores = (shapes["core"], shapes["encoder"]["core"])
+    assert round(sum(leaf.size for leaf in jax.tree.leaves(cores)) / 1e6) == 64

@@ -200,24 +200,12 @@ def test_windows(size, before, after):
     np.testing.assert_array_equal(rows, [padded[s : s + before + size + after] for s in starts])
 
 
-NETWORKS = [
-    pytest.param("sparse_transformer", "random(seed=1)", {"pattern": "strided", "stride": 4}, marks=pytest.mark.slow),
-    ("sparse_transformer", "snake", {"pattern": "fixed", "stride": 4, "expressivity": 1}),
-    pytest.param(
-        "image_transformer",
-        "tiles(height=2, width=3)",
-        {"query_block": (2, 3), "memory": (1, 2)},
-        marks=pytest.mark.slow,
-    ),
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "ordering", "options"), NETWORKS)
-def test_networks_on_grids_larger_than_their_patterns(network, ordering, options):
+def test_a_network_of_tiles_on_a_larger_grid():
     """Laws 1 and 3 where there is something that a layer does not see."""
+    tiles = {"query_block": (2, 3), "memory": (1, 2), "ordering": "tiles(height=2, width=3)"}
     event = EventSpec((4, 6), (), "levels", 4)
-    model = make_model(event, network, ordering=ordering, width=24, num_heads=4, num_layers=1, **options)
+    model = make_model(event, "image_transformer", width=24, num_heads=4, num_layers=1, **tiles)
     params, factorization = cases.params_of(model), model.factorization
     assert model.network.dependencies(factorization).sum() < np.asarray(factorization.mask()).sum()
     check_autoregressive(model, params)

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy_layers import built, check, dense, gelu, layer_norm, layers, relu, rms_norm, step_tokens, textbook_rg_lru
+from numpy_layers import (
+    built,
+    check,
+    dense,
+    gelu,
+    layer_norm,
+    layers,
+    relative_attention,
+    relu,
+    rms_norm,
+    step_tokens,
+    textbook_rg_lru,
+)
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
@@ -31,52 +43,14 @@ def check_steps(network: str, states, **options):
     check(model, params, definition)
 
 
-def test_linear_attention():
-    """Katharopoulos et al. (2020), equation 9, phi = elu + 1, in the layers of a Transformer."""
-
-    def phi(x):
-        return np.where(x > 0, x, np.expm1(np.minimum(x, 0))) + 1
-
-    def attention(params, x):
-        q, k, v = (dense(params[name], x).reshape(len(x), 2, 4) for name in ("query", "key", "value"))
-        mixed = np.empty_like(v)
-        for i, head in np.ndindex(len(x), 2):
-            weights = phi(k[: i + 1, head]) @ phi(q[i, head])
-            mixed[i, head] = weights @ v[: i + 1, head] / weights.sum()
-        return dense(params["out"], mixed.reshape(len(x), 8))
-
-    def states(params, h, label):
-        for own in layers(params):
-            h = h + attention(own["attention"], layer_norm(own["attention_norm"], h))
-            h = h + dense(own["down"], gelu(dense(own["up"], layer_norm(own["mlp_norm"], h))))
-        return dense(params["out"], layer_norm(params["norm"], h))
-
-    check_steps("linear_attention", states, chunk_size=4, **ATTENTION)
-
-
 def test_transformer_xl():
     """Dai et al. (2019), section 3.3: A_ij of the segment and the memory before it, sums first and then norms."""
-    segment, memory, size = 2, 3, 4
-
-    def sinusoids(distance):
-        angle = distance / 1e4 ** (np.arange(4) / 4)
-        return np.concatenate([np.sin(angle), np.cos(angle)])
-
-    def attention(params, u, v, h):
-        W_q, W_k, W_v, W_R = (params[name]["kernel"] for name in ("query", "key", "value", "relative"))
-        mixed = np.zeros_like(h)
-        for i, n in np.ndindex(len(h), 2):
-            own, scores, values = slice(n * size, (n + 1) * size), [], []
-            for j in range(max(i // segment * segment - memory, 0), i + 1):
-                q, k, r = (h[i] @ W_q)[own], (h[j] @ W_k)[own], (sinusoids(i - j) @ W_R)[own]
-                scores.append(q @ k + q @ r + u[n] @ k + v[n] @ r)
-                values.append((h[j] @ W_v)[own])
-            mixed[i, own] = special.softmax(np.array(scores) / np.sqrt(size)) @ np.array(values)
-        return mixed @ params["out"]["kernel"]
+    segment, memory = 2, 3
 
     def states(params, h, label):
         for own in layers(params):
-            found = attention(own["attention"], params["content_bias"], params["distance_bias"], h)
+            biases = params["content_bias"], params["distance_bias"]
+            found = relative_attention(own["attention"], h, segment, memory, 1, *biases)
             o = layer_norm(own["attention_norm"], h + found)
             h = layer_norm(own["mlp_norm"], o + dense(own["down"], relu(dense(own["up"], o))))
         return dense(params["out"], h)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
-from scipy import special
+from numpy_layers import relative_attention
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -23,29 +23,6 @@ SIZE = WIDTH // HEADS
 
 def random_params(module, *args):
     return cases.random_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"])
-
-
-def sinusoid(distance):
-    angle = distance * 1e4 ** (-np.arange(WIDTH // 2) / (WIDTH // 2))
-    return np.concatenate([np.sin(angle), np.cos(angle)])
-
-
-def textbook_attention(params, h, segment, memory, block_size, u, v):
-    """Head by head, query by query, key by key; tokens are `block_size` to a step."""
-    q, k, values = (h @ params[name]["kernel"] for name in ("query", "key", "value"))
-    mixed = np.zeros_like(h)
-    for n in range(HEADS):
-        own = slice(n * SIZE, (n + 1) * SIZE)
-        for i in range(len(h)):
-            step = i // block_size
-            first = max(step // segment * segment - memory, 0)
-            seen = range(first * block_size, (step + 1) * block_size)
-            scores = []
-            for j in seen:
-                r = (sinusoid(step - j // block_size) @ params["relative"]["kernel"])[own]
-                scores.append(q[i, own] @ k[j, own] + q[i, own] @ r + u[n] @ k[j, own] + v[n] @ r)
-            mixed[i, own] = special.softmax(np.array(scores) / np.sqrt(SIZE)) @ values[list(seen), own]
-    return mixed @ params["out"]["kernel"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +41,7 @@ def test_attention_is_its_equation(num_steps, segment, memory, block_size):
     biases = tuple(rng.normal(size=(2, HEADS, SIZE)).astype(np.float32))
     params = random_params(layer, h, block_size, False, biases)
     mixed = jax.jit(lambda p: layer.apply({"params": p}, h, block_size, False, biases))(params)
-    expected = [textbook_attention(params, one, segment, memory, block_size, *biases) for one in h]
+    expected = [relative_attention(params, one, segment, memory, block_size, *biases) for one in h]
     np.testing.assert_allclose(mixed, expected, rtol=1e-3, atol=1e-3)
 
 

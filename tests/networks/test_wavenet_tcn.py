@@ -11,7 +11,6 @@ from numpy_layers import initialised
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks.causal_conv import TCNBlock
-from arjax.networks.layers.steps import read_positions
 
 rng = np.random.default_rng(0)
 
@@ -48,12 +47,6 @@ def test_reads_as_far_back_as_it_says(network, options, field):
     assert depends[0].tolist() == [False, *[True] * field, *[False] * (9 - field)]
 
 
-@pytest.mark.parametrize(("length", "num_steps"), [(4, 4), (3, 8), (8, 3), (1, 5), (65536, 65536)])
-def test_positions_are_spread_over_the_steps(length, num_steps):
-    expected = [s * length // num_steps for s in range(num_steps)]
-    assert read_positions(length, num_steps).tolist() == expected
-
-
 def test_frames_condition_their_own_steps_and_the_summary_all():
     """Local conditioning: without the summary of the whole, frame l reaches the steps that read it, and those after."""
     spec = ContextSpec("frames", 2, 3)
@@ -73,26 +66,3 @@ def test_frames_condition_their_own_steps_and_the_summary_all():
     assert changed(params).all()
     params["conditioning"]["whole"]["summary"]["kernel"] = 0 * params["conditioning"]["whole"]["summary"]["kernel"]
     assert np.flatnonzero(changed(params)).tolist() == [3, 4]  # floor(s 3 / 7) = 1
-
-
-@pytest.mark.slow
-def test_context_enters_every_layer_and_not_the_inputs():
-    model = make_model(EventSpec((6,)), "wavenet", context=ContextSpec("label", 3), num_layers=3, hidden_size=8)
-    shapes = model.param_shapes
-    assert "context" not in shapes["tokens"]
-    assert all("condition" in shapes["core"][f"layer_{i}"] for i in range(3))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["wavenet", "tcn", "linear_attention", "rg_lru"])
-def test_carry_does_not_grow_with_the_sequence(network):
-    def sizes(num_sites):
-        model = make_model(EventSpec((num_sites,)), network, num_layers=2, position="none")
-        shapes = model.param_shapes
-
-        def carry(params):
-            return model.network.apply({"params": params}, 1, model.factorization, method="start")
-
-        return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(carry, shapes))]
-
-    assert sizes(64) == sizes(4096)

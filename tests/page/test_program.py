@@ -19,95 +19,39 @@ ENGINE = Path(arjax.__file__).parent / "page" / "static" / "engine.js"
 
 def elementwise(x, i):
     b = x > 0.2
-    yield from (
-        abs(x),
-        jnp.ceil(x),
-        jnp.cos(x),
-        jnp.exp2(x),
-        jnp.expm1(x),
-        jnp.floor(x),
-        lax.logistic(x),
-        jnp.log1p(x**2),
-    )
-    yield from (
-        jnp.sign(x),
-        jnp.sin(x),
-        jnp.sqrt(abs(x)),
-        lax.rsqrt(abs(x) + 1),
-        jnp.tanh(x),
-        jnp.square(x),
-        x**3,
-        x**-2,
-    )
-    yield from (
-        jnp.round(i / 2),
-        lax.round(i / 2),
-        jnp.isfinite(x / (x - x[0, 0])),
-        lax.pow(abs(x), x),
-        lax.rem(x, x + 0.3),
-        -x,
-        x - 1,
-    )
-    yield from (lax.clamp(-0.5, x, 0.5), jnp.where(b, x, 3.0), b & (x < 1), b | (x < 0), ~b, b ^ (x < 1), b != (x <= 1))
-    yield from (
-        i // 3,
-        i % 3,
-        i * 2**20 * i * 99999,
-        ~i,
-        i & 5,
-        lax.div(i, i + 7),
-        i == i[0],
-        i.astype(float),
-        x.astype(int),
-    )
-    yield from (x.astype(bool), b.astype(int), jnp.maximum(x, 0.1), jnp.minimum(x, i), x[:, :1] * x, jnp.log(abs(x)))
+    yield from (abs(x), jnp.ceil(x), jnp.cos(x), jnp.exp2(x), jnp.expm1(x), jnp.floor(x), lax.logistic(x), -x, x - 1)
+    yield from (jnp.sign(x), jnp.sin(x), jnp.sqrt(abs(x)), lax.rsqrt(abs(x) + 1), jnp.tanh(x), jnp.square(x), x**3)
+    yield from (x**-2, jnp.log1p(x**2), jnp.log(abs(x)), jnp.round(i / 2), lax.round(i / 2), lax.pow(abs(x), x))
+    yield from (jnp.isfinite(x / (x - x[0, 0])), lax.rem(x, x + 0.3), lax.clamp(-0.5, x, 0.5), jnp.where(b, x, 3.0))
+    yield from (b & (x < 1), b | (x < 0), ~b, b ^ (x < 1), b != (x <= 1), x.astype(bool), b.astype(int), x.astype(int))
+    yield from (i // 3, i % 3, i * 2**20 * i * 99999, ~i, i & 5, lax.div(i, i + 7), i == i[0], i.astype(float))
+    yield from (jnp.maximum(x, 0.1), jnp.minimum(x, i), x[:, :1] * x)
 
 
 def moved(x, i):
     yield from (x.T, x[::-1], x[1:, ::2], x.reshape(2, -1), x[None, :, None], jnp.broadcast_to(x[:, None], (3, 2, 4)))
     yield from (lax.pad(x, 7.0, ((1, -1, 2), (-1, 2, 0))), jnp.concatenate([x, x[:1]]), jnp.stack([x, -x], 1))
-    yield from (
-        *jnp.split(x, [1, 3], 1),
-        *jnp.unstack(x, axis=1),
-        jnp.arange(5),
-        lax.broadcasted_iota(jnp.int32, (2, 3), 0),
-        jnp.tile(x, (2, 3)),
-    )
+    yield from (*jnp.split(x, [1, 3], 1), *jnp.unstack(x, axis=1), jnp.arange(5), jnp.tile(x, (2, 3)))
+    yield from (lax.broadcasted_iota(jnp.int32, (2, 3), 0), lax.dynamic_slice(x, (i[0, 0], i[2, 3]), (2, 2)))
     yield from (x[i[0]], x[i[0, 0] % 3, 1:], jnp.take(x, i, axis=1, mode="fill"), jnp.take(x, i, axis=1, mode="clip"))
     yield from (jnp.take_along_axis(x, i % 4, 1), jax.vmap(lambda row, n: row[n])(x, i[:, 0] % 4))
-    yield from (
-        lax.dynamic_slice(x, (i[0, 0], i[2, 3]), (2, 2)),
-        lax.dynamic_update_slice(x, x[:2, :1], (i[2, 2], i[0, 0])),
-    )
-    yield from (
-        x.at[i[0] % 3, 1].set(9.0),
-        x.at[:, 2 * i[:, 0]].add(1.0, mode="drop"),
-        x.at[i[2]].set(x[0], mode="clip"),
-    )
+    yield from (lax.dynamic_update_slice(x, x[:2, :1], (i[2, 2], i[0, 0])), x.at[i[0] % 3, 1].set(9.0))
+    yield from (x.at[:, 2 * i[:, 0]].add(1.0, mode="drop"), x.at[i[2]].set(x[0], mode="clip"))
     yield jax.vmap(lambda row, n: row.at[n].set(5.0))(x, i[:, 1] % 4)
 
 
 def summed(x, i):
-    yield from (x.sum(), x.sum(0), x.max(1), x.min(0), x.prod(1), (x > 0).any(0), (x > -2).all(1), i.sum(1))
-    yield from (
-        jnp.sign(x).argmax(1),
-        jnp.sign(x).argmin(0),
-        jnp.cumsum(x, 1),
-        jnp.cumprod(x, 0),
-        lax.cummax(x, 1, reverse=True),
-    )
-    yield from (lax.cummin(x, 0), x @ x.T, jnp.einsum("ij,kj->jik", x, x), jnp.einsum("ij,ij->", x, x), i @ i.T)
+    yield from (x.sum(), x.sum(0), x.max(1), x.min(0), x.prod(1), (x > 0).any(0), (x > -2).all(1), i.sum(1), i @ i.T)
+    yield from (jnp.sign(x).argmax(1), jnp.sign(x).argmin(0), jnp.cumsum(x, 1), jnp.cumprod(x, 0), lax.cummin(x, 0))
+    yield from (lax.cummax(x, 1, reverse=True), x @ x.T, jnp.einsum("ij,kj->jik", x, x), jnp.einsum("ij,ij->", x, x))
     yield from (
         jnp.einsum("bij,bjk->bik", x[:, :, None], x[:, None]),
         jax.nn.softmax(x),
         jax.nn.gelu(x),
         jax.nn.silu(x),
     )
-    image, kernel = (
-        jnp.tile(x[None, :, :, None], (2, 2, 1, 2)) * jnp.array([1.0, 2.0]),
-        jnp.tile(x[:2, :3, None, None], (1, 1, 1, 4)),
-    )
-    axes = ("NHWC", "HWIO", "NHWC")
+    image = jnp.tile(x[None, :, :, None], (2, 2, 1, 2)) * jnp.array([1.0, 2.0])
+    kernel, axes = jnp.tile(x[:2, :3, None, None], (1, 1, 1, 4)), ("NHWC", "HWIO", "NHWC")
     yield lax.conv_general_dilated(image, kernel, (2, 1), ((1, 2), (0, 1)), (1, 2), (2, 1), axes, feature_group_count=2)
 
 

@@ -138,9 +138,8 @@ def test_finished_rows_are_measured_and_others_keep_what_they_have(study, monkey
     assert study.samples.keys() == samples.keys()
     rows, points = drawn
     assert list(rows) == [""] and list(rows[""]) == ["MADE", "VAE"]
-    assert (
-        rows[""]["MADE"].max() == 8 / 16 and rows[""]["VAE"].max() == 3 / 16
-    )  # of the largest level, not of the samples
+    largest = [rows[""][name].max() for name in ("MADE", "VAE")]
+    assert largest == [8 / 16, 3 / 16]  # of the largest level, not of the samples
     Point = study.script.Point
     assert points == {"": [Point("MADE", 64.0, 2.0, 0.25, "exact"), Point("VAE", 2.0, 3.0, 0.5, "bound")]}
 

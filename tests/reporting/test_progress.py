@@ -90,26 +90,16 @@ def test_no_bar_in_files_and_on_terminals_that_have_no_way_back(stream, monkeypa
     assert out.getvalue().startswith("step 1/10 (10%)  loss 1.0 bits/dim") and "\x1b" not in out.getvalue()
 
 
-def test_compilation_does_not_count_in_the_time_left():
-    clock = Clock()
-    progress = Progress(1000, stream=io.StringIO(), clock=clock)
-    for now, step in ((100.0, 100), (101.0, 200), (102.0, 300)):
-        clock.now = now
-        progress.update(step, "1.0 bits/dim", 1.0)
-    assert progress.seconds_left() == pytest.approx(7.0)
-
-
-def test_a_resumed_run_measures_from_its_start():
-    clock = Clock()
-    progress = Progress(1000, start_step=900, stream=io.StringIO(), clock=clock)
-    clock.now = 5.0
-    progress.update(950, "1.0 bits/dim", 1.0)
-    assert progress.seconds_left() == pytest.approx(5.0)
-
-
-def test_nothing_is_known_at_the_start_and_nothing_left_at_the_end():
+def test_the_time_that_is_left():
+    """It is unknown at the start and 0 at the end; the compilation, and the steps of an earlier start, do not count."""
     assert Progress(10, stream=io.StringIO()).seconds_left() == float("inf")
     assert Progress(10, start_step=10, stream=io.StringIO()).seconds_left() == 0.0
+    for start, updates, left in ((0, ((100, 100), (101, 200), (102, 300)), 7.0), (900, ((5, 950),), 5.0)):
+        clock = Clock()
+        progress = Progress(1000, start_step=start, stream=io.StringIO(), clock=clock)
+        for clock.now, step in updates:
+            progress.update(step, "1.0 bits/dim", 1.0)
+        assert progress.seconds_left() == pytest.approx(left)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,21 @@
-"""Metric files survive a kill in mid-write and a resumed run repeats no line."""
+"""Metric files survive a kill in mid-write, a resumed run repeats no line, and other writers show every number once."""
 
+import collections
+import dataclasses
 import errno
+import importlib.util
 import json
 import math
 import pathlib
+import sys
 
 import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.reporting.writers import MetricWriter, read_metrics
+from arjax.reporting.figures import save_figure
+from arjax.reporting.plots import sample_figure
+from arjax.reporting.writers import WRITERS, MetricWriter, Writer, make_writers, read_metrics
 
 
 def write(workdir, steps, **kwargs):
@@ -22,22 +28,14 @@ def steps_of(workdir):
     return [line["step"] for line in read_metrics(workdir)]
 
 
-def test_lines_are_json_with_step_and_values(tmp_path):
+def test_lines_are_json_on_disk_before_close_and_a_second_writer_appends(tmp_path):
+    assert read_metrics(tmp_path) == []
     write(tmp_path, [10])
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 10, "train/loss": 5.0}\n'
-
-
-def test_lines_are_on_disk_before_close(tmp_path):
     writer = MetricWriter(tmp_path)
-    writer.write(1, {"a": 1.0})
-    assert steps_of(tmp_path) == [1]
+    writer.write(11, {"a": math.nan, "b": math.inf, "c": 1})
+    assert read_metrics(tmp_path)[1:] == [{"step": 11, "a": None, "b": None, "c": 1.0}]
     writer.close()
-
-
-def test_a_second_writer_appends(tmp_path):
-    write(tmp_path, [1, 2])
-    write(tmp_path, [3])
-    assert steps_of(tmp_path) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("resume_step", "kept"), [(2, [1, 2]), (5, [1, 2, 3]), (0, [])])
@@ -55,16 +53,6 @@ def test_a_line_cut_by_a_kill_is_dropped(tmp_path):
     write(tmp_path, [2])
     assert steps_of(tmp_path) == [1, 2]
     assert all(json.loads(line) for line in path.read_text().splitlines())
-
-
-def test_what_is_not_finite_is_null(tmp_path):
-    with MetricWriter(tmp_path) as writer:
-        writer.write(1, {"a": math.nan, "b": math.inf, "c": 1})
-    assert read_metrics(tmp_path) == [{"step": 1, "a": None, "b": None, "c": 1.0}]
-
-
-def test_no_file_reads_as_no_lines(tmp_path):
-    assert read_metrics(tmp_path) == []
 
 
 def test_garbage_is_dropped(tmp_path):
@@ -111,3 +99,162 @@ def test_a_folder_in_its_place_is_one_sentence(tmp_path):
     for call in (read_metrics, MetricWriter):
         with pytest.raises(UserError, match=r"metrics\.jsonl: Is a directory"):
             call(tmp_path)
+
+
+def test_a_text_calls_writers():
+    assert make_writers("") == make_writers("  ") == []
+    first, second = make_writers("tensorboard, wandb(project='a,b', group=\"c\")")
+    assert type(first) is WRITERS.get("tensorboard") and (second.project, second.group) == ("a,b", "c")
+    for text, words in (
+        ("tensorbord", "did you mean 'tensorboard'"),
+        ("wandb(projet='x')", "did you mean 'project'"),
+        ("tensorboard,,", "cannot read 'tensorboard,,'"),
+        ("tensorboard wandb", "cannot read 'tensorboard wandb'"),
+        ("wandb(project=3)", "must be a text"),
+    ):
+        with pytest.raises(UserError, match=words):
+            make_writers(text)
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
+        (writer,) = make_writers(name)
+        with pytest.raises(UserError, match=rf"'{name}' needs the package {package}.*pip install 'arjax\[{name}\]'"):
+            writer.check()
+
+
+@dataclasses.dataclass
+class Notes(Writer):
+    def open(self, workdir, resume_step, lines):
+        self.notes = [("open", resume_step, [line["step"] for line in lines])]
+
+    def write(self, step, scalars):
+        self.notes.append((step, scalars))
+
+    def close(self):
+        self.notes.append("close")
+
+
+def test_a_writer_of_ones_own_hears_everything(tmp_path):
+    for resume_step, lines in ((0, []), (2, [2]), (None, [2, 4])):
+        notes = Notes()
+        with MetricWriter(tmp_path, resume_step, [notes]) as writer:
+            if resume_step is not None:
+                writer.write(resume_step + 2, {"a": np.float32(0.5)})
+                writer.result(resume_step + 2, {"test/a": 1.0})
+        end = [] if resume_step is None else [(resume_step + 2, {"a": 0.5}), (resume_step + 2, {"test/a": 1.0})]
+        assert notes.notes == [("open", resume_step, lines), *end, "close"]
+    assert [line["step"] for line in read_metrics(tmp_path)] == [2, 4]
+    Notes().picture(1, "samples", tmp_path / "none.png")  # most places have none
+    Notes().check()
+
+
+def events_of(workdir):
+    """What TensorBoard shows: of each file in turn its values, without those that a later start takes back."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(workdir.glob("events.*")):
+        data = path.read_bytes()
+        while data:  # length, checksum, event, checksum
+            size = int.from_bytes(data[:8], "little")
+            event, data = Event.FromString(data[12 : 12 + size]), data[16 + size :]
+            if event.session_log.status == 1:
+                found = [known for known in found if known[0] < event.step]
+            found += [(event.step, value.tag, value) for value in event.summary.value]
+    return found
+
+
+def test_tensorboard_shows_each_number_once_with_config_and_picture(tmp_path):
+    pytest.importorskip("tensorboardX")
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 3}))
+    picture = tmp_path / "samples.png"
+    save_figure(sample_figure(np.eye(4)[None]), picture)
+    for number, (resume_step, steps) in enumerate(((0, [2, 4, 6]), (4, [6, 8]))):
+        with MetricWriter(tmp_path, resume_step, make_writers("tensorboard")) as writer:
+            for step in steps:
+                writer.write(step, {"a": step / 2})
+            assert events_of(tmp_path)[-1][2].simple_value == steps[-1] / 2, "on disk before close"
+            writer.result(8, {"test/b": 0.25 * number})
+    (writer,) = make_writers("tensorboard")
+    with MetricWriter(tmp_path, others=[writer]):
+        writer.picture(8, "samples", picture)
+    config, *rest = events_of(tmp_path)
+    assert config[1].startswith("config") and '"seed": 3' in config[2].tensor.string_val[0].decode()
+    numbers = [(step, tag, value.simple_value) for step, tag, value in rest[:-1]]
+    assert numbers == [(2, "a", 1.0), (4, "a", 2.0), (6, "a", 3.0), (8, "a", 4.0), (8, "test/b", 0.25)]
+    step, tag, value = rest[-1]
+    assert (step, tag, value.image.encoded_image_string) == (8, "samples", picture.read_bytes())
+    assert value.image.width > 0 < value.image.height
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX")
+    from tensorboardX.event_file_writer import EventsWriter
+
+    def full(self, event):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with MetricWriter(tmp_path, 0, make_writers("tensorboard")) as writer, monkeypatch.context() as patch:
+        patch.setattr(EventsWriter, "write_event", full)
+        with pytest.raises(UserError, match=r"cannot write the TensorBoard events in .*: No space left on device"):
+            writer.write(1, {"a": 1.0})
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1]
+
+
+class Server:
+    """As much of wandb as the writer uses: a server that keeps rows by step, and takes none before the last one."""
+
+    Error, Settings = RuntimeError, collections.namedtuple("Settings", "console")
+
+    def __init__(self, offline=False):
+        self.rows, self.summary, self.offline, self.ids = {}, {}, offline, set()
+
+    def init(self, id, resume, **options):
+        self.options = options
+        self.ids.add(id)
+        if resume is None or self.offline:
+            self.rows = {}
+        return self
+
+    @property
+    def step(self):
+        return max(self.rows, default=-1) + 1
+
+    def log(self, row, step):
+        if step >= self.step:
+            self.rows[step] = dict(row)
+
+    def finish(self):
+        pass
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("sent", [True, False])
+def test_wandb_has_each_number_once_after_a_kill(tmp_path, monkeypatch, offline, sent):
+    server = Server(offline)
+    monkeypatch.setitem(sys.modules, "wandb", server)
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 3}))
+    writer = MetricWriter(tmp_path, 0, make_writers("wandb(project='p')"))
+    for step in (2, 4, 6):  # killed after step 6, or at step 6 before its validation; step 4 is saved
+        writer.write(step, {"train/a": step / 2})
+        if step < 6 or sent:
+            writer.write(step, {"validation/a": step / 4})
+    with MetricWriter(tmp_path, 4, make_writers("wandb(project='p')")) as writer:
+        for step in (6, 8):
+            writer.write(step, {"train/a": step / 2})
+            writer.write(step, {"validation/a": step / 4})
+        writer.result(8, {"test/a": 1.0})
+    assert server.rows == {step: {"train/a": step / 2, "validation/a": step / 4} for step in (2, 4, 6, 8)}
+    assert server.summary == {"test/a": 1.0} and len(server.ids) == 1
+    known = {name: server.options[name] for name in ("project", "config", "name")}
+    assert known == {"project": "p", "config": {"seed": 3}, "name": tmp_path.name}
+
+
+def test_a_refusal_of_wandb_is_one_sentence(tmp_path, monkeypatch):
+    server = Server()
+    server.init = lambda **options: (_ for _ in ()).throw(RuntimeError("no key"))
+    monkeypatch.setitem(sys.modules, "wandb", server)
+    with pytest.raises(UserError, match="wandb begins no run: no key; WANDB_MODE=offline works"):
+        MetricWriter(tmp_path, 0, make_writers("wandb"))

@@ -47,12 +47,6 @@ def test_probabilities_are_those_of_the_formula():
         assert math.isclose(log_prob[row, t], math.log(expected), rel_tol=1e-9)
 
 
-def test_sums_to_one():
-    model = fit_count_model(chain(6), chain(3), V, 2)
-    x = np.indices((V,) * 4).reshape(4, -1).T
-    assert math.isclose(np.exp(model.log_prob(x, np.ones(x.shape, bool)).sum(1)).sum(), 1, rel_tol=1e-9)
-
-
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_strengths_are_the_best_on_validation(order):
     train, validation = chain(20), chain(5)
@@ -62,13 +56,6 @@ def test_strengths_are_the_best_on_validation(order):
         level = type(model.levels[-1])(model.levels[-1].histories, model.levels[-1].grams, strength)
         other = type(model)(V, (*model.levels[:-1], level))
         assert other.log_prob(*validation).sum() <= best + 1e-9
-
-
-def test_finds_the_order_of_the_data():
-    train, validation, (x, mask) = chain(200), chain(50), chain(50)
-    scores = [fit_count_model(train, validation, V, order).log_prob(x, mask).sum() for order in range(4)]
-    assert scores[2] > scores[1] + 100 and scores[3] > scores[2] - 30
-    assert fit_count_model(train, validation, V, 1).num_counts == V + V * V
 
 
 def test_rows_without_a_mask_count_everywhere():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from built import built
 from compiled import of_model
 
 from arjax.core.errors import UserError, say_once
@@ -22,53 +23,23 @@ from arjax.samplers.best import _candidates
 SIZE, LENGTH, NUM = 12, 45, 3
 LINE = EventSpec((SIZE,), (), "tokens", 5)
 KEYS = example_keys(jax.random.key(2), NUM)
-TINY = {"width": 8, "num_layers": 2, "num_heads": 2}
-#: Of each family that goes on: options with which it does.
-UNBOUNDED = {
-    "rnn": {"hidden_size": 8},
-    "gru": {"hidden_size": 8},
-    "lstm": {"hidden_size": 8},
-    "rg_lru": {"hidden_size": 8, "num_layers": 2},
-    "seq2seq_lstm": {"hidden_size": 8, "embedding_size": 4},
-    "causal_conv": {"hidden_size": 8, "num_layers": 2},
-    "tcn": {"hidden_size": 8, "num_layers": 1},
-    "wavenet": {"hidden_size": 8, "skip_channels": 8, "num_layers": 3, "dilation_cycle": 3},
-    "linear_attention": TINY | {"position": "none"},
-    "local_transformer": TINY | {"position": "none", "window": 4},
-    "transformer_xl": TINY | {"segment": 5, "memory": 4},
-    "mamba2": {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "state_size": 4},
-    "delta_net": {"hidden_size": 8, "num_layers": 1, "num_heads": 2},
-    "gated_delta_net": {"hidden_size": 8, "num_layers": 1, "num_heads": 2},
-    "gated_linear_attention": {"hidden_size": 8, "num_layers": 1, "num_heads": 2},
-    "mlstm": {"hidden_size": 8, "num_layers": 1, "num_heads": 2},
-    "min_gru": {"hidden_size": 8, "num_layers": 1},
-    "min_lstm": {"hidden_size": 8, "num_layers": 1},
-    "hybrid": {"hidden_size": 8, "layers": "delta_net(num_heads=2), attention(num_heads=2, window=4)"},
-    "hidden_markov": {"states": 3},
-    "markov": {"order": 2},
-}
-#: Of some families whose window slides.
-SLIDING = {"transformer": TINY, "masked_transformer": TINY}
-#: Those that are drawn in every run of the tests.
-SOME = ("gru",)
+#: The networks that go on, with the options with which they do, beside those of `SMALL`.
+UNBOUNDED = {name: {} for name in NETWORKS.names() if "unbounded" in NETWORKS.get(name).TRAITS}
+UNBOUNDED |= {name: {"position": "none"} for name in UNBOUNDED if "position" in NETWORKS.options(name)}
+UNBOUNDED["causal_conv"] |= {"num_layers": 2}
 
 
 @functools.cache
 def small(network: str, **options):
-    model = make_model(LINE, network, **(UNBOUNDED | SLIDING).get(network, {}) | options)
-    return model, cases.params_of(model)
-
-
-def test_every_family_that_goes_on_is_tested():
-    assert {name for name in NETWORKS.names() if "unbounded" in NETWORKS.get(name).TRAITS} == set(UNBOUNDED)
-    assert all("unbounded" in make_model(LINE, name, **options).network.traits for name, options in UNBOUNDED.items())
+    return built(LINE, network, **UNBOUNDED.get(network, {}) | options)
 
 
 @pytest.mark.parametrize(
-    "network", [name if name in SOME else pytest.param(name, marks=pytest.mark.slow) for name in UNBOUNDED]
+    "network", [pytest.param(name, marks=[pytest.mark.slow] * (name != "gru")) for name in UNBOUNDED]
 )
 def test_a_carry_goes_on_as_the_same_network_over_a_longer_sequence(network):
     model, params = small(network)
+    assert "unbounded" in model.network.traits
     longer = of_length(model, LENGTH)
     assert longer.event.grid_shape == (LENGTH,) and longer.param_shapes == model.param_shapes
     found = model.draw(params, KEYS, length=LENGTH)
@@ -206,13 +177,6 @@ def test_nothing_is_drawn_before_a_piece_is_asked_for(monkeypatch):
 
 
 @pytest.mark.slow
-def test_another_sampler_draws_the_same_in_a_window(slid):
-    model, params, x = slid
-    found = model.draw(params, KEYS, length=20, sampler="naive")
-    np.testing.assert_array_equal(found.x, x[:, :20])
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("call", ["best(of=4)", "beam(width=125)"])
 def test_a_search_in_a_window_compares_what_is_asked_for(call):
     """Of a window, the sites up to the length; the last ones are neither drawn nor counted."""
@@ -236,7 +200,10 @@ def test_an_example_with_the_end_in_its_prompt_has_ended():
 
 
 @pytest.mark.slow
-def test_another_sampler_draws_the_same():
+def test_another_sampler_draws_the_same(slid):
+    """In a window, and where a carry goes on."""
+    model, params, x = slid
+    np.testing.assert_array_equal(model.draw(params, KEYS, length=20, sampler="naive").x, x[:, :20])
     model, params = small("gru")
     found = model.draw(params, KEYS, length=20, sampler=make_sampler("naive"), temperature=0.5, top_k=3)
     np.testing.assert_array_equal(found.x, model.draw(params, KEYS, length=20, temperature=0.5, top_k=3).x)
@@ -254,8 +221,7 @@ def test_a_context_is_kept(network):
 
 @pytest.mark.slow
 def test_sequences_of_vectors():
-    event = EventSpec((6,), (2,), "real", 0)
-    model = make_model(event, "gru", hidden_size=4)
+    model = make_model(EventSpec((6,), (2,), "real", 0), "gru", hidden_size=4)
     params = cases.gentle_params_of(model)
     x = np.asarray(model.draw(params, KEYS, length=20).x)
     assert x.shape == (NUM, 20, 2)
@@ -288,20 +254,14 @@ def test_mistakes_are_one_sentence(network, options, request_, sentence):
         draw_in_pieces(*small(network, **options), KEYS, **request_)
 
 
-def test_images_have_no_length():
-    model = make_model(EventSpec((4, 3)), "gru", hidden_size=4)
+def test_what_has_no_length_is_told():
     with pytest.raises(UserError, match="a draw has a length where examples are sequences; those of this model are 4"):
-        of_length(model, 30)
-
-
-def test_a_kind_without_one_order_has_no_length():
+        of_length(make_model(EventSpec((4, 3)), "gru", hidden_size=4), 30)
     parts = {"a": ModelChoice(network="gru"), "b": ModelChoice(network="made")}
-    model = make_model(EventSpec((4,)), kind="mixture", parts=parts)
-    sentence = "a draw with a length needs a model of the kind autoregressive, not MixtureModel"
-    with pytest.raises(UserError, match=sentence):
-        of_length(model, 30)
-    with pytest.raises(UserError, match=sentence):
-        prepare_sampler("cached", model, None, None, None, length=30)
+    mixture = make_model(EventSpec((4,)), kind="mixture", parts=parts)
+    for call in (lambda: of_length(mixture, 30), lambda: prepare_sampler("cached", mixture, *[None] * 3, length=30)):
+        with pytest.raises(UserError, match="with a length needs a model of the kind autoregressive, not MixtureModel"):
+            call()
 
 
 def test_pieces_are_joined_and_filled_up():

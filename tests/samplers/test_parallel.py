@@ -1,4 +1,8 @@
-"""Parallel sampling: an approximation that draws in K rounds what it says, from the noise of the naive sampler."""
+"""Parallel sampling: an approximation that draws in K rounds what it says, from the noise of the naive sampler; and
+the sizes of rounds: the dynamic programme against all compositions, and what all schedules promise.
+"""
+
+import itertools
 
 import jax
 import law_cases as cases
@@ -12,6 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import from_order
 from arjax.samplers import OWN_NUMBERS, Cached, example_keys, make_sampler
+from arjax.samplers.rounds import make_sizes, non_increasing, optimal_sizes
 from arjax.testing import sampler_laws
 
 KEYS = example_keys(jax.random.key(3), 12)
@@ -123,6 +128,12 @@ def test_blocks_are_drawn_several_at_a_time():
     np.testing.assert_array_equal(x[:, observed], given["given"][:, observed])
 
 
+@pytest.mark.parametrize("options", ["steps=3,sizes=(3,3)", "schedule='cosine',sizes=(3,3)"])
+def test_rounds_have_sizes_or_a_schedule(options):
+    with pytest.raises(UserError, match=r"has 2 rounds of given sizes: leave steps=\d and schedule='\w+' out, or the"):
+        make_sampler(f"parallel({options})")
+
+
 REFUSED = [
     ("parallel", {"network": "made"}, "the network 'made' predicts the steps one after another"),
     ("parallel", {"orders": ""}, "needs a model of all orders"),
@@ -158,17 +169,53 @@ def test_the_random_order_is_not_made_of_the_noise_of_the_values(call):
 
 
 @pytest.mark.slow
-def test_truncated_vectors_are_chosen_by_the_entropy_of_the_model():
-    vectors = EventSpec((4,), (3,), "tokens", 3)
-    model, params = build("masked_transformer", vectors, conditional="nested(hidden_sizes=(6,), features=4)")
-    x, _ = draw(model, params, "parallel(steps=2,choose='entropy')", top_k=1)
-    cold, _ = draw(model, params, "parallel(steps=2,choose='entropy')", temperature=1e-9)
-    np.testing.assert_array_equal(x, cold)
+@pytest.mark.parametrize("choose", ["entropy", "confidence"])
+def test_truncated_draws_are_chosen_by_the_scores_of_the_model(choose):
+    vectors = EventSpec((4,), (3,), "tokens", 3), {"conditional": "nested(hidden_sizes=(6,), features=4)"}
+    event, options = vectors if choose == "entropy" else (TOKENS, {})
+    model, params = build("masked_transformer" if choose == "entropy" else "deep_nade", event, **options)
+    call = f"parallel(steps=2,choose='{choose}')"
+    np.testing.assert_array_equal(
+        *(draw(model, params, call, **how)[0] for how in ({"top_k": 1}, {"temperature": 1e-9}))
+    )
 
 
-@pytest.mark.slow
-def test_truncated_draws_are_chosen_by_the_confidence_of_the_model():
-    model, params = build("deep_nade")
-    x, _ = draw(model, params, "parallel(steps=3,choose='confidence')", top_k=1)
-    cold, _ = draw(model, params, "parallel(steps=3,choose='confidence')", temperature=1e-9)
-    np.testing.assert_array_equal(x, cold)
+def compositions(num_steps: int, rounds: int):
+    """All sizes of `rounds` rounds over the steps."""
+    for cuts in itertools.combinations(range(1, num_steps), rounds - 1):
+        yield tuple(np.diff((0, *cuts, num_steps)).tolist())
+
+
+def nats(sizes: tuple[int, ...], losses: np.ndarray) -> float:
+    return sum(size * losses[start] for size, start in zip(sizes, np.cumsum((0, *sizes[:-1])), strict=True))
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 4, 8, 9])
+def test_the_dynamic_programme_finds_the_best_of_all(rounds):
+    losses = np.sort(np.random.default_rng(rounds).exponential(size=9))[::-1]
+    found = optimal_sizes(losses, rounds)
+    assert len(found) == rounds and sum(found) == 9 and min(found) >= 1
+    assert nats(found, losses) == pytest.approx(min(nats(sizes, losses) for sizes in compositions(9, rounds)))
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("uniform", (2, 3, 2, 3)), ("cosine", (1, 2, 3, 4))])
+def test_sizes_of_a_schedule(schedule, expected):
+    assert make_sizes(schedule, 10, 4) == expected
+    for num_steps, steps in [(1, 1), (7, 7), (5, 5), (64, 8), (64, 63), (784, 50)]:
+        sizes = make_sizes(schedule, num_steps, steps)
+        assert (len(sizes), sum(sizes)) == (steps, num_steps) and min(sizes) >= 1
+
+
+def test_losses_are_smoothed_to_what_never_rises():
+    """The nearest such sequence in weighted squares: means of runs, as by brute force over all cuts into runs."""
+    rng = np.random.default_rng(0)
+    values, weights = rng.normal(size=7), rng.uniform(0.5, 2, size=7)
+    best = np.inf
+    for rounds in range(1, 8):
+        for sizes in compositions(7, rounds):
+            runs = np.split(np.arange(7), np.cumsum(sizes)[:-1])
+            fit = np.concatenate([np.full(len(run), np.average(values[run], weights=weights[run])) for run in runs])
+            if (np.diff(fit) <= 0).all():
+                best = min(best, (weights * (fit - values) ** 2).sum())
+    found = non_increasing(values, weights)
+    assert (np.diff(found) <= 0).all() and (weights * (found - values) ** 2).sum() == pytest.approx(best)

@@ -30,21 +30,6 @@ def resources(rows):
     return Resources(lambda split, num: Batch(rows), None)
 
 
-def test_counts_follow_the_training_split():
-    """A text in which every letter has one successor: all proposals of a model that has learned it are right."""
-    event = EventSpec((8,), kind="tokens", num_levels=4)
-    model = make_model(event, "lstm", hidden_size=8)
-    rows = (np.arange(8) + np.arange(40)[:, None]) % 4
-    draft = CountsDraft(order=2).prepare(model, None, resources(rows))
-    table = np.exp(draft.log_p_RV)
-    np.testing.assert_allclose(table.sum(1), 1, rtol=1e-5)
-    history = 1 * 5 + 2  # the values 1, 2 as digits of base V + 1
-    assert table[draft.row_H[history]].argmax() == 3 and table[draft.row_H[history]].max() > 0.99
-    assert table[draft.row_H[4 * 5 + 2]].argmax() == 3  # nothing before the 2
-    unseen = 2 * 5 + 1
-    np.testing.assert_array_equal(draft.row_H[unseen], draft.row_H[4 * 5 + 1])
-
-
 @pytest.mark.parametrize(
     "draft", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("other", "self")), "counts"]
 )

@@ -44,7 +44,6 @@ NAIVE = np.asarray(draw("naive").x)
 OBSERVED = {"given": GIVEN, "observed": FIRST}
 CALLS = {
     "passes": "fixed_point",
-    "mode": "fixed_point(start='mode')",
     "window": "fixed_point(window=4)",
     "scanned-draft": Speculative(source=DRAFT, window=4),
     "draft-in-one-pass": Speculative(source=OtherModel(model=MODEL, params=PARAMS), window=5),
@@ -53,7 +52,7 @@ CALLS = {
 
 
 #: Those that start otherwise are slow: the values do not depend on the start.
-SLOW = ("mode", "start", "draft-in-one-pass")
+SLOW = ("start", "draft-in-one-pass")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CALLS])
@@ -171,16 +170,19 @@ def test_a_sampler_that_cannot_work_is_refused_before_a_training():
         "speculative(draft='runs/a', coupling='rejection')": (real, "needs a list of the probabilities"),
         "speculative(draft='self')": (OTHER, "several at once"),
         "fixed_point(start='counts(order=2)')": (joint, "one discrete value"),
-        "fixed_point(start='mode')": (joint, "a mode for each site"),
         "best(sampler='speculative')": (real, "one discrete value"),
+        "fixed_point(window=1)": (MODEL, "at least 2 steps"),
     }
     for text, (model, match) in cannot.items():
         with pytest.raises(UserError, match=match):
             make_sampler(text).check(model)
     with pytest.raises(UserError, match="no such run"):
         make_sampler("best(sampler=\"speculative(draft='nowhere')\")").opened(MODEL, refuse)
-    with pytest.raises(UserError, match="their events differ"):
-        draw(Speculative(source=OtherModel(model=real, params=None)))
+    with pytest.raises(UserError, match="no counts"):
+        draw("speculative")
+    for other, sentence in ((real, "their events differ"), (make_model(EVENT, "gru", hidden_size=8), "other orders")):
+        with pytest.raises(UserError, match=sentence):
+            Speculative(source=OtherModel(model=other, params=None)).prepare(MODEL, PARAMS, resources(NAIVE))
     pair = EventSpec((4,), (2,), kind="levels", num_levels=5)
     coupled = make_model(pair, "made", conditional="discretized_logistic_mixture(components=1)")
     with pytest.raises(UserError, match="the draft lacks the list"):
@@ -189,16 +191,6 @@ def test_a_sampler_that_cannot_work_is_refused_before_a_training():
 
 def refuse(workdir):
     raise UserError(f"no such run: {workdir}")
-
-
-def test_mistakes_are_one_sentence():
-    with pytest.raises(UserError, match="at least 2 steps"):
-        make_sampler("fixed_point(window=1)").check(MODEL)
-    with pytest.raises(UserError, match="no counts"):
-        draw("speculative")
-    with pytest.raises(UserError, match="other orders"):
-        other = make_model(EVENT, "gru", hidden_size=8)
-        Speculative(source=OtherModel(model=other, params=None)).prepare(MODEL, PARAMS, resources(NAIVE))
 
 
 @pytest.mark.slow

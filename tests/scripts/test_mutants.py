@@ -80,27 +80,16 @@ def test_places_and_what_stands_there_instead(every, mutants):
     assert found == EXPECTED
 
 
-def test_the_order_of_arguments_that_may_change_places_stays(every):
-    calls = (
-        "max(x, y)",
-        "math.gcd(x, y)",
-        "np.maximum(x, y)",
-        "np.array_equal(x, y)",
-        "a.union(x, y)",
-        "a.swapaxes(x, y)",
-    )
-    for call in calls:
+def test_arguments_that_may_change_places_or_change_no_number_stay(every):
+    calls = ("max(x, y)", "math.gcd(x, y)", "np.maximum(x, y)", "np.array_equal(x, y)", "a.union(x, y)")
+    for call in (*calls, "a.swapaxes(x, y)", "zip(x, strict=True)", "remat(f, prevent_cse=False)"):
         assert not every(f"{call}.a"), call
-    (place,) = every("np.allclose(x, y, tolerance).a")
-    assert place.instead == ("(np.allclose(x, tolerance, y))",)
-    (place,) = every("np.swapaxes(x, y, 1).a")[:1]
-    assert place.instead == ("(np.swapaxes(y, x, 1))",)
-    (place,) = every("np.subtract(x, y).a")
-    assert place.instead == ("(np.subtract(y, x))",)
-
-
-def test_arguments_that_change_no_number_stay(every):
-    assert not every("zip(x, strict=True).a") and not every("remat(f, prevent_cse=False).a")
+    for call, instead in (
+        ("np.allclose(x, y, tolerance)", "(np.allclose(x, tolerance, y))"),
+        ("np.swapaxes(x, y, 1)", "(np.swapaxes(y, x, 1))"),
+        ("np.subtract(x, y)", "(np.subtract(y, x))"),
+    ):
+        assert every(f"{call}.a")[0].instead == (instead,)
     assert {place.operator for place in every("f(x, train=False).a")} == {"arguments", "constant"}
 
 
@@ -124,15 +113,16 @@ def test_the_tests_of_a_mutant_execute_its_statement(mutants):
     """Quickest first, with those of the package earlier, up to a limit; of constants of a module those that use it."""
     source = "A = 1\n\n\ndef f(x):\n    return x + A\n"
     made = {line: mutants.Mutant("arjax/data/a.py", "", "", "", "", (), (line, line), "") for line in (1, 5)}
-    lines = {"imports": {1, 4}, "calls": {1, 4, 5}, "slow": {1, 4, 5}, "far": set()}
-    seconds = {"imports": 1, "calls": 10, "slow": 29, "far": 1}
-    names = {"imports": "tests/a.py", "calls": "tests/b.py", "slow": "tests/data/c.py", "far": "tests/d.py"}
-    lines |= {"defaults": {1, 4}}
-    seconds |= {"defaults": 20}
-    names |= {"defaults": "tests/core/test_defaults.py"}
+    covered = {  # file, seconds, and the lines that it executes
+        "imports": ("tests/a.py", 1, {1, 4}),
+        "calls": ("tests/b.py", 10, {1, 4, 5}),
+        "slow": ("tests/data/c.py", 29, {1, 4, 5}),
+        "far": ("tests/d.py", 1, set()),
+        "defaults": ("tests/core/test_defaults.py", 20, {1, 4}),
+    }
     coverage = [
-        mutants.Coverage(names[n], seconds[n], 1.0, {"arjax/data/a.py": frozenset(lines[n])} if lines[n] else {})
-        for n in names
+        mutants.Coverage(file, seconds, 1.0, {"arjax/data/a.py": frozenset(lines)} if lines else {})
+        for file, seconds, lines in covered.values()
     ]
     for line, limit, expected in (
         (5, 90, (["slow", "calls"], 0)),
@@ -140,7 +130,7 @@ def test_the_tests_of_a_mutant_execute_its_statement(mutants):
         (5, 30, (["slow"], 1)),
     ):
         chosen, left = mutants.tests_for(made[line], coverage, source, limit)
-        assert ([c.test for c in chosen], left) == ([names[n] for n in expected[0]], expected[1])
+        assert ([c.test for c in chosen], left) == ([covered[n][0] for n in expected[0]], expected[1])
 
 
 def test_all_packages_are_drawn_from(mutants, repository):
@@ -185,11 +175,8 @@ def unused(x):
 def test_a_small_project_from_the_draw_to_the_report(repository, tmp_path):
     """All places of a file: the killed ones, the survivors, and none run twice."""
     files = {"arjax/__init__.py": "", "arjax/data/__init__.py": "", "arjax/data/small.py": CODE}
-    files |= {
-        "tests/conftest.py": "",
-        "tests/data/test_small.py": TESTS,
-        "pyproject.toml": "[tool.pytest.ini_options]\n",
-    }
+    files |= {"tests/conftest.py": "", "tests/data/test_small.py": TESTS}
+    files |= {"pyproject.toml": "[tool.pytest.ini_options]\n"}
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

@@ -6,14 +6,12 @@ from arjax.config.files import load_config_file, to_json
 from arjax.sweep.main import main
 
 STAND_IN = """
-import ast, json, os, sys, time
+import ast, json, os, sys
 flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
 folder = flags["workdir"]
 os.makedirs(folder, exist_ok=True)
 if "bad" in flags["config"]:
     sys.exit("arjax: the loss was not finite")
-if "slow" in flags["config"]:
-    time.sleep(600)
 open(folder + "/starts", "a").write("x")
 print("step 1\\rstep 2")
 config = json.load(open("base.json"))
@@ -75,11 +73,12 @@ def rows():
 
 
 def write_sweep(folder, *runs):
-    (folder / "sweep.py").write_text(f"from arjax.sweep import Run\ndef get_sweep():\n    return [{', '.join(runs)}]\n")
+    head = "from arjax.sweep import Mean, Mixture, Run\ndef get_sweep():\n"
+    (folder / "sweep.py").write_text(f"{head}    return [{', '.join(runs)}]\n")
 
 
 def write_configs(folder):
     """The config files of a sweep, and the config with which the stand-in begins."""
-    for name, text in (("good.py", GOOD), ("bad.py", ""), ("slow.py", "")):
+    for name, text in (("good.py", GOOD), ("bad.py", "")):
         (folder / name).write_text(text)
     (folder / "base.json").write_text(to_json(load_config_file(str(folder / "good.py"))))

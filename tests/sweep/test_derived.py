@@ -16,20 +16,13 @@ SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=F
 
 def write(folder, *more):
     write_sweep(folder, *SEEDS, *more)
-    path = folder / "sweep.py"
-    path.write_text(path.read_text().replace("import Run", "import Mean, Mixture, Run"))
 
 
 def test_a_mean_stands_for_the_runs_that_are_not_listed(folder, capsys):
     write(folder, "Mean('a', ['a/0', 'a/1', 'a/2'], published=80)", "Run('b', 'good.py')", "Mean('none', ['b', 'a/0'])")
     assert sweep("--only=a") == 0
     (row,) = rows()
-    assert (row["model"], row["seed"], row["value"], row["published"]) == (
-        "MADE, mean of 3 seeds",
-        "0, 1, 2",
-        "80.8123",
-        "80",
-    )
+    assert (row["model"], row["seed"], row["published"]) == ("MADE, mean of 3 seeds", "0, 1, 2", "80")
     assert (row["value"], row["value_stderr"]) == ("80.8123", "0.577")
     assert (row["num_params"], row["train_minutes"]) == ("12345", "1.5")
     assert row["command"] == "arjax-sweep --sweep=sweep.py --workdir=runs/out --only=a"
@@ -65,10 +58,7 @@ def test_a_row_waits_for_all_of_its_runs(folder, capsys):
         ("Mean('m', ['a/9'])", "is made of 'a/9', which is no run, did you mean 'a/"),
         ("Mean('n', ['a/0']), Mean('m', ['n'])", "is made of 'n', which is no run"),
         ("Mean('a/0', ['a/1'])", "two runs of sweep.py are named 'a/0'"),
-        (
-            "Run('p', 'good.py', metric='bits_per_dim'), Mean('m', ['a/0', 'p'])",
-            "metrics: bits_per_dim and nll",
-        ),
+        ("Run('p', 'good.py', metric='bits_per_dim'), Mean('m', ['a/0', 'p'])", "metrics: bits_per_dim and nll"),
         ("Mixture('m', ['a/0'], weights='fited')", "weights 'fited', did you mean 'fitted'"),
         ("Mixture('m', ['a/0'], published='9')", "the published number of row 'm' must be a number"),
         (

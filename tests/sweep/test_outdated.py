@@ -85,6 +85,7 @@ def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     Record(code=versions_of([mine, other])).write("out/a", anew=False)
     (finished / "gone.py").unlink()
     assert changed_code("out/a") == [mine]  # two versions have trained it
+    assert changed_code("out/a", [mine]) == [mine] and changed_code("out/a", []) == []
     Record(code=stored("out/a").code).write(".")  # as those of a population, which is trained elsewhere
     assert changed_code(".") == [mine]
     (finished / "out/a/record.json").unlink()
@@ -101,54 +102,41 @@ def test_a_run_stands_while_its_config_file_cannot_be_read(finished, capsys):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "same"),
-    [
-        ("seed", 1, False),
-        ("optimizer.learning_rate", 0.5, False),
-        ("train.steps", 200, False),
-        ("train.init_from", "after/student", False),
-        ("train.init_from", "elsewhere/teacher", False),
-        ("train.init_from", "after/teacher", True),
-        ("train.patience", 3, False),
-        ("evaluate.examples", 10, False),
-        ("evaluate.batch_size", 7, True),
-        ("train.log_every", 7, True),
-        ("sample.num", 3, True),
-        ("dataset.data_dir", "elsewhere", True),
-    ],
-)
-def test_what_is_learned_and_scored_is_compared(folder, field, value, same):
-    """`after` is the workdir of the sweep; it was called `before`."""
-    (folder / "config.py").write_text(CONFIG)
-    (folder / "after/a").mkdir(parents=True)
-    store(folder / "after/a/config.json")
-    config = load_config_file("config.py")
-    assert not other_results(config, "after/a", "after")
-    with config.unlocked():
-        config.update_from_flattened_dict({field: value})
-    assert (not other_results(config, "after/a", "after")) == same
-
-
-@pytest.mark.parametrize(
     ("root", "field", "then", "now", "same"),
     [
-        ("1", "model.ordering", "random(seed=2)", "random(seed=1)", False),
-        ("spiral", "model.ordering", "raster", "spiral", False),
-        (".", "optimizer.schedule", "a.b", "c.d", False),
-        (".", "train.init_from", "before/teacher.v2", "./teacher.v2", True),
-        (".", "train.init_from", "before/teacher.v1", "./teacher.v2", False),
+        ("after", "seed", None, 1, False),
+        ("after", "optimizer.learning_rate", None, 0.5, False),
+        ("after", "train.steps", None, 200, False),
+        ("after", "train.patience", None, 3, False),
+        ("after", "evaluate.examples", None, 10, False),
+        ("after", "evaluate.batch_size", None, 7, True),
+        ("after", "train.log_every", None, 7, True),
+        ("after", "sample.num", None, 3, True),
+        ("after", "dataset.data_dir", None, "elsewhere", True),
+        ("after", "train.init_from", "before/teacher", "after/student", False),
+        ("after", "train.init_from", "before/teacher", "elsewhere/teacher", False),
+        ("after", "train.init_from", "before/teacher", "after/teacher", True),
         ("/x/after", "train.init_from", "before/teacher", "/x/after/teacher", True),
         ("after", "train.init_from", "/x/before/teacher", "after/teacher", True),
         ("after", "train.init_from", "here/before/teacher", "here/after/teacher", False),
+        (".", "train.init_from", "before/teacher.v2", "./teacher.v2", True),
+        (".", "train.init_from", "before/teacher.v1", "./teacher.v2", False),
         ("after", "evaluate.judge", "before/judge", "after/judge", True),
+        ("1", "model.ordering", "random(seed=2)", "random(seed=1)", False),
+        ("spiral", "model.ordering", "raster", "spiral", False),
+        (".", "optimizer.schedule", "a.b", "c.d", False),
     ],
 )
-def test_a_workdir_is_known_as_the_beginning_of_a_path_only(folder, root, field, then, now, same):
+def test_what_is_learned_and_scored_is_compared(folder, root, field, then, now, same):
+    """`root` is the workdir of the sweep, which was called `before`: it is known as the beginning of a path only."""
     (folder / "config.py").write_text(CONFIG)
     config = load_config_file("config.py")
-    set_fields(config, {field: then})
+    if then is not None:
+        set_fields(config, {field: then})
     (folder / "config.json").write_text(to_json(config))
-    set_fields(config, {field: now})
+    assert then is not None or not other_results(config, ".", root)
+    with config.unlocked():
+        config.update_from_flattened_dict({field: now})
     assert (not other_results(config, ".", root)) == same
 
 

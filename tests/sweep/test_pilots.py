@@ -1,11 +1,14 @@
-"""Runs that take the fields of the best of their pilots on validation."""
+"""Runs that take the fields of the best of their pilots on validation, and the sweeps over recipes of tables."""
 
+import math
+import re
 import runpy
 import shutil
 
 import pytest
 from sweep_cases import STAND_IN, rows, sweep, write_sweep
 
+from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.sweep.rows import load_sweep, runs_of
 from arjax.sweep.runs import Run
@@ -80,3 +83,36 @@ def test_rates_of_a_binary_table_of_few_rows_are_chosen_on_validation(repository
     runs = load_sweep(f"{path}:file={long},skip=(a),mixture,orders=2")
     assert [run.name for run in runs if isinstance(run, Run) and run.pilots] == []
     assert runs[0].config == f"configs/binary_table.py:recipe=small,file={long},skip=(a)"
+
+
+def test_recipes_of_a_real_table_are_compared_at_one_floor(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    path = "configs/sweeps/real_table.py"
+    runs = load_sweep(f"{path}:file=my.csv,floor=-2.3")
+    recipes = [
+        re.fullmatch(r"configs/real_table.py:recipe=(\w+),file=my.csv,floor=-2.3", run.config)[1] for run in runs
+    ]
+    assert recipes == list(runpy.run_path("configs/real_table.py")["RECIPES"]) == [run.name for run in runs]
+    *runs, every = load_sweep(f"{path}:mixture,smoke")
+    assert every.of == recipes and every.weights == "fitted" and runs[0].config.endswith(":recipe=mixture,smoke")
+    for recipe in recipes:
+        config = load_config_file(f"configs/real_table.py:recipe={recipe},floor=-3.1")
+        if recipe == "flow":  # the scales of its blocks and its base multiply
+            conditionals = [config.model.conditional] * config.model.num_blocks + [config.parts.base.model.conditional]
+            floors = [float(re.search(r"min_log_scale=([-.\d]+)", conditional)[1]) for conditional in conditionals]
+            assert math.isclose(sum(floors), -3.1)
+            continue
+        conditionals = [member.model.conditional for member in config.parts.values()]
+        conditionals += [config.model.conditional] if config.model.kind == "autoregressive" else []
+        if config.model.kind == "gaussian_mixture":
+            assert config.model.min_log_scale == (-1.15 if recipe == "smooth_gaussians" else -3.1)
+            continue
+        assert conditionals and all("min_log_scale=-3.1)" in conditional for conditional in conditionals)
+
+
+def test_the_number_of_gaussians_is_that_of_one_recipe(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    runs = {run.name: run for run in load_sweep("configs/sweeps/real_table.py:components=160")}
+    found = {name: load_config_file(runs[name].config).model.components for name in runs if "gaussians" in name}
+    assert found == {"few_gaussians": 3, "gaussians": 160, "smooth_gaussians": 3, "many_gaussians": 30}
+    assert runs["gaussians"].model == "160 Gaussians with full covariances, from EM"

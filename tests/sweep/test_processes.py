@@ -99,18 +99,21 @@ def test_a_killed_sweep_can_be_started_again_at_once(folder, start):
     assert "finished" in out and err == "" and (folder / "out/a/saved").exists()
 
 
-@pytest.mark.parametrize("number", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", ["SIGINT", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGHUP", "SIGTERM"))]
+)
 def test_jobs_save_whatever_a_terminal_sends_to_its_processes(folder, start, number):
-    """Ctrl-C, and the end of the terminal."""
-    write_sweep(folder, "Run('a', 'good.py')")
-    process = start()
+    """Ctrl-C, and the end of the terminal; or `kill`, which reaches the sweep alone. Waiting jobs do not start."""
+    write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py')")
+    process = start("--jobs=1")
     running(folder, "a")
-    os.killpg(process.pid, getattr(signal, number))
+    (os.kill if number == "SIGTERM" else os.killpg)(process.pid, getattr(signal, number))
     err = process.communicate(timeout=20)[1]
-    if number == "SIGINT":
+    if number != "SIGHUP":
         assert process.returncode == 130 and err == "arjax-sweep: interrupted\n"
     for _ in range(100):
         if (folder / "out/a/saved").exists():
+            assert not (folder / "out/b/running").exists()
             return
         time.sleep(0.05)
     raise AssertionError("the job has not saved")

@@ -11,7 +11,7 @@ from arjax.cli.main import main as arjax
 from arjax.config.files import load_config_file, to_json
 from arjax.core.errors import UserError
 from arjax.sweep import Search, choice, integers, log_uniform, uniform
-from arjax.sweep.search import FAILED, FINISHED, RUNNING, ChoiceSpace, Past, propose
+from arjax.sweep.search import FAILED, FINISHED, RUNNING, propose
 from arjax.training.record import Record, versions_of
 
 pytest.importorskip("optuna")
@@ -198,15 +198,15 @@ def test_spaces():
 
 
 def test_proposals_depend_on_the_trials_before_and_find_what_is_better():
-    space = {"rate": log_uniform(1e-5, 1.0), "size": integers(1, 100), "how": ChoiceSpace(("a", "b"))}
-    past: list[Past] = []
+    space = {"rate": log_uniform(1e-5, 1.0), "size": integers(1, 100), "how": choice("a", "b")}
+    past = []
     for i in range(30):
         point = propose(space, past, seed=0)
         assert point == propose(space, past, seed=0) != propose(space, past, seed=1)
         state = (FINISHED, FINISHED, FINISHED, RUNNING, FAILED)[i % 5]
         score = abs(math.log10(point["rate"]) + 3) + (point["how"] == "b")
-        past.append(Past(point, state, score if state == FINISHED else None))
-    late = [abs(math.log10(trial.point["rate"]) + 3) + (trial.point["how"] == "b") for trial in past[-8:]]
+        past.append((point, state, score if state == FINISHED else None))
+    late = [abs(math.log10(point["rate"]) + 3) + (point["how"] == "b") for point, *_ in past[-8:]]
     assert sum(late) / len(late) < 1.0, "random points score about 1.8"
 
 

@@ -44,6 +44,9 @@ def test_a_run_is_in_the_stage_after_those_that_it_reads():
     parts = {"train.init_from": "1={workdir}/a-rate=3,2={workdir}/b"}
     runs = [Run("c", "c.py:start={workdir}/a-rate=3,seed=1"), Run("d", "c.py", parts)]
     assert names([*runs, Run("a-rate=3", "c.py"), Run("b", "c.py")]) == [["a-rate=3", "b"], ["c", "d"]]
+    own = Run("own", "c.py", {"train.init_from": "{workdir}/own"})
+    circle = [Run(a, "c.py", {"train.init_from": f"{{workdir}}/{b}"}) for a, b in ("ab", "ba")]
+    assert names([own, *circle]) == [["own"], ["a", "b"]]
 
 
 def test_a_file_in_the_folder_of_a_run_or_a_folder_of_runs_is_of_these_runs(tmp_path):
@@ -119,20 +122,13 @@ def store(path, step, **more):
     (Path(path) / "results.json").write_text(json.dumps(REPORT | {"best_step": step, "step": step} | more))
 
 
-def test_circles_and_own_folders_end():
-    own = Run("own", "c.py", {"train.init_from": "{workdir}/own"})
-    circle = [Run(a, "c.py", {"train.init_from": f"{{workdir}}/{b}"}) for a, b in ("ab", "ba")]
-    assert names([own, *circle]) == [["own"], ["a", "b"]]
-
-
 def test_runs_that_read_each_other_are_told_before_anything_starts(folder, capsys):
     reading = [
         f"Run('{name}', 'good.py', {{'train.init_from': '{{workdir}}/{of}'}})" for name, of in ("ab", "bc", "cb")
     ]
     write_sweep(folder, *reading, "Run('own', 'good.py', {'train.init_from': '{workdir}/own'})")
     assert sweep() == 2 and not (folder / "out").exists()
-    circle = "'b', which reads 'c', which reads 'b'"
-    assert capsys.readouterr().err == f"arjax-sweep: no run of a circle can begin: {circle}\n"
+    assert capsys.readouterr().err == "arjax-sweep: no run of a circle can begin: a, b, c\n"
 
 
 def test_a_second_stage_waits_though_there_is_room(folder):
@@ -194,25 +190,18 @@ def test_a_workdir_may_have_another_name_later(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("run", "workdir", "sentence"),
+    ("run", "sentence"),
     [
-        (
-            "'good.py:start={work_dir}/first'",
-            "out",
-            "run 'second' has {work_dir} in 'good.py:start={work_dir}/first', ",
-        ),
-        ("'good.py', {'x': '{ workdir }/first'}", "out", "run 'second' has { workdir } in"),
+        ("'good.py:start={work_dir}/first'", "run 'second' has {work_dir} in 'good.py:start={work_dir}/first', "),
+        ("'good.py', {'x': '{ workdir }/first'}", "run 'second' has { workdir } in"),
         (
             "'good.py:start={workdir}/frist'",
-            "out",
             "run 'second' reads {workdir}/frist, which is no run of this sweep, did you mean 'first'?",
         ),
-        ("'good.py:start={workdir}/first'", "a,b", "in 'good.py:start={workdir}/first', where a comma ends it"),
-        ("'good.py', {'x': \"f(a='{workdir}/first')\"}", "it's", "where a quotation mark ends it: choose another"),
     ],
 )
-def test_a_mistake_with_the_workdir_ends_in_one_sentence_before_any_training(folder, capsys, run, workdir, sentence):
+def test_a_mistake_with_the_workdir_ends_in_one_sentence_before_any_training(folder, capsys, run, sentence):
     write_sweep(folder, f"Run('second', {run})", "Run('first', 'good.py')")
     for flags in ([], ["--dry_run"], ["--dry_run=commands"], ["--only=second"]):
-        assert sweep(*flags, workdir=workdir) == 2 and sentence in capsys.readouterr().err
-    assert not (folder / workdir).exists()
+        assert sweep(*flags) == 2 and sentence in capsys.readouterr().err
+    assert not (folder / "out").exists()

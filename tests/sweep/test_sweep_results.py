@@ -1,42 +1,31 @@
-"""What a sweep tells of its rows: the table, as a file and as people read it, dots and learning curves."""
+"""What a sweep tells of its rows: numbers of runs, validation, the table for people, dots and learning curves."""
 
 import json
+import math
 
 import numpy as np
 import pytest
-from sweep_cases import REPORT, rows, sweep, write_sweep
+from loop_helpers import tiny_config
+from sweep_cases import REPORT, STAND_IN, rows, sweep, write_sweep
 
+from arjax.config.build import build
+from arjax.core.spec import EventSpec
+from arjax.evaluation.likelihood import MEASURES
+from arjax.evaluation.summaries import summarize
+from arjax.reporting.reports import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
+from arjax.reporting.writers import read_metrics
 from arjax.sweep import Run, plots
 from arjax.sweep.plots import draw_curves
-from arjax.sweep.results import COLUMNS, Finished, readable_columns
+from arjax.sweep.results import COLUMNS, Finished, best_by_validation, readable_columns, stderr_in
+from arjax.training.loop import train
 
 
 def test_rows_hold_what_was_asked_for(folder):
     sweep()
-    assert tuple(rows()[0]) == COLUMNS
-    assert rows()[1] == {
-        "name": "made/seed-1",
-        "dataset": "dna",
-        "model": "MADE",
-        "ordering": "raster",
-        "seed": "1",
-        "metric": "nll_nats",
-        "value": "80.8123",
-        "published": "83.63",
-        "published_mark": "1502.03509",
-        "num_params": "12345",
-        "train_minutes": "1.5",
-        "device": "1 x cpu",
-        "command": "arjax --config=good.py:dna --workdir=runs/made/seed-1 --config.seed=1",
-        "value_stderr": "0.512",
-        "sites_per_second": "1.23e+04",
-        "kind": "exact",
-        "validation": "",
-        "validation_stderr": "",
-        "best_step": "1",
-        "stderr_over": "examples",
-        "tie": "",
-    }
+    command = "arjax --config=good.py:dna --workdir=runs/made/seed-1 --config.seed=1"
+    cells = ["made/seed-1", "dna", "MADE", "raster", "1", "nll_nats", "80.8123", "83.63", "1502.03509", "12345", "1.5"]
+    cells += ["1 x cpu", command, "0.512", "1.23e+04", "exact", "", "", "1", "examples", ""]
+    assert list(rows()[1].items()) == list(zip(COLUMNS, cells, strict=True))
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 
 
@@ -73,15 +62,13 @@ def test_rows_of_another_split_say_so(folder):
 
 
 def test_dots_of_one_model_in_one_order_name_their_seeds(folder, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("arjax.sweep.plots.sorted_dots", lambda path, panels: drawn.extend(panels))
+    drawn, titles = [], []
+    monkeypatch.setattr(plots, "_draw_dots", lambda axis, dots, lower: drawn.append((dots, lower)))
+    monkeypatch.setattr(plots, "label_axes", lambda axis, *labels: titles.append(labels))
     sweep()
-    (panel,) = drawn  # the row in another metric stands alone
-    assert (panel.title, panel.unit, panel.lower_is_better) == ("dna: MADE", "nats", True)
-    assert [(dot.label, dot.value, dot.stderr, dot.published) for dot in panel.dots] == [
-        ("raster, seed 0", 79.8123, 0.512, 83.63),
-        ("raster, seed 1", 80.8123, 0.512, 83.63),
-    ]
+    assert titles == [("nats", "", "dna: MADE")]  # the row in another metric stands alone
+    dots = [("raster, seed 0", 79.8123, 0.512, 83.63), ("raster, seed 1", 80.8123, 0.512, 83.63)]
+    assert drawn == [(dots, True)]
 
 
 def test_people_read_values_with_their_errors():
@@ -131,3 +118,109 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     assert mean[:2] == ([10, 20, 30], [93.0, 48.0, 33.0])
     assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
     assert draw_curves(tmp_path / "curves.png", finished) and (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_a_metric_that_no_run_has_is_seen_before_anything_starts(folder, capsys):
+    write_sweep(folder, "Run('b', 'good.py')", "Run('a', 'good.py', metric='nll_nat')")
+    assert sweep() == 2
+    assert "reports no 'nll_nat', did you mean 'nll_nats'" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("metric", ["perplexity", "validation_nll_nats"])
+def test_a_metric_that_one_run_lacks_fails_its_row_alone(folder, metric, capfd):
+    """The stand-in's data are no text, and its runs have no number from a validation split."""
+    write_sweep(folder, f"Run('a', 'good.py', metric='{metric}')", "Run('b', 'good.py')")
+    for already in (0, 2):
+        assert sweep() == 1
+        out, err = capfd.readouterr()
+        assert err.startswith(f"arjax-sweep: run 'a' reports no '{metric}'") and err.count("\n") == 1
+        assert [row["metric"] for row in rows()] == ["nll_nats"]
+        assert f"{already} of them already finished" in out
+    assert sweep("--only=b") == 0
+
+
+def test_a_mistake_in_a_run_that_is_not_selected_blocks_no_other(folder, capsys):
+    write_sweep(folder, "Run('a', 'no.py')", "Run('b', 'good.py', metric='nll')", "Run('c', 'good.py')")
+    assert sweep("--only=c") == 0 and len(rows()) == 1
+    assert sweep() == 2 and "does not exist: 'no.py'" in capsys.readouterr().err
+
+
+def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
+    config = tiny_config(train__steps=2, train__eval_every=2, train__log_every=2, model__orders="pool(num=2)")
+    config.objective, config.evaluate.num_orders = "order_agnostic", 2
+    results = train(build(config), tmp_path).results
+    texts = [summarize(np.ones(2), np.ones(2), EventSpec((3,)), text=unit) for unit in ("char", "byte")]
+    frames = summarize(np.ones(2), np.ones(2), EventSpec((3,), (2,)))
+    numbers = {name for name, value in results.items() if isinstance(value, int | float)}
+    numbers |= {f"{split}{name}" for name in set().union(*texts, frames) for split in ("", "validation_")}
+    # of networks that predict several steps
+    steps = ("k_steps", *(f"k_step_{name}_{number}" for name in ("bound", "nll") for number in ("nats", "stderr")))
+    latent = {name for name in SCORES if name.startswith(("importance_", "chain_bound_")) or name == "active_units"}
+    terms = {f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")}  # of bounds
+    answers = {f"{name}{number}" for name in MEASURES for number in ("", "_stderr")}  # of data whose sites are answers
+    truths = {name for name in SCORES if name.startswith(("truth_", "excess_"))}  # of data of a known distribution
+    no_likelihood = {f"{name}{number}" for name in ("sample_score", "solver_error_nats") for number in ("", "_stderr")}
+    further = {*steps, *latent, *terms, *answers, *truths, *no_likelihood}
+    numbers |= {f"{split}{name}" for name in further for split in ("", "validation_")}
+    assert numbers | {*OF_EXPOSURE} == {*SCORES, *OF_A_RUN}
+    (line,) = (line for line in read_metrics(tmp_path) if "validation/nll_nats" in line)
+    told = {name.replace("validation/", "validation_"): value for name, value in line.items() if "valid" in name}
+    assert told == {name: value for name, value in results.items() if name.startswith("validation_")}
+    assert len(told) > 3
+
+
+def test_the_standard_error_of_a_number_has_one_of_two_names():
+    report = {"excess_nats": 1.0, "excess_stderr": 0.1, "validation_rate_stderr": 0.2, "nll_stderr": None}
+    report |= {"solver_error_nats_stderr": 0.3, "bits_per_dim_stderr": 0.4, "bits_per_stderr": 9.0}
+    names = ("excess_nats", "validation_rate_nats", "solver_error_nats", "bits_per_dim", "nll_nats", "perplexity")
+    assert [str(stderr_in(report, name)) for name in names] == ["0.1", "0.2", "0.3", "0.4", "nan", "nan"]
+
+
+VALIDATION = {"validation_nll_nats": 81.5, "validation_nll_stderr": 0.25, "validation_bits_per_dim": 0.65}
+
+
+def test_scores_on_validation_are_those_of_the_report(tmp_path):
+    def validation_of(metric, report):
+        return Finished(Run("a", "c.py", metric=metric), tmp_path, report, {}).validation()
+
+    report = REPORT | {"best_step": 20} | VALIDATION
+    assert validation_of("nll_nats", report) == (81.5, 0.25)
+    value, stderr = validation_of("bits_per_dim", report)
+    assert value == 0.65 and math.isnan(stderr)
+    never = REPORT | {"validation_nll_nats": None, "best_step": 20}
+    assert all(map(math.isnan, validation_of("nll_nats", never)))
+
+
+def test_the_best_row_by_validation_is_marked_in_each_group():
+    def row(dataset, validation, metric="nll_nats", value="1"):
+        about = {"dataset": dataset, "metric": metric, "value": value, "validation": validation, "best_step": "1"}
+        return dict.fromkeys(COLUMNS, "") | about
+
+    table = [
+        *(row("a", "9"), row("a", "10", value="0.5"), row("a", "2", "bits_per_dim"), row("b", "3"), row("b", "-4")),
+        *(row("d", "0.2", "exact_match"), row("d", "0.3", "exact_match")),
+        *(row("c", ""), row("c", "1"), {k: v for k, v in row("d", "").items() if k != "validation"}),
+    ]
+    assert best_by_validation(table) == [True, *[False] * 3, True, False, True, *[False] * 3]
+    columns, cells, right = readable_columns(table)
+    shown = [dict(zip(columns, row, strict=True))["validation"] for row in cells]
+    assert (
+        shown == ["9 (best)", "10", "2", "3", "-4 (best)", "0.2", "0.3 (best)", "", "1", ""] and "validation" in right
+    )
+
+
+def test_a_sweep_marks_its_best_row_by_validation_and_not_by_test(folder, capsys):
+    """Means have a score on validation, too: the mean of those of their runs."""
+    report = f"{VALIDATION!r} | dict(validation_nll_nats=81.5 - seed)"
+    (folder / "stand_in.py").write_text(
+        STAND_IN.replace("json.dump(results", f"results |= {report}\njson.dump(results")
+    )
+    runs = [f"Run('s{seed}', 'good.py', {{'seed': {seed}}})" for seed in range(3)]
+    write_sweep(folder, *runs, "Mean('mean', ['s0', 's2'])")
+    assert sweep() == 0
+    found = [(row["value"], row["validation"], row["validation_stderr"], row["best_step"]) for row in rows()]
+    assert found[1:3] == [("80.8123", "80.5", "0.25", "1"), ("81.8123", "79.5", "0.25", "1")]
+    assert found[3] == ("80.8123", "80.5", "1", "")
+    (best,) = (line for line in capsys.readouterr().out.splitlines() if "(best)" in line)
+    assert "79.50 ± 0.25 (best)" in best and "81.81 ± 0.51" in best

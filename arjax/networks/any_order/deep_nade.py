@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from arjax.core.arrays import filled
 from arjax.core.options import opt, rate_option
-from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, fields_from
 from arjax.networks.layers.dense import Dense
@@ -107,9 +106,7 @@ class DeepNADE(OrderAgnosticNetwork):
         from_context = 0.0 if context is None else self.context(context)
         pre_BU = self._looked_up(x, observed) if self.event.columns else self.mlp.first(self.all_inputs(x, observed))
         h_BU = self.mlp.upper(pre_BU + self.mlp.in_bias.astype(self.dtype) + from_context, False)
-        kernel_UF, bias_F = self._outputs(site)
-        features_BF = h_BU @ kernel_UF.astype(self.dtype) + bias_F.astype(self.dtype)
-        return (features_BF + self._at(self._local(context), site)).astype(jnp.float32)
+        return self._features(h_BU, site[None], self._local(context))[:, 0]
 
     def _looked_up(self, x: jax.Array, observed: jax.Array) -> jax.Array:
         """`MaskedInputMLP.first` for mixed columns, [B, U]: for a column of integers one row of its kernel
@@ -129,15 +126,10 @@ class DeepNADE(OrderAgnosticNetwork):
 
     def _local(self, context: Context | None) -> jax.Array | None:
         """The features that local parts of the context add to each site, [B, D, F]."""
-        if not self.context_spec.local:
+        if context is None or not self.context_spec.local:
             return None
-        assert context is not None
         features = self.local(context)
         return features.reshape(len(features), self.event.num_sites, self.num_features)
-
-    def _at(self, local_BDF: jax.Array | None, sites: jax.Array) -> jax.Array | float:
-        """Those of sites int[...], [B, ..., F]."""
-        return 0.0 if local_BDF is None else jnp.take(local_BDF, sites, axis=1, mode="clip")
 
     def _first(self, batch_size: int, context: Context | None) -> jax.Array:
         """The sum of the first layer before any site is observed, float32[B, U]: it gets as many terms as sites."""
@@ -157,11 +149,9 @@ class DeepNADE(OrderAgnosticNetwork):
         new_SM = sites_of(jnp.arange(factorization.num_steps) - 1, factorization)
 
         def body(network: DeepNADE, pre_BU: jax.Array, xs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-            new_CM, in_CMnU, out_CMUF, bias_CMF = xs
+            new_CM, in_CMnU, *outputs = xs
             pre_BCU = pre_BU[:, None] + jnp.cumsum(network._terms(x, new_CM, in_CMnU), axis=1)
-            h_BCU = network.mlp.upper(pre_BCU, train)
-            features = jnp.einsum("bcu,cmuf->bcmf", h_BCU, out_CMUF.astype(network.dtype))
-            return pre_BCU[:, -1], features + bias_CMF.astype(network.dtype)
+            return pre_BCU[:, -1], network._read_out(network.mlp.upper(pre_BCU, train), *outputs)
 
         xs = (new_SM, self._kernels(new_SM), *self._outputs(blocks_SM))
         features = self.scan_steps(body, self._first(len(x), context), xs, factorization)
@@ -175,42 +165,33 @@ class DeepNADE(OrderAgnosticNetwork):
         sites = jnp.minimum(sites, self.event.num_sites - 1)
         return jnp.take(self.mlp.out_kernel, sites, axis=0), jnp.take(self.mlp.out_bias, sites, axis=0)
 
+    def _read_out(self, h: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        """V h + c of some sites: [B, ..., U], [..., M, U, F] and [..., M, F] -> [B, ..., M, F]."""
+        return jnp.einsum("b...u,...muf->b...mf", h, kernel.astype(self.dtype)) + bias.astype(self.dtype)
+
+    def _features(self, h: jax.Array, sites: jax.Array, local_BDF: jax.Array | None) -> jax.Array:
+        """The features of sites int[..., M], float32[B, ..., M, F]."""
+        features = self._read_out(h, *self._outputs(sites))
+        if local_BDF is not None:
+            features = features + jnp.take(local_BDF, sites, axis=1, mode="clip")
+        return features.astype(jnp.float32)
+
     def start(self, batch_size, factorization, context=None):
         """The sum of the first layer, float32[B, U]; and what local parts of the context add to the features."""
         return self._first(batch_size, context), self._local(context)
 
-    def _after(self, carry: jax.Array, canvas: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
-        """The sum of the first layer before step t, from the sum before step t - 1."""
-        new_M = sites_of(t - 1, factorization)
-        return carry + self._terms(canvas, new_M, self._kernels(new_M))
-
-    def step(self, carry, canvas, t, factorization, context=None):
-        (carry, local_BDF), sites_M = carry, factorization.sites(t)[0]
-        carry = self._after(carry, canvas, t, factorization)
-        kernel_MUF, bias_MF = self._outputs(sites_M)
-        features = jnp.einsum("bu,muf->bmf", self.mlp.upper(carry, False), kernel_MUF.astype(self.dtype))
-        features = features + bias_MF.astype(self.dtype) + self._at(local_BDF, sites_M)
-        return (carry, local_BDF), features.astype(jnp.float32)
-
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass; the carries are the sums before each of the steps, as the first axis."""
         (carry, local_BDF), step_k = carry, t + jnp.arange(k)
-        new_kM, sites_kM = sites_of(step_k - 1, factorization), sites_of(step_k, factorization)
+        new_kM = sites_of(step_k - 1, factorization)
         pre_BkU = carry[:, None] + jnp.cumsum(self._terms(canvas, new_kM, self._kernels(new_kM)), axis=1)
-        kernel, bias = self._outputs(sites_kM)
-        features = jnp.einsum("bku,kmuf->bkmf", self.mlp.upper(pre_BkU, False), kernel.astype(self.dtype))
-        carries = jnp.concatenate([carry[None], jnp.swapaxes(pre_BkU, 0, 1)])
-        features = features + bias.astype(self.dtype) + self._at(local_BDF, sites_kM)
-        return (carries, local_BDF), features.astype(jnp.float32)
+        features = self._features(self.mlp.upper(pre_BkU, False), sites_of(step_k, factorization), local_BDF)
+        return (jnp.concatenate([carry[None], jnp.swapaxes(pre_BkU, 0, 1)]), local_BDF), features
 
     def keep(self, carries, n):
-        carries, local_BDF = carries
-        return jax.lax.dynamic_index_in_dim(carries, n, keepdims=False), local_BDF
+        return jax.lax.dynamic_index_in_dim(carries[0], n, keepdims=False), carries[1]
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
-        carry, local_BDF = carry
-        h_BU = self.mlp.upper(self._after(carry, canvas, t, factorization), False)
-        sites_kM = sites_of(t + jnp.arange(k), factorization)
-        kernel, bias = self._outputs(sites_kM)
-        features = jnp.einsum("bu,kmuf->bkmf", h_BU, kernel.astype(self.dtype))
-        return (features + bias.astype(self.dtype) + self._at(local_BDF, sites_kM)).astype(jnp.float32)
+        (carry, local_BDF), new_M = carry, sites_of(t - 1, factorization)
+        h_BU = self.mlp.upper(carry + self._terms(canvas, new_M, self._kernels(new_M)), False)
+        return self._features(h_BU[:, None], sites_of(t + jnp.arange(k), factorization), local_BDF)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from arjax.core.arrays import filled
 from arjax.factorization import Factorization
-from arjax.networks.base import AheadNetwork, Context
+from arjax.networks.base import Context, Network
 from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
 from arjax.networks.layers.steps import to_grid
@@ -25,7 +25,7 @@ from arjax.networks.layers.steps import to_grid
 Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]
 
 
-class OrderAgnosticNetwork(AheadNetwork):
+class OrderAgnosticNetwork(Network):
     """A network with one more form, `given`, from which the others follow.
 
     The parallel form is one pass of `given` per step, `steps_per_chunk` of them at a time: memory grows with the chunk
@@ -35,7 +35,7 @@ class OrderAgnosticNetwork(AheadNetwork):
     steps_per_chunk: int = 32
 
     CHUNK = 8
-    TRAITS = AheadNetwork.TRAITS | {"holes"}
+    TRAITS = Network.TRAITS | {"ahead", "holes"}
 
     def given(
         self, x: jax.Array, observed: jax.Array, context: Context | None = None, *, train: bool = False
@@ -130,8 +130,8 @@ class OrderAgnosticNetwork(AheadNetwork):
         return ()
 
     def step(self, carry, canvas, t, factorization, context=None):
-        features = self.given(canvas, self.observed_before(t, len(canvas), factorization), context)
-        return carry, self.pick(features, t, factorization)
+        carries, features_B1MF = self.extend(carry, canvas, t, 1, factorization, context)
+        return self.keep(carries, 1), features_B1MF[:, 0]
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass over k copies of each example, each with other observed sites."""

@@ -17,8 +17,6 @@ from arjax.factorization import Factorization
 from arjax.networks.base import (
     ACTIVATIONS,
     NETWORKS,
-    AheadNetwork,
-    ChunkedNetwork,
     Context,
     Network,
     divides,
@@ -76,8 +74,10 @@ class TokenNetwork(Stack, Network):
         return (caches, kept), self._readout(h).astype(jnp.float32)
 
 
-class ChunkedTokens(TokenNetwork, ChunkedNetwork):
+class ChunkedTokens(TokenNetwork):
     """A `TokenNetwork` whose attention has `extend`, `keep` and `loop_carry`."""
+
+    CHUNK = 64
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         (caches, kept), block_size = carry, factorization.block_size
@@ -225,8 +225,10 @@ class BlockNetwork(TokenNetwork):
         return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
 
 
-class AheadBlocks(BlockNetwork, ChunkedTokens, AheadNetwork):
+class AheadBlocks(BlockNetwork, ChunkedTokens):
     """Blocks whose attention has all forms."""
+
+    TRAITS = BlockNetwork.TRAITS | {"ahead"}
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         """Tokens that all read step t - 1, each with a target of its own."""

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from arjax.core.options import depth_option, opt
 from arjax.networks.base import ACTIVATIONS, NETWORKS
-from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
+from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps
 from arjax.networks.layers.attention import FullAttention
 from arjax.networks.layers.blocks import PlainStack
 from arjax.networks.layers.dense import Dense
@@ -27,8 +27,8 @@ from arjax.networks.layers.local_context import LocalFeatures, LocalSummary, of_
 
 
 class AdaptiveBlock(nn.Module):
-    """x + g attention(norm(x)), then x + g MLP(norm(x)): the condition scales and shifts each normalisation and sets
-    each g, which is 1 without a condition.
+    """x + (1 + g) attention(norm(x)), then x + (1 + g) MLP(norm(x)): the condition scales and shifts each normalisation
+    and sets each g, 0 without one.
     """
 
     make_attention: Callable[..., nn.Module]
@@ -46,27 +46,19 @@ class AdaptiveBlock(nn.Module):
         vectors = Modulation(self.width, 6, self.dtype, name="modulation")(condition_BE, 3)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         attention = self.make_attention(name="attention")
-        x = x_BDE + gated(drop(attention(adapted("attention_norm", x_BDE, vectors[:2], self.dtype), 1)), vectors[2])
+        h = attention(adapted("attention_norm", x_BDE, vectors[:2], self.dtype), 1)
+        x = x_BDE + (1 + vectors[2]) * drop(h)
         h = adapted("mlp_norm", x, vectors[3:5], self.dtype)
         h = ACTIVATIONS[self.activation](Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
         h = Dense(self.width, dtype=self.dtype, kernel_init=init, name="down")(h)
-        return x + gated(drop(h), vectors[5]), None
+        return x + (1 + vectors[5]) * drop(h), None
 
 
 def adapted(name: str, x: jax.Array, shift_scale: list[Any], dtype: str) -> jax.Array:
-    """norm(x) (1 + scale) + shift, or norm(x) where there are none."""
-    return modulated(nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)(x), *shift_scale)
-
-
-def modulated(x: jax.Array, shift: jax.Array | None, scale: jax.Array | None) -> jax.Array:
-    """x (1 + scale) + shift, or x without a shift and a scale."""
-    return x if shift is None or scale is None else x * (1 + scale) + shift
-
-
-def gated(x: jax.Array, gate: jax.Array | None) -> jax.Array:
-    """x (1 + gate), or x without a gate."""
-    return x if gate is None else x * (1 + gate)
+    """norm(x) (1 + scale) + shift."""
+    shift, scale = shift_scale
+    return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)(x) * (1 + scale) + shift
 
 
 @NETWORKS.register("denoising_transformer")
@@ -83,7 +75,7 @@ class DenoisingTransformer(PlainStack, Denoiser):
 
     @property
     def values_read(self):
-        return noisy_event(self.event)
+        return self.event.with_mask
 
     @nn.compact
     def __call__(self, x, factorization, context, *, train=False):
@@ -95,8 +87,8 @@ class DenoisingTransformer(PlainStack, Denoiser):
         h = h if local is None else h + of_sites(local, sites_D, self.event)
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
         h, _ = self.layers(h, 1, train, condition)
-        vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 3)
-        features = self.out(modulated(self.norm(h), *vectors))
+        shift, scale = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 3)
+        features = self.out(self.norm(h) * (1 + scale) + shift)
         return features.reshape(len(x), *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
 
@@ -116,7 +108,7 @@ class ResidualLayer(nn.Module):
         y = adapted("norm", h_BE, vectors[:2], self.dtype)
         y = ACTIVATIONS[self.activation](Dense(self.width, dtype=self.dtype, name="dense_in")(y))
         y = Dense(self.width, dtype=self.dtype, name="dense_out")(y)
-        return h_BE + gated(y, vectors[2])
+        return h_BE + (1 + vectors[2]) * y
 
 
 @NETWORKS.register("adaptive_mlp")
@@ -143,7 +135,7 @@ class AdaptiveMLP(Denoiser):
         if local:
             vector = LocalSummary(local, self.event, self.width, self.dtype, name="local")(context)
             condition = vector if condition is None else condition + vector
-        h = Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x, noisy_event(self.event), self.dtype))
+        h = Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x, self.event.with_mask, self.dtype))
         for i in range(self.num_layers):
             h = ResidualLayer(self.width, self.activation, self.dtype, name=f"layer_{i}")(h, condition)
         vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 2)

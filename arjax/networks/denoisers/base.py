@@ -38,8 +38,7 @@ class NoisyNetwork(Network):
     TRAITS = frozenset({"context"})
 
     def check(self, factorization):
-        if self.event.columns:
-            raise UserError("a chain has one process for all sites, and the columns of this table have several kinds")
+        self.event.check_kind((*DISCRETE_KINDS, "real"), "a chain has one process for all sites, of one kind of data")
 
 
 class Denoiser(NoisyNetwork):
@@ -54,13 +53,6 @@ class Denoiser(NoisyNetwork):
 def context_of(network: Network, context: Context) -> dict[str, jax.Array] | None:
     """Returns the parts of a context that the spec of the network has, or None if it has none."""
     return {name: context[name] for name, _ in network.context_spec.parts} or None
-
-
-def noisy_event(event: EventSpec) -> EventSpec:
-    """The noisy values as an event to be embedded: V + 1 tokens for discrete data, the last of which is the mask."""
-    if not event.is_discrete:
-        return event
-    return EventSpec(event.grid_shape, event.value_shape, "tokens", event.num_levels + 1)
 
 
 class ConditionEncoder(nn.Module):
@@ -97,7 +89,7 @@ def local_maps(network: Denoiser, width: int, context: Context) -> jax.Array | N
 
 
 class Modulation(nn.Module):
-    """n vectors [B, 1, ..., features] of a condition [B, E], for an array of `ndim` axes; None without a condition."""
+    """n vectors [B, 1, ..., features] of a condition [B, E], for an array of `ndim` axes; 0 without a condition."""
 
     features: int
     num: int
@@ -106,7 +98,7 @@ class Modulation(nn.Module):
     @nn.compact
     def __call__(self, condition_BE: jax.Array | None, ndim: int) -> list[Any]:
         if condition_BE is None:
-            return [None] * self.num
+            return [0.0] * self.num
         dense = Dense(self.num * self.features, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
         vectors = dense(nn.silu(condition_BE))
         return jnp.split(vectors.reshape(len(vectors), *[1] * (ndim - 2), -1), self.num, -1)
@@ -148,16 +140,20 @@ def as_denoiser(network: Network) -> Denoiser:
     return AnyOrderDenoiser(**form, network=network)
 
 
-def make_denoiser(
+def make_noisy(
     name: str, event: EventSpec, context_spec: ContextSpec, num_features: int, dtype: str = "float32", **options: Any
-) -> Denoiser:
-    """Returns the denoiser of that name, with `num_features` F per site and the compute type `dtype`.
+) -> Network:
+    """Returns a network that reads noisy values, with `num_features` F per site and the compute type `dtype`.
 
-    `event` is that of the noisy examples: "real", or the discrete kind of the data. Raises `UserError` for a network
-    that does not denoise, an unknown option, or one that does not fit the event.
+    `event` is that of the noisy examples: "real", or the discrete kind of the data. Raises `UserError` for an unknown
+    option, or one that does not fit the event.
     """
     check_local(event, context_spec)
-    network = NETWORKS.get(name)(event, context_spec, num_features, dtype, **NETWORKS.resolve(name, options))
-    denoiser = as_denoiser(network)
-    denoiser.check(make_factorization(event.grid_shape))
+    return NETWORKS.get(name)(event, context_spec, num_features, dtype, **NETWORKS.resolve(name, options))
+
+
+def make_denoiser(name: str, *form: Any, **options: Any) -> Denoiser:
+    """Returns the denoiser of that name, as `make_noisy`; raises `UserError` for a network that does not denoise."""
+    denoiser = as_denoiser(make_noisy(name, *form, **options))
+    denoiser.check(make_factorization(denoiser.event.grid_shape))
     return denoiser

@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
+from arjax.core.spec import DISCRETE_KINDS
 from arjax.factorization import Factorization, make_factorization
 from arjax.networks.base import NETWORKS, Context, name_of
-from arjax.networks.denoisers.base import NoisyNetwork, context_of, noisy_event
+from arjax.networks.denoisers.base import NoisyNetwork, context_of, make_noisy
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import PlainStack
 from arjax.networks.layers.embedding import flat_sites
-from arjax.networks.layers.local_context import check_local, of_sites
+from arjax.networks.layers.local_context import of_sites
 from arjax.networks.layers.steps import to_grid
 
 #: The part of the context of a block denoiser that holds the noisy values, beside the parts of its `context_spec`.
@@ -66,7 +66,7 @@ class BlockTransformer(PlainStack, NoisyNetwork):
 
     @property
     def values_read(self):
-        return noisy_event(self.event)
+        return self.event.with_mask
 
     def _tokens(self, x: jax.Array, sites: jax.Array, context: Context | None) -> jax.Array:
         """[B, ..., E] of the sites int[...]; "no site", which pads short blocks, is masked."""
@@ -106,13 +106,10 @@ class BlockTransformer(PlainStack, NoisyNetwork):
         return self.through_layers(carry, h, t, method="step")[0]
 
 
-def make_block_denoiser(
-    name: str, event: EventSpec, context_spec: ContextSpec, num_features: int, dtype: str = "float32", **options: Any
-) -> BlockTransformer:
-    """Returns the block denoiser of that name; raises `UserError` for another network, or options that do not fit."""
-    check_local(event, context_spec)
-    network = NETWORKS.get(name)(event, context_spec, num_features, dtype, **NETWORKS.resolve(name, options))
+def make_block_denoiser(name: str, *form: Any, **options: Any) -> BlockTransformer:
+    """Returns the block denoiser of that name, as `make_noisy`; raises `UserError` for another network."""
+    network = make_noisy(name, *form, **options)
     if not isinstance(network, BlockTransformer):
         raise UserError(f"the network {name_of(network)!r} does not denoise block by block: choose block_transformer")
-    network.check(make_factorization(event.grid_shape))
+    network.check(make_factorization(network.event.grid_shape))
     return network

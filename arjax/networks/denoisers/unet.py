@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from arjax.core.errors import refuse
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.base import NETWORKS, divides
-from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
+from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps
 from arjax.networks.layers.attention import FullAttention
 from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, square_taps
 from arjax.networks.layers.embedding import ValueEncoder, flat_sites
@@ -92,30 +92,23 @@ class UNet(Denoiser):
 
     def check(self, factorization):
         super().check(factorization)
-        grid_shape, num_resolutions = self.event.grid_shape, len(self.multipliers)
-        heads, size, least = self.num_heads, self.multipliers[-1] * self.width, 2 ** (num_resolutions - 1)
+        grid, heads, size = self.event.grid_shape, self.num_heads, self.multipliers[-1] * self.width
+        least = 2 ** (len(self.multipliers) - 1)
+        small = f"unet with {len(self.multipliers)} resolutions needs {least} sites along each axis"
+        maps = f"network.num_heads={heads} does not divide the {size} feature maps of the lowest resolution"
         check_odd(self, "out_kernel")
         divides(self.groups, self.width, "groups", "width")
         refuse(
-            (
-                len(grid_shape) not in (1, 2, 3),
-                f"unet needs a line, a plane, or a plane with colour channels, not {grid_shape}",
-            ),
-            (
-                min(pixels(grid_shape), default=least) < least,
-                f"unet with {num_resolutions} resolutions needs {least} sites along each axis",
-            ),
-            (
-                self.attention and size % heads,
-                f"network.num_heads={heads} does not divide the {size} feature maps of the lowest resolution",
-            ),
+            (len(grid) not in (1, 2, 3), f"unet needs a line, a plane, or a plane with colour channels, not {grid}"),
+            (min(pixels(grid), default=least) < least, small),
+            (self.attention and size % heads, maps),
         )
 
     def _inputs(self, x_t: jax.Array) -> jax.Array:
         """[B, H, W, n]: real values as they are, discrete ones embedded, colour channels side by side."""
         values_BDn = flat_sites(x_t, self.event).astype(self.dtype if not self.event.is_discrete else jnp.int32)
         if self.event.is_discrete:
-            encoder = ValueEncoder(noisy_event(self.event), self.width, self.dtype, name="value")
+            encoder = ValueEncoder(self.event.with_mask, self.width, self.dtype, name="value")
             values_BDn = encoder(values_BDn, jnp.arange(self.event.num_sites))
         return values_BDn.reshape(len(x_t), *as_plane(pixels(self.event.grid_shape)), -1)
 

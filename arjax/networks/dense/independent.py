@@ -119,17 +119,11 @@ class Independent(ReadsNoSite):
     num_blocks: int = depth_option(2, least=0)
 
     def check(self, factorization):
-        context = self.context_spec
+        context, layers = self.context_spec, "network.hidden_sizes of 'independent' are layers of"
+        sizes = "the size of the convolutional network of local ones is network.width and network.num_blocks"
         refuse(
-            (
-                self.hidden_sizes and not context,
-                "network.hidden_sizes of 'independent' are layers of its context, and there is none",
-            ),
-            (
-                self.hidden_sizes and context.local,
-                "network.hidden_sizes of 'independent' are layers of a context without local parts: the size of the "
-                "convolutional network of local ones is network.width and network.num_blocks",
-            ),
+            (self.hidden_sizes and not context, f"{layers} its context, and there is none"),
+            (self.hidden_sizes and context.local, f"{layers} a context without local parts: {sizes}"),
         )
         for name in ("width", "num_blocks"):
             if not context.local and getattr(self, name) != getattr(type(self), name):

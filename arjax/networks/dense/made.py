@@ -5,9 +5,9 @@ Inference", 2023).
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,15 +21,15 @@ from arjax.networks.layers.embedding import flat_inputs, input_mask, input_steps
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
 
 
-def units_by_group(groups_KU: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """The units of each group (the step or site that they belong to) under each of K groupings, int[K, G, n] padded
-    to the largest group, and bool[K, G, n], whether each exists.
+def units_by_group(group_U: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """The units of each group (the step or site that they belong to), int[G, n] padded to the largest group, and
+    bool[G, n], whether each exists.
     """
-    counts_KG = np.stack([np.bincount(groups, minlength=num_groups) for groups in groups_KU])
-    real_KGn = np.arange(counts_KG.max()) < counts_KG[..., None]
-    units_KGn = np.zeros(real_KGn.shape, np.int32)
-    units_KGn[real_KGn] = np.argsort(groups_KU, axis=1, kind="stable").ravel()
-    return units_KGn, real_KGn
+    counts_G = np.bincount(group_U, minlength=num_groups)
+    real_Gn = np.arange(counts_G.max()) < counts_G[:, None]
+    units_Gn = np.zeros(real_Gn.shape, np.int32)
+    units_Gn[real_Gn] = np.argsort(group_U, kind="stable")
+    return units_Gn, real_Gn
 
 
 class MaskedLayers(Network):
@@ -74,19 +74,8 @@ class MaskedLayers(Network):
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
 
-    def _inputs(self, x: jax.Array) -> jax.Array:
-        return flat_inputs(x, self.event, self.dtype)
-
-    def _no_units(self, batch_size: int) -> list[jax.Array]:
-        """The hidden units of each layer, [B, U], of which none is computed."""
-        return [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
-
     def _masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
         return jnp.where(mask, kernel, 0.0).astype(self.dtype)
-
-    def _of_mask(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
-        """(U * M) 1 / n of `condition_on_masks`, n the size of the layer below."""
-        return self._masked(kernel, mask).mean(0)
 
     def _from_context(self, context: Context | None) -> tuple[jax.Array, jax.Array] | None:
         """The contributions of the context to the first hidden layer and to the outputs."""
@@ -94,53 +83,33 @@ class MaskedLayers(Network):
 
     def _features(self, x: jax.Array, masks: Sequence[jax.Array], context: Context | None, train: bool) -> jax.Array:
         """[B, *grid, F], under masks of hidden layers, outputs, direct connections; none if no site reads another."""
+        below = inputs = self.input_drop(flat_inputs(x, self.event, self.dtype), deterministic=not train)
         from_context = self._from_context(context)
-        out = jnp.broadcast_to(self.out_bias.astype(self.dtype), (x.shape[0], *self.out_bias.shape))
-        if masks:
-            out = out + self._from_earlier(x, masks, from_context, train)
-        if from_context is not None:
-            out = out + from_context[1]
-        return out.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+        for i, mask in enumerate(masks[:-2]):
+            below = self.drop(self._units(i, below, slice(None), mask, from_context), deterministic=not train)
+        features_BDF = self._outputs(below, inputs, slice(None), masks[-2:], from_context)
+        return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features)
 
-    def _from_earlier(self, x, masks, from_context, train) -> jax.Array:
-        """The contributions of the sites of earlier steps to the outputs, [B, D * F]."""
-        inputs, act = self.input_drop(self._inputs(x), deterministic=not train), ACTIVATIONS[self.activation]
-        below = inputs
-        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            hidden = below @ self._masked(kernel, masks[i]) + bias.astype(self.dtype)
-            if self.condition_on_masks:
-                hidden = hidden + self._of_mask(self.mask_kernels[i], masks[i])
-            if i == 0 and from_context is not None:
-                hidden = hidden + from_context[0]
-            below = self.drop(act(hidden), deterministic=not train)
-        out = below @ self._masked(self.out_kernel, masks[len(self.kernels)])
-        if self.condition_on_masks:
-            out = out + self._of_mask(self.out_mask_kernel, masks[len(self.kernels)])
-        if self.direct:
-            out = out + inputs @ self._masked(self.direct_kernel, masks[-1])
-        return out
-
-    def _units(self, i: int, below: jax.Array, units: jax.Array, mask, from_context) -> jax.Array:
+    def _units(self, i: int, below: jax.Array, units: jax.Array | slice, mask, from_context) -> jax.Array:
         """The values of some units of layer i, [B, n], from the units of the layer below, under a mask."""
         pre = below @ self._masked(self.kernels[i][:, units], mask) + self.biases[i][units].astype(self.dtype)
         if self.condition_on_masks:
-            pre = pre + self._of_mask(self.mask_kernels[i][:, units], mask)
+            pre = pre + self._masked(self.mask_kernels[i][:, units], mask).mean(0)
         if i == 0 and from_context is not None:
             pre = pre + from_context[0][:, units]
         return ACTIVATIONS[self.activation](pre)
 
-    def _outputs(self, below, inputs, t, factorization: Factorization, masks, from_context) -> jax.Array:
-        """Features [B, M, F] of step t, under the masks [*, M] of the connections from units and from inputs."""
-        sites_M = jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)
+    def _outputs(self, below, inputs, sites: jax.Array | slice, masks: Sequence[jax.Array], from_context) -> jax.Array:
+        """Features [B, M, F] of some sites, under the masks [*, M] of the connections from units and from inputs."""
 
         def columns(array: jax.Array, mask: jax.Array | None = None) -> jax.Array:  # [..., D * F] -> [..., M * F]
-            by_site = array.reshape(*array.shape[:-1], self.event.num_sites, self.num_features)[..., sites_M, :]
+            by_site = array.reshape(*array.shape[:-1], self.event.num_sites, self.num_features)[..., sites, :]
             by_site = by_site if mask is None else self._masked(by_site, mask[..., None])
             return by_site.reshape(*array.shape[:-1], -1)
 
         out = columns(self.out_bias).astype(self.dtype)
         out = jnp.broadcast_to(out, (below.shape[0], *out.shape))
-        if factorization.has_edges:
+        if masks:
             out = out + below @ columns(self.out_kernel, masks[0])
             if self.condition_on_masks:
                 out = out + columns(self.out_mask_kernel, masks[0]).mean(0)
@@ -150,27 +119,26 @@ class MaskedLayers(Network):
             out = out + columns(from_context[1])
         return out.reshape(out.shape[0], -1, self.num_features).astype(jnp.float32)
 
+    def _computed(self, hidden: list[jax.Array], inputs: jax.Array, news: Iterable[tuple], from_context) -> list[Any]:
+        """The hidden units of each layer with the new ones of a step; these are for each layer their numbers, whether
+        they exist, and the mask of what they read.
+        """
+        below, computed = inputs, []
+        for i, (units, exist, mask) in enumerate(news):
+            values = self._units(i, below, units, mask, from_context)
+            below = hidden[i].at[:, jnp.where(exist, units, self.hidden_sizes[i])].set(values, mode="drop")
+            computed.append(below)
+        return computed
+
+    def start(self, batch_size, factorization, context=None):
+        """The hidden units computed so far, 0 for the others, and the contributions of the context."""
+        hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
+        return hidden, self._from_context(context)
+
 
 def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
     """m(k) of section 3: unit k may read the sites of steps <= m(k). int[U], ascending, spread evenly over 0..S-2."""
     return np.arange(num_units, dtype=np.int64) * max(num_steps - 1, 1) // num_units
-
-
-@functools.cache
-def degree_pool(sizes: tuple[int, ...], num_steps: int, num_masks: int) -> tuple[np.ndarray, ...]:
-    """Degrees of the units under each of a fixed pool of masks, int[K, U] per layer (section 4.2).
-
-    Mask 0 has the even ones of `hidden_degrees`. In the others each unit draws its degree uniformly, between the least
-    of the layer below and S-2: so it has inputs and outputs.
-    """
-    rng, last = np.random.default_rng(0), max(num_steps - 2, 0)
-    pool = [np.stack([hidden_degrees(size, num_steps)] * num_masks) for size in sizes]
-    for k in range(1, num_masks):
-        least = 0
-        for degrees in pool:
-            degrees[k] = rng.integers(least, last + 1, degrees.shape[1])
-            least = degrees[k].min()
-    return tuple(pool)
 
 
 @NETWORKS.register("made")
@@ -178,74 +146,57 @@ class MADE(MaskedLayers):
     """A fully connected network with weights multiplied by masks in the forward pass (equations 8-13).
 
     Without `direct` connections, a site is read only along a path of units through all layers. With fewer units than
-    steps, the last sites before a site may lack such a path; `dependencies` then leaves them out (for mask 0).
+    steps, the last sites before a site may lack such a path; `dependencies` then leaves them out.
 
     Any order and any block partition: both enter through the steps of the sites, so one program supports all orders.
 
-    With several masks, each training step draws one of a fixed pool ("connectivity-agnostic" training, section 4.2).
-    One set of parameters then holds as many models as there are masks. The argument `mask` of the two forms selects
-    one; the default is mask 0. The pool is fixed, as fresh masks in every step underfit.
-
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
-    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool,
-    `condition_on_masks` (worth its extra weights where one set of weights supports many orders or masks).
+    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `condition_on_masks` (worth its extra
+    weights where one set of weights supports many orders).
     """
-
-    num_masks: int = 1
 
     def dependencies(self, factorization):
         """The outputs of step t read step s iff some path leads there: s <= m_1 <= ... <= m_L < t (section 3)."""
         if self.direct or not factorization.has_edges:
             return super().dependencies(factorization)
         step_D, least_S = np.asarray(factorization.step), np.arange(factorization.num_steps)
-        for pool in self._pool(factorization):
-            degrees = np.append(np.sort(pool[0]), factorization.num_steps)  # the last one means "no unit"
+        for degrees in self._degrees(factorization):
+            degrees = np.append(degrees, factorization.num_steps)  # the last one means "no unit"
             least_S = degrees[np.searchsorted(degrees, least_S)]
         return least_S[step_D][None, :] < step_D[:, None]
 
-    def _pool(self, factorization: Factorization) -> tuple[np.ndarray, ...]:
-        """The degrees of the units of each layer under each mask, int[K, U]."""
-        return degree_pool(self.hidden_sizes, factorization.num_steps, self.num_masks)
+    def _degrees(self, factorization: Factorization) -> list[np.ndarray]:
+        """The degrees of the units of each layer, int[U]."""
+        return [hidden_degrees(size, factorization.num_steps) for size in self.hidden_sizes]
 
-    def __call__(self, x, factorization, context=None, *, train=False, mask: int | jax.Array | None = None):
-        """Features of all sites under one mask of the pool; None: a random one in training, mask 0 otherwise."""
-        if mask is None:
-            random = train and self.num_masks > 1
-            mask = jax.random.randint(self.make_rng("dropout"), (), 0, self.num_masks) if random else 0
-        return self._features(x, self._masks(factorization, mask), context, train)
+    def __call__(self, x, factorization, context=None, *, train=False):
+        return self._features(x, self._masks(factorization), context, train)
 
-    def _masks(self, factorization: Factorization, mask: int | jax.Array) -> list[jax.Array]:
+    def _masks(self, factorization: Factorization) -> list[jax.Array]:
         """Masks of hidden layers (equation 12), outputs (13), direct connections (section 3); none without edges."""
         if not factorization.has_edges:
             return []
         read_steps, masks = input_steps(self.event, factorization), []
-        output_steps = jnp.repeat(jnp.asarray(factorization.step), self.num_features)
-        below = read_steps
-        for pool in self._pool(factorization):
-            degrees = jnp.asarray(pool)[mask]
+        step_D, below = jnp.asarray(factorization.step), read_steps
+        for degrees in map(jnp.asarray, self._degrees(factorization)):
             masks.append(below[:, None] <= degrees)
             below = degrees
-        return [*masks, below[:, None] < output_steps, read_steps[:, None] < output_steps]
-
-    def start(self, batch_size, factorization, context=None, mask: int | jax.Array = 0):
-        """The hidden units computed so far, 0 for the others; the contributions of the context; and the mask."""
-        return self._no_units(batch_size), self._from_context(context), jnp.asarray(mask)
+        return [*masks, below[:, None] < step_D, read_steps[:, None] < step_D]
 
     def step(self, carry, canvas, t, factorization, context=None):
         """Step t computes only the units of degree t-1: O(U) over all steps and per layer, each unit once."""
-        hidden, from_context, mask = carry
+        (hidden, from_context), degrees = carry, self._degrees(factorization)
         seen = input_steps(self.event, factorization) < t
-        inputs = jnp.where(seen, self._inputs(canvas), 0)
-        below, computed, read = inputs, [], seen[:, None]
-        for i, pool in enumerate(self._pool(factorization)):
-            place = mask, jnp.maximum(t - 1, 0)
-            units, real = (jnp.asarray(table)[place] for table in units_by_group(pool, factorization.num_steps))
-            new = jnp.where(real & (t > 0), units, pool.shape[1])
-            below = hidden[i].at[:, new].set(self._units(i, below, units, read, from_context), mode="drop")
-            computed.append(below)
-            read = (jnp.asarray(pool)[mask] < t)[:, None]
-        features = self._outputs(below, inputs, t, factorization, (read, seen[:, None]), from_context)
-        return (computed, from_context, mask), features
+        reads, news = [seen[:, None], *((jnp.asarray(each) < t)[:, None] for each in degrees)], []
+        for each, read in zip(degrees, reads[:-1], strict=True):
+            tables = units_by_group(each, factorization.num_steps)
+            units, exist = (jnp.asarray(table)[jnp.maximum(t - 1, 0)] for table in tables)
+            news.append((units, exist & (t > 0), read))
+        inputs = seen_inputs(canvas, self.event, self.dtype, t, factorization)
+        hidden, sites_M = self._computed(hidden, inputs, news, from_context), factorization.sites(t)[0]
+        sites_M = jnp.minimum(sites_M, self.event.num_sites - 1)
+        masks = (reads[-1], seen[:, None]) if factorization.has_edges else ()
+        return (hidden, from_context), self._outputs(hidden[-1], inputs, sites_M, masks, from_context)
 
 
 def places(num_units: int, num_sites: int) -> np.ndarray:
@@ -282,7 +233,7 @@ class StructuredMADE(MaskedLayers):
     The paper searches for masks with a product that has the zeros of the graph. The masks here have them by
     construction, for any order, partition and number of layers. `direct` connections follow every edge.
 
-    Options: as `made`, without the pool of masks.
+    Options: as `made`.
     """
 
     TRAITS = MaskedLayers.TRAITS | {"graphs"}
@@ -313,32 +264,29 @@ class StructuredMADE(MaskedLayers):
         reads, feeds_DD = input_mask(self.event, factorization), feeds(factorization)
         sites = [self._sites(size, factorization) for size in self.hidden_sizes]
         between = [feeds_DD[below[:, None], above] for below, above in itertools.pairwise(sites)]
-        to_outputs = (jnp.repeat(mask, self.num_features, axis=1) for mask in (feeds_DD[sites[-1]], reads))
-        return [reads[:, sites[0]], *between, *to_outputs]
+        return [reads[:, sites[0]], *between, feeds_DD[sites[-1]], reads]
 
     def start(self, batch_size, factorization, context=None):
-        """The hidden units computed so far, 0 for the others; the contributions of the context; and `feeds`."""
-        return self._no_units(batch_size), self._from_context(context), feeds(factorization)
+        """The same with `feeds`."""
+        return *super().start(batch_size, factorization, context), feeds(factorization)
 
     def step(self, carry, canvas, t, factorization, context=None):
         """Step t computes only the units of its sites: O(U) over all steps and layers, each unit once."""
         hidden, from_context, feeds_DD = carry
         sites_M, valid_M = factorization.sites(t)
-        sites_M = jnp.minimum(sites_M, factorization.num_sites - 1)
-        reads = input_mask(self.event, factorization)
+        num_sites, reads = factorization.num_sites, input_mask(self.event, factorization)
+        sites_M = jnp.minimum(sites_M, num_sites - 1)
+        place_M, news, below_U = jnp.asarray(factorization.rank)[sites_M], [], None
+        for size in self.hidden_sizes:
+            table, real = units_by_group(places(size, num_sites), num_sites)
+            units, exist = jnp.asarray(table)[place_M].ravel(), jnp.asarray(real)[place_M] & valid_M[:, None]
+            sites_U = self._sites(size, factorization)
+            above = sites_U[units]
+            news.append(
+                (units, exist.ravel(), reads[:, above] if below_U is None else feeds_DD[below_U[:, None], above])
+            )
+            below_U = sites_U
         inputs = seen_inputs(canvas, self.event, self.dtype, t, factorization)
-        below, computed, num_sites = inputs, [], factorization.num_sites
-        from_sites = None
-        for i, size in enumerate(self.hidden_sizes):
-            (table,), (real,) = units_by_group(places(size, num_sites)[None], num_sites)
-            place_M = jnp.asarray(factorization.rank)[sites_M]
-            units, new = jnp.asarray(table)[place_M].ravel(), jnp.asarray(real)[place_M] & valid_M[:, None]
-            above = self._sites(size, factorization)[units]
-            mask = reads[:, above] if from_sites is None else feeds_DD[from_sites[:, None], above]
-            values = self._units(i, below, units, mask, from_context)
-            below = hidden[i].at[:, jnp.where(new.ravel(), units, size)].set(values, mode="drop")
-            computed.append(below)
-            from_sites = self._sites(size, factorization)
-        masks = feeds_DD[from_sites[:, None], sites_M], reads[:, sites_M]
-        features = self._outputs(below, inputs, t, factorization, masks, from_context)
-        return (computed, from_context, feeds_DD), features
+        hidden = self._computed(hidden, inputs, news, from_context)
+        masks = (feeds_DD[below_U[:, None], sites_M], reads[:, sites_M]) if factorization.has_edges else ()
+        return (hidden, from_context, feeds_DD), self._outputs(hidden[-1], inputs, sites_M, masks, from_context)

@@ -11,6 +11,7 @@ from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.dense.independent import SiteBias
 from arjax.networks.dense.separate import EarlierSites
+from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.embedding import flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
 from arjax.networks.layers.local_context import summary_encoder
 from arjax.networks.layers.steps import sites_of, to_grid
@@ -85,12 +86,9 @@ class NADE(Network):
         self, inputs_BDn: jax.Array, a_BU: jax.Array, keep_BU: jax.Array, factorization: Factorization
     ) -> jax.Array:
         """V_t h_t of all sites in the order of their indices, [B, S, M, F]."""
-        steps, block_size = factorization.num_steps, factorization.block_size
-        chunk = min(self.steps_per_chunk, steps)
-        num_chunks = -(-steps // chunk)
-        padding = ((0, num_chunks * chunk - steps), (0, 0))
-        blocks = jnp.pad(jnp.asarray(factorization.blocks), padding, constant_values=factorization.num_sites)
-        blocks_NK = blocks.reshape(num_chunks, chunk * block_size)  # K sites of each of N chunks
+        chunk, block_size = min(self.steps_per_chunk, factorization.num_steps), factorization.block_size
+        blocks_NTM = windows(jnp.asarray(factorization.blocks), 0, chunk)
+        blocks_NK = blocks_NTM.reshape(-1, chunk * block_size)  # K sites of each of N chunks
         act, step_K = ACTIVATIONS[self.activation], jnp.arange(chunk * block_size) // block_size
         earlier_TK = step_K < jnp.arange(chunk)[:, None]
 
@@ -106,8 +104,8 @@ class NADE(Network):
             return a_BU + (x_BI @ W_IU).astype(jnp.float32), out
 
         _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, blocks_NK)
-        out_SBMF = out.reshape(num_chunks * chunk, -1, block_size, self.num_features)[:steps]
-        return jnp.swapaxes(out_SBMF, 0, 1)
+        by_step = jnp.swapaxes(join(out, 0, factorization.num_steps), 0, 1)
+        return by_step.reshape(*by_step.shape[:2], block_size, self.num_features)
 
     def start(self, batch_size, factorization, context=None):
         """(a_1, the features of all sites without the contributions of other sites)."""

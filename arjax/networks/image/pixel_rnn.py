@@ -474,8 +474,6 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
     before they are added to those from the left: there, all these pixels are in the past.
     """
 
-    strip: int
-
     DIRECTIONS = 2
 
     def setup(self):
@@ -508,11 +506,11 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
         """The states [2, B, H, P, U] of both directions, each from the left corner of its image.
 
         Half of the columns of a skewed image are empty. A strip of images side by side forms one wide image with fewer
-        empty columns; a column of closed gates between them starts the next one from zeros. Without a `strip`, its
-        length is the fastest one: single images need the fewest steps, which is best on accelerators.
+        empty columns; a column of closed gates between them starts the next one from zeros. Single images need the
+        fewest steps, which is best on accelerators.
         """
         _, batch, height, columns, gates = z_2BHPG.shape
-        strip = math.gcd(batch, self.strip or (CPU_STRIP if jax.default_backend() == "cpu" else 1))
+        strip = math.gcd(batch, CPU_STRIP if jax.default_backend() == "cpu" else 1)
         shape = (2, batch // strip, strip, height, columns + 1)
         spaced = jnp.pad(z_2BHPG, ((0, 0),) * 3 + ((0, 1), (0, 0)), constant_values=SHUT)
         wide = jnp.swapaxes(spaced.reshape(*shape, gates), 2, 3).reshape(batch // strip * 2, height, -1, gates)
@@ -588,8 +586,6 @@ class DiagonalBiLSTMCore(PixelRNNCore):
     value. Pixels on the far left of the next row could not read it, as states from the right are shifted by a row. With
     the margin, these states start from the whole row, and the receptive field is the whole past, as in the paper.
     """
-
-    strip: int = 0
 
     LAYER = DiagonalBiLSTMLayer
     MARGIN = 1

@@ -57,7 +57,7 @@ class KVCache(NamedTuple):
         return attention(q_BNTH, *self, visible)
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache with places for that many tokens, in the form of a loop: see `ChunkedNetwork.loop_carry`."""
+        """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
         merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
         merged = [jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged]
         if past is not None:
@@ -169,7 +169,7 @@ class MultiHead(nn.Module):
         return self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
 
     def loop_carry(self, cache: Any, tokens: int, past: Any = None) -> Any:
-        """See `ChunkedNetwork.loop_carry`; by default a cache has one size and one form."""
+        """See `Network.loop_carry`; by default a cache has one size and one form."""
         return cache if past is None else past
 
     def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
@@ -192,7 +192,7 @@ Cache = TypeVar("Cache", KVCache, LoopCache)
 class SelfAttention(MultiHead):
     """Self-attention, causal over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
 
-    A `Block` uses the methods defined here (`extend` and `keep` only if its network is a `ChunkedNetwork`): another
+    A `Block` uses the methods defined here (`extend` and `keep` only if its network has them): another
     pattern is another module with these methods.
     `rotary_base` > 0 rotates queries and keys by the number of their step, see `rotate`: so any order works.
     `qk_norm` divides each query and key by the root of the mean of its squares, before it is rotated, and multiplies it

@@ -153,11 +153,6 @@ class RecurrentLayer(nn.Module):
         """The columns of the kernel that a step multiplies with."""
         self.step(self.start(1), jnp.zeros((1, self.features)))
 
-    def __call__(self, x_BTE: jax.Array) -> jax.Array:
-        """All steps: [B, T, E] -> [B, T, U]."""
-        _, h_TBU = self.run(self.start(x_BTE.shape[0]), jnp.swapaxes(x_BTE, 0, 1))
-        return jnp.swapaxes(h_TBU, 0, 1)
-
 
 class RecurrentCore(nn.Module):
     """A stack of layers, with dropout on the input of each and on the output of the last, never on the
@@ -203,18 +198,23 @@ class RecurrentCore(nn.Module):
     def _run(
         self, carry: list[Carry], inputs: tuple[jax.Array, jax.Array | None], train: bool
     ) -> tuple[list[Carry], jax.Array]:
-        (h_TBE, valid_TB), states = inputs, []
+        drop = functools.partial(self.drop, deterministic=not train)
+        states, h_TBU = self._through(carry, inputs[0], lambda layer, state, h: layer.run(state, drop(h), inputs[1]))
+        return states, drop(h_TBU)
+
+    def _through(self, carry: list[Carry], h: jax.Array, run: Callable[..., Any]) -> tuple[list[Carry], jax.Array]:
+        """Runs the layers on top of one another: `run(layer, state, h) -> (state, h)`."""
+        states = []
         for i, (layer, state) in enumerate(zip(self.layers, carry, strict=True)):
-            state, new = layer.run(state, self.drop(h_TBE, deterministic=not train), valid_TB)
+            state, new = run(layer, state, h)
             states.append(state)
-            h_TBE = self._above(i, h_TBE, new)
-        return states, self.drop(h_TBE, deterministic=not train)
+            h = h + new if self.residual and i > 0 else new
+        return states, h
 
     def _run_chunks(
         self, carry: list[Carry], inputs: tuple[jax.Array, jax.Array | None], train: bool
     ) -> tuple[list[Carry], jax.Array]:
-        length, size = inputs[0].shape[0], self.truncation
-        x_TBE, valid_TB = inputs
+        (x_TBE, valid_TB), length, size = inputs, len(inputs[0]), self.truncation
         if length % size and valid_TB is None:  # the padding of the last chunk must not change the last carry
             valid_TB = jnp.ones(x_TBE.shape[:2], bool)
 
@@ -230,9 +230,6 @@ class RecurrentCore(nn.Module):
         carry, h_CTBU = scan(self, carry, chunks)
         return carry, join(h_CTBU, 0, length)
 
-    def _above(self, i: int, below: jax.Array, h: jax.Array) -> jax.Array:
-        return below + h if self.residual and i > 0 else h
-
     def start(self, batch_size: int) -> list[Carry]:
         return [layer.start(batch_size) for layer in self.layers]
 
@@ -241,12 +238,7 @@ class RecurrentCore(nn.Module):
             layer.prepare()
 
     def step(self, carry: list[Carry], x_BE: jax.Array, t: jax.Array) -> tuple[list[Carry], jax.Array]:
-        h, states = x_BE, []
-        for i, (layer, state) in enumerate(zip(self.layers, carry, strict=True)):
-            state, new = layer.step(state, h)
-            states.append(state)
-            h = self._above(i, h, new)
-        return states, h
+        return self._through(carry, x_BE, lambda layer, state, h: layer.step(state, h))
 
 
 class RecurrentNetwork(StepNetwork):

@@ -63,10 +63,7 @@ def smooth(grams_N: np.ndarray, histories_N: np.ndarray, lower_N: np.ndarray, st
 
 @dataclasses.dataclass(frozen=True)
 class CountModel:
-    """p(x_t | the last n values) of V values; places with fewer values before them use the order that they have.
-
-    The levels are the counts of orders 0 to n.
-    """
+    """p(x_t | the last n values) of V values by the counts of orders 0 to n; the first values use lower orders."""
 
     num_levels: int
     levels: tuple[Level, ...]
@@ -86,10 +83,8 @@ class CountModel:
 
 
 def fit_count_model(train: Rows, validation: Rows, num_levels: int, order: int) -> CountModel:
-    """Counts the training rows; each strength is the best on the validation rows, given those of lower orders.
-
-    `num_levels` is V, and `order` n, the number of values before a place that its distribution may depend on. Raises
-    `UserError` for a negative order, or more kinds of grams than a 64-bit key can tell apart.
+    """Counts the training rows of V = `num_levels` values up to the order n; each strength is the best on the
+    validation rows, given those of lower orders.
     """
     wrong = order < 0 or (order + 1) * np.log2(num_levels) >= 63
     refuse((wrong, f"the order must be at least 0, with {num_levels}^(order + 1) below 2^63, not {order}"))
@@ -204,9 +199,8 @@ class CountsDraft(Draft):
 
 
 def table_of(model: CountModel) -> tuple[np.ndarray, np.ndarray]:
-    """`(row int32[(V + 1)^n], log p float32[R, V])`: the distribution after each history of the last n values.
-
-    A history that was not seen has the row of the longest end of it that was.
+    """`(row int32[(V + 1)^n], log p float32[R, V])` after each history; one that was not seen has the row of its
+    longest end that was.
     """
     num_levels, order = model.num_levels, len(model.levels) - 1
     base = num_levels + 1

@@ -15,10 +15,10 @@ import numpy as np
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.restricted import Truncated
 from arjax.core.arrays import is_traced
-from arjax.core.errors import UserError, refuse
+from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
-from arjax.networks.base import ChunkedNetwork, require_ahead
+from arjax.networks.base import require_ahead
 from arjax.samplers.base import Resources, Steps
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
 from arjax.samplers.loops import StepForm
@@ -57,11 +57,8 @@ class OtherModel(Draft):
 
     def precompute(self, target: Target) -> tuple[StepForm, Steps]:
         """The step form of the draft, and its steps in the order of the target."""
-        if self.model is None:
-            raise UserError(
-                "the draft is not loaded: draw from a run, by run.sample or --mode=sample, or pass "
-                "OtherModel(model=..., params=...)"
-            )
+        remedy = "draw from a run, by run.sample or --mode=sample, or pass OtherModel(model=..., params=...)"
+        refuse((self.model is None, f"the draft is not loaded: {remedy}"))
         cut, conditional, factorization = target.model.conditional, self.model.conditional, target.model.factorization
         if isinstance(cut, Truncated):  # the draft proposes probable values only, too
             conditional = dataclasses.replace(cut, family=conditional)
@@ -70,13 +67,13 @@ class OtherModel(Draft):
 
     def begin(self, target, canvas, context, prompt):
         form, _ = target.precomputed
-        chunk = form.chunk if isinstance(form.network, ChunkedNetwork) else min(8, form.factorization.num_steps)
+        chunk = form.chunk if form.network.CHUNK > 1 else min(8, form.factorization.num_steps)
         return form.read_prompt(canvas, context, prompt, chunk)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
         """One step more than requested, since k + 1 steps may be kept."""
         (form, steps), last = target.precomputed, target.model.factorization.num_steps - 1
-        stacks = not isinstance(form.network, ChunkedNetwork)
+        stacks = form.network.CHUNK == 1
 
         def step(past: tuple[Any, jax.Array], i: jax.Array):
             carry, canvas = past
@@ -95,16 +92,14 @@ class OtherModel(Draft):
         copy for each step; of others the carry after each step is at hand.
         """
         form, _ = target.precomputed
-        if isinstance(form.network, ChunkedNetwork):
+        if form.network.CHUNK > 1:
             return form.keep(form.extend(state, place.canvas, place.t, most, place.context)[0], n)
         of_step = lambda old, new: jnp.where(n == 0, old, new[jnp.maximum(n - 1, 0)])  # noqa: E731
         return jax.tree.map(of_step, state, after)
 
 
 def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
-    """Raises `UserError` unless a draft has the event, the context and the order of a model, and, with `with_log_q`, a
-    list of probabilities.
-    """
+    """Raises `UserError` unless a draft has the event, context and order of a model, and probabilities if asked."""
     require(draft, "conditionals", "a draft")
     blocks, other = model.factorization.blocks, draft.factorization.blocks
     listed = with_log_q or isinstance(model.conditional, Truncated)

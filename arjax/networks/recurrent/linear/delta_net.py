@@ -13,7 +13,7 @@ from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, MixerNetwork, normal_length
-from arjax.networks.recurrent.linear.states import DeltaProduct
+from arjax.networks.recurrent.linear.states import Delta
 
 
 @MIXERS.register("delta_net")
@@ -57,7 +57,7 @@ class DeltaMixer(HeadMixer):
         k, v = (part.reshape(*part.shape[:3], self.num_householder, -1) for part in pair)
         q, k, v = (part.astype(self.dtype) for part in (normal_length(q), normal_length(k), v))
         beta = nn.sigmoid(self.by_head(self.beta(rest).astype(jnp.float32)))
-        return DeltaProduct(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
+        return Delta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
 
     def outputs(self, o, u, rest):
         return self.out(self.by_step(self.norm(o)))

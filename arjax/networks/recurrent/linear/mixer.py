@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -23,20 +23,6 @@ from arjax.networks.layers.steps import ChunkedStepNetwork
 
 #: The last inputs of the convolution [B, K-1, U], in the compute type, and the state of the recurrence, in float32.
 Cache = tuple[jax.Array, Any]
-
-
-class Terms(Protocol):
-    """The terms of all steps of a linear recurrence; see `states`."""
-
-    def run(self, state: Any, chunk_size: int = 64) -> tuple[Any, jax.Array]:
-        """All steps from a state, None for 0, in chunks: (the state after them, their outputs)."""
-
-    def step(self, state: Any) -> tuple[Any, jax.Array]:
-        """One step, the only one of these terms."""
-
-    def masked(self, valid_T: jax.Array) -> Terms:
-        """The terms with those of some steps replaced by others, which leave the state alone."""
-
 
 #: The mixers that the layers of the network `hybrid` name; modules with the methods of the attention of a `Block`.
 MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"))
@@ -63,15 +49,15 @@ class LinearMixer(nn.Module):
     out_scale: float
     dtype: str
 
-    #: K, where it is no option.
-    kernel_size = 0
+    #: K, and the steps within which all pairs are compared, where they are no options.
+    kernel_size, chunk_size = 0, 64
 
     def inputs(self, x: jax.Array) -> tuple[jax.Array, Any]:
         """x [B, T, E] -> what is convolved [B, T, U], and whatever else `terms` and `outputs` read of x."""
         raise TypeError(f"{type(self).__name__} has no inputs")
 
-    def terms(self, u: jax.Array, rest: Any) -> Terms:
-        """The terms of the recurrence, from the convolved u [B, T, U] in float32."""
+    def terms(self, u: jax.Array, rest: Any) -> Any:
+        """The terms of the recurrence, one of those of `states`, from the convolved u [B, T, U] in float32."""
         raise TypeError(f"{type(self).__name__} has no recurrence")
 
     def outputs(self, o: jax.Array, u: jax.Array, rest: Any) -> jax.Array:
@@ -80,10 +66,6 @@ class LinearMixer(nn.Module):
 
     def init_state(self, batch_size: int) -> Any:
         raise TypeError(f"{type(self).__name__} has no state")
-
-    def run(self, terms: Terms, state: Any) -> tuple[Any, jax.Array]:
-        """All steps of the recurrence from a state, None for 0."""
-        return terms.run(state)
 
     def make_convolution(self, features: int) -> None:
         """The weights of the convolution of U features; called in `setup`."""
@@ -110,7 +92,7 @@ class LinearMixer(nn.Module):
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         u, rest = self.inputs(x_BTE)
         u = self._convolve(all_taps(u, self._taps, 1))
-        return self.outputs(self.run(self.terms(u, rest), None)[1], u, rest)
+        return self.outputs(self.terms(u, rest).run(None, self.chunk_size)[1], u, rest)
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> Cache:
         """The last inputs of the convolution and the state, all 0."""
@@ -127,19 +109,19 @@ class LinearMixer(nn.Module):
 
     def extend(
         self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int
-    ) -> tuple[tuple[Window, Any, Terms], jax.Array]:
+    ) -> tuple[tuple[Window, Any, Any], jax.Array]:
         queue, state = cache
         new, rest = self.inputs(x_BTE)
         window, taps = window_taps(queue, new, t, self._taps, 1)
         u = self._convolve(taps)
         terms = self.terms(u, rest)
-        return (window, state, terms), self.outputs(self.run(terms, state)[1], u, rest)
+        return (window, state, terms), self.outputs(terms.run(state, self.chunk_size)[1], u, rest)
 
-    def keep(self, carries: tuple[Window, Any, Terms], n: jax.Array) -> Cache:
+    def keep(self, carries: tuple[Window, Any, Any], n: jax.Array) -> Cache:
         """The carry after the first n of these steps: the later ones are masked."""
         (queue, new, t), state, terms = carries
         valid_T = jnp.arange(new.shape[1]) < n
-        return put_in_ring(queue, new, t, n, axis=1), self.run(terms.masked(valid_T), state)[0]
+        return put_in_ring(queue, new, t, n, axis=1), terms.masked(valid_T).run(state, self.chunk_size)[0]
 
 
 class HeadMixer(LinearMixer):
@@ -159,9 +141,6 @@ class HeadMixer(LinearMixer):
     def inner(self) -> int:
         """Features of all heads together."""
         return self.width
-
-    def run(self, terms, state):
-        return terms.run(state, self.chunk_size)
 
     def by_head(self, x: jax.Array) -> jax.Array:
         """[B, T, N * H] -> [B, N, T, H]."""

@@ -89,33 +89,29 @@ class Exponential(NamedTuple):
         return after, join(bounded(sums, maximum), 2, length)
 
     def step(self, state: Scaled) -> tuple[Scaled, jax.Array]:
-        held, new = self.log_forget[..., 0] + state.maximum, self.log_input[..., 0]
-        maximum = jax.lax.stop_gradient(jnp.maximum(held, new))
-        forget, enter = jnp.exp(held - maximum), jnp.exp(new - maximum)
         update = product(transposed(self.k.astype(jnp.float32)), with_normaliser(self.v))
-        sums = forget[..., None, None] * state.sums + enter[..., None, None] * update
-        read = product(self.q.astype(jnp.float32), sums)
-        return Scaled(sums, maximum), bounded(read, maximum[..., None])
+        state = joined(state, update, self.log_input[..., 0], self.log_forget[..., 0])
+        return state, bounded(product(self.q.astype(jnp.float32), state.sums), state.maximum[..., None])
 
     def masked(self, valid_T: jax.Array) -> Exponential:
         forget, enter = jnp.where(valid_T, self.log_forget, 0), jnp.where(valid_T, self.log_input, LOG_ZERO)
         return Exponential(self.q, self.k, self.v, forget, enter)
 
 
-def _carried(state: Scaled, updates: jax.Array, largest: jax.Array, decay: jax.Array) -> tuple[Scaled, Scaled]:
-    """The states before all chunks, and the one after the last; of a chunk its update, the logarithm of the factor that
-    it leaves out, and the logarithm of its decays.
+def joined(state: Scaled, update: jax.Array, largest: jax.Array, decay: jax.Array) -> Scaled:
+    """The state after decays, with an update: `decay` and `largest` are the logarithms of the decays and of the factor
+    that the update leaves out.
     """
+    held = decay + state.maximum
+    maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
+    old, new = (jnp.exp(factor - maximum)[..., None, None] for factor in (held, largest))
+    return Scaled(old * state.sums + new * update, maximum)
 
-    def body(state: Scaled, chunk: tuple[jax.Array, ...]) -> tuple[Scaled, Scaled]:
-        update, largest, decay = chunk
-        held = decay + state.maximum
-        maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
-        old, new = jnp.exp(held - maximum)[..., None, None], jnp.exp(largest - maximum)[..., None, None]
-        return Scaled(old * state.sums + new * update, maximum), state
 
-    chunks = tuple(jnp.moveaxis(x, 2, 0) for x in (updates, largest, decay))
-    after, before = jax.lax.scan(body, state, chunks)
+def _carried(state: Scaled, *chunks: jax.Array) -> tuple[Scaled, Scaled]:
+    """The states before all chunks, and the one after the last; of a chunk the arguments of `joined`."""
+    by_chunk = tuple(jnp.moveaxis(x, 2, 0) for x in chunks)
+    after, before = jax.lax.scan(lambda state, chunk: (joined(state, *chunk), state), state, by_chunk)
     return Scaled(*(jnp.moveaxis(x, 0, 2) for x in before)), after
 
 

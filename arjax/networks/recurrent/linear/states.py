@@ -14,7 +14,7 @@ of their logarithms between two steps, which are never above 0, so nothing overf
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -118,11 +118,6 @@ def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
     return inside + product(chunks.queries, before)
 
 
-def signs_so_far(sign: jax.Array) -> jax.Array:
-    """The product of the signs up to each step, [B, N, T, 1]."""
-    return jnp.cumprod(sign, -1)[..., None]
-
-
 class Decayed(NamedTuple):
     """A_t = a_t, a decay of each key feature or of all, u_t = v_t: S_t = a_t S_(t-1) + k_t v_t'.
 
@@ -142,7 +137,7 @@ class Decayed(NamedTuple):
         """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in float32)."""
         q, k, last = self.q, self.k, None
         if self.sign is not None:
-            so_far = signs_so_far(self.sign)
+            so_far = jnp.cumprod(self.sign, -1)[..., None]
             q, k, last = q * so_far.astype(q.dtype), k * so_far.astype(k.dtype), so_far[:, :, -1:]
         size = max(chunk_size // block_size, 1) * block_size
         q_C, k_C, v_C = chunked(size, q, k, self.v)
@@ -167,85 +162,22 @@ class Decayed(NamedTuple):
         return Decayed(self.q, jnp.where(valid_T[:, None], self.k, 0), self.v, decay, sign)
 
 
-#: Of a chunk of the delta rule: its decays (None: there are none), keys, values, and what its values lose of the state.
-OfChunk = tuple[jax.Array | None, jax.Array, jax.Array, jax.Array]
-
-
 class Delta(NamedTuple):
-    """The delta rule: S forgets what it has stored for the key k_t, and stores a part beta_t of v_t for it instead,
+    """R delta rules in each step, one after another: S forgets what it has stored for a key k, and stores a part beta
+    of v for it instead. The state is read after the last rule of a step:
 
-    S_t = a_t (1 - beta_t k_t k_t') S_(t-1) + beta_t k_t v_t', or u_t = beta_t (v_t - a_t S_(t-1)' k_t), A_t = a_t.
+    S <- (1 - beta_tj k_tj k_tj') S + beta_tj k_tj v_tj'  for j = 1, ..., R, from a_t S_(t-1) to S_t.
 
-    For keys of length 1 the eigenvalues of A_t are a_t and a_t (1 - beta_t): negative ones for beta_t above 1. Within a
-    chunk the u solve a triangular system (Yang et al., "Parallelizing Linear Transformers with the Delta Rule over
-    Sequence Length", 2024, section 3.2; with decays "Gated Delta Networks", 2025, section 3.3):
+    For keys of length 1 the eigenvalues of a rule are 1 and 1 - beta: negative ones for beta above 1, a reflection for
+    beta = 2. Products of at most R reflections are the orthogonal maps that leave a subspace of all but R dimensions
+    fixed (Siems et al., "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products", 2025,
+    section 3). Within a chunk, with u = beta (v - S' k) of each rule, the u solve a triangular system (Yang et al.,
+    "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", 2024, section 3.2; with decays "Gated
+    Delta Networks", 2025, section 3.3):
 
     (1 + diag(beta) L) U = diag(beta) (V - K_a S)  with  L_ij = k_i' (a_i ... a_(j+1)) k_j for j < i
 
     and the rows (a_i ... a_1) k_i' of K_a.
-
-    Attributes:
-      q: [B, N, T, H]; [B, N, T / R, H] where the state is read after every R-th rule alone.
-      beta: in [0, 2], float32[B, N, T].
-      log_decay: log a_t, float32[B, N, T]; None for a_t = 1.
-    """
-
-    q: jax.Array
-    k: jax.Array
-    v: jax.Array
-    beta: jax.Array
-    log_decay: jax.Array | None = None
-
-    def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
-        """All steps from a state, None for 0: (the state after them, o in float32, with the axes of q)."""
-        every = self.k.shape[2] // self.q.shape[2]
-        num_queries = max(chunk_size // every, 1)
-        (q,) = chunked(num_queries, self.q)
-        k, v, beta = chunked(num_queries * every, self.k, self.v, self.beta)
-        log_decay = None if self.log_decay is None else chunked(num_queries * every, self.log_decay)[0]
-        by_query, by_key = pairs(q, k, log_decay), pairs(k, k, log_decay)
-        size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
-        reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
-        right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
-        # Of the matrix only what is below its diagonal is read: that is taken to be one.
-        solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
-        values, reads = solved[..., :size], solved[..., size:]
-        if state is None:
-            state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
-
-        def body(state: jax.Array, chunk: OfChunk) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            total, keys, values, reads = chunk
-            u = values - product(reads, state)
-            kept = state if total is None else total * state
-            return kept + product(transposed(keys), u), (state, u)
-
-        terms = (by_query.total, by_query.keys.astype(jnp.float32), values, reads)
-        chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
-        after, (before, u) = jax.lax.scan(body, state, chunks)
-        out = read(by_query, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
-        return after, join(out, 2, self.q.shape[2])
-
-    def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if self.log_decay is not None:
-            state = state * jnp.exp(self.log_decay)[..., None]
-        k = self.k.astype(jnp.float32)
-        u = self.beta[..., None] * (self.v - product(k, state))
-        state = state + product(transposed(k), u)
-        return state, product(self.q.astype(jnp.float32), state)
-
-    def masked(self, valid_T: jax.Array) -> Delta:
-        decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
-        return Delta(self.q, self.k, self.v, jnp.where(valid_T, self.beta, 0), decay)
-
-
-class DeltaProduct(NamedTuple):
-    """R delta rules in each step, one after another; the state is read after the last of them (Siems et al.,
-    "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products", 2025, section 3):
-
-    S <- (1 - beta_tj k_tj k_tj') S + beta_tj k_tj v_tj'  for j = 1, ..., R, from a_t S_(t-1) to S_t.
-
-    With beta = 2 each factor is a reflection. Products of at most R reflections are the orthogonal maps that leave a
-    subspace of all but R dimensions fixed.
 
     Attributes:
       q: [B, N, T, H].
@@ -260,29 +192,51 @@ class DeltaProduct(NamedTuple):
     beta: jax.Array
     log_decay: jax.Array | None = None
 
-    def rules(self) -> Delta:
-        """The delta rules as T R steps of one each: the decay is of the first rule of a step, the query of the last."""
-        decay = self.log_decay
-        if decay is not None:
-            decay = jnp.pad(decay[..., None], (*((0, 0),) * 3, (0, self.beta.shape[3] - 1)))
-        k, v, beta, decay = jax.tree.map(
-            lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), (self.k, self.v, self.beta, decay)
-        )
-        return Delta(self.q, k, v, beta, decay)
-
     def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
         """All steps from a state, None for 0: (the state after them, o [B, N, T, V]). A chunk has at most `chunk_size`
         rules, but at least those of one step.
         """
-        return self.rules().run(state, chunk_size)
+        num_rules = self.beta.shape[3]
+        steps = max(chunk_size // num_rules, 1)
+        (q,) = chunked(steps, self.q)
+        rules = (x.reshape(*x.shape[:2], -1, *x.shape[4:]) for x in (self.k, self.v, self.beta))
+        k, v, beta = chunked(steps * num_rules, *rules)
+        log_decay = self.log_decay
+        if log_decay is not None:  # of the first rule of a step
+            log_decay = jnp.pad(log_decay[..., None], (*((0, 0),) * 3, (0, num_rules - 1)))
+            (log_decay,) = chunked(steps * num_rules, log_decay.reshape(*log_decay.shape[:2], -1))
+        by_query, by_key = pairs(q, k, log_decay), pairs(k, k, log_decay)
+        size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
+        reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
+        right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
+        # Of the matrix only what is below its diagonal is read: that is taken to be one.
+        solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
+        values, reads = solved[..., :size], solved[..., size:]
+        if state is None:
+            state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
+
+        def body(state: jax.Array, chunk: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            total, keys, values, reads = chunk  # total: its decays, or None; reads: what its values lose of the state
+            u = values - product(reads, state)
+            kept = state if total is None else total * state
+            return kept + product(transposed(keys), u), (state, u)
+
+        terms = (by_query.total, by_query.keys.astype(jnp.float32), values, reads)
+        chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
+        after, (before, u) = jax.lax.scan(body, state, chunks)
+        out = read(by_query, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
+        return after, join(out, 2, self.q.shape[2])
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-        q, *rules = self.rules()
+        if self.log_decay is not None:
+            state = state * jnp.exp(self.log_decay)[..., None]
         for j in range(self.beta.shape[3]):
-            state, o = Delta(q, *jax.tree.map(lambda x, j=j: x[:, :, j : j + 1], rules)).step(state)
-        return state, o
+            k = self.k[:, :, :, j].astype(jnp.float32)
+            u = self.beta[:, :, :, j, None] * (self.v[:, :, :, j] - product(k, state))
+            state = state + product(transposed(k), u)
+        return state, product(self.q.astype(jnp.float32), state)
 
-    def masked(self, valid_T: jax.Array) -> DeltaProduct:
+    def masked(self, valid_T: jax.Array) -> Delta:
         decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
         return self._replace(beta=jnp.where(valid_T[:, None], self.beta, 0), log_decay=decay)
 

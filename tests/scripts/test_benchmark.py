@@ -1,17 +1,56 @@
-"""The benchmark script: its answers to mistakes, its peers as an option, and one real measurement."""
+"""Scripts that measure: timing helpers, the benchmark, and the baseline of densities of real values."""
 
 import importlib.util
 import json
 import re
 import subprocess
 import sys
+import time
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
+from arjax.sweep.results import read_csv
+
+
+@pytest.fixture(scope="module")
+def timing(load_script):
+    return load_script("scripts/timing.py")
+
+
+def test_functions_take_turns(timing):
+    called = []
+    functions = {name: (lambda name=name: called.append(name)) for name in ("a", "b")}
+    seconds = timing.time_in_turns(functions, rounds=3, min_seconds=0.0)
+    assert {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}
+    assert called[-6:] == ["a", "b"] * 3
+
+
+def test_dispatched_work_is_waited_for(timing):
+    def slow(x):
+        return jax.lax.fori_loop(0, 100, lambda _, y: jnp.tanh(y @ y), x)
+
+    program = jax.jit(slow)
+    x = jnp.full((256, 256), 1e-3)
+    seconds = timing.time_in_turns({"slow": lambda: program(x)}, rounds=1, min_seconds=0.0)
+    started = time.perf_counter()
+    program(x)
+    dispatched = time.perf_counter() - started
+    assert seconds["slow"][0] > dispatched
+
+
+def test_ratio_compares_within_rounds(timing):
+    # The machine slows down threefold in the second round: the ratio of medians would be 2, or 6.
+    assert timing.ratio([2.0, 6.0, 2.0], [1.0, 3.0, 1.0]) == 2.0
+    assert timing.ratio([2.0, 6.0], [1.0, 2.0]) == 2.5
+    with pytest.raises(ValueError, match="shorter"):
+        timing.ratio([1.0, 2.0], [1.0])
 
 
 @pytest.fixture
@@ -30,16 +69,12 @@ def benchmark(load_script):
     [
         (["--only=made,lsmt"], "did you mean 'lstm'"),
         (["--repeats=0"], "--repeats must be at least 1"),
-        (["--repeat-often"], "repeat-often"),
         (["--length=here", "--only=made"], "--length measures transformer, .*, not 'made'"),
-        (["--length=here", "--longest=100"], "--longest must be at least 1024"),
         (["--length=here", "--seconds=0"], "--seconds above 0"),
         (["--prompt", "--steps"], "--steps.*not allowed with.*--prompt"),
         (["--generate", "--only=made"], "--generate .* takes no --only"),
         (["--compile=here", "--out=here.json"], "they take no --out"),
         (["--quick", "--out=/dev/null/report.json"], "cannot write to the folder"),
-        (["--compile=/dev/null/here", "--only=made"], "cannot write to the folder"),
-        (["--quick", "--out=/dev"], "cannot write /dev: Is a directory"),
     ],
 )
 def test_mistakes_end_before_anything_is_measured(benchmark, scripts, flags, sentence):
@@ -106,3 +141,55 @@ def test_coding_is_measured_beside_drawing(scripts, monkeypatch):
         assert benchmark_coding.case_of(name).steps == steps
         row = benchmark_coding.measure(name, 1)
         assert row["encode_over_draw"] > 0 < row["decode_over_draw"] and row["decode_step_cpu_seconds"] > 0
+
+
+MEANS = np.array([[-2.0, 0.0, 1.0], [2.0, 1.0, -1.0]])
+
+
+@pytest.fixture(scope="module")
+def script(load_script):
+    return load_script("scripts/gaussian_mixture_baseline.py")
+
+
+def clusters(num: int, seed: int = 0) -> np.ndarray:
+    """Two narrow clusters, [num, 3]."""
+    rng = np.random.default_rng(seed)
+    return MEANS[rng.integers(2, size=num)] + 0.5 * rng.normal(size=(num, 3))
+
+
+def test_one_component_is_the_gaussian_of_the_rows(script):
+    x = clusters(200)
+    fit = script.fit_gaussian_mixture(x, clusters(50, 1), components=(1,), min_log_scale=-7.0)
+    covariance = np.cov(x.T, bias=True) + fit.regularisation * np.eye(3)
+    np.testing.assert_allclose(fit.nats(x[:9]), -multivariate_normal(x.mean(0), covariance).logpdf(x[:9]), rtol=1e-5)
+    assert fit.num_params == 3 + 6
+
+
+@pytest.mark.slow
+def test_a_fit_is_a_model_of_the_kind_gaussian_mixture(script):
+    x = clusters(120)
+    fit = script.fit_gaussian_mixture(x, clusters(60, 1), components=(2,))
+    model = make_model(EventSpec((3,), kind="real"), kind="gaussian_mixture", data=x, **fit.options)
+    params = model.init(jax.random.key(5))  # whose key has no influence
+    np.testing.assert_allclose(model.log_prob(params, x), -fit.nats(x), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_script_adds_its_rows_to_a_table_in_the_units_of_the_data(script, repository, tmp_path, capsys):
+    values = clusters(300)
+    tables = {}
+    for unit in (1, 10):
+        rows = "\n".join(",".join(map(repr, row)) for row in (unit * values).tolist())
+        (tmp_path / f"mine{unit}.csv").write_text(f"a,b,c\n{rows}\n")
+        config = f"--config={repository / 'configs' / 'wine_quality.py'}:table={tmp_path / f'mine{unit}.csv'}"
+        tables[unit] = tmp_path / f"results{unit}.csv"
+        for components in ("1,3", "1,2"):  # the second table of rows replaces the first
+            assert script.main([config, f"--components={components}", f"--out={tables[unit]}"]) == 0
+    rows = read_csv(tables[1])
+    names = ["Gaussian, full covariance", "mixture of Gaussians, scikit-learn, 2 components"]
+    assert [row["model"] for row in rows] == names and rows[1]["num_params"] == "19"
+    values = [float(row["value"]) for row in rows]
+    assert values[0] > values[1] + 0.3 and 2.3 < values[1] < 3.5 and float(rows[1]["value_stderr"]) > 0
+    shifted = [float(row["value"]) - 3 * np.log(10) for row in read_csv(tables[10])]
+    np.testing.assert_allclose(shifted, values, atol=1e-3)
+    assert names[1] in capsys.readouterr().out

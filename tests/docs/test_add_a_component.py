@@ -1,0 +1,125 @@
+"""The components that pages write: beside a config they train, and in a package they keep the laws."""
+
+import importlib
+import json
+import re
+
+import doc_text
+import pytest
+
+from arjax.cli.main import main
+from arjax.conditionals import CONDITIONALS
+from arjax.core.errors import UserError
+from arjax.models import KINDS, Recipe, make
+from arjax.networks import NETWORKS
+from arjax.samplers import SAMPLERS, make_sampler
+from arjax.testing import model_laws
+from arjax.testing.conditional import check_entropy, check_normalised, check_samples, check_shapes
+
+
+def files_of(page, registry):
+    """A fixture: the folder with the files of a page; what they register is there for one test."""
+
+    @pytest.fixture
+    def files(repository, tmp_path, monkeypatch):
+        with doc_text.titled_files(repository / "docs" / page, tmp_path, registry, monkeypatch):
+            yield tmp_path
+
+    return files
+
+
+kind, network = files_of("add_a_kind.md", KINDS), files_of("add_a_network.md", NETWORKS)
+conditional, sampler = files_of("add_a_network.md", CONDITIONALS), files_of("add_a_sampler.md", SAMPLERS)
+
+
+def laws_of(path, *tests):
+    """The laws of tests of a file, each with the test that takes it, by name."""
+    names = {"__name__": path.stem}
+    exec(compile(path.read_text(), path.name, "exec"), names)
+    marks = {name: names[name].pytestmark[0].args[1] for name in tests}
+    return {name: {row.id: (names[name], row.values[0]) for row in rows} for name, rows in marks.items()}
+
+
+def hold(laws, name):
+    test, law = laws[name]
+    test(law)
+
+
+def test_the_components_are_those_of_the_package_and_have_few_concepts(kind, network, repository):
+    package = repository / "examples" / "outside_package" / "running_mean"
+    assert (kind / "latent_class.py").read_text() == (package / "latent_class.py").read_text()
+    assert (network / "running_mean.py").read_text() == (package / "network.py").read_text()
+    text = (repository / "docs" / "add_a_kind.md").read_text()
+    assert re.findall(r"^\| (\d+) \|", text, re.M) == [str(n) for n in range(1, 11)]
+    for page in ("add_a_network.md", "add_a_sampler.md"):
+        text = (repository / "docs" / page).read_text()
+        most = {"Nine": 9, "Eight": 8}[re.search(r"^(\w+) concepts are enough", text, flags=re.M)[1]]
+        assert re.findall(r"^\| (\d+) \| [a-z`S]", text, flags=re.M) == [str(n + 1) for n in range(most)]
+
+
+@pytest.mark.slow
+def test_the_config_of_a_kind_trains(kind):
+    for form, name in (("smoke", "latent_class"), ("smoke,mixed", "mixture")):
+        workdir = kind / name
+        assert main([f"--config={kind / 'class_config.py'}:{form}", f"--workdir={workdir}"]) == 0
+        config, results = (json.loads((workdir / file).read_text()) for file in ("config.json", "results.json"))
+        assert config["plugins"] == [f"latent_class in {kind}"] and config["model"]["kind"] == name
+        assert results["kind"] == "exact"
+    assert (kind / "latent_class" / "classes.png").exists()
+
+
+@pytest.mark.slow
+def test_the_config_of_a_network_trains(network):
+    assert main([f"--config={network / 'mean_config.py'}:smoke", f"--workdir={network / 'run'}"]) == 0
+    config = json.loads((network / "run" / "config.json").read_text())
+    assert config["plugins"] == [f"running_mean in {network}"] and config["network"]["hidden_size"] == 64
+
+
+def test_the_test_file_of_a_kind_holds_it_to_the_laws(kind):
+    laws = laws_of(kind / "test_latent_class.py", "test_latent_class")["test_latent_class"]
+    assert laws.keys() == {f"{law}-binary" for law in ("mass", "terms", "gradients", "draws", "samples", "files")}
+    hold(laws, "files-binary")
+
+
+def test_the_test_file_of_a_network_holds_it_to_the_laws(network):
+    laws = laws_of(network / "test_running_mean.py", "test_running_mean")["test_running_mean"]
+    assert {"autoregressive-real", "steps-tokens", "extends-binary", "normalised", "gradients"} <= laws.keys()
+    hold(laws, "autoregressive-binary")
+
+
+def test_the_kind_that_is_made_of_a_part_can_be_stored(repository):
+    """The orders of a part are in the file; without `named_parts` they would be lost."""
+    (text,) = [b.text for b in doc_text.blocks(repository / "docs" / "add_a_kind.md") if "class Symmetric" in b.text]
+    names = {"__name__": "symmetric"}
+    with KINDS.scope():
+        exec(compile(text, "symmetric.py", "exec"), names)
+        law = model_laws("symmetric")
+        law({row.id: row.values[0] for row in law.pytestmark[0].args[1]}["files-binary"])
+        example = names["Symmetric"].EXAMPLES["binary"]
+        del names["Symmetric"].named_parts
+        with pytest.raises(UserError, match="`named_parts` of the kind of model 'symmetric' lacks base"):
+            make(Recipe(example.event, example.context, example.choice))
+
+
+def test_the_mixture_of_the_page_keeps_the_laws(conditional):
+    importlib.import_module("laplace")
+    for law in (check_shapes, check_normalised, check_samples, check_entropy):
+        law("laplace_mixture(components=2)", "real", 1.0)
+
+
+def test_the_page_of_a_sampler_states_its_laws_and_two_of_them_hold(sampler):
+    cooling, without = laws_of(sampler / "test_cooling.py", "test_cooling", "test_without_cooling").values()
+    assert cooling.keys() == {"statistics", "own-key", *(f"observed-{kind}" for kind in ("binary", "tokens", "real"))}
+    assert {"distribution", "values-of-naive-binary", "values-of-naive-real"} <= without.keys()
+    assert not make_sampler("cooling").exact and make_sampler("cooling(start=1.0)").exact
+    hold(without, "values-of-naive-binary")
+    hold(cooling, "observed-tokens")
+
+
+@pytest.mark.slow
+def test_all_laws_of_the_sampler_of_the_page_hold(sampler):
+    found = laws_of(sampler / "test_cooling.py", "test_cooling", "test_without_cooling").values()
+    assert sum(map(len, found)) > 5
+    for laws in found:
+        for name in laws:
+            hold(laws, name)  # raises `LawBroken`

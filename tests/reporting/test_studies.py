@@ -1,0 +1,268 @@
+"""Scripts of studies: their measures, and the lines of their pages."""
+
+import dataclasses
+import functools
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import arjax
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.data import from_arrays
+from arjax.evaluation.splits import Scoring
+from arjax.models import make_model
+from arjax.objectives import Objective, make_objective
+from arjax.objectives.base import Loss
+from arjax.objectives.metrics import Mean
+from arjax.testing.examples import random_like, random_x
+
+
+@pytest.fixture
+def matches(load_script):
+    return load_script("experiments/seq2seq/exact_match.py")
+
+
+def test_answers_are_counted_by_whole_fragments_and_by_characters(matches):
+    assert [matches.distance("kitten", other) for other in ("sitting", "kitten", "", "mitten")] == [3, 0, 6, 1]
+    found = matches.scores(["abcd", "ab", "a", "abc"], ["abcd", "b", "a", ""])
+    assert found[matches.EXACT_MATCH] == (0.5, 0.25)
+    errors, sizes = np.array([0, 1, 0, 3]), np.array([4, 2, 1, 3])
+    stderr = np.std(errors - 0.4 * sizes, ddof=1) / 2 / 2.5
+    np.testing.assert_allclose(found[matches.ERROR_RATE], [0.4, stderr], rtol=1e-6)
+
+
+def row(model, metric, value, seed):
+    both = {"value": str(value), "value_stderr": "0.01", "validation": str(value + 0.1), "validation_stderr": "0.02"}
+    return {"model": model, "metric": metric, "seed": str(seed)} | both
+
+
+def test_a_line_is_the_mean_over_the_seeds_that_are_there(matches):
+    rows = [row("A", matches.NATS, 0.5, 0), row(f"A, {matches.BEAM}", matches.EXACT_MATCH, 0.1, 0)]
+    rows += [row("B", matches.NATS, value, seed) for seed, value in enumerate((0.4, 0.5, 0.9))]
+    rows += [row("B, greedy", matches.EXACT_MATCH, 0.2, 0)]
+    rows += [row(f"B, {matches.BEAM}", matches.EXACT_MATCH, value, seed) for seed, value in enumerate((0.2, 0.3, 0.4))]
+    first, second = matches.page_rows(rows)
+    assert first == ["A", "1", "0.5000 ± 0.0100", "", "", "0.1000 ± 0.0100", "", "", "0.2000 ± 0.0200"]
+    # draws were not measured; greedy was for one seed of three
+    assert second == ["B", "3", "0.6000 ± 0.1528", "", "", "0.3000 ± 0.0577", "", "", "0.4000 ± 0.0577"]
+    rows[-1]["validation"] = ""  # of two seeds of three
+    assert matches.page_rows(rows)[1] == [*second[:-1], ""]
+
+
+TOKENS = arjax.EventSpec((12,), (), "tokens", 4)
+SIZES = {"width": 8, "num_layers": 2, "num_heads": 2, "segment": 3}
+
+
+@pytest.fixture
+def memory_study(load_script):
+    return load_script("experiments/memory/measure.py")
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(memory_study):
+    model = arjax.make_model(TOKENS, "transformer_xl", memory=6, **SIZES)
+    params = random_like(model.param_shapes)
+    x = random_x(TOKENS, 5)
+    dataset = from_arrays(TOKENS, name="own", train={"x": x}, test={"x": x})
+    run = SimpleNamespace(model=model, params=params, dataset=dataset, settings=SimpleNamespace(scoring=Scoring(5)))
+    for memory in (0, 6):
+        nll, sites = memory_study.scored_with(run, memory)
+        other = arjax.make_model(TOKENS, "transformer_xl", memory=memory, **SIZES)
+        np.testing.assert_allclose(nll, -np.asarray(jax.jit(other.log_prob)(params, x)), rtol=1e-5)
+        assert sites.tolist() == [12] * 5
+    assert np.abs(memory_study.scored_with(run, 0)[0] - nll).max() > 1e-3
+
+
+@pytest.fixture
+def differences(load_script):
+    return load_script("experiments/continuous_density/differences.py")
+
+
+def test_a_model_that_is_the_truth_has_fewer_nats_than_a_fit(differences, monkeypatch):
+    """Mixed recipes that are N(0, 1), and another density that is worse by a number for each row."""
+    x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    splits = {"train": x[:100], "validation": x[100:200], "test": x[200:]}
+    dataset = from_arrays(arjax.EventSpec((2,), kind="real"), **splits)
+    exact = SimpleNamespace(log_prob=lambda params, x: -(x**2).sum(-1) / 2 - jnp.log(2 * jnp.pi) - params)
+    monkeypatch.setattr(differences.arjax, "open_run", lambda run: SimpleNamespace(dataset=dataset))
+    # Two numbers of components stand for all that the study tries.
+    fit_few = functools.partial(differences.fit_gaussian_mixture, components=(1, 2), inits=1)
+    monkeypatch.setattr(differences, "fit_gaussian_mixture", fit_few)
+    found = []
+    for worse in (0.0, 1.0):
+        monkeypatch.setattr(differences, "mixture_of_runs", lambda runs, weights, worse=worse: (exact, worse))
+        found.append(differences.difference([Path("run")], -4.6).nats_N)
+    assert found[0].shape == (100,) and -0.2 < found[0].mean() < 0.02
+    np.testing.assert_allclose(found[1] - found[0], 1, atol=1e-5)
+    fit = differences.fit_gaussian_mixture(splits["train"], splits["validation"], min_log_scale=-4.6)
+    nats = -stats.multivariate_normal(np.zeros(2)).logpdf(splits["test"])
+    np.testing.assert_allclose(found[0], nats - fit.nats(splits["test"]), atol=1e-5)
+
+
+def test_a_folder_without_runs_is_refused(differences, tmp_path):
+    with pytest.raises(arjax.UserError, match="has no finished run"):
+        differences.main([str(tmp_path)])
+
+
+@pytest.fixture(scope="module")
+def measure(load_script):
+    return load_script("experiments/state_tracking/measure.py")
+
+
+def end(folder: Path, name: str, start: str) -> None:
+    """The files of a run that has ended."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "results.json").write_text(json.dumps({"accuracy": 1.0, "train_seconds": 60.0}))
+    (folder / name / "config.json").write_text(json.dumps({"train": {"init_from": start}}))
+
+
+def row_of(measure, name):
+    (row,) = (run for run in measure.get_sweep() if run.name == name)
+    return row
+
+
+def test_a_row_has_the_trainings_of_its_curriculum(measure, tmp_path):
+    end(tmp_path, "s3-lstm-0-8", "")
+    end(tmp_path, "s3-lstm-0-16", "elsewhere/s3-lstm-0-8")
+    end(tmp_path, "s3-lstm-0-24", "elsewhere/s3-lstm-0-16")
+    end(tmp_path, "s3-lstm-0", "elsewhere/s3-lstm-0-24")
+    assert len(measure.trainings(row_of(measure, "s3-lstm-0"), tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("starts", "sentence"),
+    [
+        ({"": ""}, "parity-lstm-0 begins with fresh parameters, and in this sweep with those of parity-lstm-0-8"),
+        ({"": "x/parity-lstm-0-8"}, "parity-lstm-0-8 has no results that can be read, and the row 'parity-lstm-0'"),
+        ({"": "x/parity-lstm-0-4", "-8": ""}, "parity-lstm-0 begins with the parameters of x/parity-lstm-0-4"),
+        ({"": "x/parity-lstm-0-8", "-8": "y"}, "parity-lstm-0-8 begins with the parameters of y, .* fresh ones"),
+    ],
+)
+def test_runs_of_another_recipe_end_in_one_sentence_and_leave_the_page(measure, tmp_path, starts, sentence):
+    for suffix, start in starts.items():
+        end(tmp_path / "runs", f"parity-lstm-0{suffix}", start)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- measured -->\n<!-- end measured -->\n")
+    with pytest.raises(UserError, match=sentence):
+        measure.main([str(tmp_path / "runs"), f"--page={page}"])
+    assert page.read_text() == "<!-- measured -->\n<!-- end measured -->\n"
+
+
+@pytest.fixture
+def study(load_script, monkeypatch, tmp_path):
+    found = load_script("experiments/tables/study.py")
+    monkeypatch.setattr(found, "RESULTS", tmp_path / "results.csv")
+    return found
+
+
+@pytest.fixture
+def metrics(load_script):
+    return load_script("experiments/tables/metrics.py")
+
+
+def words(*values):
+    return np.array(values, object)
+
+
+def linear(num=400):
+    """A number, another that it determines, and a word that it determines."""
+    x = np.random.default_rng(0).normal(size=num)
+    return {"x": x, "y": 3 * x + 1, "sign": np.where(x > 0, "up", "down").astype(object)}
+
+
+def test_the_distance_to_the_closest_row_is_that_of_numbers_and_words(metrics):
+    train = {"a": np.array([0.0, 10.0]), "b": words("u", "v")}  # a has the standard deviation 5
+    rows = {"a": np.array([0.0, 5.0, 10.0]), "b": words("u", "v", "w")}
+    np.testing.assert_allclose(metrics.closest_rows(rows, train), [0, 1, 1], atol=1e-6)
+    rows = {"a": np.array([5.0]), "b": words("w")}
+    np.testing.assert_allclose(metrics.closest_rows(rows, train), [math.sqrt(2)], rtol=1e-6)
+
+
+def test_chained_regressions_find_what_determines_a_cell(metrics):
+    train, rows = linear(), linear(100)
+    holed, holes = metrics.with_holes(rows, 0.3, seed=0)
+    filled = metrics.chained_ridge(train, holed, 0.3, seed=0)
+    error, accuracy = metrics.imputation_error(rows, filled, holes, train)
+    usual = metrics.imputation_error(rows, metrics.most_frequent(train, holed), holes, train)
+    assert error < 0.8 * usual[0] and accuracy > 0.8 > usual[1]
+    known = ~holes[:, 2]
+    assert (filled["sign"][known] == rows["sign"][known]).all() and None not in filled["sign"]
+    imputed = metrics.iterative_imputer(train, holed, 0.3, seed=0)
+    assert metrics.imputation_error(rows, imputed, holes, train)[0] < 0.8 * usual[0]
+
+
+def test_cells_without_a_true_value_are_no_error(metrics):
+    table = {"a": np.array([1.0, math.nan]), "b": words(None, "u")}
+    filled = {"a": np.array([2.0, 5.0]), "b": words("v", "u")}
+    assert metrics.imputation_error(table, filled, np.ones((2, 2), bool), {"a": np.array([0.0, 2.0])}) == (1, 1)
+
+
+def test_one_hot_vectors_are_found_in_bits(study):
+    x = np.random.default_rng(0).integers(0, (3, 2, 4), (50, 3))
+    bits = np.concatenate([np.eye(n, dtype=np.uint8)[x[:, i]] for i, n in enumerate((3, 2, 4))], 1)
+    assert study.one_hot_groups(bits) == [(0, 3), (3, 5), (5, 9)]
+    with pytest.raises(UserError, match="the bits from 5 on are no one-hot vectors"):
+        study.one_hot_groups(np.delete(bits, 7, 1))
+
+
+def test_the_page_shows_what_was_measured(load_script, repository):
+    page = load_script("experiments/tables/page.py")
+    lines = [["b", "nats", "arjax", "nats", "2.5"], ["b", "draws", "ctgan", "copies", "0.0012"]]
+    found = page.table([*lines, ["a", "nats", "arjax", "nats", "1234.5"]]).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found]
+    assert cells[0] == ["data", "measure", "arjax", "ctgan"] and cells[2] == ["a", "nats of a test row", "1234", ""]
+    assert cells[3:] == [["b", "nats of a test row", "2.5", ""], ["b", page.WORDS["draws", "copies"], "", "0.0012"]]
+    text = (repository / "experiments/tables/README.md").read_text()
+    assert page.table(page.study.lines()) in text, "run experiments/tables/page.py"
+
+
+EVENT = EventSpec((3,), kind="tokens", num_levels=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Noisy(Objective):
+    """Its gradient is 2 + z in every entry, with independent standard normal z."""
+
+    def loss(self, model, params, own, batch, step):
+        leaves = jax.tree.leaves(params)
+        keys = jax.random.split(step.key, len(leaves))
+        total = sum(
+            (leaf * (2 + jax.random.normal(key, leaf.shape))).sum() for leaf, key in zip(leaves, keys, strict=True)
+        )
+        return Loss((Mean(total, jnp.float32(1)),), None)
+
+
+@pytest.fixture
+def measured(load_script):
+    gradient_cost = load_script("experiments/as_is/gradient_cost.py").gradient_cost
+
+    def measure(objective, num):
+        model = make_model(EVENT, "markov")
+        params, batch = random_like(model.param_shapes), Batch(random_x(EVENT, 4))
+        options = {"key": jax.random.key(0), "num": num, "rounds": 2, "min_seconds": 1e-3}
+        return model, gradient_cost(objective, model, params, batch, **options)
+
+    return measure
+
+
+def test_variance_and_norm_of_a_known_gradient(measured):
+    model, cost = measured(Noisy(), num=300)
+    size = model.num_params
+    assert abs(cost.variance - size) < 5 * np.sqrt(2 * size / 300)
+    assert abs(cost.squared_norm - 4 * size) < 5 * 4 * np.sqrt(size / 300)
+    assert cost.relative_variance == pytest.approx(cost.variance / cost.squared_norm)
+    assert cost.seconds > 0 and cost.temporary_bytes >= 0 and cost.num == 300
+
+
+def test_teacher_forcing_draws_nothing(measured):
+    _, cost = measured(make_objective("teacher_forcing"), num=3)
+    assert cost.variance == 0 and cost.squared_norm > 0 and cost.relative_variance == 0
