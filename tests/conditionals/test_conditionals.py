@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiled import of_family
+from every_family import each_family
 from scipy import special
 
 from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, Gaussian, make_conditional
@@ -27,32 +28,19 @@ CALLS = [
     "discretized_logistic_mixture(components=3, coupling='none')",
 ]
 #: Their other values say it in the slow suite: of a scalar and a vector, of two values and of more, one is enough.
-OTHERS = {
-    "bernoulli": ("binary",),
-    "categorical": ("binary", "binary_vector", "levels", "levels_vector"),
-    "ordinal": ("binary", "binary_vector", "levels"),
-    "mixture_of_products": ("binary", "binary_vector", "levels", "tokens_vector"),
-    "discretized_logistic_mixture": ("levels",),
-    "discretized_logistic_mixture(components=3, coupling='none')": ("levels", "levels_vector"),
-}
-
-
-def each_family(calls):
-    """Parameters: every family with every kind of discrete values that it can describe."""
-    fitting = []
-    for call, (name, event) in itertools.product(calls, VALUES.items()):
-        try:
-            family = make_conditional(call, event)
-        except UserError:
-            continue
-        if event.is_discrete:
-            marks = pytest.mark.slow if name in OTHERS.get(call, ()) else ()
-            fitting.append(pytest.param(family, event, id=f"{call}-{name}", marks=marks))
-    return pytest.mark.parametrize(("family", "event"), fitting)
+OTHERS = (
+    ("bernoulli", "binary"),
+    *(("categorical", values) for values in ("binary", "binary_vector", "levels", "levels_vector")),
+    *(("ordinal", values) for values in ("binary", "binary_vector", "levels")),
+    *(("mixture_of_products", values) for values in ("binary", "binary_vector", "levels", "tokens_vector")),
+    ("discretized_logistic_mixture", "levels"),
+    *((CALLS[-1], values) for values in ("levels", "levels_vector")),
+)
+DISCRETE = {name: event for name, event in VALUES.items() if event.is_discrete}
 
 
 #: Families whose features are logits of independent scalars: a temperature T gives p^(1/T).
-each_logit_family = each_family(("bernoulli", "categorical", "ordinal"))
+each_logit_family = each_family(("bernoulli", "categorical", "ordinal"), DISCRETE, OTHERS)
 #: Features in one batch: every test of a family runs the same compiled program.
 NUM, POINTS = 8192, 128
 
@@ -103,7 +91,7 @@ def scores(family, features, value):
     return log_p, gradient, jax.grad(lambda f: family.entropy(f).sum())(features)
 
 
-@each_family(CALLS)
+@each_family(CALLS, DISCRETE, OTHERS)
 def test_extreme_logits_stay_finite(family, event):
     signs = np.sign(random_features(family, POINTS, 1.0))
     features = signs * np.repeat(np.float32([1e2, 1e4, 1e6, 1e2]), POINTS // 4)[:, None]

@@ -1,12 +1,12 @@
 """Temperatures at the ends of what float32 holds: the mode, or finite draws, or one sentence."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_family import each_family
 
 from arjax.conditionals import CONDITIONALS, Categorical, make_conditional, truncate
 from arjax.conditionals.numerics import check_temperature
@@ -35,25 +35,12 @@ OTHERS = (
 )
 
 
-def families() -> list:
-    """Every family with every event that it can describe."""
-    fitting = []
-    for name, event in itertools.product(CONDITIONALS.names(), EVENTS):
-        try:
-            family = make_conditional(SMALL.get(name, name), EVENTS[event])
-        except UserError:
-            continue
-        marks = pytest.mark.slow if (name, event) in OTHERS else ()
-        fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}", marks=marks))
-    return fitting
-
-
 def bound(family):
     """The family with parameters of its own, where it has any."""
     return family.bind(family.init(KEY))
 
 
-each_family = pytest.mark.parametrize(("family", "event"), families())
+each_family = each_family([SMALL.get(name, name) for name in CONDITIONALS.names()], EVENTS, OTHERS)
 TINY = (1e-30, 1e-38, 1e-45, 1e-300)
 
 
