@@ -177,8 +177,8 @@ def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray, seed: int 
     """
     hidden, weights = hide(cells_NC, seed), {}
     for kind, fit in ((NUMBERS, _stacked), (WORDS, fit_weights)):
-        of_kind = [isinstance(column, Numbers) == (kind == NUMBERS) for column in engines[0].columns]
-        errors = [_errors(engines, hidden, c) for c in np.flatnonzero(of_kind)]
+        of_kind = [c for c, column in enumerate(engines[0].columns) if isinstance(column, Numbers) == (kind == NUMBERS)]
+        errors = [_errors(engines, hidden, c) for c in of_kind]
         if errors and (errors_EN := np.concatenate(errors, 1)).size:
             weights[kind] = _without_small(fit, errors_EN)
     return weights
