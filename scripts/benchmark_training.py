@@ -18,7 +18,7 @@ from arjax.evaluation.flops import count_flops
 from arjax.models import AutoregressiveModel, make_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh
-from arjax.training.feed import as_traced, make_feed
+from arjax.training.feed import ResidentFeed, as_traced
 from arjax.training.optimizer import make_optimizer
 from arjax.training.state import StepSpec, init_state
 from arjax.training.step import train_chunk, train_step, zero_sums
@@ -94,7 +94,7 @@ class Training:
         self.state = init_state(spec, key, mesh)
         rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))
         source = from_arrays(model.event, train=rows).splits["train"]
-        feed = make_feed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=steps_per_dispatch, on_device=True)
+        feed = ResidentFeed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=steps_per_dispatch)
         chunk = feed.chunk(0, steps_per_dispatch)
         self.sums = zero_sums(spec, self.state, chunk)
         self._recipe, self._batch = spec, chunk.batch(0)

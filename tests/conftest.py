@@ -276,29 +276,32 @@ def own_modules() -> Iterator[None]:
         each.clear()
 
 
+@contextlib.contextmanager
+def _beside(path: pathlib.Path) -> Iterator[None]:
+    """Within, the files beside a script can be imported, as when it is run; those of the same name elsewhere stay."""
+    names, before = {other.stem for other in path.parent.glob("*.py")}, list(sys.path)
+    others = {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
+    sys.path.insert(0, str(path.parent))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(others)
+
+
 @pytest.fixture(scope="session")
 def load_script(repository: pathlib.Path) -> Callable[[str], types.ModuleType]:
-    """A function: a file of the repository, such as `experiments/memory/measure.py`, as a module.
-
-    Files beside it can be imported while it is loaded, as when it is run; those of the same name in other folders stay.
-    """
+    """A function: a file of the repository, such as `experiments/memory/measure.py`, as a module."""
 
     def load(file: str) -> types.ModuleType:
         path = repository / file
-        beside = {other.stem for other in path.parent.glob("*.py")}
-        others = {name: sys.modules.pop(name) for name in beside & sys.modules.keys()}
         spec = importlib.util.spec_from_file_location("_".join(pathlib.Path(file).with_suffix("").parts), path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses look their module up
-        before = list(sys.path)
-        sys.path.insert(0, str(path.parent))
-        try:
+        with _beside(path):
             spec.loader.exec_module(module)
-        finally:
-            sys.path[:] = before
-            for name in beside:
-                sys.modules.pop(name, None)
-            sys.modules.update(others)
         return module
 
     return load
@@ -314,19 +317,13 @@ def run_script(
 
     def run(file: str, *arguments: str | pathlib.Path) -> subprocess.CompletedProcess:
         path, code = repository / file, 0
-        beside = {other.stem for other in path.parent.glob("*.py")}
         capsys.readouterr()
-        with monkeypatch.context() as patch:
-            for name in beside & sys.modules.keys():
-                patch.delitem(sys.modules, name)
-            patch.syspath_prepend(path.parent)
+        with monkeypatch.context() as patch, _beside(path):
             patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
             try:
                 runpy.run_path(str(path), run_name="__main__")
             except SystemExit as end:
                 code = end.code or 0
-            for name in beside:
-                sys.modules.pop(name, None)
         return subprocess.CompletedProcess([file, *arguments], code, *capsys.readouterr())
 
     return run

@@ -25,8 +25,8 @@ from arjax.models.draws import opened
 from arjax.parallel.sharding import available_devices
 from arjax.training.loop import Outcome, train
 from arjax.training.record import FILE_NAME as RECORD
+from arjax.training.record import RunFolder
 from arjax.training.results import set_results_aside
-from arjax.training.workdir import RunFolder
 
 
 @checked_arguments()

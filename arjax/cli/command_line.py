@@ -60,7 +60,7 @@ class Parser(argparse_flags.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         name, _, fault = message.removeprefix("argument ").partition(": ")
         if "required" in name:
-            raise UserError(f"{self.prog} needs {fault}{LISTED}")
+            raise UserError(f"these arguments are missing: {fault}{LISTED}")
         raise UserError(f"{name} needs a value" if fault.startswith("expected") else f"{name}: {fault}")
 
 

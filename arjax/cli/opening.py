@@ -10,9 +10,8 @@ import jax
 from ml_collections import ConfigDict
 
 from arjax.config.build import build
-from arjax.config.fields import fields
 from arjax.config.files import apply_overrides, check_same_run, load_config_file, load_workdir_config
-from arjax.config.validate import Checked, validate, validate_run
+from arjax.config.validate import Checked, fields, validate, validate_run
 from arjax.core.errors import say_once
 
 if TYPE_CHECKING:

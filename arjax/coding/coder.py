@@ -92,11 +92,7 @@ class Coded(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """The data of a compressed file.
-
-    Attributes:
-      x: examples [N, *grid, *value] in the type in which they were given, or the bytes of a text.
-    """
+    """The data of a compressed file: examples [N, *grid, *value] in their own type, or the bytes of a text."""
 
     x: Any
     about: dict[str, Any]
@@ -157,10 +153,7 @@ def compress(model: Model, params: Params, x: np.ndarray | bytes, options: Codin
 
 
 def decompress(model: Model, params: Params, data: bytes, options: CodingOptions = PLAIN) -> Restored:
-    """The data of a file that `compress` has made with the same model, parameters, context and vocabulary.
-
-    Args:
-      model, params, data: as those of `compress`, and its result.
+    """Returns the data of a file that `compress` has made with the same model, parameters, context and vocabulary.
 
     A damaged file, or one of another model or another machine, is refused before anything is decoded.
     """
@@ -244,9 +237,7 @@ def _contexts(model: Model, context: Any, num: int) -> Contexts:
 
 
 def _end_of(choice: Choice, x: np.ndarray, end: int) -> int:
-    """The token that ends examples, where they are coded along their line, and each holds nothing else behind the first
-    one; else -1.
-    """
+    """The token that ends examples, where they are coded along their line and hold nothing else behind it; else -1."""
     blocks_SM = np.asarray(choice.members[0].model.factorization.blocks)
     if end < 0 or x.ndim != 2 or not np.array_equal(blocks_SM, np.arange(x.shape[1])[:, None]):
         return -1
@@ -263,9 +254,7 @@ def _best(ways: list[Choice], x: np.ndarray, context: Contexts) -> int:
 
 
 def _probe(choice: Choice, batch: int) -> str:
-    """The digest of the tables of some steps with values and contexts that anyone can make: where it is another, so are
-    all probabilities.
-    """
+    """The digest of the tables of some steps: where it is another, so are all probabilities."""
     model, rng, tables = choice.members[0].model, np.random.default_rng(0), []
     steps = OutsideSteps(choice.members, max(batch, 1))
     steps.begin(dict(dummy_batch(model, steps.num).context))

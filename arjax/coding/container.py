@@ -58,11 +58,7 @@ REFUSALS = {
 
 
 class Container(NamedTuple):
-    """The contents of a file.
-
-    Attributes:
-      side: bytes beside the words.
-    """
+    """The contents of a file; `side` are bytes beside the words."""
 
     header: dict[str, Any]
     side: bytes

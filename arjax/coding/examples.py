@@ -26,11 +26,7 @@ Contexts = Mapping[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One way to code examples.
-
-    Attributes:
-      name: in words, "" if it is the only one.
-    """
+    """One way to code examples, with its name in words: "" if it is the only one."""
 
     name: str
     members: tuple[StepMember, ...]
@@ -71,11 +67,7 @@ def code_examples(
 ) -> np.ndarray:
     """Returns all examples, [N, *grid, *value], as a chooser chooses their values, out of `x` where they are known.
 
-    The rows that fill up the last batch are zeros, on both sides.
-
-    Args:
-      num: N.
-      end: the token behind which a row holds nothing else, in raster order; -1 for no such token.
+    The rows that fill up the last batch are zeros. Behind the token `end` a row holds nothing else, in raster order.
     """
     event: EventSpec = choice.members[0].model.event
     steps, values = OutsideSteps(choice.members, batch), np.zeros((num, *event.shape), event.dtype)

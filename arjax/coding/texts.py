@@ -129,9 +129,7 @@ def _goes_on(choice: Choice) -> bool:
 
 
 def _lengthened(choice: Choice, length: int) -> Choice:
-    """The choice with models of streams in raster order: of windows, or, where the networks go on, of a power of two
-    that holds the length, so that texts of many lengths share their programs.
-    """
+    """The choice with models of streams: of windows or, if networks go on, of a power of two that holds the length."""
     size = 1 << max(length - 1, 63).bit_length() if _goes_on(choice) else choice.members[0].model.event.num_sites
     members = tuple(member._replace(model=of_length(member.model, size)) for member in choice.members)
     return dataclasses.replace(choice, members=members)

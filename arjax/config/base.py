@@ -114,8 +114,7 @@ def optimizer_config(name: str, **options: Any) -> ConfigDict:
 
     Of a transformation of optax, options whose default is no value of a config, such as None, are fields where given.
     """
-    from arjax.training.optax_names import is_of_optax
-    from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule
+    from arjax.training.optimizer import OPTIMIZERS, SHARED, is_of_optax, options_of_rule
 
     common, of_rule = base_config().optimizer.to_dict(), options_of_rule(name)
     taken = sorted(of_rule.keys() & (common.keys() - SHARED.keys()))
@@ -211,10 +210,7 @@ def _split_top_level(text: str) -> list[str]:
 
 
 def apply_smoke(config: ConfigDict) -> ConfigDict:
-    """Shortens a run to seconds on the same code path: a few tiny steps with logs, validation and checkpoints.
-
-    The size of the network is up to the config file. Returns the changed config.
-    """
+    """Shortens a run to seconds on the same code path; the size of the network is up to the config file."""
     train, optimizer = config.train, config.optimizer
     train.update(steps=6, examples=0, epochs=0.0, steps_per_dispatch=min(train.steps_per_dispatch, 2))
     train.update(log_every=2, eval_every=3, checkpoint_every=3, accumulate=min(train.accumulate, 2))

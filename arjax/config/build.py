@@ -58,10 +58,7 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
 
 
 def build(config: ConfigDict | Checked, devices: Sequence[jax.Device] | None = None) -> Setup:
-    """Builds the parts of a run from its config, for these devices (all devices by default).
-
-    A config that is checked already is not checked again.
-    """
+    """Builds the parts of a run from its config, for these devices (all devices by default)."""
     checked = config if isinstance(config, Checked) else validate(config)
     sizes = checked.config.mesh
     return _assemble(checked, make_mesh(sizes.data, sizes.fsdp, sizes.tensor, devices))
@@ -91,9 +88,7 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
 
 
 def _in_words(choice: ModelChoice) -> str:
-    """The network and its order, `lstm in raster order`, behind the kind where it is not the usual one; without a
-    network the parts, `latent: prior constant, ...`.
-    """
+    """The kind, where it is not the usual one, the network or the parts, and the order: `lstm in raster order`."""
     parts: Mapping[str, Any] = choice.parts
     kind = "" if choice.kind == ModelChoice.kind else f"{choice.kind}: "
     of = choice.network or ", ".join(f"{name} {part.network or part.kind}" for name, part in parts.items())
@@ -106,10 +101,7 @@ def _in_words(choice: ModelChoice) -> str:
 
 
 def open_run(workdir: str, mesh: Mesh, trust: bool = False) -> Trained:
-    """Returns the model of another run with its best parameters so far, on this mesh.
-
-    `trust`: whether it, and the runs that it reads, may run the code that they name.
-    """
+    """Returns another run with its best parameters so far; `trust`: it may run the code that it names."""
     folder = user_path(workdir)
     config = load_workdir_config(folder)
     with trusting(trust):

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
+from arjax.config.validate import check_types, fields, missing_fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import (
     MOST_JSON,
@@ -35,10 +35,7 @@ FOLDER = "configs"
 
 
 def load_config_file(text: str) -> ConfigDict:
-    """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
-
-    The file may also be given by a short name, `digits:smoke`: see `arjax.core.files.find_file`.
-    """
+    """Runs `get_config(arg)` of `file.py:arg`, or of a short name (see `find_file`); returns the config, locked."""
     name, arg = split_argument(text)
     path = find_file(name, FOLDER, "config file")
     if path.suffix != ".py":  # it would run: the record of a run by someone else, for example
@@ -117,10 +114,7 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str | bytes) -> ConfigDict:
-    """The inverse of `to_json`: lists become tuples, as no config holds a list.
-
-    Raises `ValueError` where the text is not JSON, or not that of an object with names that fields can have.
-    """
+    """The inverse of `to_json`; raises `ValueError` where the text is no JSON object with names of fields."""
     values = as_tuples(parse_json(text))
     if not isinstance(values, dict):
         raise ValueError(f"a config is a JSON object, not {values!r}")
@@ -157,10 +151,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, purpose: Purp
 
 
 def other_results(config: ConfigDict, workdir: str | os.PathLike, root: str = "") -> str:
-    """Returns in words by which fields the results of the run in `workdir` are not those of this config: what is
-    learned, how long, the evaluation, and the contents of files that have moved; "" where all agree. `root` is that of
-    `differences`.
-    """
+    """Returns in words by which fields the results in `workdir` are not those of this config; "" where all agree."""
     load_workdir_config(workdir)
     values, then = dict(fields(config)), stored(workdir)
     different = differences(values, then, "results", root)
@@ -168,11 +159,7 @@ def other_results(config: ConfigDict, workdir: str | os.PathLike, root: str = ""
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `config.json`, atomically.
-
-    Its plugins name all modules and files of others that register a component of the run, in the form in which any
-    process finds them.
-    """
+    """Writes `config.json`; its plugins name all code of others that registers a component of the run."""
     with_plugins = config.copy_and_resolve_references()
     with with_plugins.unlocked():
         with_plugins.plugins = _places_of_code(config)

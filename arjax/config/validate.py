@@ -1,38 +1,99 @@
-"""Checks a config, and turns its names and call strings into values: once, before anything is built."""
+"""The fields of a config, and its checks: names and call strings become values, once, before anything is built."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
-from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
-from arjax.config.sections import SECTIONS
-from arjax.core.errors import UserError, refuse, say_once
-from arjax.core.options import defaults
+from arjax.config.sections import SECTIONS, RunOptions
+from arjax.core.errors import UserError, nearest, refuse, say_once
+from arjax.core.options import defaults, typed_fields
 from arjax.core.plugins import VARIABLE, PluginError, UntrustedCodeError, import_plugins
 from arjax.core.registry import Component, UnknownNameError
-from arjax.core.values import compile_regex, parse_call
+from arjax.core.values import check_type, compile_regex, parse_call
 from arjax.data import DATASETS
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
 from arjax.objectives.base import objectives_with
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
-from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule, read_rule
+from arjax.training.optimizer import SHARED, options_of_rule, read_rule
 from arjax.training.schedules import SCHEDULES
 from arjax.training.stopping import check_duration
+
+#: Sections in one another, those of parts of parts included.
+DEEPEST_SECTION = 50
+
+
+def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All fields as (`train.steps`, value), sorted by section; `prefix` begins all names."""
+    if prefix.count(".") > DEEPEST_SECTION:
+        raise UserError(f"the sections of a config hold one another without end: config.{prefix[:60]}...")
+    try:
+        names = list(config)  # sorted: a number among them cannot be compared
+    except TypeError:
+        names = [None]
+    if not all(isinstance(name, str) for name in names):
+        where = f"config.{prefix}".rstrip(".")
+        raise UserError(f"{where} has a field that is named by no text: write {where}.name = value, not [3] = value")
+    for key in names:
+        value = config[key]
+        if isinstance(value, ConfigDict):
+            yield from fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nearest_fields(name: str, known: Iterable[str]) -> str:
+    """`, did you mean ...?`: the nearest fields of the section most like it, else in other sections; "" for none."""
+    pairs = [known_name.rpartition(".")[::2] for known_name in known]
+    section, _, leaf = name.rpartition(".")
+    sections = {known_section for known_section, _ in pairs}
+    section = section if section in sections else nearest(section, sorted(sections - {""}))
+    near = nearest(leaf, [field for known_section, field in pairs if known_section == section])
+    matches = [(section, near)] if near else [pair for pair in pairs if pair[1] == leaf]
+    if not matches:
+        near = nearest(leaf, [field for _, field in pairs])
+        matches = [pair for pair in pairs if pair[1] == near]
+    meant = " or ".join(repr(".".join(filter(None, pair))) for pair in matches)
+    return f", did you mean {meant}?" if meant else ""
+
+
+def missing_fields(config: ConfigDict) -> list[str]:
+    """The sections and fields of all configs that one lacks. Options of a model are fields of its kind alone."""
+    base, names = base_config(), {name for name, _ in fields(config)}
+    sections = [name for name in base if isinstance(base[name], ConfigDict) and name not in config]
+    is_usual = "model.kind" in names and config.model.kind == base.model.kind
+    required = [name for name, _ in fields(base) if is_usual or not name.startswith("model.") or name == "model.kind"]
+    return [*sections, *(name for name in required if name not in names)]
+
+
+def check_types(config: ConfigDict) -> None:
+    """Refuses a value of another type than its field declares, or out of range; components check their own options."""
+    for name, value in fields(config):
+        if name == "dataset.name" or name.endswith(("model.kind", "network.name")):
+            check_type(value, "", f"config.{name}")
+        for number in jax.tree.leaves(value):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"config.{name} must be a finite number, not {number}")
+    for place, section in ("", RunOptions), *SECTIONS.items():
+        values = config.get(place, None) if place else config
+        values = values if isinstance(values, ConfigDict) else {place: values}
+        of_optax = "." in str(values.get("name", ""))  # a rule with names and ranges of its own
+        names = [name for name in defaults(section) if not (of_optax and name in SHARED)]
+        known = {name: values[name] for name in names if name in values}
+        typed_fields(section, known, f"config.{place}.".replace("..", "."))
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """A config that is checked, and the values that its names and call strings stand for, with all their options.
-
-    Beside the fields: kind, network and parts of the model; the optimizer is the rule alone, the schedule that of the
-    learning rate.
-    """
+    """A config that is checked, and the values that its names and call strings stand for, with all their options."""
 
     config: ConfigDict
     dataset: Component
@@ -44,11 +105,7 @@ class Checked:
 
 
 def validate(config: ConfigDict) -> Checked:
-    """The values that a config stands for; `UserError` for the first mistake. Imports its plugins, and loads no data.
-
-    Checks that depend on the data (does the conditional fit its kind, does a listed ordering fit its grid) are made by
-    `build_model`, likewise before anything compiles.
-    """
+    """The values that a config stands for, without its data; `build_model` checks what depends on these."""
     _check_fields(config)
     check_plugins(config)
     check_types(config)
@@ -59,13 +116,7 @@ def validate(config: ConfigDict) -> Checked:
 
 
 def validate_run(config: ConfigDict, workdir: str) -> Checked:
-    """`validate` for the config in the folder of a run, without its config file.
-
-    Raises:
-      UntrustedCodeError: the run names code that the user has not trusted.
-      UserError: as `validate`. For an unregistered component, and for a missing plugin, it asks for the config file
-        that registers or imports it.
-    """
+    """`validate` for the config in the folder of a run; asks for the config file where code of the user is missing."""
     try:
         return validate(config)
     except UnknownNameError as error:
@@ -93,28 +144,18 @@ def _check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
     for name in missing_fields(config):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
-    known, free = (
-        {name for name, _ in fields(base_config())},
-        ("dataset.", "network.", "optimizer.", "model.", "parts."),
-    )
+    known = sorted(name for name, _ in fields(base_config()))
     for name, _ in fields(config):
-        if name not in known and not name.startswith(free):
-            raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(known))}")
+        if name not in known and not name.startswith(("dataset.", "network.", "optimizer.", "model.", "parts.")):
+            raise UserError(f"unknown config field {name!r}{nearest_fields(name, known)}")
 
 
 def _read_names(config: ConfigDict) -> Checked:
     """The values of names and call strings, each read here and nowhere else."""
     dataset, model, objective = read_dataset(config), read_model(config), make_objective(config.objective)
     _check_orders(config, objective)
-    checked = Checked(
-        config,
-        dataset,
-        model,
-        objective,
-        _read_rule(config.optimizer),
-        SCHEDULES.read(config.optimizer.schedule),
-        make_sampler(config.sample.sampler),
-    )
+    schedule, sampler = SCHEDULES.read(config.optimizer.schedule), make_sampler(config.sample.sampler)
+    checked = Checked(config, dataset, model, objective, _read_rule(config.optimizer), schedule, sampler)
     read_writers(config.train.writers)
     usual = defaults(SECTIONS["evaluate"])
     for name in ("schedule", "choose"):
@@ -171,36 +212,25 @@ def _check_part(section: Any, name: str) -> None:
 
 
 def _check_orders(config: ConfigDict, objective: Objective) -> None:
-    """Raises `UserError` unless there are orders exactly where the objective draws from them."""
+    """Refuses orders that the objective does not draw from, and an objective or an evaluation without orders."""
     kind, needs, such = config.model.kind, "needs_orders" in objective.traits, "such as uniform or pool(num=8)"
     has_orders = "orders" in KINDS.get(kind).CALLS
     orders = config.model.orders if has_orders else ""
     more = "" if has_orders else f", and the kind {kind!r} has none: take autoregressive"
-    name = OBJECTIVES.name_of(type(objective))
+    name, others = OBJECTIVES.name_of(type(objective)), objectives_with("needs_orders")
+    several = config.evaluate.num_orders > 1
     refuse(
-        (
-            config.evaluate.num_orders > 1 and not orders,
-            f"config.evaluate.num_orders above 1 needs config.model.orders, {such}",
-        ),
+        (several and not orders, f"config.evaluate.num_orders above 1 needs config.model.orders, {such}"),
         (needs and not orders, f"the objective {name!r} needs config.model.orders, {such}{more}"),
-        (
-            orders and not needs,
-            f"config.model.orders needs the objective {objectives_with('needs_orders')}, not {config.objective!r}",
-        ),
+        (orders and not needs, f"config.model.orders needs the objective {others}, not {config.objective!r}"),
     )
 
 
 def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
-    name = options.pop("name")
-    needed, common = options_of_rule(name), defaults(SECTIONS["optimizer"])
-    known_options = OPTIMIZERS.options(name)
-    for key in options:
-        if key not in common and key not in known_options:
-            known = [f"optimizer.{known}" for known in (*common, *known_options)]
-            raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
-    for key in needed:
+    name, common = options.pop("name"), defaults(SECTIONS["optimizer"])
+    for key in options_of_rule(name):
         if key not in options:
             raise UserError(
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "

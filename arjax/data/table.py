@@ -165,12 +165,8 @@ class _Rule(NamedTuple):
 
     def numbers(self, name: str, values: np.ndarray) -> np.ndarray:
         """The values as float64[N], nan without one; refuses the first that is no number of float32."""
-        has_kinds, leave_out = self.mixed or self.levels, ": leave the column out with `skip`"
-        remedy = (
-            f"{leave_out} or write it as numbers"
-            if has_kinds
-            else f"{leave_out}, write it as numbers, or {_OTHER_KINDS}"
-        )
+        write = " or write it as numbers" if self.mixed or self.levels else f", write it as numbers, or {_OTHER_KINDS}"
+        remedy = f": leave the column out with `skip`{write}"
         return as_numbers(name, values, place=self.place, most=LARGEST_FLOAT32, remedy=remedy)
 
 

@@ -75,11 +75,8 @@ def _key_of_transform(key: jax.Array) -> jax.Array:
 def sampled_scores(
     model: Model, params: Any, dataset: Dataset, split: str, samples: int, scoring: Scoring
 ) -> dict[str, Any]:
-    """The bound of a split that takes more work than a score, see `sampled_bound`, by the name that the kind
-    gives it, and what the kind reports of the scored ones of the first `REPORTED` examples.
-
-    Returns such as `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scored scalar,
-    `importance_bound_bits_per_dim`, and `importance_samples`.
+    """Returns the bound of a split that takes more work than a score, see `sampled_bound`, in nats and in bits per
+    scored scalar, and what the kind reports of the scored ones of the first `REPORTED` examples.
     """
     bound = sampled_bound(model, samples)
     log_prob = bound.log_prob, *bound.options
@@ -119,20 +116,16 @@ def k_step_scores(
     "order" and "entropy": the rounds of an example are a function of its values alone, so the sum is log p of the
     samples itself, see `lowest_entropy_log_prob`. It is as exact as the conditional is.
 
-    "confidence": refused, with more than one round. The value that a site draws chooses whether the site is taken, and
-    its noise is the same in all rounds, so many sequences of rounds lead to one example. A bound would be the mean of
-    log p(x, rounds) - log q(rounds) over rounds of a distribution q (Peng et al., "Path Planning for Masked Diffusion
-    Model Sampling", 2025). Its first term is the probability that the noise of every site agrees with the values and
-    the choices of all rounds at once, which is not computed.
+    "confidence": refused, with more than one round. The value that a site draws chooses whether the site is taken, from
+    noise that all rounds share, and the probability of the choices of all rounds at once (the first term of a bound,
+    Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025) is not computed.
 
     Returns `k_step_bound_nats` and `k_step_bound_stderr` (over the examples) for "random"; `k_step_nll_nats`,
     `k_step_nll_stderr`, `k_step_choose` and `k_step_kind`, that of the conditional, for the others; and `k_steps`.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
-      steps: rounds, K.
-      schedule: their sizes, see `arjax.samplers.rounds`.
-      choose: the rule by which the sampler chooses the sites of a round.
+      steps, schedule: the rounds, K, and their sizes, see `arjax.samplers.rounds`.
       examples: how many are scored, see `Dataset.thinned`; the sizes are measured on all.
       scoring: its seed is that of the orders, and of the noise of a conditional whose log p is drawn.
     """

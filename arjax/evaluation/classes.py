@@ -42,10 +42,7 @@ class Classes:
 
 
 def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
-    """The classes of a model whose context is one class, or `several` parts that are classes.
-
-    A model with bounds or estimates of log p is told on stderr to give estimates.
-    """
+    """Returns the classes of a model whose context is one class, or `several` parts that are classes."""
     parts = model.context_spec.parts
     if not parts or (len(parts) > 1 and not several) or any(not part.is_class for _, part in parts):
         said = " and ".join(name for name, _ in parts) or "none"
@@ -116,10 +113,7 @@ class _OfClass:
 def log_posterior(
     evaluator: Evaluator, params: Any, source: Source, classes: Classes, log_prior_C: np.ndarray
 ) -> np.ndarray:
-    """log p(c | x) of each example whose weight is not 0, float64[N, C]; its context is not read.
-
-    Scores that are drawn have the same noise for all classes.
-    """
+    """Returns log p(c | x) of each example whose weight is not 0, float64[N, C]; scores share their noise."""
     log_joint_CN = log_prior_C[:, None] - np.stack(
         [evaluator.rows_of(params, _OfClass(source, classes, c))["nll"] for c in range(classes.num)]
     )

@@ -44,11 +44,7 @@ def step_entropy(
     scoring: Scoring = Scoring(),  # noqa: B008, frozen
     max_examples: int = 0,
 ) -> StepEntropy:
-    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split.
-
-    Args:
-      max_examples: only the first examples, 0: all.
-    """
+    """Averages the entropy of the conditionals, given prefixes of the data, over a split or its first examples."""
     scorer = SplitScorer(_score, dataset, dataclasses.replace(scoring, seed=0))
     source = split_of(dataset, split)
     if max_examples:

@@ -42,15 +42,10 @@ ROUNDING = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-    """A divergence between the conditionals of two models along their order, in nats: its mean over N prefixes.
-
-    Attributes:
-      per_step, per_step_stderr: float64[S], of each step, and its standard error over the examples.
-      accumulated, accumulated_stderr: float64[S], the sum of the steps up to each one, and its standard error.
+    """A divergence between the conditionals of two models, in nats, its mean over N prefixes: the sum of the steps of
+    their order up to each one, and its standard error, float64[S].
     """
 
-    per_step: np.ndarray
-    per_step_stderr: np.ndarray
     accumulated: np.ndarray
     accumulated_stderr: np.ndarray
 
@@ -69,10 +64,8 @@ class Exposure:
     KL(p || q), and `reverse_own` that of KL(q || p).
 
     Attributes:
-      forward_own: KL(p(x_t | x_<t) || q(x_t | x_<t)) with x_<t drawn from q.
-      forward_data: the same with x_<t drawn from p.
-      reverse_own: KL(q(x_t | x_<t) || p(x_t | x_<t)) with x_<t drawn from q.
-      reverse_data: the same with x_<t drawn from p.
+      forward_own, forward_data: KL(p(x_t | x_<t) || q(x_t | x_<t)) with x_<t drawn from q, and from p.
+      reverse_own, reverse_data: KL(q(x_t | x_<t) || p(x_t | x_<t)), likewise.
       excess: float64[S], the accumulated `forward_own` in per cent above the accumulated `forward_data`; 0 where both
         are no more than rounding.
       excess_stderr: float64[S], its standard error to first order, over pairs of prefixes.
@@ -171,9 +164,7 @@ def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
 
 @jax.jit
 def _divergences(model: AutoregressiveModel, params: Any, truth: Truth, x: jax.Array) -> jax.Array:
-    """KL(truth || model) and KL(model || truth) of each step given the values before it, [2, B, S] nats; 0 behind the
-    end of a string, where both have nothing to say.
-    """
+    """KL(truth || model) and KL(model || truth) of each step, [2, B, S] nats; 0 behind the end of a string."""
     log_p, log_q = (
         each.head(of).log_table(each.features(of, x)).reshape(len(x), model.event.num_sites, -1, model.event.num_levels)
         for each, of in ((truth.model, truth.params), (model, params))
@@ -192,7 +183,7 @@ def _kl(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
 
 def _along_the_order(kl_NS: np.ndarray) -> Divergence:
     summed_NS = np.cumsum(kl_NS, axis=1)
-    return Divergence(kl_NS.mean(0), stderr_of(kl_NS), summed_NS.mean(0), stderr_of(summed_NS))
+    return Divergence(summed_NS.mean(0), stderr_of(summed_NS))
 
 
 def _excess(kl_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -287,15 +278,12 @@ def judged_examples(
     key: jax.Array,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
-    """The scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME` with the names of
-    `Evaluator`.
+    """Returns the scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME`.
 
     Args:
       model: draws the samples, under the contexts of the data, if it has contexts.
       rows: the data; a sample is scored at the sites at which a row is, or up to its end.
       judge: a run, or another `model` with its `params`, of any kind; where its scores are bounds, so are these.
-      key: of the samples, and of scores that are drawn.
-      mesh: that of the parameters of the judge; None: one device.
     """
     keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), dataset.end, []
     for start in range(0, num, batch_size):

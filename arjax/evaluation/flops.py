@@ -82,9 +82,7 @@ def _of_equation(equation: Any, scope: str) -> list[Work]:
 
 
 def _module_of(scope: str) -> str:
-    """The path of the module in the names of a traced program: without transformations such as `jvp(...)`, the class of
-    the network, and methods (`attention._qkv`).
-    """
+    """The path of the module, without transformations such as `jvp(...)`, the class of the network, and methods."""
     names: list[str] = []
     for name in re.sub(r"\w+\(|\)", "", scope).split("/"):
         module = name if "->" in name else name.partition(".")[0]
@@ -108,14 +106,8 @@ def _convolution(equation: Any) -> float:
 
 
 class Accelerator(NamedTuple):
-    """What its maker states of one device.
-
-    Attributes:
-      name: as `accelerator_of` knows it.
-      flops_16, flops_32: operations a second of dense products of bfloat16 and of float32, as JAX multiplies by
-        default: in TF32 on GPUs, in passes of bfloat16 on TPUs.
-      bandwidth: bytes a second of its memory.
-      memory: bytes.
+    """What its maker states of one device: operations a second of dense products of bfloat16 and of float32, as JAX
+    multiplies by default (in TF32 on GPUs, in passes of bfloat16 on TPUs), and the bytes of its memory, and a second.
     """
 
     name: str
@@ -141,22 +133,16 @@ ACCELERATORS = (
 
 def accelerator_of(name: str) -> Accelerator:
     """The accelerator of a name."""
-    for accelerator in ACCELERATORS:
-        if accelerator.name.lower() == name.lower():
-            return accelerator
-    known = [accelerator.name for accelerator in ACCELERATORS]
-    raise UserError(f"there is no accelerator {name!r}{did_you_mean(name, known)}: {', '.join(known)}")
+    known = {each.name.lower(): each for each in ACCELERATORS}
+    if name.lower() not in known:
+        names = [each.name for each in ACCELERATORS]
+        raise UserError(f"there is no accelerator {name!r}{did_you_mean(name, names)}: {', '.join(names)}")
+    return known[name.lower()]
 
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """What bounds one module in a step, on one device.
-
-    Attributes:
-      module: its path.
-      flops, bytes: its work on this device.
-      by_flops, by_bytes: the least seconds for each; the larger one bounds it.
-    """
+    """What bounds one module in a step, on one device: its work, and the least seconds for its operations and bytes."""
 
     module: str
     flops: float

@@ -25,21 +25,13 @@ HALVES = {"top": (0, False), "bottom": (0, True), "left": (1, False), "right": (
 
 @dataclasses.dataclass(frozen=True)
 class Completions:
-    """N examples, each with K completions.
+    """N examples, each with K completions, and log p(hidden | visible) of both in nats."""
 
-    Attributes:
-      truth: [N, *grid, *value].
-      hidden: bool[*grid], the sites that were drawn.
-      drawn: [N, K, *grid, *value]; visible sites have the values of the truth.
-      log_prob: log p(hidden | visible) of each completion, float[N, K], in nats.
-      log_prob_truth: the same of the truth, [N].
-    """
-
-    truth: np.ndarray
-    hidden: np.ndarray
-    drawn: np.ndarray
-    log_prob: np.ndarray
-    log_prob_truth: np.ndarray
+    truth: np.ndarray  # [N, *grid, *value]
+    hidden: np.ndarray  # bool[*grid], the sites that were drawn
+    drawn: np.ndarray  # [N, K, *grid, *value]; visible sites have the values of the truth
+    log_prob: np.ndarray  # [N, K]
+    log_prob_truth: np.ndarray  # [N]
 
 
 def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -57,11 +49,7 @@ def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
 def completions_of(
     model: AutoregressiveModel, params: Any, batch: Batch, hidden: np.ndarray, num: int, key: jax.Array
 ) -> Completions:
-    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution.
-
-    Args:
-      batch: N examples, with their contexts where the model has one.
-    """
+    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution."""
     x = np.asarray(batch.x)
     hidden = as_sites(model.event, hidden, "hidden")
     evidence_first(model, ~hidden, hidden)  # refuses a query that cannot be scored

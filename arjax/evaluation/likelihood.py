@@ -145,17 +145,7 @@ class Evaluator:
         self.scorer = SplitScorer(score, dataset, scoring)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
-        """The scores of a split by the names of `results.json`.
-
-        Returns:
-          `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
-          standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char` (or, of bytes,
-          `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
-          for sequences of vectors `nll_nats_per_frame`; the terms of the score, the numbers of several orders; where
-          the scored sites are answers (`Dataset.answer`) their `accuracy` or `squared_error`. Each of them has its
-          standard error over the examples beside it, as `bits_per_dim_stderr`. A model without a likelihood has
-          `sample_score` in place of nats and bits.
-        """
+        """Returns the scores of a split by the names of `results.json`, in the units of the data: `summarize_rows`."""
         rows = self.rows(params, split)
         return summarize_rows(rows, self._event, self._dataset.text_unit, self._kind, self._shares)
 
@@ -195,9 +185,7 @@ def nats_in_orders(
     source: Source,
     scoring: Scoring,
 ) -> np.ndarray:
-    """Returns the nats of each example of a source under the mixture of some orders, float64[N]; the orders are those
-    of `eval_step`, and one program serves all of one block structure.
-    """
+    """Returns the nats of each example under the mixture of some orders, float64[N], see `eval_step`."""
     return SplitScorer(_rows_in_orders, dataset, scoring).rows((model, params, orders), source)["nll"]
 
 
@@ -217,10 +205,7 @@ MEASURES = {
 
 
 def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.Array:
-    """The measure of each example, float32[B]: the mean over its scored sites, given the true values before each.
-
-    The guess at a site is `model.guess`.
-    """
+    """Returns the measure of each example, float32[B]: the mean over its scored sites of what `model.guess` guesses."""
     guesses = require(model, "guesses", "an answer").guess
     values = MEASURES[measure](guesses(params, batch.x, batch.context), batch.x)
     by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)

@@ -89,12 +89,7 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The scores of a split.
-
-    Attributes:
-      rows: the scores of each example, as those of `Evaluator.rows`.
-      curves: of its exposure bias, [S] each.
-    """
+    """The scores of a split; those of each example, as of `Evaluator.rows`; and curves of exposure bias, [S] each."""
 
     scores: dict[str, Any]
     rows: Mapping[str, np.ndarray]
@@ -161,9 +156,7 @@ def kind_of_nats(model: Model, num_orders: int = 1, end: int | None = None) -> s
 
 
 def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:
-    """`solver_error_nats`, the mean numerical error of some scores, and its standard error; nothing where a score has
-    no tolerance.
-    """
+    """The mean numerical error of some scores, and its standard error; nothing where a score has no tolerance."""
     finer = sharper(model)
     if finer is model:
         return {}
@@ -209,9 +202,7 @@ def _exposure(
     mesh: Mesh | None,
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Scores and curves of exposure bias: against a known truth, in decodings of discrete data, and under a judge where
-    there is one.
-    """
+    """Scores and curves of exposure bias: against a known truth, in decodings of discrete data, and under a judge."""
     judge = open_judge(model, dataset, measures, open_run)
     num, batch_size = measures.exposure, measures.batch_size
     key = jax.random.fold_in(jax.random.key(seed), APART)

@@ -81,9 +81,7 @@ UNCONDITIONED = Conditioning()
 
 
 def parse_context(spec: ContextSpec, text: str, classes: Sequence[str] = ()) -> dict[str, np.int32]:
-    """The context of one example from the number of its class, or from `name=3,other=1` for several parts; from the
-    name of its class where `classes` have names.
-    """
+    """Returns the context of one example from the number or the name of its class, or from `name=3,other=1`."""
     parts = dict(spec.parts)
     if not parts:
         raise UserError("this model has no context, so --context cannot be given")
@@ -129,13 +127,7 @@ def draw_on_mesh(
 
     Every device computes a part of the examples, whatever the sharding of the parameters. If `num` is no multiple of
     the size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
-    Returns the draw, whole on every device.
-
-    Args:
-      params: its parameters, on the mesh.
-      key: example b has the key fold_in(key, b).
-      mesh: as from `make_mesh`.
-      **options: as for `model.draw`.
+    Returns the draw, whole on every device; example b has the key fold_in(key, b), and `options` are those of a draw.
     """
     keys, sampler, request, others = _spread(model, params, key, num, mesh, sampler, options)
     return _cut_to(num, mesh)(draw_part(model, params, keys, sampler, request, **others))
@@ -188,12 +180,7 @@ def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
 def prepare_sampler(
     sampler: str | Sampler, model: Model, params: Any, dataset: Dataset, open_run: OpenRun, length: int = 0
 ) -> Sampler:
-    """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs.
-
-    Args:
-      open_run: workdir -> another run, with its `model` and its `params`.
-      length: that of the draw.
-    """
+    """Returns a sampler with the arrays that it needs from the data of a run and from other runs, for some length."""
 
     def examples(split: str, num: int) -> Batch:
         return spread_examples(dataset, split, num, "this sampler")
@@ -227,9 +214,7 @@ def options_of_run(
     length: int = 0,
     **options: Any,
 ) -> dict[str, Any]:
-    """Returns the options of a draw from a run, with the arrays of its sampler, the tokens of a prompt and the end of
-    texts.
-    """
+    """Returns the options of a draw from a run, with its prepared sampler, a prompt and the end of texts."""
     sampler = prepare_sampler(sampler, model, params, dataset, open_run, length)
     given = {"given": prompt_tokens(dataset, prompt, length)} if prompt else {}
     return options | given | {"sampler": sampler, "length": length, "end": dataset.end}

@@ -62,9 +62,7 @@ def split_of(dataset: Dataset, split: str) -> Source:
 
 
 def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch:
-    """At most about `num` examples of a split, evenly spaced, as the model sees them: those that a schedule is measured
-    on.
-    """
+    """Returns about `num` examples of a split, evenly spaced, as the model sees them, to measure schedules on."""
     if split not in dataset.splits:
         raise UserError(f"{owner} needs the {split} split of the data, which {dataset.name!r} does not have")
     source = dataset.splits[split]
@@ -98,14 +96,12 @@ class SplitScorer:
         scoring: Scoring,
         transform_key: Callable[[jax.Array], jax.Array] | None = None,
     ):
-        """Prepares the program.
+        """Prepares the program, which scorers with the same function share.
 
         Args:
-          score: scores a batch. Scorers with the same function share their program.
-          dataset: its splits, and the transform that makes events of its rows.
           scoring: its batch size is rounded up to a multiple of the mesh's data x fsdp. A score that draws is the same
-            on any mesh where nothing is rounded, and has other noise elsewhere. Batch i is scored under
-            fold_in(key, i). Of keys [S], the score gets as many.
+            on any mesh where nothing is rounded. Batch i is scored under fold_in(key, i). Of keys [S], the score gets
+            as many.
           transform_key: from the key of a batch to that of the transform; None: they are the same.
         """
         self.dataset, self._key, mesh = dataset, scoring.key, scoring.mesh

@@ -92,9 +92,6 @@ def suggest(
         with `length` further characters, only the last characters are read. The prompt of a string has to fit.
       context: of one example, for a model that has one.
       **options: fields of `SuggestOptions`.
-
-    The data must be text, the order must be able to visit the prompt first, and the conditionals need a table of
-    probabilities.
     """
     asked = SuggestOptions(**typed_fields(SuggestOptions, options))
     num, length, beams = asked.num, asked.length, asked.beams
@@ -193,8 +190,7 @@ def _beams(
 ) -> tuple[Beams, Beams]:
     """The `num` best complete continuations of the first of B equal rows, and the B best ones of full length.
 
-    A full pass for each further site, so that the sites of a step may be several. `kinds` are bool[V]: the tokens that
-    there are, those that are spaces, and the end.
+    `kinds` are bool[V]: the tokens that there are, those that are spaces, and the end.
     """
     known_V, space_V, end_V = kinds
 

@@ -6,24 +6,15 @@ parallel pass that scores the data given these inputs, `model.per_site(site_log_
 computes the features of the step form, so the gradient is that of the recursion with these inputs.
 """
 
-from arjax.objectives import (  # noqa: F401  (they register themselves)
-    as_is,
-    denoising,
-    latent,
-    learned_order,
-    order_agnostic,
-    prefixes,
-    rollout,
-    teacher_forcing,
-    tokens,
-    weighted,
-)
+from arjax.objectives import as_is, bounds, likelihood, prefixes, rollout, tokens, weighted  # noqa: F401  (register)
 from arjax.objectives.base import (
     OBJECTIVES,
     TRUTH,
     Companion,
     Companions,
     Loss,
+    Mean,
+    Metrics,
     Objective,
     ObjectiveState,
     Step,
@@ -32,7 +23,6 @@ from arjax.objectives.base import (
     make_objective,
     weighted_sum,
 )
-from arjax.objectives.metrics import Mean, Metrics
 
 __all__ = [
     "OBJECTIVES",

@@ -43,8 +43,6 @@ class AsIs(PrefixObjective):
     `nll` is that of teacher forcing.
 
     Attributes:
-      estimator: "score", "straight_through", "gumbel_softmax" or "pathwise".
-      temperature: of relaxed draws.
       samples: of each example, at least 2 for `score`.
     """
 

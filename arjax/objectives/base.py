@@ -15,9 +15,44 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 from arjax.models.base import Model, Params
-from arjax.objectives.metrics import Mean, Metrics
 
 OBJECTIVES = Registry("objective")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """A mean that merges over batches, devices and micro-batches: totals and counts, float32[] each, add up."""
+
+    total: jax.Array
+    count: jax.Array
+
+    @property
+    def divisor(self) -> jax.Array:
+        """The count, or 1 where nothing was counted: the mean of nothing is then 0."""
+        return jnp.where(self.count > 0, self.count, 1.0)
+
+    @property
+    def value(self) -> jax.Array:
+        return self.total / self.divisor
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """Sums over the batches of some steps, float32[] each.
+
+    Attributes:
+      nll: negative log-likelihood (or its bound), nats; None where a loss is none, and no likelihood is computed.
+      examples: scored examples, counted by their weights.
+      means: further numbers that an objective reports, by name; each is a mean in `metrics.jsonl`.
+    """
+
+    nll: jax.Array | None
+    examples: jax.Array
+    sites: jax.Array
+    dims: jax.Array
+    means: Mapping[str, Mean] = dataclasses.field(default_factory=dict)
 
 
 @jax.tree_util.register_dataclass
@@ -68,10 +103,8 @@ class Step:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """The loss of a batch: a sum of means. A mean keeps its total and its count, so micro-batches merge exactly.
-
-    Attributes:
-      terms: the means. Gradients flow through their totals; a mixture of objectives has one term for each.
+    """The loss of a batch: a sum of means, through whose totals gradients flow; a mixture of objectives has one term
+    for each.
     """
 
     terms: tuple[Mean, ...]
@@ -114,8 +147,8 @@ class Objective(Generic[ModelT]):
         return OBJECTIVES.name_of(type(self))
 
     def check_parts_loss(self, model: Model) -> None:
-        """Raises `UserError` for a part, or a part of one, with a training loss that is not -log p inside of a model
-        that trains its parts by log p: the loss would never be used.
+        """Refuses a part, or a part of one, with a training loss that is not -log p inside of a model that trains its
+        parts by log p: the loss would never be used.
         """
         for name, part in model.named_parts.items():
             if "training_loss" in part.traits and "training_loss" not in model.traits:
@@ -127,11 +160,11 @@ class Objective(Generic[ModelT]):
             self.check_parts_loss(part)
 
     def check_own_loss(self, model: Model) -> None:
-        """Raises `UserError` for a conditional whose training loss is not -log p, which the objective trains."""
+        """Refuses a conditional whose training loss is not -log p, which the objective trains."""
         if "training_loss" in model.traits:
+            remedy = "take teacher_forcing or order_agnostic"
             raise UserError(
-                f"the objective {self.name!r} trains by log p, and this conditional has another loss: take "
-                "teacher_forcing or order_agnostic"
+                f"the objective {self.name!r} trains by log p, and this conditional has another loss: {remedy}"
             )
 
     def check(self, model: ModelT) -> None:
@@ -174,8 +207,8 @@ class Objective(Generic[ModelT]):
     def after_step(self, model: ModelT, params: Params, state: Any) -> tuple[Params, Any]:
         """The parameters of the model and the state of the objective after a step, from the parameters that the
         optimizer has moved and the state after the last micro-batch: for parameters that follow statistics, such as the
-        codes of a codebook. By default they are left as they are. All others must be the same arrays: an average that
-        the optimizer keeps takes those that are not as they are.
+        codes of a codebook. All others must be the same arrays, as they are by default: an average that the optimizer
+        keeps takes those that are not as they are.
         """
         return params, state
 
@@ -211,9 +244,8 @@ def score_loss(event: EventSpec, batch: Batch, score: Score) -> Loss:
     loss = likelihood_loss(event, batch, score.log_prob)
     if score.kind != "none":
         return loss
-    (mean,), metrics = loss.terms, loss.metrics
-    means = {name: jax.lax.stop_gradient(mean) for name in score.terms}
-    return Loss(loss.terms, dataclasses.replace(metrics, nll=None, means=means))
+    means = {name: jax.lax.stop_gradient(loss.terms[0]) for name in score.terms}
+    return Loss(loss.terms, dataclasses.replace(loss.metrics, nll=None, means=means))
 
 
 def weighted_sum(weight_B: Array | None, value_B: jax.Array) -> jax.Array:

@@ -14,12 +14,14 @@ from arjax.conditionals.blocks import scores_blocks, site_log_prob
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import DEEPEST, opt
+from arjax.core.spec import DISCRETE_KINDS
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
 from arjax.objectives.base import (
     OBJECTIVES,
     Loss,
+    Mean,
     Objective,
     ObjectiveState,
     Step,
@@ -27,7 +29,6 @@ from arjax.objectives.base import (
     likelihood_loss,
     weighted_sum,
 )
-from arjax.objectives.metrics import Mean
 from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_drawn
 
 
@@ -38,13 +39,12 @@ class PrefixObjective(Objective[AutoregressiveModel]):
     """
 
     def check(self, model: AutoregressiveModel) -> None:
-        """Raises `UserError` unless the model reads prefixes in one order, which an objective replaces."""
         require(model, "conditionals", f"the objective {self.name!r}, which replaces the prefixes that a model reads,")
         self.check_own_loss(model)
         refuse((model.orders is not None, f"the objective {self.name!r} trains one order: leave model.orders empty"))
 
     def check_exact(self, model: AutoregressiveModel) -> None:
-        """Raises `UserError` unless log p of a draw is exact: the gradient of a bound on it is no score function."""
+        """Refuses a conditional whose log p of a draw is a bound: its gradient is no score function."""
         if model.score_kind != "exact":
             raise UserError(
                 f"the score function of the objective {self.name!r} needs log p itself, and that of this conditional "
@@ -52,8 +52,8 @@ class PrefixObjective(Objective[AutoregressiveModel]):
             )
 
     def check_whole_steps(self, model: AutoregressiveModel, batch: Batch) -> None:
-        """Raises `UserError` where a mask may cut a block of a joint conditional: a draw is then no draw of the part of
-        the block whose log p is scored, and the score function is biased.
+        """Refuses a mask where it may cut a block of a joint conditional: a draw is then no draw of the part of the
+        block whose log p is scored, and the score function is biased.
         """
         if batch.mask is not None and scores_blocks(model.conditional, model.factorization):
             raise UserError(
@@ -112,7 +112,6 @@ class InputNoise(PrefixObjective):
     reported as `input_noise`, and `nll` is that of teacher forcing.
 
     Attributes:
-      rate: from 0 to 1.
       values: of replacements: "uniform", over all values, or "shuffled", from a random example of the batch at the
         same site, for data of any kind.
     """
@@ -122,21 +121,21 @@ class InputNoise(PrefixObjective):
 
     def check(self, model: AutoregressiveModel) -> None:
         super().check(model)
-        if self.values == "uniform" and model.event.kind == "columns":
-            raise UserError("input_noise has no uniform values of mixed columns: take input_noise(values='shuffled')")
+        if self.values == "uniform":
+            needs = "input_noise(values='uniform') needs values of one kind (take input_noise(values='shuffled'))"
+            model.event.check_kind((*DISCRETE_KINDS, "real"), needs)
 
     def inputs(self, model: AutoregressiveModel, batch: Batch, key: jax.Array) -> jax.Array:
         """The values that prefixes are made of, [B, *grid, *value]."""
         coin_key, value_key = jax.random.split(key)
-        x, event = jnp.asarray(batch.x), model.event
-        may = replaceable(model, batch)
-        if self.values == "uniform" and event.kind == "real":
-            return where_drawn(may, x + self.rate * jax.random.normal(value_key, x.shape), x, model)
+        x, may = jnp.asarray(batch.x), replaceable(model, batch)
         if self.values == "shuffled":
             weight_B = jnp.ones(len(x)) if batch.weight is None else batch.weight
             others = x[jax.random.categorical(value_key, jnp.log(weight_B), shape=(len(x),))]
+        elif not model.event.num_levels:  # real values
+            return where_drawn(may, x + self.rate * jax.random.normal(value_key, x.shape), x, model)
         else:
-            others = jax.random.randint(value_key, x.shape, 0, event.num_levels)
+            others = jax.random.randint(value_key, x.shape, 0, model.event.num_levels)
         return where_drawn(may & jax.random.bernoulli(coin_key, self.rate, may.shape), others, x, model)
 
     def costs(self, model, params, batch, step):
@@ -172,8 +171,7 @@ class ScheduledSampling(PrefixObjective):
     `scheduled_sampling`, in nats per dimension, and `nll` stays that of teacher forcing.
 
     Attributes:
-      schedule: "constant", "linear", "exponential" or "inverse_sigmoid".
-      final: the part of the values that are drawn at the end of the run, from 0 to 1.
+      final: the part of the values that are drawn at the end of the run.
       passes: parallel passes; 0: step by step.
     """
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
+from arjax.core.spec import DISCRETE_KINDS
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, repeated
@@ -52,7 +52,6 @@ class Rollout(PrefixObjective):
       prefix: steps of the data before the window; -1: a random number of them, for each batch.
       length: steps of the window at its full length.
       grow: the part of the run in which the window grows from one step to `length`; 0: it has it at once.
-      target: "data", "oracle", "match" or "reverse_kl".
       oracle: workdir of a run whose model gives the true conditionals; "": the truth of the data set.
       samples: windows of each example, of the targets `match` and `reverse_kl`.
     """
@@ -87,32 +86,39 @@ class Rollout(PrefixObjective):
         super().check(model)
         if self._scores:
             self.check_exact(model)
+        if self.target == "match":
+            model.event.check_kind(DISCRETE_KINDS, "rollout(target='match') counts equal values of discrete data")
         steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
+        has_no_table = "rollout(target='oracle') compares lists of probabilities, and this conditional has none"
         refuse(
             (
                 needed > steps,
                 f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model",
             ),
-            (
-                self.target == "oracle" and not model.conditional.has_table,
-                "rollout(target='oracle') compares lists of probabilities, and this conditional has none",
-            ),
-            (
-                self.target == "match" and not model.event.is_discrete,
-                "rollout(target='match') counts equal values, and these are real: take data or oracle",
-            ),
+            (self.target == "oracle" and not model.conditional.has_table, has_no_table),
         )
 
     def check_companions(self, model: AutoregressiveModel, companions: Companions) -> None:
-        if self.target in OF_ORACLE:
-            check_oracle(model, companions[TRUTH].model, self.target)
+        """The oracle has conditionals of the same values, in the same order, given the same context."""
+        if self.target not in OF_ORACLE:
+            return
+        oracle = require(companions[TRUTH].model, "conditionals", "an oracle")
+        of_values = f"the oracle is a model of {oracle.event.in_words}, not of {model.event.in_words}"
+        same_order = np.array_equal(model.factorization.step, oracle.factorization.step)
+        has_no_table = "rollout(target='oracle') compares lists of probabilities, and this oracle has none"
+        refuse(
+            (oracle.event != model.event, of_values),
+            (oracle.context_spec != model.context_spec, "the oracle and the model must have the same context"),
+            (not same_order, "the oracle knows the conditionals of its own order alone: the model needs that order"),
+            (self.target == "oracle" and not oracle.conditional.has_table, has_no_table),
+        )
 
     def costs(self, model, params, batch, step):
         if self._scores:
             return self._by_score_function(model, params, batch, step)
         _, inputs, key = self._draw(model, params, batch, step)
         if self.target == "oracle":
-            return _cross_entropy(model, params, *oracle_of(step, model, self.target), batch, inputs, key), None
+            return _cross_entropy(model, params, *oracle_of(step), batch, inputs, key), None
         return -scored(model, params, batch, inputs, key).sum(-1), None
 
     def _draw(self, model, params: Params, batch: Batch, step: Step) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -143,7 +149,7 @@ class Rollout(PrefixObjective):
             same_BD = (inputs == several.x).reshape(*window_BD.shape, -1).all(-1)
             reward_B = jnp.where(window_BD, same_BD, 0).sum(-1) / jnp.maximum(window_BD.sum(-1), 1)
         else:
-            truth, frozen = oracle_of(step, model, self.target)
+            truth, frozen = oracle_of(step)
             more = {"context": several.context, "mask": several.mask}
             log_q = truth.log_prob_per_site(frozen, inputs, **more).reshape(window_BD.shape)
             reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1) - jax.lax.stop_gradient(log_p_B)
@@ -154,39 +160,11 @@ class Rollout(PrefixObjective):
         return value_kB.mean(0), num
 
 
-def oracle_of(step: Step, model: AutoregressiveModel, target: str) -> tuple[AutoregressiveModel, Params]:
+def oracle_of(step: Step) -> tuple[Any, Params]:
     """Returns the oracle among the companions of a step, and its parameters."""
     if TRUTH not in step.companions:
         raise UserError("this loss reads the true conditionals: name a run as its oracle, or train on drawn data")
-    truth = step.companions[TRUTH]
-    return check_oracle(model, truth.model, target), truth.params
-
-
-def check_oracle(model: AutoregressiveModel, oracle: Any, target: str) -> AutoregressiveModel:
-    """The oracle; raises `UserError` unless it has conditionals of its own, of the same values in the same order and
-    given the same context; for the target "oracle" as lists of probabilities.
-    """
-    require(oracle, "conditionals", "an oracle")
-    refuse(
-        (
-            oracle.event != model.event,
-            f"the oracle is a model of {oracle.event.in_words}, not of {model.event.in_words}",
-        ),
-        (oracle.context_spec != model.context_spec, "the oracle and the model must have the same context"),
-    )
-    step_D, step_of_oracle_D = model.factorization.step, oracle.factorization.step
-    traced = is_traced(step_D, step_of_oracle_D)  # then it has been checked before
-    refuse(
-        (
-            not traced and not np.array_equal(step_D, step_of_oracle_D),
-            "the oracle knows the conditionals of its own order alone: the model needs that order",
-        ),
-        (
-            target == "oracle" and not oracle.conditional.has_table,
-            "rollout(target='oracle') compares lists of probabilities, and this oracle has none",
-        ),
-    )
-    return oracle
+    return step.companions[TRUTH].model, step.companions[TRUTH].params
 
 
 def _cross_entropy(model, params, truth, frozen, batch: Batch, inputs: jax.Array, key: jax.Array) -> jax.Array:

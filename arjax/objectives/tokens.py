@@ -18,8 +18,18 @@ from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Params
 from arjax.models.tokens import FINGERPRINT, TokensModel, fingerprint
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count, weighted_sum, weights_of
-from arjax.objectives.metrics import Mean, Metrics
+from arjax.objectives.base import (
+    OBJECTIVES,
+    Loss,
+    Mean,
+    Metrics,
+    Objective,
+    ObjectiveState,
+    Step,
+    count,
+    weighted_sum,
+    weights_of,
+)
 
 
 @OBJECTIVES.register("tokenizer")
@@ -126,10 +136,8 @@ class TokenPrior(Objective[TokensModel]):
         except UserError as error:
             raise UserError(f"the prior of the kind 'tokens': {error}") from error
         if model.prior.orders is not None and "needs_orders" not in self.inner.traits:
-            raise UserError(
-                f"the prior of the kind 'tokens' has several orders, of which {self.of} trains one: take "
-                "token_prior(of='order_agnostic')"
-            )
+            remedy = "take token_prior(of='order_agnostic')"
+            raise UserError(f"the prior has several orders, of which {self.of} trains one: {remedy}")
 
     def frozen(self, model: TokensModel) -> tuple[str, ...]:
         return ("encoder", "quantizer", "decoder", FINGERPRINT)

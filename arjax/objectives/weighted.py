@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -14,8 +14,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.models.base import Model, Params
-from arjax.objectives.base import OBJECTIVES, Companions, Loss, Objective, ObjectiveState, Step, make_objective
-from arjax.objectives.metrics import Mean
+from arjax.objectives.base import OBJECTIVES, Companions, Loss, Mean, Objective, ObjectiveState, Step, make_objective
 
 
 @OBJECTIVES.register("weighted")
@@ -63,10 +62,8 @@ class Weighted(Objective[Model]):
             part.check_companions(model, companions)
 
     def init(self, model: Model, key: jax.Array) -> ObjectiveState:
-        """Parameters and states by the number of the objective, of those that have some."""
         auxes = [part.init(model, jax.random.fold_in(key, i)) for i, part in enumerate(self.parts)]
-        params = {str(i): aux.params for i, aux in enumerate(auxes) if jax.tree.leaves(aux.params)}
-        return ObjectiveState(params, {str(i): aux.state for i, aux in enumerate(auxes) if jax.tree.leaves(aux.state)})
+        return ObjectiveState(_numbered(aux.params for aux in auxes), _numbered(aux.state for aux in auxes))
 
     def frozen(self, model: Model) -> tuple[str, ...]:
         return self.parts[0].frozen(model)
@@ -97,12 +94,11 @@ class Weighted(Objective[Model]):
         return report
 
     def after_step(self, model: Model, params: Params, state: Any) -> tuple[Params, Any]:
-        states = dict(state)
+        states = []
         for i, part in enumerate(self.parts):
-            params, after = part.after_step(model, params, states.get(str(i), {}))
-            if jax.tree.leaves(after):
-                states[str(i)] = after
-        return params, states
+            params, after = part.after_step(model, params, state.get(str(i), {}))
+            states.append(after)
+        return params, _numbered(states)
 
     def loss(self, model: Model, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The weighted sum; the first objective has the key of the step, as it has alone."""
@@ -113,8 +109,13 @@ class Weighted(Objective[Model]):
         pairs = list(zip(self.weights, losses, strict=True))
         terms = tuple(Mean(weight * term.total, term.count) for weight, loss in pairs for term in loss.terms)
         means = {f"{i}/{name}": mean for i, loss in enumerate(losses) for name, mean in loss.metrics.means.items()}
-        state = {str(i): loss.state for i, loss in enumerate(losses) if jax.tree.leaves(loss.state)}
-        return Loss(terms, dataclasses.replace(losses[0].metrics, means=means), state)
+        metrics = dataclasses.replace(losses[0].metrics, means=means)
+        return Loss(terms, metrics, _numbered(loss.state for loss in losses))
+
+
+def _numbered(trees: Iterable[Any]) -> dict[str, Any]:
+    """Parameters or states by the number of the objective, of those that have some."""
+    return {str(i): tree for i, tree in enumerate(trees) if jax.tree.leaves(tree)}
 
 
 def _of(aux: ObjectiveState, i: int) -> ObjectiveState:

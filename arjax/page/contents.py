@@ -59,7 +59,7 @@ def contents(
         "order": np.asarray(stepwise.factorization.order).tolist(),
         "order_name": order_name(stepwise.factorization),
         "classes": classes if stepwise.context_spec else [],
-        "programs": {key: program.as_json() for key, program in programs.items()},
+        "programs": programs,
     }
     if vocabulary is not None:
         known = {"symbols": list(vocabulary.symbols), "end": vocabulary.end, "unknown": vocabulary.unknown}

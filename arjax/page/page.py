@@ -33,12 +33,7 @@ HEIGHT = 760
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Page:
-    """A page, which a notebook shows in its cell.
-
-    Attributes:
-      params: the parameters of the model in the page: rounded, where it has them in half precision.
-      path: of the file; None where it is not written.
-    """
+    """A page, which a notebook shows in its cell, with its parameters: rounded, if it has them in half precision."""
 
     html: str
     params: Any

@@ -146,27 +146,10 @@ class Arrays:
         return self._numbers[id(array)][0]
 
 
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """A function of arrays, as `engine.js` reads it.
-
-    Attributes:
-      inputs: the number, type and shape of each argument.
-      arrays: pairs of the number of an array in the program and its place among the `Arrays` of the page.
-      once: operations on these arrays alone, which a page runs when it opens.
-      steps: the others, in their order.
-      outputs: the operands that are returned.
-    """
-
-    inputs: list[list[Any]]
-    arrays: list[list[int]]
-    once: list[Operation]
-    steps: list[Operation]
-    outputs: list[Operand]
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields by their names, in types of JSON."""
-        return _plain(dataclasses.asdict(self))
+#: A function of arrays, as `engine.js` reads it: `inputs`, the number, type and shape of each argument; `arrays`, pairs
+#: of the number of an array in the program and its place among the `Arrays` of the page; `once`, operations on these
+#: arrays alone, which a page runs when it opens; `steps`, the others; and `outputs`, the operands that are returned.
+Program = dict[str, Any]
 
 
 def translate(function: Callable[..., Any], arrays: Arrays, weights: Any, *arguments: Any) -> Program:
@@ -233,7 +216,9 @@ class _Writer:
         outputs = [self.operand(atom) for atom in closed.jaxpr.outvars]
         once, steps = _parted(_needed(self.operations, outputs), {number for number, _ in self.held})
         read = {operand for operation in [*once, *steps] for operand in _numbers(operation[2])} | set(_numbers(outputs))
-        return Program(written, [pair for pair in self.held if pair[0] in read], once, steps, outputs)
+        held = [pair for pair in self.held if pair[0] in read]
+        program = {"inputs": written, "arrays": held, "once": once, "steps": steps, "outputs": outputs}
+        return _plain(program)
 
     def constants(self, closed: Any) -> None:
         """Takes the constants of a closed jaxpr among the arrays."""
@@ -340,7 +325,7 @@ class _Writer:
         return {}
 
     def _inner(self, closed: Any) -> dict[str, Any]:
-        return _Writer(self.arrays).write(closed, closed.jaxpr.invars).as_json()
+        return _Writer(self.arrays).write(closed, closed.jaxpr.invars)
 
 
 def _numbers(operands: Iterable[Operand]) -> list[int]:

@@ -22,10 +22,7 @@ def on_machine(folder: Path = Path("/dev")) -> int:
 
 
 def visible_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> list[str]:
-    """The devices that a process may use, as `CUDA_VISIBLE_DEVICES` and its like name them.
-
-    Where none of these variables is set these are the NVIDIA devices of the machine.
-    """
+    """The devices that a process may use, by `CUDA_VISIBLE_DEVICES` and its like, or else all of the machine."""
     given = next((environment[name] for name in VARIABLES if name in environment), None)
     if given is None:
         return [str(number) for number in range(on_machine(folder))]
@@ -57,11 +54,7 @@ def usable_cores() -> list[int]:
 
 
 def share_cores(jobs: int) -> list[set[int]]:
-    """The CPU cores of each of the jobs that run at once, out of those of this process: as equally many as can be.
-
-    Empty sets where there are fewer cores than jobs, where one job has them all, or where the system cannot hold a
-    process to its cores.
-    """
+    """Equally many of the CPU cores for each of the jobs that run at once; empty sets where these cannot be shared."""
     cores = usable_cores() if hasattr(os, "sched_setaffinity") else []
     if jobs == 1 or len(cores) < jobs:
         return [set()] * jobs

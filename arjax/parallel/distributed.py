@@ -35,10 +35,7 @@ def launcher(environment: Mapping[str, str]) -> str:
 
 
 def slurm_processes(environment: Mapping[str, str]) -> tuple[str, int, int]:
-    """Address of the first process, number of processes, and number of this process in a step of a SLURM job.
-
-    The port follows from the job and the step, so that steps of one job can run side by side.
-    """
+    """Address of the first process, number of processes, number of this one; each step of a job has its own port."""
     step, job = int(environment.get("SLURM_STEP_ID", 0)), int(environment["SLURM_JOB_ID"])
     port = environment.get("JAX_COORDINATOR_PORT") or 61440 + (job + 61 * step) % 4096
     address = f"{first_host(environment['SLURM_STEP_NODELIST'])}:{port}"
@@ -183,10 +180,7 @@ def _reason(error: OSError | OverflowError) -> str:
 
 @contextmanager
 def _time_limit(others: str, address: str) -> Iterator[None]:
-    """Ends this process, with a sentence, when the block takes longer than `WAIT_SECONDS`.
-
-    JAX itself would abort it with a stack trace, from code that raises no Python exception.
-    """
+    """Ends this process with a sentence after `WAIT_SECONDS`: JAX itself would abort it with a stack trace."""
 
     def give_up() -> None:
         silent = address and _why_silent(address)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -54,10 +54,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         raise UserError(f"mesh axes must be at least 1 (data may be -1), not data={data}, fsdp={fsdp}, tensor={tensor}")
     sizes = (len(devices) // (fsdp * tensor) if data == -1 else data, fsdp, tensor)
     if math.prod(sizes) != len(devices) or min(sizes) < 1:
-        raise UserError(
-            f"a mesh of data={data}, fsdp={fsdp}, tensor={tensor} does not multiply up to the number of devices "
-            f"({len(devices)})"
-        )
+        axes = f"data={data}, fsdp={fsdp}, tensor={tensor}"
+        raise UserError(f"a mesh of {axes} does not multiply up to the number of devices ({len(devices)})")
     # Auto: the partitioner decides about intermediate values; explicit axes break linen's embeddings and scans.
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
@@ -91,9 +89,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
     num_parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * parts
     if batch_size < 1 or batch_size % num_parts:
         times = "" if parts == 1 else f" times train.accumulate={parts}"
-        raise UserError(
-            f"train.batch_size={batch_size} must be a positive multiple of {num_parts}, the mesh's data x fsdp{times}"
-        )
+        raise UserError(f"train.batch_size={batch_size} must be a positive multiple of {num_parts}, data x fsdp{times}")
 
 
 def path_string(path: tuple[Any, ...]) -> str:
@@ -105,6 +101,13 @@ def forms_of(tree: Any) -> dict[str, str]:
     """Type and shape of every array by its path, such as `float32[8, 4]`."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def different_forms(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """Returns up to three of the arrays whose forms differ, in words; "" where all agree."""
+    pairs = {name: (there.get(name, "absent"), here.get(name, "absent")) for name in sorted({**there, **here})}
+    different = [f"{name} is {was} there and {now} here" for name, (was, now) in pairs.items() if was != now]
+    return "; ".join(different[:3]) + "; ..." * (len(different) > 3)
 
 
 def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
@@ -129,8 +132,12 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
 
 def _compile_rule(rule: Any, mesh: Mesh) -> tuple[re.Pattern, list[tuple[str, ...]]]:
     """The regex of a rule, and a group of axes for each dimension."""
+
+    def is_group(axes: Any) -> bool:
+        return isinstance(axes, str | tuple | list) and all(isinstance(axis, str) for axis in axes)
+
     match rule:
-        case [str(pattern), [*axes]] if all(map(_is_group, axes)):
+        case [str(pattern), [*axes]] if all(map(is_group, axes)):
             groups = [((axis,) if axis else ()) if isinstance(axis, str) else tuple(axis) for axis in axes]
         case _:
             raise UserError(f"a sharding rule is a pair of a path regex and a tuple of axes, not {rule!r}")
@@ -146,11 +153,6 @@ def _compile_rule(rule: Any, mesh: Mesh) -> tuple[re.Pattern, list[tuple[str, ..
                 f"with data, fsdp and tensor all above 1, XLA gets gradients wrong there; split it over {together!r}"
             )
     return compile_regex(pattern, "the path of a sharding rule"), groups
-
-
-def _is_group(axes: Any) -> bool:
-    """Whether this is a text or a sequence of texts."""
-    return isinstance(axes, str | tuple | list) and all(isinstance(axis, str) for axis in axes)
 
 
 def _fit(groups: Sequence[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from arjax.config.build import build, build_model
-from arjax.config.fields import fields
+from arjax.config.validate import fields
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import check_seed, named_arguments
@@ -68,12 +68,10 @@ class Population:
             (experiments/order_matters/speed.csv). "": the one that suits the device.
           setup: `shared_setup(config)`, where it is built already.
         """
+        strategies = f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}"
         refuse(
             (len(orders) == 0 or len(seeds) == 0, "a population needs at least one order and one seed"),
-            (
-                strategy not in ("", *STRATEGIES),
-                f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}",
-            ),
+            (strategy not in ("", *STRATEGIES), strategies),
         )
         for seed in seeds:
             check_seed(seed, "the seed of a member")
@@ -95,7 +93,7 @@ class Population:
         devices = jax.devices()[: math.gcd(len(members), jax.device_count())]  # as many as divide the orders
         self.members = members
         self.sharding = NamedSharding(Mesh(np.array(devices), ("orders",)), PartitionSpec("orders"))
-        self.models = jax.device_put(_stack(members), self.sharding)
+        self.models = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *members), self.sharding)
 
     @property
     def factorizations(self) -> list[Factorization]:
@@ -135,17 +133,11 @@ class Population:
         return over_members(self.strategy, scores)(models, params, keys_S)
 
 
-def _stack(trees: Sequence[Any]) -> Any:
-    """O pytrees of one structure in one: every array gets a first axis of length O."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-
-
 def check_has_order(config: ConfigDict, option: str = "ordering") -> None:
     """Raises `UserError` for a kind of model without the option `ordering`, or `orders`."""
     if option not in KINDS.get(config.model.kind).CALLS:
-        raise UserError(
-            f"the members of a population differ in their orders, and the kind {config.model.kind!r} has none"
-        )
+        kind = config.model.kind
+        raise UserError(f"the members of a population differ in their orders, and the kind {kind!r} has none")
 
 
 def on_one_device(config: ConfigDict) -> ConfigDict:
@@ -158,16 +150,14 @@ def on_one_device(config: ConfigDict) -> ConfigDict:
 def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
     """The parts that all members of a population have, on one device, with the model of one of its orders."""
     check_has_order(config)
-    scores = "".join([name for name in ("steps", "exposure") if config.evaluate[name]][:1])
     refuse(
         (jax.process_count() > 1, "a population is trained by one process"),
         (config.model.get("orders", ""), "a population has one order per member: leave model.orders empty"),
-        (
-            scores,
-            f"a population scores the nats of its members alone: leave config.evaluate.{scores} at 0, and set it in "
-            "--mode=evaluate of a member",
-        ),
     )
+    for name in ("steps", "exposure"):
+        if config.evaluate[name]:
+            alone = "a population scores nats alone"
+            raise UserError(f"{alone}: leave config.evaluate.{name} at 0, and set it in --mode=evaluate of a member")
     setup = build(_with_order(on_one_device(config), order), jax.devices()[:1])
     check_likelihood(setup.model, "a population")
     for split in ("validation", config.evaluate.split):

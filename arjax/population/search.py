@@ -22,21 +22,16 @@ from arjax.config.files import check_same_run, save_config
 from arjax.core.errors import UserError
 from arjax.core.files import writable_folder
 from arjax.core.options import is_integer
-from arjax.objectives.learned_order import SCORES
+from arjax.objectives.likelihood import SCORES
 from arjax.population.population import Population, check_has_order, on_one_device
 from arjax.population.train import train_population
 from arjax.reporting.writers import read_metrics
-from arjax.training.loop import RunLearner, run_training
+from arjax.training.loop import Learner, run_training
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-    """The best order of a search, int64[D], and its validation nats there, after the short training.
-
-    Attributes:
-      trained: the number of trainings.
-      best_by_round: the best validation nats so far after each round.
-    """
+    """The best order, int64[D], its validation nats, the number of trainings, and the best nats after each round."""
 
     order: np.ndarray
     validation: float
@@ -48,9 +43,8 @@ def random_search(
     population: Population, rounds: int, seed: int = 0, log: Callable[[str], None] = lambda text: None
 ) -> SearchResult:
     """The best of rounds x O random orders, O those of the population."""
-    rng, num_sites = np.random.default_rng((seed, 1)), population.setup.model.event.num_sites
-    size = len(population.factorizations)
-    return _search(population, rounds, lambda best: [rng.permutation(num_sites) for _ in range(size)], log)
+    rng, orders = np.random.default_rng((seed, 1)), orders_of(population)
+    return _search(population, rounds, lambda best: [rng.permutation(len(order_D)) for order_D in orders], log)
 
 
 def local_search(
@@ -68,23 +62,22 @@ def local_search(
     if not 1 <= parents <= len(start):
         raise UserError(f"the parents must be 1 to {len(start)}, as many as there are orders, not {parents!r}")
 
+    def changed(order_D: np.ndarray) -> np.ndarray:
+        """An order that has not been tried; after a hundred failures, any."""
+        for _ in range(100):
+            other_D = move(order_D, rng)
+            if tuple(other_D) not in seen:
+                break
+        seen.add(tuple(other_D))
+        return other_D
+
     def propose(best: Sequence[tuple[float, np.ndarray]]) -> list[np.ndarray]:
         if best:
-            return [_new(best[i % min(parents, len(best))][1], rng, seen) for i in range(len(start))]
+            return [changed(best[i % min(parents, len(best))][1]) for i in range(len(start))]
         seen.update(map(tuple, start))
         return start
 
     return _search(population, rounds, propose, log)
-
-
-def _new(order_D: np.ndarray, rng: np.random.Generator, seen: set[tuple[int, ...]]) -> np.ndarray:
-    """A changed order that has not been tried; after a hundred failures, any."""
-    for _ in range(100):
-        changed = move(order_D, rng)
-        if tuple(changed) not in seen:
-            break
-    seen.add(tuple(changed))
-    return changed
 
 
 def move(order_D: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -130,9 +123,7 @@ def orders_of(population: Population) -> list[np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class PolicyResult:
-    """The most probable order under a policy, int64[D], its scores of the sites, float32[D], the mean training nats
-    over the orders drawn, in each tenth of the run, and the number of train steps.
-    """
+    """The most probable order, int64[D], the scores of the sites, float32[D], the nats of each tenth, and the steps."""
 
     order: np.ndarray
     scores: np.ndarray
@@ -153,7 +144,6 @@ def learn_order(
 
     Args:
       config: a whole config; the network must support any order. Its partition cuts the orders.
-      orders_per_step: R, at least 2.
       learning_rate: of the scores (Adam); that of the model is in the config.
       seed: of parameters, batches and orders; None: that of the config.
       workdir: folder of the run, which goes on there when it was interrupted; "": nothing is kept.
@@ -175,7 +165,7 @@ def learn_order(
         if (folder / CONFIG_NAME).exists() and any((folder / "checkpoints").glob("*/*")):
             check_same_run(config, folder, "train")
         save_config(config, folder)
-        state = run_training(RunLearner(dataclasses.replace(setup, train=options), folder), folder).state
+        state = run_training(Learner(dataclasses.replace(setup, train=options), folder), folder).state
         lines = read_metrics(folder)
     scores = np.asarray(state.objective.params[SCORES])
     nats = tuple(line["train/order_nats"] for line in lines if "train/order_nats" in line)

@@ -31,12 +31,12 @@ from arjax.population.population import Population, form, over_members
 from arjax.reporting.progress import Progress
 from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
-from arjax.training.loop import run_training
+from arjax.training.loop import Learner, run_training
 from arjax.training.record import Record, fingerprint_of_orders, stored
 from arjax.training.reporter import Reporter, Silent
 from arjax.training.results import set_results_aside, training_entries, write_nats, write_results
 from arjax.training.setup import best_store
-from arjax.training.state import TrainState, eval_params, fresh_state, objective_state_of, with_shardings
+from arjax.training.state import TrainState, eval_params, fresh_state, with_shardings
 from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums
 
 #: (steps in all, steps done) -> the progress of a training.
@@ -50,8 +50,8 @@ class PopulationState(flax.struct.PyTreeNode):
     best: Any
 
 
-class Members:
-    """A `Learner`: the train step of a run, mapped over the members of a population."""
+class Members(Learner):
+    """The train step of a run, mapped over the members of a population."""
 
     def __init__(
         self, population: Population, workdir: str | os.PathLike, log: Callable[[str], None], show: Show | None = None
@@ -71,7 +71,7 @@ class Members:
 
     @property
     def abstract_state(self) -> PopulationState:
-        """Shapes, types and shardings: the orders are spread over the devices."""
+        """The orders are spread over the devices."""
         abstract = jax.eval_shape(lambda: self._fresh(None))
         return with_shardings(abstract, jax.tree.map(lambda _: self.population.sharding, abstract))
 
@@ -86,9 +86,7 @@ class Members:
         params = self.setup.first_params(population.members) if self.setup.train.init_from else None
         return jax.jit(self._fresh, out_shardings=population.sharding)(params)
 
-    def compile(
-        self, state: PopulationState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
-    ) -> None:
+    def compile(self, state: PopulationState, step: int, *feed: Any) -> None:
         """Compiles the train program, unless the population has it from an earlier training of such orders."""
         programs, key = self.population.programs, (self.shape, form(self.population.members[0]))
         if key not in programs:
@@ -136,13 +134,10 @@ class Members:
         return state.replace(train=train), sums
 
     def validate(self, state: PopulationState) -> tuple[np.ndarray, Mapping[str, Any]]:
-        """Nats per example of the validation split, [O, S]."""
         values = counted(self.population.rows(eval_params(state.train), "validation"))["nll"].mean(-1)
         return values, {"nll_nats": values}
 
-    def keep(
-        self, state: PopulationState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
-    ) -> PopulationState:
+    def keep(self, state: PopulationState, better: np.ndarray, *scored: Any) -> PopulationState:
         return state.replace(best=_chosen(jnp.asarray(better), eval_params(state.train), state.best))
 
     def reporter(self, step: int) -> PopulationReporter:
@@ -172,9 +167,8 @@ class PopulationReporter(Reporter):
         super().train(step, mean, learning_rate, seconds / fine.size)
 
     def _in_words(self, scores: Mapping[str, Any]) -> str:
-        if NLL in scores:
-            return f"{scores[NLL]:.4f} nats on average"
-        return super()._in_words(scores)  # of a conditional with a loss in the place of log p
+        # a conditional with a loss in the place of log p has no nats
+        return f"{scores[NLL]:.4f} nats on average" if NLL in scores else super()._in_words(scores)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the range of the best scores so far."""
@@ -193,30 +187,18 @@ def counted(rows: Rows) -> Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The scores of a population; rows in the order of `orders`, columns in that of `seeds`.
+    """The scores of a population; rows in the order of `orders`, columns in that of `seeds`."""
 
-    Attributes:
-      validation: best nats per example on the validation split, float64[O, S].
-      results: the report of each member about `config.evaluate.split`, as `arjax` writes it: `results[o][s]`.
-      notes: the note of the checkpoint of the best parameters of each member: `notes[o][s]`.
-      best_step: the step they are of, int[O, S].
-      validation_rows, test_rows: nats of each example of the two splits, float64[O, S, N].
-      seconds: of training, without compilation.
-      params: the best parameters of all members, [O, S, ...].
-      code: the versions of the user's code that have trained them.
-    """
-
-    validation: np.ndarray
-    results: list[list[dict[str, Any]]]
-    notes: list[list[dict[str, Any]]]
-    best_step: np.ndarray
-    validation_rows: np.ndarray
+    validation: np.ndarray  # best nats per example on the validation split, float64[O, S]
+    results: list[list[dict[str, Any]]]  # the report of each member, `results[o][s]`, as `arjax` writes it
+    notes: list[list[dict[str, Any]]]  # likewise, of the checkpoint of the best parameters
+    best_step: np.ndarray  # of these parameters, int[O, S]
+    validation_rows: np.ndarray  # nats of each example, float64[O, S, N]
     test_rows: np.ndarray
-    seconds: float
     num_params: int
-    params: Any
+    params: Any  # the best ones, [O, S, ...]
     history: History
-    code: Mapping[str, Sequence[str]]
+    code: Mapping[str, Sequence[str]]  # the versions of the user's code that have trained them
 
 
 @named_arguments
@@ -256,9 +238,13 @@ def _scores(
     notes: list[list[dict[str, Any]]] = [[] for _ in population.members]
     results: list[list[dict[str, Any]]] = [[] for _ in population.members]
     for o, s in np.ndindex(population.shape):
-        summary = summarize_rows(_of_member(valid, o, s), setup.dataset.event, setup.dataset.text_unit)
+        of_valid, of_test = (
+            {name: values if values.ndim == 1 else values[o, s] for name, values in rows.items()}
+            for rows in (valid, test)
+        )
+        summary = summarize_rows(of_valid, setup.dataset.event, setup.dataset.text_unit)
         notes[o].append({"value": float(history.best_value[o, s]), "scores": summary})
-        results[o].append(_result(population, state, history, notes[o][s], _of_member(test, o, s), o, s))
+        results[o].append(_result(population, state, history, notes[o][s], of_test, o, s))
     return Scores(
         validation=history.best_value,
         results=results,
@@ -266,16 +252,11 @@ def _scores(
         best_step=history.best_step,
         validation_rows=valid["nll"],
         test_rows=test["nll"],
-        seconds=history.step_seconds,
         num_params=sum(leaf[0, 0].size for leaf in jax.tree.leaves(state.best)),
         params=state.best,
         history=history,
         code=code,
     )
-
-
-def _of_member(rows: Rows, o: int, s: int) -> Rows:
-    return {name: values if values.ndim == 1 else values[o, s] for name, values in rows.items()}
 
 
 def _result(
@@ -293,15 +274,13 @@ def _result(
         # A run alone ends with the last step, or out of patience.
         step=min(setup.total_steps, best_step + (train.patience or setup.total_steps) * train.eval_every),
         history={name: getattr(history, name) / history.best_step.size for name in timings},
-        objective_state=objective_state_of(state.train.replace(objective=objective)),
+        objective_state=objective,
         seed=seed,
     )
 
 
 def write_member(folder: Path, config: ConfigDict, population: Population, scores: Scores, o: int, s: int) -> None:
-    """Writes `config.json`, the best parameters, `rows.npz` and, last, `results.json` of the member (o, s): the folder
-    that `arjax` would have made of `config`, with its order and seed.
-    """
+    """Writes the folder that `arjax` would have made of `config`, the member (o, s); `results.json` comes last."""
     if not scores.history.alive[o, s]:
         raise UserError("the loss was not finite; a lower optimizer.learning_rate or a clip_norm may help")
     if not np.isfinite(scores.validation[o, s]):
@@ -310,9 +289,8 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
     if (folder / CONFIG_NAME).exists() and other_results(config, folder):
         set_results_aside(folder)
     save_config(config, folder)
-    Record(data=population.record.data, orders=fingerprint_of_orders(population.members[o]), code=scores.code).write(
-        folder
-    )
+    orders = fingerprint_of_orders(population.members[o])
+    Record(data=population.record.data, orders=orders, code=scores.code).write(folder)
     best_store(folder).save(int(scores.best_step[o, s]), params, scores.notes[o][s])
     test_N, validation_N = scores.test_rows[o, s], scores.validation_rows[o, s]
     write_nats(folder, {"validation": validation_N, config.evaluate.split: test_N})

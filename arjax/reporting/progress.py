@@ -26,12 +26,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         indent: str = "",
     ):
-        """Starts the clock.
-
-        Args:
-          start_step: step from which a resumed run goes on.
-          clock: seconds; a parameter so that tests can set it.
-        """
+        """Starts the clock, at the step from which a resumed run goes on."""
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
         self._clock, self._indent = clock, indent

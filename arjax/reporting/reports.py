@@ -22,10 +22,7 @@ _NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{
 
 
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The report of a run, or None when there is none, or an incomplete one: then it is computed again.
-
-    A report without one of the fields of all reports was edited by hand or damaged.
-    """
+    """Returns the report of a run; None without a whole one, which is then computed again."""
     report = read_json_object(Path(workdir) / FILE_NAME)
     return report if report is not None and is_report(report) else None
 

@@ -34,17 +34,13 @@ def write_samples(
     sample_rate: int = 0,
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None,
 ) -> list[Path]:
-    """Writes samples in every format that suits them. Returns the files written. The image is left out when matplotlib
-    is not installed.
+    """Writes samples [N, *grid, *value] in every format that suits them, and returns the files; the image needs
+    matplotlib.
 
     Args:
-      folder: the folder of the files; made when missing, in an existing folder.
-      samples: [N, *grid, *value], always written as `samples.npy`.
-      grid_shape: the grid; further axes are those of the value.
       real: real examples of the same shape, drawn beside the samples.
       to_text: turns one example into text, for `samples.txt`.
       to_wave: turns one example into a waveform in [-1, 1], for `sample_00.wav`, ...; needs `sample_rate` in Hz.
-      sample_rate: 0 for data that is no sound.
       to_cells: turns the samples of a table into rows of cells, the names of its columns first, for `samples.csv`.
     """
     folder = Path(folder)
@@ -92,10 +88,7 @@ def numbered_folder(workdir: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def folder_of_samples(workdir: str | os.PathLike) -> Iterator[Path]:
-    """A folder that becomes `samples` when the body has written it to the end; removed again when the body fails.
-
-    Samples that were there before get the next number.
-    """
+    """A folder that becomes `samples` when the body has ended, in place of earlier ones, which get the next number."""
     final, partial = Path(workdir) / FOLDER, Path(workdir) / f"partial-{FOLDER}"
     with contextlib.ExitStack() as undo:
         with writing(partial):

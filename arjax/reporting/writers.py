@@ -48,12 +48,8 @@ class Writer(abc.ABC):
 
     @abc.abstractmethod
     def open(self, workdir: Path, resume_step: int | None, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Begins to write.
-
-        Args:
-          workdir: folder of the run; its `config.json` is there.
-          resume_step: the step the run goes on from: earlier lines about later steps are void; 0 for a fresh
-            run; None to append.
+        """Begins to write in the folder of a run. It goes on from `resume_step`, so earlier lines about later steps are
+        void; 0 for a fresh run, None to append.
         """
 
     @abc.abstractmethod
@@ -75,20 +71,13 @@ class Writer(abc.ABC):
 class MetricWriter(contextlib.AbstractContextManager):
     """Appends named numbers to `workdir/metrics.jsonl`, one JSON object per line, and hands them to other writers.
 
-    A line reads `{"step": 100, "train/bits_per_dim": 2.1}`; a number that is not finite is written as `null`, as JSON
-    has no word for it. Lines reach the disk at once, so that a killed run loses none.
-
-    Use as a context manager or call `close`.
+    A line reads `{"step": 100, "train/bits_per_dim": 2.1}`; a number that is not finite is written as `null`. Lines
+    reach the disk at once, so that a killed run loses none.
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, others: Sequence[Writer] = ()):
-        """Opens the file for appending.
-
-        Args:
-          workdir: folder of the run; created when missing.
-          resume_step: the step the run goes on from. Lines of later steps are removed, as the run will write them
-            again; 0 starts a fresh file. None keeps every whole line.
-          others: writers that get the same numbers, opened here.
+        """Opens the file for appending, and the other writers. Lines behind `resume_step` are removed, as the run will
+        write them again; 0 starts a fresh file, None keeps every whole line.
         """
         self._path, self._others = Path(workdir) / FILE_NAME, []
         with writing(self._path):
@@ -145,19 +134,13 @@ def _calls(text: str) -> list[str]:
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of `workdir/metrics.jsonl` in the order written; empty when there is no file.
-
-    Damaged lines are left out, with a warning that names them.
-    """
+    """Returns the lines of `workdir/metrics.jsonl`, none when there is no file; a warning names damaged ones."""
     path = Path(workdir) / FILE_NAME
     return _whole_lines(path) if path.exists() else []
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The metrics in a file, without broken lines; a warning about these.
-
-    A kill in mid-write leaves half of the last line, which a run that goes on writes again: that is no damage.
-    """
+    """The metrics in a file, without broken lines; half of the last one, which a kill leaves, is no damage."""
     check_regular(path)
     with reading(path):
         text = path.read_text(encoding="utf-8", errors="replace")

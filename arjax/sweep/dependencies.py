@@ -71,10 +71,7 @@ def with_dependencies(names: Iterable[str], runs: Sequence[Run]) -> list[str]:
 
 
 def in_stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:
-    """The runs, those of a stage in their sequence. A run is in the stage after the last of the runs that it `needs`.
-
-    Runs that need each other in a circle are in the last stage.
-    """
+    """Returns the runs by stages: each stands after the runs that it `needs`, those of circles in the last stage."""
     left, by_stage = list(runs), []
     while left:
         waiting = {run.name for run in left}
@@ -98,9 +95,7 @@ def changed_dependencies(run: Run, workdir: Path) -> list[str]:
 
 
 def print_changes(runs: Sequence[Run], workdir: Path) -> None:
-    """Prints the files of the user's own code, and the runs that others read, that have changed since finished runs
-    were trained with them.
-    """
+    """Prints which files of the user's code, and which runs that others read, have changed since runs have finished."""
     for changed, sentence in (
         (lambda run, workdir: changed_code(workdir / run.name), "has changed since the training of {} began"),
         (changed_dependencies, "has been trained further, or anew, since it was read by {}"),

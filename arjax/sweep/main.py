@@ -254,15 +254,16 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
     differ in `SAME_COST` alone; a run without either is left out.
     """
 
-    def kind(run: Run) -> tuple[str, Any]:
-        return run.config, sorted(each for each in run.override_texts() if not each[0].startswith(SAME_COST))
+    def kind(run: Run) -> str:
+        return repr((run.config, sorted(each for each in run.override_texts() if not each[0].startswith(SAME_COST))))
 
-    expected = {}
+    alike: dict[str, list[float]] = {}
     for run in runs:
-        alike = [minutes for other in runs if kind(other) == kind(run) and (minutes := measured.get(other.name))]
-        if run.name in measured or alike:
-            expected[run.name] = measured.get(run.name) or sum(alike) / len(alike)
-    return expected
+        if run.name in measured:
+            alike.setdefault(kind(run), []).append(measured[run.name])
+    means = {kind: sum(minutes) / len(minutes) for kind, minutes in alike.items()}
+    expected = {run.name: measured.get(run.name, means.get(kind(run))) for run in runs}
+    return {name: minutes for name, minutes in expected.items() if minutes is not None}
 
 
 if __name__ == "__main__":

@@ -51,8 +51,7 @@ def draw_results(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> 
     """Draws the rows of a table, the best one at the top, each as a dot with its standard error; a diamond marks the
     published number of the same model.
 
-    A panel for each data set and metric that has 2 to 200 rows. Returns whether there was anything to draw, and
-    matplotlib to draw it with.
+    A panel for each data set and metric that has 2 to 200 rows. Returns whether a picture was drawn.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -101,8 +100,7 @@ def draw_curves(path: Path, finished: Sequence[Finished]) -> bool:
     """Draws the validation curves of runs, in the metric of their rows, over the examples trained on.
 
     One panel for each data set and metric. Runs that differ in their seed only are one curve: their mean, in a band of
-    one standard error over the seeds. Runs that never validated have no curve. Returns whether there was anything to
-    draw, and matplotlib to draw it with.
+    one standard error over the seeds. Runs that never validated have none. Returns whether a picture was drawn.
     """
     by_name = {ended.run.name: ended for ended in finished if _curve(ended).x}
     panels: dict[tuple[str, str], list[tuple[tuple[str, ...], BandedCurve]]] = {}
@@ -148,8 +146,7 @@ def _mean(curves: Sequence[BandedCurve]) -> BandedCurve:
 def draw_orders(path: Path, finished: Sequence[Finished]) -> bool:
     """Draws the scores of runs under every order: a dot for each seed, a bar at the mean.
 
-    A panel for each config and metric that has runs in two orders or more. Returns whether there was anything to draw,
-    and matplotlib to draw it with.
+    A panel for each config and metric that has runs in two orders or more. Returns whether a picture was drawn.
     """
     panels: dict[tuple[str, str], dict[str, list[float]]] = {}
     titles = {}

@@ -40,12 +40,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class FullGrid:
-    """A population: every order, a call string, with every seed, ascending.
-
-    Attributes:
-      jobs: of each order and seed; several where rows of the sweep ask for the same run.
-      setup: the parts that its members share; None: not built yet.
-    """
+    """A population: every order, a call string, with every seed, ascending; `setup` has the parts that all share."""
 
     orders: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -65,8 +60,7 @@ class FullGrid:
 class PopulationExecutor:
     """Trains runs that differ in `model.ordering` and `seed` only in one program, population after population.
 
-    The state of a population is in the sweep's workdir until its runs have their results, so that a sweep that was
-    interrupted or killed goes on from there.
+    The state of a population is in the sweep's workdir until its runs have their results, so that a sweep resumes it.
     """
 
     def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
@@ -114,11 +108,7 @@ def _write(grid: FullGrid, population: Population, scores: Scores, workdir: Path
 
 
 def plan(runs: Sequence[Run], workdir: Path) -> list[FullGrid]:
-    """The populations of the runs.
-
-    Runs share a population when their configs are the same but for order and seed, and their orders are cut alike. One
-    is a full grid: orders with other seeds are another population.
-    """
+    """Returns the populations of the runs: full grids of orders that are cut alike, and seeds, of one config each."""
     by_config: dict[str, list[Job]] = {}
     for run in runs:
         with _named(run):

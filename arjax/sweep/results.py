@@ -139,10 +139,7 @@ def stderr_in(report: Mapping[str, Any], name: str) -> float:
 
 
 def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """For each row, whether it is the best on validation among the rows of its data set and metric.
-
-    None is the best where one of these rows has no validation score, or where there is one row only.
-    """
+    """For each row, whether it is the best of several of its data set and metric on validation, if all have a score."""
     best = set()
     for metric, group in _groups(rows):
         if len(group) > 1 and all(rows[i]["validation"] for i in group):
@@ -224,11 +221,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
-    """The readable form of a table: (column names, cells, names of the columns to align right).
+    """Returns the readable form of a table: column names, cells, and the names of the columns to align right.
 
-    A value is joined with its standard error, a published number with its mark; the row that is best on validation is
-    marked, and so are the rows that tie with the best one. The command is left to the csv file, and so are columns that
-    no row fills.
+    The best on validation and ties are marked. The command, and columns that no row fills, are left to the csv file.
     """
     texts = ("name", "dataset", "model", "ordering", "seed", "metric", "kind")
     columns = {name: [str(row[name]) for row in rows] for name in texts}

@@ -287,9 +287,9 @@ def load_sweep(path: str) -> list[Row]:
     refuse((not path.endswith(".py"), f"a sweep file is a Python file with a function get_sweep(), not {path}"))
     rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
     refuse((not rows, f"get_sweep() in {path} returns no runs"))
-    kinds = " or ".join(f"arjax.sweep.{kind.__name__}" for kind in (Run, Mean, Mixture))
+    kinds = "arjax.sweep.Run or arjax.sweep.Mean or arjax.sweep.Mixture"
     for row in rows:
-        is_row = isinstance(row, Run | Mean | Mixture)
+        is_row = isinstance(row, Run | Derived)
         refuse((not is_row, f"get_sweep() in {path} must return {kinds} objects, not {row!r}"))
     name, num = collections.Counter(row.name for row in rows).most_common(1)[0]
     refuse((num > 1, f"two runs of {path} are named {name!r}"))
@@ -303,17 +303,18 @@ def select(rows: Sequence[Row], only: str) -> list[Row]:
     """The rows named in a comma-separated list; all of them for ""."""
     by_name = {row.name: row for row in rows}
     chosen = [name for name in map(str.strip, only.split(",")) if name]
-    for name in chosen:
-        if name not in by_name:
-            raise UserError(f"there is no run {name!r} in the list{did_you_mean(name, by_name)}")
-    refuse((only and not chosen, f"--only={only} names no run"))
+    refuse(
+        *(
+            (name not in by_name, f"there is no run {name!r} in the list{did_you_mean(name, by_name)}")
+            for name in chosen
+        ),
+        (only and not chosen, f"--only={only} names no run"),
+    )
     return [by_name[name] for name in chosen] if only else list(rows)
 
 
 def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
-    """The runs among the selected rows, the members of the others, and all runs that these read, as the file lists
-    them.
-    """
+    """Returns the runs of the selected rows, and all runs that these read, as the file lists them."""
     runs = [row for row in rows if isinstance(row, Run)]
     members = (row.of if isinstance(row, Derived) else (row.name,) for row in selected)
     names = with_dependencies(itertools.chain(*members), runs)

@@ -171,11 +171,8 @@ def propose(
 ) -> dict[str, Any]:
     """Returns the point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
 
-    The first ten are random. Running trials count as bad ones, so that trials which run at once differ.
-
-    Args:
-      past: of each trial before, its values by field, its state, and, if it is finished, its score on validation, with
-        the sign by which lower is better.
+    The first ten are random. Running trials count as bad ones, so that trials which run at once differ. `past` has the
+    values by field of each trial before, its state, and, if it is finished, its score: the lower, the better.
     """
     import optuna
 

@@ -122,9 +122,8 @@ def _is_preempted() -> bool:
 class SlurmExecutor:
     """Submits one SLURM job for each run and waits for all of them; needs submitit.
 
-    The number of its job is kept in the folder of a run. A job that is still in the queue when a sweep starts, as its
-    process has died, is waited for and not submitted again. The states of jobs are asked of squeue, which works
-    on clusters without accounting as well.
+    The number of its job is kept in the folder of a run: a job that is still in the queue when a sweep starts is waited
+    for and not submitted again. squeue tells the states of jobs, on clusters without accounting as well.
     """
 
     def __init__(

@@ -73,10 +73,7 @@ class Table:
         return [str(error) for run in runs if isinstance(error := self.outcome(run), UserError)]
 
     def made(self, derived: bool = True) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """The rows so far, in the sequence of the sweep file; and, by name, the reasons of those that cannot be made.
-
-        `derived`: with those computed from finished runs, which may take minutes.
-        """
+        """Returns the rows so far, and by name why others cannot be made; `derived`: also rows of several runs."""
         finished = {ended.run.name: ended for ended in self.all_finished()}
         rows: list[dict[str, Any]] = []
         nats: list[np.ndarray | None] = []

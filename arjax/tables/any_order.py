@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -99,12 +99,11 @@ class AnyOrderTable(TableEngine):
         """log p of the values of a site given the observed ones, float64[N, V]; once for equal observed values."""
         seen_ND = np.where(observed_ND, x_ND, np.nan)
         first_R, row_N = _different(seen_ND)
-        tables = []
-        for part, size in _pieces(seen_ND[first_R]):
-            x = _filled(part, size)
-            table = _log_table(self.model, self.params, np.nan_to_num(x), ~np.isnan(x), site)
-            tables.append(np.asarray(table)[: len(part), : self.sites.levels[site]])
-        return np.concatenate(tables).astype(np.float64)[row_N]
+
+        def table(x_BD: np.ndarray) -> jax.Array:
+            return _log_table(self.model, self.params, np.nan_to_num(x_BD), ~np.isnan(x_BD), site)
+
+        return _in_pieces(table, seen_ND[first_R])[:, : self.sites.levels[site]][row_N]
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         order = list(range(len(self.columns)) if order is None else order)
@@ -129,11 +128,7 @@ class AnyOrderTable(TableEngine):
         places = [site for c in order for site in self.sites.of_column[c]]
         factorization = from_order(np.array(places), np.ones(len(places), np.int64), (len(places),))
         x_ND = self.sites.values(codes_NC)
-        chunks = [
-            np.asarray(_site_log_prob(self.model, self.params, _filled(part, size), factorization))[: len(part)]
-            for part, size in _pieces(x_ND)
-        ]
-        nats_ND = np.concatenate(chunks).astype(np.float64)
+        nats_ND = _in_pieces(lambda x_BD: _site_log_prob(self.model, self.params, x_BD, factorization), x_ND)
         for c, base in enumerate(self.sites.bases):
             if base > 1:  # digits of codes that there are not have no probability
                 nats_ND[:, self.sites.of_column[c][1]] -= self._log_there(x_ND, codes_NC[:, c], order, c)
@@ -264,10 +259,16 @@ def _site_log_prob(model: AutoregressiveModel, params: Any, x_BD: jax.Array, fac
     return model.log_prob_per_site(params, x_BD, factorization=factorization)
 
 
-def _pieces(array: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Pieces of the rows of an array, and the size that each is filled to: few programs for all numbers of rows."""
-    for start in range(0, len(array), ROWS):
-        yield array[start : start + ROWS], ROWS if len(array) > ROWS else 1 << max(4, (len(array) - 1).bit_length())
+def _in_pieces(compute: Callable[[np.ndarray], jax.Array], rows_ND: np.ndarray) -> np.ndarray:
+    """What a program computes of rows, float64[N, ...], some at once. Pieces are filled to one of a few sizes, so that
+    few programs serve all numbers of rows.
+    """
+    size, computed = ROWS if len(rows_ND) > ROWS else 1 << max(4, (len(rows_ND) - 1).bit_length()), []
+    for start in range(0, len(rows_ND), ROWS):
+        part = rows_ND[start : start + ROWS]
+        filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
+        computed.append(np.asarray(compute(filled))[: len(part)])
+    return np.concatenate(computed).astype(np.float64)
 
 
 def _different(array_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -280,7 +281,3 @@ def _different(array_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(1, int), np.zeros(len(array_ND), int)
     _, first_R, row_N = np.unique(keys_NK, axis=0, return_index=True, return_inverse=True)
     return first_R, row_N.reshape(-1)
-
-
-def _filled(array: np.ndarray, size: int) -> np.ndarray:
-    return np.concatenate([array, np.repeat(array[-1:], size - len(array), 0)])

@@ -30,7 +30,7 @@ from orbax.checkpoint import v1 as ocp
 from arjax.core.errors import UserError
 from arjax.core.files import locked
 from arjax.parallel.distributed import from_process_0, on_any_process
-from arjax.parallel.sharding import forms_of
+from arjax.parallel.sharding import different_forms, forms_of
 
 MANIFEST = "manifest.json"
 STATE = "state"
@@ -103,9 +103,9 @@ class CheckpointStore:
         reason, tree = "", None
         if abstract_tree is None:
             return reason, tree
-        if difference := _first_difference(stored, forms_of(abstract_tree)):
+        if different := different_forms(stored, forms_of(abstract_tree)):
             path = self.directory / str(step)
-            raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
+            raise UserError(f"the checkpoint {path} is of another model or optimizer: {different}")
         with plain_path(self.directory) as directory:
             try:
                 with without_tracebacks():
@@ -121,10 +121,8 @@ class CheckpointStore:
         newest = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
         if newest is None or newest[0] >= 0:
             return newest
-        raise UserError(
-            f"none of the checkpoints in {self.directory} is readable: put back a copy of one, or train again in "
-            "another workdir"
-        )
+        remedy = "put back a copy of one, or train again in another workdir"
+        raise UserError(f"none of the checkpoints in {self.directory} is readable: {remedy}")
 
     def _newest_readable(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest checkpoint that is whole, -1 if none is; warns of those that are not."""
@@ -216,14 +214,6 @@ def _remove(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _first_difference(stored: dict[str, str], wanted: dict[str, str]) -> str:
-    for name in sorted(stored.keys() | wanted.keys()):
-        was, now = (tree.get(name, "absent") for tree in (stored, wanted))
-        if was != now:
-            return f"{name} is {was} there and {now} here"
-    return ""
-
-
 def write_manifest(folder: Path, tree: dict[str, str], extra: dict[str, Any]) -> None:
     """Seals a folder: hashes of all its files, shapes of all arrays and `extra`, in one atomic write."""
     body = {"files": _hashes(folder), "tree": tree, "extra": extra}
@@ -292,11 +282,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
 
 
 def refusal(error: OSError | ValueError) -> str | None:
-    """The reason why the disk refused, such as "No space left on device"; None for an error that is not of a disk.
-
-    Orbax measures its limits of minutes by the clock of the machine: where that is set forward meanwhile, they are over
-    at once. All times that arjax measures are those of a monotonic clock.
-    """
+    """The reason why the disk refused, such as "No space left on device"; None for an error that is not of a disk."""
     if isinstance(error, TimeoutError) and error.errno is None:
         return (
             f"Orbax has waited too long ({error}), by the clock of this machine: the disk is slow, or the clock was "

@@ -9,7 +9,7 @@ import abc
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,10 +29,7 @@ KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batche
 
 @runtime_checkable
 class GatherSource(Protocol):
-    """A source that can gather its batches from arrays on the device.
-
-    One that checks rows when they are read has `check_all()`, too: it raises `UserError` for rows that are wrong.
-    """
+    """A source that gathers batches from arrays on the device; `check_all()`, if it has one, refuses wrong rows."""
 
     arrays: Batch
 
@@ -74,12 +71,24 @@ Chunk = ResidentChunk | HostChunk
 
 
 class Feed(contextlib.AbstractContextManager):
-    """Makes chunks; which rows a step gets is a pure function of (seed, step). A context, which ends its threads."""
+    """The batches of a run, of which the rows are a function of (seed, step). A context, which ends its threads."""
 
-    def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
-        """`max_steps` is K."""
+    def __init__(
+        self,
+        source: Source,
+        mesh: Mesh,
+        seed: int,
+        batch_size: int,
+        max_steps: int,
+        steps_from: Callable[[int], int] = lambda step: 0,
+    ):
+        """Feeds batches of B examples, at most K = `max_steps` of them in a chunk.
+
+        `steps_from` returns the number of steps of the chunk that begins at a step, 0 after the last: a feed may read
+        these chunks ahead.
+        """
         self._source, self._mesh, self._seed = source, mesh, seed
-        self._batch_size, self._max_steps = batch_size, max_steps
+        self._batch_size, self._max_steps, self._steps_from = batch_size, max_steps, steps_from
 
     @abc.abstractmethod
     def chunk(self, step: int, n: int) -> Chunk:
@@ -96,11 +105,10 @@ class Feed(contextlib.AbstractContextManager):
 class ResidentFeed(Feed):
     """Keeps the whole split on every device, in the compact form of its source; a chunk transfers K x B integers."""
 
-    def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
-        """Loads `source` onto the mesh."""
-        super().__init__(source, mesh, seed, batch_size, max_steps)
-        arrays, self._gather = compact_form(source, KEEP_ON_HOST)
-        self._arrays = jax.tree.map(lambda array: to_mesh(np.asarray(array), replicated(mesh)), arrays)
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        arrays, self._gather = compact_form(self._source, KEEP_ON_HOST)
+        self._arrays = jax.tree.map(lambda array: to_mesh(np.asarray(array), replicated(self._mesh)), arrays)
 
     def chunk(self, step: int, n: int) -> ResidentChunk:
         indices = np.zeros((self._max_steps, self._batch_size), np.int32)
@@ -115,21 +123,8 @@ class HostFeed(Feed):
     While a run uses one chunk, a thread reads the next one and puts it onto the devices.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        mesh: Mesh,
-        seed: int,
-        batch_size: int,
-        max_steps: int,
-        steps_from: Callable[[int], int] | None = None,
-    ):
-        """`steps_from`: as in `make_feed`."""
-        super().__init__(source, mesh, seed, batch_size, max_steps)
-        self._sharding, self._local = batch_sharding(mesh, leading_dims=1), local_rows(batch_sharding(mesh), batch_size)
-        self._steps_from = steps_from or (lambda step: 0)
-        self._coming: Generator[HostChunk, None, None] | None = None
-        self._foreseen = (-1, -1)  # step and n of the chunk that comes next
+    _coming: Generator[HostChunk, None, None] | None = None
+    _foreseen = (-1, -1)  # step and n of the chunk that comes next
 
     def chunk(self, step: int, n: int) -> HostChunk:
         """The batches of n steps, read ahead where this is the chunk that follows the last one."""
@@ -155,45 +150,23 @@ class HostFeed(Feed):
             step += n
 
     def _read(self, step: int, n: int) -> HostChunk:
-        rows = self._source.__getitems__(self._rows(step, n)[:, self._local].ravel())
-        return HostChunk(jax.tree.map(lambda array: self._stack(np.asarray(array), n), rows))
+        sharding = batch_sharding(self._mesh, leading_dims=1)
+        local = local_rows(batch_sharding(self._mesh), self._batch_size)
 
-    def _stack(self, rows: np.ndarray, n: int) -> jax.Array:
-        """[n * own rows, ...] -> this process's part of [K, B, ...], 0 after the n-th step."""
-        stacked = np.zeros((self._max_steps, len(self._local), *rows.shape[1:]), rows.dtype)
-        stacked[:n] = rows.reshape(n, len(self._local), *rows.shape[1:])
-        return from_local_rows(stacked, self._local, self._sharding, self._batch_size, axis=1)
+        def stack(rows: np.ndarray) -> jax.Array:
+            """[n * own rows, ...] -> this process's part of [K, B, ...], 0 after the n-th step."""
+            stacked = np.zeros((self._max_steps, len(local), *rows.shape[1:]), rows.dtype)
+            stacked[:n] = rows.reshape(n, len(local), *rows.shape[1:])
+            return from_local_rows(stacked, local, sharding, self._batch_size, axis=1)
 
-
-def make_feed(
-    source: Source,
-    mesh: Mesh,
-    *,
-    seed: int,
-    batch_size: int,
-    max_steps: int,
-    on_device: bool,
-    steps_from: Callable[[int], int] | None = None,
-) -> ResidentFeed | HostFeed:
-    """The feed of a run in batches of B examples, at most K = `max_steps` of them in a dispatch.
-
-    Args:
-      on_device: keeps the whole split on every device.
-      steps_from: the number of steps of the chunk that begins at a step, 0 after the last: these chunks are
-        read ahead. None: no chunk is read ahead.
-    """
-    if on_device:
-        return ResidentFeed(source, mesh, seed, batch_size, max_steps)
-    return HostFeed(source, mesh, seed, batch_size, max_steps, steps_from)
+        rows = self._source.__getitems__(self._rows(step, n)[:, local].ravel())
+        return HostChunk(jax.tree.map(lambda array: stack(np.asarray(array)), rows))
 
 
 def compact_form(
     source: Source, remedy: str = "take fewer examples"
 ) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
-    """The arrays of a split, to be kept on a device, and the function that gathers batches from them.
-
-    Sources with a compact form (pixels of one byte, windows that overlap) are kept in it.
-    """
+    """The arrays of a split in the compact form of its source, and the function that gathers batches from them."""
     if not isinstance(source, GatherSource):
         row = source.__getitems__(np.zeros(1, np.int64))
         _check_fits(len(source), bytes_of(row) * len(source), remedy)
@@ -205,14 +178,12 @@ def compact_form(
 
 
 def _check_fits(num_examples: int, num_bytes: int, remedy: str) -> None:
-    free = free_bytes()
+    free, split = free_bytes(), f"the train split {{}}: {remedy}"
     if free is not None and num_bytes > free:
         size = f"takes {num_bytes / 1e9:.3g} GB on a device, where {free / 1e9:.3g} GB are free"
-    elif num_examples > 2**31:  # rows are counted in int32 there
-        size = f"has {num_examples:,} examples, and a device counts up to 2^31"
-    else:
-        return
-    raise UserError(f"the train split {size}: {remedy}")
+        raise UserError(split.format(size))
+    if num_examples > 2**31:  # rows are counted in int32 there
+        raise UserError(split.format(f"has {num_examples:,} examples, and a device counts up to 2^31"))
 
 
 def as_traced(n: int, mesh: Mesh) -> jax.Array:

@@ -15,28 +15,17 @@ _OF_MEMBERS = {"best_value": np.float64, "best_step": np.int64, "bad_evals": np.
 
 @dataclasses.dataclass
 class History:
-    """Arrays have the shape of the members: () for a run, [O, S] for a population.
+    """Arrays have the shape of the members: () for a run, [O, S] for a population."""
 
-    Attributes:
-      best_value, best_step: lowest validation nats so far, infinity before the first finite one, and their step.
-      bad_evals: evaluations since then.
-      alive: whether all losses were finite.
-      train_seconds: spent in the loop, over all attempts.
-      compile_seconds, step_seconds: the parts of it that compiled the train step, and that ran train steps.
-      interval_seconds: train time since the last log line.
-      sums: the metrics summed since the last log line, by name: the leaves of `MetricSums`.
-      companion_steps: the steps that the parameters of the companions are of, by name.
-    """
-
-    best_value: np.ndarray
+    best_value: np.ndarray  # lowest validation nats so far, infinity before the first finite one
     best_step: np.ndarray
-    bad_evals: np.ndarray
-    alive: np.ndarray
-    train_seconds: float = 0.0
+    bad_evals: np.ndarray  # evaluations since then
+    alive: np.ndarray  # whether all losses were finite
+    train_seconds: float = 0.0  # spent in the loop, over all attempts
     compile_seconds: float = 0.0
     step_seconds: float = 0.0
-    interval_seconds: float = 0.0
-    sums: dict[str, Any] = dataclasses.field(default_factory=dict)
+    interval_seconds: float = 0.0  # train time since the last log line
+    sums: dict[str, Any] = dataclasses.field(default_factory=dict)  # since then, the leaves of `MetricSums` by name
     companion_steps: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -68,10 +57,7 @@ class History:
         return self.bad_evals >= patience if patience else np.zeros_like(self.alive)
 
     def select(self, values: np.ndarray, step: int, patience: int) -> np.ndarray:
-        """Takes the validation nats after a step; returns which members are better than ever before.
-
-        A member that has stopped or diverged keeps its best parameters.
-        """
+        """Takes the validation nats; returns which members are better than before, of those that have not ended."""
         better = self.alive & np.isfinite(values) & (values < self.best_value) & ~self.stopped(patience)
         self.best_value = np.where(better, values, self.best_value)
         self.best_step = np.where(better, step, self.best_step)

@@ -8,7 +8,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,66 +24,21 @@ from arjax.parallel.sharding import replicated, to_mesh
 from arjax.reporting.plots import EXPOSURE, write_exposure
 from arjax.reporting.reports import describe_scores, is_json_number, read_report
 from arjax.reporting.writers import make_writers
-from arjax.training.feed import as_traced, make_feed
+from arjax.training.feed import HostFeed, ResidentFeed, as_traced
 from arjax.training.history import History
-from arjax.training.record import Record
+from arjax.training.record import RunFolder
 from arjax.training.reporter import Reporter, announce
 from arjax.training.results import device_name, run_report, write_nats, write_results
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
-from arjax.training.state import TrainState, eval_params
+from arjax.training.state import eval_params
 from arjax.training.step import MetricSums, compile_chunk, from_named, named, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
-from arjax.training.workdir import RunFolder
 
 
-class Learner(Protocol):
-    """Train states of some shape, with the operations to begin, advance, validate and keep them.
+class Learner:
+    """The train state of a run, or of members, with the operations to begin, advance, validate and keep it."""
 
-    Attributes:
-      setup: the parts of the run, or those that the members share.
-      shape: of the members; () for one run.
-      record: the identity of the run, or of the population.
-      abstract_state: shapes, types and shardings of the state, for checkpoints.
-    """
-
-    setup: Setup
-    record: Record
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def abstract_state(self) -> Any: ...
-
-    def begin(self, companions: Companions, state: Any | None) -> Any:
-        """The state to start from: the one that is given, or a fresh one."""
-
-    def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
-        """Prepares the feed and compiles the train program, once for the whole run.
-
-        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends the threads of the feed.
-        """
-
-    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
-        """The sums on the devices, from those stored in a history."""
-
-    def advance(self, state: Any, sums: MetricSums, step: int, n: int) -> tuple[Any, MetricSums]:
-        """Dispatches `n` train steps, at most `steps_per_dispatch`."""
-
-    def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
-        """Validation nats of the members with the averaged parameters, and the reported scores."""
-
-    def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]) -> Any:
-        """Keeps the parameters of the members that are better than before, with their scores; returns the state."""
-
-    def reporter(self, step: int) -> contextlib.AbstractContextManager[Any]:
-        """A reporter of progress and metrics from `step` on."""
-
-
-class RunLearner:
-    """A run of one set of parameters on a mesh."""
-
-    shape = ()
+    shape: tuple[int, ...] = ()  # of the members
 
     def __init__(self, setup: Setup, workdir: str | os.PathLike):
         """`setup` holds the parts; the best parameters are kept in `workdir`."""
@@ -93,27 +48,25 @@ class RunLearner:
         self.evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
 
     @property
-    def abstract_state(self) -> TrainState:
+    def abstract_state(self) -> Any:
+        """Shapes, types and shardings of the state, for checkpoints."""
         return self.setup.abstract_state
 
-    def begin(self, companions: Companions, state: TrainState | None) -> TrainState:
+    def begin(self, companions: Companions, state: Any | None) -> Any:
+        """The state to start from: the one that is given, or a fresh one."""
         init_key, self._key = self.setup.keys()
         self._companions = companions
         return self.setup.init_state(init_key) if state is None else state
 
-    def compile(
-        self, state: TrainState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
-    ) -> None:
+    def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
+        """Prepares the feed and compiles the train program, once for the whole run.
+
+        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends the threads of the feed.
+        """
         setup, train = self.setup, self.setup.train
-        feed = make_feed(
-            setup.dataset.splits["train"],
-            setup.mesh,
-            seed=setup.seed,
-            batch_size=train.batch_size,
-            max_steps=train.steps_per_dispatch,
-            on_device=train.data_on_device,
-            steps_from=steps_from,
-        )
+        kind = ResidentFeed if train.data_on_device else HostFeed
+        where = setup.dataset.splits["train"], setup.mesh
+        feed = kind(*where, setup.seed, train.batch_size, train.steps_per_dispatch, steps_from)
         self._feed = threads.enter_context(feed)
         chunk = self._feed.chunk(step, 1)
         self._zeros = zero_sums(setup.spec, state, chunk, self._companions)
@@ -121,43 +74,40 @@ class RunLearner:
         self._program = compile_chunk(setup.spec, state, self.sums({}), *arguments)
 
     def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        """The sums on the devices, from those stored in a history."""
         whole = replicated(self.setup.mesh)
         return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, stored))
 
-    def advance(self, state: TrainState, sums: MetricSums, step: int, n: int) -> tuple[TrainState, MetricSums]:
+    def advance(self, state: Any, sums: MetricSums, step: int, n: int) -> tuple[Any, MetricSums]:
+        """Dispatches `n` train steps, at most `steps_per_dispatch`."""
         arguments = (as_traced(n, self.setup.mesh), self._key, self._companions)
         return self._program(state, sums, self._feed.chunk(step, n), *arguments)
 
-    def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
+    def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """Validation nats of the members with the averaged parameters, and the reported scores."""
         scores = self.evaluator(eval_params(state), "validation")
         return np.asarray(scores[score_name(self.setup.model.score_kind)], np.float64), scores
 
-    def keep(
-        self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
-    ) -> TrainState:
+    def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]) -> Any:
+        """Keeps the parameters of the members that are better than before, with their scores; returns the state."""
         if better:
             numbers = {name: value for name, value in scores.items() if is_json_number(value)}
             self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
         return state
 
     def reporter(self, step: int) -> Reporter:
+        """The reporter of progress and metrics from `step` on."""
         return Reporter(self._workdir, self.setup, step)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a call of `train` ended, after how many steps, with one sentence for the user.
+    """How a call of `train` ended, after how many steps, with one sentence for the user."""
 
-    Attributes:
-      status: "finished" or "interrupted" (by SIGTERM or SIGINT; the state is saved).
-      results: the contents of `results.json`, or None when interrupted.
-      setup: the parts of the run, for further work.
-    """
-
-    status: str
+    status: str  # "finished" or "interrupted" (by SIGTERM or SIGINT; the state is saved)
     step: int
     message: str
-    results: dict[str, Any] | None = None
+    results: dict[str, Any] | None = None  # the contents of `results.json`, when finished
     setup: Setup | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
@@ -172,7 +122,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
         name, split = setup.dataset.name, setup.evaluate.split
         raise UserError(f"data set {name!r} has no {split} split to evaluate at the end")
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
-    with Training(RunLearner(setup, workdir), workdir) as run:
+    with Training(Learner(setup, workdir), workdir) as run:
         # 2. Go on from the newest readable checkpoint, or start; train, unless only the best parameters were kept.
         if (ended := from_process_0(_kept_step(run))) is not None:
             run.step = ended
@@ -189,11 +139,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
 
 
 def run_training(learner: Learner, workdir: str | os.PathLike) -> Training:
-    """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores nothing.
-
-    Raises:
-      KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
-    """
+    """Trains as `train`, and scores nothing; SIGTERM and SIGINT save the state and raise `KeyboardInterrupt`."""
     with Training(learner, workdir) as run:
         run.advance()
     if not run.is_finished():
@@ -202,11 +148,7 @@ def run_training(learner: Learner, workdir: str | os.PathLike) -> Training:
 
 
 class Training:
-    """A learner, its state and its history. The methods are the steps of `train`.
-
-    A context manager: it holds the folder open, unless the caller does. The reporter is opened when there is something
-    to report, and closed at the end.
-    """
+    """A learner, its state and its history; the methods are the steps of `train`. A context manager."""
 
     def __init__(self, learner: Learner, workdir: str | os.PathLike):
         """Writes nothing yet."""
@@ -214,10 +156,8 @@ class Training:
         for writer in make_writers(train.writers):
             writer.check()
         if train.patience and "validation" not in setup.dataset.splits:
-            raise UserError(
-                f"a patience of {train.patience} counts validations, and the data set {setup.dataset.name!r} has no "
-                "validation split: give it one, or leave patience at 0"
-            )
+            lacks = f"the data set {setup.dataset.name!r} has no validation split"
+            raise UserError(f"a patience of {train.patience} counts validations, and {lacks}: leave patience at 0")
         self.learner, self.workdir, self.setup, self.train = learner, workdir, setup, train
         self.total, self.step = setup.total_steps, 0
         self.rate = jax.jit(setup.schedule)
@@ -237,7 +177,7 @@ class Training:
 
     @functools.cached_property
     def reporter(self) -> Any:
-        """Progress and metrics, from the present step of the run."""
+        """Progress and metrics, opened when there is something to report."""
         return self._open.enter_context(self.learner.reporter(self.step))
 
     def advance(self) -> None:
@@ -251,8 +191,18 @@ class Training:
         if not self.is_finished():
             if jax.process_index() == 0:
                 self.learner.record.write(self.workdir, anew=restored is None)
-            with within_memory(lambda: needs_of(self.setup)):
+            with within_memory(self._needs):
                 self._fit()
+
+    def _needs(self) -> str:
+        """The sentence for a run that is too large for the memory of its devices."""
+        state = self.setup.abstract_state
+        params, whole = (bytes_of(tree) / 1e9 for tree in (state.params, state))
+        return (
+            f"this run needs more memory than its devices have: its parameters take {params:.2g} GB, with averages and "
+            f"the state of the optimizer {whole:.2g} GB, and a train step more than that; make the network or "
+            "train.batch_size smaller"
+        )
 
     def stopped(self) -> str:
         """The sentence for a run that was interrupted."""
@@ -360,9 +310,7 @@ class Training:
 
 
 def _kept_step(run: Training) -> int | None:
-    """The last step of a finished run that kept its best parameters and no train state, as members of populations do;
-    None if there is something to train.
-    """
+    """The last step of a finished run with its best parameters and no train state, as of a member; else None."""
     known = read_report(run.workdir)
     if known is None or run.latest.steps() or best_store(run.workdir).steps() != [known["best_step"]]:
         return None
@@ -388,13 +336,3 @@ def _results(run: Training, setup: Setup) -> dict[str, Any]:
         write_nats(workdir, {split: scored.nats})
     write_results(workdir, scored.scores)
     return scored.scores
-
-
-def needs_of(setup: Setup) -> str:
-    """The sentence for a run that is too large for the memory of its devices."""
-    params, whole = (bytes_of(tree) / 1e9 for tree in (setup.abstract_state.params, setup.abstract_state))
-    return (
-        f"this run needs more memory than its devices have: its parameters take {params:.2g} GB, with averages and the "
-        f"state of the optimizer {whole:.2g} GB, and a train step more than that; make the network or train.batch_size "
-        "smaller"
-    )

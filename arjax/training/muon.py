@@ -7,13 +7,14 @@ One rule decides by the path and the rank of a parameter:
    sites, and those with `adam_pattern` in their path: by default layers that read values, and depthwise convolutions.
 2. The last two axes of a kernel are those of a matrix, inputs x outputs: that of queries of N heads is E x NH, and the
    convolutions of arjax have the K^2 taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal
-      matrix, directions, sites) hold matrices that are orthogonalised one by one, as those of separate layers are.
+   matrix, directions, sites) hold matrices that are orthogonalised one by one, as those of separate layers are.
 3. The kernels with `taps_pattern` in their path have axes for taps, [K, K, I, O], and are the matrix K K I x O.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,6 @@ import jax
 import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
-from arjax.core.values import compile_regex
 from arjax.models.base import Model
 from arjax.networks.readout import readout_paths
 from arjax.parallel.sharding import path_string
@@ -30,10 +30,6 @@ from arjax.parallel.sharding import path_string
 ADAM = r"(^|/)(in|linear|intensity)/kernel$|(^|/)(in|conv)_kernel$"
 #: Convolutions whose taps are axes: those that stretch an image here, and those of Flax, by its own names.
 TAPS = r"(^|/)(stretch|Conv|ConvTranspose)_\d+/kernel$"
-
-
-#: The axes of the matrices in each parameter of a tree.
-Axes = Callable[[Any], Any]
 
 
 def readout_of(model: Model) -> frozenset[str]:
@@ -45,31 +41,24 @@ def readout_of(model: Model) -> frozenset[str]:
 
 
 def matrix_axes(
-    path: Any, leaf: Any, readout: frozenset[str], adam_pattern: str, taps_pattern: str
+    path: Any, leaf: Any, readout: frozenset[str], adam: re.Pattern, taps: re.Pattern
 ) -> MuonDimensionNumbers | None:
     """Returns the axes of the matrices in a parameter; None for one that goes to Adam."""
     name = path_string(path)
-    if leaf.ndim < 2 or not name.endswith("kernel") or name in readout:
+    if leaf.ndim < 2 or not name.endswith("kernel") or name in readout or adam.search(name):
         return None
-    if compile_regex(adam_pattern, "adam_pattern").search(name):
-        return None
-    if compile_regex(taps_pattern, "taps_pattern").search(name):
-        return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), -1)
-    return MuonDimensionNumbers(-2, -1)
+    return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)) if taps.search(name) else -2, -1)
 
 
 def muon_of_matrices(
     adam: optax.GradientTransformation,
-    *,
+    axes_of: Callable[[Any, Any], MuonDimensionNumbers | None],
     momentum: float,
     ns_steps: int,
     consistent_rms: float,
     eps: float,
-    readout: frozenset[str],
-    adam_pattern: str,
-    taps_pattern: str,
 ) -> optax.GradientTransformation:
-    """Muon for the parameters that are matrices by the rule above, `adam` for all others; updates of rate 1.
+    """Muon for the parameters that are matrices by `axes_of(path, leaf)`, `adam` for all others; updates of rate 1.
 
     The momentum, with its look-ahead, is made nearly orthogonal by `ns_steps` steps of Newton and Schulz (Jordan et
     al., "Muon: An optimizer for hidden layers in neural networks", 2024). A matrix of I inputs and O outputs is then
@@ -77,27 +66,16 @@ def muon_of_matrices(
     et al., "Muon is Scalable for LLM Training", 2025; that of AdamW is .2 to .4); where it is 0 by
     sqrt(max(1, O / I)), as by Jordan et al.
     """
-    for name, pattern in (("adam_pattern", adam_pattern), ("taps_pattern", taps_pattern)):
-        compile_regex(pattern, f"optimizer.{name}")
 
     def axes(updates: Any) -> Any:
-        def of(path: Any, leaf: Any) -> Any:
-            return matrix_axes(path, leaf, readout, adam_pattern, taps_pattern)
-
-        return jax.tree_util.tree_map_with_path(of, updates)
+        return jax.tree_util.tree_map_with_path(axes_of, updates)
 
     def labels(params: Any) -> Any:
         def label(path: Any, leaf: Any) -> str:
-            return "muon" if matrix_axes(path, leaf, readout, adam_pattern, taps_pattern) else "adam"
+            return "muon" if axes_of(path, leaf) else "adam"
 
         return jax.tree_util.tree_map_with_path(label, params)
 
-    orthogonal = scale_by_muon(ns_steps=ns_steps, beta=momentum, eps=eps, nesterov=True, weight_dimension_numbers=axes)
-    muon = optax.chain(orthogonal, _scaled_by_shape(axes, consistent_rms))
-    return optax.partition({"muon": muon, "adam": adam}, labels)
-
-
-def _scaled_by_shape(axes: Axes, consistent_rms: float) -> optax.GradientTransformation:
     def scaled(update: jax.Array, of: MuonDimensionNumbers) -> jax.Array:
         inputs = (of.reduction_axis,) if isinstance(of.reduction_axis, int) else of.reduction_axis
         fan_in, fan_out = math.prod(update.shape[axis] for axis in inputs), update.shape[-1]
@@ -105,4 +83,6 @@ def _scaled_by_shape(axes: Axes, consistent_rms: float) -> optax.GradientTransfo
             return consistent_rms * math.sqrt(max(fan_in, fan_out)) * update
         return math.sqrt(max(1, fan_out / fan_in)) * update
 
-    return optax.stateless(lambda updates, params: jax.tree.map(scaled, updates, axes(updates)))
+    by_shape = optax.stateless(lambda updates, params: jax.tree.map(scaled, updates, axes(updates)))
+    orthogonal = scale_by_muon(ns_steps=ns_steps, beta=momentum, eps=eps, nesterov=True, weight_dimension_numbers=axes)
+    return optax.partition({"muon": optax.chain(orthogonal, by_shape), "adam": adam}, labels)

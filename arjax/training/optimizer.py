@@ -1,15 +1,19 @@
-"""Optimizers from typed arguments: clipping, a registered rule, and the learning rate of a schedule."""
+"""Optimizers from typed arguments: clipping, a registered rule or one of optax, and the learning rate of a schedule."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import inspect
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
@@ -17,12 +21,66 @@ from arjax.core.registry import Component, Registry
 from arjax.core.values import compile_regex, is_value
 from arjax.models.base import Model
 from arjax.parallel.sharding import path_string
-from arjax.training.muon import ADAM, TAPS, muon_of_matrices, readout_of
-from arjax.training.optax_names import by_full_name, check_works, is_of_optax, unusable
+from arjax.training.muon import ADAM, TAPS, matrix_axes, muon_of_matrices, readout_of
 from arjax.training.schedule_free import schedule_free
 from arjax.training.schedules import make_schedule
 
 Transformation: TypeAlias = optax.GradientTransformation
+PREFIX = "optax."
+
+
+def by_full_name(name: str) -> Callable | None:
+    """The function of optax with a full name such as `optax.adafactor`; None for a name that does not begin so.
+
+    It is a public function of a public module of optax that states that it returns a gradient transformation. Nothing
+    else counts, so that a config can call no other code.
+    """
+    if not name.startswith(PREFIX):
+        return None
+    function = _public_function(name)
+    signature = None if function is None else _signature(function)
+    made = None if signature is None else signature.return_annotation
+    if signature is None or not (isinstance(made, type) and issubclass(made, optax.GradientTransformation)):
+        raise UserError(f"optimizer {name!r} is no public function of optax that returns a gradient transformation")
+    for parameter in signature.parameters.values():
+        takes_any = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        refuse((takes_any, f"optimizer {name!r} takes other transformations, which no option can hold"))
+    return function
+
+
+def _public_function(name: str) -> Callable | None:
+    *modules, last = name.split(".")
+    module: Any = optax
+    for depth, part in enumerate(modules[1:], start=2):
+        module = None if part.startswith("_") else vars(module).get(part)
+        if not isinstance(module, types.ModuleType) or module.__name__ != ".".join(modules[:depth]):
+            return None
+    function = None if last.startswith("_") else vars(module).get(last)
+    return function if inspect.isfunction(function) and function.__module__.startswith(PREFIX) else None
+
+
+@functools.cache
+def _signature(function: Callable) -> inspect.Signature:
+    return inspect.signature(function, eval_str=True)
+
+
+def is_of_optax(rule: Callable) -> bool:
+    """Whether a rule is a function of optax."""
+    return str(getattr(rule, "__module__", "")).startswith(PREFIX)
+
+
+@contextlib.contextmanager
+def _told(rule: Component) -> Iterator[None]:
+    """Turns an error of optax about a transformation of its own, or its options, into a sentence."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError) as error:
+        if not is_of_optax(rule.function):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"optimizer {rule.name!r} cannot train with these options: {reason}") from error
+
+
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 #: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, which turns
 #: gradients into updates: so are most of those of optax, which have their full names. A rule with a parameter
@@ -106,20 +164,14 @@ def muon(
     decay_pattern: str = DECAYING,
     cautious_decay: bool = False,
 ) -> list[Transformation]:
-    """Muon (Jordan et al., 2024) for hidden matrices, AdamW for all other parameters: see `arjax.training.muon`.
+    """Muon (Jordan et al., 2024) for hidden matrices, AdamW for all other parameters: see `arjax.training.muon`."""
+    of_adam = compile_regex(adam_pattern, "optimizer.adam_pattern")
+    taps = compile_regex(taps_pattern, "optimizer.taps_pattern")
 
-    The two have the same learning rate and the same decoupled decay; with `consistent_rms=0.2` they need rates alike.
-    """
-    both = muon_of_matrices(
-        optax.scale_by_adam(b1, b2, eps),
-        momentum=momentum,
-        ns_steps=ns_steps,
-        consistent_rms=consistent_rms,
-        eps=eps,
-        readout=readout,
-        adam_pattern=adam_pattern,
-        taps_pattern=taps_pattern,
-    )
+    def axes_of(path: Any, leaf: Any) -> Any:
+        return matrix_axes(path, leaf, readout, of_adam, taps)
+
+    both = muon_of_matrices(optax.scale_by_adam(b1, b2, eps), axes_of, momentum, ns_steps, consistent_rms, eps)
     return [both, *decay(weight_decay, decay_pattern, cautious_decay)]
 
 
@@ -133,10 +185,7 @@ def schedule_free_adamw(
     decay_pattern: str = DECAYING,
     cautious_decay: bool = False,
 ) -> Transformation:
-    """AdamW whose average of parameters takes the place of a falling learning rate (Defazio et al., 2024).
-
-    `b1` weighs the average against the last parameters where gradients are taken: it is no momentum of gradients.
-    """
+    """AdamW whose average of parameters takes the place of a falling learning rate (Defazio et al., 2024)."""
     rule = optax.chain(
         optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),
         *decay(weight_decay, decay_pattern, cautious_decay),
@@ -187,12 +236,8 @@ def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None
     more: dict[str, Any] = {"learning_rate": rate} if takes_rate else {}
     if "readout" in takes and model is not None:
         more["readout"] = readout_of(model)
-    try:
+    with _told(rule):
         made = rule.build(**more)
-    except (TypeError, ValueError, AttributeError) as error:
-        if not is_of_optax(rule.function):
-            raise
-        raise UserError(unusable(rule.name, error)) from error
     transformations = [made] if isinstance(made, optax.GradientTransformation) else made
     return transformations if takes_rate else [*transformations, optax.scale_by_learning_rate(rate)]
 
@@ -202,16 +247,10 @@ def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Compo
     known = OPTIMIZERS.options(name)
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
-    refuse(
-        (
-            "weight_decay" in foreign and options["weight_decay"],
-            f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0",
-        ),
-        (
-            "eps" in foreign and options["eps"] != SHARED["eps"],
-            f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}",
-        ),
-    )
+    decays, has_eps = "weight_decay" in foreign and options["weight_decay"], "eps" not in foreign
+    no_decay = f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0"
+    no_eps = f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}"
+    refuse((decays, no_decay), (not has_eps and options["eps"] != SHARED["eps"], no_eps))
     for key in foreign:
         if options[key] != SHARED[key]:
             say_once(f"optimizer.{key}={options[key]!r} has no effect: the optimizer {name!r} has no {key}")
@@ -220,15 +259,15 @@ def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Compo
     given = {key: value for key, value in options.items() if key not in foreign}
     rule = OPTIMIZERS.component(name, given, section)
     made = optax.chain(*_with_rate(rule, lambda t: 1e-3))  # compiles the patterns
-    if is_of_optax(rule.function):
-        check_works(name, made)
+    if is_of_optax(rule.function):  # it has to move a matrix and a vector by their gradients alone
+        params = {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}
+        with _told(rule):
+            jax.eval_shape(lambda: made.update(params, made.init(params), params))
     return rule
 
 
 def options_of_rule(name: str) -> dict[str, Any]:
-    """The options of a rule with their defaults, without those that are as in every config: `b1`, say, may have another
-    default. Of a function of optax, all with a default that a config can hold.
-    """
+    """The options of a rule with their defaults, but for those that are as in every config or, of optax, no values."""
     options = OPTIMIZERS.options(name)
     if is_of_optax(OPTIMIZERS.get(name)):
         return {key: value for key, value in options.items() if is_value(value)}

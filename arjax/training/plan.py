@@ -18,7 +18,7 @@ from arjax.models.base import dummy_batch
 from arjax.objectives import Loss
 from arjax.parallel.sharding import batch_sharding, path_string, replicated
 from arjax.training.setup import Setup
-from arjax.training.state import TrainState, abstract_state, parts_of_optimizer, state_shardings, with_shardings
+from arjax.training.state import TrainState, parts_of_optimizer
 from arjax.training.step import train_step
 
 #: JAX makes them one after another: so many take it almost a minute.
@@ -60,9 +60,8 @@ def simulate_devices(num: int) -> list[jax.Device]:
 def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) -> Plan:
     """Traces and compiles one train step on the mesh of a run, of simulated devices; nothing is computed."""
     spec, mesh = setup.spec, setup.mesh
-    abstract = abstract_state(spec)
-    shardings = state_shardings(abstract, spec, mesh, setup.rules)
-    state = with_shardings(abstract, shardings)
+    state = setup.abstract_state
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     example = setup.dataset.splits["train"].__getitems__(np.arange(1))  # its masks and other arrays are read, too
     batch = abstract_batch(spec.model, batch_size, batch_sharding(mesh), example)
     key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
@@ -78,11 +77,12 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
     memory = _memory(compiled, batch)
     # The optimizer reads and writes its state once.
     work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
+    leaves = jax.tree.leaves_with_path(state.params)
     modules = [] if accelerator is None else rooflines(accelerator, work, mesh.size)
     return Plan(
-        parameters=_parameter_table(state.params, shardings.params),
+        parameters=[(path_string(path), leaf.shape, leaf.size, _part_of(leaf)) for path, leaf in leaves],
         parts=parts_of_optimizer(state),
-        num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        num_params=sum(leaf.size for _, leaf in leaves),
         mesh=dict(mesh.shape),
         batch_size=batch_size,
         flops_per_step=flops,
@@ -107,12 +107,10 @@ def _forward_flops(model: Model, params: Any) -> float:
     return count_flops(score, params, abstract_batch(model, 1))
 
 
-def _parameter_table(params: Any, shardings: Any) -> list[tuple[str, tuple[int, ...], int, str]]:
-    rows = []
-    for (path, leaf), sharding in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True):
-        num_parts = leaf.size // max(1, math.prod(sharding.shard_shape(leaf.shape)))
-        rows.append((path_string(path), leaf.shape, leaf.size, f"1/{num_parts}" if num_parts > 1 else "all"))
-    return rows
+def _part_of(leaf: Any) -> str:
+    """The part of an array that lies on one device."""
+    num_parts = leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
+    return f"1/{num_parts}" if num_parts > 1 else "all"
 
 
 def _memory(compiled: Any, batch: Batch) -> dict[str, int]:

@@ -5,24 +5,25 @@ data, the orders of the model, the user's code and, in a sweep, the parameters o
 without a config (`fit_arrays`, populations) have their fields there, too.
 
 With other data or in another order, the parameters of a run would have another meaning: it is refused. Code that has
-changed gives a remark alone, since most edits change no number.
+changed gives a remark alone, since most edits change no number. `RunFolder` notices that the folder is another one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
+from arjax.core.arrays import fingerprint_of_arrays
 from arjax.core.errors import UserError, say_once
-from arjax.core.files import digest_of, fingerprint_of, read_json_object, user_path, write_json
+from arjax.core.files import digest_of, fingerprint_of, read_json_object, user_path, write_json, writing
 from arjax.core.values import as_tuples
 from arjax.factorization import Factorization, Orders
 
@@ -51,25 +52,19 @@ MOST_NAMED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """The identity of a run.
-
-    Attributes:
-      fields: its options by name, such as "train.steps"; {} where `config.json` has them.
-      data: a fingerprint of its data; "" for data that no user can change.
-      orders: a fingerprint of the orders of its model; "" where there are none.
-      code: the fingerprints of each file of the user's code, one for each version that has trained the run.
-    """
+    """The identity of a run: its options by name, {} where `config.json` has them, and fingerprints."""
 
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    data: str = ""
-    orders: str = ""
+    data: str = ""  # "" for data that no user can change
+    orders: str = ""  # of the model; "" where there are none
+    #: Of each file of the user's code, one for each version that has trained the run.
     code: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def write(self, workdir: str | os.PathLike, *, anew: bool = True) -> None:
         """Writes the record as a training begins `anew`; one that goes on adds the versions of its code."""
         noted = _read(workdir)
-        code = {} if anew else _versions(noted, "code")
-        entries = {"data": self.data, "orders": self.orders, "code": _with(code, self.code)}
+        code = _versions({} if anew else noted, "code", self.code)
+        entries = {"data": self.data, "orders": self.orders, "code": code}
         write_json(Path(workdir) / FILE_NAME, noted | entries | ({"fields": self.fields} if self.fields else {}))
 
     def check(self, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
@@ -171,14 +166,9 @@ def _agrees(name: str, fields: Mapping[str, Any], then: Record, purpose: Purpose
     if name in RUNS and was and now:  # one folder, spelt in two ways
         return os.path.realpath(was) == os.path.realpath(now)
     if name in PATHS and then.data and isinstance(was, str) and isinstance(now, str) and bool(was) == bool(now):
-        return purpose != "results" or _files_of(fields) == then.data  # `Record.check` compares the data when loaded
+        paths = [path for path in map(fields.get, PATHS) if path and isinstance(path, str)]
+        return purpose != "results" or fingerprint_of(digest_of(user_path(path)) for path in paths) == then.data
     return False
-
-
-def _files_of(fields: Mapping[str, Any]) -> str:
-    """Returns the fingerprint of the files of data that fields name."""
-    paths = [path for path in map(fields.get, PATHS) if path and isinstance(path, str)]
-    return fingerprint_of(digest_of(user_path(path)) for path in paths)
 
 
 def _renamed(then: Any, now: Any, root: str) -> bool:
@@ -189,7 +179,7 @@ def _renamed(then: Any, now: Any, root: str) -> bool:
 
 
 def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
-    """The names, most telling first; without the options of a data set or a network whose name differs already."""
+    """The names, most telling first; no options of a data set or a network whose name differs already."""
     named_sections = tuple(section for section in ("dataset.", "network.") if f"{section}name" in names)
     kept = [name for name in names if name.endswith(".name") or not name.startswith(named_sections)]
 
@@ -202,18 +192,17 @@ def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
 
 def fingerprint_of_orders(model: Any) -> str:
     """Returns a fingerprint of the orders and graphs of a model and of its parts; "" where there are none."""
+
+    def arrays_of(part: Any) -> list[Any]:
+        if isinstance(part, Orders):
+            return [*arrays_of(part.first), part.listed]
+        if isinstance(part, Factorization):
+            return [part.order, part.step, *([] if part.parents is None else [part.parents])]
+        return []
+
     parts = jax.tree.leaves(model, is_leaf=lambda part: isinstance(part, Factorization | Orders))
-    arrays = [array for part in parts for array in _order_arrays(part)]
-    digests = [hashlib.sha256(np.asarray(array, np.int64).tobytes()).digest() for array in arrays]
-    return fingerprint_of(digests) if digests else ""
-
-
-def _order_arrays(part: Any) -> list[Any]:
-    if isinstance(part, Orders):
-        return [*_order_arrays(part.first), part.listed]
-    if isinstance(part, Factorization):
-        return [part.order, part.step, *([] if part.parents is None else [part.parents])]
-    return []
+    arrays = [np.asarray(array, np.int64) for part in parts for array in arrays_of(part)]
+    return fingerprint_of_arrays(arrays) if arrays else ""
 
 
 def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
@@ -222,9 +211,7 @@ def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
 
 
 def changed_code(workdir: str | os.PathLike, loaded: Collection[str] | None = None) -> list[str]:
-    """Returns the files, among those that are still there, that have not trained the run as they are from its first
-    step to its last; with `loaded`, only these files are read.
-    """
+    """Returns the files, of those still there (and `loaded`), that have not trained the run as they are throughout."""
     code = {file: versions for file, versions in stored(workdir).code.items() if loaded is None or file in loaded}
     return [file for file, versions in code.items() if os.path.isfile(file) and versions_of([file])[file] != versions]
 
@@ -232,8 +219,8 @@ def changed_code(workdir: str | os.PathLike, loaded: Collection[str] | None = No
 def note_read(read: Mapping[str, str], workdir: str | os.PathLike, *, anew: bool) -> None:
     """Notes the versions of the parameters of other runs as a training begins `anew`, or goes on."""
     noted = _read(workdir)
-    before = {} if anew else _versions(noted, "read")
-    write_json(Path(workdir) / FILE_NAME, noted | {"read": _with(before, {run: [now] for run, now in read.items()})})
+    versions = _versions({} if anew else noted, "read", {run: [version] for run, version in read.items()})
+    write_json(Path(workdir) / FILE_NAME, noted | {"read": versions})
 
 
 def versions_read(workdir: str | os.PathLike) -> dict[str, list[str]]:
@@ -241,16 +228,51 @@ def versions_read(workdir: str | os.PathLike) -> dict[str, list[str]]:
     return _versions(_read(workdir), "read")
 
 
-def _versions(noted: Mapping[str, Any], entry: str) -> dict[str, list[str]]:
-    versions = noted.get(entry)
-    return (
-        {name: each for name, each in versions.items() if isinstance(each, list)} if isinstance(versions, dict) else {}
-    )
-
-
-def _with(before: Mapping[str, list[str]], now: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The versions of before and of now, which come last."""
+def _versions(
+    noted: Mapping[str, Any], entry: str, now: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> dict[str, list[str]]:
+    """The versions of each file or run that are noted, and those of now, which come last."""
+    known = noted.get(entry)
+    known = known if isinstance(known, dict) else {}
+    before = {name: versions for name, versions in known.items() if isinstance(versions, list)}
     return {
-        name: [*(v for v in before.get(name, []) if v not in now.get(name, ())), *now.get(name, ())]
+        name: [*(each for each in before.get(name, []) if each not in now.get(name, ())), *now.get(name, ())]
         for name in {**before, **now}
     }
+
+
+class RunFolder(os.PathLike):
+    """A folder, made when missing, and held open to identify it later. A context manager, and a path."""
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = Path(path)
+        with writing(self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDONLY)
+
+    def __fspath__(self) -> str:
+        return str(self._path)
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._descriptor)
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to the folder that it led to at the start."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Refuses to write where the folder is gone: a deleted one would be made again, without its files."""
+        if not self.is_there():
+            raise UserError(
+                f"the folder {self._path} was deleted, moved or replaced during the run, which ends here; where it was "
+                "moved, give the new place as --workdir to go on from its last checkpoint"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import os
 import sys
@@ -21,7 +22,7 @@ from arjax.reporting.writers import MetricWriter, Writer, make_writers
 from arjax.training.history import History
 from arjax.training.results import device_name
 from arjax.training.setup import Setup
-from arjax.training.state import TrainState, parts_of_optimizer
+from arjax.training.state import parts_of_optimizer
 from arjax.training.step import MetricSums
 
 
@@ -46,10 +47,7 @@ class Reporter:
     progress: Any
 
     def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None, *lines: str):
-        """Starts at `step`: metrics of later steps, left by a killed run, are removed.
-
-        `progress` is shown in place of a `Progress` of the run, `lines` below its first ones.
-        """
+        """Starts at `step`: metrics of later steps, of a killed run, are removed. `lines` follow the first ones."""
         self._lines = lines
         self._setup, self._bits = setup, setup.model.event.has_bits
         self._kind = kind_of_nats(setup.model, end=setup.dataset.end)
@@ -104,32 +102,23 @@ def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def headline(setup: Setup) -> list[str]:
-    """One line about the data, one about the model, the length of the run and the devices, and remarks about the
-    data.
-    """
+    """Lines about the data, and about the model, the length of the run and the devices; remarks about the data."""
     dataset, train = setup.dataset, setup.train
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
     given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(setup.abstract_state.params))
-    parts = "".join(f", {text}" for text in _parts(setup.abstract_state))
+    parts, counts = parts_of_optimizer(setup.abstract_state), collections.Counter[str]()
+    for path, leaf in jax.tree.leaves_with_path(setup.abstract_state.params):
+        counts[parts.get(path_string(path), "")] += leaf.size
+    num_params = counts.total()
+    moved = "".join(f", {counts[part]:,} of them by {part}" for part in sorted(counts, reverse=True) if part)
     length = f"{setup.total_steps:,} step{'s' * (setup.total_steps != 1)} of {train.batch_size:,} examples"
     axes = " x ".join(f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1)
     mesh = f" (mesh: {axes})" if axes else ""
     return [
         f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
-        f"{setup.about}, {num_params:,} parameters{parts}; {length} on {device_name()}{mesh}",
+        f"{setup.about}, {num_params:,} parameters{moved}; {length} on {device_name()}{mesh}",
         *remarks_about(dataset),
     ]
-
-
-def _parts(state: TrainState) -> list[str]:
-    """`1,536 of them by muon`: how many parameters each part of the optimizer moves, where it has several."""
-    sizes: dict[str, int] = {}
-    parts = parts_of_optimizer(state)
-    for path, leaf in jax.tree.leaves_with_path(state.params):
-        if part := parts.get(path_string(path)):
-            sizes[part] = sizes.get(part, 0) + leaf.size
-    return [f"{size:,} of them by {part}" for part, size in sorted(sizes.items(), reverse=True)]
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:

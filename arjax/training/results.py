@@ -18,7 +18,6 @@ from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, read_report
 from arjax.training.setup import Setup, latest_store
-from arjax.training.state import objective_state_of
 
 EVALUATIONS = "evaluations"
 #: The nats of each scored example, float32[N] by split.
@@ -38,25 +37,20 @@ _SCORES = (
 
 
 def run_report(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> Report:
-    """The report of a run: all scores of its best parameters, and the entries about its training.
-
-    `device`: where it was trained; "": as an earlier report says, or else here.
-    """
+    """All scores of the best parameters, and the entries about the training, on the device that is named."""
     where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
     scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
     return dataclasses.replace(scored, scores=scored.scores | entries_of_run(setup, workdir, best, device))
 
 
 def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> dict[str, Any]:
-    """The entries of `training_entries` from the newest train state in a folder, or else from its report: a member of a
-    population leaves no train state.
-    """
+    """The entries of `training_entries`, from the newest train state in a folder, or else from its report."""
     known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.spec.objective
     history: dict[str, Any] = {}
     step, objective_state = best[1], objective.init(setup.model, jax.random.key(0))
     if jax.tree.leaves(objective_state) and (restored := store.restore(setup.abstract_state)) is not None:
         step, state, history = restored
-        objective_state = objective_state_of(state)
+        objective_state = state.objective
     elif (newest := store.newest()) is not None:
         step, history = newest
     device = device or known.get("device", "")
@@ -76,13 +70,9 @@ def training_entries(
     seed: int | None = None,
     device: str = "",
 ) -> dict[str, Any]:
-    """The entries that a training adds to the report of a split.
+    """The entries that a training of `step` steps adds to the report of a split.
 
-    Args:
-      best: as from `restore_params`.
-      step: steps done.
-      history: the seconds of `History`; empty where they are not known.
-      seed, device: None and "": those of the setup and of this process.
+    `history`: the seconds of `History`, if known; `seed`, `device`: by default those of the setup and of this process.
     """
     params, best_step, note = best
     cost = {name: history[name] for name in ("train_seconds", "compile_seconds") if history}
@@ -104,10 +94,7 @@ def training_entries(
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
-    """Writes the report of a run, by the first process.
-
-    An earlier report (of fewer steps, or of another split) is kept in `evaluations/`.
-    """
+    """Writes the report of a run, by the first process; an earlier one of other scores is kept in `evaluations/`."""
     if jax.process_index() == 0:
         earlier = read_report(workdir)
         if earlier is not None and not _same_scores(earlier, results):
@@ -132,10 +119,7 @@ def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> No
 
 
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
-    """Writes scores to a file of `evaluations/` named by split and step, such as `test-step-900.json`; returns it.
-
-    A file that holds other scores is kept, and the next number is added to the name.
-    """
+    """Writes scores to `evaluations/`, as `test-step-900.json`, beside those of other scores; returns the file."""
     folder = Path(workdir) / EVALUATIONS
     with writing(folder):
         folder.mkdir(exist_ok=True)

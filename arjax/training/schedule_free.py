@@ -46,9 +46,7 @@ def average_of(opt_state: Any, params: Any) -> Any:
 
 @jax.jit
 def _average(b1: jax.Array, y: Any, z: Any) -> Any:
-    """x = (y - (1 - b1) z) / b1, and y to the bit where z is the same: of parameters that are frozen. `b1` may have
-    axes for the members of a population, which come first.
-    """
+    """x = (y - (1 - b1) z) / b1, and y to the bit where z is the same; `b1` may have the axes of members."""
 
     def average(y: jax.Array, z: jax.Array) -> jax.Array:
         b = b1.reshape(b1.shape + (1,) * (y.ndim - b1.ndim))
@@ -58,9 +56,7 @@ def _average(b1: jax.Array, y: Any, z: Any) -> Any:
 
 
 def follow(opt_state: Any, before: Any, after: Any) -> Any:
-    """The state of an optimizer after parameters were replaced that no gradient trains, such as the codes of a
-    codebook: z is then what they are, and so is their average. Those that are the same arrays as before are trained.
-    """
+    """The state of an optimizer after an objective has set parameters: they are z, and so their average."""
 
     def followed(state: Any) -> Any:
         if not _is_state(state):

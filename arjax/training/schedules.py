@@ -83,10 +83,8 @@ def make_schedule(
     """
     component = SCHEDULES.read(schedule) if isinstance(schedule, str) else schedule
     if not 0 <= warmup_steps < max(total_steps, 1):
-        raise UserError(
-            f"optimizer.warmup_steps={warmup_steps} must be at least 0 and below the {total_steps} steps of the "
-            "training: lower it, or train longer"
-        )
+        limits = f"at least 0 and below the {total_steps} steps of the training"
+        raise UserError(f"optimizer.warmup_steps={warmup_steps} must be {limits}")
     factor, options = component.function, component.options
     if end_factor and factor is constant:
         say_once(f"optimizer.end_factor={end_factor} has no effect on the schedule 'constant', which does not fall")

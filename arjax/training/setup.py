@@ -34,13 +34,7 @@ from arjax.training.optimizer import OptimizerOptions, make_optimizer
 from arjax.training.record import Record, fingerprint_of_orders
 from arjax.training.schedule_free import keeps_average
 from arjax.training.schedules import make_schedule
-from arjax.training.start import (
-    Trained,
-    check_start,
-    entries_that_fit,
-    part_of_run,
-    sources_of_parts,
-)
+from arjax.training.start import Trained, check_start, entries_that_fit, part_of_run, sources_of_parts
 from arjax.training.state import (
     StepSpec,
     TrainState,
@@ -86,28 +80,19 @@ class EvaluateOptions(Measures):
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """The parts of a run.
-
-    Attributes:
-      mesh, rules: the devices, and the placement of parameters on them; empty for the default one.
-      spec: the model, the objective and the optimizer: what a train step reads.
-      schedule: the learning rate of each step.
-      open_run: opens another run by its workdir.
-      about: the network and its order in words, for the first lines of a run.
-      record: the identity of the run.
-    """
+    """The parts of a run."""
 
     dataset: Dataset
     mesh: Mesh
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...]  # of the placement of parameters; empty for the default ones
     spec: StepSpec
-    schedule: optax.Schedule
+    schedule: optax.Schedule  # the learning rate of each step
     seed: int
     train: TrainOptions
     evaluate: EvaluateOptions
-    open_run: Callable[[str], Trained]
+    open_run: Callable[[str], Trained]  # opens another run by its workdir
     sampler: Sampler
-    about: str = ""
+    about: str = ""  # the network and its order in words, for the first lines of a run
     record: Record = dataclasses.field(default_factory=Record)
 
     @property
@@ -160,10 +145,8 @@ class Setup:
         if workdir:
             return self.open_run(workdir)
         if (truth := open_truth(self.dataset)) is None:
-            raise UserError(
-                f"the objective reads the true conditionals, and {self.dataset.name!r} has no known ones: "
-                "name a run as its oracle"
-            )
+            name = self.dataset.name
+            raise UserError(f"the true conditionals of {name!r} are not known: name a run as the oracle")
         return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
@@ -188,9 +171,9 @@ class Setup:
     def _params_of_parts(self, sources: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
         """The parameters of some parts by their names, each of a run of its own."""
         if left := sorted(set(self.frozen) - sources.keys()):
+            these = ", ".join(left)
             raise UserError(
-                f"the objective leaves {', '.join(left)} as they are in a run: give train.init_from one run for the "
-                "whole model"
+                f"the objective leaves {these} as they are: give train.init_from one run of the whole model"
             )
         params = {}
         for name, workdir in sources.items():
@@ -220,10 +203,7 @@ def make_setup(
     record: Record,
     **others: Any,
 ) -> Setup:
-    """The parts of a run, put together and checked; `others` are fields of `Setup`.
-
-    `optimizer` has the options beside the rule and the schedule, `record` the identity without the orders of the model.
-    """
+    """The parts of a run, put together and checked; `others` are fields of `Setup`."""
     check_batch_size(train.batch_size, others["mesh"], train.accumulate)
     length = total_steps(train.steps, train.examples, train.epochs, train.batch_size, len(dataset.splits["train"]))
     rate = optimizer.learning_rate, length, schedule, optimizer.warmup_steps, optimizer.end_factor
@@ -248,33 +228,18 @@ def make_setup(
 
 
 def _check_parts(setup: Setup, schedule: Component) -> None:
-    """Raises `UserError` for parts that do not fit one another."""
-    objective, averages = setup.spec.objective, keeps_average(setup.spec.optimizer)
-    lacks, name = f"the data set {setup.dataset.name!r} has missing values, and", OBJECTIVES.name_of(type(objective))
+    """Refuses parts that do not fit one another."""
+    objective, averages, decay = setup.spec.objective, keeps_average(setup.spec.optimizer), setup.train.ema_decay
+    this, name = "with this optimizer, which averages the parameters itself", OBJECTIVES.name_of(type(objective))
+    lacks, holes = f"the data set {setup.dataset.name!r} has missing values, and", setup.dataset.has_holes
+    kept = f"the objective {name!r} leaves {', '.join(setup.frozen[:3])} as they are in another run"
+    others = f"take {objectives_with('holes')}"
     refuse(
-        (
-            averages and setup.train.ema_decay,
-            f"train.ema_decay={setup.train.ema_decay} must be 0 with this optimizer, which averages the parameters "
-            "itself",
-        ),
-        (
-            averages and schedule.name != "constant",
-            f"optimizer.schedule={schedule.name!r} must be 'constant', with or without a warm-up, with this optimizer: "
-            "its average of the parameters takes the place of a rate that falls",
-        ),
-        (
-            setup.dataset.has_holes and "holes" not in setup.model.traits,
-            f"{lacks} this model takes none: {MISSING_VALUES}",
-        ),
-        (
-            setup.dataset.has_holes and "holes" not in objective.traits,
-            f"{lacks} the objective {name!r} takes none: take {objectives_with('holes')}",
-        ),
-        (
-            setup.frozen and not setup.train.init_from,
-            f"the objective {name!r} leaves {', '.join(setup.frozen[:3])} as they are in another run: name it as "
-            "train.init_from",
-        ),
+        (averages and decay, f"train.ema_decay={decay} must be 0 {this}"),
+        (averages and schedule.name != "constant", f"optimizer.schedule={schedule.name!r} must be 'constant' {this}"),
+        (holes and "holes" not in setup.model.traits, f"{lacks} this model takes none: {MISSING_VALUES}"),
+        (holes and "holes" not in objective.traits, f"{lacks} the objective {name!r} takes none: {others}"),
+        (setup.frozen and not setup.train.init_from, f"{kept}: name it as train.init_from"),
     )
 
 
@@ -300,15 +265,14 @@ def best_store(workdir: str | os.PathLike) -> CheckpointStore:
 def _store(workdir: str | os.PathLike, name: str, keep: int) -> CheckpointStore:
     from arjax.training.checkpoint import CheckpointStore  # Orbax takes a second, and configs are read without it
 
-    return CheckpointStore(Path(workdir) / "checkpoints" / name, keep)
+    folder = Path(workdir) / "checkpoints" / name
+    if not folder.resolve().is_relative_to(Path(workdir).resolve()):
+        raise UserError(f"{folder} lies behind a link out of the folder of the run: put the checkpoints in there")
+    return CheckpointStore(folder, keep)
 
 
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:
-    """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
-
-    Returns them on the mesh, with their step and the note of the checkpoint (`value`: validation nats; `scores`: all
-    numbers of that validation).
-    """
+    """The best parameters of a run, or the latest before a validation, on the mesh, with their step and their note."""
     setup.record.check(workdir)
     best = best_store(workdir)
     while (checkpoint := best.restore(setup.abstract_state.params)) is None:

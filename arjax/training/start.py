@@ -15,7 +15,7 @@ from arjax.data.vocabulary import check_same_tokens
 from arjax.models import Model, recipe_of
 from arjax.models.kinds import arrays_of
 from arjax.objectives import Companion
-from arjax.parallel.sharding import forms_of
+from arjax.parallel.sharding import different_forms, forms_of
 
 #: Last names of the entries of a recipe by which values get their meaning.
 _MEANING = ("kind", "num_levels", "value_shape", "name")
@@ -43,18 +43,15 @@ def check_start(
 ) -> None:
     """Refuses parameters of a run that cannot start this model, and says on stderr how a run that can differs from it.
 
-    Args:
-      data: the data set of the model; None for a part, which has other values.
-      params: shapes and types of the parameters of the model.
-      entries: of the parameters that are read, named as the parts of the model; (): all.
+    `data` is None for a part, which has other values; `params` are shapes; `entries` those that are read, () for all.
     """
-    check_fits(params, other.params, workdir)
     named = f"train.init_from={workdir}"
+    if problem := different_forms(forms_of(other.params), forms_of(params)):
+        raise UserError(f"the parameters of {named} do not fit this model; {problem}")
     if data is not None:
         check_same_tokens(data.vocabulary, other.dataset.vocabulary, named)
     different = list(_differences(model, other.model, entries))
-    refused = [each for each, last in different if last in _MEANING]
-    if refused:
+    if refused := [each for each, last in different if last in _MEANING]:
         raise UserError(f"the parameters of {named} do not fit this model; {'; '.join(refused[:3])}")
     differences = [each for each, _ in different]
     if _has_other_order(model, other.model, entries):
@@ -66,9 +63,7 @@ def check_start(
 
 
 def sources_of_parts(text: str, model: Model) -> dict[str, str]:
-    """The workdirs of the runs that give the parameters of parts, by the names of these; empty if `train.init_from`
-    names one run for the whole model.
-    """
+    """The workdirs that give the parameters of parts, by name; {} where one run is named for the whole model."""
     pieces = [piece.strip().partition("=") for piece in text.split(",")]
     named = [(name.strip(), workdir.strip()) for name, equals, workdir in pieces if equals]
     if not any(name in model.named_parts for name, _ in named):
@@ -91,9 +86,7 @@ def part_of_run(name: str, params: Any, other: Trained) -> Trained:
 
 
 def entries_that_fit(model: Model, needed: Sequence[str], params: Any, other: Trained, workdir: str) -> tuple[str, ...]:
-    """The entries of the parameters that are read from another run: those that are needed, and all others of the same
-    shapes and meaning. Says on stderr which ones begin anew.
-    """
+    """The entries that are read from another run: those needed, and all others of the same form and meaning."""
     fits = list(needed)
     for name in params.keys() - set(needed):
         alike = forms_of(params[name]) == forms_of(other.params.get(name, {}))
@@ -134,9 +127,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> bool:
-    """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
-    the order of this one among several.
-    """
+    """Whether the orders, blocks or graphs differ, and the other model was not trained on this order, too."""
     ours, theirs = dict(arrays_of(here)), dict(arrays_of(there))
     if entries:
         kept = tuple(f"{entry}/" for entry in entries)
@@ -151,28 +142,8 @@ def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> 
 
 def _scaled_alike(here: Dataset, there: Dataset) -> bool:
     """Whether real data were standardised alike, or not at all."""
-
-    def alike(a: Any, b: Any) -> bool:
-        if a is None or b is None:
-            return a is b
-        return np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3)
-
-    return alike(here.scale, there.scale) and alike(here.shift, there.shift)
-
-
-def check_fits(wanted: Any, params: Any, workdir: str) -> None:
-    """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
-    here, there = forms_of(wanted), forms_of(params)
-    other = [name for name in here if name in there and here[name] != there[name]]
-    problems = {
-        "missing there": [name for name in here if name not in there],
-        "left over": [name for name in there if name not in here],
-        "of another shape": [f"{name} ({there[name]} there, {here[name]} here)" for name in other],
-    }
-    problems_in_words = [
-        f"{kind}: {', '.join(n[:3])}{', ...' if len(n) > 3 else ''}" for kind, n in problems.items() if n
-    ]
-    if problems_in_words:
-        raise UserError(
-            f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(problems_in_words)}"
-        )
+    pairs = (here.scale, there.scale), (here.shift, there.shift)
+    return all(
+        a is b if a is None or b is None else np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3)
+        for a, b in pairs
+    )

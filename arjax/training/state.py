@@ -25,55 +25,44 @@ RUNS_ONCE = {"xla_backend_optimization_level": 1}
 
 @dataclasses.dataclass(frozen=True)
 class StepSpec:
-    """The description of a train step, all static: the trained model, the minimised function, the optimizer, and more.
-
-    Attributes:
-      total_steps: length of the run, which the objective's `progress` refers to.
-      transform: `(key, batch, train) -> batch` run inside the step, such as dynamic binarization, or None.
-      accumulate: micro-batches that a batch is cut into; their gradients are accumulated.
-      log_scale: of standardised data, `Dataset.log_scale_D`: the nats of the metrics are then those of densities in
-        the units of the data, as in every score. The loss is not: its gradient is the same. (): nothing was scaled.
-    """
+    """The description of a train step, all static."""
 
     model: Model
     objective: Objective
     optimizer: optax.GradientTransformation
-    total_steps: int
+    total_steps: int  # of the run, which the objective's `progress` refers to
     ema_decay: float = 0.0
-    transform: Callable[[jax.Array, Batch, bool], Batch] | None = None
-    accumulate: int = 1
+    transform: Callable[[jax.Array, Batch, bool], Batch] | None = None  # `(key, batch, train)`, as a binarization
+    accumulate: int = 1  # micro-batches that a batch is cut into
+    #: `Dataset.log_scale_D` of standardised data: the metrics have nats in the units of the data; the loss need not.
     log_scale: tuple[float, ...] = ()
 
 
-class ObjectiveTrainState(flax.struct.PyTreeNode):
-    """The parameters of the objective, its state that is not trained, and the state of `Objective.optimizer`."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ObjectiveTrainState(ObjectiveState):
+    """The parameters and the state of the objective, and the state of `Objective.optimizer`."""
 
-    params: Any
-    state: Any
-    opt_state: Any
+    opt_state: Any = ()
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The state that a train step updates; averages and objectives that a run does not have are empty dicts."""
+    """The state that a train step updates; the average is an empty dict where a run has none."""
 
     step: jax.Array
     params: Any
     opt_state: Any
     ema: Any
-    objective: ObjectiveTrainState | dict = flax.struct.field(default_factory=dict)
+    objective: ObjectiveTrainState = flax.struct.field(default_factory=ObjectiveTrainState)
 
 
 def eval_params(state: TrainState) -> Any:
-    """The parameters to validate, test and sample with: the moving average where there is one, or the average that
-    the optimizer keeps.
-    """
+    """The parameters to validate, test and sample with: an average where the run or the optimizer keeps one."""
     return state.ema or average_of(state.opt_state, state.params)
 
 
 def parts_of_optimizer(state: TrainState) -> dict[str, str]:
-    """The part of the optimizer that moves each parameter, such as "muon" or "adam", by the path of the parameter; {}
-    where one rule moves all.
-    """
+    """The part of the optimizer, such as "muon", that moves each parameter, by path; {} where one rule moves all."""
 
     def masked(tree: Any) -> Any:
         return jax.tree.structure(tree, is_leaf=_is_masked)
@@ -98,54 +87,36 @@ def _is_masked(moment: Any) -> bool:
     return isinstance(moment, optax.MaskedNode)
 
 
-def objective_state_of(state: TrainState) -> ObjectiveState:
-    """Parameters and state of the objective."""
-    objective = state.objective
-    return (
-        ObjectiveState(objective.params, objective.state)
-        if isinstance(objective, ObjectiveTrainState)
-        else ObjectiveState()
-    )
-
-
 def fresh_state(spec: StepSpec, key: jax.Array, params: Any = None) -> TrainState:
-    """The state before the first step, from `params` where they are given, which may be some entries of those of the
-    model; a pure function, to be jitted or traced.
-    """
+    """The state before the first step, from `params`, which may be some entries of those of the model; pure."""
     if params is None or params.keys() != spec.model.param_shapes.keys():
         params = {**spec.model.init(key), **(params or {})}
     params = spec.objective.start(spec.model, params)
     # The average starts as a copy: two donated leaves must not share a buffer.
     average = jax.tree.map(jnp.copy, params) if spec.ema_decay else {}
     initial = spec.objective.init(spec.model, jax.random.fold_in(key, 2))
-    objective: ObjectiveTrainState | dict = {}
-    if jax.tree.leaves(initial):
-        trained = bool(jax.tree.leaves(initial.params))
-        opt_state = spec.objective.optimizer().init(initial.params) if trained else ()
-        objective = ObjectiveTrainState(initial.params, initial.state, opt_state)
+    opt_state = spec.objective.optimizer().init(initial.params) if jax.tree.leaves(initial.params) else ()
+    objective = ObjectiveTrainState(initial.params, initial.state, opt_state)
     return TrainState(jnp.zeros((), jnp.int32), params, spec.optimizer.init(params), average, objective)
 
 
 def abstract_state(spec: StepSpec, mesh: Mesh | None = None) -> TrainState:
-    """Shapes and types of the state; nothing is computed. Traced for a key on the mesh, so that `init_state` finds what
-    is traced here.
-    """
+    """Shapes and types of the state, traced for a key on the mesh: `init_state` then finds what is traced here."""
     key = jax.eval_shape(jax.random.key, 0)
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=None if mesh is None else replicated(mesh))
     return jax.eval_shape(lambda key: fresh_state(spec, key), key)
 
 
 def state_shardings(state: TrainState, spec: StepSpec, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
-    """Sharding of every leaf of a (real or abstract) state: moments and averages have that of their parameter, unless
-    they have another shape, such as sums over the rows of a matrix.
-    """
+    """The sharding of every leaf: that of its parameter for moments and averages of the same shape."""
+    everywhere: Any = replicated(mesh)  # in the place of an array
+
+    def place(moment: Any, sharding: Any, param: Any) -> Any:
+        if _is_masked(moment):
+            return moment
+        return sharding if moment.shape == param.shape else everywhere
 
     def moments(optimizer: optax.GradientTransformation, opt_state: Any, shardings: Any, params: Any) -> Any:
-        def place(moment: Any, sharding: Any, param: Any) -> Any:
-            if _is_masked(moment):
-                return moment
-            return sharding if moment.shape == param.shape else everywhere
-
         return optax.tree_utils.tree_map_params(
             optimizer,
             place,
@@ -156,21 +127,13 @@ def state_shardings(state: TrainState, spec: StepSpec, mesh: Mesh, rules: tuple[
             is_leaf=_is_masked,
         )
 
-    everywhere: Any = replicated(mesh)  # in the place of an array
-    params = param_shardings(state.params, mesh, rules)
-    objective: ObjectiveTrainState | dict = {}
-    if isinstance(state.objective, ObjectiveTrainState):
-        objective_params = param_shardings(state.objective.params, mesh, rules)
-        of_optimizer: Any = ()
-        if jax.tree.leaves(objective_params):
-            of_optimizer = moments(
-                spec.objective.optimizer(), state.objective.opt_state, objective_params, state.objective.params
-            )
-        objective = ObjectiveTrainState(
-            objective_params, jax.tree.map(lambda _: everywhere, state.objective.state), of_optimizer
-        )
+    params, aux = param_shardings(state.params, mesh, rules), state.objective
+    params_of_aux, opt_state_of_aux = param_shardings(aux.params, mesh, rules), ()
+    if jax.tree.leaves(aux.params):
+        opt_state_of_aux = moments(spec.objective.optimizer(), aux.opt_state, params_of_aux, aux.params)
+    placed = ObjectiveTrainState(params_of_aux, jax.tree.map(lambda _: everywhere, aux.state), opt_state_of_aux)
     opt_state = moments(spec.optimizer, state.opt_state, params, state.params)
-    return TrainState(everywhere, params, opt_state, params if state.ema else {}, objective)
+    return TrainState(everywhere, params, opt_state, params if state.ema else {}, placed)
 
 
 def with_shardings(abstract: Any, shardings: Any) -> Any:

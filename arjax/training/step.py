@@ -18,16 +18,13 @@ import numpy as np
 import optax
 
 from arjax.core.batch import Array, Batch
-from arjax.core.errors import UserError
 from arjax.core.programs import compile_if_it_fits
 from arjax.models import Model
-from arjax.objectives import Companions, Loss, Metrics, ObjectiveState, Step
-from arjax.objectives.base import weighted_sum
-from arjax.objectives.metrics import Mergeable
+from arjax.objectives import Companions, Loss, Metrics, ObjectiveState, Step, weighted_sum
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
 from arjax.training.schedule_free import follow
-from arjax.training.state import ObjectiveTrainState, StepSpec, TrainState, objective_state_of
+from arjax.training.state import ObjectiveTrainState, StepSpec, TrainState
 
 #: Gradients by (parameters of the model, parameters of the objective).
 Gradients = tuple[Any, Any]
@@ -36,11 +33,8 @@ _METRICS = "metrics/"
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class MetricSums(Mergeable):
-    """The metrics of the objective and the losses, float32[], summed over train steps, with the number of these.
-
-    `bad_step`, int32[], is the first step whose loss was not finite, or -1.
-    """
+class MetricSums:
+    """Metrics and losses, float32[], summed over steps; `bad_step`: the first whose loss was not finite, or -1."""
 
     metrics: Metrics
     loss: Array
@@ -51,21 +45,22 @@ class MetricSums(Mergeable):
 def train_step(
     spec: StepSpec, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None = None
 ) -> tuple[TrainState, Loss]:
-    """The state after one step of gradient descent, and the loss with the objective's metrics. `key` is that of the
-    run; that of the step is a pure function of it and `state.step`.
-    """
-    objective, batch, step = _inputs(spec, state, batch, key, companions)
-    loss, (gradients, objective_gradients) = loss_and_gradients(spec, state.params, objective, batch, step)
+    """The state after one step, and its loss. `key` is that of the run: that of the step follows from it."""
+    aux = state.objective
+    batch, step = _inputs(spec, state, batch, key, companions)
+    loss, (gradients, aux_gradients) = loss_and_gradients(spec, state.params, aux, batch, step)
     updates, opt_state = spec.optimizer.update(gradients, state.opt_state, state.params)
     moved = optax.apply_updates(state.params, updates)
     frozen = {name: state.params[name] for name in spec.objective.frozen(spec.model)}
-    params, objective_state = spec.objective.after_step(spec.model, moved | frozen if frozen else moved, loss.state)
+    params, aux_state = spec.objective.after_step(spec.model, moved | frozen if frozen else moved, loss.state)
     opt_state = follow(opt_state, moved, params)
     ema = average(state.ema, params, state.step, spec.ema_decay) if spec.ema_decay else state.ema
-    next_objective = state.objective
-    if isinstance(next_objective, ObjectiveTrainState):
-        next_objective = _train_objective(spec, next_objective, objective_gradients, objective_state)
-    return TrainState(state.step + 1, params, opt_state, ema, next_objective), _in_data_units(spec, loss, batch)
+    if jax.tree.leaves(aux.params):
+        updates, aux_opt_state = spec.objective.optimizer().update(aux_gradients, aux.opt_state, aux.params)
+        aux = ObjectiveTrainState(optax.apply_updates(aux.params, updates), aux_state, aux_opt_state)
+    else:
+        aux = dataclasses.replace(aux, state=aux_state)
+    return TrainState(state.step + 1, params, opt_state, ema, aux), _in_data_units(spec, loss, batch)
 
 
 def _in_data_units(spec: StepSpec, loss: Loss, batch: Batch) -> Loss:
@@ -80,23 +75,13 @@ def _in_data_units(spec: StepSpec, loss: Loss, batch: Batch) -> Loss:
 
 def _inputs(
     spec: StepSpec, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None
-) -> tuple[ObjectiveState, Batch, Step]:
-    """What the objective reads in a step, beside the parameters of the model."""
+) -> tuple[Batch, Step]:
+    """The batch of a step, transformed, and its circumstances."""
     transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
     if spec.transform is not None:
         batch = spec.transform(transform_key, batch, True)
     progress = state.step.astype(jnp.float32) / spec.total_steps
-    return objective_state_of(state), batch, Step(objective_key, progress, companions or {})
-
-
-def _train_objective(
-    spec: StepSpec, objective_state: ObjectiveTrainState, gradients: Any, state: Any
-) -> ObjectiveTrainState:
-    """The step of the parameters and the state of the objective."""
-    if not jax.tree.leaves(objective_state.params):
-        return objective_state.replace(state=state)
-    updates, opt_state = spec.objective.optimizer().update(gradients, objective_state.opt_state, objective_state.params)
-    return ObjectiveTrainState(optax.apply_updates(objective_state.params, updates), state, opt_state)
+    return batch, Step(objective_key, progress, companions or {})
 
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
@@ -108,14 +93,12 @@ def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
 def zero_sums(
     spec: StepSpec, state: TrainState, chunk: Chunk, companions: Companions | None = None, members: tuple[int, ...] = ()
 ) -> MetricSums:
-    """The sums before the first step, as arrays on the host: all 0, and -1 for `bad_step`.
-
-    `members`: the shape of a population, where `state` and `chunk` are those of one member.
-    """
+    """The sums before the first step, on the host; `members`: the shape of a population of which one state is given."""
 
     def metrics(state: TrainState, chunk: Chunk, companions: Companions | None) -> Metrics:
-        inputs = _inputs(spec, state, chunk.batch(0), jax.random.key(0), companions)
-        return spec.objective.loss(spec.model, state.params, *inputs).metrics  # no gradient: that is traced once
+        batch, step = _inputs(spec, state, chunk.batch(0), jax.random.key(0), companions)
+        loss = spec.objective.loss(spec.model, state.params, state.objective, batch, step)
+        return loss.metrics  # no gradient: that is traced once
 
     shapes = jax.eval_shape(metrics, state, chunk, companions)
     zeros = jax.tree.map(lambda leaf: np.zeros((*members, *leaf.shape), np.float32), shapes)
@@ -185,39 +168,35 @@ def compile_chunk(
 
 
 def loss_and_gradients(
-    spec: StepSpec, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
+    spec: StepSpec, params: Any, aux: ObjectiveState, batch: Batch, step: Step
 ) -> tuple[Loss, Gradients]:
-    """The loss of the batch and its gradient by `(params, own.params)`."""
+    """The loss of the batch and its gradients by the parameters of the model and of the objective."""
     if spec.accumulate > 1:
-        return _accumulated(spec, params, objective_state, batch, step)
-    loss, pull_back = _totals(spec, params, objective_state, batch, step)
+        return _accumulated(spec, params, aux, batch, step)
+    loss, pull_back = _totals(spec, params, aux, batch, step)
     return loss, pull_back(tuple(1 / term.divisor for term in loss.terms))
 
 
 def _totals(
-    spec: StepSpec, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
+    spec: StepSpec, params: Any, aux: ObjectiveState, batch: Batch, step: Step
 ) -> tuple[Loss, Callable[[tuple[jax.Array, ...]], Gradients]]:
     """The loss, and the function from cotangents of its totals to gradients."""
 
-    def totals(params: Any, objective_params: Any) -> tuple[tuple[jax.Array, ...], Loss]:
-        loss = spec.objective.loss(
-            spec.model, params, ObjectiveState(objective_params, objective_state.state), batch, step
-        )
+    def totals(params: Any, aux_params: Any) -> tuple[tuple[jax.Array, ...], Loss]:
+        loss = spec.objective.loss(spec.model, params, ObjectiveState(aux_params, aux.state), batch, step)
         return tuple(term.total for term in loss.terms), jax.lax.stop_gradient(loss)
 
-    _, pull_back, loss = jax.vjp(totals, params, objective_state.params, has_aux=True)
+    _, pull_back, loss = jax.vjp(totals, params, aux.params, has_aux=True)
     return loss, pull_back
 
 
-def _accumulated(
-    spec: StepSpec, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
-) -> tuple[Loss, Gradients]:
+def _accumulated(spec: StepSpec, params: Any, aux: ObjectiveState, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
     """One micro-batch after the other; each starts from the state of the objective after the one before it."""
     num = spec.accumulate
 
     def part(state: Any, batch: Batch, k: jax.Array) -> tuple[Loss, tuple[Gradients, ...]]:
         micro_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)
-        loss, pull_back = _totals(spec, params, ObjectiveState(objective_state.params, state), batch, micro_step)
+        loss, pull_back = _totals(spec, params, ObjectiveState(aux.params, state), batch, micro_step)
         units = jnp.eye(len(loss.terms), dtype=jnp.float32)
         return loss, tuple(pull_back(tuple(unit)) for unit in units)  # one gradient for each term
 
@@ -227,9 +206,9 @@ def _accumulated(
         return (jax.tree.map(jnp.add, sums, (loss.terms, loss.metrics, gradients)), loss.state), None
 
     xs = cut_batch(batch, num), jnp.arange(num)
-    shapes, gradient_shapes = jax.eval_shape(part, objective_state.state, *jax.tree.map(lambda array: array[0], xs))
+    shapes, gradient_shapes = jax.eval_shape(part, aux.state, *jax.tree.map(lambda array: array[0], xs))
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (shapes.terms, shapes.metrics, gradient_shapes))
-    ((terms, metrics, gradients), state), _ = jax.lax.scan(one, (zeros, objective_state.state), xs)
+    ((terms, metrics, gradients), state), _ = jax.lax.scan(one, (zeros, aux.state), xs)
     # sum_i G_i / C_i
     scaled = [jax.tree.map(lambda g, c=term.divisor: g / c, g) for term, g in zip(terms, gradients, strict=True)]
     return Loss(terms, metrics, state), jax.tree.map(lambda *parts: sum(parts), *scaled)
@@ -237,6 +216,4 @@ def _accumulated(
 
 def cut_batch(batch: Batch, num: int) -> Batch:
     """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices."""
-    if len(batch) % num:
-        raise UserError(f"a batch of {len(batch)} examples cannot be cut into {num} equal micro-batches")
     return jax.tree.map(lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0), batch)

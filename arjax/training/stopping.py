@@ -24,11 +24,7 @@ class TrainingDiverged(UserError):
 
 
 class StopSignal:
-    """Turns the first SIGTERM or SIGINT into a request to stop. A context manager.
-
-    A second SIGINT acts as usual: a user presses Ctrl-C again. A second SIGTERM changes nothing: a cluster, a sweep and
-    a job that has lost its sweep may each send one.
-    """
+    """Turns the first SIGTERM or SIGINT into a request to stop; a second SIGINT acts as usual, a SIGTERM does not."""
 
     def __init__(self) -> None:
         self._received = False

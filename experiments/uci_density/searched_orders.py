@@ -37,7 +37,9 @@ def main(folder: Path) -> int:
         scores = train_population(population, print)
         valid.append(scores.validation_rows[:, 0])
         test.append(scores.test_rows[:, 0])
-        rows += mixed(network.upper(), valid[-1], test[-1], SEARCHES * scores.num_params, scores.seconds / 60)
+        rows += mixed(
+            network.upper(), valid[-1], test[-1], SEARCHES * scores.num_params, scores.history.step_seconds / 60
+        )
     rows += mixed("both networks", np.concatenate(valid), np.concatenate(test), "", "")
     write_csv(folder / "searched.csv", rows)
     return 0

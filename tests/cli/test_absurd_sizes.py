@@ -8,7 +8,7 @@ import pytest
 from arjax import fit_arrays
 from arjax.cli.listing import REGISTRIES
 from arjax.config import base_config
-from arjax.config.fields import check_types, fields
+from arjax.config.validate import check_types, fields
 from arjax.core import programs
 from arjax.core.errors import UserError
 from arjax.core.programs import largest_array

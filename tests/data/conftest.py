@@ -5,10 +5,10 @@ import pytest
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes text to a file and returns its path."""
+    """Writes text or bytes to a file and returns its path."""
 
-    def to(text: str, name: str = "mine.csv") -> str:
-        (tmp_path / name).write_text(text, encoding="utf-8")
+    def to(content: str | bytes, name: str = "mine.csv") -> str:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(tmp_path / name)
 
     return to

@@ -16,7 +16,7 @@ from arjax.data import array_files, from_arrays, make_dataset
 from arjax.data.batches import eval_batches
 from arjax.parallel.sharding import make_mesh
 from arjax.training import feed
-from arjax.training.feed import GatherSource, compact_form, make_feed
+from arjax.training.feed import GatherSource, ResidentFeed, compact_form
 
 
 def save(path, array):
@@ -212,7 +212,7 @@ def test_twenty_gigabytes_are_read_without_keeping_them(twenty_gb, monkeypatch):
     assert dataset.some_examples("train").shape == (32, 1024), "long examples are fewer"
     with pytest.raises(UserError, match=r"takes 20\.5 GB on a device, where .* train\.data_on_device=false"):
         monkeypatch.setattr(feed, "free_bytes", lambda: 10**10)
-        make_feed(source, make_mesh(), seed=0, batch_size=8, max_steps=1, on_device=True)
+        ResidentFeed(source, make_mesh(), seed=0, batch_size=8, max_steps=1)
 
 
 def run(*arguments):

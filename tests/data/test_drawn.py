@@ -5,6 +5,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from examples_of import x_of
 from loop_helpers import tiny_config
 
 from arjax.config import dataset_config, network_config
@@ -14,7 +15,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.derived import AT_ONCE
-from arjax.data.sources import read_all
 from arjax.data.text import ended_strings
 from arjax.models import make_model
 from arjax.testing.examples import random_like
@@ -22,10 +22,6 @@ from arjax.training.loop import train
 from arjax.training.setup import restore_params
 
 EVENT = EventSpec((3,), kind="tokens", num_levels=3)
-
-
-def values(dataset, split: str) -> np.ndarray:
-    return np.asarray(read_all(dataset.splits[split]).x)
 
 
 def other_run(**choice):
@@ -64,9 +60,9 @@ def test_a_run_of_a_config_is_opened_and_its_best_parameters_are_the_truth(tmp_p
 def test_draws_follow_the_model_and_do_not_depend_on_their_number():
     other = other_run()
     few, more = (make_dataset("drawn", run="x", num_examples=n, open_run=lambda _: other) for n in (AT_ONCE + 8, 4096))
-    x = values(more, "train")
-    np.testing.assert_array_equal(values(few, "train"), x[: AT_ONCE + 8])
-    assert (values(few, "test") != values(few, "validation")).any() and len(values(few, "test")) == (AT_ONCE + 8) // 4
+    x = x_of(more, "train")
+    np.testing.assert_array_equal(x_of(few, "train"), x[: AT_ONCE + 8])
+    assert (x_of(few, "test") != x_of(few, "validation")).any() and len(x_of(few, "test")) == (AT_ONCE + 8) // 4
     every = np.indices((3, 3, 3)).reshape(3, -1).T.astype(np.int32)
     p = np.exp(np.asarray(jax.jit(other.model.log_prob)(other.params, every), np.float64))
     counts = np.bincount(x @ np.array([9, 3, 1]), minlength=27)
@@ -109,15 +105,16 @@ def test_of_a_model_of_many_orders_the_truth_is_in_the_order_of_its_draws():
 
 
 def test_what_is_no_truth_is_refused():
-    with pytest.raises(UserError, match="needs the option 'run'"):
-        make_dataset("drawn")
-    with pytest.raises(UserError, match="opens another run"):
-        make_dataset("drawn", run="x")
-    with pytest.raises(UserError, match="the run in x has a context"):
-        make_dataset("drawn", run="x", open_run=lambda _: other_run(context=ContextSpec("label", 2)))
-    with pytest.raises(UserError, match="'drawn' needs the conditionals of an autoregressive model"):
-        make_dataset("drawn", run="x", open_run=lambda _: types.SimpleNamespace(model=object()))
-    with pytest.raises(UserError, match="visits the tokens of a string in another order than their own"):
-        make_dataset("drawn", run="x", open_run=lambda _: strings_run("reversed"))
+    for options, sentence in (
+        ({}, "needs the option 'run'"),
+        ({"run": "x"}, "opens another run"),
+        ({"run": other_run(context=ContextSpec("label", 2))}, "the run in x has a context"),
+        ({"run": types.SimpleNamespace(model=object())}, "'drawn' needs the conditionals of an autoregressive model"),
+        ({"run": strings_run("reversed")}, "visits the tokens of a string in another order than their own"),
+    ):
+        run = options.get("run", "x")
+        opened = {} if run == "x" else {"run": "x", "open_run": lambda _, run=run: run}
+        with pytest.raises(UserError, match=sentence):
+            make_dataset("drawn", **options | opened)
     with pytest.raises(UserError, match="has no option 'open_run'"):
         dataset_config("drawn", open_run="x")

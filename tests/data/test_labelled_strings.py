@@ -19,12 +19,11 @@ PAIRS = [
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(write):
     def to(rows, name: str = "names.csv", header=("language", "text")) -> str:
         mark = "\t" if name.endswith(".tsv") else ","
         lines = [mark.join(f'"{cell}"' if mark in cell else cell for cell in row) for row in (header, *rows)]
-        (tmp_path / name).write_text("\n".join(lines) + "\n")
-        return str(tmp_path / name)
+        return write("\n".join(lines) + "\n", name)
 
     return to
 

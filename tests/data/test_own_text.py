@@ -18,14 +18,8 @@ WORDS = ["to", "be", "or", "not", "tobe", "been", "rot", "rob", "net", "bet"]
 
 
 @pytest.fixture
-def write(tmp_path):
-    """Writes text or bytes to a file and returns its path."""
-
-    def to(content: str | bytes, name: str = "mine.txt") -> str:
-        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(tmp_path / name)
-
-    return to
+def write(write):
+    return lambda content, name="mine.txt": write(content, name)
 
 
 def test_texts_and_tokens_are_two_ways_to_write_the_same():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from examples_of import x_of
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -14,7 +15,6 @@ from arjax.data import images, table, vectors
 from arjax.data.base import from_arrays, from_splits
 from arjax.data.batches import eval_batches
 from arjax.data.columns import Reals, merges
-from arjax.data.sources import read_all
 from arjax.data.vectors import wine_quality, with_noise
 from arjax.data.vocabulary import make_vocabulary
 
@@ -27,15 +27,11 @@ def standardised(name, rows, event, columns=()):
     return from_splits(event, rows, name=name, standardise="sites", columns=columns)
 
 
-def all_of(dataset, split):
-    return np.asarray(read_all(dataset.splits[split]).x)
-
-
 def test_columns_are_standardised_by_the_train_rows():
     dataset = standardised("mine", ROWS, EVENT)
     mean, std = ROWS["train"].mean(0), ROWS["train"].std(0)
     assert dataset.name == "mine" and dataset.event == EVENT
-    np.testing.assert_allclose(all_of(dataset, "test"), (ROWS["test"] - mean) / std, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(x_of(dataset, "test"), (ROWS["test"] - mean) / std, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose([dataset.scale, dataset.shift], [std, mean], rtol=1e-12)
     np.testing.assert_array_equal(dataset.log_scale_D, np.log(std).astype(np.float32))
     constant = {"train": np.where(np.arange(6) == 4, 1.0, ROWS["train"])}
@@ -57,8 +53,8 @@ def test_only_real_columns_of_mixed_ones_are_standardised():
     rows = np.where(real, ROWS["train"][:, :3], np.arange(120).reshape(40, 3) % 4)
     rows[3] = np.nan
     dataset = standardised("mine", {"train": rows}, EventSpec((3,), kind="columns", columns=columns))
-    np.testing.assert_array_equal(all_of(dataset, "train")[:, ~real], rows[:, ~real])
-    np.testing.assert_allclose(np.nanstd(all_of(dataset, "train"), 0)[real], 1, rtol=1e-5)
+    np.testing.assert_array_equal(x_of(dataset, "train")[:, ~real], rows[:, ~real])
+    np.testing.assert_allclose(np.nanstd(x_of(dataset, "train"), 0)[real], 1, rtol=1e-5)
     assert (dataset.scale[~real] == 1).all() and (dataset.shift[~real] == 0).all()
 
 
@@ -76,9 +72,9 @@ def test_arrays_in_standard_units(units):
     data = from_arrays(event, train={"x": x, "mask": mask, "weight": weight}, test=x[:2], standardise=units)
     np.testing.assert_allclose(data.shift, np.broadcast_to(mean, (4, 2)))
     np.testing.assert_allclose(data.scale, np.broadcast_to(std, (4, 2)))
-    np.testing.assert_allclose(data.in_data_units(all_of(data, "test")), x[:2], rtol=1e-5)
+    np.testing.assert_allclose(data.in_data_units(x_of(data, "test")), x[:2], rtol=1e-5)
     np.testing.assert_allclose(data.log_scale_D, np.log(data.scale).sum(1), rtol=1e-6)
-    assert all_of(data, "train").dtype == np.float32
+    assert x_of(data, "train").dtype == np.float32
 
 
 def test_arrays_that_have_no_standard_units():
@@ -141,11 +137,11 @@ def test_columns_in_groups_are_the_same_columns(monkeypatch):
     monkeypatch.setattr(vectors, "read_splits", lambda name, data_dir: splits)
     dataset = wine_quality(group=1)
     assert dataset.event == EVENT
-    np.testing.assert_array_equal(all_of(dataset, "test"), all_of(standardised("mine", ROWS, EVENT), "test"))
+    np.testing.assert_array_equal(x_of(dataset, "test"), x_of(standardised("mine", ROWS, EVENT), "test"))
     for group in (2, 3, 6):
         grouped, shape = wine_quality(group=group), (6 // group, group)
         assert grouped.name == "wine_quality" and grouped.event == EventSpec(shape[:1], shape[1:], "real")
-        np.testing.assert_array_equal(all_of(grouped, "test").reshape(10, 6), all_of(dataset, "test"))
+        np.testing.assert_array_equal(x_of(grouped, "test").reshape(10, 6), x_of(dataset, "test"))
         np.testing.assert_array_equal(grouped.scale.ravel(), dataset.scale)
         np.testing.assert_array_equal(grouped.shift.ravel(), dataset.shift)
         expected = np.log(dataset.scale).reshape(shape).sum(1)
@@ -214,13 +210,11 @@ def test_patches_are_pieces_of_images(monkeypatch):
 
     dataset = images._in_patches("mine", {"train": {"x": levels}, "test": {"x": levels[:3]}}, 2, NO_CONTEXT)
     assert dataset.name == "mine_patches" and dataset.event == EventSpec((2, 3), (2, 2), "real")
-    rows = all_of(dataset, "train")
+    rows = x_of(dataset, "train")
     assert rows.shape == (50, 2, 3, 2, 2) and rows.dtype == np.float32 and abs(rows).max() < 20
     middles = dataset.in_data_units(rows)  # of the levels
     np.testing.assert_allclose(put_together(middles), levels + 0.5, atol=1e-4)
-    np.testing.assert_allclose(
-        put_together(dataset.in_data_units(all_of(dataset, "test"))), levels[:3] + 0.5, atol=1e-4
-    )
+    np.testing.assert_allclose(put_together(dataset.in_data_units(x_of(dataset, "test"))), levels[:3] + 0.5, atol=1e-4)
     cut = np.floor(middles)
     np.testing.assert_array_equal(cut[:, 1, 2], levels[:, 2:, 4:])
     std = np.sqrt(levels.var(0) + 1 / 12)

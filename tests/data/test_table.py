@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from examples_of import x_of
 
 from arjax.cli.main import main
 from arjax.conditionals import Bernoulli, make_conditional
@@ -25,16 +26,11 @@ def text_of(x: np.ndarray, header: str = "a,b,grade\n", delimiter: str = ",") ->
     return header + "".join(delimiter.join(map(repr, map(float, row))) + "\n" for row in x)
 
 
-def all_rows(dataset, split: str) -> np.ndarray:
-    source = dataset.splits[split]
-    return source.__getitems__(np.arange(len(source))).x
-
-
 def test_splits_are_a_partition_of_the_rows_in_data_units(write):
     path = write(text_of(X))
     dataset = make_dataset("table", path=path, validation=0.2)
     assert (dataset.name, dataset.event) == ("table/mine", EventSpec((3,), kind="real", num_levels=0))
-    train, *others = (dataset.in_data_units(all_rows(dataset, split)) for split in ("train", "validation", "test"))
+    train, *others = (dataset.in_data_units(x_of(dataset, split)) for split in ("train", "validation", "test"))
     assert [len(part) for part in (train, *others)] == [35, 10, 5]
     together = np.concatenate([train, *others])
     np.testing.assert_allclose(together[together[:, 1].argsort()], X[X[:, 1].argsort()], rtol=1e-6, atol=1e-5)
@@ -42,8 +38,8 @@ def test_splits_are_a_partition_of_the_rows_in_data_units(write):
     np.testing.assert_allclose([dataset.shift, dataset.scale], [train.mean(0), train.std(0)], rtol=1e-3)
     np.testing.assert_allclose(dataset.log_scale_D, np.log(dataset.scale), rtol=1e-6)
     as_it_is = make_dataset("table", path=path, standardise=False, skip=("a",))
-    assert as_it_is.scale is None and np.abs(all_rows(as_it_is, "train")[:, 0] + 2).max() < 0.1
-    one, again, other = (all_rows(make_dataset("table", path=path, split_seed=seed), "test") for seed in (0, 0, 1))
+    assert as_it_is.scale is None and np.abs(x_of(as_it_is, "train")[:, 0] + 2).max() < 0.1
+    one, again, other = (x_of(make_dataset("table", path=path, split_seed=seed), "test") for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
 
@@ -68,10 +64,10 @@ def test_mixed_columns_become_levels(write):
     rows = "".join(f"{s},{'red' if s % 2 else 'blue'},{i % 3 * 10}\n" for i, s in enumerate(size))
     dataset = make_dataset("table", path=write("size,colour,ten\n" + rows), levels=4)
     assert dataset.event == EventSpec((3,), kind="levels", num_levels=4)
-    train = all_rows(dataset, "train")
+    train = x_of(dataset, "train")
     assert np.bincount(train[:, 0], minlength=4).tolist() == [8] * 4  # quarters of the train rows
     assert set(train[:, 1]) == {0, 1} and set(train[:, 2]) == {0, 1, 2}
-    every = np.concatenate([all_rows(dataset, split) for split in ("train", "validation", "test")])
+    every = x_of(dataset)
     assert np.bincount(every[:, 1]).tolist() == [10, 30]  # blue, red
     dataset = make_dataset("table", path=write("a,b\n" + "yes,0\nno,1\n" * 5), levels=2)
     assert dataset.event == EventSpec((2,))
@@ -134,9 +130,9 @@ def test_a_table_is_trained_and_scored_in_its_units(write, tmp_path):
 
 def test_noise_is_fresh_and_of_training_alone(write):
     dataset = make_dataset("table", path=write(text_of(X)), noise=0.5)
-    rows = Batch(x=jnp.asarray(all_rows(dataset, "train")))
+    rows = Batch(x=jnp.asarray(x_of(dataset, "train")))
     assert dataset.transform(jax.random.key(0), rows, False) is rows
-    np.testing.assert_array_equal(dataset.first_examples(3).x, all_rows(dataset, "test")[:3])
+    np.testing.assert_array_equal(dataset.first_examples(3).x, x_of(dataset, "test")[:3])
     one, other = (np.asarray(dataset.transform(jax.random.key(k), rows, True).x - rows.x) for k in (0, 1))
     assert abs(one.std() - 0.5) < 0.1 and abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.3
     with pytest.raises(UserError, match="noise is for real values, and those of 'table/mine' are"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from examples_of import x_of
 
 from arjax.core.errors import UserError, say_once
 from arjax.core.spec import ContextSpec, EventSpec
@@ -12,13 +13,12 @@ GROUPS = [LARGE[i % 3] for i in range(60)]
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(write):
     """Writes columns of cells to a csv file and returns its path."""
 
     def to(**columns: list) -> str:
         rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
-        (tmp_path / "mine.csv").write_text("\n".join([",".join(columns), *rows]) + "\n", encoding="utf-8")
-        return str(tmp_path / "mine.csv")
+        return write("\n".join([",".join(columns), *rows]) + "\n")
 
     return to
 
@@ -30,8 +30,7 @@ def again():
 
 
 def all_cells(dataset) -> list[list[str]]:
-    x = [source.__getitems__(np.arange(len(source))).x for source in dataset.splits.values()]
-    return dataset.to_cells(dataset.in_data_units(np.concatenate(x)))[1:]
+    return dataset.to_cells(dataset.in_data_units(x_of(dataset)))[1:]
 
 
 @pytest.mark.parametrize(

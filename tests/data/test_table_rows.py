@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from examples_of import text_of
 
 from arjax.api.loading import rows_from_json
 from arjax.api.saving import rows_as_json
@@ -21,17 +22,13 @@ ROWS = [
 HEADER = "colour,grade,flowers,height\n"
 
 
-def text_of(rows, header=HEADER) -> str:
-    return header + "".join(",".join(map(str, row)) + "\n" for row in rows)
-
-
 def read(dataset, rows, **options):
     return dataset.rows.read(rows, **options).arrays["x"]
 
 
 def test_every_form_of_a_table_is_the_same_array(write):
-    dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
-    path = write(text_of(ROWS[:5]), "new.csv")
+    dataset = make_dataset("table", path=write(text_of(ROWS, HEADER)), mixed=True)
+    path = write(text_of(ROWS[:5], HEADER), "new.csv")
     found = dataset.rows.read(path)
     expected = [(2, 2, 1), (1, 3, 0), (2, 2, 0), (0, 0, 0), (0, 1, 1)]
     np.testing.assert_array_equal(found.arrays["x"][:, :3], expected)
@@ -47,7 +44,7 @@ def test_every_form_of_a_table_is_the_same_array(write):
 
 
 def test_rows_come_back(write):
-    dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
+    dataset = make_dataset("table", path=write(text_of(ROWS, HEADER)), mixed=True)
     x = read(dataset, pd.DataFrame(ROWS, columns=HEADER.strip().split(",")))
     back = dataset.rows.decode(x)
     assert back["colour"][:4] == ["red", "green", "red", "blue"] and back["flowers"][:2] == ["yes", "no"]
@@ -73,9 +70,9 @@ def test_numbers_are_levels_however_they_are_written(write):
 
 
 def test_mistakes_are_one_sentence(write):
-    dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
+    dataset = make_dataset("table", path=write(text_of(ROWS, HEADER)), mixed=True)
     frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(","))
-    path = write(text_of([ROWS[0], ("violet", *ROWS[1][1:])]), "words.csv")
+    path = write(text_of([ROWS[0], ("violet", *ROWS[1][1:])], HEADER), "words.csv")
     for rows, sentence in (
         (frame[["colour", "grade"]], "lacks the column 'flowers'; it has: colour, grade$"),
         (path, r"row 3 of the table '.*words.csv' holds 'violet' in the column 'colour', which training never saw"),
@@ -93,7 +90,7 @@ def test_mistakes_are_one_sentence(write):
 def test_missing_values_stay_missing_where_the_model_takes_them(write):
     rows = [list(row) for row in ROWS]
     rows[4][0], rows[7][3] = "?", ""
-    path = write(text_of(rows))
+    path = write(text_of(rows, HEADER))
     dataset = make_dataset("table", path=path, mixed=True, missing="hole")
     x = read(dataset, path, holes=True)
     assert np.argwhere(np.isnan(x)).tolist() == [[4, 0], [7, 3]]
@@ -103,10 +100,10 @@ def test_missing_values_stay_missing_where_the_model_takes_them(write):
     assert np.isnan(x).tolist() == [[True, True, True, False], [False, True, True, True]] and x[1, 0] == 2
     with pytest.raises(UserError, match=r"'violet' .* \(with unknown='missing' it counts as missing"):
         read(dataset, new | {"grade": [4, 4], "flowers": ["no", "no"]}, holes=True)
-    level = make_dataset("table", path=write(text_of([row for row in rows if row[3]])), mixed=True, missing="level")
-    assert read(level, {"colour": [None, "red", "?"], "grade": [4] * 3, "flowers": ["no"] * 3, "height": [1] * 3})[
-        :, 0
-    ].tolist() == [3, 2, 3]
+    path = write(text_of([row for row in rows if row[3]], HEADER))
+    level = make_dataset("table", path=path, mixed=True, missing="level")
+    new = {"colour": [None, "red", "?"], "grade": [4] * 3, "flowers": ["no"] * 3, "height": [1] * 3}
+    assert read(level, new)[:, 0].tolist() == [3, 2, 3]
 
 
 def test_files_are_read_as_those_of_the_training(write):
@@ -117,7 +114,7 @@ def test_files_are_read_as_those_of_the_training(write):
 
 
 def test_given_values_are_single(write):
-    dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
+    dataset = make_dataset("table", path=write(text_of(ROWS, HEADER)), mixed=True)
     x_D, observed_D = dataset.rows.given({"height": 25.56, "colour": "green"})
     assert observed_D.tolist() == [True, False, False, True] and x_D[0] == 1
     assert x_D[3] == pytest.approx((25.56 - dataset.shift[3]) / dataset.scale[3])
@@ -135,7 +132,7 @@ def test_given_values_are_single(write):
 
 
 def test_forged_rows_of_model_files_are_refused(write):
-    dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
+    dataset = make_dataset("table", path=write(text_of(ROWS, HEADER)), mixed=True)
     found = json.loads(json.dumps(rows_as_json(dataset.rows)))
     assert rows_as_json(rows_from_json(found, dataset)) == rows_as_json(dataset.rows)
     colour, *others = found["columns"]

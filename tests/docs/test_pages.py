@@ -23,9 +23,8 @@ from arjax.cli.main import main
 from arjax.cli.modes import parse_flags
 from arjax.config import base_config
 from arjax.config.build import build_dataset, build_model
-from arjax.config.fields import fields
 from arjax.config.files import apply_overrides, load_config_file
-from arjax.config.validate import validate
+from arjax.config.validate import fields, validate
 from arjax.core.spec import EventSpec
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names

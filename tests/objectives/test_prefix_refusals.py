@@ -1,12 +1,11 @@
 """Combinations of models and objectives on other prefixes that cannot be: one sentence."""
 
-import dataclasses
 import functools
 
 import jax
 import numpy as np
 import pytest
-from prefix_cases import NETWORKS, TOKENS, loss_and_gradient
+from prefix_cases import NETWORKS, TOKENS, loss_and_gradient, model_and_params
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -20,7 +19,12 @@ from arjax.testing.examples import random_like, random_x
     ("call", "network", "event", "sentence"),
     [
         ("rollout(length=7)", "lstm", TOKENS, "does not fit into the 6"),
-        ("rollout(length=2, target='match')", "lstm", EventSpec((6,), (), "real"), "these are real"),
+        (
+            "rollout(length=2, target='match')",
+            "lstm",
+            EventSpec((6,), (), "real"),
+            "equal values of discrete data, not real",
+        ),
         ("as_is(estimator='pathwise')", "lstm", TOKENS, "functions of noise"),
         ("as_is(estimator='straight_through')", "lstm", EventSpec((6,), (), "real"), "discrete scalars"),
         ("as_is(estimator='gumbel_softmax')", "pixelcnn", EventSpec((3, 3), (), "levels", 4), "cannot read relaxed"),
@@ -39,15 +43,9 @@ def test_models_under_several_orders_are_refused():
     for call in ("scheduled_sampling", "input_noise", "rollout", "as_is"):
         with pytest.raises(UserError, match="trains one order"):
             make_objective(call).check(model)
-    without = dataclasses.replace(model, orders=None)
+    objective, batch = make_objective("rollout(length=2, target='oracle')"), Batch(random_x(TOKENS, 2))
     with pytest.raises(UserError, match="reads the true conditionals"):
-        loss_and_gradient(
-            make_objective("rollout(length=2, target='oracle')"),
-            without,
-            random_like(without.param_shapes),
-            Batch(random_x(TOKENS, 2)),
-            jax.random.key(0),
-        )
+        loss_and_gradient(objective, *model_and_params("made"), batch, jax.random.key(0))
 
 
 def test_score_functions_of_a_bound_are_refused():
@@ -69,3 +67,24 @@ def test_score_functions_of_cut_blocks_are_refused():
         with pytest.raises(UserError, match="needs whole blocks, and the examples have masks"):
             trace(params, Batch(x, mask=np.ones(x.shape)), jax.random.key(0))
         trace(params, Batch(x), jax.random.key(0))
+
+
+CASES = [
+    ("as_is(samples={})", (2,), (1,)),
+    ("as_is(estimator='pathwise', samples={})", (1,), (0,)),
+    ("rollout(target='match', samples={})", (2,), (1,)),
+    ("rollout(target='reverse_kl', oracle='x', samples={})", (2,), (1,)),
+    ("rollout(target='data', oracle={!r})", ("",), ("x",)),
+    ("weighted(weights={})", ((0.1,), (2,)), ((0,), (-1.0,), (), (1, 1), ("1",))),
+    ("weighted(of=('teacher_forcing', 'input_noise'), weights={})", ((1, 1),), ((1,), (1, 0), (0, 1))),
+    ("weighted(of={}, weights=())", (), ((),)),
+]
+
+
+@pytest.mark.parametrize(("call", "taken", "refused"), CASES, ids=[call for call, _, _ in CASES])
+def test_limits(call, taken, refused):
+    for value in taken:
+        make_objective(call.format(value))
+    for value in refused:
+        with pytest.raises(UserError):
+            make_objective(call.format(value))

@@ -12,7 +12,7 @@ from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.objectives import ObjectiveState, Step, make_objective
-from arjax.objectives.prefixes import SCHEDULES, weighted_mean
+from arjax.objectives.prefixes import SCHEDULES
 from arjax.testing.examples import random_x
 
 #: Objectives with which nothing is replaced, each of one network; with the other one they are slow.
@@ -84,6 +84,10 @@ def test_noise_has_its_rate():
             np.testing.assert_allclose((inputs[:, 1:] - 1).std(), 0.3, rtol=0.02)
         else:
             np.testing.assert_allclose((inputs[:, 1:] != 1).mean(), changed, atol=4 * (0.16 / 20000) ** 0.5)
+    model, rows = model_and_params("made")[0], jnp.arange(20)[:, None] * jnp.ones((20, 6), int)
+    noise, weight = make_objective("input_noise(rate=1, values='shuffled')"), (jnp.arange(20) == 3) * 1.0
+    assert (noise.inputs(model, Batch(rows, weight=weight), jax.random.key(0)) == 3).all(), "of rows with a weight"
+    assert len(set(np.asarray(noise.inputs(model, Batch(rows), jax.random.key(0)))[:, 0].tolist())) > 5
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -92,19 +96,6 @@ def test_schedules_rise_from_0_to_1(name):
     start = 1 if name == "constant" else 0
     np.testing.assert_allclose(values[[0, -1]], [start, 1], atol=1e-6)
     assert (np.diff(values) >= 0).all()
-
-
-def test_means_are_weighted():
-    """sum w v / sum w n, with any weights; a row of weight 0 may hold anything."""
-    model, _ = model_and_params("made")
-    mask, weight = np.float32(np.arange(6) < np.array([[6], [3], [0], [1]])), np.float32([0.5, 2, 1, 0])
-    batch, value = Batch(random_x(TOKENS, 4), mask=mask), np.float32([3, -1, 2, np.nan])
-    mean = weighted_mean(model, batch.replace(weight=weight), value)
-    np.testing.assert_allclose((mean.total, mean.count), (0.5 * 3 - 2 + 2, 0.5 * 6 + 2 * 3))
-    mean = weighted_mean(model, batch.replace(weight=weight), value, np.array([True, False, True, True]))
-    np.testing.assert_allclose((mean.total, mean.count), (0.5 * 3 - 2 + 2, 0.5 + 1))
-    mean = weighted_mean(model, batch, value[:3].repeat([1, 1, 2]), np.array([2, 0, 1, 1]))
-    np.testing.assert_allclose((mean.total, mean.count), (3 - 1 + 2 + 2, 4))
 
 
 @pytest.mark.parametrize("call", ["scheduled_sampling(final=1, passes=0)", "scheduled_sampling(final=1)", "rollout"])

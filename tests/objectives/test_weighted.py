@@ -13,7 +13,7 @@ from arjax.config.build import build
 from arjax.core.batch import Batch
 from arjax.models import make_model
 from arjax.objectives import Loss, Mean, Metrics, ObjectiveState, Step, make_objective
-from arjax.objectives.learned_order import SCORES
+from arjax.objectives.likelihood import SCORES
 from arjax.testing.examples import random_x
 from arjax.training.step import _in_data_units
 

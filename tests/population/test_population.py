@@ -2,15 +2,19 @@
 
 import dataclasses
 import functools
+import os
+import signal
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from loop_helpers import metrics
 from population_cases import small_config
 
 from arjax.config import dataset_config, model_config, network_config
 from arjax.config.build import build
+from arjax.config.files import save_config
 from arjax.core.errors import UserError
 from arjax.core.scores import fit_weights, greedy
 from arjax.population import Population, train_population
@@ -18,6 +22,7 @@ from arjax.population.population import STRATEGIES
 from arjax.population.train import Members, PopulationReporter
 from arjax.training.history import History
 from arjax.training.loop import Training, train
+from arjax.training.setup import restore_params
 
 ORDERS, SEEDS = ("spiral", "random(seed=1)", "raster"), (3, 0)
 
@@ -85,36 +90,19 @@ def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
 
 
 @pytest.mark.slow
-def test_members_stand_beside_the_known_truth_of_their_data(tmp_path):
+@pytest.mark.parametrize("examples", [0, 5])
+def test_members_are_scored_as_their_runs_beside_the_known_truth_of_their_data(tmp_path, examples):
     config = small_config()
     config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
+    config.evaluate.examples = examples
     scores = train_population(Population(config, ["raster", "reversed"], [4]))
     config.model.ordering, config.seed = "reversed", 4
-    single = train(build(config), tmp_path).results
-    for name in ("truth_nll_nats", "truth_nll_stderr", "excess_nats", "excess_stderr"):
-        assert scores.results[1][0][name] == pytest.approx(single[name], rel=1e-4), name
-    assert scores.results[0][0]["truth_nll_nats"] == scores.results[1][0]["truth_nll_nats"]
-    assert scores.results[0][0]["excess_nats"] != scores.results[1][0]["excess_nats"]
-
-
-@pytest.mark.slow
-def test_members_are_scored_on_as_many_examples_as_their_runs(tmp_path):
-    config = small_config()
-    config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
-    config.evaluate.examples = 5
-    scores = train_population(Population(config, ["raster"], [4]))
-    config.seed = 4
-    single, member = train(build(config), tmp_path).results, scores.results[0][0]
-    assert scores.test_rows.shape == scores.validation_rows.shape == (1, 1, 5)
-    for name in (
-        "num_examples",
-        "validation_num_examples",
-        "nll_nats",
-        "nll_stderr",
-        "truth_nll_nats",
-        "excess_stderr",
-    ):
+    single, (other, member) = train(build(config), tmp_path).results, (row[0] for row in scores.results)
+    names = ("num_examples", "validation_num_examples", "nll_nats", "nll_stderr")
+    for name in (*names, "truth_nll_nats", "truth_nll_stderr", "excess_nats", "excess_stderr"):
         assert member[name] == pytest.approx(single[name], rel=1e-4), name
+    assert scores.test_rows.shape[2] == single["num_examples"] and (single["num_examples"] == 5) == (examples == 5)
+    assert other["truth_nll_nats"] == member["truth_nll_nats"] and other["excess_nats"] != member["excess_nats"]
 
 
 @pytest.mark.slow
@@ -146,22 +134,16 @@ def test_orders_may_be_permutations():
         ((), (0,), {}, "at least one order and one seed"),
         (("raster",), (), {}, "at least one order and one seed"),
         (("rastr",), (0,), {}, "did you mean 'raster'"),
-        (("raster",), (0,), {"orders": "uniform"}, "leave model.orders empty"),
+        (("raster",), (0,), {"model.orders": "uniform"}, "leave model.orders empty"),
         (("raster",), (2**32,), {}, "from 0 to 2"),
+        (("raster",), (0,), {"evaluate.exposure": 10}, r"leave config\.evaluate\.exposure at 0"),
     ],
 )
 def test_what_is_no_population_is_refused(orders, seeds, change, sentence):
     config = small_config()
-    config.model.update(**change)
+    config.update_from_flattened_dict(change)
     with pytest.raises(UserError, match=sentence):
         Population(config, orders, seeds)
-
-
-def test_scores_that_members_do_not_have_are_refused():
-    config = small_config()
-    config.evaluate.exposure = 10
-    with pytest.raises(UserError, match=r"leave config\.evaluate\.exposure at 0"):
-        Population(config, ("raster",), (0,))
 
 
 @pytest.mark.slow
@@ -233,3 +215,68 @@ def test_a_member_that_had_ended_before_its_loss_was_no_number_is_not_lost():
     run = SimpleNamespace(history=history, train=SimpleNamespace(patience=2))
     Training._check_finite(run, np.array([[7, 7, -1]]))
     np.testing.assert_array_equal(history.alive, [[True, False, True]])
+
+
+TWO = ("spiral", "raster")
+
+
+def resumable(**changes):
+    config = small_config("made", hidden_sizes=(8,), direct=False)
+    config.optimizer.learning_rate = 0.5  # some members get worse, and the best parameters are not the last ones
+    config.train.update(steps=8, log_every=3, checkpoint_every=3, ema_decay=0.0, **changes)
+    return config
+
+
+def stop_after(monkeypatch, step, number=signal.SIGTERM):
+    """Sends SIGTERM when the rows of the step after `step` are asked for, not counting the call that compiles."""
+    original, calls = Members._arguments, []
+
+    def arguments(self, start, n):
+        calls.append(start)
+        if start == step and len(calls) > 1:
+            os.kill(os.getpid(), number)
+        return original(self, start, n)
+
+    monkeypatch.setattr(Members, "_arguments", arguments)
+
+
+def untimed(scores):
+    """The reports of the members without their seconds."""
+    return [[{k: v for k, v in own.items() if "second" not in k} for own in row] for row in scores.results]
+
+
+def assert_same(left, right):
+    for name in ("validation", "best_step", "validation_rows", "test_rows"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
+    assert untimed(left) == untimed(right)
+
+
+def test_an_interrupted_population_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    population = Population(resumable(), TWO, SEEDS)
+    straight = train_population(population, workdir=tmp_path / "a")
+    assert (straight.best_step < 8).any()
+    stop_after(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 6 of 8"):
+        train_population(population, workdir=tmp_path / "b")
+    monkeypatch.undo()
+    lines = []
+    population = Population(resumable(), TWO, SEEDS)
+    assert_same(train_population(population, lines.append, tmp_path / "b"), straight)
+    assert lines[2:4] == ["2 orders x 2 seeds, all in one program", "goes on at step 6 of 8"]
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+    assert_same(train_population(population, lines.append, tmp_path / "b"), straight)  # finished: it just reports
+    population.replace_orders(TWO[::-1])
+    with pytest.raises(UserError, match=r"holds another run: model\.ordering was"):
+        train_population(population, workdir=tmp_path / "b")
+
+
+@pytest.mark.slow
+def test_a_population_starts_from_a_run(tmp_path):
+    save_config(resumable(), tmp_path)
+    setup = build(resumable())
+    train(setup, tmp_path)
+    best, _, _ = restore_params(setup, tmp_path)
+    members = Members(Population(resumable(init_from=str(tmp_path)), TWO, SEEDS), tmp_path / "p", print)
+    state = members.begin({}, None)
+    for leaf, expected in zip(jax.tree.leaves(state.best), jax.tree.leaves(best), strict=True):
+        np.testing.assert_array_equal(leaf, np.broadcast_to(expected, leaf.shape))

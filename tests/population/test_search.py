@@ -9,16 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from loop_helpers import assert_same_bits, stop_at
+from loop_helpers import assert_a_stop_changes_no_bit
 from population_cases import small_config
 
 from arjax.config.build import build
 from arjax.core.errors import UserError
-from arjax.objectives import make_objective
-from arjax.objectives.learned_order import draw_order, log_prob_order, policy_loss
+from arjax.objectives.likelihood import draw_order, log_prob_order, policy_loss
 from arjax.population import Population, search, train_population
 from arjax.population.search import local_search, move, random_search
-from arjax.training.loop import train
 from arjax.training.setup import latest_store
 
 
@@ -129,14 +127,9 @@ def test_a_policy_learns_with_its_model():
 def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypatch):
     config = small_config("made", hidden_sizes=(8,), direct=False)
     config.model.orders, config.objective = "uniform", "learned_order(orders_per_step=2, learning_rate=0.1)"
-    straight = train(build(config), tmp_path / "a")
-    stop_at(monkeypatch, 4)
-    assert train(build(config), tmp_path / "b").status == "interrupted"
-    monkeypatch.undo()
-    resumed = train(build(config), tmp_path / "b")
-    stored = [latest_store(tmp_path / name).restore(build(config).abstract_state)[1] for name in "ab"]
-    assert_same_bits(*stored)
-    scores = np.asarray(stored[0].objective.params["scores"])
+    straight, resumed = assert_a_stop_changes_no_bit(lambda: build(config), tmp_path, monkeypatch, 4)
+    state = latest_store(tmp_path / "stopped").restore(build(config).abstract_state)[1]
+    scores = np.asarray(state.objective.params["scores"])
     assert resumed.results["learned_order"] == straight.results["learned_order"] == np.argsort(-scores).tolist()
     assert np.abs(scores).min() > 0
 
@@ -173,6 +166,3 @@ def test_policies_that_cannot_be_are_refused():
     config.model.orders, config.objective = "pool(num=3)", "learned_order"
     with pytest.raises(UserError, match=r"draws any order: set model\.orders to uniform"):
         build(config)
-    for text in ("learned_order(orders_per_step=1)", "learned_order(learning_rate=-1.0)"):
-        with pytest.raises(UserError, match=r"orders_per_step.* at least 2|learning_rate.* above 0"):
-            make_objective(text)

@@ -20,9 +20,8 @@ from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
-from arjax.objectives import Objective, make_objective
+from arjax.objectives import Mean, Objective, make_objective
 from arjax.objectives.base import Loss
-from arjax.objectives.metrics import Mean
 from arjax.testing.examples import random_like, random_x
 
 

@@ -83,7 +83,7 @@ def test_outliers_score_and_query(model, rows, capsys):
     ("argv", "sentence"),
     [
         (["shwo", "m"], "command cannot be 'shwo', did you mean 'show'"),
-        (["fit", "new.csv"], r"arjax-table fit needs model \(--help lists all\)"),
+        (["fit", "new.csv"], r"these arguments are missing: model \(--help lists all\)"),
         (["fit", "new.csv", "m", "--minutes=soon"], "--minutes must be a number, not 'soon'"),
         (["sample", "MODEL", "some", "out.csv"], "num must be an integer, not 'some'"),
         (["query", "MODEL", "age=3", "--given"], "--given needs a value"),

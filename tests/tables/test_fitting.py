@@ -93,8 +93,7 @@ def test_draws_have_the_kinds_of_the_table(table):
         ({"validation": 1.5}, "validation must be a part of the rows between 0 and 1"),
         ({"most_codes": 1}, "most_codes must be a whole number, at least 2"),
         ({"kinds": {"jobb": "words"}}, "kinds names the column 'jobb'"),
-        ({"seed": -1}, "seed"),
-        ({"minuts": 3}, "minutes"),
+        ({"seed": -1}, "seed must be a whole number, at least 0, not -1"),
     ],
 )
 def test_mistakes_end_before_training(options, sentence):

@@ -9,7 +9,6 @@ import tracemalloc
 import numpy as np
 import pytest
 
-import arjax
 from arjax.core.errors import UserError
 from arjax.data.frames import read_frame
 from arjax.tables.columns import as_texts
@@ -78,13 +77,6 @@ def test_tiny_pieces_of_a_csv_file_give_the_same_cells(tmp_path, monkeypatch):
         **dict.fromkeys(("real", "whole", "gaps"), "f"), **dict.fromkeys(("word", "code", "large", "stray"), "O"),
     }  # fmt: skip
     assert whole["code"][0] is None and whole["code"][num - 5] == "007" and whole["large"][num - 5] == str(2**60)
-
-
-def test_a_word_that_comes_late_among_numbers_is_told_with_its_row(tmp_path, monkeypatch):
-    monkeypatch.setattr("arjax.data.frames._CHUNK", 7)
-    (tmp_path / "t.csv").write_text("\n".join(["n,m", *[f"{n}.5,{n % 3}" for n in range(98)], "late,1", "99.5,2"]))
-    with pytest.raises(UserError, match=r"row 100 .*holds 'late' in the column 'n', in which 99 others are numbers"):
-        arjax.fit_table(tmp_path / "t.csv", quiet=True)
 
 
 @pytest.mark.slow

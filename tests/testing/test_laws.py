@@ -21,7 +21,7 @@ from arjax.networks import NETWORKS
 from arjax.networks.dense.independent import Independent
 from arjax.networks.layers.steps import ChunkedStepNetwork
 from arjax.objectives import OBJECTIVES
-from arjax.objectives.teacher_forcing import TeacherForcing
+from arjax.objectives.likelihood import TeacherForcing
 from arjax.samplers import Draw, Sampler
 from arjax.samplers.cached import naive_step
 from arjax.testing import (

@@ -14,6 +14,7 @@ from arjax.config import base_config, dataset_config, network_config
 from arjax.config.build import build
 from arjax.reporting.writers import read_metrics
 from arjax.training.feed import ResidentFeed
+from arjax.training.loop import train
 from arjax.training.setup import latest_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,3 +100,18 @@ def stop_at(monkeypatch, step):
 
     chunk.calls = 0
     monkeypatch.setattr(ResidentFeed, "chunk", chunk)
+
+
+def assert_a_stop_changes_no_bit(make, folder, monkeypatch, step):
+    """A run that stops after so many steps and goes on is the one without a stop; returns the outcomes of both."""
+    straight, stopped = folder / "straight", folder / "stopped"
+    outcome = train(make(), straight)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        assert train(make(), stopped).status == "interrupted"
+    assert latest_store(stopped).steps()[-1] == step
+    resumed = train(make(), stopped)
+    states = [latest_store(path).restore(make().abstract_state)[:2] for path in (straight, stopped)]
+    assert_same_bits(*states)
+    assert metrics(straight) == metrics(stopped)
+    return outcome, resumed

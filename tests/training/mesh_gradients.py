@@ -1,12 +1,6 @@
-"""Gradients of one batch on a mesh beside those on one device; needs as many (simulated) devices as the meshes have.
-
-    JAX_NUM_CPU_DEVICES=8 python tests/training/mesh_gradients.py lstm transformer
-
-prints the worst deviation of each network, size and mesh of 8 devices.
-"""
+"""Gradients of one batch on a mesh beside those on one device; needs as many (simulated) devices as the meshes have."""
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,9 +13,8 @@ from arjax.core.spec import EventSpec
 from arjax.models import KINDS, Model, make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import Step, make_objective
-from arjax.parallel.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
+from arjax.parallel.sharding import batch_sharding, make_mesh, param_shardings, path_string, replicated
 from arjax.testing.examples import random_context, random_x
-from arjax.testing.models import autoregressive_networks
 
 MESHES = ((8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (4, 1, 2), (1, 4, 2), (2, 4, 1))
 #: The networks' own small sizes, which some axes divide and others do not, and widths that all meshes divide.
@@ -84,7 +77,6 @@ def small_model(network: str, size: str | int, dtype: str = "float32") -> Model:
 def deviations(
     model: Model,
     meshes: Sequence[tuple[int, int, int]] = MESHES,
-    rules: Sequence[Rule] = (),
     objective: str = "teacher_forcing",
 ) -> Iterator[Deviation]:
     """Compares the gradient of an objective for one random batch on each mesh; of discrete latents take another."""
@@ -103,32 +95,18 @@ def deviations(
 
     def worst(found: Any) -> tuple[float, str]:
         """The largest difference in a leaf, and the leaf; none where nothing is learned."""
-        return max(
-            (
-                (float(np.abs(np.asarray(leaf) - true).max() / max(np.abs(true).max(), floor)), path_string(path))
-                for (path, true), leaf in zip(
-                    jax.tree_util.tree_leaves_with_path(right), jax.tree.leaves(found), strict=True
-                )
-            ),
-            default=(0.0, ""),
+        pairs = zip(jax.tree_util.tree_leaves_with_path(right), jax.tree.leaves(found), strict=True)
+        differences = (
+            (float(np.abs(np.asarray(leaf) - true).max() / max(np.abs(true).max(), floor)), path_string(path))
+            for (path, true), leaf in pairs
         )
+        return max(differences, default=(0.0, ""))
 
     rounded = jax.tree.map(lambda x: np.nextafter(x, x + rng.choice([-1, 1], x.shape).astype(x.dtype)), params)
     rounding = worst(compiled(rounded, batch)[1])[0]
     for sizes in meshes:
         mesh = make_mesh(*sizes)
-        placed = param_shardings(params, mesh, rules)
+        placed = param_shardings(params, mesh)
         on_mesh = jax.jit(gradient, out_shardings=(replicated(mesh), placed))
         loss_there, found = on_mesh(jax.device_put(params, placed), jax.device_put(batch, batch_sharding(mesh)))
         yield Deviation(sizes, abs(float(loss_there) / float(right_loss) - 1), *worst(found), rounding)
-
-
-if __name__ == "__main__":
-    jax.config.update("jax_disable_most_optimizations", True)
-    for name in sys.argv[1:] or autoregressive_networks():
-        for size in SIZES:
-            for found in deviations(small_model(name, size)):
-                numbers = (
-                    f"loss {found.loss:.1e}  gradient {found.gradient:.1e}  {found.leaf}  rounding {found.rounding:.1e}"
-                )
-                print(f"{name:20} {size!s:6} {'x'.join(map(str, found.mesh))}  {numbers}", flush=True)

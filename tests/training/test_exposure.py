@@ -82,23 +82,18 @@ def test_a_judge_and_an_oracle_of_other_tokens(judge):
         setup.trained_companions()
 
 
-def test_models_that_cannot_be_measured(tmp_path):
+def test_models_that_cannot_be_measured():
     with pytest.raises(UserError, match=r"config.evaluate.judge needs config.evaluate.exposure"):
         build(config(judge="runs/other"))
-    other = config(exposure=5)
-    other.model.ordering = "reversed"
-    with pytest.raises(UserError, match="exact in its own order alone"):
-        build(other)
     real = config(exposure=5)
     real.dataset, real.network = dataset_config("two_moons"), network_config("made", hidden_sizes=(4,))
     with pytest.raises(UserError, match="a decoding error counts wrong values"):
         build(real)
-    missing = config(exposure=5, judge=str(tmp_path / "none"))
+
+
+def test_a_judge_that_is_missing_ends_runs_and_the_mode_evaluate_before_they_score(judge, tmp_path, capsys):
     with pytest.raises(UserError, match="holds no run"):
-        train(build(missing), tmp_path / "never")
-
-
-def test_a_judge_that_is_missing_ends_the_mode_evaluate_before_it_scores(judge, tmp_path, capsys):
+        train(build(config(exposure=5, judge=str(tmp_path / "none"))), tmp_path / "never")
     fields = ["--config.evaluate.exposure=4", f"--config.evaluate.judge={tmp_path / 'none'}"]
     assert main(["--mode=evaluate", f"--workdir={judge}", *fields]) == 2
     told = capsys.readouterr().err

@@ -1,3 +1,5 @@
+"""Which rows a step gets, read ahead or kept on the device, and a split that a device cannot hold."""
+
 import dataclasses
 import os
 import signal
@@ -9,6 +11,8 @@ import pytest
 from loop_helpers import assert_same_bits, finish, run_python, tiny_config
 
 from arjax.config.build import build
+from arjax.core import programs
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
@@ -18,7 +22,8 @@ from arjax.data.windows import RandomWindows
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
 from arjax.parallel.sharding import make_mesh
-from arjax.training.feed import HostFeed, make_feed
+from arjax.training import feed as feeds
+from arjax.training.feed import HostFeed, ResidentFeed, compact_form
 from arjax.training.loop import train
 from arjax.training.setup import latest_store
 
@@ -63,15 +68,15 @@ SOURCES = {
 )
 def test_both_feeds_give_the_same_rows_however_steps_are_grouped(name):
     source, seen, batch_of = SOURCES[name](), {}, jax.jit(lambda c, k: c.batch(k))
-    for on_device in (True, False):
-        feed = make_feed(source, make_mesh(), seed=3, batch_size=6, max_steps=4, on_device=on_device)
+    for kind in (ResidentFeed, HostFeed):
+        feed = kind(source, make_mesh(), seed=3, batch_size=6, max_steps=4)
         for groups in ((4, 3), (1, 2, 4)):
             batches, step = [], 0
             for n in groups:
                 chunk = feed.chunk(step, n)
                 batches += [batch_of(chunk, k) for k in range(n)]
                 step += n
-            seen[on_device, groups] = batches
+            seen[kind, groups] = batches
     first, *others = seen.values()
     for batches in others:
         for expected, batch in zip(first, batches, strict=True):
@@ -83,12 +88,6 @@ def test_both_feeds_give_the_same_rows_however_steps_are_grouped(name):
     assert jax.tree.map(lambda a: a.dtype, first[0]) == jax.tree.map(lambda a: a.dtype, rows)
 
 
-def test_chunks_have_one_shape():
-    feed = make_feed(masked(), make_mesh(), seed=0, batch_size=6, max_steps=4, on_device=False)
-    shapes = [jax.tree.map(lambda a: a.shape, feed.chunk(0, n)) for n in (1, 4)]
-    assert shapes[0] == shapes[1]
-
-
 def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]
 
@@ -96,7 +95,7 @@ def threads():
 def test_the_chunks_of_a_run_are_read_ahead_and_no_others():
     source, plan = Plain(masked()), {0: 4, 4: 1, 5: 4, 9: 2, 11: 0}
     options = {"seed": 0, "batch_size": 2, "max_steps": 4}
-    with make_feed(source, make_mesh(), on_device=False, steps_from=plan.get, **options) as feed:
+    with HostFeed(source, make_mesh(), steps_from=plan.get, **options) as feed:
         chunks = [feed.chunk(0, 1)]  # for the compiler
         assert [rows for _, rows in source.reads] == [2] and not threads()
         chunks += [feed.chunk(step, n) for step, n in plan.items() if n]
@@ -153,10 +152,10 @@ def test_a_run_that_reads_ahead_ends_its_thread_and_goes_on_bit_for_bit(tmp_path
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, step, n)
 
-    monkeypatch.setattr(HostFeed, "chunk", chunk)
-    assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "interrupted"
+    with monkeypatch.context() as patch:
+        patch.setattr(HostFeed, "chunk", chunk)
+        assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "interrupted"
     assert not threads()
-    monkeypatch.undo()
     assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "finished"
     assert_same_bits(state(tmp_path / "cut"), state(tmp_path / "whole"))
 
@@ -176,13 +175,13 @@ def test_rows_are_split_over_devices():
             """
 import jax, numpy as np
 from arjax.data import make_dataset
-from arjax.training.feed import make_feed
+from arjax.training.feed import HostFeed, ResidentFeed
 from arjax.parallel.sharding import make_mesh
 source = make_dataset("digits").splits["train"]
 whole = None
 for mesh in (make_mesh(4, 2, 1), make_mesh(2, 2, 2)):
-    for on_device in (True, False):
-        feed = make_feed(source, mesh, seed=3, batch_size=16, max_steps=2, on_device=on_device)
+    for kind in (ResidentFeed, HostFeed):
+        feed = kind(source, mesh, seed=3, batch_size=16, max_steps=2)
         x = jax.jit(lambda c: c.batch(1).x)(feed.chunk(5, 2))
         rows = 16 // (mesh.shape["data"] * mesh.shape["fsdp"])
         assert {s.data.shape for s in x.addressable_shards} == {(rows, 8, 8)}, x.sharding
@@ -192,3 +191,57 @@ for mesh in (make_mesh(4, 2, 1), make_mesh(2, 2, 2)):
             devices=8,
         )
     )
+
+
+class Sixteen:
+    """16 bytes per example."""
+
+    def __len__(self):
+        return 1000
+
+    def __getitems__(self, indices):
+        assert len(indices) == 1, "it is refused before it is read"
+        return Batch(np.zeros((len(indices), 4), np.float32))
+
+
+def test_the_size_is_that_of_the_compact_form(monkeypatch):
+    pixels = from_arrays(EventSpec((4,)), train=np.zeros((1000, 4), np.uint8)).splits["train"]
+    sources = {4000: pixels, 204: RandomWindows(np.zeros(51, np.int32), 50), 16000: Sixteen()}
+    for size, source in sources.items():
+        monkeypatch.setattr(feeds, "free_bytes", lambda size=size: size - 1)
+        with pytest.raises(UserError, match=r"the train split takes .* GB on a device, .* train\.data_on_device=false"):
+            compact_form(source, feeds.KEEP_ON_HOST)
+    with pytest.raises(UserError, match="are free: take fewer examples"):
+        compact_form(source)
+    for free in (4000, None):
+        monkeypatch.setattr(feeds, "free_bytes", lambda free=free: free)
+        assert compact_form(pixels)[0] is pixels.arrays
+
+
+def test_rows_that_a_device_cannot_count_are_refused():
+    with pytest.raises(UserError, match=r"3,000,000,000 examples, and a device counts up to 2\^31"):
+        feeds._check_fits(3_000_000_000, 1, "")
+
+
+class Device:
+    def __init__(self, platform, stats):
+        self.platform, self.memory_stats = platform, lambda: stats
+
+
+def test_free_memory_is_that_of_the_device_or_its_part_of_the_host(monkeypatch, tmp_path):
+    def free(*devices):
+        monkeypatch.setattr(jax, "local_devices", lambda: list(devices))
+        return programs.free_bytes()
+
+    gpus = Device("gpu", {"bytes_limit": 100, "bytes_in_use": 30}), Device("gpu", {"bytes_limit": 90})
+    assert free(*gpus) == 70 and free(Device("tpu", None)) is None
+    cpu = Device("cpu", None)
+    limit, meminfo = tmp_path / "memory.max", tmp_path / "meminfo"
+    monkeypatch.setattr(programs, "_LIMITS", (limit,))
+    monkeypatch.setattr(programs, "_MEMINFO", meminfo)
+    assert free(cpu) > 10**8, "what the machine has"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:  8 kB\n")
+    assert free(cpu) == 8192 and free(cpu, cpu) == 4096
+    for text, wanted in (("max\n", 8192), ("6000\n", 6000), ("9000", 8192)):
+        limit.write_text(text)
+        assert free(cpu) == wanted

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import jax
 import pytest
@@ -14,9 +14,8 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.loop import RunLearner, TrainingDiverged, train
+from arjax.training.loop import Learner, TrainingDiverged, train
 from arjax.training.record import fingerprint_of_orders
-from arjax.training.reporter import Reporter
 from arjax.training.setup import best_store, latest_store, restore_params
 
 
@@ -75,28 +74,21 @@ def test_a_finished_run_just_reports(straight):
 
 
 def test_a_finished_run_without_a_train_state_keeps_its_parameters(straight, tmp_path, monkeypatch):
-    """As a member of a population, which may have run out of patience."""
+    """As a member of a population, which may have run out of patience; another split is scored alone."""
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoints" / "latest")
-    monkeypatch.setattr(RunLearner, "begin", lambda *arguments: pytest.fail("it is trained again"))
+    monkeypatch.setattr(Learner, "begin", lambda *arguments: pytest.fail("it is trained again"))
     assert train(build(tiny_config()), tmp_path) == straight[1]
+    outcome, before = train(build(tiny_config(evaluate__split="validation")), tmp_path), straight[1].results
+    assert (outcome.step, outcome.results["split"]) == (12, "validation")
+    assert outcome.results["nll_nats"] == pytest.approx(before["validation_nll_nats"], rel=1e-6)
+    assert outcome.results["train_seconds"] == before["train_seconds"]
     for longer in ({"train__steps": 13}, {"train__steps": 400, "train__patience": 2}):
         with pytest.raises(pytest.fail.Exception, match="trained again"):  # a longer run begins anew
             train(build(tiny_config(**longer)), tmp_path)
     (tmp_path / "results.json").write_text(json.dumps(straight[1].results | {"step": 24}))
     assert train(build(tiny_config(train__steps=400, train__patience=2)), tmp_path).step == 24
     assert best_store(tmp_path).steps() == [12] and not (tmp_path / "checkpoints" / "latest").exists()
-
-
-def test_a_finished_run_without_a_train_state_is_scored_on_another_split(straight, tmp_path, monkeypatch):
-    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
-    shutil.rmtree(tmp_path / "checkpoints" / "latest")
-    monkeypatch.setattr(RunLearner, "begin", lambda *arguments: pytest.fail("it is trained again"))
-    outcome, before = train(build(tiny_config(evaluate__split="validation")), tmp_path), straight[1].results
-    assert (outcome.step, outcome.results["split"]) == (12, "validation")
-    assert outcome.results["nll_nats"] == pytest.approx(before["validation_nll_nats"], rel=1e-6)
-    assert outcome.results["train_seconds"] == before["train_seconds"]
-    assert len(metrics(tmp_path)) >= len(metrics(straight[0]))
 
 
 def test_a_run_opens_in_the_order_of_its_training_alone(straight, tmp_path, capsys):
@@ -149,26 +141,6 @@ def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
     assert metrics(tmp_path) == metrics(straight[0])
     same = ("nll_nats", "nll_stderr", "validation_nll_nats", "best_step")
     assert [resumed.results[k] for k in same] == [straight[1].results[k] for k in same]
-
-
-@pytest.mark.slow
-def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
-    train(build(tiny_config(train__steps=5, train__log_every=3, train__eval_every=3)), tmp_path / "a")
-    train(build(tiny_config(train__steps=2, train__eval_every=100)), tmp_path / "b")
-    scores = {line["step"]: line for line in metrics(tmp_path / "a") if "validation/nll_nats" in line}
-    out = capsys.readouterr().out
-    for step in (3, 5):
-        nats, stderr = (scores[step][f"validation/{name}"] for name in ("nll_nats", "nll_stderr"))
-        bits, bits_stderr = (scores[step][f"validation/bits_per_dim{end}"] for end in ("", "_stderr"))
-        words = f"validation {nats:.4f} ± {stderr:.4f} nats, {bits:.4f} ± {bits_stderr:.4f} bits/dim (exact)"
-        assert f"step {step}/5 ({step / 5:.0%})  {words}, the best so far\n" in out
-    assert "step 2/2 (100%)  validation " in out and out.count(")  validation ") == 3
-
-
-@pytest.mark.slow
-def test_grouping_and_feed_change_no_bit(straight, tmp_path):
-    train(build(tiny_config(train__steps_per_dispatch=5, train__log_every=2)), tmp_path)
-    assert_same_bits(final_state(tmp_path)[1], final_state(straight[0])[1])
 
 
 @pytest.mark.slow
@@ -240,10 +212,7 @@ def test_mistakes_end_before_anything_compiles(tmp_path):
 
 def test_a_run_that_is_too_large_for_its_devices_is_told_in_one_sentence(tmp_path, monkeypatch):
     def fail(message):
-        def advance(*arguments):
-            raise jax.errors.JaxRuntimeError(message)
-
-        monkeypatch.setattr(RunLearner, "advance", advance)
+        monkeypatch.setattr(Learner, "advance", Mock(side_effect=jax.errors.JaxRuntimeError(message)))
         train(build(tiny_config(train__steps=2)), tmp_path)
 
     for message in ("RESOURCE_EXHAUSTED: no", "INTERNAL: Out of memory allocating 29009905412 bytes."):
@@ -251,11 +220,3 @@ def test_a_run_that_is_too_large_for_its_devices_is_told_in_one_sentence(tmp_pat
             fail(message)
     with pytest.raises(jax.errors.JaxRuntimeError, match="another"):
         fail("INTERNAL: another")
-
-
-def test_the_progress_bar_follows_the_steps(tmp_path):
-    seen = []
-    shown = SimpleNamespace(at=seen.append, close=lambda: None)
-    with Reporter(tmp_path, build(tiny_config()), 0, shown) as reporter:
-        reporter.progress.at(7)
-    assert seen == [7]

@@ -14,7 +14,7 @@ GRADIENTS = """
 import dataclasses, json, jax
 from mesh_gradients import deviations, small_model
 for network, size, meshes, *objective in json.loads({cases!r}):
-    for found in deviations(small_model(network, size), meshes, (), *objective):
+    for found in deviations(small_model(network, size), meshes, *objective):
         print("found", json.dumps([network, size, dataclasses.asdict(found), found.is_wrong]))
 """
 

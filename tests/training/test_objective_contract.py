@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from loop_helpers import assert_same_bits, final_state, finish, metrics, run_python, stop_at, tiny_config
+from loop_helpers import assert_a_stop_changes_no_bit, final_state, finish, metrics, run_python, tiny_config
 
 from arjax.config.build import build
 from arjax.config.files import save_config
@@ -110,14 +110,9 @@ def test_it_is_trained_with_the_model_and_reports(changes, straight):
 
 
 @pytest.mark.slow
-def test_a_run_with_it_resumes_bit_for_bit(changes, straight, tmp_path, monkeypatch):
-    stop_at(monkeypatch, 5)
-    outcome = train(build(tiny_config(train__steps_per_dispatch=1, **changes)), tmp_path)
-    assert (outcome.status, outcome.step) == ("interrupted", 5)
-    monkeypatch.undo()
-    train(build(tiny_config(**changes)), tmp_path)
-    assert_same_bits(final_state(tmp_path, **changes), final_state(straight, **changes))
-    assert metrics(tmp_path) == metrics(straight)
+def test_a_run_with_it_resumes_bit_for_bit(changes, tmp_path, monkeypatch):
+    config = tiny_config(train__steps_per_dispatch=1, **changes)
+    assert_a_stop_changes_no_bit(lambda: build(config), tmp_path, monkeypatch, 5)
 
 
 @pytest.mark.slow
@@ -188,12 +183,6 @@ def test_every_micro_batch_has_a_key_of_its_own():
         (loss.value, gradients[0]), ((2 * noise * rows).mean(), (noise * rows).mean()), rtol=1e-5
     )
     np.testing.assert_allclose(loss.metrics["noise"], noise.sum(), rtol=1e-5)
-
-
-def test_a_batch_that_cannot_be_cut_is_refused(uneven):
-    spec, params, batch = uneven
-    with pytest.raises(UserError, match="8 examples cannot be cut into 3 equal micro-batches"):
-        loss_and_gradients(dataclasses.replace(spec, accumulate=3), params, ObjectiveState(), batch, STEP)
 
 
 MESH = """

@@ -2,20 +2,18 @@
 
 import dataclasses
 import functools
-import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from loop_helpers import assert_same_bits, final_state, tiny_config
+from loop_helpers import assert_a_stop_changes_no_bit, assert_same_bits, final_state, tiny_config
 
 from arjax.config.build import build
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.objectives import Loss, Mean, Metrics, Objective
-from arjax.training.loop import train
 from arjax.training.optimizer import make_optimizer
 from arjax.training.schedule_free import average_of
 from arjax.training.setup import restore_params
@@ -88,16 +86,10 @@ def test_frozen_parameters_are_their_average_to_the_bit():
 
 
 @pytest.mark.slow
-def test_a_run_scores_and_keeps_the_average_and_resumes_bit_for_bit(tmp_path):
-    setup = build(tiny_config(**CHANGES))
-    outcome = train(setup, tmp_path / "straight")
-    shutil.copytree(tmp_path / "straight", tmp_path / "again")
-    for part in ("results.json", "rows.npz", "checkpoints/latest/8"):
-        path = tmp_path / "again" / part
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    resumed = train(setup, tmp_path / "again")
+def test_a_run_scores_and_keeps_the_average_and_resumes_bit_for_bit(tmp_path, monkeypatch):
+    setup = build(tiny_config(**CHANGES, train__steps_per_dispatch=1))
+    outcome, resumed = assert_a_stop_changes_no_bit(lambda: setup, tmp_path, monkeypatch, 5)
     final = final_state(tmp_path / "straight", **CHANGES)
-    assert_same_bits(final, final_state(tmp_path / "again", **CHANGES))
     assert resumed.results["nll_nats"] == outcome.results["nll_nats"]
     params, step, _ = restore_params(setup, tmp_path / "straight")
     assert step == 8

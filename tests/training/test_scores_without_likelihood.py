@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from loop_helpers import assert_same_bits, metrics, stop_at
+from loop_helpers import assert_a_stop_changes_no_bit
 
 import arjax
 from arjax.api.comparing import mixture_of_runs
@@ -11,8 +11,6 @@ from arjax.config.build import build
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.reporting.reports import describe_scores, is_report, read_report, scores_in_words
-from arjax.training.loop import train
-from arjax.training.setup import latest_store
 
 CONFIG = "configs/continuous_heads.py:smoke"
 TINY = {"dataset.num_examples": 40, "train.steps": 4, "train.eval_every": 2, "train.log_every": 2}
@@ -67,11 +65,4 @@ def test_resuming_changes_no_bit(tmp_path, monkeypatch, call):
         config.update_from_flattened_dict(TINY | {"model.conditional": call, "train.steps_per_dispatch": 1})
         return build(config)
 
-    train(setup(), tmp_path / "straight")
-    stop_at(monkeypatch, 3)
-    assert train(setup(), tmp_path / "stopped").status == "interrupted"
-    monkeypatch.undo()
-    train(setup(), tmp_path / "stopped")
-    states = [latest_store(tmp_path / name).restore(setup().abstract_state)[:2] for name in ("straight", "stopped")]
-    assert_same_bits(*states)
-    assert metrics(tmp_path / "straight") == metrics(tmp_path / "stopped")
+    assert_a_stop_changes_no_bit(setup, tmp_path, monkeypatch, 3)

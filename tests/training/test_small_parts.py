@@ -9,14 +9,18 @@ import types
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
-from arjax.objectives.metrics import Mean, Metrics
+from arjax.objectives import Mean, Metrics
 from arjax.training import results
+from arjax.training.history import History
 from arjax.training.reporter import Reporter
 from arjax.training.results import OF_TRAINING, device_name, training_entries, write_evaluation, write_results
+from arjax.training.schedules import make_schedule
+from arjax.training.setup import best_store, latest_store
 from arjax.training.start import _scaled_alike
-from arjax.training.stopping import StopSignal
+from arjax.training.stopping import StopSignal, is_due, next_pause, total_steps
 
 SCORES = {"split": "test", "best_step": 900, "nll_nats": 1.5, "num_orders": 1}
 
@@ -59,33 +63,17 @@ def entries(note=None, kind="exact", **options):
     return training_entries(setup, best, step=10, objective_state=7, **{"history": {}, "device": "mine"} | options)
 
 
-def test_costs_of_a_run():
-    history = {"train_seconds": 3.0, "compile_seconds": 2.0, "step_seconds": 4.0, "interval_seconds": 9.0}
-    names = [name for name in OF_TRAINING if name.endswith(("_seconds", "_per_second"))]
-
-    def cost_of_run(history):
-        return {name: value for name, value in entries(history=history).items() if name in names}
-
-    cost = {"train_seconds": 3.0, "compile_seconds": 2.0}
-    assert cost_of_run(history) == cost | {"train_sites_per_second": 160.0}
-    assert cost_of_run(history | {"step_seconds": 0.0}) == cost and cost_of_run({}) == {}
-
-
 def test_entries_of_a_training():
     expected = {"validation_nll_nats": None, "num_params": 9, "step": 10, "best_step": 900, "seed": 5, "device": "mine"}
     assert entries() == expected | {"from_objective": 7}
     assert entries(seed=6)["seed"] == 6 and entries(device="")["device"] == device_name()
-
-
-def test_validation_scores_are_named():
-    def validation_scores(note, kind="exact"):
-        return {name: value for name, value in entries(note, kind).items() if name.startswith("validation_")}
-
-    about = {"value": 2.0, "scores": {"bits_per_dim": 0.5, "nll_nats": 2.0}}
-    assert validation_scores(about) == {"validation_bits_per_dim": 0.5, "validation_nll_nats": 2.0}
-    assert validation_scores({"value": 2.0}) == {"validation_nll_nats": 2.0}
-    assert validation_scores({}) == {"validation_nll_nats": None}
-    assert validation_scores({"value": 2.0}, "none") == {"validation_sample_score": 2.0}
+    history = {"train_seconds": 3.0, "compile_seconds": 2.0, "step_seconds": 4.0, "interval_seconds": 9.0}
+    cost = {"train_seconds": 3.0, "compile_seconds": 2.0, "train_sites_per_second": 160.0}
+    assert entries(history=history) == entries() | cost and cost.keys() < set(OF_TRAINING)
+    assert "train_sites_per_second" not in entries(history=history | {"step_seconds": 0.0})
+    note = {"value": 2.0, "scores": {"bits_per_dim": 0.5, "nll_nats": 2.0}}
+    assert entries(note) == entries() | {"validation_bits_per_dim": 0.5, "validation_nll_nats": 2.0}
+    assert entries({"value": 2.0}, "none")["validation_sample_score"] == 2.0
 
 
 def test_devices_are_named(monkeypatch):
@@ -128,9 +116,7 @@ def test_metrics_of_train_steps_are_means_of_their_sums(tmp_path, monkeypatch):
     assert (name, step) == ("write", 7) and values == pytest.approx(expected)
     ((name, step, words, speed),) = shown
     assert (name, step, speed) == ("update", 7, 5) and "1.08" in words
-    sums.metrics = (
-        dataclasses.replace(metrics, nll=None) if dataclasses.is_dataclass(metrics) else metrics._replace(nll=None)
-    )
+    sums.metrics = dataclasses.replace(metrics, nll=None)
     reporter.train(8, sums, 0.25, 2.0)
     assert set(expected) - set(written[-1][2]) == {"train/nll_nats", "train/bits_per_dim"}
     assert "1.5" in shown[-1][2]
@@ -176,3 +162,65 @@ def test_units_of_two_data_sets_are_alike():
     for other in (plain, scaled(one * 1.01, zero), scaled(one, zero + 0.1), scaled(np.ones(1), np.zeros(1))):
         assert not _scaled_alike(scaled(one, zero), other) and not _scaled_alike(other, scaled(one, zero))
     assert not _scaled_alike(scaled(one, zero), scaled(one, None))
+
+
+def test_limits_of_a_warm_up():
+    for steps in (0, 9):
+        make_schedule(0.1, 10, "cosine", steps)
+    for steps in (-1, 10):
+        with pytest.raises(UserError, match=r"optimizer\.warmup_steps"):
+            make_schedule(0.1, 10, "cosine", steps)
+
+
+def test_stores_keep_so_many_checkpoints(tmp_path):
+    """Two of the latest, of which the last may be damaged; one of the best."""
+    for store, kept in ((latest_store(tmp_path), [3, 4]), (best_store(tmp_path), [4])):
+        for step in range(5):
+            store.save(step, {"w": np.zeros(2)}, {})
+        assert store.steps() == kept
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best", "latest"]
+
+
+def test_a_fresh_history():
+    history = History.fresh((2,))
+    assert history.best_value.tolist() == [np.inf] * 2 and history.alive.tolist() == [True, True]
+    assert history.best_step.tolist() == history.bad_evals.tolist() == [0, 0]
+    assert History.from_json(history.to_json()).to_json() == history.to_json()
+
+
+def test_a_history_selects_the_best():
+    history = History.fresh((3,))
+    history.alive = np.array([True, True, False])
+    assert history.select(np.array([1.0, np.nan, 0.5]), 10, 2).tolist() == [True, False, False]
+    assert history.select(np.array([1.0, 2.0, 0.5]), 20, 2).tolist() == [False, True, False]  # equal is not better
+    assert history.bad_evals.tolist() == [1, 0, 2] and history.best_step.tolist() == [10, 20, 0]
+    assert history.stopped(2).tolist() == [False, False, True] and not history.stopped(0).any()
+    assert history.select(np.array([1.5, 2.5, 0.1]), 30, 2).tolist() == [False] * 3
+    assert history.stopped(2).tolist() == [True, False, True]
+    assert history.select(np.array([0.1, 0.1, 0.1]), 40, 2).tolist() == [False, True, False]  # one has stopped
+    history.check_companion("oracle", 3)
+    history.check_companion("oracle", 3)
+    with pytest.raises(UserError, match="at step 3 when the run began and has them at step 4 now"):
+        history.check_companion("oracle", 4)
+
+
+@pytest.mark.parametrize("given, steps", [((7, 0, 0.0), 7), ((0, 33, 0.0), 4), ((0, 0, 0.5), 7), ((0, 0, 2), 25)])
+def test_total_steps(given, steps):
+    assert total_steps(*given, batch_size=10 if given[1] == 33 else 8, num_examples=100) == steps
+
+
+@pytest.mark.parametrize("given", [(0, 0, 0.0), (1, 1, 0.0), (1, 0, 0.5), (1, 1, 1.0), (-1, 0, 0.0)])
+def test_exactly_one_duration(given):
+    with pytest.raises(UserError, match="exactly one of"):
+        total_steps(*given, batch_size=8, num_examples=100)
+
+
+@pytest.mark.parametrize("given", [(2**31, 0, 0.0), (0, 10**400, 0.0), (0, 0, 1e30), (0, 0, 1e307)])
+def test_more_steps_than_can_be_counted(given):
+    with pytest.raises(UserError, match="a run has at most 2147483647 steps"):
+        total_steps(*given, batch_size=8, num_examples=100)
+
+
+def test_pauses():
+    assert [next_pause(step, 20, 3, 8) for step in (0, 3, 7, 8, 18, 19)] == [3, 6, 8, 9, 20, 20]
+    assert [step for step in range(1, 11) if is_due(step, 10, 4)] == [4, 8, 10]

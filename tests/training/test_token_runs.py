@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from loop_helpers import assert_same_bits, finish, metrics, run_python, stop_at, tiny_config
+from loop_helpers import assert_a_stop_changes_no_bit, assert_same_bits, finish, metrics, run_python, tiny_config
 
 from arjax.cli.main import main
 from arjax.config import model_config, part
@@ -18,7 +18,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.tokens import FINGERPRINT, fingerprint
 from arjax.objectives import OBJECTIVES, ObjectiveState, make_objective
-from arjax.objectives.teacher_forcing import TeacherForcing
+from arjax.objectives.likelihood import TeacherForcing
 from arjax.population import Population, train_population
 from arjax.testing.examples import random_x
 from arjax.training.loop import train
@@ -55,22 +55,11 @@ def first(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_tokenizer_with_a_codebook_resumes_bit_for_bit(first, tmp_path, monkeypatch):
+def test_a_tokenizer_with_a_codebook_resumes_bit_for_bit(tmp_path, monkeypatch):
     """With its hits, sums and kept vectors, under accumulation and with an average of the parameters."""
-    config = tokens_config(train__accumulate=2)
-    stop_at(monkeypatch, 5)
-    outcome = run(tokens_config(train__accumulate=2, train__steps_per_dispatch=1), tmp_path)
-    assert (outcome.status, outcome.step) == ("interrupted", 5)
-    monkeypatch.undo()
-    train(build(config), tmp_path)
-
-    def state(workdir):
-        step, state, _ = latest_store(workdir).restore(build(config).abstract_state)
-        return step, state
-
-    assert_same_bits(state(tmp_path), state(first[0]))
-    assert metrics(tmp_path) == metrics(first[0])
-    own = state(first[0])[1].objective.state
+    config = tokens_config(train__accumulate=2, train__steps_per_dispatch=1)
+    assert_a_stop_changes_no_bit(lambda: build(config), tmp_path, monkeypatch, 5)
+    own = latest_store(tmp_path / "stopped").restore(build(config).abstract_state)[1].objective.state
     assert float(own["begun"]) == 1 and float(own["hits"].sum()) > 0 and float(own["step_hits"].sum()) == 0
 
 
@@ -146,7 +135,7 @@ def test_micro_batches_move_the_codes_as_the_whole_batch_does(first):
     state = jax.jit(lambda key: fresh_state(spec, key))(jax.random.key(0))
     codes, hits = state.params["quantizer"]["codebook"], jnp.full(8, 2.0)
     own = state.objective.state | {"begun": jnp.ones(()), "hits": hits, "sums": hits[:, None] * codes}
-    state = state.replace(objective=state.objective.replace(state=own))
+    state = state.replace(objective=dataclasses.replace(state.objective, state=own))
     after = []
     for num in (1, 2):
         step = jax.jit(
@@ -191,35 +180,18 @@ def test_members_of_a_population_write_their_parameters_after_a_step_as_runs_do(
 
 
 ON_MESH = """
-import sys
+import pathlib, sys
 sys.path.insert(0, {here!r})
 import pytest
 import test_token_runs as here
-from loop_helpers import assert_same_bits, stop_at
+from loop_helpers import assert_a_stop_changes_no_bit
 from arjax.config.build import build
-from arjax.training.loop import train
-from arjax.training.setup import latest_store
-mesh = dict(mesh__data=2, mesh__fsdp=2, mesh__tensor=1, train__steps=6, objective={objective!r})
-quantizer = {quantizer!r}
-here.run(here.tokens_config(quantizer, **mesh), {straight!r})
-with pytest.MonkeyPatch.context() as patch:
-    stop_at(patch, 3)
-    outcome = here.run(here.tokens_config(quantizer, train__steps_per_dispatch=1, **mesh), {stopped!r})
-    assert outcome.step == 3, outcome
-config = here.tokens_config(quantizer, **mesh)
-train(build(config), {stopped!r})
-found = [latest_store(path).restore(build(config).abstract_state)[:2] for path in ({straight!r}, {stopped!r})]
-assert_same_bits(*found)
+changes = dict(mesh__data=2, mesh__fsdp=2, mesh__tensor=1, train__steps=6, train__steps_per_dispatch=1)
+config = here.tokens_config(here.VQ, objective="tokenizer", **changes)
+assert_a_stop_changes_no_bit(lambda: build(config), pathlib.Path({folder!r}), pytest.MonkeyPatch(), 3)
 """
 
 
 @pytest.mark.slow
 def test_a_codebook_on_a_mesh_resumes_bit_for_bit(tmp_path):
-    code = ON_MESH.format(
-        here=str(Path(__file__).parent),
-        quantizer=VQ,
-        objective="tokenizer",
-        straight=str(tmp_path / "straight"),
-        stopped=str(tmp_path / "stopped"),
-    )
-    finish(run_python(code, 4), timeout=900)
+    finish(run_python(ON_MESH.format(here=str(Path(__file__).parent), folder=str(tmp_path)), 4), timeout=900)

@@ -1,4 +1,6 @@
-"""Objectives of latent-variable models: the evidence lower bound, and the importance-weighted one."""
+"""Objectives of models whose likelihood has a bound: latent variables (the evidence lower bound, and the
+importance-weighted one) and chains.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,24 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 from arjax.core.scores import log_mean
 from arjax.core.traits import require
-from arjax.models.base import Model, Params, inherited
+from arjax.models.base import Params, inherited
+from arjax.models.chains import Chain
 from arjax.models.latent import LatentModel, Weights
 from arjax.objectives.base import (
     OBJECTIVES,
     Loss,
+    Mean,
+    Metrics,
     Objective,
     ObjectiveState,
     Step,
     count,
     leave_one_out,
+    likelihood_loss,
     weighted_sum,
     weights_of,
     with_score_function,
 )
-from arjax.objectives.metrics import Mean, Metrics
 
 
 class LatentObjective(Objective[LatentModel]):
@@ -40,21 +45,19 @@ class LatentObjective(Objective[LatentModel]):
     def check(self, model: LatentModel) -> None:
         model = require(model, "latents", f"the objective {self.name!r}")
         self.check_parts_loss(model)
-        refuse(
-            (
-                "discrete_latents" in inherited(model),
+        if "discrete_latents" in inherited(model):
+            raise UserError(
                 f"the objective {self.name!r} follows the draws of discrete latents of the model itself, not of its "
-                "parts: the latents of its parts have to be real",
-            ),
-            (
-                not model.reparameterised and self.samples < 2,
+                "parts: the latents of its parts have to be real"
+            )
+        if not model.reparameterised and self.samples < 2:
+            raise UserError(
                 f"the objective {self.name!r} needs samples of at least 2 for discrete latents: the gradient of each "
-                "draw is compared with the others",
-            ),
-        )
+                "draw is compared with the others"
+            )
 
 
-def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, weights: Weights) -> Loss:
+def _loss(model: LatentModel, batch: Batch, value_B: jax.Array, bound_B: jax.Array, weights: Weights) -> Loss:
     """-sum_b w_b value_b / (number of scored scalars); the bound and its terms are reported."""
     # an example of which nothing is scored has no latents to learn from
     total = functools.partial(weighted_sum, weights_of(batch))
@@ -109,9 +112,6 @@ class Iwae(LatentObjective):
     Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders" (2016), equation 8 and its gradient, equation 14.
     Of discrete latents the signal of each draw is compared with the bound in which the geometric mean of the other
     weights stands for its own (Mnih & Rezende, "Variational Inference for Monte Carlo Objectives", 2016, equation 10).
-
-    Attributes:
-      samples: k.
     """
 
     samples: int = opt(5, least=2)
@@ -119,18 +119,50 @@ class Iwae(LatentObjective):
     def check(self, model: LatentModel) -> None:
         super().check(model)
         if "biased" in model.traits:
-            raise UserError(
-                "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
-            )
+            raise UserError("the objective 'iwae' takes exponentials of scores, no bounds with chains: take elbo")
 
     def loss(self, model: LatentModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        weights, k = model.weights(params, batch, step.key, self.samples, train=True), self.samples
+        weights = model.weights(params, batch, step.key, self.samples, train=True)
         log_w_kB = weights.log_weight
         bound_B = log_mean(log_w_kB)
-        signal_kB = jnp.zeros_like(log_w_kB)
-        if not model.reparameterised:
-            one_kk = jnp.eye(k, dtype=bool)[..., None]
-            others_kkB = jnp.where(one_kk, leave_one_out(log_w_kB)[None], log_w_kB[:, None])
-            without_kB = log_mean(others_kkB)
-            signal_kB = bound_B - without_kB
+        one_kk = jnp.eye(self.samples, dtype=bool)[..., None]
+        others_kkB = jnp.where(one_kk, leave_one_out(log_w_kB)[None], log_w_kB[:, None])
+        signal_kB = bound_B - log_mean(others_kkB)  # for discrete latents
         return _loss(model, batch, _with_score_function(model, bound_B, signal_kB, weights), bound_B, weights)
+
+
+WEIGHTINGS = ("bound", "simple")
+
+
+@OBJECTIVES.register("denoising")
+@dataclasses.dataclass(frozen=True)
+class Denoising(Objective[Chain]):
+    """The loss of a chain at `train_steps` random steps of each example.
+
+    `bound`: the negative bound, in nats per dimension, as `teacher_forcing`; its terms are reported as `prior`,
+    `diffusion` and `reconstruction`. `simple`: the mean squared error of the predicted noise per dimension, the bound
+    without its weights (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020, equation 14), of Gaussian
+    chains with a fixed schedule; it is reported as `simple`, and the nats are those of the bound.
+    """
+
+    KIND: ClassVar[str] = "gaussian_chain"
+
+    weighting: str = opt("bound", choices=WEIGHTINGS)
+
+    def check(self, model: Chain) -> None:
+        require(model, "noise_levels", "the objective 'denoising'")
+        if self.weighting == "simple":
+            has_error = "noise_error" in model.traits
+            of_schedule = "a learned noise schedule is trained by the bound: the simple loss is least without noise"
+            refuse(
+                (not has_error, "the simple loss is an error of predicted noise, and this chain has none: take bound"),
+                (has_error and model.process.schedule == "learned", of_schedule),
+            )
+
+    def loss(self, model: Chain, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
+        score, error_B = model.estimate(params, batch, key=step.key, num=model.train_steps, train=True)
+        bound = likelihood_loss(model.event, batch, score.log_prob)
+        values, dims = score.terms if self.weighting == "bound" else {"simple": error_B}, bound.metrics.dims
+        means = {name: Mean(weighted_sum(batch.weight, value_B), dims) for name, value_B in values.items()}
+        terms = bound.terms if self.weighting == "bound" else (means["simple"],)
+        return Loss(terms, dataclasses.replace(bound.metrics, means=means))
