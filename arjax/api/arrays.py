@@ -16,11 +16,11 @@ import numpy as np
 from arjax.api.fitting import silence, stopped
 from arjax.api.trained_model import Fitted, Settings, TrainedModel, as_history
 from arjax.core.arrays import fingerprint_of_arrays
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import only_run_in, writable_folder
 from arjax.core.options import LARGEST, check_names, checked_arguments, defaults, typed_fields
 from arjax.core.registry import Component
-from arjax.data import Dataset, Source, from_arrays
+from arjax.data import Dataset, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.models import Model, recipe_of
 from arjax.models.extras import model_in_words
@@ -100,7 +100,7 @@ def fit_arrays(
       TrainingDiverged: a `UserError` for a loss that is not finite.
       KeyboardInterrupt: after an interrupt.
     """
-    if not isinstance(model, Model):
+    if not hasattr(type(model), "param_shapes"):
         raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
     dataset = _dataset(model, train, validation, test, {"name": name, "standardise": standardise})
     chosen = {"objective": objective, "optimizer": optimizer, "num_orders": num_orders, "seed": int(seed)}
@@ -151,23 +151,22 @@ def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sec
 def _dataset(
     model: Model, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, about: dict[str, Any]
 ) -> Dataset:
-    """The data set of the given arrays, with further arguments of `from_arrays`; raises `UserError` when they do not
-    fit the model.
-    """
+    """The data set of the given arrays, with further arguments of `from_arrays`."""
     if not isinstance(train, Dataset):
         about = about | {"context": model.context_spec}
         return from_arrays(model.event, train=train, validation=validation, test=test, **about)
-    if about["standardise"]:
-        raise UserError("standardise is for arrays, and a data set is standardised where it is made")
-    if validation is not None or test is not None:
-        raise UserError("a data set has its own splits: give it alone, or arrays for each split")
-    if (train.event, train.context) != (model.event, model.context_spec):
-        raise UserError(f"{train!r} does not fit {model!r}: make the model with its `event` and `context`")
+    several, is_other = validation is not None or test is not None, train.event != model.event
+    is_other |= train.context != model.context_spec
+    refuse(
+        (about["standardise"], "standardise is for arrays, and a data set is standardised where it is made"),
+        (several, "a data set has its own splits: give it alone, or arrays for each split"),
+        (is_other, f"{train!r} does not fit {model!r}: make the model with its `event` and `context`"),
+    )
     return train
 
 
 def _given(init_from: TrainedModel | None) -> Trained | None:
-    """The model whose parameters the training begins with; raises `UserError` for anything else than a trained one."""
+    """The model whose parameters the training begins with."""
     if init_from is None:
         return None
     if not isinstance(init_from, TrainedModel):
@@ -188,7 +187,12 @@ def _record(
         "objective": chosen["objective"],
         "seed": chosen["seed"],
     }
-    splits = [_known_of(source) for source in dataset.splits.values()]
+    splits: list[Any] = []
+    for source in dataset.splits.values():
+        if isinstance(source, ArraySource) and not isinstance(source.arrays.x, np.memmap):
+            splits.append(source.arrays)
+        else:  # arrays that are not in memory
+            splits.append((np.int64(len(source)), source.__getitems__(np.zeros(1, np.int64))))
     return Record(flat_fields(fields), fingerprint_of_arrays((splits, dataset.scale, dataset.shift)))
 
 
@@ -223,7 +227,7 @@ def _setup(
 
 
 def _fit(setup: Setup, folder: Path, options: Mapping[str, Any], is_kept: bool) -> Fitted:
-    """Trains in a folder to the end; raises `KeyboardInterrupt` when it is not reached. `is_kept`: the folder stays."""
+    """Trains in a folder, which stays if it `is_kept`, to the end."""
     outcome = train_setup(setup, folder)
     if outcome.status != "finished":
         then = "the same call goes on from there" if is_kept else "nothing is kept"
@@ -248,13 +252,6 @@ def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
         if (folder / CONFIG_NAME).exists():
             raise UserError(f"{folder} holds the run of a config: choose another workdir")
         yield folder
-
-
-def _known_of(source: Source) -> Any:
-    """The identity of a split: its arrays or, where these are not in memory, its length and first example."""
-    if isinstance(source, ArraySource) and not isinstance(source.arrays.x, np.memmap):
-        return source.arrays
-    return np.int64(len(source)), source.__getitems__(np.zeros(1, np.int64))
 
 
 def _no_other_run(workdir: str) -> Trained:

@@ -39,17 +39,18 @@ _TOLERANCE = 1e-4
 
 
 def nats_of_run(folder: Path, results: Mapping[str, Any], splits: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Returns the nats of each example of some splits under a finished run; (): of the validation split, if there is
-    one, and of the split that was scored.
-
-    They are read from `rows.npz`. What is missing there, or does not belong to `results` (the report of the run), is
-    computed from the best parameters and written there.
+    """Returns the nats of each example of some splits under a finished run, from `rows.npz`; (): of the validation
+    split, if there is one, and of the split that was scored. What does not belong to `results`, the report of the run,
+    is computed from the best parameters and written there.
     """
     refuse((results["kind"] == NO_LIKELIHOOD, f"nats need a likelihood, and the model of {folder} has none"))
     known, wanted = stored_nats(folder, results), splits or tuple(_means(results))
-    missing = [split for split in wanted if split not in known]
-    if missing:
-        known |= _computed(folder, missing)
+    if missing := [split for split in wanted if split not in known]:
+        setup = build(validate_run(load_workdir_config(folder), str(folder)))
+        params, _, _ = restore_params(setup, folder)
+        evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
+        rows = {split: evaluator.rows(params, split) for split in missing}
+        known |= {split: of_split["nll"][of_split["sites"] > 0] for split, of_split in rows.items()}
         write_nats(folder, known)
     return {split: known[split].astype(np.float64) for split in wanted}
 
@@ -62,31 +63,19 @@ def stored_nats(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarra
         stored = read_arrays(folder / NATS_FILE)
     except UserError:
         return {}
-    means = _means(results)
-    return {split: nll_N for split, nll_N in stored.items() if _belongs(nll_N, means.get(split))}
+    known = {}
+    for split, mean in _means(results).items():
+        nll_N = stored.get(split, np.zeros(0))
+        is_whole = nll_N.ndim == 1 and nll_N.size and nll_N.dtype.kind == "f"
+        if is_whole and np.isclose(nll_N.mean(dtype=np.float64), mean, rtol=_TOLERANCE, atol=_TOLERANCE):
+            known[split] = nll_N
+    return known
 
 
 def _means(results: Mapping[str, Any]) -> dict[str, float]:
     """The mean nats of a report by split."""
     means = {"validation": results.get("validation_nll_nats"), results["split"]: results.get("nll_nats")}
     return {split: mean for split, mean in means.items() if mean is not None}
-
-
-def _belongs(nll_N: np.ndarray, mean: float | None) -> bool:
-    """Whether these nats have the mean that the run reports."""
-    if mean is None or nll_N.ndim != 1 or not nll_N.size or nll_N.dtype.kind != "f":
-        return False
-    return bool(np.isclose(nll_N.mean(dtype=np.float64), mean, rtol=_TOLERANCE, atol=_TOLERANCE))
-
-
-def _computed(folder: Path, splits: Sequence[str]) -> dict[str, np.ndarray]:
-    """The nats under the best parameters in the folder; examples of which no site is scored are left out."""
-    config = load_workdir_config(folder)
-    setup = build(validate_run(config, str(folder)))
-    params, _, _ = restore_params(setup, folder)
-    evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
-    rows = {split: evaluator.rows(params, split) for split in splits}
-    return {split: of_split["nll"][of_split["sites"] > 0] for split, of_split in rows.items()}
 
 
 #: Examples by which two splits are told apart.
@@ -247,15 +236,12 @@ def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
     """The nats of the examples with a scored site; those of a finished run may lie in its folder."""
     none = run.model.score_kind == NO_LIKELIHOOD
     refuse((none, f"nats are compared, and the model of {name} has no likelihood"))
-    if isinstance(run, Run) and run.results is not None and _evaluates_as_stored(run):
-        return nats_of_run(run.workdir, run.results, (split,))[split]
+    if isinstance(run, Run) and run.results is not None:
+        stored = load_workdir_config(run.workdir).evaluate.to_dict()
+        if stored == run.config.evaluate.to_dict():  # and no options of scores are set anew
+            return nats_of_run(run.workdir, run.results, (split,))[split]
     rows = Evaluator(run.model, _scored(run), run.settings.scoring).rows(run.params, split)
     return rows["nll"][rows["sites"] > 0]
-
-
-def _evaluates_as_stored(run: Run) -> bool:
-    """Whether the options of scores are those of the report in the folder, and not set anew."""
-    return load_workdir_config(run.workdir).evaluate.to_dict() == run.config.evaluate.to_dict()
 
 
 def _scored(run: TrainedModel) -> Dataset:
@@ -264,7 +250,7 @@ def _scored(run: TrainedModel) -> Dataset:
 
 
 def check_same_examples(first: TrainedModel, other: TrainedModel, split: str, name: str) -> None:
-    """Raises `UserError` unless two models score the same examples in the same units."""
+    """Refuses a model that scores other examples than the first one, or in other units."""
     one, two = (split_of(_scored(run), split) for run in (first, other))
     sizes = f"{len(two):,} examples, that of the first model {len(one):,}"
     refuse((len(one) != len(two), f"the {split} split of {name} has {sizes}: models are compared on the same examples"))
@@ -291,9 +277,15 @@ def mixture_of_runs(
         raise UserError(f"the weights of a mixture cannot be {weights!r}{did_you_mean(weights, WEIGHTS)}")
     if not isinstance(workdirs, Sequence) or isinstance(workdirs, str) or not workdirs:
         raise UserError(f"a mixture needs a list of at least one run, not {workdirs!r}")
-    folders = [user_path(workdir) for workdir in workdirs]
+    folders, nats_MN = [user_path(workdir) for workdir in workdirs], []
     with trusting(trust):
-        nats_MN = [_validation_nats(folder) for folder in folders]
+        for folder in folders:
+            results = finished_report(folder)
+            if results is None:
+                raise UserError(f"{folder} is no finished run: it has no results.json")
+            nats = nats_of_run(folder, results)
+            refuse(("validation" not in nats, f"{folder} has no validation split to find weights on"))
+            nats_MN.append(nats["validation"])
     several = len({len(nats_N) for nats_N in nats_MN}) > 1
     refuse((several, "the runs of a mixture have different validation examples"))
     weights_M = WEIGHTS[weights](np.stack(nats_MN))
@@ -307,13 +299,3 @@ def mixture_of_runs(
     parts = {str(k): run.model for k, run in enumerate(runs)}
     model = make_model(runs[0].model.event, kind="mixture", parts=parts, context=runs[0].model.context_spec)
     return model, mixture_params([run.params for run in runs], weights_M[weights_M > 0])
-
-
-def _validation_nats(workdir: Path) -> np.ndarray:
-    """The nats of each validation example of a finished run, [N]."""
-    results = finished_report(workdir)
-    if results is None:
-        raise UserError(f"{workdir} is no finished run: it has no results.json")
-    nats = nats_of_run(workdir, results)
-    refuse(("validation" not in nats, f"{workdir} has no validation split to find weights on"))
-    return nats["validation"]

@@ -15,7 +15,7 @@ from arjax.coding import Coded, CodingOptions, Restored, compress, decompress
 from arjax.coding.classical import image_sizes, packed
 from arjax.coding.coder import PLAIN
 from arjax.core.arrays import are_ended, up_to_end
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.data.sources import Subset, read_all
 from arjax.data.text_rows import WindowRows
 from arjax.data.vocabulary import Vocabulary
@@ -30,12 +30,15 @@ MOST_KNOWN = 2**22
 def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
     """Returns the data of `TrainedModel.compress`, with the vocabulary, the end and the orders of the run."""
     context = options.context
-    if hasattr(x, "__getitems__"):
-        x, context = _of_split(run, x, context)
+    if hasattr(x, "__getitems__") and isinstance(run.dataset.rows, WindowRows) and vocabulary_of(run) is not None:
+        x = text_of_split(run.dataset.rows.vocabulary, x)  # that its windows were cut from
+    elif hasattr(x, "__getitems__"):
+        batch = read_all(x)
+        x, context = np.asarray(batch.x), (batch.context or None) if context is None else context
     elif isinstance(x, str):
         raise UserError("data to compress are an array, a split of the data set, or bytes: open(path, 'rb').read()")
     x = bytes(x) if isinstance(x, bytes | bytearray | memoryview) else x
-    end = end_of_rows(run) if options.end < 0 else options.end
+    end = options.end if options.end >= 0 or run.dataset.end is None else int(run.dataset.end)
     of_run = {"end": end, "num_orders": run.settings.measures.num_orders}
     options = dataclasses.replace(options, context=run._context(context), vocabulary=vocabulary_of(run), **of_run)
     return compress(run.model, _on_one(run.params), x, options)
@@ -63,22 +66,9 @@ def vocabulary_of(run: Any) -> Vocabulary | None:
     return vocabulary if is_text else None
 
 
-def end_of_rows(run: Any) -> int:
-    """The token that ends strings; -1 for data without one."""
-    return -1 if run.dataset.end is None else int(run.dataset.end)
-
-
 def _on_one(params: Any) -> Any:
     """The parameters on one device: a step of a few rows is not divided."""
     return jax.device_put(params, jax.devices()[0])
-
-
-def _of_split(run: Any, source: Any, context: Any) -> tuple[Any, Any]:
-    """The data of a split: its examples and their context; of a long text, the text that its windows were cut from."""
-    if isinstance(run.dataset.rows, WindowRows) and vocabulary_of(run) is not None:
-        return text_of_split(run.dataset.rows.vocabulary, source), context
-    batch = read_all(source)
-    return np.asarray(batch.x), (batch.context or None) if context is None else context
 
 
 def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> bytes:
@@ -111,11 +101,10 @@ def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
         x, form = run.read(path).arrays["x"], TABLE
     else:
         raise UserError(f"--input of {run.dataset.name!r} is a .npy file of examples, or a split: leave it out")
-    if written(run, x, form) != content:
-        raise UserError(
-            f"{path!r} is laid out otherwise than arjax writes such a file, so its bytes would not come back: its "
-            "values can be compressed in Python, by run.compress of an array"
-        )
+    laid_out = f"{path!r} is laid out otherwise than arjax writes such a file, so its bytes would not come back"
+    refuse(
+        (written(run, x, form) != content, f"{laid_out}: compress its values in Python, by run.compress of an array")
+    )
     return x, form
 
 
@@ -143,15 +132,6 @@ def written(run: Any, x: Any, form: str) -> bytes:
     return file.getvalue()
 
 
-def bits_in_results(run: Any, split: str) -> str:
-    """The score of a split in `results.json` per value, in words; "" where it is of another one, or missing."""
-    results = run.results
-    if results is None or results.get("split") != split:
-        return ""
-    unit = next((name for name in ("bits_per_char", "bits_per_byte", "bits_per_dim") if name in results), "")
-    return f"{results[unit]:.4f} {unit.replace('_', ' ')} in results.json" if unit else ""
-
-
 def content_of(run: Any, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, int], int, str]:
     """Returns the data as bytes, the sizes of image files (of `whole` data), the number of values, and their unit.
 
@@ -161,25 +141,20 @@ def content_of(run: Any, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str
     if vocabulary is not None and is_text(run, x):
         content = x if isinstance(x, bytes) else text_of_split(vocabulary, x, whole)
         num = len(content) if vocabulary.unit == "byte" else len(content.decode("utf-8", "surrogateescape"))
-        return content, {}, num, _unit(vocabulary)
+        return content, {}, num, vocabulary.units[:-1]
     event = run.model.event
     array = np.asarray(read_all(x).x if hasattr(x, "__getitems__") else x)
     levels = event.most_levels
     strings, end = run.dataset.vocabulary, run.dataset.end
     if strings is not None and end is not None and are_ended(array, end):  # what is scored: no padding
         array = array[up_to_end(array, end)]
-        return packed(array, levels), {}, array.size, _unit(strings)
+        return packed(array, levels), {}, array.size, strings.units[:-1]
     return packed(array, levels), image_sizes(array, event) if whole else {}, array.size, "dimension"
 
 
 def is_text(run: Any, x: Any) -> bool:
     """Whether data are a text, or a split of its windows, and not an array of examples."""
     return vocabulary_of(run) is not None and not isinstance(x, np.ndarray)
-
-
-def _unit(vocabulary: Vocabulary) -> str:
-    """The unit of a token in words."""
-    return "byte" if vocabulary.unit == "byte" else "character"
 
 
 def known_of(run: Any) -> bytes:

@@ -113,11 +113,9 @@ def stopped(outcome: Outcome) -> str:
 @contextlib.contextmanager
 def silence(quiet: bool) -> Iterator[None]:
     """Drops the output of the body where `quiet` is set."""
-    if not quiet:
+    with contextlib.ExitStack() as dropped:
+        if quiet:
+            dropped.callback(say_once.cache_clear)  # nobody has read the remarks of the body
+            dropped.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            dropped.enter_context(contextlib.redirect_stderr(io.StringIO()))
         yield
-        return
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        say_once.cache_clear()  # nobody has read the remarks of the body

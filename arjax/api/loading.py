@@ -20,7 +20,6 @@ from arjax.data.text_rows import StringRows, WindowRows
 from arjax.data.vocabulary import UNITS, Vocabulary
 from arjax.evaluation.report import Measures
 from arjax.interop.model_file import SavedModel, load_model
-from arjax.parallel.sharding import make_mesh
 from arjax.reporting.reports import is_report
 
 
@@ -89,7 +88,7 @@ def _fitted(saved: SavedModel) -> Fitted:
     dataset = Dataset(data["name"], model.event, context, {}, vocabulary=data["vocabulary"], **form)
     if data["rows"] is not None:
         dataset = dataclasses.replace(dataset, rows=rows_from_json(data["rows"], dataset))
-    settings = Settings(make_mesh(), Measures(num_orders=num_orders), about=saved.about)
+    settings = Settings(measures=Measures(num_orders=num_orders), about=saved.about)
     return Fitted(model, saved.params, dataset, settings, results)
 
 

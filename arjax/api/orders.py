@@ -18,23 +18,16 @@ from arjax.models.checks import check_factorization
 
 
 class ChosenOrders(NamedTuple):
-    """Some orders, cut into the blocks of a model.
+    """Some orders, cut into the blocks of a model."""
 
-    Attributes:
-      each: K factorizations in one: all arrays have a first axis of length K.
-      weights: float32[K], which add up to 1.
-      kind: of the score of their mixture, see `arjax.core.scores.SCORE_KINDS`.
-    """
-
-    each: Factorization
-    weights: np.ndarray
-    kind: str
+    each: Factorization  # K in one: all arrays have a first axis of length K
+    weights: np.ndarray  # float32[K], which add up to 1
+    kind: str  # of the score of their mixture, see `arjax.core.scores.SCORE_KINDS`
 
 
 def chosen_orders(model: Any, dataset: Dataset, ordering: str, orders: str | int, num_random: int) -> ChosenOrders:
     """Returns the order of a call string, or those of a distribution over orders: all that it lists and, of all
-    permutations, so many random ones; or the first `orders` of the model. Raises `UserError` for an order that the
-    model does not have.
+    permutations, so many random ones; or the first `orders` of the model.
     """
     model, is_number = require(model, "conditionals", "`log_prob` under an order"), is_integer(orders)
     refuse(

@@ -32,32 +32,33 @@ from arjax.reporting.plots import (
     MASK_CHARACTER,
     codes_figure,
     entropy_figure,
-    loss_figure,
     path_figure,
     sample_figure,
     text_of_path,
     tiles_figure,
 )
 
-#: Examples that a model may show.
-SHOWN_EXAMPLES = 16
-#: Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
-ENTROPY_EXAMPLES = 1000
+#: Examples that a model may show, and those of its entropy: standard errors are then a few hundredths of a nat.
+SHOWN_EXAMPLES, ENTROPY_EXAMPLES = 16, 1000
 
 
 def model_pictures(
     model: Model, params: Any, dataset: Dataset, key: Any, scoring: Scoring
 ) -> Iterator[tuple[str, Any]]:
-    """Yields the pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure.
-    Without matplotlib there are only texts, and pictures of examples only if these are images or texts.
-    """
-    decode = dataset.decode
+    """Yields the pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure."""
+    decode, mask = dataset.decode, model.event.num_levels  # the token of a masked site
     if decode is None and not has_matplotlib():
         return
+
+    def text(tokens: np.ndarray) -> str:
+        assert decode is not None, "a data set of texts"
+        return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
+
     for name, picture in pictures(model, params, dataset.first_examples(SHOWN_EXAMPLES), key):
         figure = None
         if isinstance(picture, Paths) and decode is not None:
-            yield f"{name}.txt", _text_of(picture, model.event.num_levels, decode)
+            frames = [[text(frame) for frame in path] for path in np.asarray(picture.frames)]
+            yield f"{name}.txt", text_of_path(frames, picture.labels)
         elif isinstance(picture, CodesInUse):
             if dataset.splits and has_matplotlib():
                 split = list(dataset.splits)[-1]
@@ -72,9 +73,7 @@ def model_pictures(
 
 
 def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """A matplotlib figure; None where examples are no images. `in_data_units`: takes values [N, *event.shape] of the
-    model to the units of the data.
-    """
+    """A matplotlib figure; None where examples are no images."""
     top = event.top
     if isinstance(picture, ChainGraph):
         return chain_figure(picture.num_steps, picture.num_blocks)
@@ -105,17 +104,6 @@ def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.n
     return path_figure(images, picture.labels, masked, top)
 
 
-def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> str:
-    """Texts on their way from noise to data, with masked characters visible; `mask` is the token of a masked site, and
-    `decode` makes a text of tokens int[T].
-    """
-
-    def text(tokens: np.ndarray) -> str:
-        return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
-
-    return text_of_path([[text(frame) for frame in path] for path in np.asarray(paths.frames)], paths.labels)
-
-
 def samples_picture(
     dataset: Dataset, model: Model, num: int, sample: Callable[..., np.ndarray], options: Mapping[str, Any]
 ) -> Any:
@@ -131,16 +119,6 @@ def samples_picture(
     assert shown is not None, "examples of one shape are all images"
     beside = None if real is None else as_images(dataset.in_data_units(np.asarray(real.x)), event.grid_shape)
     return sample_figure(shown, beside, max_value=event.top)
-
-
-def history_picture(history: Mapping[str, Any], name: str) -> Any:
-    """Returns a figure of the loss over the steps."""
-    lines: dict[int, dict[str, Any]] = {}
-    for split in ("train", "validation"):
-        key = f"{split}/{name}"
-        for step, value in zip(*history.get(key, ((), ())), strict=True):
-            lines.setdefault(int(step), {"step": int(step)})[key] = None if np.isnan(value) else float(value)
-    return loss_figure([lines[step] for step in sorted(lines)], name)
 
 
 def entropy_picture(

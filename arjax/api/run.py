@@ -62,50 +62,51 @@ class Run(TrainedModel):
         """Reads nothing yet; `setup` is the result of `build(checked)`, `trust` is that of `open_run`."""
         self.workdir, self.config, self._checked, self._trust = user_path(workdir), checked.config, checked, trust
         if setup is not None:
-            self._setup = setup
+            self.setup = setup
 
     @functools.cached_property
-    def _setup(self) -> Setup:
+    def setup(self) -> Setup:
+        """The parts of the run."""
         with trusting(self._trust):
             return build(self._checked)
 
     @property
     def model(self) -> Model:
         """The model."""
-        return self._setup.model
+        return self.setup.model
 
     @property
     def dataset(self) -> Dataset:
         """The data set, with its splits."""
-        return self._setup.dataset
+        return self.setup.dataset
 
     @property
     def settings(self) -> Settings:
         """Options and devices of its scores."""
-        setup, about = self._setup, {"config": self.config.to_dict()}
+        setup, about = self.setup, {"config": self.config.to_dict()}
         return Settings(setup.mesh, setup.evaluate, self.config.seed, about, trust=self._trust)
 
     def _entries(self) -> dict[str, Any]:
-        return entries_of_run(self._setup, self.workdir, self._restored)
+        return entries_of_run(self.setup, self.workdir, self.best)
 
     @functools.cached_property
-    def _restored(self) -> tuple[Any, int, dict[str, Any]]:
+    def best(self) -> tuple[Any, int, dict[str, Any]]:
+        """The parameters that were best on validation, their step, and the note of their checkpoint."""
         if self.status == "training" and not (best_store(self.workdir).steps() or latest_store(self.workdir).steps()):
             first = min(self.config.train.eval_every, self.config.train.checkpoint_every)
-            raise UserError(
-                f"the run in {self.workdir} has no parameters yet: it saves the first ones after {first} steps"
-            )
-        return restore_params(self._setup, self.workdir)
+            none_yet = f"the run in {self.workdir} has no parameters yet"
+            raise UserError(f"{none_yet}: it saves the first ones after {first} steps")
+        return restore_params(self.setup, self.workdir)
 
     @property
     def params(self) -> Any:
         """The parameters that were best on validation; `UserError` when there are none yet."""
-        return self._restored[0]
+        return self.best[0]
 
     @property
     def best_step(self) -> int:
         """The step that the parameters are of."""
-        return self._restored[1]
+        return self.best[1]
 
     @property
     def results(self) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.api.pictures import model_pictures
+from arjax.api.trained_model import as_history
 from arjax.core.files import read_json_object, write_json, write_text
 from arjax.core.options import defaults
 from arjax.evaluation.sampling import UNCONDITIONED, Conditioning, draw_on_mesh, options_of_run, pieces_on_mesh, text_of
@@ -49,10 +50,10 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
             written.append(workdir / name)
             write_text(written[-1], picture) if isinstance(picture, str) else save_figure(picture, written[-1])
     if jax.process_count() == 1 and has_matplotlib():
-        metrics = read_metrics(workdir)
-        if any("train/bits_per_dim" in line for line in metrics):
+        history = as_history(read_metrics(workdir))
+        if "train/bits_per_dim" in history:
             written.append(workdir / "loss.png")
-            save_figure(loss_figure(metrics), written[-1])
+            save_figure(loss_figure(history), written[-1])
     if jax.process_index() == 0:
         if written:
             print("wrote " + ", ".join(str(path) for path in written if path.suffix != ".wav"))

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from arjax.api.compressing import coded, restored
 from arjax.api.conditionals import SiteConditionals, site_conditionals
 from arjax.api.orders import ChosenOrders, chosen_orders
-from arjax.api.pictures import entropy_picture, history_picture, samples_picture
+from arjax.api.pictures import entropy_picture, samples_picture
 from arjax.api.saving import save
 from arjax.coding import CodingOptions
 from arjax.config.build import open_run
@@ -42,7 +42,9 @@ from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
 from arjax.models.checks import MISSING_VALUES, check_likelihood
 from arjax.page import Page, make_page
+from arjax.parallel.sharding import make_mesh
 from arjax.reporting.diagrams import factorization_figure
+from arjax.reporting.plots import loss_figure
 from arjax.reporting.reports import scores_in_words
 from arjax.samplers import Sampler
 from arjax.training.setup import Trained
@@ -76,7 +78,7 @@ def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
 class Settings:
     """Options of the scores of a trained model."""
 
-    mesh: Mesh  # of its parameters
+    mesh: Mesh = dataclasses.field(default_factory=make_mesh)  # of its parameters
     measures: Measures = Measures()  # noqa: RUF009, frozen
     seed: int = 0  # of the random numbers in the score of a split
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
@@ -153,7 +155,7 @@ class TrainedModel:
         is_one, x, mask = self._batched(x, mask)
         source = self.source(x, context, mask, unknown).examples
         if not ordering and not orders:
-            nll_N = self.evaluator.rows_of(self.params, source)["nll"]
+            nll_N = self.evaluator().rows_of(self.params, source)["nll"]
         else:
             chosen = self._chosen(ordering, orders)
             if chosen.kind != EXACT:
@@ -208,7 +210,7 @@ class TrainedModel:
             needed = {name for name, reads in zip(self.dataset.rows.names, queried | given, strict=True) if reads}
         is_one, x, _ = self._batched(x, None)
         source = self.source(x, context, None, unknown, needed, queried | given).examples
-        nll_N = self._scorer(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
+        nll_N = self.evaluator(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
         return 0.0 - nll_N[0] if is_one else 0.0 - nll_N
 
     @checked_arguments()
@@ -226,7 +228,7 @@ class TrainedModel:
         classes = classes_of(self.model, "`posterior`", several=True)
         log_prior_C = log_prior(self.dataset, classes, prior)
         source = self.source(x, dict.fromkeys(classes.parts, 0), mask, unknown).examples
-        p_NC = np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
+        p_NC = np.exp(log_posterior(self.evaluator(), self.params, source, classes, log_prior_C))
         return p_NC.reshape(len(p_NC), *classes.shape)
 
     @checked_arguments()
@@ -418,7 +420,7 @@ class TrainedModel:
     @checked_arguments()
     def plot_history(self, name: str = "bits_per_dim") -> Any:
         """A figure of the loss over the steps, `train/NAME` and `validation/NAME` of `history`."""
-        return history_picture(self.history, name)
+        return loss_figure(self.history, name)
 
     @checked_arguments(max_examples=0)
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
@@ -505,26 +507,17 @@ class TrainedModel:
             return numbers[0] if isinstance(context, str) else numbers
         return context
 
-    @property
-    def evaluator(self) -> Evaluator:
-        """Scores examples as they are given."""
-        return self._scorer(None)
-
-    def _scorer(self, hidden: HiddenSites | None) -> Evaluator:
-        """The evaluator of a query, one for each."""
-        if hidden not in self._scorers:
-            self._scorers[hidden] = Evaluator(self.model, self._as_given, self.settings.scoring, hidden)
-        return self._scorers[hidden]
+    def evaluator(self, hidden: HiddenSites | None = None) -> Evaluator:
+        """Returns what scores examples as they are given, or a query: the same each time."""
+        evaluators: dict[HiddenSites | None, Evaluator] = self.__dict__.setdefault("_evaluators", {})
+        if hidden not in evaluators:
+            evaluators[hidden] = Evaluator(self.model, self._as_given, self.settings.scoring, hidden)
+        return evaluators[hidden]
 
     @property
     def _as_given(self) -> Dataset:
         """The data set of examples that are scored as they are."""
         return dataclasses.replace(self.dataset, transform=None)
-
-    @functools.cached_property
-    def _scorers(self) -> dict[HiddenSites | None, Evaluator]:
-        """By what they score."""
-        return {}
 
 
 @dataclasses.dataclass(repr=False)
@@ -534,7 +527,7 @@ class Fitted(TrainedModel):
     model: Model
     params: Any
     dataset: Dataset
-    settings: Settings
+    settings: Settings = dataclasses.field(default_factory=Settings)
     results: Mapping[str, Any] | None = None
     history: Mapping[str, Curve] = dataclasses.field(default_factory=dict)
 

@@ -53,12 +53,8 @@ def compare_runs(flags: SimpleNamespace) -> None:
         finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
         write_json(folder / f"{name}.json", finite | {"dataset": run.dataset.name, "split": split})
         print(folder / f"{name}.json")
-        nats = {
-            "example": comparison.examples,
-            "first": comparison.first.nats_SN.mean(0),
-            "other": comparison.others[i].nats_SN.mean(0),
-        }
-        write_rows(str(folder / f"{name}.csv"), nats)
+        first, other = (model.nats_SN.mean(0) for model in (comparison.first, comparison.others[i]))
+        write_rows(str(folder / f"{name}.csv"), {"example": comparison.examples, "first": first, "other": other})
         _draw_examples(comparison, i, folder / f"{name}.png")
 
 
@@ -72,17 +68,14 @@ def _other(flags: SimpleNamespace, workdir: str) -> Run:
 
 def _print_examples(comparison: Comparison, other: int) -> None:
     """Prints a table of the examples on which a model and another one differ most."""
-    numbers = comparison.most_different(MOST, other)
-    columns = ["example", "first", "other", "difference"]
+    dataset, numbers = comparison.dataset, comparison.most_different(MOST, other)
+    columns = ["example", "first", "other", "difference", *["row"] * (dataset.rows is not None)]
+    texts = in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x))
     rows: list[list[Any]] = []
-    for number in numbers:
+    for i, number in enumerate(numbers):
         nats = comparison.nats(number)
-        rows.append([number, *(f"{value:.4f}" for value in (nats[0], nats[1 + other], nats[0] - nats[1 + other]))])
-    dataset = comparison.dataset
-    if dataset.rows is not None:
-        columns.append("row")
-        texts = in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x))
-        rows = [[*row, text] for row, text in zip(rows, texts, strict=True)]
+        of_both = nats[0], nats[1 + other], nats[0] - nats[1 + other]
+        rows.append([number, *(f"{value:.4f}" for value in of_both), *texts[i : i + 1]][: len(columns)])
     title = f"the examples on which {comparison.first} and {comparison.others[other]} differ most, in nats"
     print_table(columns, rows, title, right=columns[:4])
 

@@ -13,7 +13,6 @@ import jax
 
 from arjax.api.compressing import (
     FORM,
-    bits_in_results,
     coded,
     content_of,
     form_of,
@@ -32,6 +31,9 @@ from arjax.core.files import reading, replacing, user_path, writable_file
 from arjax.evaluation.sampling import parse_context
 from arjax.evaluation.splits import split_of
 from arjax.training.reporter import announce
+
+#: Scores in `results.json` per value.
+UNITS = ("bits_per_char", "bits_per_byte", "bits_per_dim")
 
 
 def compress_file(flags: SimpleNamespace) -> None:
@@ -86,10 +88,11 @@ def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> l
     stands = "" if as_text else " of values"
     lines = [f"{name}: {len(content):,} bytes{stands} -> {output}: {size:,} bytes, {rate}"]
     if num:
-        stored = bits_in_results(run, name)
-        stored += ", which may be by other windows" if stored and as_text else ""
-        scored = f"by the tables of this pass {compressed.bits / num:.4f}"
-        lines.append(f"  {scored}{f'; {stored}' if stored else ''}")
+        results, stored = run.results or {}, ""
+        if results.get("split") == name and (units := [key for key in results if key in UNITS]):
+            stored = f"; {results[units[0]]:.4f} {units[0].replace('_', ' ')} in results.json"
+            stored += ", which may be by other windows" * as_text
+        lines.append(f"  by the tables of this pass {compressed.bits / num:.4f}{stored}")
     if compressed.choice:
         lines.append(f"  coded with the best one alone, {compressed.choice}: a mixture of orders has no tables")
     if as_text:

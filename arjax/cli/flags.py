@@ -19,25 +19,17 @@ _WIDTH, _INDENT = 120, 26
 
 
 class Flag(flags.Flag):
-    """A flag of a command.
-
-    Attributes:
-      form: how its value is written, such as `DIR`; "" for a switch.
-      absent: its value where it is not given, with the type of its values; None for a whole number.
-      choices: its values, unless any are allowed.
-      least: the least whole number.
-      bare: the value of the flag without one.
-    """
+    """A flag of a command."""
 
     def __init__(
         self,
         name: str,
-        form: str,
+        form: str,  # how its value is written, such as `DIR`; "" for a switch
         about: str,
-        absent: Any = "",
-        choices: Sequence[str] = (),
-        least: int | None = None,
-        bare: str = "",
+        absent: Any = "",  # its value where it is not given, with the type of its values; None for a whole number
+        choices: Sequence[str] = (),  # its values, unless any are allowed
+        least: int | None = None,  # the least whole number
+        bare: str = "",  # the value of the flag without one
     ):
         self.form, self.absent, self.choices, self.least, self.bare = form, absent, choices, least, bare
         is_switch = isinstance(absent, bool) or bool(bare)
@@ -68,8 +60,6 @@ def launch(
 ) -> int:
     """Runs a command as `absl.app` does, and returns the exit code: that of `call` with the flags that `read` makes of
     the arguments, by default those of the process.
-
-    Messages of libraries stay as they are, unless --verbosity asks for more of them.
     """
 
     def parse(arguments: list[str]) -> Any:

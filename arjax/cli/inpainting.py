@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from arjax.cli.opening import open_run
 from arjax.cli.scoring import add_scores
-from arjax.core.batch import Batch
 from arjax.core.errors import UserError, say_once
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, completions_of, half_of_image, score_hidden
-from arjax.models import AutoregressiveModel
 from arjax.models.pictures import as_images
 from arjax.reporting.plots import draw_completions
 from arjax.reporting.reports import describe_scores
-from arjax.training.setup import Setup
 
 FOLDER = "inpainting"
 
 
-def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: ConfigDict, workdir: Path) -> None:
+def inpaint(flags: SimpleNamespace) -> None:
     """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
 
     Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
-    observed. `params` are on the run's mesh, `options` are those of `config.inpaint`.
+    observed.
     """
+    run = open_run(flags)
+    setup, params, options = run.setup, run.params, run.config.inpaint
+    model = require(setup.model, "conditionals", "the mode inpaint")
     dataset, split = setup.dataset, setup.evaluate.split
     hidden = half_of_image(model.event.grid_shape, options.hidden)
     visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
@@ -37,25 +38,20 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     scores = score_hidden(model, params, setup.scored, split, hidden, visible, setup.scoring)
     done = None
     if options.visible == "rest":
-        batch = some_rows(dataset, split, options.num)
+        size = len(dataset.splits[split])
+        if options.num > size:
+            say_once(f"the {split} split has {size} examples, fewer than config.inpaint.num={options.num}")
+        batch = dataset.events(split, np.linspace(0, size - 1, min(options.num, size)).astype(int))
         done = completions_of(model, params, batch, hidden, options.completions, jax.random.key(setup.seed))
     if jax.process_index() != 0:
         return
     query, examples = f"{options.hidden}_given_{options.visible}_{split}", setup.evaluate.examples
     query += f"_{examples}_examples" * bool(examples)
     print(f"{query}: {describe_scores(scores, bits=model.event.has_bits)} ({model.score_kind})")
-    add_scores(workdir / FOLDER, query, scores)
+    folder = run.workdir / FOLDER
+    add_scores(folder, query, scores)
     if done is not None:
-        _draw(workdir / FOLDER / f"{query}.png", done, dataset)
-
-
-def some_rows(dataset: Dataset, split: str, num: int) -> Batch:
-    """Returns examples of a split, at most `num`, evenly spaced."""
-    source = dataset.splits[split]
-    if num > len(source):
-        say_once(f"the {split} split has {len(source)} examples, fewer than config.inpaint.num={num}")
-    batch = source.__getitems__(np.linspace(0, len(source) - 1, min(num, len(source))).astype(int))
-    return batch if dataset.transform is None else dataset.transform(jax.random.key(0), batch, False)
+        _draw(folder / f"{query}.png", done, dataset)
 
 
 def _draw(path: Path, done: Completions, dataset: Dataset) -> None:

@@ -190,24 +190,22 @@ def run_classify(flags: SimpleNamespace) -> None:
     """Tells the most probable class of examples by a model of examples given their class: accuracy and -log p(class |
     x) of config.evaluate.split; with --input=FILE a label for each row.
     """
-    from arjax.cli.scoring import classify_rows, classify_split
+    from arjax.cli.scoring import classify
 
-    (classify_rows if flags.input else classify_split)(flags)
+    classify(flags)
 
 
 @mode("workdir", takes=(*CONFIG, *PROCESSES, "prompt", "context"), reads=("sample.",))
 def run_sample(flags: SimpleNamespace) -> None:
     """Draws config.sample.num samples, which begin with --prompt -> DIR/samples-1/, samples-2/ and so on."""
     from arjax.api.showing import show_more_samples
-    from arjax.cli.opening import open_setup
+    from arjax.cli.opening import open_run
     from arjax.evaluation.sampling import Conditioning
-    from arjax.training.setup import restore_params
 
-    setup, config = open_setup(flags)
-    conditioning = Conditioning(flags.prompt, flags.context)
-    conditioning.options(setup.dataset, config.sample.length)  # a mistake ends here
-    params, best_step, _ = restore_params(setup, flags.workdir)
-    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, conditioning):
+    run = open_run(flags)
+    conditioning, options = Conditioning(flags.prompt, flags.context), run.config.sample
+    conditioning.options(run.dataset, options.length)  # a mistake ends here
+    for path in show_more_samples(run.setup, run.params, options, run.workdir, run.best_step, conditioning):
         print(path)
 
 
@@ -216,28 +214,24 @@ def run_suggest(flags: SimpleNamespace) -> None:
     """Prints the most probable next characters after --prompt, and continuations, with their probabilities."""
     import sys
 
-    from arjax.cli.opening import open_setup
-    from arjax.core.traits import require
+    from arjax.cli.opening import open_run
     from arjax.evaluation.sampling import encode_prompt, parse_context
-    from arjax.evaluation.suggestions import suggest
     from arjax.reporting.tables import print_table
     from arjax.training.reporter import announce
-    from arjax.training.setup import restore_params
 
-    setup, config = open_setup(flags)
-    model, dataset = require(setup.model, "conditionals", "the mode suggest"), setup.dataset
-    params, _, _ = restore_params(setup, flags.workdir)
+    run = open_run(flags)
+    dataset, options = run.dataset, run.config.suggest.to_dict()
     given = parse_context(dataset.context, flags.context, dataset.classes) if flags.context else None
     encode_prompt(dataset, flags.prompt)  # a mistake ends here
+    run.params  # noqa: B018  and here
     assert dataset.vocabulary is not None, "a data set that encodes prompts has a vocabulary"
     announce("compiling, and looking for continuations ...", sys.stderr)
-    suggestions = suggest(model, params, dataset, flags.prompt, context=given, **config.suggest.to_dict())
-    units = dataset.vocabulary.units
+    suggestions, units = run.suggest(flags.prompt, context=given, **options), dataset.vocabulary.units
     if suggestions.num_dropped:
         read = dataset.vocabulary.num_tokens(suggestions.prompt)
         unread = f"the last {read} of the prompt are read, the first {suggestions.num_dropped} are not"
         print(f"windows of this model have {dataset.event.num_sites} {units}: {unread}")
-    beams = f"continuations by a beam search that keeps {config.suggest.beams}"
+    beams = f"continuations by a beam search that keeps {options['beams']}"
     for title, texts in (
         (f"next {units} after {suggestions.prompt!r}", suggestions.next),
         (beams, suggestions.continuations),
@@ -250,14 +244,8 @@ def run_suggest(flags: SimpleNamespace) -> None:
 def run_inpaint(flags: SimpleNamespace) -> None:
     """Completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/."""
     from arjax.cli.inpainting import inpaint
-    from arjax.cli.opening import open_setup
-    from arjax.core.traits import require
-    from arjax.training.setup import restore_params
 
-    setup, config = open_setup(flags)
-    model = require(setup.model, "conditionals", "the mode inpaint")
-    params, _, _ = restore_params(setup, flags.workdir)
-    inpaint(setup, model, params, config.inpaint, Path(flags.workdir))
+    inpaint(flags)
 
 
 @mode("workdir", takes=(*CONFIG, "output"))

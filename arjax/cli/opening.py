@@ -16,7 +16,6 @@ from arjax.core.errors import say_once
 
 if TYPE_CHECKING:
     from arjax.api.run import Run
-    from arjax.training.setup import Setup
 
 #: Sections of a config of which each mode reads some.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
@@ -40,13 +39,6 @@ def open_run(flags: SimpleNamespace) -> Run:
     return Run(flags.workdir, checked, build(checked))
 
 
-def open_setup(flags: SimpleNamespace) -> tuple[Setup, ConfigDict]:
-    """Returns the parts of the run in `flags.workdir`, and its config."""
-    checked = _stored_config(flags)
-    connect(flags)
-    return build(checked), checked.config
-
-
 def _joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
     """The plugins of a run and those that a command names, which take the place of plugins of the same name."""
     if not isinstance(named, tuple) or not all(isinstance(plugin, str) for plugin in named):
@@ -62,15 +54,16 @@ def _joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
 
 def _stored_config(flags: SimpleNamespace) -> Checked:
     """Returns the config of the run in `flags.workdir`, with overrides that do not change the trained model."""
-    stored = load_workdir_config(flags.workdir)
+    stored, overrides = load_workdir_config(flags.workdir), flags.overrides
     if flags.config:
         config = load_config_file(flags.config)
     else:
         config = stored.copy_and_resolve_references()
-        apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
+        apply_overrides(config, [override for override in overrides if override[0] == "plugins"])
         config.plugins = _joined(stored.plugins, config.plugins)
         validate_run(config, flags.workdir)
-    apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
+        overrides = [override for override in overrides if override[0] != "plugins"]
+    apply_overrides(config, overrides)
     checked = validate(config)
     check_same_run(config, flags.workdir)
     say_unread(flags, config, stored)

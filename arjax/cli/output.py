@@ -20,8 +20,7 @@ class Output:
 
     def __init__(self, stream: TextIO | None, on_failure: Callable[[str], None] = lambda reason: None):
         """`stream`: None when the descriptor is closed. `on_failure` is called once, with the reason."""
-        self._stream = stream
-        self._on_failure = on_failure
+        self._stream, self._on_failure = stream, on_failure
         self.failure = ""  # why a write failed
 
     def write(self, text: str) -> int:

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
 
 from arjax.api.run import Run
 from arjax.api.trained_model import Given
-from arjax.cli.opening import open_run, open_setup
+from arjax.cli.opening import open_run
 from arjax.core.errors import UserError
-from arjax.core.files import (
-    read_json_object,
-    reading,
-    replacing,
-    user_path,
-    writable_file,
-    write_json,
-    write_text,
-    writing,
-)
+from arjax.core.files import read_json_object, reading, user_path, writable_file, write_json, write_text, writing
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
-from arjax.data import Dataset
+from arjax.data import Dataset, Source
 from arjax.data.sources import read_in_pieces
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
@@ -43,7 +35,7 @@ from arjax.reporting.plots import tiles_figure, write_exposure
 from arjax.reporting.reports import describe_classification, line_of
 from arjax.training.reporter import announce
 from arjax.training.results import run_report, write_evaluation
-from arjax.training.setup import Setup, restore_params
+from arjax.training.setup import Setup
 
 FOLDER, SCORES = "classification", "scores.json"
 #: Characters of a text in a line.
@@ -76,11 +68,12 @@ def read_input(run: Run, path: str, context: Any = None) -> tuple[Given, np.ndar
 
 def evaluate_split(flags: SimpleNamespace) -> None:
     """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
-    (setup, _), workdir = open_setup(flags), flags.workdir
+    run, workdir = open_run(flags), flags.workdir
+    setup = run.setup
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
     if setup.evaluate.ranking:
         check_likelihood(setup.model, "config.evaluate.ranking")
-    best = restore_params(setup, workdir)
+    best = run.best
     announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
     scored = run_report(setup, workdir, best)
     if jax.process_index() != 0:
@@ -105,7 +98,7 @@ def evaluate_rows(flags: SimpleNamespace) -> None:
     measures = dataclasses.replace(settings.measures, examples=0)
     splits = dict(run.dataset.splits) | {path: given.examples}
     dataset = dataclasses.replace(run.dataset, transform=None, truth=None, splits=splits)
-    rows = run.evaluator.rows_of(run.params, given.examples)
+    rows = run.evaluator().rows_of(run.params, given.examples)
     where = model, run.params, dataset, path, measures
     scores = report(*where, mesh=settings.mesh, seed=settings.seed, open_run=settings.open_run, rows=rows).scores
     if jax.process_index() != 0:
@@ -165,43 +158,39 @@ def show_ranking(setup: Setup, rows: Mapping[str, np.ndarray], path: Path) -> It
         yield str(target.with_suffix(".png"))
 
 
-def classify_split(flags: SimpleNamespace) -> None:
-    """Writes the scores of the classes of `config.evaluate.split` to `classification/scores.json`."""
-    run, prior = open_run(flags), flags.prior
-    model, settings, classes = run.model, run.settings, classes_of(run.model, "the mode classify")
-    split, examples = run.config.evaluate.split, settings.measures.examples
-    dataset = run.dataset.thinned(examples)
-    source, prior_C = split_of(dataset, split), log_prior(run.dataset, classes, prior)
-    log_posterior_NC = log_posterior(Evaluator(model, dataset, settings.scoring), run.params, source, classes, prior_C)
-    scores = classification_scores(log_posterior_NC, labels_of(source, classes))
-    scores |= {"dataset": dataset.name, "split": split} | _about(run, prior)
-    if jax.process_index() == 0:
-        print(describe_classification(scores))
-        name = split if prior == "train" else f"{split}_{prior}"
-        add_scores(run.workdir / FOLDER, name + f"_{examples}_examples" * bool(examples), scores)
-
-
-def classify_rows(flags: SimpleNamespace) -> None:
-    """Writes the most probable class of each row of a file, with its probability, to --output, or prints them."""
+def classify(flags: SimpleNamespace) -> None:
+    """Writes the scores of the classes of `config.evaluate.split` to `classification/scores.json`; or, of the rows of a
+    file, the most probable class of each with its probability to --output, or prints them.
+    """
     run, path, prior, output = open_run(flags), flags.input, flags.prior, flags.output
     if output:
         writable_file(output)
-    classes = classes_of(run.model, "the mode classify")
-    given, labels = read_input(run, path, np.int32(0))
-    prior_C = log_prior(run.dataset, classes, prior)
-    log_posterior_NC = log_posterior(run.evaluator, run.params, given.examples, classes, prior_C)
+    model, classes = run.model, classes_of(run.model, "the mode classify")
+    split, examples = run.config.evaluate.split, run.settings.measures.examples
+    source: Source
+    if path:
+        given, labels = read_input(run, path, np.int32(0))
+        source, evaluator = given.examples, run.evaluator()
+    else:
+        dataset = run.dataset.thinned(examples)
+        source, evaluator = split_of(dataset, split), Evaluator(model, dataset, run.settings.scoring)
+        labels = labels_of(source, classes)
+    log_posterior_NC = log_posterior(evaluator, run.params, source, classes, log_prior(run.dataset, classes, prior))
     if jax.process_index() != 0:
         return
-    best_N, names = log_posterior_NC.argmax(1), run.dataset.classes or tuple(map(str, range(classes.num)))
-    columns = {
-        "row": given.numbers,
-        "label": [names[c] for c in best_N],
-        "probability": np.exp(log_posterior_NC.max(1)),
-    }
-    write_rows(output, columns)
-    if labels is not None:
-        scores = classification_scores(log_posterior_NC, labels) | {"dataset": run.dataset.name, "split": path}
-        print(describe_classification(scores | _about(run, prior)), file=sys.stdout if output else sys.stderr)
+    if path:
+        best_N, names = log_posterior_NC.argmax(1), run.dataset.classes or tuple(map(str, range(classes.num)))
+        probability_N = np.exp(log_posterior_NC.max(1))
+        write_rows(output, {"row": given.numbers, "label": [names[c] for c in best_N], "probability": probability_N})
+    if labels is None:
+        return
+    scores = classification_scores(log_posterior_NC, labels) | {"dataset": run.dataset.name, "split": path or split}
+    scores |= {"kind": "exact" if model.score_kind == "exact" else "estimate", "prior": prior}
+    scores["best_step"] = run.best_step
+    print(describe_classification(scores), file=sys.stderr if path and not output else sys.stdout)
+    if not path:
+        name = split if prior == "train" else f"{split}_{prior}"
+        add_scores(run.workdir / FOLDER, name + f"_{examples}_examples" * bool(examples), scores)
 
 
 def add_scores(folder: Path, name: str, scores: Mapping[str, Any]) -> None:
@@ -213,22 +202,13 @@ def add_scores(folder: Path, name: str, scores: Mapping[str, Any]) -> None:
     print(path)
 
 
-def _about(run: Run, prior: str) -> dict[str, Any]:
-    kind = "exact" if run.model.score_kind == "exact" else "estimate"
-    return {"kind": kind, "prior": prior, "best_step": run.best_step}
-
-
 def write_rows(path: str, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
     """Writes columns as a csv file and prints its path; prints the rows for the path ""."""
-    if not path:
-        return _write(sys.stdout, columns)
-    with replacing(user_path(path)) as part, part.open("w", newline="", encoding="utf-8") as file:
-        _write(file, columns)
-    print(user_path(path))
-
-
-def _write(file: TextIO, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
-    rows = csv.writer(file, lineterminator="\n")
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
     rows.writerow(columns)
     lists = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
     rows.writerows([f"{v:.6f}" if isinstance(v, float) else v for v in row] for row in zip(*lists, strict=True))
+    if path:
+        write_text(user_path(path), text.getvalue())
+    print(user_path(path) if path else text.getvalue(), end="\n" * bool(path))

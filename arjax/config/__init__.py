@@ -1,7 +1,6 @@
 """Configs: their fields, the files that make them, their checks, and the construction of a run from them."""
 
 from arjax.config.base import (
-    Pick,
     apply_smoke,
     base_config,
     dataset_config,
@@ -15,7 +14,6 @@ from arjax.config.base import (
 )
 
 __all__ = [
-    "Pick",
     "apply_smoke",
     "base_config",
     "dataset_config",

@@ -15,15 +15,17 @@ as `network_config`, raise `UserError` for an unknown name or option, and for a 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from arjax.core.errors import UserError, did_you_mean
+from arjax.core.options import opt
 from arjax.core.plugins import import_plugins
 from arjax.core.registry import Registry
 from arjax.core.values import as_tuples, as_typed, parse_value
@@ -143,18 +145,9 @@ def _component_config(registry: Registry, name: str, options: dict[str, Any], fi
     return ConfigDict({field: name} | {key: as_tuples(value) for key, value in values.items()}).lock()
 
 
-class Pick(NamedTuple):
-    """An option of `parse_arg` that is one of several names."""
-
-    names: tuple[str, ...]
-    default: str
-
-
-def pick(names: Iterable[str], default: str) -> Pick:
+def pick(names: Iterable[str], default: str) -> Any:
     """For `parse_arg`: an option that takes these names alone, such as the keys of a table of recipes."""
-    names = tuple(names)
-    assert default in names, f"the default {default!r} is none of {', '.join(names)}"
-    return Pick(names, default)
+    return opt(default, choices=tuple(names))
 
 
 def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
@@ -167,9 +160,8 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
       arg: the text, such as `"dna,smoke"` or `"set=dna,units=300"`; "" leaves everything at its default.
       **defaults: the options with their defaults (booleans, integers, floats, strings, tuples, or `pick(...)`).
     """
-    choices = {key: default for key, default in defaults.items() if isinstance(default, Pick)}
-    defaults = defaults | {key: choice.default for key, choice in choices.items()}
-    values: dict[str, Any] = {}
+    fields = {key: field for key, field in defaults.items() if isinstance(field, dataclasses.Field)}
+    defaults, values = defaults | {key: field.default for key, field in fields.items()}, dict[str, Any]()
     for item in _split_top_level(arg):
         match = re.match(r"(\w+)=(.*)$", item, flags=re.DOTALL)
         key, text = match.groups() if match else _bare_word(item, defaults)
@@ -178,9 +170,8 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
         if key in values:
             raise UserError(f"the config argument {key!r} is given twice in {arg!r}")
         values[key] = parse_value(text, defaults[key], f"config argument {key!r}")
-        if key in choices and values[key] not in (names := choices[key].names):
-            hint = did_you_mean(values[key], names, "")
-            raise UserError(f"config argument {key!r} cannot be {values[key]!r}{hint} (there are: {', '.join(names)})")
+        if key in fields:
+            fields[key].metadata["option"].check(values[key], f"config argument {key!r}")
     return types.SimpleNamespace(**(defaults | values))
 
 

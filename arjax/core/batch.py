@@ -35,7 +35,6 @@ class Batch:
     extra: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
-        """B."""
         return len(self.x)
 
     def replace(self, **changes: Any) -> Batch:

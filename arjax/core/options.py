@@ -289,7 +289,6 @@ def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> No
 
 
 def _names(function: Callable) -> set[str]:
-    """The names by which arguments may be given."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
 

@@ -315,7 +315,6 @@ def _import_plugin(plugin: str) -> None:
 
 
 def _check_imported(module: str, file: str) -> None:
-    """Checks that the process has imported no other file as this module."""
     if module in sys.modules and (imported := _file_of(module)) != file:
         raise UserError(f"another module {module!r} is imported already: {imported}")
 

@@ -71,15 +71,11 @@ def array_files(
     event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))
     if num_classes and context not in ("label", "sequence", "image"):
         say_once(f"num_classes={num_classes} has no effect: it is of a context of the kind label, sequence or image")
+    without_grid, whole_numbers = context not in ("sequence", "frames", "image"), not event.may_lack_values
+    of_grid, of_reals = "a context that is a sequence, frames or image", "real values, in which NaN marks a missing one"
     refuse(
-        (
-            local and context not in ("sequence", "frames", "image"),
-            f"config.dataset.local=True needs a context that is a sequence, frames or image, not {context}",
-        ),
-        (
-            holes and not event.may_lack_values,
-            f"config.dataset.holes=True needs real values, in which NaN marks a missing one, not {kind}",
-        ),
+        (local and without_grid, f"config.dataset.local=True needs {of_grid}, not {context}"),
+        (holes and whole_numbers, f"config.dataset.holes=True needs {of_reals}, not {kind}"),
     )
     spec = _context_spec(context, num_classes, files["train"].get("context"))
     if local:
@@ -131,30 +127,22 @@ def _open(path: Path) -> np.memmap:
     if not isinstance(array, np.memmap):
         array.close()
         raise UserError(f"{str(path)!r} holds several arrays: write each with numpy.save into a file of its own")
+    order = "has the byte order of other machines: write it again in that of this one"
     refuse(
         (not array.ndim, f"{str(path)!r} holds a single number, and the first dimension of an array are the examples"),
-        (
-            not array.dtype.isnative,
-            f"{str(path)!r} has the byte order of other machines: write it again in that of this one",
-        ),
+        (not array.dtype.isnative, f"{str(path)!r} {order}"),
     )
     _advise(array, "MADV_RANDOM")  # else each read fetches the neighbours of a row, too: megabytes on some disks
     return array
 
 
 class FileSource(ArraySource):
-    """Examples that are rows of mapped files.
-
-    Rows are copied and checked when they are read, and their pages are released, so that the memory of a run does not
-    grow.
-    """
+    """Examples that are rows of mapped files: copied and checked when they are read, and then released."""
 
     def __init__(
         self, event: EventSpec, context: ContextSpec, split: str, arrays: dict[str, np.memmap], holes: bool = False
     ):
-        """Raises `UserError` when shapes and types do not fit the event and the context, or where float32 would merge
-        values: rows from all over the files are compared, as batches may be too small to tell.
-        """
+        """Compares rows from all over the files, as batches may be too small to tell whether float32 merges values."""
         super().__init__(event, with_shapes(event, context, split, arrays), context)
         self.has_holes = holes
         self._split, self._files, self._touched = split, tuple(arrays.values()), 0
@@ -166,7 +154,6 @@ class FileSource(ArraySource):
             check_digits(event, context, split, spread)
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
-        """Raises `UserError` when these rows do not fit the event and the context."""
         indices = np.asarray(indices)
         begins = range(0, max(len(indices), 1), self._piece)
         pieces = [self._read(indices[begin : begin + self._piece]) for begin in begins]
@@ -186,7 +173,7 @@ class FileSource(ArraySource):
     def _read(self, indices: np.ndarray) -> Batch:
         """Copies of some rows as they are stored, checked."""
         for array in self._files:  # reading beyond the end of a file would kill the process
-            if _mapping(array).size() < array.offset + array.nbytes:
+            if array._mmap.size() < array.offset + array.nbytes:  # type: ignore[attr-defined]
                 raise UserError(f"the file {str(array.filename)!r} was made shorter while it was read")
         self._touched += len(indices) * self._bytes_per_row
         if self._touched > MOST_MAPPED:  # the memory of this process; the system may still cache the pages
@@ -217,12 +204,7 @@ class FileSource(ArraySource):
             check_digits(self.event, self.context, self._split, rows)
 
 
-def _mapping(array: np.memmap) -> mmap.mmap:
-    """The mapping behind an array, for which numpy has no public name."""
-    return array._mmap  # type: ignore[attr-defined]
-
-
 def _advise(array: np.memmap, advice: str, *part: int) -> None:
     """Tells the system how a mapped file, or the bytes from `part[0]` on, will be read, where it takes such advice."""
     if hasattr(mmap, advice):
-        _mapping(array).madvise(getattr(mmap, advice), *part)
+        array._mmap.madvise(getattr(mmap, advice), *part)  # type: ignore[attr-defined]

@@ -95,14 +95,12 @@ class Dataset:
 
     @property
     def encode(self) -> Callable[[str], np.ndarray] | None:
-        """Text -> tokens int32[T], which `decode` turns back into it; None for data that is no text."""
+        """Text -> tokens int32[T], the inverse of `decode`."""
         return None if self.vocabulary is None else self.vocabulary.encode
 
     @property
     def to_cells(self) -> Callable[[np.ndarray], list[list[str]]] | None:
-        """Examples [N, D] in data units -> rows of cells, the names of the columns first; None for data that is no
-        table.
-        """
+        """Examples [N, D] in data units -> rows of cells, the names of the columns first; None if it is no table."""
         return getattr(self.rows, "to_cells", None)
 
     @property
@@ -133,9 +131,8 @@ class Dataset:
         return np.log(self.scale, dtype=np.float64).reshape(self.event.num_sites, -1).sum(1).astype(np.float32)
 
     def some_examples(self, split: str, most: int = 20_000) -> np.ndarray:
-        """The values of at most so many examples of a split, evenly spaced, [N, *event.shape], half a GB at most.
-
-        With weights and masks, only examples with weight 1 and no masked or missing site.
+        """The values of at most so many examples of a split, evenly spaced, [N, *event.shape], half a GB at most: only
+        of examples with weight 1 and no masked or missing site.
         """
         source = self.splits[split]
         most = max(1, min(most, MOST_VALUES // math.prod(self.event.shape)))
@@ -147,33 +144,32 @@ class Dataset:
         return np.asarray(rows.x) if counts.all() else np.asarray(rows.x)[counts]
 
     def check_alike(self, asking: str) -> None:
-        """Raises `UserError` where sites are columns or have scales: sequences of other lengths have none of their own.
-
-        `asking` begins the sentence.
-        """
-        if self.scale is not None or self.to_cells is not None:
-            raise UserError(f"{asking} needs sites that are alike, and these are columns or have a scale each")
+        """Refuses sites that are columns or have scales, as those of other lengths have none; `asking` begins it."""
+        unlike = self.scale is not None or self.to_cells is not None
+        refuse((unlike, f"{asking} needs sites that are alike, and these are columns or have a scale each"))
 
     def thinned(self, num: int) -> Dataset:
         """With at most `num` examples in each split, evenly spaced; 0: all."""
-        if not num:
-            return self
-
-        def fewer(split: str, source: Source) -> Source:
-            return source if len(source) <= num else Subset(source, self.thinned_numbers(split, num))
-
-        return dataclasses.replace(self, splits={name: fewer(name, source) for name, source in self.splits.items()})
+        splits = dict(self.splits)
+        for split, source in self.splits.items():
+            if 0 < num < len(source):
+                splits[split] = Subset(source, self.thinned_numbers(split, num))
+        return dataclasses.replace(self, splits=splits) if num else self
 
     def thinned_numbers(self, split: str, num: int) -> np.ndarray:
         """The numbers of the examples of a split that `thinned` keeps, int[N], rising."""
         size = len(self.splits[split])
         return np.arange(size) if not num or size <= num else np.arange(num) * size // num
 
+    def events(self, split: str, numbers: np.ndarray) -> Batch:
+        """Returns the examples of these numbers as the model sees them outside of training."""
+        batch = self.splits[split].__getitems__(numbers)
+        return batch if self.transform is None else self.transform(jax.random.key(0), batch, False)
+
     def first_examples(self, num: int) -> Batch:
         """The first `num` examples of the test split (or the last one), repeated where there are fewer."""
-        source = list(self.splits.values())[-1]
-        batch = source.__getitems__(np.arange(num) % len(source))
-        return batch if self.transform is None else self.transform(jax.random.key(0), batch, False)
+        split = list(self.splits)[-1]
+        return self.events(split, np.arange(num) % len(self.splits[split]))
 
     def in_data_units(self, x: np.ndarray) -> np.ndarray:
         """Examples [N, *event.shape] as they were before they were standardised."""
@@ -228,13 +224,13 @@ def from_splits(
     columns: Sequence[str] = (),
     **more: Any,
 ) -> Dataset:
-    """`from_arrays` of the arrays of each split by its name, with its `standardise`; `columns` are the names of the
-    places, for messages, and `more` are further fields of the data set.
+    """`from_arrays` of the arrays of each split by its name; `columns` are the names of the places, for messages, and
+    `more` are further fields of the data set.
     """
     examples: Any
     for split, examples in given.items():  # other libraries take examples with their classes as a pair (x, labels)
-        pair = isinstance(examples, tuple) and len(examples) == 2 and all(isinstance(x, np.ndarray) for x in examples)
-        if pair and examples[0].shape != examples[1].shape:
+        is_pair = isinstance(examples, tuple) and [type(x) for x in examples] == [np.ndarray] * 2
+        if is_pair and examples[0].shape != examples[1].shape:
             raise UserError(f"the {split} examples are a pair of arrays: write a dict, {{'x': ..., 'context': ...}}")
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items()}
     splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
@@ -265,9 +261,7 @@ USUAL_LEVELS = 256
 
 
 def levels_of(kind: str, num_levels: int) -> int:
-    """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone: a line says that
-    another number than the usual one has no effect on others.
-    """
+    """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone."""
     levels = FIXED_LEVELS.get(kind, num_levels)
     if num_levels not in (levels, USUAL_LEVELS):
         say_once(f"the data set option num_levels={num_levels} has no effect on {kind} data")

@@ -28,9 +28,7 @@ def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_siz
     """The examples of the batches of `step`, ..., `step + k - 1`, int32[K, B] (int64 for sets of more than 2^31).
 
     The examples of all epochs, each in its own random order, form one endless stream that is cut into batches: no
-    example is dropped at the end of an epoch, and a batch may be larger than the data set. Sets of up to 2^20 examples
-    have the orders that they had in all versions of this package, so that published numbers reproduce; larger ones have
-    orders that take no memory (see `shuffled`).
+    example is dropped at the end of an epoch, and a batch may be larger than the data set.
     """
     refuse((num_examples < 1 or batch_size < 1, f"cannot make batches of {batch_size} from {num_examples} examples"))
     begin, end = step * batch_size, (step + k) * batch_size
@@ -102,8 +100,7 @@ def eval_batches(source: Source, batch_size: int, local_rows: np.ndarray | None 
     """All examples of a source in order, in batches of one size.
 
     The `weight` float32[R] of the batches is 1, and 0 for the copies of the last example that fill up the last batch,
-    and for examples of weight 0 in the source. `own` are the rows of each batch that are read, int[R] of 0, ..., B - 1;
-    None: all.
+    and for examples of weight 0 in the source. `local_rows` of each batch are read, int[R] of 0, ..., B - 1; None: all.
     """
     if not is_integer(batch_size) or batch_size < 1:
         raise UserError(f"the evaluation batch size must be a whole number, at least 1, not {batch_size!r}")

@@ -155,7 +155,7 @@ def read_frame(
         of rows, mappings from the names of columns to values.
       missing: the texts of cells without a value; None, nan and NaT have none, too.
       delimiter: of a csv file: a character, or "tab"; "spaces" for columns that are aligned by runs of them.
-      tell: whether to print how much is read, every few seconds.
+      tell: whether to print how many rows of a csv file are read, every few seconds.
       words: columns of a csv file whose cells are words, also where all of them read as numbers; None: all.
       header: whether the first row of a csv file holds the names of the columns, which else are "0", "1", ...; None: it
         does, and may hold numbers that count. A first row of numbers in which one stands twice is an example.
@@ -165,30 +165,18 @@ def read_frame(
         columns, first_row = _CsvFile(os.fspath(data), delimiter, header, gaps, words).read(tell)
         frame = Frame(columns, file=os.fspath(data), first_row=first_row)
     elif isinstance(data, Mapping):
-        frame = Frame(_columns(data.items(), gaps, tell))
+        frame = Frame(_columns(data.items(), gaps))
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         names = list(dict.fromkeys(name for row in data for name in row))
-        frame = Frame(_columns([(name, [row.get(name) for row in data]) for name in names], gaps, tell), "rows")
+        frame = Frame(_columns([(name, [row.get(name) for row in data]) for name in names], gaps), "rows")
     else:
-        frame = _from_library(data, gaps, tell)
+        frame = _from_library(data, gaps)
     sizes = {name: len(values) for name, values in frame.columns.items()}
     refuse(
         (len(set(sizes.values())) > 1, f"the columns of the table have different lengths: {sizes}"),
         (not len(frame), "the table has no rows"),
     )
     return dataclasses.replace(frame, missing=tuple(sorted(gaps)), delimiter=delimiter)
-
-
-class _Progress:
-    """Prints lines about reading: none within the first second, then one every few seconds."""
-
-    def __init__(self, tell: bool):
-        self._next = time.monotonic() + _FIRST_LINE if tell else math.inf
-
-    def tell(self, line: str) -> None:
-        if time.monotonic() >= self._next:
-            print(line, flush=True)
-            self._next = time.monotonic() + _BETWEEN_LINES
 
 
 def _texts(missing: Any) -> frozenset[str]:
@@ -198,19 +186,17 @@ def _texts(missing: Any) -> frozenset[str]:
     return frozenset(map(str, [missing] if isinstance(missing, str) else missing))
 
 
-def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str], tell: bool) -> Columns:
+def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str]) -> Columns:
     """Columns by the texts of their names."""
     columns: Columns = {}
-    progress = _Progress(tell)
     for key, values in named:
         name = str(key)
         refuse((name in columns, f"the table has two columns of the name {name!r}"))
         columns[name] = _as_column(name, values, missing)
-        progress.tell(f"read {len(columns):,} columns")
     return columns
 
 
-def _from_library(data: Any, missing: frozenset[str], tell: bool) -> Frame:
+def _from_library(data: Any, missing: frozenset[str]) -> Frame:
     try:
         frame = nw.from_native(data, eager_only=True)
     except nw.exceptions.DuplicateError as error:
@@ -221,7 +207,7 @@ def _from_library(data: Any, missing: frozenset[str], tell: bool) -> Frame:
             f"rows, not {type(data).__name__}"
         ) from error
     columns = ((name, _of_series(s)) for name, s in zip(frame.columns, frame.iter_columns(), strict=True))
-    return Frame(_columns(columns, missing, tell), frame.implementation.value)
+    return Frame(_columns(columns, missing), frame.implementation.value)
 
 
 def _of_series(series: nw.Series) -> Any:
@@ -362,7 +348,7 @@ class _CsvFile:
         is_wrong = len(mark) != 1 or mark in '\r\n"'
         refuse((is_wrong, f"the delimiter of a table is {usual}, not {self.delimiter!r}"))
         try:
-            columns, first_row = self._read(_Progress(tell))
+            columns, first_row = self._read(tell)
         except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
             raise UserError(f"cannot read the table {self.path!r}: {error}") from error
         for name, chunks in columns.items():
@@ -381,9 +367,9 @@ class _CsvFile:
             lines = (line.strip() + "\n" for line in file) if mark == " " else file
             yield csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True)
 
-    def _read(self, progress: _Progress) -> tuple[dict[str, Any], int]:
+    def _read(self, tell: bool) -> tuple[dict[str, Any], int]:
         """Returns the cells of each column, joined in pieces, and the number of the first row."""
-        num = 0
+        num, next_line = 0, time.monotonic() + _FIRST_LINE
         with self._rows(self.delimiter) as rows:
             first = [cell.strip() for cell in next(filter(None, rows), [])]
             has_names = self._has_names(first)
@@ -397,7 +383,9 @@ class _CsvFile:
                     is_marked = chunks[-1].count(_MARK) >= len(cells)
                     refuse((is_marked, f"the table {self.path!r} holds the control character {_MARK!r}"))
                 chunk.clear()  # before the next one is read
-                progress.tell(f"read {num:,} rows")
+                if tell and time.monotonic() >= next_line:
+                    print(f"read {num:,} rows", flush=True)
+                    next_line = time.monotonic() + _BETWEEN_LINES
         refuse((not num, f"the table {self.path!r} has no rows"))
         return columns, 2 if has_names else 1
 

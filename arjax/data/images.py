@@ -27,24 +27,19 @@ _LEAST_SCALE = 16.0
 _DIGITS_SIZES, _DIGITS_SEED = {"train": 1297, "validation": 200, "test": 300}, 0
 
 
-def _digits_file() -> Path:
-    """The file within scikit-learn; the package itself takes more than a second to import."""
-    package = importlib.util.find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise UserError("the data set 'digits' lies in a package that is missing: pip install scikit-learn")
-    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    refuse((not file.exists(), f"the data set 'digits' is not where scikit-learn keeps it, {file}"))
-    return file
-
-
 @DATASETS.register("digits")
 def digits(*, context: str = context_option()) -> Dataset:
     """1797 digits of 8 x 8 pixels with 17 levels; the set has no official split, so a fixed seed shuffles it.
 
     Source: the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI repository, 1998).
     """
+    package = importlib.util.find_spec("sklearn")  # to import it takes more than a second
+    if package is None or package.origin is None:
+        raise UserError("the data set 'digits' lies in a package that is missing: pip install scikit-learn")
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    refuse((not file.exists(), f"the data set 'digits' is not where scikit-learn keeps it, {file}"))
     spec = label_context(context, 10)
-    x, label = np.split(np.loadtxt(_digits_file(), np.int64, delimiter=","), [64], axis=1)
+    x, label = np.split(np.loadtxt(file, np.int64, delimiter=","), [64], axis=1)
     arrays = {"x": x.reshape(-1, 8, 8).astype(np.uint8)} | ({"context": label[:, 0]} if spec else {})
     rows = np.random.default_rng(_DIGITS_SEED).permutation(len(x))
     parts = np.split(rows, np.cumsum(list(_DIGITS_SIZES.values()))[:-1])
@@ -98,10 +93,8 @@ def fashion_mnist(
 
 def _grey_images(name: str, binarize: str, patches: int, context: str, data_dir: str) -> Dataset:
     if patches and (binarize != "none" or _GRID[0] % patches):
-        raise UserError(
-            f"the data set option 'patches' is for grey levels, binarize='none', and a side that divides {_GRID[0]}, "
-            f"not {patches} with binarize={binarize!r}"
-        )
+        sides = f"for binarize='none' and a side that divides {_GRID[0]}"
+        raise UserError(f"the data set option 'patches' is {sides}, not {patches} with {binarize=}")
     spec = label_context(context, 10)
     arrays = _hold_out(_read(name, data_dir))
     if not spec:
@@ -122,16 +115,12 @@ def _grey_images(name: str, binarize: str, patches: int, context: str, data_dir:
 def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, spec: ContextSpec) -> Dataset:
     """Patches of levels as real vectors, standardised: the middles of the levels, in which the transform draws."""
     height, width = (length // side for length in _GRID)
-    cut = {
-        split: np.ascontiguousarray(of_split["x"].reshape(-1, height, side, width, side).swapaxes(2, 3))
-        for split, of_split in arrays.items()
-    }
+    grid = (-1, height, side, width, side)
+    cut = {split: np.ascontiguousarray(a["x"].reshape(grid).swapaxes(2, 3)) for split, a in arrays.items()}
     shift, variance = cut["train"].mean(0) + 0.5, cut["train"].var(0) + 1 / 12  # of the levels with uniform noise
     scale = np.maximum(np.sqrt(variance), _LEAST_SCALE)
     shift_32, scale_32 = shift.astype(np.float32), scale.astype(np.float32)
-    rows = {
-        split: arrays[split] | {"x": (levels + np.float32(0.5) - shift_32) / scale_32} for split, levels in cut.items()
-    }
+    rows = {split: a | {"x": (cut[split] + np.float32(0.5) - shift_32) / scale_32} for split, a in arrays.items()}
     event = EventSpec((height, width), (side, side), "real")
     transform = functools.partial(_dequantise, shift=shift_32, scale=scale_32)
     units = {"transform": transform, "scale": scale, "shift": shift}

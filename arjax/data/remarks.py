@@ -13,31 +13,22 @@ from arjax.data.base import Dataset
 _MOST_EXAMPLES, _MOST_VALUES = 256, 2**22
 #: Means and deviations of values within these limits need no remark.
 _LARGEST, _SMALLEST = 10.0, 0.01
-
-
 #: Images have at most so many channels.
 _MOST_CHANNELS = 4
 
 
 def remarks_about(dataset: Dataset) -> list[str]:
     """A sentence each about real values far from those with which networks begin, and images with channels first."""
-    return _about_scale(dataset) + _about_layout(dataset)
-
-
-def _about_layout(dataset: Dataset) -> list[str]:
-    """One sentence where the first of three dimensions of an example could be the channels of an image; else none."""
-    shape = dataset.event.shape
-    if len(shape) != 3 or not shape[0] <= _MOST_CHANNELS < min(shape[1:]):
-        return []
-    given, right = (" x ".join(map(str, sizes)) for sizes in (shape, (*shape[1:], shape[0])))
-    return [f"an example has the shape {given}. If it is an image with its channels first, write them last: {right}"]
+    remarks, shape = _about_scale(dataset), dataset.event.shape
+    if len(shape) == 3 and shape[0] <= _MOST_CHANNELS < min(shape[1:]):
+        given, right = (" x ".join(map(str, sizes)) for sizes in (shape, (*shape[1:], shape[0])))
+        remarks.append(f"an example has the shape {given}. If its channels come first, write them last: {right}")
+    return remarks
 
 
 def _about_scale(dataset: Dataset) -> list[str]:
-    """One sentence where an entry of the real values of the train split has a mean or a deviation far from 0 and 1, and
-    the data set does not standardise; else none.
-    """
-    if dataset.event.kind != "real" or dataset.scale is not None:
+    """A sentence about an entry of the real values, not standardised, with a mean or a deviation far from 0 and 1."""
+    if not dataset.event.reals.all() or dataset.scale is not None:
         return []
     source = dataset.splits["train"]
     num = max(1, min(_MOST_EXAMPLES, _MOST_VALUES // math.prod(dataset.event.shape), len(source)))

@@ -13,10 +13,8 @@ from arjax.data.windows import cut
 
 # Speech as mu-law coded samples of 8 bits, or as samples of 16 bits.
 
-
-NUM_LEVELS = 256
 SAMPLE_RATE = 8000
-_MU = NUM_LEVELS - 1
+_MU = 255
 _FULL_SCALE = 32768.0
 
 
@@ -49,22 +47,36 @@ def spoken_digits(
     )
     encode, sound = CODES[bits]
     recordings = read_splits("spoken_digits", data_dir, features=("audio", "label"))
-    longest = max(len(audio) for rows in recordings.values() for audio in rows["audio"])
-    if length > longest:
-        say_once(f"no recording is longer than {longest} samples: the data set option length={length} is cut to it")
-    length = min(length, longest) if length else longest
-    arrays: dict[str, dict[str, np.ndarray]] = {}
-    for split, rows in recordings.items():
-        levels = [encode(audio) for audio in rows["audio"]]
-        places = cut(levels, length, length if whole else length - 1 if split == "train" else (length + 1) // 2)
-        if whole:
-            complete = places.pop("mask").all(1)
-            places = {name: windows[complete] for name, windows in places.items()}
-        arrays[split] = {name: windows for name, windows in places.items() if name != "owner"}
+    levels = {split: [encode(audio) for audio in rows["audio"]] for split, rows in recordings.items()}
+    arrays = _windows(levels, "length", length, "recording", "samples", whole)
+    for split, windows in arrays.items():
+        owner = windows.pop("owner")
         if spec:
-            arrays[split]["context"] = np.array(rows["label"], np.int32)[places["owner"]]
-    event = EventSpec((length,), kind="levels", num_levels=2**bits)
+            windows["context"] = np.array(recordings[split]["label"], np.int32)[owner]
+    event = EventSpec(arrays["train"]["x"].shape[1:], kind="levels", num_levels=2**bits)
     return from_splits(event, arrays, context=spec, name="spoken_digits", sound=(sound, SAMPLE_RATE))
+
+
+def _windows(
+    sequences: dict[str, list[np.ndarray]], option: str, length: int, noun: str, units: str, whole: bool = False
+) -> dict[str, dict[str, np.ndarray]]:
+    """Returns windows of the sequences of each split (see `cut`), of a length that is at most that of the longest one,
+    for which 0 stands: those of train overlap by the element that the next one starts from, the others by half.
+
+    `whole`: only windows without padding that lie side by side.
+    """
+    longest = max(len(sequence) for of_split in sequences.values() for sequence in of_split)
+    if length > longest:
+        say_once(f"no {noun} is longer than {longest} {units}: the data set option {option}={length} is cut to it")
+    length, arrays = min(length or longest, longest), {}
+    for split, of_split in sequences.items():
+        arrays[split] = cut(
+            of_split, length, length if whole else length - 1 if split == "train" else (length + 1) // 2
+        )
+        if whole:
+            complete = arrays[split].pop("mask").all(1)
+            arrays[split] = {name: windows[complete] for name, windows in arrays[split].items()}
+    return arrays
 
 
 def mu_law_encode(audio: np.ndarray) -> np.ndarray:
@@ -109,26 +121,18 @@ def poly_music(
 ) -> Dataset:
     """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for padding.
 
-    The authors have transposed the pieces to C major and C minor: augmentation by transposition does not help.
-
-    All frames of all splits are scored, including the first frame of a piece.
+    The authors have transposed the pieces to C major and C minor. All frames of all splits are scored.
 
     Args:
       set: "jsb" (Bach chorales, up to 160 frames) or "nottingham" (folk tunes, up to 1793 frames).
       max_length: frames of an example; 0 for whole pieces, filled up to the longest of all splits. Longer pieces are
         cut into windows: those of train overlap by the frame that the next one starts from, those of validation and
-        test by half, as context that is not scored again. A likelihood per frame is then that of a model with a
-        context of at least half a window, and examples are windows instead of pieces.
+        test by half, as context that is not scored again.
     """
     refuse((max_length == 1, f"the data set option 'max_length' must be 0, or at least 2 frames, not {max_length}"))
     name = f"poly_music/{set}"
-    rolls = {split: rows["x"] for split, rows in read_splits(name, data_dir).items()}
-    longest = max(len(roll) for pieces in rolls.values() for roll in pieces)
-    if max_length > longest:
-        say_once(f"no piece is longer than {longest} frames: the data set option max_length={max_length} is cut to it")
-    length = min(max_length, longest) if max_length else longest
-    arrays = {}
-    for split, pieces in rolls.items():
-        places = cut(pieces, length, length - 1 if split == "train" else (length + 1) // 2)
-        arrays[split] = {"x": places["x"], "mask": places["mask"]}
-    return from_splits(EventSpec((length,), value_shape=(88,)), arrays, name=name)
+    rolls = {split: list(rows["x"]) for split, rows in read_splits(name, data_dir).items()}
+    arrays = _windows(rolls, "max_length", max_length, "piece", "frames")
+    for windows in arrays.values():
+        del windows["owner"]
+    return from_splits(EventSpec(arrays["train"]["x"].shape[1:2], value_shape=(88,)), arrays, name=name)

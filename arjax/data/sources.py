@@ -37,11 +37,10 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """Examples that are rows of arrays.
+    """Examples that are rows of arrays, of any type that holds their values; batches have the types of the contract.
 
-    Arrays may be stored in any type that holds their values (a pixel takes one byte); batches have the types of
-    the contract. `gather` is pure and also takes jax arrays, so a split can stay on the device in its compact form.
-    Missing values are NaN in `x`; then the masks of batches are 0 there.
+    `gather` is pure and also takes jax arrays, so a split can stay on the device in its compact form. Missing values
+    are NaN in `x`; then the masks of batches are 0 there.
     """
 
     #: Whether values may be missing, see `arjax.core.arrays`.
@@ -157,9 +156,8 @@ def with_shapes(
         if key not in (*ARRAYS, *extra):  # a misspelled mask would be no mask
             raise UserError(f"nothing reads the {split} array {key!r}{did_you_mean(key, (*ARRAYS, *extra))}")
     refuse(("x" not in arrays, f"the {split} arrays lack 'x'"))
-    given = {key: array for key, array in arrays.items() if key != "context" or not isinstance(array, Mapping)}
-    given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in given.items()}
-    x = given["x"]
+    given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in arrays.items() if key != "context"}
+    x, parts = given["x"], _parts(context, split, arrays)
     refuse(
         (x.shape[:1] == (0,), f"there are no {split} examples: the array is empty, of shape {x.shape}"),
         (
@@ -167,22 +165,19 @@ def with_shapes(
             f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}",
         ),
     )
-    parts = _parts(context, split, arrays)
-    for key, array in ({key: array for key, array in given.items() if key != "context"} | parts).items():
+    for key, array in (given | parts).items():
         if array.ndim < 1 or len(array) != len(x):
             raise UserError(f"the {split} array {key!r} has shape {array.shape}, but there are {len(x)} examples")
-    if "mask" in given and given["mask"].shape[1:] != event.grid_shape:
-        raise UserError(f"the {split} masks must have the grid shape {event.grid_shape}, not {given['mask'].shape[1:]}")
-    if "weight" in given and given["weight"].ndim != 1:
-        raise UserError(f"the {split} weights must be one per example, not of shape {given['weight'].shape}")
-    further = {key: array for key, array in given.items() if key not in ARRAYS}
-    return Batch(x, parts, given.get("mask"), given.get("weight"), further)
+    mask, weight, grid_shape = given.get("mask"), given.get("weight"), event.grid_shape
+    if mask is not None and mask.shape[1:] != grid_shape:
+        raise UserError(f"the {split} masks must have the grid shape {grid_shape}, not {mask.shape[1:]}")
+    if weight is not None and weight.ndim != 1:
+        raise UserError(f"the {split} weights must be one per example, not of shape {weight.shape}")
+    return Batch(x, parts, mask, weight, {key: array for key, array in given.items() if key not in ARRAYS})
 
 
 def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, *, holes: bool = False) -> None:
-    """Raises `UserError` unless the values of some rows of a split fit the event and the context; with `holes`, values
-    may be missing.
-    """
+    """Refuses rows whose values do not fit the event and the context; with `holes`, values may be missing."""
     for name, part in context.parts:
         check_context(part, rows.context[name], _called(split, "context", name))
     remedy = "with holes=True it says that a value is missing"
@@ -193,9 +188,7 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, 
 
 
 def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch, remedy_of_rows: str = "") -> None:
-    """Raises `UserError` where float32 would merge different real values of the rows or of their context;
-    `remedy_of_rows` is the advice about the rows, "" for the usual one.
-    """
+    """Refuses different real values that float32 would merge, of the rows (with advice) or of their context."""
     remedy = "standardise them first, as (x - x.mean(0)) / x.std(0) in float64, or leave the place out"
     if not event.num_levels:
         check_precision(rows.x, f"the {split} examples", remedy_of_rows or remedy)
@@ -227,10 +220,8 @@ def _parts(context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> dict[
 
 
 def check_other_files(files: Mapping[str, Sequence[Path]]) -> None:
-    """Raises `UserError` where two splits have the same files in one sequence, by their places or by their contents.
-
-    Parameters that are chosen on the rows of the training, or scored on those that chose them, look better than they
-    are.
+    """Refuses two splits with the same files in one sequence, by their places or by their contents: parameters that are
+    scored on the rows that chose them look better than they are.
     """
     for (one, first), (other, second) in itertools.combinations(files.items(), 2):
         same = (a.samefile(b) or filecmp.cmp(a, b, shallow=False) for a, b in zip(first, second, strict=False))

@@ -86,8 +86,8 @@ def text(
         (whole,) = texts
         first, second = ends_of_parts(splits, len(whole), "characters or bytes")
         texts = [whole[:first], whole[first:second], whole[second:]]
-    windows = name, dict(zip(SPLITS, texts, strict=True)), length, eval_stride or length
-    return text_windows(*windows, tokens=tokens, min_count=min_count, fingerprint=fingerprint)
+    options: Any = {"tokens": tokens, "min_count": min_count, "fingerprint": fingerprint}
+    return text_windows(name, dict(zip(SPLITS, texts, strict=True)), length, eval_stride or length, **options)
 
 
 def text_windows(
@@ -136,15 +136,11 @@ def read_files(
     paths = [file, validation, test] if validation else [file]
     files = [read_text(path, tokens) for path in paths]
     check_other_files({split: [user_path(path)] for split, path in zip(SPLITS, paths, strict=False)})
-    fingerprint = fingerprint_of(each.digest for each in files)
-    return [each.text for each in files], f"{dataset}/{Path(file).stem}", fingerprint
+    return [each.text for each in files], f"{dataset}/{Path(file).stem}", fingerprint_of(each.digest for each in files)
 
 
 def ends_of_parts(splits: tuple, num: int, of: str) -> tuple[int, int]:
-    """The ends of train and validation in `num` elements (`of` is their name) that are cut into the parts `splits`.
-
-    Raises `UserError` unless these are three parts above 0 that add up to 1, and none of them would be empty.
-    """
+    """The ends of train and validation in `num` elements (`of` is their name) that are cut into the parts `splits`."""
     if len(splits) != 3 or not all(0 < part < 1 for part in splits) or not math.isclose(sum(splits), 1, abs_tol=1e-6):
         raise UserError(f"splits must be three parts above 0 that add up to 1, such as {PARTS}, not {tuple(splits)!r}")
     first, second = round(splits[0] * num), round((splits[0] + splits[1]) * num)
@@ -202,19 +198,12 @@ def strings(
         first, second = ends_of_parts(splits, len(lines), "strings")
         order = np.random.default_rng(split_seed).permutation(len(lines))
         parts = [[lines[i] for i in rows] for rows in np.split(order, [first, second])]
-    lines_of_split = dict(zip(SPLITS, parts, strict=True))
-    strings = {split: [line.text for line in lines] for split, lines in lines_of_split.items()}
-    classes = {split: [str(line.label) for line in lines] for split, lines in lines_of_split.items()}
-    return ended_strings(
-        name,
-        strings,
-        max_length,
-        tokens=tokens,
-        min_count=min_count,
-        fingerprint=fingerprint,
-        labels=classes if labels else None,
-        columns=(labels, column) if labels else ("", ""),
-    )
+    options: Any = {"tokens": tokens, "min_count": min_count, "fingerprint": fingerprint}
+    if labels:
+        classes = [[str(line.label) for line in lines] for lines in parts]
+        options |= {"labels": dict(zip(SPLITS, classes, strict=True)), "columns": (labels, column)}
+    strings = [[line.text for line in lines] for lines in parts]
+    return ended_strings(name, dict(zip(SPLITS, strings, strict=True)), max_length, **options)
 
 
 def ended_strings(
@@ -263,7 +252,7 @@ def ended_strings(
 
 # A transduction task on real text: restore the vowels and spaces of a fragment of Shakespeare.
 
-REMOVED = frozenset("aeiouAEIOU ")
+REMOVED = str.maketrans("", "", "aeiouAEIOU ")
 END = "\n"  # ends a target; also pads the sites after it, which are not scored
 
 
@@ -296,16 +285,16 @@ def fragments(text: str, words: int, overlap: bool) -> list[str]:
 
 def restoration(name: str, fragments: dict[str, list[str]], max_length: int) -> Dataset:
     """Fragments per split as a data set; the context of each is the fragment without vowels and spaces."""
-    alphabet = sorted({END}.union(*fragments["train"]))
+    alphabet = tuple(sorted({END}.union(*fragments["train"])))
     end = alphabet.index(END)
-    vocabulary = Vocabulary(tuple(alphabet), end=end)
+    vocabulary = Vocabulary(alphabet, end=end)
     event = EventSpec((max_length + 1,), kind="tokens", num_levels=len(alphabet))
     context = ContextSpec("sequence", len(alphabet), max_length)
     arrays = {}
     for split, texts in fragments.items():
         refuse((not texts, f"the {split} split of {name!r} has no fragment of at most {max_length} characters"))
         check_known(vocabulary, name, split, "".join(texts))
-        kept = ["".join(c for c in text if c not in REMOVED) for text in texts]
+        kept = padded(vocabulary, [text.translate(REMOVED) for text in texts], max_length, -1)
         x_NT = padded(vocabulary, texts, max_length + 1, end)
-        arrays[split] = {"x": x_NT, "mask": up_to_end(x_NT, end), "context": padded(vocabulary, kept, max_length, -1)}
+        arrays[split] = {"x": x_NT, "mask": up_to_end(x_NT, end), "context": kept}
     return from_splits(event, arrays, context=context, name=name, vocabulary=vocabulary)

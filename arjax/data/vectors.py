@@ -14,12 +14,11 @@ from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.prepared import read_splits
-
-UCI_SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
+from arjax.data.raw_sets import UCI
 
 
 @DATASETS.register("uci_binary")
-def uci_binary(*, set: str = opt("dna", choices=UCI_SETS), as_image: bool = False, data_dir: str = "") -> Dataset:
+def uci_binary(*, set: str = opt("dna", choices=tuple(UCI)), as_image: bool = False, data_dir: str = "") -> Dataset:
     """Binary sets of the UCI repository with the splits of the NADE and MADE papers (Germain et al. 2015, table 2).
 
     Args:

@@ -19,19 +19,12 @@ UNITS = {"characters": "char", "bytes": "byte"}
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """The tokens 0 to V - 1 of a text.
+    """The tokens 0 to V - 1 of a text."""
 
-    Attributes:
-      symbols: the characters of the tokens; bytes above 127 by their numbers in hexadecimal.
-      unit: that of a token, "char" or "byte".
-      end: the token that ends a string; None: texts go on.
-      unknown: the token of all characters without one of their own; None: these have no token.
-    """
-
-    symbols: tuple[str, ...]
-    unit: str = "char"
-    end: int | None = None
-    unknown: int | None = None
+    symbols: tuple[str, ...]  # the characters of the tokens; bytes above 127 by their numbers in hexadecimal
+    unit: str = "char"  # that of a token, "char" or "byte"
+    end: int | None = None  # the token that ends a string; None: texts go on
+    unknown: int | None = None  # the token of all characters without one of their own; None: these have no token
 
     def __len__(self) -> int:
         """V."""
@@ -129,11 +122,7 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
     the last one.
     """
     refuse(
-        (tokens not in UNITS, f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}"),
-        (
-            min_count < 0 or (min_count and tokens == "bytes"),
-            f"min_count must be at least 0, and 0 for bytes, of which none is unknown; not {min_count}",
-        ),
+        (min_count and tokens == "bytes", f"min_count must be 0 for bytes, of which none is unknown; not {min_count}")
     )
     if tokens == "bytes":
         symbols = [chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
@@ -149,7 +138,7 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
 
 
 def check_known(vocabulary: Vocabulary, name: str, split: str, text: str, remedy: str = "") -> None:
-    """Raises `UserError` where a split of a data set has characters that no token stands for."""
+    """Refuses characters of a split that no token stands for."""
     if vocabulary.unknown is None and (missing := vocabulary.missing(text)):
         raise UserError(f"the {split} split of {name!r} has the character {missing[0]!r}, which train lacks{remedy}")
 
@@ -163,14 +152,13 @@ def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int)
 
 
 def check_same_tokens(vocabulary: Vocabulary | None, other: Vocabulary | None, name: str) -> None:
-    """Raises `UserError` where the run and another one, such as "the judge", read texts of different tokens."""
+    """Refuses another run, such as "the judge", that reads texts of other tokens."""
+
+    def in_words(vocabulary: Vocabulary) -> str:
+        special = {"one for unknown characters": vocabulary.unknown, "an end": vocabulary.end}
+        return " and ".join([repr(vocabulary.shown), *(words for words, token in special.items() if token is not None)])
+
     if vocabulary is None or other is None:
         return
     if (vocabulary.shown, vocabulary.end, vocabulary.unknown) != (other.shown, other.end, other.unknown):
-        raise UserError(f"{name} knows the tokens {_in_words(other)}, and this run {_in_words(vocabulary)}")
-
-
-def _in_words(vocabulary: Vocabulary) -> str:
-    """The characters of the tokens, and what other tokens there are."""
-    special = {"one for unknown characters": vocabulary.unknown, "an end": vocabulary.end}
-    return " and ".join([repr(vocabulary.shown), *(words for words, token in special.items() if token is not None)])
+        raise UserError(f"{name} knows the tokens {in_words(other)}, and this run {in_words(vocabulary)}")

@@ -20,10 +20,8 @@ def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarr
     Returns:
       `(starts[W], skips[W])`: first element of each window, and the number of its leading elements that are context.
     """
-    refuse(
-        (length < 1, f"the length of a window must be at least 1, not {length}"),
-        (not 1 <= stride <= length, f"the stride of windows must be 1 to their length {length}, not {stride}"),
-    )
+    wrong = not 1 <= stride <= length
+    refuse((wrong, f"the stride of windows must be from 1 to their length {length}, not {stride}"))
     last = max(num_elements - length, 0)
     starts = np.minimum(np.arange(-(-last // stride) + 1) * stride, last)
     skips = np.concatenate([[0], starts[:-1] + length - starts[1:]])

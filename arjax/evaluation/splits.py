@@ -67,8 +67,7 @@ def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch
         raise UserError(f"{owner} needs the {split} split of the data, which {dataset.name!r} does not have")
     source = dataset.splits[split]
     apart = source.length if isinstance(source, RandomWindows) else 1  # else most of them would overlap
-    rows = source.__getitems__(np.arange(0, len(source), max(apart, -(-len(source) // num))))
-    return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
+    return dataset.events(split, np.arange(0, len(source), max(apart, -(-len(source) // num))))
 
 
 def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:

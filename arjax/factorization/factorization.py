@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.arrays import Array
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import flat_integers
 
 Integers = Sequence[int] | np.ndarray
@@ -89,9 +89,7 @@ class Factorization:
 
 
 def from_order(order: Integers, sizes: Integers, grid_shape: Sequence[int]) -> Factorization:
-    """Cuts an ordering, the permutation of 0..D-1 with the site visited n-th, into consecutive blocks of S sizes;
-    raises `UserError` where it is no permutation, or the sizes do not add up to D.
-    """
+    """Cuts an ordering, the permutation of 0..D-1 with the site visited n-th, into consecutive blocks of S sizes."""
     grid_shape, num_sites = tuple(grid_shape), math.prod(grid_shape)
     order_D, sizes_S = check_permutation(order, num_sites), flat_integers(sizes)
     if sizes_S is None or (sizes_S < 1).any():
@@ -137,12 +135,13 @@ def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
 
 
 def check_permutation(order: Integers, num_sites: int) -> np.ndarray:
-    """The order as int64[D]; raises `UserError` when it does not visit each of the sites 0..D-1 exactly once."""
+    """The order as int64[D], which visits each of the sites 0..D-1 exactly once."""
     order_D = flat_integers(order)
     if order_D is None:
         raise UserError("an ordering is a flat list of site numbers")
-    if len(order_D) != num_sites:
-        raise UserError(f"the ordering lists {len(order_D)} sites, but there are {num_sites}")
-    if not np.array_equal(np.sort(order_D), np.arange(num_sites)):
-        raise UserError(f"the ordering is not a permutation: it must name each site 0..{num_sites - 1} exactly once")
+    once = f"it must name each site 0..{num_sites - 1} exactly once"
+    refuse(
+        (len(order_D) != num_sites, f"the ordering lists {len(order_D)} sites, but there are {num_sites}"),
+        (not np.array_equal(np.sort(order_D), np.arange(num_sites)), f"the ordering is not a permutation: {once}"),
+    )
     return order_D

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.options import MOST_ORDERS, opt, seed_option
 from arjax.core.registry import Registry, import_installed
 from arjax.core.values import parse_call
@@ -32,17 +32,11 @@ MADE_OF_OTHERS = ("any_of", "weighted")
 
 
 class Weighted(NamedTuple):
-    """A distribution over orders: some of them with probabilities of their own, and the rest over all permutations.
+    """A distribution over orders: some of them with probabilities of their own, and the rest over all permutations."""
 
-    Attributes:
-      pool: int64[K, D], the listed orders.
-      weights: float64[K], their probabilities.
-      uniform: the probability that an order is drawn from all permutations, in place of the listed ones.
-    """
-
-    pool: np.ndarray
-    weights: np.ndarray
-    uniform: float
+    pool: np.ndarray  # int64[K, D], the listed orders
+    weights: np.ndarray  # float64[K], their probabilities
+    uniform: float  # the probability that an order is drawn from all permutations, in place of the listed ones
 
 
 @ORDER_DISTRIBUTIONS.register("uniform")
@@ -58,9 +52,7 @@ def pool(grid_shape: Grid, num: int = opt(8, most=MOST_ORDERS), seed: int = seed
 
 
 def permutations(num_sites: int, num: int, seed: int, besides: Collection[tuple[int, ...]] = ()) -> np.ndarray:
-    """`num` different random orders, int64[num, D], none of which is one of `besides`; raises `UserError` when there
-    are not so many.
-    """
+    """`num` different random orders, int64[num, D], none of which is one of `besides`."""
     if num > num_permutations(num_sites) - len(besides):
         raise UserError(f"{num_sites} sites have {math.factorial(num_sites)} orders, not {num + len(besides)}")
     rng = np.random.default_rng(seed)
@@ -133,9 +125,7 @@ def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:
 
 
 def _is_distribution(text: str) -> bool:
-    """Whether a call string is that of a distribution over orders, and not of an ordering; raises `UserError` where it
-    is that of neither.
-    """
+    """Whether a call string is that of a distribution over orders, and not of an ordering."""
     name, _ = parse_call(text)
     if name not in ORDER_DISTRIBUTIONS and name not in ORDERINGS:
         import_installed()
@@ -146,17 +136,11 @@ def _is_distribution(text: str) -> bool:
 
 
 class Shares(NamedTuple):
-    """How much each of K orders counts for in their mixture.
+    """How much each of K orders counts for in their mixture."""
 
-    Attributes:
-      weights: float64[K], which add up to 1.
-      drawn: bool[K], whether an order was drawn from all permutations and stands for those that were not, too.
-      population: how many orders there are of which the drawn ones are some; where none is drawn, all the listed ones.
-    """
-
-    weights: np.ndarray
-    drawn: np.ndarray
-    population: float = math.inf
+    weights: np.ndarray  # float64[K], which add up to 1
+    drawn: np.ndarray  # bool[K], whether an order was drawn from all permutations and stands for those that were not
+    population: float = math.inf  # of which orders the drawn ones are some; where none is drawn, all the listed ones
 
     def first(self, num: int) -> np.ndarray:
         """Those of the first orders without the others, float64[num]."""
@@ -217,9 +201,9 @@ class Orders:
         return self.has_all or bool((self.listed == np.asarray(factorization.order)).all(1).any())
 
     def members(self, num: int) -> list[Factorization]:
-        """`num` different orders, always the same: the first of the pool, or of a fixed random sequence; raises
-        `UserError` where there are not so many. The most probable come first where there are weights: each next one is
-        the listed order, or the random one, with the largest share.
+        """`num` different orders, always the same: the first of the pool, or of a fixed random sequence. The most
+        probable come first where there are weights: each next one is the listed order, or the random one, with the
+        largest share.
         """
         places = self._places(num)
         drawn = sum(place < 0 for place in places)
@@ -234,11 +218,10 @@ class Orders:
         orders that are not listed equally; all of them add up to 1.
         """
         listed_K, uniform = self._probabilities()
-        places = np.array(self._places(num))
-        each = math.exp(-math.lgamma(self.first.num_sites + 1))  # 1 / D!
-        of_others = uniform * max(1 - len(listed_K) * each, 0.0) / max((places < 0).sum(), 1)
-        weights = np.where(places < 0, of_others, np.append(listed_K + uniform * each, 0.0)[places])
-        drawn, num_listed = places < 0, len(listed_K)
+        places, num_listed = np.array(self._places(num)), len(listed_K)
+        drawn, each = places < 0, math.exp(-math.lgamma(self.first.num_sites + 1))  # 1 / D!
+        of_others = uniform * max(1 - num_listed * each, 0.0) / max(drawn.sum(), 1)
+        weights = np.where(drawn, of_others, np.append(listed_K + uniform * each, 0.0)[places])
         population = num_permutations(self.first.num_sites) - num_listed if drawn.any() else num_listed
         return Shares(weights / weights.sum(), drawn, population)
 
@@ -281,44 +264,34 @@ class Orders:
 
 
 def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.ndarray | None = None) -> Orders:
-    """The distribution of a call string, such as `uniform` or `pool(num=16)`, over orders cut by a partition; raises
-    `UserError` where it cuts the orders into different blocks.
-    """
+    """The distribution of a call string, such as `uniform` or `pool(num=16)`, over orders cut by a partition."""
     grid_shape = tuple(grid_shape)
-    distribution = call_distribution(text, grid_shape, data)
-    num_sites = int(np.prod(grid_shape))
-    rng = np.random.default_rng(0)
-    listed = () if distribution is None else distribution.pool if isinstance(distribution, Weighted) else distribution
-    has_all = distribution is None or (isinstance(distribution, Weighted) and bool(distribution.uniform > 0))
-    checked = [check_permutation(order, num_sites) for order in listed]
-    if not checked and not has_all:
-        raise UserError(f"the distribution over orders {text!r} has no order")
-    some = [rng.permutation(num_sites) for _ in range(8)] if has_all else []
+    distribution, num_sites = call_distribution(text, grid_shape, data), int(np.prod(grid_shape))
+    is_weighted, rng = isinstance(distribution, Weighted), np.random.default_rng(0)
+    listed = () if distribution is None else distribution.pool if is_weighted else distribution
+    has_all = distribution is None or (is_weighted and bool(distribution.uniform > 0))
+    orders = [check_permutation(order, num_sites) for order in listed]
+    refuse((not orders and not has_all, f"the distribution over orders {text!r} has no order"))
+    pool_KD = np.stack(orders).astype(np.int32) if orders else None
+    orders += [rng.permutation(num_sites) for _ in range(8 * has_all)]
     cut = PARTITIONS.read(partition)
-    cuts = [tuple(cut.build(order, grid_shape)) for order in [*checked, *some]]
-    if len(set(cuts)) > 1:
-        raise UserError(f"the partition {partition!r} cuts the orders of {text!r} into different blocks")
-    first = from_order([*checked, *some][0], cuts[0], grid_shape)
-    if distribution is None:
-        return Orders(first)
-    pool_KD = np.stack(checked).astype(np.int32)
-    if not isinstance(distribution, Weighted):
+    cuts = [tuple(cut.build(order, grid_shape)) for order in orders]
+    several = len(set(cuts)) > 1
+    refuse((several, f"the partition {partition!r} cuts the orders of {text!r} into different blocks"))
+    first = from_order(orders[0], cuts[0], grid_shape)
+    if not is_weighted:
         return Orders(first, pool_KD)
     weights = [*distribution.weights, distribution.uniform] if has_all else distribution.weights
     return Orders(first, pool_KD, np.asarray(weights, np.float32))
 
 
 def call_distribution(text: str, grid_shape: Grid, data: np.ndarray | None) -> Any:
-    """The orders that the function of a call string returns; only one with a parameter `data` gets training examples.
-
-    Raises `UserError` where it reads them and there are none.
-    """
+    """The orders that the function of a call string returns; one with a parameter `data` gets training examples."""
     name, _ = parse_call(text)
     takes_data = "data" in _parameters(name)
-    if takes_data and data is None and name not in MADE_OF_OTHERS:
-        raise UserError(
-            f"the distribution over orders {name!r} is read off the training data, and there is none: give `data`"
-        )
+    lacks_data = takes_data and data is None and name not in MADE_OF_OTHERS
+    off_data = "is read off the training data, and there is none: give `data`"
+    refuse((lacks_data, f"the distribution over orders {name!r} {off_data}"))
     return ORDER_DISTRIBUTIONS.call(text, grid_shape, *([data] if takes_data else []))
 
 
@@ -327,14 +300,11 @@ def _parameters(name: str) -> Collection[str]:
 
 
 def orders_need_data(text: str) -> bool:
-    """Whether a distribution over orders, or one of those that it is made of, is read off the training examples."""
+    """Whether a distribution over orders or an ordering, or one that it is made of, is read off training examples."""
     name, options = parse_call(text)
+    if not _is_distribution(text):
+        return needs_data(text)
     if name not in MADE_OF_OTHERS:
         return "data" in _parameters(name)
     lists = (value for value in options.values() if isinstance(value, tuple | list))
-    return any(_reads_data(part) for parts in lists for part in parts if isinstance(part, str))
-
-
-def _reads_data(text: str) -> bool:
-    """Whether an ordering or a distribution over orders is, or is made of one that is."""
-    return orders_need_data(text) if _is_distribution(text) else needs_data(text)
+    return any(orders_need_data(part) for parts in lists for part in parts if isinstance(part, str))

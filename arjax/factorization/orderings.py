@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import flat_integers, opt, seed_option
 from arjax.core.registry import Registry
 from arjax.core.values import parse_call
@@ -27,22 +27,21 @@ Grid = tuple[int, ...]
 
 def make_order(text: str, grid_shape: Grid, data: np.ndarray | None = None) -> np.ndarray:
     """The order named by a call string such as `random(seed=3)`, int64[D]; `data` are training examples [N, D] or
-    [N, D, value], for orderings that are read off them. Raises `UserError` where one needs them and gets none.
+    [N, D, value], for orderings that are read off them.
     """
     ordering = ORDERINGS.read(text)
     takes_data = "data" in _parameters(ordering.name)
-    if takes_data and data is None and _needs_data(ordering.name, ordering.options):
-        raise UserError(f"the ordering {ordering.name!r} is read off the training data, and there is none: give `data`")
+    lacks_data = takes_data and data is None and needs_data(text)
+    refuse(
+        (lacks_data, f"the ordering {ordering.name!r} is read off the training data, and there is none: give `data`")
+    )
     order = ordering.build(grid_shape, data) if takes_data else ordering.build(grid_shape)
     return check_permutation(order, math.prod(grid_shape))
 
 
 def needs_data(text: str) -> bool:
     """Whether an ordering, or that which it is made of, is read off the training examples."""
-    return _needs_data(*parse_call(text))
-
-
-def _needs_data(name: str, options: Mapping[str, Any]) -> bool:
+    name, options = parse_call(text)
     parameters = _parameters(name)
     if "of" in parameters:
         of = options.get("of", parameters["of"].default)

@@ -172,20 +172,19 @@ def entropy_figure(
     return figure
 
 
-def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> Any:
-    """Training and validation loss over steps from the lines of `metrics.jsonl`. `metrics`: dicts with `step` and any
-    of `train/<name>` and `validation/<name>`.
+def loss_figure(history: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str = "bits_per_dim") -> Any:
+    """Training and validation loss over steps, from the steps and the values of `train/<name>` and `validation/<name>`
+    in a history.
     """
     figure = new_figure(6.4, 3.4)
     (axis,) = row_of_axes(figure, 1)
     drawn: list[float] = []
     for split, style in (("train", {"color": SOFT, "linewidth": 1.2}), ("validation", {"color": INK, "marker": "o"})):
-        key = f"{split}/{name}"
-        points = [(line["step"], line[key]) for line in metrics if key in line and line[key] is not None]
-        if points:
-            steps, values = zip(*points, strict=True)
+        steps, values = map(np.asarray, history.get(f"{split}/{name}", (np.zeros(0), np.zeros(0))))
+        steps, values = steps[~np.isnan(values)], values[~np.isnan(values)]
+        if len(values):
             axis.plot(steps, values, label=split, markersize=3, **style)
-            drawn.extend(values)
+            drawn.extend(values.tolist())
             if split == "validation":
                 best = int(np.argmin(values))
                 axis.plot(steps[best], values[best], "o", color=ACCENT, label=f"best: {values[best]:.3f}")

@@ -13,7 +13,7 @@ import numpy as np
 from arjax.api.arrays import fit_arrays
 from arjax.api.fitting import silence
 from arjax.api.trained_model import Fitted
-from arjax.core.errors import UserError, refuse
+from arjax.core.errors import refuse
 from arjax.core.options import checked_arguments
 from arjax.core.traits import require
 from arjax.data.columns import Words
@@ -129,16 +129,14 @@ def _split(frame: Frame, validation: Any, seed: int) -> tuple[np.ndarray, Frame]
     if not isinstance(validation, float | int):
         words = [name for name, values in frame.columns.items() if values.dtype == object]
         other = read_frame(validation, frame.missing, frame.delimiter, words=words)
-        if absent := [name for name in frame.columns if name not in other.columns]:
-            raise UserError(f"the table of validation rows lacks the column {absent[0]!r}")
+        for name in frame.columns:
+            refuse((name not in other.columns, f"the table of validation rows lacks the column {name!r}"))
         return np.arange(len(frame)), other
-    num = round(validation * len(frame)) if 0 < validation < 1 else 0
+    is_part = 0 < validation < 1
+    num = round(validation * len(frame)) if is_part else 0
     few = f"the table has {len(frame)} rows, too few to train on some and validate on {validation:g} of them"
     refuse(
-        (
-            not 0 < validation < 1,
-            f"validation must be a part of the rows between 0 and 1, or a table, not {validation!r}",
-        ),
+        (not is_part, f"validation must be a part of the rows between 0 and 1, or a table, not {validation!r}"),
         (not 0 < num < len(frame), few),
     )
     rows = np.random.default_rng(seed).permutation(len(frame))

@@ -5,26 +5,30 @@
     test_my_network = network_laws("my_network")
     test_my_family = conditional_laws("my_family(components=3)")
 
-`check_...` are the same without pytest, which is imported only where a test is made.
+`check_...` are the same without pytest, in a notebook: "kept", or the sentence of a refusal, by the name of each law.
 """
 
-from arjax.testing.conditional import check_conditional, conditional_laws
+from arjax.testing.conditional import conditional_laws
 from arjax.testing.examples import CONTEXTS, EVENTS
 from arjax.testing.laws import LawBroken
-from arjax.testing.model import check_model, model_laws
-from arjax.testing.network import check_network, network_laws
-from arjax.testing.objective import check_objective, objective_laws
-from arjax.testing.order import (
-    check_ordering_laws,
-    check_orders_laws,
-    check_partition_laws,
-    ordering_laws,
-    orders_laws,
-    partition_laws,
-)
-from arjax.testing.quantizer import check_quantizer, quantizer_laws
-from arjax.testing.sampler import check_sampler, sampler_laws
-from arjax.testing.stages import check_stages, stages_laws
+from arjax.testing.model import model_laws
+from arjax.testing.network import network_laws
+from arjax.testing.objective import objective_laws
+from arjax.testing.order import ordering_laws, orders_laws, partition_laws
+from arjax.testing.quantizer import quantizer_laws
+from arjax.testing.sampler import sampler_laws
+from arjax.testing.stages import stages_laws
+
+check_conditional = conditional_laws.check
+check_model = model_laws.check
+check_network = network_laws.check
+check_objective = objective_laws.check
+check_ordering_laws = ordering_laws.check
+check_orders_laws = orders_laws.check
+check_partition_laws = partition_laws.check
+check_quantizer = quantizer_laws.check
+check_sampler = sampler_laws.check
+check_stages = stages_laws.check
 
 __all__ = [
     "CONTEXTS",

@@ -61,10 +61,6 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
     ]
 
 
-check_conditional = conditional_laws.check
-"""`conditional_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
-
-
 def family_of(call: str, value: str) -> tuple[EventSpec, Any]:
     """An event of `VALUES`, and the family for it, with random parameters of its own where it has some; `NotSupported`
     where it refuses.

@@ -45,10 +45,6 @@ def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> list[La
     ]
 
 
-check_model = model_laws.check
-"""`model_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
-
-
 def _model(case: Example) -> tuple[Model, Any]:
     model = make_model(case.event, case.choice, context=case.context)
     # Under large parameters a bound is far below the likelihood, and says nothing; under small ones all examples of an

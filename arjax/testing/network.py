@@ -169,10 +169,6 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
     ]
 
 
-check_network = network_laws.check
-"""`network_laws` without pytest, in a notebook: "kept", or the sentence of a refusal, by the name of each law."""
-
-
 def check_supports_something(name: str, events: Sequence[str], options: dict[str, Any]) -> None:
     """The network supports some kind of data: else the laws would check nothing."""
     cases = [functools.partial(supported, name, EVENTS[e], ORDERS[0], STRUCTURES[e], **options) for e in events]

@@ -35,10 +35,6 @@ def objective_laws(call: str, *, network: str = "made", orders: str = "") -> lis
     return [Law(name, functools.partial(check, call, network, orders)) for name, check in checks.items()]
 
 
-check_objective = objective_laws.check
-"""`objective_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
-
-
 @functools.cache
 def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., Any], Any, Any]:
     """The loss and its gradients as one compiled program, and parameters of the model and of the objective."""

@@ -54,16 +54,6 @@ def partition_laws(call: str, *, ordering: str = "raster", grids: Sequence[Grid]
     return _laws(call, grids, functools.partial(check_partition, call, ordering))
 
 
-check_ordering_laws = ordering_laws.check
-"""`ordering_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
-
-check_orders_laws = orders_laws.check
-"""`orders_laws` without pytest, as `check_ordering_laws`."""
-
-check_partition_laws = partition_laws.check
-"""`partition_laws` without pytest, as `check_ordering_laws`."""
-
-
 def _laws(call: str, grids: Sequence[Grid], check: Callable[[Grid], None]) -> list[Law]:
     cases = [functools.partial(check, grid) for grid in grids]
     laws = [Law("fits-something", functools.partial(require_some, cases, f"{call!r} fits no grid"))]

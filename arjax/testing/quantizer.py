@@ -44,10 +44,6 @@ def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
     return [Law(name, functools.partial(_run, check, call, grid)) for name, check in checks.items()]
 
 
-check_quantizer = quantizer_laws.check
-"""`quantizer_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
-
-
 @functools.partial(jax.jit, static_argnames=("quantizer", "method", "grid"))
 def _of(quantizer: Quantizer, method: str, *args: Any, grid: tuple[int, ...] | None = None) -> Any:
     """A method as one program: operation by operation it would take several times as long."""

@@ -46,10 +46,6 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> lis
     return [*laws, Law("own-key", functools.partial(check_own_key, call, network))]
 
 
-check_sampler = sampler_laws.check
-"""`sampler_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
-
-
 def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") -> tuple[Any, Any]:
     """A small model that the sampler can draw from, and its parameters; a model of all orders if it takes no other."""
     for choice in ({}, {"orders": "uniform"}):

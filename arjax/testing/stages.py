@@ -51,10 +51,6 @@ def stages_laws(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> li
     ]
 
 
-check_stages = stages_laws.check
-"""`stages_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
-
-
 def _of_parts(stages: Stages, x: np.ndarray, function: Callable[[int, list[jax.Array]], Any]) -> tuple[Any, list]:
     """The parts of x, and a function of the number and the earlier parts of each stage: one compiled program."""
 

@@ -7,6 +7,7 @@ import tempfile
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refusal
 
 import arjax
 from arjax.core.arrays import fingerprint_of_arrays
@@ -78,8 +79,7 @@ def test_arrays_in_other_units_are_another_training(tmp_path):
     options = {"steps": 2, "batch_size": 16, "quiet": True, "workdir": tmp_path, "standardise": "sites"}
     first = arjax.fit_arrays(model, train=x, **options)
     assert arjax.fit_arrays(model, train=x, **options).results["nll_nats"] == first.results["nll_nats"]
-    with pytest.raises(UserError, match="the data have changed"):  # whose standardised values are the same
-        arjax.fit_arrays(model, train=2 * x, **options)
+    assert "the data have changed" in refusal(arjax.fit_arrays, model, train=2 * x, **options)
 
 
 @pytest.mark.slow
@@ -145,8 +145,7 @@ def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch, caps
     ):
         with pytest.raises(UserError, match=sentence):
             arjax.fit_arrays(model, **arrays | options | changes, workdir=folder)
-    with pytest.raises(UserError, match=r"was made by arjax.fit_arrays"):
-        arjax.open_run(folder)
+    assert "was made by arjax.fit_arrays" in refusal(arjax.open_run, folder)
 
 
 def test_a_folder_with_something_else(model, run, tmp_path):
@@ -155,8 +154,7 @@ def test_a_folder_with_something_else(model, run, tmp_path):
         arjax.fit_arrays(model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
     (tmp_path / "config.json").unlink()
     (tmp_path / "record.json").write_text("{")
-    with pytest.raises(UserError, match=r"record\.json is damaged"):
-        arjax.fit_arrays(model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
+    assert "record.json is damaged" in refusal(arjax.fit_arrays, model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
 
 
 def test_it_begins_with_the_parameters_of_a_trained_model(fitted, model, tmp_path):
@@ -231,11 +229,4 @@ def test_contexts_and_several_orders():
     drawn = fitted.sample(20, context=2)
     assert drawn[:, :, 2].mean() > drawn[:, :, :2].mean() + 0.5
     assert len(fitted.plot_samples(6).axes) == 2 and fitted.plot_samples(6, context=1).axes
-    with pytest.raises(UserError, match="needs a label context"):
-        fitted.log_prob(image)
-
-
-def test_the_first_lines_name_the_network(model, capsys):
-    x = binary_arrays()["train"][:16]
-    arjax.fit_arrays(model, train=x, steps=1, batch_size=8)
-    assert "made in raster order, " in capsys.readouterr().out
+    assert "needs a label context" in refusal(fitted.log_prob, image)

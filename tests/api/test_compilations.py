@@ -16,7 +16,6 @@ from arjax.evaluation.report import Measures
 from arjax.evaluation.splits import Scoring
 from arjax.models import ModelChoice, make_model
 from arjax.models.base import dummy_batch
-from arjax.parallel.sharding import make_mesh
 
 TEXT = text_windows("abc", dict.fromkeys(("train", "validation", "test"), "ab ba c abba"), 4, 4)
 X = TEXT.splits["test"].__getitems__(np.arange(2)).x
@@ -26,7 +25,7 @@ KEYS = jax.random.split(jax.random.key(0), 3)
 def trained(**options):
     """Networks with a loop over the sites: outside of a program, `lax.scan` is compiled in each call."""
     model = make_model(TEXT.event, **options)
-    return Fitted(model, model.init(KEYS[0]), TEXT, Settings(make_mesh(), Measures(batch_size=2)))
+    return Fitted(model, model.init(KEYS[0]), TEXT, Settings(measures=Measures(batch_size=2)))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from arjax.api.trained_model import Settings
 from arjax.core.errors import UserError, say_once
 from arjax.data import Dataset
 from arjax.evaluation.report import Measures
-from arjax.parallel.sharding import make_mesh
 from arjax.testing.examples import random_like
 
 X = np.array(list(itertools.product([0, 1], repeat=4)), np.int32).reshape(16, 2, 2)
@@ -21,7 +20,7 @@ def model_of(network, options, event=None, num_orders=1, **choices) -> arjax.Fit
     """An untrained model with random parameters."""
     event = arjax.EventSpec((2, 2)) if event is None else event
     model = arjax.make_model(event, network, **options, **choices)
-    settings = Settings(make_mesh(), Measures(num_orders=num_orders))
+    settings = Settings(measures=Measures(num_orders=num_orders))
     return arjax.Fitted(
         model, random_like(model.param_shapes), Dataset("mine", event, model.context_spec, {}), settings
     )
@@ -122,6 +121,6 @@ def test_orders_that_cannot_be_are_one_sentence(choice, sentence):
 def test_a_kind_without_orders_says_so():
     model = arjax.make_model(arjax.EventSpec((2,), kind="real"), kind="gaussian_mixture", components=1, start="random")
     dataset = Dataset("mine", model.event, model.context_spec, {})
-    fitted = arjax.Fitted(model, random_like(model.param_shapes), dataset, Settings(make_mesh()))
+    fitted = arjax.Fitted(model, random_like(model.param_shapes), dataset)
     with pytest.raises(UserError, match="`log_prob` under an order needs the conditionals of an autoregressive model"):
         fitted.log_prob(np.zeros((3, 2)), ordering="raster")

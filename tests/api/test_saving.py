@@ -7,6 +7,7 @@ import struct
 import jax
 import numpy as np
 import pytest
+from refusals import refusal
 
 import arjax
 from arjax.api.saving import model_card
@@ -83,10 +84,8 @@ def test_a_model_elsewhere_is_the_model(fitted, tmp_path, monkeypatch):
         assert words in card, words
     again = loaded.save("again.safetensors")
     assert again.with_suffix(".md").read_text().replace("again", "xor") == card
-    with pytest.raises(UserError, match="a saved model has none"):
-        loaded.plot_entropy()
-    with pytest.raises(UserError, match="has no test split"):
-        loaded.evaluate()
+    assert "a saved model has none" in refusal(loaded.plot_entropy)
+    assert "has no test split" in refusal(loaded.evaluate)
 
 
 def test_a_card_calls_a_density_a_density_and_a_sample_score_no_nats():
@@ -132,8 +131,7 @@ def test_a_model_of_text_takes_its_characters_along(fitted, tmp_path):
         np.testing.assert_array_equal(loaded.sample(3, prompt="\né")[:, :2], [[1, 0]] * 3)
         with pytest.raises(UserError, match=r"prompt must be a text, not \[1, 0\]: .* are `given`"):
             loaded.sample(3, prompt=[1, 0])
-        with pytest.raises(UserError, match="write prompt='é', not given"):
-            loaded.sample(3, given="é")
+        assert "write prompt='é', not given" in refusal(loaded.sample, 3, given="é")
 
 
 def test_parts_without_parameters_come_back(tmp_path):
@@ -152,22 +150,15 @@ def saved(fitted, tmp_path_factory):
     return fitted.save(tmp_path_factory.mktemp("saved") / "m.safetensors").read_bytes()
 
 
-def with_header(data, change):
-    """The file with another header."""
+def with_content(data, *content, **entries):
+    """The file with another text about the model, with other entries in it, or with none."""
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
-    change(header)
+    before = header.pop("__metadata__")["arjax"]
+    if content or entries:
+        header["__metadata__"] = {"arjax": content[0] if content else json.dumps(json.loads(before) | entries)}
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data[8 + size :]
-
-
-def in_content(key, value):
-    def change(header):
-        content = json.loads(header["__metadata__"]["arjax"])
-        content[key] = value
-        header["__metadata__"]["arjax"] = json.dumps(content)
-
-    return change
 
 
 DAMAGES = {
@@ -175,10 +166,10 @@ DAMAGES = {
     "empty": (lambda data: b"", "is not a readable safetensors file"),
     "text": (lambda data: b"no model at all", "is not a readable safetensors file"),
     "flipped": (lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "does not hold what was written"),
-    "foreign": (lambda data: with_header(data, lambda h: h.pop("__metadata__")), "was not written by arjax"),
-    "no_json": (lambda data: with_header(data, lambda h: h["__metadata__"].update(arjax="{")), "is damaged"),
-    "edited": (lambda data: with_header(data, in_content("version", "9")), "is damaged"),
-    "a_list": (lambda data: with_header(data, lambda h: h["__metadata__"].update(arjax="[]")), "is damaged"),
+    "foreign": (with_content, "was not written by arjax"),
+    "no_json": (lambda data: with_content(data, "{"), "is damaged"),
+    "edited": (lambda data: with_content(data, version="9"), "is damaged"),
+    "a_list": (lambda data: with_content(data, "[]"), "is damaged"),
 }
 
 
@@ -193,12 +184,10 @@ def test_damaged_and_foreign_files_are_one_sentence(name, saved, tmp_path):
 
 
 def test_other_mistakes(fitted, model, tmp_path):
-    with pytest.raises(UserError, match="there is no file"):
-        arjax.load(tmp_path / "nothing.safetensors")
+    assert "there is no file" in refusal(arjax.load, tmp_path / "nothing.safetensors")
     path = fitted.save(tmp_path / "m.safetensors")
     before = path.read_bytes()
-    with pytest.raises(UserError, match="not the parameters of this model"):
-        save_model(path, SavedModel(model, {}, None, None, {}))
+    assert "not the parameters of this model" in refusal(save_model, path, SavedModel(model, {}, None, None, {}))
     changed = dataclasses.replace(fitted.model, orders=None)
     with pytest.raises(UserError, match="AutoregressiveModel has no recipe, as it was put together or changed by hand"):
         dataclasses.replace(fitted, model=changed).save(path)
@@ -207,7 +196,5 @@ def test_other_mistakes(fitted, model, tmp_path):
         arjax.load(path)
     assert path.read_bytes() == before and load_model(path).about["num_orders"] == 1
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match="cannot write"):
-        fitted.save(tmp_path / "folder")
-    with pytest.raises(UserError, match="there is no file"):
-        arjax.load(tmp_path / "folder")
+    assert "cannot write" in refusal(fitted.save, tmp_path / "folder")
+    assert "there is no file" in refusal(arjax.load, tmp_path / "folder")

@@ -107,11 +107,8 @@ FILES = [
     ("SETS: c.unlock()[3] = 4", "config has a field that is named by no text"),
     ("SETS: c.parts.unlock()[3] = part('made')", "config.parts has a field that is named by no text"),
     ("SETS: c.parts.unlock()['a'] = c", "sections of a config hold one another without end"),
-    ("SETS: c.seed = None", "config.seed must be an integer, not None"),
     ("SETS: c.seed = True", "config.seed must be an integer, not"),
     ("SETS: c.mesh.rules = None", "config.mesh.rules must be a tuple, not None"),
-    ("SETS: c.network.hidden_sizes = ('a',)", "config.network.hidden_sizes must be a tuple such as (500,), not ('a',)"),
-    ("SETS: c.dataset.context = None", "config.dataset.context must be a text, not None"),
 ]
 
 
@@ -165,12 +162,9 @@ def test_config_files(text, piece, tmp_path, sentence_of, monkeypatch):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_without_checkpoints(finished_run, tmp_path, sentence_of):
+def test_runs_without_checkpoints_or_with_other_fields(finished_run, tmp_path, sentence_of):
     (tmp_path / "config.json").write_text((finished_run / "config.json").read_text())
     assert "holds no checkpoint yet" in sentence_of(["--mode=evaluate", f"--workdir={tmp_path}"])
-
-
-def test_a_config_of_another_version_names_its_field(finished_run, tmp_path, sentence_of):
     config = json.loads((finished_run / "config.json").read_text())
     config["optimizer"]["beta"] = config["optimizer"].pop("b1")
     (tmp_path / "config.json").write_text(json.dumps(config))

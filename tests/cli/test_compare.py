@@ -36,7 +36,7 @@ def test_the_command_prints_and_writes_the_difference(workdir, other_run, capsys
     assert len(rows) == 300 and rows[7]["example"] == "7" and rows[7]["first"] == rows[7]["other"]
 
 
-def test_the_options_of_scores_are_those_of_all_runs(finished_run, tmp_path, capsys):
+def test_the_options_of_scores_are_those_of_all_runs(finished_run, tmp_path, capsys, sentence_of):
     """Also of the others, whose names may have spaces between."""
     for name in ("run", "copy", "third"):
         shutil.copytree(finished_run, tmp_path / name)
@@ -45,7 +45,4 @@ def test_the_options_of_scores_are_those_of_all_runs(finished_run, tmp_path, cap
     assert main(["--mode=compare", f"--workdir={tmp_path / 'run'}", others, *flags]) == 0
     row = json.loads((tmp_path / "run" / "comparisons" / "third-validation-30-examples.json").read_text())
     assert (row["difference"], row["num_examples"], row["split"]) == (0, 30, "validation")
-
-
-def test_another_folder_without_a_run_is_named(finished_run, tmp_path, sentence_of):
     assert "nowhere" in sentence_of(["--mode=compare", f"--workdir={finished_run}", f"--other={tmp_path / 'nowhere'}"])

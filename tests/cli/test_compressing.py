@@ -8,7 +8,7 @@ import pytest
 
 import arjax
 from arjax.api.compressing import coded, content_of, form_of, known_of, read_file, written
-from arjax.api.trained_model import Fitted, Settings
+from arjax.api.trained_model import Fitted
 from arjax.cli.compressing import size_lines
 from arjax.cli.main import main
 from arjax.cli.scoring import in_words, show_ranking
@@ -21,7 +21,6 @@ from arjax.data.text import ended_strings
 from arjax.data.text_rows import WindowRows
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import make_model
-from arjax.parallel.sharding import make_mesh
 from arjax.testing.examples import random_like
 
 
@@ -117,7 +116,7 @@ def test_a_table_without_reals_comes_back_as_its_file(tmp_path):
     path.write_text(ROWS * 1)
     dataset = make_dataset("table", path=str(path), mixed=True)
     model = make_model(dataset.event, "made", hidden_sizes=(4,))
-    run = Fitted(model, random_like(model.param_shapes), dataset, Settings(make_mesh()))
+    run = Fitted(model, random_like(model.param_shapes), dataset)
     x, form = read_file(run, path.read_bytes(), str(path))
     data = run.compress(x)
     assert written(run, run.decompress(data), form) == path.read_bytes()
@@ -131,7 +130,7 @@ def test_strings_are_counted_up_to_their_ends():
     """In bytes, in bits per character and for other compressors; the unit is that of their scores."""
     dataset = ended_strings("names", {"train": ["ab", "bbba", "a"], "validation": ["b"], "test": ["b", "aba"]})
     model = make_model(dataset.event, "made", hidden_sizes=(4,))
-    run, test = Fitted(model, random_like(model.param_shapes), dataset, Settings(make_mesh())), dataset.splits["test"]
+    run, test = Fitted(model, random_like(model.param_shapes), dataset), dataset.splits["test"]
     found = coded(run, test, CodingOptions(verify=False))
     lines, size = size_lines(run, test, found, "test", "x"), len(found.data)
     assert lines[0] == f"test: 6 bytes of values -> x: {size} bytes, {8 * size / 6:.4f} bits per character"
@@ -150,7 +149,7 @@ def test_windows_of_a_text_are_an_array_or_a_split_of_tokens():
     dataset = from_arrays(EventSpec((4,), kind="tokens", num_levels=3), train=x, validation=x, test=x)
     dataset = dataclasses.replace(dataset, vocabulary=rows.vocabulary, rows=rows)
     model = make_model(dataset.event, "made", hidden_sizes=(4,))
-    run = Fitted(model, random_like(model.param_shapes), dataset, Settings(make_mesh()))
+    run = Fitted(model, random_like(model.param_shapes), dataset)
     found = coded(run, x, CodingOptions(verify=False))
     lines = size_lines(run, x, found, "x.npy", "y")
     assert lines[0].startswith("x.npy: 20 bytes of values -> y") and "bits per dimension" in lines[0]

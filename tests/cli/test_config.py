@@ -1,12 +1,15 @@
-"""Overrides of a config, the round trip through config.json, and the changes with which a run may go on."""
+"""Configs: files by their names, arguments, overrides, config.json, and the changes with which a run may go on."""
 
 import json
 import os
 import re
 
+import numpy as np
 import pytest
+from refusals import refusal
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config
+from arjax.cli.main import main
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, optimizer_config, parse_arg
 from arjax.config.files import (
     apply_overrides,
     check_same_run,
@@ -18,6 +21,9 @@ from arjax.config.files import (
     to_json,
 )
 from arjax.core.errors import UserError
+from arjax.core.files import PACKAGE, find_file, short_names, split_argument
+from arjax.core.values import compile_regex, parse_value
+from arjax.sweep.main import main as sweep
 from arjax.training.record import Record
 
 
@@ -135,8 +141,7 @@ def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
     data = json.loads((tmp_path / "config.json").read_text())
     data["network"]["depth"] = 3
     (tmp_path / "config.json").write_text(json.dumps(data))
-    with pytest.raises(UserError, match=r"network\.depth was 3 there and is absent now"):
-        check_same_run(example(), tmp_path)
+    assert "network.depth was 3 there and is absent now" in refusal(check_same_run, example(), tmp_path)
 
 
 def test_another_learning_rate_begins_from_a_run_in_another_workdir(tmp_path):
@@ -174,8 +179,7 @@ def test_the_folder_that_a_run_begins_from_may_be_spelt_in_another_way(tmp_path)
     for again.train.init_from in (os.path.abspath("runs/first"), "./runs/first/"):
         check_same_run(again, tmp_path, "train")
     for again.train.init_from in ("", "runs/second"):
-        with pytest.raises(UserError, match=r"train\.init_from was 'runs/first' there"):
-            check_same_run(again, tmp_path, "train")
+        assert "train.init_from was 'runs/first' there" in refusal(check_same_run, again, tmp_path, "train")
 
 
 def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):
@@ -184,21 +188,13 @@ def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):
 
     save_config(table(file="my.csv", test="my_test.csv"), tmp_path)
     moved = table(file="there/my.csv", test="there/my_test.csv")
-    with pytest.raises(UserError, match=r"dataset\.path was 'my.csv' there"):
-        check_same_run(moved, tmp_path)
+    assert "dataset.path was 'my.csv' there" in refusal(check_same_run, moved, tmp_path)
     Record(data="1").write(tmp_path)
     check_same_run(moved, tmp_path, "train")
     with pytest.raises(UserError, match=r"run: dataset\.validation_path was '' there and is 'my_test.csv' now;"):
         check_same_run(table(file="my.csv", test="my_test.csv", validation="my_test.csv"), tmp_path)
     moved.dataset.validation = 0.2
-    with pytest.raises(UserError, match=r"run: dataset\.validation was 0.1 there and is 0.2 now;"):
-        check_same_run(moved, tmp_path)
-
-
-def test_a_damaged_config_is_named(tmp_path):
-    (tmp_path / "config.json").write_text('{"seed": ')
-    with pytest.raises(UserError, match=r"config.json is damaged"):
-        load_workdir_config(tmp_path)
+    assert "run: dataset.validation was 0.1 there and is 0.2 now;" in refusal(check_same_run, moved, tmp_path)
 
 
 def test_smoke_runs_are_short_and_touch_everything():
@@ -227,8 +223,158 @@ def test_training_goes_on_with_scores_that_compare_with_those_before(name, was, 
         check_same_run(config, tmp_path, "train")
 
 
-@pytest.mark.parametrize("text", ["{}", '{"model": 3, "train": {}}'])
-def test_a_config_without_its_sections_is_no_stack_trace(text, tmp_path):
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError):
-        check_same_run(example(), tmp_path)
+def parse(arg):
+    return parse_arg(arg, smoke=False, set="dna", units=(500,), seed=1, rate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arg", "changes"),
+    [
+        ("", {}),
+        ("smoke", {"smoke": True}),
+        ("adult", {"set": "adult"}),
+        ("adult,smoke", {"set": "adult", "smoke": True}),
+        ("smoke=false,set=web", {"set": "web"}),
+        ("units=(3,4),seed=1e3,rate=1", {"units": (3, 4), "seed": 1000, "rate": 1.0}),
+        ("set=list(order=(2, 0, 1)),seed=7", {"set": "list(order=(2, 0, 1))", "seed": 7}),
+        ("random(seed=3)", {"set": "random(seed=3)"}),
+    ],
+)
+def test_config_arguments(arg, changes):
+    expected = {"smoke": False, "set": "dna", "units": (500,), "seed": 1, "rate": 0.5} | changes
+    found = vars(parse(arg))
+    assert found == expected
+    assert {k: type(v) for k, v in found.items()} == {k: type(v) for k, v in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("arg", "sentence"),
+    [
+        ("smok", "no argument 'smok', did you mean 'smoke'"),
+        ("sead=3", "no argument 'sead', did you mean 'seed'"),
+        ("seed", "'seed' needs a value"),
+        ("seed=x", "'seed' must be an integer, not 'x'"),
+        ("seed=1.5", "'seed' must be an integer"),
+        ("smoke=maybe", "'smoke' must be true or false"),
+        ("units=a", "'units' must be a tuple such as \\(500,\\)"),
+        ("units=('a',)", "'units' must be a tuple"),
+        ("adult,set=web", "'set' is given twice"),
+        ("adult,,smoke", "empty item"),
+        (",", "empty item"),
+    ],
+)
+def test_wrong_config_arguments(arg, sentence):
+    with pytest.raises(UserError, match=sentence):
+        parse(arg)
+
+
+def test_arguments_behind_py_and_regexes_are_read_as_they_stand():
+    with pytest.raises(UserError, match="no argument 'fast'"):
+        parse_arg("fast", smoke=False)
+    assert compile_regex("[[a]", "x").search("[")
+    assert split_argument("a:b/c.py:d:e") == ("a:b/c.py", "d:e")
+    assert split_argument("c.py") == ("c.py", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "value"),
+    [
+        ("true", False, True),
+        ("0", True, False),
+        ("3", 1, 3),
+        ("2e6", 1, 2000000),
+        ("3", 1.0, 3.0),
+        ("a=b", "", "a=b"),
+        ("b", np.array(["a"])[0], "b"),  # a text of numpy, as from a list of names
+        ("3", np.float64(1.0), 3.0),
+        ("64", (1, 2), (64,)),
+        ("64,64", (1,), (64, 64)),
+        ("[1, 2]", (0.5,), (1.0, 2.0)),
+        ("()", (1,), ()),
+        ("grade:real,zip:tokens", (), ("grade:real", "zip:tokens")),
+        ("my_package,", (), ("my_package",)),
+        ("(('kernel$', ('fsdp',)),)", (), (("kernel$", ("fsdp",)),)),
+    ],
+)
+def test_values_take_the_type_of_the_field(text, like, value):
+    found = parse_value(text, like, "x")
+    assert found == value and type(found) is type(value)
+
+
+def test_scalars_of_numpy_are_numbers_and_too_large_ones_are_refused():
+    config = network_config("deep_nade", hidden_sizes=(np.int64(7), np.int32(8)), steps_per_chunk=np.int64(2))
+    sizes = *config.hidden_sizes, config.steps_per_chunk
+    assert sizes == (7, 8, 2) and all(type(size) is int for size in sizes)
+    rate = optimizer_config("adamw", learning_rate=np.float32(0.5), cautious_decay=np.True_)
+    assert rate.learning_rate == 0.5 and rate.cautious_decay is True
+    with pytest.raises(UserError, match=r"'steps_per_chunk' of the network 'deep_nade' must be an integer, not 2\.0"):
+        network_config("deep_nade", steps_per_chunk=np.float32(2))
+    with pytest.raises(UserError, match="'learning_rate' of the optimizer 'adamw' must be a number, not 1000"):
+        optimizer_config("adamw", learning_rate=10**400)
+
+
+def test_component_configs_hold_every_option():
+    config = network_config("made", hidden_sizes=[7])
+    assert config.name == "made" and config.hidden_sizes == (7,)
+    assert not {"event", "context_spec", "num_features", "dtype", "parent"} & set(config)
+    from arjax.networks import BUILDER_FIELDS, NETWORKS
+
+    assert set(config) == {"name", *NETWORKS.options("made", BUILDER_FIELDS)}
+
+
+CONFIG = "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'arg': arg})\n"
+
+
+@pytest.mark.parametrize("text", ["mine", "mine:a=1", "mine.py:a=1", "configs/mine.py:a=1"])
+def test_a_config_may_be_given_by_its_name(text, tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.py").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    assert load_config_file(text).arg == text.partition(":")[2]
+
+
+def test_the_configs_of_the_package_have_names_everywhere(repository, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert {path.stem for path in (repository / "configs").glob("*.py")} == set(short_names("configs"))
+    for name in ("digits", "digits.py", "configs/digits.py"):
+        assert load_config_file(f"{name}:smoke,network=made").network.name == "made"
+    for wrong in ("digit:smoke", "configs/digit.py"):
+        with pytest.raises(UserError, match=f"there is no config file '{wrong[:-6]}.*', did you mean 'digits'"):
+            load_config_file(wrong)
+    with pytest.raises(UserError, match=r"there is no config file 'elsewhere/digits\.py'"):
+        load_config_file("elsewhere/digits.py")
+    assert sweep(["--sweep=real_table:smoke", "--workdir=out", "--dry_run=commands"]) == 0
+    assert "--config=configs/real_table.py:recipe=flow,smoke" in capsys.readouterr().out
+    assert sweep(["--sweep=real_tabel", "--workdir=out", "--dry_run"]) == 2
+    assert "there is no sweep file 'real_tabel', did you mean 'real_table'?" in capsys.readouterr().err
+
+
+def test_a_name_means_the_file_here_before_those_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_file("digits", "configs") == PACKAGE / "configs" / "digits.py"
+    (tmp_path / "configs").mkdir()
+    for path in ("configs/digits.py", "digits.py"):
+        (tmp_path / path).write_text(CONFIG)
+        assert str(find_file("digits", "configs")) == path
+
+
+def test_a_config_is_copied_to_begin_with(tmp_path, monkeypatch, capsys):
+    """With a file that it reads or imports; never over a file that is here."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["--mode=new", "--config=long_text"]) == 0
+    assert capsys.readouterr().out.split() == ["long_text.py", "llama.py"]
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (PACKAGE / "configs" / path.name).read_bytes()
+    for _ in range(2):  # then hamlet.txt is here as it is there
+        (tmp_path / "text.py").unlink(missing_ok=True)
+        assert main(["--mode=new", "--config=text"]) == 0
+        assert capsys.readouterr().out.split() == ["text.py", "hamlet.txt"]
+    (tmp_path / "plants.csv").write_text("mine")
+    for name, said in (
+        ("text", "text.py is here already and would be overwritten"),
+        ("table", "plants.csv is here already and would be overwritten"),
+        ("digits:smoke", "leave out 'smoke'"),
+        ("digit", "did you mean 'digits'?"),
+    ):
+        assert main(["--mode=new", f"--config={name}"]) == 2 and said in capsys.readouterr().err
+    assert (tmp_path / "plants.csv").read_text() == "mine" and not (tmp_path / "table.py").exists()

@@ -24,7 +24,7 @@ VALUES |= {"prior": "train", "streams": "2", "verify": "true", "devices": "2", "
 VALUES |= {"trust": "true", "coordinator_address": "h:1", "num_processes": "2", "process_id": "0", "config.seed": "1"}
 
 
-def test_flags_and_overrides_in_any_order():
+def test_flags_in_any_order_are_those_of_one_call(monkeypatch):
     flags = parse_flags(
         ["--config.a.b=x=y", "--workdir", "d", "--config.seed", "3", "--mode=sample", "--process_id", "-1", "--trust"]
     )
@@ -32,6 +32,10 @@ def test_flags_and_overrides_in_any_order():
     assert flags.overrides == (("a.b", "x=y"), ("seed", "3"))
     assert parse_flags(["--config=c.py:a=1", "--workdir=d"]).mode == "train", "it is the default"
     assert parse_flags(["--config=c.py", "--mode=plan", "--devices=1e1"]).devices == 10
+    monkeypatch.setattr(sys, "argv", ["arjax", "--config.seed=7", "--bogus"])
+    assert parse_flags(["--mode=list", "--json"]).json is True
+    flags = parse_flags(["--mode=list"])
+    assert flags.json is False and flags.overrides == ()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -53,14 +57,6 @@ def test_a_mode_takes_the_flags_that_it_names_and_no_others(mode):
             parse_flags([f"--mode={mode}", *others])
 
 
-def test_each_call_has_its_own_flags(monkeypatch):
-    """Those of absl and of `sys.argv` are global."""
-    monkeypatch.setattr(sys, "argv", ["arjax", "--config.seed=7", "--bogus"])
-    assert parse_flags(["--mode=list", "--json"]).json is True
-    flags = parse_flags(["--mode=list"])
-    assert flags.json is False and flags.overrides == ()
-
-
 def test_flags_from_a_file(tmp_path, sentence_of):
     (tmp_path / "my.flags").write_text("# a comment\n--mode=sample\n--config.sample.num=1e2\n\n--workdir=d\n")
     flags = parse_flags([f"--flagfile={tmp_path / 'my.flags'}", "--config.seed=3"])
@@ -71,21 +67,17 @@ def test_flags_from_a_file(tmp_path, sentence_of):
     assert "decode" in sentence_of([f"--flagfile={tmp_path / 'my.flags'}"])
 
 
-def test_help_is_instant_and_complete():
-    before = os.times()
-    done = subprocess.run([sys.executable, "-m", "arjax", "--help"], capture_output=True, text=True, check=True)
-    after = os.times()  # of the processor: other programs may use it, too
-    assert after.children_user - before.children_user + after.children_system - before.children_system < 1.0
-    assert all(f"--{name}" in done.stdout for name in VALUES if "." not in name)
-    assert all(f"\n  {mode} " in done.stdout for mode in MODES)
-
-
-def test_help_and_version_end_well_and_import_nothing_heavy():
+def test_help_and_version_end_well_are_complete_and_import_nothing_heavy():
     code = "import sys; from arjax.cli.main import main; from arjax.tables.main import main as table\n"
     code += "codes = [table(['--help']), main(['--help']), main(['--version'])]\n"
     code += "print(codes, {'jax', 'flax', 'ml_collections'} & set(sys.modules))"
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    after = os.times()  # of the processor: other programs may use it, too
+    assert after.children_user - before.children_user + after.children_system - before.children_system < 1.0
     assert done.stdout.splitlines()[-2:] == [f"arjax {arjax.__version__}", "[0, 0, 0] set()"] and not done.stderr
+    assert all(f"--{name}" in done.stdout for name in VALUES if "." not in name)
+    assert all(f"\n  {mode} " in done.stdout for mode in MODES)
 
 
 @pytest.mark.parametrize("command", [main, sweep, table])

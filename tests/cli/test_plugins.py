@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
+import arjax
 from arjax.cli.main import main
 from arjax.config import base_config
 from arjax.config.files import load_config_file
 from arjax.config.validate import validate
+from arjax.core import plugins
 from arjax.core.errors import UserError, say_once
 from arjax.factorization import ORDERINGS
 from arjax.samplers import SAMPLERS
@@ -49,6 +51,7 @@ def run(tmp_path_factory):
 
 def forget():
     """As in another process."""
+    plugins._PROGRAMS.clear()
     sys.modules.pop("order_of_mine", None)
     ORDERINGS._entries.pop("last_first", None)
 
@@ -69,6 +72,21 @@ def test_a_run_is_scored_and_sampled_again_without_its_config_file(run, monkeypa
     assert json.loads((workdir / "config.json").read_text())["plugins"] == [f"order_of_mine in {folder}"]
     assert main(["--mode=sample", f"--workdir={workdir}", "--trust"]) == 0
     assert (workdir / "samples-1" / "samples.npy").exists() and "last_first" in ORDERINGS.names()
+
+
+def test_own_code_is_named_by_its_config_file_or_a_flag(run, monkeypatch, sentence_of):
+    """In another process than the training; or its folder is in the variable."""
+    workdir, folder = run
+    sample = ["--mode=sample", f"--workdir={workdir}", "--config.sample.num=1"]
+    plugin = f"--config.plugins=('order_of_mine in {folder}',)"
+    for named in ("--trust", f"--config={folder / 'config_of_mine.py'}", plugin):
+        forget()
+        assert "order_of_mine.py, which you have not trusted" in sentence_of(sample)
+        assert main([*sample, named]) == 0
+        assert arjax.open_run(workdir).status == "finished"  # in the same process
+    forget()
+    monkeypatch.setenv(plugins.VARIABLE, str(folder))
+    assert main(sample) == 0
 
 
 def test_a_plugin_of_the_command_stands_beside_those_of_the_run(run, scope, tmp_path):
@@ -152,7 +170,7 @@ def test_a_plugin_is_imported_when_it_is_named(tmp_path):
     validate(config)
 
 
-@pytest.mark.parametrize("plugins", [("no_such_package",), (3,), ["no such package"]])
-def test_plugins_that_are_none(plugins):
+@pytest.mark.parametrize("named", [("no_such_package",), (3,), ["no such package"]])
+def test_plugins_that_are_none(named):
     with pytest.raises(UserError, match=r"plugin ('(no_such_package|3)': there is no|.*is the name of a module)"):
-        base_config().plugins = plugins
+        base_config().plugins = named

@@ -105,16 +105,6 @@ def test_mistakes_end_in_one_sentence(book, finished_run, sentence_of):
 
 
 @pytest.mark.slow
-def test_samples_of_one_class(workdir):
-    for label in (3, 4):
-        assert main(["--mode=sample", f"--workdir={workdir}", f"--context={label}", "--config.sample.num=2"]) == 0
-    options = [json.loads((workdir / f"samples-{n}" / "options.json").read_text()) for n in (1, 2)]
-    assert [each["context"] for each in options] == ["3", "4"]
-    three, four = (np.load(workdir / f"samples-{n}" / "samples.npy") for n in (1, 2))
-    assert (three != four).any()
-
-
-@pytest.mark.slow
 def test_contexts_of_several_parts():
     spec = ContextSpec(style=class_label(4), writer=class_label(12))
     assert parse_context(spec, "writer=11, style=3") == {"writer": 11, "style": 3}

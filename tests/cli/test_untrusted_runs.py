@@ -14,7 +14,6 @@ from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core import plugins
 from arjax.core.errors import UserError
-from arjax.factorization import ORDERINGS
 from arjax.sweep.main import main as sweep
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('evil.ran').touch()\n"
@@ -145,41 +144,6 @@ def test_a_sweep_file_trusts_the_runs_that_it_names(theirs, config_file, tmp_pat
     for executor in ("population", "local"):
         flags = [f"--sweep={tmp_path / 'sweep.py'}", f"--workdir={tmp_path / executor}", f"--executor={executor}"]
         assert sweep(flags) == 0 and theirs(), capfd.readouterr()
-
-
-@pytest.mark.slow
-def test_own_code_is_named_by_its_config_file_or_a_flag(tmp_path, monkeypatch, sentence_of):
-    """In another process than the training; or its folder is in the variable."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "order_q.py").write_text(
-        "import numpy as np\nfrom arjax.factorization import ORDERINGS\n\n"
-        "@ORDERINGS.register('mine_q')\ndef mine_q(grid_shape):\n"
-        "    return np.roll(np.arange(np.prod(grid_shape)), 1)\n"
-    )
-    (tmp_path / "config_q.py").write_text(
-        "import order_q\nfrom arjax.config import apply_smoke, base_config, dataset_config, network_config\n\n"
-        "def get_config(arg=''):\n    config = base_config()\n    config.dataset = dataset_config('digits')\n"
-        "    config.model.ordering = 'mine_q'\n    config.network = network_config('independent')\n"
-        "    return apply_smoke(config)\n"
-    )
-
-    def another_process():
-        plugins._PROGRAMS.clear()
-        sys.modules.pop("order_q", None)
-        ORDERINGS._entries.pop("mine_q", None)
-
-    config, workdir = f"--config={tmp_path / 'config_q.py'}", f"--workdir={tmp_path / 'run'}"
-    sample = ["--mode=sample", workdir, "--config.sample.num=1"]
-    assert main([config, workdir]) == 0
-    for named in (["--trust"], [config], [f"--config.plugins=('order_q in {tmp_path}',)"]):
-        another_process()
-        assert "order_q.py, which you have not trusted" in sentence_of(sample)
-        assert main([*sample, *named]) == 0
-        assert arjax.open_run(tmp_path / "run").status == "finished"  # in the same process
-    another_process()
-    monkeypatch.setenv(plugins.VARIABLE, str(tmp_path))
-    assert main(sample) == 0
-    another_process()
 
 
 def test_a_config_json_is_no_config_file(finished_run, sentence_of):

@@ -38,7 +38,7 @@ CONSTANTS = {
         **{"_DIGITS_SIZES": {"train": 1297, "validation": 200, "test": 300}},
     },
     "data.generated": {"SYMBOLS": 8, "BLANK": 0, "BEGIN": 9, "MARK": 2.0},
-    "data.sound": {"NUM_LEVELS": 256, "SAMPLE_RATE": 8000, "_MU": 255, "_FULL_SCALE": 32_768.0},
+    "data.sound": {"SAMPLE_RATE": 8000, "_MU": 255, "_FULL_SCALE": 32_768.0},
     "data.text": {"PARTS": (0.8, 0.1, 0.1)},
 }
 

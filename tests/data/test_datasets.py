@@ -1,5 +1,3 @@
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,6 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import DATASETS, from_arrays, images, make_dataset
-from arjax.data.batches import eval_batches
 from arjax.data.images import dynamic_binarization
 from arjax.data.sound import linear_encode, linear_waveform, mu_law_decode, mu_law_encode
 from arjax.data.sources import read_all
@@ -25,12 +22,6 @@ def no_data(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def test_its_repr_says_what_it_is():
-    assert repr(make_dataset("digits", context="label")) == (
-        "Dataset(digits: 8 x 8 sites, 17 levels; given label; train 1,297, validation 200, test 300)"
-    )
-
-
 @pytest.mark.parametrize("name", PREPARED)
 def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
     with pytest.raises(UserError, match=rf"python scripts/prepare_data\.py {name}(/\w+)?$") as error:
@@ -42,6 +33,7 @@ def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
     ("name", "options", "sentence"),
     [
         ("digit", {}, "did you mean 'digits'"),
+        ("uci_binary", {"set": "dna", "as_image": True}, "for the set ocr_letters: dna has no images"),
         ("poly_music", {"max_length": 1}, "at least 2 frames"),
         ("spoken_digits", {"length": 1}, "at least 2 samples"),
         ("spoken_digits", {"length": 0, "whole": True}, "whole=True needs length"),
@@ -110,7 +102,6 @@ X = np.zeros((3, 2), np.int32)
         (BINARY, X.astype(object), ContextSpec(), r"must be real numbers, not objects \(of dtype object\)"),
         (EventSpec((2,), kind="levels", num_levels=256), X + 0.5, ContextSpec(), r"np.round\(255 \* x\).astype\(int\)"),
         (BINARY, X + 2, ContextSpec(), "0 to 1"),
-        (BINARY, X - 1, ContextSpec(), "0 to 1"),
         (BINARY, X.astype(np.float32), ContextSpec(), "must be integers"),
         (REAL, np.full((3, 2), np.inf), ContextSpec(), "must be finite as float32, not inf$"),
         (REAL, np.full((3, 2), np.nan), ContextSpec(), "the train examples have no values: at each site one is miss"),
@@ -127,13 +118,10 @@ X = np.zeros((3, 2), np.int32)
         (BINARY, {"x": X, "weight": np.full(3, 0.5)}, ContextSpec(), "the train weights must be 0 or 1 everywhere"),
         (BINARY, {"x": X, "weight": X}, ContextSpec(), "the train weights must be one per example"),
         (BINARY, {"x": X, "context": X * np.nan}, ContextSpec("vector", 2), "the train contexts must be finite"),
-        (BINARY, {"x": X, "context": X + 1e300}, ContextSpec("vector", 2), "the train contexts must be finite"),
         (BINARY, {"x": X, "context": X + 1j}, ContextSpec("vector", 2), "the train contexts must be real numbers"),
         (BINARY, {"x": X, "context": X - np.array([1, 0])}, ContextSpec("sequence", 4, 2), "a sequence is filled up"),
         (BINARY, {"mask": X}, ContextSpec(), "lack 'x'"),
         (BINARY, {"x": X, "masks": X}, ContextSpec(), "nothing reads the train array 'masks', did you mean 'mask'"),
-        (BINARY, {"x": X, "weights": X[:, 0]}, ContextSpec(), "the train array 'weights', did you mean 'weight'"),
-        (BINARY, {"x": X, "contexts": X[:, 0]}, ContextSpec("label", 2), "'contexts', did you mean 'context'"),
         (BINARY, {"x": X, "owner": X[:, 0]}, ContextSpec(), r"'owner' \(there are: x, context, mask, weight\)"),
         (BINARY, {"x": X, "mask": X[:, :1]}, ContextSpec(), "grid shape"),
         (BINARY, {"x": X, "mask": X[:2]}, ContextSpec(), "3 examples"),
@@ -145,12 +133,8 @@ X = np.zeros((3, 2), np.int32)
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(event, train, context, sentence):
-    told = ""
-    try:
+    with pytest.raises(UserError, match=sentence):
         from_arrays(event, train=train, context=context)
-    except UserError as error:
-        told = str(error)
-    assert re.search(sentence, told)
 
 
 def test_arrays_that_a_transform_reads_are_named():
@@ -158,21 +142,6 @@ def test_arrays_that_a_transform_reads_are_named():
     assert set(data.splits["train"].__getitems__([0]).extra) == {"brightness"}
     with pytest.raises(UserError, match="the validation array 'brightnes', did you mean 'brightness'"):
         from_arrays(BINARY, train=X, validation={"x": X, "brightnes": X}, extra=("brightness",))
-
-
-def test_dynamic_binarization_draws_with_the_intensity():
-    intensity = np.broadcast_to(np.array([0, 51, 204, 255], np.uint8), (20000, 4))
-    batch = Batch(np.zeros((20000, 4), np.int32), extra={"intensity": intensity})
-    draw = jax.jit(dynamic_binarization, static_argnums=2)
-    drawn = draw(jax.random.key(0), batch, True)
-    assert drawn.x.dtype == jnp.int32
-    mean = np.asarray(drawn.x).mean(0)
-    assert mean[0] == 0 and mean[3] == 1
-    np.testing.assert_allclose(mean[1:3], [0.2, 0.8], atol=4 * np.sqrt(0.16 / 20000))
-    again = draw(jax.random.key(1), batch, True)
-    assert (np.asarray(again.x) != drawn.x).any()
-    kept = draw(jax.random.key(0), batch, False)
-    assert not np.asarray(kept.x).any()
 
 
 @pytest.fixture
@@ -205,7 +174,7 @@ def test_static_and_dynamic_binarization_are_two_data_sets(grey, name):
     assert not read_all(dynamic.splits["validation"]).extra
 
 
-def test_mu_law_levels():
+def test_levels_of_8_and_of_16_bits():
     audio = np.arange(-32768, 32768, 7).astype(np.int16)
     levels = mu_law_encode(audio)
     assert levels.min() == 0 and levels.max() == 255 and (np.diff(levels.astype(int)) >= 0).all()
@@ -214,6 +183,10 @@ def test_mu_law_levels():
     np.testing.assert_array_equal(mu_law_encode(mu_law_decode(everything)), everything)
     error = np.abs(mu_law_decode(levels).astype(int) - audio)
     assert (error <= 0.025 * np.abs(audio.astype(int)) + 200).all()
+    audio = np.array([-32768, -1, 0, 32767], np.int16)
+    levels = linear_encode(audio)
+    assert levels.tolist() == [0, 32767, 32768, 65535]
+    np.testing.assert_array_equal(linear_waveform(levels) * 2**15, audio)
 
 
 def test_orders_are_read_off_examples_of_which_every_site_counts():
@@ -228,27 +201,11 @@ def test_orders_are_read_off_examples_of_which_every_site_counts():
     assert [len(thin.splits[split]) for split in ("train", "test")] == [2, 1]
     assert thin.splits["train"].places.tolist() == [0, 2]
     np.testing.assert_array_equal(thin.splits["train"].__getitems__(np.arange(1, 2)).x, x[2:3])
-    with pytest.raises(UserError, match="no order can be read off 'arrays'"):
-        from_arrays(event, train={"x": x, "mask": np.zeros((4, 3))}).some_examples("train")
-
-
-def test_only_letters_are_pictures(tmp_path):
-    with pytest.raises(UserError, match="for the set ocr_letters: dna has no images"):
-        make_dataset("uci_binary", set="dna", as_image=True, data_dir=str(tmp_path))
-
-
-def test_examples_of_weight_0_are_neither_trained_on_nor_scored():
-    data = from_arrays(BINARY, train={"x": X, "weight": np.array([1, 0, 1])})
-    batches = [batch.weight.tolist() for batch in eval_batches(data.splits["train"], 2)]
-    assert batches == [[1, 0], [1, 0]] and data.splits["train"].__getitems__([0]).weight.dtype == np.float32
-
-
-def test_orders_are_read_off_examples_that_count():
-    x = np.array([[0, 1], [1, 1], [1, 0]])
-    dataset = from_arrays(EventSpec((2,)), train={"x": x, "weight": [1, 0, 1]})
-    assert dataset.some_examples("train").tolist() == [[0, 1], [1, 0]]
-    with pytest.raises(UserError, match="no order can be read off"):
-        from_arrays(EventSpec((2,)), train={"x": x, "weight": [0, 0, 0]}).some_examples("train")
+    weighted = from_arrays(event, train={"x": x, "weight": [1, 0, 1, 1]})
+    np.testing.assert_array_equal(weighted.some_examples("train"), x[[0, 2, 3]])
+    for nothing in ({"mask": np.zeros((4, 3))}, {"weight": [0, 0, 0, 0]}):
+        with pytest.raises(UserError, match="no order can be read off 'arrays'"):
+            from_arrays(event, train={"x": x} | nothing).some_examples("train")
 
 
 @pytest.mark.parametrize(
@@ -265,13 +222,6 @@ def test_contexts_have_the_type_of_their_kind(context, given):
     found = read_all(dataset.splits["train"]).context[context.parts[0][0]]
     assert found.dtype == context.parts[0][1].dtype
     np.testing.assert_array_equal(found, given)
-
-
-def test_samples_of_16_bits_are_levels_in_their_order():
-    audio = np.array([-32768, -1, 0, 32767], np.int16)
-    levels = linear_encode(audio)
-    assert levels.tolist() == [0, 32767, 32768, 65535]
-    np.testing.assert_array_equal(linear_waveform(levels) * 2**15, audio)
 
 
 def test_a_stage_is_a_part_of_each_example_given_the_coarser_ones():

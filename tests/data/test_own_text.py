@@ -10,7 +10,7 @@ from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.sources import read_all
-from arjax.data.text import fragments, restoration
+from arjax.data.text import ends_of_parts, fragments, restoration
 from arjax.data.vocabulary import Vocabulary, check_same_tokens, make_vocabulary, padded
 from arjax.models import make_model
 
@@ -146,7 +146,7 @@ MISTAKES = [
     ("text", {"file": "words", "length": 64, "min_count": 1}, "fewer than length=64"),
     ("text", {"file": "late", "length": 3}, "has the character 'z', which train lacks: give min_count=2"),
     ("text", {"file": "accents", "tokens": "bytes", "length": 65}, "train split of 'text/accents' has 64 bytes, fewer"),
-    ("text", {"file": "words", "tokens": "bytes", "min_count": 1}, "min_count must be at least 0, and 0 for bytes"),
+    ("text", {"file": "words", "tokens": "bytes", "min_count": 1}, "min_count must be 0 for bytes"),
     ("text", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most frequent"),
     ("strings", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most"),
     ("text", {"file": "latin"}, "is no UTF-8 text \\(byte 1\\): convert it, or take tokens=bytes"),
@@ -179,13 +179,10 @@ def test_tokens_that_come_in_pieces_are_the_same_text():
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n"
 
 
-def test_evaluation_has_every_word_once_and_training_every_run():
+def test_fragments_are_examples_and_their_contexts():
     assert fragments(TEXT, 3, overlap=False) == ["Before we proceed", "any further, hear", "me speak.", "Speak, speak."]
     assert fragments(TEXT, 3, overlap=True)[:2] == ["Before we proceed", "we proceed any"]
     assert fragments(TEXT, 3, overlap=True)[-2:] == ["hear me speak.", "Speak, speak."]
-
-
-def test_examples_and_contexts():
     found = {"train": ["to be", "I"], "validation": ["bet"], "test": ["Ito"]}
     dataset = restoration("toy", found, 6)
     assert dataset.event.grid_shape == (7,) and dataset.context.parts[0][1].shape == (6,)
@@ -208,3 +205,14 @@ def test_examples_and_contexts():
 def test_splits_that_cannot_be_used(found, sentence):
     with pytest.raises(UserError, match=sentence):
         restoration("toy", found, 6)
+
+
+def test_parts_of_a_file():
+    assert ends_of_parts((0.5, 0.25, 0.25), 8, "lines") == (4, 6)
+    assert ends_of_parts((0.4, 0.3, 0.3), 3, "lines") == (1, 2)
+    for wrong in ((0.5, 0.5), (1.0, 0.0, 0.0), (0.5, 0.3, 0.3), (0.5, 0.6, -0.1), (0.5, 0.25, 0.2501)):
+        with pytest.raises(UserError, match="three parts above 0"):
+            ends_of_parts(wrong, 100, "lines")
+    for num in (0, 1, 2):
+        with pytest.raises(UserError, match=f"^{num} lines are too few for train"):
+            ends_of_parts((0.5, 0.25, 0.25), num, "lines")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from examples_of import x_of
+from refusals import refusal
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -43,8 +44,7 @@ def test_columns_are_standardised_by_the_train_rows():
         if taken:
             np.testing.assert_allclose(standardised("mine", rows, EVENT).scale[2], factor * std[2], rtol=1e-9)
         else:
-            with pytest.raises(UserError, match="the site 2 of 'mine' varies by"):
-                standardised("mine", rows, EVENT)
+            assert "the site 2 of 'mine' varies by" in refusal(standardised, "mine", rows, EVENT)
 
 
 def test_only_real_columns_of_mixed_ones_are_standardised():
@@ -147,8 +147,7 @@ def test_columns_in_groups_are_the_same_columns(monkeypatch):
         expected = np.log(dataset.scale).reshape(shape).sum(1)
         np.testing.assert_array_equal(grouped.log_scale_D, expected.astype(np.float32))
     for wrong in (4, 12):
-        with pytest.raises(UserError, match="'group' must divide the 6 columns of 'wine_quality'"):
-            wine_quality(group=wrong)
+        assert "'group' must divide the 6 columns of 'wine_quality'" in refusal(wine_quality, group=wrong)
 
 
 def test_units_of_many_values_are_added_up_exactly():
@@ -163,8 +162,7 @@ def test_noise_is_for_training_and_real_values():
     assert with_noise(dataset, 0) is dataset and with_noise(dataset, 0.0) is dataset
     levels = from_arrays(EventSpec((2,), kind="levels", num_levels=3), train=np.zeros((4, 2), np.int32))
     assert with_noise(levels, 0.0) is levels
-    with pytest.raises(UserError, match="noise is for real values"):
-        with_noise(levels, 0.1)
+    assert "noise is for real values" in refusal(with_noise, levels, 0.1)
     noisy, x = with_noise(dataset, 0.25), np.zeros((3000, 6), np.float32)
     key = jax.random.key(0)
     np.testing.assert_array_equal(noisy.transform(key, Batch(x), False).x, x)
@@ -181,14 +179,10 @@ def test_characters_that_are_seen_often_enough_have_a_token():
     assert ended.end == 3 and len(ended) == 4 and ended.unknown is None
     with pytest.raises(UserError, match="seen min_count=4 times: the most frequent one is seen 3 times"):
         make_vocabulary("banana", min_count=4)
-    with pytest.raises(UserError, match="it is empty"):
-        make_vocabulary("")
+    assert "it is empty" in refusal(make_vocabulary, "")
     data = make_vocabulary("", "bytes")
     assert len(data) == 256 and data.symbols[65] == "A" and data.symbols[127] == "\x7f" and data.symbols[128] == "\\x80"
     assert data.units == "bytes" and data.num_tokens("\u00e9") == 2 and rare.num_tokens("\u00e9") == 1
-
-
-def test_types_of_tokens_are_the_smallest_that_hold_them():
     for num, dtype in ((128, np.int8), (129, np.int16), (2**15, np.int16), (2**15 + 1, np.int32)):
         assert make_vocabulary("".join(map(chr, range(num)))).dtype == dtype
 
@@ -232,6 +226,7 @@ def test_pixels_are_drawn_from_their_intensity():
     extra = {"intensity": jnp.asarray(intensity)[None]}
     batch = Batch(jnp.zeros((1, 60_000), jnp.int32), extra=extra)
     found = images.dynamic_binarization(jax.random.key(0), batch, True).x
+    assert found.dtype == jnp.int32 and (found != images.dynamic_binarization(jax.random.key(1), batch, True).x).any()
     dynamic = np.asarray(found).reshape(3, -1).mean(1)
     for means in (static, dynamic):
         assert means[0] == 0 and means[2] == 1 and means[1] == pytest.approx(64 / 255, abs=0.01)
@@ -257,10 +252,8 @@ def test_patches_divide_an_image_of_grey_levels(monkeypatch):
     }
     monkeypatch.setattr(images, "_read", lambda name, data_dir: digits)
     for patches in (3, 56):
-        with pytest.raises(UserError, match="a side that divides 28"):
-            images._grey_images("mine", "none", patches, "none", "")
-    with pytest.raises(UserError, match="a side that divides 28"):
-        images._grey_images("mine", "static", 4, "none", "")
+        assert "a side that divides 28" in refusal(images._grey_images, "mine", "none", patches, "none", "")
+    assert "a side that divides 28" in refusal(images._grey_images, "mine", "static", 4, "none", "")
     names = {}
     for binarize, patches in (("none", 0), ("static", 0), ("dynamic", 0), ("none", 1), ("none", 28)):
         for context in ("none", "label"):

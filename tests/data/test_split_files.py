@@ -5,8 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+from refusals import refusal
 
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
 
@@ -30,15 +31,6 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def told(name: str, **options) -> str:
-    """The sentence of the mistake, "" where there is none."""
-    try:
-        make_dataset(name, **options)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
 @pytest.mark.parametrize(
     ("name", "options", "splits"),
     [
@@ -54,13 +46,11 @@ def test_two_splits_of_one_content_are_refused(name, options, splits, here):
         for files in (("b", same), (same, "b")):
             given = options | {split: f"{file}.{end}" for split, file in zip(splits, files, strict=True)}
             which = ("validation", "test")[files.index(same)]
-            sentence = told(name, **given)
-            assert (
-                f"the {which} split has the same contents as the train split (" in sentence and f".{end}'" in sentence
-            )
+            sentence = refusal(make_dataset, name, **given)
+            assert f"the {which} split has the same contents as the train split (" in sentence
+            assert f".{end}'" in sentence
     given = options | dict.fromkeys(splits, f"b.{end}")
-    with pytest.raises(UserError, match="the test split has the same contents as the validation split"):
-        make_dataset(name, **given)
+    assert "the test split has the same contents as the validation split" in refusal(make_dataset, name, **given)
 
 
 def test_folders_that_differ_in_a_mask_alone_are_two_splits(here):
@@ -70,8 +60,7 @@ def test_folders_that_differ_in_a_mask_alone_are_two_splits(here):
         np.save(f"{name}/x.npy", x)
         np.save(f"{name}/mask.npy", np.arange(40).reshape(10, 4) % 2 == mask)
     make_dataset("array_files", train="train", test="test")
-    with pytest.raises(UserError, match=r"\('.*again/x.npy', '.*train/x.npy'\)"):
-        make_dataset("array_files", train="train", test="again")
+    assert "again/x.npy', '" in refusal(make_dataset, "array_files", train="train", test="again")
 
 
 def test_parts_of_a_file_that_is_not_cut_are_said(here, capsys):

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.data.sources import read_all
-from arjax.data.text import text_windows
 from arjax.data.windows import RandomWindows, cut, window_starts
 
 
@@ -50,9 +48,6 @@ def test_random_windows_are_all_windows():
     np.testing.assert_array_equal(x, np.arange(7)[:, None] + np.arange(4))
     with pytest.raises(UserError, match="do not fit"):
         RandomWindows(tokens, 11)
-
-
-def test_gathering_in_a_jitted_function_gives_the_same_windows():
     source = RandomWindows(np.arange(10, dtype=np.int32) ** 2, 4)
     indices = np.array([6, 0, 3])
     inside = jax.jit(source.gather)(jax.tree.map(jnp.asarray, source.arrays), indices)
@@ -60,27 +55,3 @@ def test_gathering_in_a_jitted_function_gives_the_same_windows():
 
 
 TEXTS = {"train": "to be or not to be", "validation": "to be or not", "test": "not to be"}
-
-
-@pytest.mark.parametrize("stride", [5, 3, 1])
-def test_characters_are_scored_once_each(stride):
-    dataset = text_windows("hamlet", TEXTS, length=5, eval_stride=stride)
-    for split in ("validation", "test"):
-        batch = read_all(dataset.splits[split])
-        assert batch.mask.sum() == len(TEXTS[split])
-        scored = [dataset.decode(x[mask > 0]) for x, mask in zip(batch.x, batch.mask, strict=True)]
-        assert "".join(scored) == TEXTS[split]
-
-
-def test_characters_round_trip():
-    dataset = text_windows("hamlet", TEXTS, length=5, eval_stride=5)
-    assert dataset.event.num_levels == len(set(TEXTS["train"]))
-    assert len(dataset.splits["train"]) == len(TEXTS["train"]) - 5 + 1
-    assert dataset.decode(dataset.splits["train"].__getitems__(np.array([3])).x[0]) == TEXTS["train"][3:8]
-
-
-def test_unknown_characters_and_short_texts_are_refused():
-    with pytest.raises(UserError, match="'z'"):
-        text_windows("hamlet", TEXTS | {"test": "zoo to be"}, length=3, eval_stride=3)
-    with pytest.raises(UserError, match="fewer than length=15"):
-        text_windows("hamlet", TEXTS, length=15, eval_stride=3)

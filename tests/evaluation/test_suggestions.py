@@ -18,7 +18,6 @@ from arjax.evaluation.report import Measures
 from arjax.evaluation.sampling import prompt_tokens
 from arjax.evaluation.suggestions import suggest
 from arjax.models import make_model
-from arjax.parallel.sharding import make_mesh
 
 TEXT = text_windows("abc", dict.fromkeys(("train", "validation", "test"), "ab ba c abba"), 8, 8)
 STRINGS = ended_strings("abc", {split: ["ab", "c a"] for split in ("train", "validation", "test")}, 4)
@@ -128,7 +127,7 @@ def test_suggestions_under_a_context():
 @pytest.mark.slow
 def test_a_trained_model_takes_prompts():
     model, params = made(TEXT)
-    trained = Fitted(model, params, TEXT, Settings(make_mesh(), Measures(batch_size=2)))
+    trained = Fitted(model, params, TEXT, Settings(measures=Measures(batch_size=2)))
     assert trained.suggest("ab", num=2, length=2) == suggest(model, params, TEXT, "ab", num=2, length=2)
     drawn = trained.sample(3, prompt="ab")
     np.testing.assert_array_equal(drawn, trained.sample(3, given=prompt_tokens(TEXT, "ab")))

@@ -43,6 +43,7 @@ def test_mask_is_the_definition(factorization):
 
 
 def test_blocks_cut_the_order_and_are_padded_at_the_end(factorization):
+    assert {leaf.dtype for leaf in jax.tree.leaves(factorization)} == {np.dtype(np.int32)}
     num_sites, blocks = factorization.num_sites, factorization.blocks
     assert blocks.shape == (factorization.num_steps, factorization.block_size)
     exists = blocks < num_sites
@@ -61,12 +62,6 @@ def test_rank_step_and_index_in_blocks_are_inverse_to_order_and_blocks(factoriza
     np.testing.assert_array_equal(factorization.index_in_blocks // factorization.block_size, factorization.step)
     assert (np.diff(factorization.step[factorization.order]) >= 0).all()
     assert sorted(set(factorization.step.tolist())) == list(range(factorization.num_steps))
-
-
-def test_fields_are_int32(factorization):
-    leaves = jax.tree.leaves(factorization)
-    assert len(leaves) == 5
-    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.int32)}
 
 
 def test_sites_of_a_step_by_number_and_inside_jit(factorization):
@@ -92,18 +87,9 @@ def test_one_compilation_serves_all_orders_of_a_block_structure():
     mask(make_factorization((6,), "raster", "sites"))  # another number of steps
     mask(make_factorization((2, 3), "raster", "blocks(size=2)"))  # another grid
     assert traces == [3, 6, 3]
-
-
-def test_vmap_over_orders_is_a_batch_of_factorizations():
     several = [make_factorization((4,), f"random(seed={seed})") for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *several)
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda f: f.mask()))(stacked), [mask_of(f) for f in several])
-
-
-def test_tree_round_trip_keeps_the_grid():
-    factorization = make_factorization((2, 3), "snake", "rows")
-    leaves, treedef = jax.tree.flatten(factorization)
-    assert jax.tree.unflatten(treedef, leaves).grid_shape == (2, 3)
 
 
 @pytest.mark.parametrize("ordering", ["raster", "random(seed=1)", "spiral", "snake", "diagonal"])
@@ -119,6 +105,7 @@ def test_an_order_can_be_an_array_or_a_list():
     a, b = from_order([2, 0, 1], (1, 2), [3]), from_order(np.array([2, 0, 1]), np.array([1, 2]), (3,))
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert a.grid_shape == b.grid_shape == (3,)
+    assert from_order([0, 1], [1, 1], (2,)).has_edges and not from_order([0, 1], [2], (2,)).has_edges
 
 
 def compositions(total: int) -> list[tuple[int, ...]]:
@@ -159,7 +146,3 @@ def test_the_name_of_an_order_is_read_off_the_order():
     seen = []
     jax.jit(lambda f: seen.append(order_name(f)))(make_factorization((3,)))
     assert seen == ["a traced order"]
-
-
-def test_two_steps_have_an_edge_and_one_has_none():
-    assert from_order([0, 1], [1, 1], (2,)).has_edges and not from_order([0, 1], [2], (2,)).has_edges

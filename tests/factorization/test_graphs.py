@@ -42,11 +42,8 @@ def model_of(network, graph, event=EVENT, **choice):
     return make_model(event, network, graph=graph, data=cases.random_x(event, 40), **choice, **small)
 
 
-def test_every_graph_is_tested():
+def test_graphs_are_the_arrows_they_name_and_all_are_tested():
     assert set(CALLS) == set(GRAPHS.names()) and len(SERVING) >= 2
-
-
-def test_graphs_are_the_arrows_they_name():
     parents = mask_of(make_factorization((5,), graph="window(size=2)"))
     assert np.argwhere(parents).tolist() == [[1, 0], [2, 0], [2, 1], [3, 1], [3, 2], [4, 2], [4, 3]]
     blocks = mask_of(make_factorization((4,), partition="blocks(size=2)", graph="window(size=1)"))

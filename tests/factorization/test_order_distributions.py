@@ -9,6 +9,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from refusals import refusal
 
 from arjax.core.errors import UserError
 from arjax.factorization import (
@@ -60,20 +61,17 @@ def test_draws_and_members_are_factorizations_of_the_partition(text, partition):
         jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("uniform", 6), ("pool(num=2)", 2), ("rasters", 2)])
-def test_orders_are_equally_probable(text, expected):
-    draw = jax.vmap(lambda key: make_orders(text, (3,)).draw(key).order)
-    drawn = np.asarray(jax.jit(lambda key: draw(jax.random.split(key, 3000)))(jax.random.key(0)))
-    counts = collections.Counter(map(tuple, drawn.tolist()))
-    assert len(counts) == expected
-    p = 1 / expected
-    assert all(abs(n - 3000 * p) < 5 * math.sqrt(3000 * p * (1 - p)) for n in counts.values())
-
-
 def drawn_counts(text: str, num: int) -> collections.Counter:
     draw = jax.vmap(lambda key: make_orders(text, (3,)).draw(key).order)
     drawn = np.asarray(jax.jit(lambda key: draw(jax.random.split(key, num)))(jax.random.key(0)))
     return collections.Counter(map(tuple, drawn.tolist()))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("uniform", 6), ("pool(num=2)", 2), ("rasters", 2)])
+def test_orders_are_equally_probable(text, expected):
+    counts, p = drawn_counts(text, 3000), 1 / expected
+    assert len(counts) == expected
+    assert all(abs(n - 3000 * p) < 5 * math.sqrt(3000 * p * (1 - p)) for n in counts.values())
 
 
 @pytest.mark.parametrize(
@@ -96,8 +94,7 @@ def test_weighted_orders_have_their_probabilities(text, raster, reverse, other):
     members, shares = orders.members(len(expected)), orders.shares(len(expected))
     found = {tuple(member.order.tolist()): share for member, share in zip(members, shares.weights, strict=True)}
     assert found == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(UserError, match="orders"):
-        orders.members(len(expected) + 1)
+    assert "orders" in refusal(orders.members, len(expected) + 1)
 
 
 def test_shares_tell_of_how_many_orders_the_scored_ones_are_some():
@@ -158,28 +155,25 @@ def test_rasters_are_those_of_the_symmetries(grid, number):
 
 
 def test_mistakes_are_told():
-    with pytest.raises(UserError, match="there are 2 orders to score, not 3"):
-        make_orders("rasters", (3,)).members(3)
-    with pytest.raises(UserError, match="2 sites have 2 orders, not 3"):
-        make_orders("uniform", (2,)).members(3)
-    with pytest.raises(UserError, match=r"weighted needs one weight for each of its 2 entries, not \(1,\)"):
-        make_orders("weighted(of=('raster', 'uniform'), weights=(1,))", (3,))
-    with pytest.raises(UserError, match="no distribution over orders and no ordering 'unifrom', did you mean 'uni"):
-        make_orders("weighted(of=('unifrom',), weights=(1,))", (3,))
-    with pytest.raises(UserError, match="unknown distribution over orders 'unifrom', did you mean 'uniform'"):
-        make_orders("unifrom", (3,))
-    with pytest.raises(UserError, match="needs an ordering that goes row by row"):
-        make_orders("uniform", (3, 2), "rows")
-    with pytest.raises(UserError, match="is read off the training data"):
-        make_orders("any_of(orderings=('variance',))", (3,))
+    for text, grid, num in (("rasters", (3,), 2), ("uniform", (2,), 2)):
+        with pytest.raises(UserError, match=f"{num} orders"):
+            make_orders(text, grid).members(num + 1)
+    assert "needs an ordering that goes row by row" in refusal(make_orders, "uniform", (3, 2), "rows")
+    for text, sentence in (
+        ("weighted(of=('raster', 'uniform'), weights=(1,))", r"one weight for each of its 2 entries, not \(1,\)"),
+        ("weighted(of=('unifrom',), weights=(1,))", "over orders and no ordering 'unifrom', did you mean 'uniform'"),
+        ("unifrom", "unknown distribution over orders 'unifrom', did you mean 'uniform'"),
+        ("any_of(orderings=('variance',))", "is read off the training data"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            make_orders(text, (3,))
 
 
 def test_orders_that_a_partition_cuts_differently_are_refused(scope):
     """One program draws them all: their blocks must have one structure. Partitions may be those of other packages."""
     scope(PARTITIONS)
     PARTITIONS.register("first_alone")(lambda order, grid_shape: [1, 3] if order[0] == 0 else [2, 2])
-    with pytest.raises(UserError, match="cuts the orders of 'rasters' into different blocks"):
-        make_orders("rasters", (4,), "first_alone")
+    assert "cuts the orders of 'rasters' into different blocks" in refusal(make_orders, "rasters", (4,), "first_alone")
     assert make_orders("any_of(orderings=('raster',))", (4,), "first_alone").first.num_steps == 2
 
 
@@ -203,7 +197,5 @@ def test_a_distribution_of_a_user_reads_data_if_it_says_so(scope):
     assert make_orders("turned(by=1)", (4,)).listed.tolist() == [[3, 0, 1, 2], [0, 1, 2, 3]]
     data = np.array([[3, 1, 2, 0], [3, 1, 2, 0]])
     assert make_orders("by_mean", (4,), data=data).listed.tolist() == [[3, 1, 2, 0]]
-    with pytest.raises(UserError, match="'by_mean' is read off the training data, and there is none"):
-        make_orders("by_mean", (4,))
-    with pytest.raises(UserError, match="the distribution over orders 'none' has no order"):
-        make_orders("none", (4,))
+    assert "'by_mean' is read off the training data, and there is none" in refusal(make_orders, "by_mean", (4,))
+    assert "the distribution over orders 'none' has no order" in refusal(make_orders, "none", (4,))

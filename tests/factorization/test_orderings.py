@@ -119,13 +119,6 @@ def test_a_spiral_walks_to_neighbours_and_outside_before_inside(grid):
     assert (np.diff(ring) >= 0).all()
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_diagonals_come_by_the_sum_of_coordinates_and_raster_within(grid):
-    walk = make_order("diagonal", grid)
-    keys = list(zip(np.stack(np.unravel_index(walk, grid)).sum(0), walk, strict=True))
-    assert keys == sorted(keys)
-
-
 def test_random_orders_differ_by_seed_and_visit_uniformly():
     orders = np.stack([make_order(f"random(seed={seed})", (4,)) for seed in range(400)])
     assert len(np.unique(orders, axis=0)) == math.factorial(4)

@@ -1,11 +1,11 @@
-"""Partitions: how an order is cut, and the sentences for cuts that cannot be."""
+"""Partitions: how an order is cut, and the sentences for cuts, orders and graphs that cannot be."""
 
 from __future__ import annotations
 
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.factorization import from_order, make_factorization
+from arjax.factorization import from_order, make_factorization, make_orders
 
 
 def blocks(*args: str | tuple[int, ...]) -> list[list[int]]:
@@ -60,23 +60,15 @@ def test_blocks(grid, ordering, partition, expected):
 
 
 @pytest.mark.parametrize("ordering", ["column_major", "diagonal", "spiral", "random(seed=1)"])
-def test_rows_need_an_order_that_goes_row_by_row(ordering):
+def test_rows_and_scales_need_their_orders(ordering):
     with pytest.raises(
         UserError, match=r"^the partition 'rows' needs an ordering that goes row by row, such as raster"
     ):
         make_factorization((3, 4), ordering, "rows")
-
-
-@pytest.mark.parametrize("ordering", ["raster", "multiscale(factor=2, levels=2)"])
-def test_scales_need_the_order_of_scales(ordering):
-    with pytest.raises(
-        UserError, match=r"^the partition 'scales' needs model.ordering=multiscale\(factor=2, levels=1\)"
-    ):
-        make_factorization((8, 8), ordering, "scales")
-
-
-def test_rows_of_one_site_fit_every_order():
-    assert blocks((3, 1), "random(seed=1)", "rows") == blocks((3, 1), "random(seed=1)", "sites")
+    assert blocks((3, 1), ordering, "rows") == blocks((3, 1), ordering, "sites")
+    for other in (ordering, "raster", "multiscale(factor=2, levels=2)"):
+        with pytest.raises(UserError, match=r"^the partition 'scales' needs model.ordering=multiscale\(factor=2"):
+            make_factorization((8, 8), other, "scales")
 
 
 @pytest.mark.parametrize("sizes", [(), (1, 2), (3, 3, 1), (7,)])
@@ -93,10 +85,18 @@ def test_sizes_are_positive_integers(sizes):
         make_factorization((6,), "raster", "sizes(sizes=(6, 0))")
 
 
-@pytest.mark.parametrize("order", [((0, 1), (2,)), 3, (0.0, 1, 2), ("0", "1", "2")])
-def test_an_order_is_a_flat_list_of_site_numbers(order):
-    with pytest.raises(UserError, match=r"^an ordering is a flat list of site numbers"):
-        from_order(order, [1, 1, 1], (3,))
+@pytest.mark.parametrize(
+    ("orders", "sentence"),
+    [
+        ([((0, 1), (2,)), 3, (0.0, 1, 2), ("0", "1", "2")], "an ordering is a flat list of site numbers"),
+        ([(), (0,), (0, 1), (0, 1, 2, 3)], r"the ordering lists \d sites, but there are 3$"),
+        ([(0, 1, 1), (0, 1, 3), (1, 2, 3), (0, 1, 2**20)], "the ordering is not a permutation: it must name each site"),
+    ],
+)
+def test_an_order_is_a_permutation_of_the_sites(orders, sentence):
+    for order in orders:
+        with pytest.raises(UserError, match=f"^{sentence}"):
+            from_order(order, [1, 1, 1], (3,))
 
 
 def test_numbers_have_a_limit():
@@ -105,15 +105,35 @@ def test_numbers_have_a_limit():
             make_factorization((3,), ordering, partition)
 
 
-@pytest.mark.parametrize("order", [(), (0,), (0, 1), (0, 1, 2, 3)])
-def test_an_order_has_as_many_sites_as_the_grid(order):
-    with pytest.raises(UserError, match=rf"^the ordering lists {len(order)} sites, but there are 3$"):
-        make_factorization((3,), f"list(order={order})")
+GRID = (4, 6)
+EDGE, MUST = "an edge is", "must (be|name)"
+#: What is called, the call, the values that it takes, those that it refuses, and the sentence.
+LIMITS = [
+    ("ordering", "symmetry(axes={})", ("()", "(1, 0)"), ("(0, 0)", "(0,)", "(1, 2)", "'x'"), MUST),
+    ("ordering", "symmetry(flip={})", ("()", "(1,)", "(0, 1)"), ("(0, 0)", "(2,)", "(-1,)"), MUST),
+    ("partition", "blocks(size={})", ("1", "24"), ("5", "25"), r"blocks of \d+ do not divide 24 sites; give unequal"),
+    ("partition", "scales(by_site={})", ("0", "2"), ("3",), "by_site of the partition 'scales' must be from 0 to 2"),
+    ("partition", "scales(interleave={})", ("1",), ("2",), r"multiscale\(factor=2, levels=1, interleave=2\)"),
+    ("graph", "edges(arrows=({},))", ("(0, 23)", "(0, 1)"), ("(0, 24)", "(-1, 2)", "(0, 1, 2)", "(1,)", "3"), EDGE),
+    ("orders", "weighted(of=('raster', 'uniform'), weights={})", ("(1, 2.5)", "(1e-9, 1)"), ("(1,)", "2", "()"), "we"),
+    ("orders", "weighted(of={}, weights=(1,))", ("('raster',)", "('pool',)"), ("()", "'raster'", "('unifrom',)"), ""),
+    ("orders", "any_of(orderings={})", ("('raster',)", "('raster', 'hilbert')"), ("('raster', 3)", "'raster'"), ""),
+]
 
 
-@pytest.mark.parametrize("order", [(0, 1, 1), (0, 1, 3), (1, 2, 3), (0, 1, 2**20)])
-def test_an_order_is_a_permutation(order):
-    with pytest.raises(
-        UserError, match=r"^the ordering is not a permutation: it must name each site 0..2 exactly once$"
-    ):
-        make_factorization((3,), f"list(order={order})")
+@pytest.mark.parametrize(("what", "call", "taken", "refused", "sentence"), LIMITS, ids=[row[1] for row in LIMITS])
+def test_limits(what, call, taken, refused, sentence):
+    def make(value):
+        text = call.format(value)
+        ordering = "multiscale" if text.startswith("scales") else "raster"
+        return (
+            make_orders(text, GRID)
+            if what == "orders"
+            else make_factorization(GRID, **{"ordering": ordering, what: text})
+        )
+
+    for value in taken:
+        make(value)
+    for value in refused:
+        with pytest.raises(UserError, match=sentence or None):
+            make(value)

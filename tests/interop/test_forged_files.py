@@ -22,33 +22,19 @@ from arjax.interop.model_file import KEY, _checksum, load_model
 from arjax.models import ModelChoice, make_model
 
 TEXT = arjax.EventSpec((4,), kind="tokens", num_levels=3)
+
+
+def autoregressive(network, sizes=None, **options):
+    return ModelChoice(options=options, network=network, network_options={"hidden_sizes": sizes} if sizes else {})
+
+
 CHOICES = {
-    "network": (
-        TEXT,
-        ModelChoice(options={"orders": "rasters"}, network="made", network_options={"hidden_sizes": (5,)}),
-    ),
-    "weighted": (
-        TEXT,
-        ModelChoice(
-            options={"orders": "weighted(of=('raster', 'uniform'), weights=(3, 1))"},
-            network="made",
-            network_options={"hidden_sizes": (5,)},
-        ),
-    ),
-    "nested": (
-        TEXT,
-        ModelChoice(
-            options={"partition": "blocks(size=2)", "conditional": "nested(network='nade')"}, network="constant"
-        ),
-    ),
-    "table": (arjax.EventSpec((2,), kind="real"), ModelChoice(options={"conditional": "beta"}, network="independent")),
+    "network": (TEXT, autoregressive("made", (5,), orders="rasters")),
+    "weighted": (TEXT, autoregressive("made", (5,), orders="weighted(of=('raster', 'uniform'), weights=(3, 1))")),
+    "nested": (TEXT, autoregressive("constant", partition="blocks(size=2)", conditional="nested(network='nade')")),
+    "table": (arjax.EventSpec((2,), kind="real"), autoregressive("independent", conditional="beta")),
     "chain": (TEXT, ModelChoice("discrete_chain", {"num_steps": 2}, "deep_nade", {"hidden_sizes": (3,)})),
-    "graph": (
-        arjax.EventSpec((4,)),
-        ModelChoice(
-            options={"graph": "window(size=2)"}, network="structured_made", network_options={"hidden_sizes": (4,)}
-        ),
-    ),
+    "graph": (arjax.EventSpec((4,)), autoregressive("structured_made", (4,), graph="window(size=2)")),
     "flow": (arjax.EventSpec((2,)), ModelChoice("flow", {"num_blocks": 2}, "made", {"hidden_sizes": (3,)})),
 }
 
@@ -128,18 +114,12 @@ def test_every_entry_is_checked(name, files, forge):
 
 
 def test_no_file_asks_for_a_billion_orders(tmp_path):
-    event, options = arjax.EventSpec((3,)), {"orders": "uniform"}
-    model = make_model(event, ModelChoice(options=options, network="deep_nade", network_options={"hidden_sizes": (3,)}))
+    event = arjax.EventSpec((3,))
+    model = make_model(event, autoregressive("deep_nade", (3,), orders="uniform"))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), model.param_shapes)
     for num_orders in (4, 10**9):
-        save(
-            tmp_path / "f",
-            model,
-            params,
-            Dataset("some", event, arjax.ContextSpec(), {}),
-            None,
-            {"num_orders": num_orders},
-        )
+        dataset = Dataset("some", event, arjax.ContextSpec(), {})
+        save(tmp_path / "f", model, params, dataset, None, {"num_orders": num_orders})
         if num_orders == 4:
             assert arjax.load(tmp_path / "f").settings.measures.num_orders == 4
     with pytest.raises(UserError, match="this model is not scored under 1000000000 orders"):

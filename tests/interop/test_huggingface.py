@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore"),  # those of the other libraries
+    pytest.mark.filterwarnings("ignore")  # those of the other libraries
 ]
 
 LENGTH, VOCABULARY, BOS = 12, 40, 7

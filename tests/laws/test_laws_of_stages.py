@@ -9,8 +9,9 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.stages import STAGES, Digits, Haar, make_stages
+from arjax.testing import check_stages
 from arjax.testing.laws import LawBroken, NotSupported, as_test
-from arjax.testing.stages import STAGED_EVENTS, check_limits, check_stages, stages_laws
+from arjax.testing.stages import STAGED_EVENTS, check_limits, stages_laws
 
 OTHERS = {
     "digits": ("(base=2)", "(base=3)"),
@@ -108,13 +109,6 @@ def test_one_model_for_all_stages_is_told_the_stage_and_the_known_parts():
 def test_data_without_such_stages_end_in_one_sentence(call, event, message):
     with pytest.raises(UserError, match=message):
         make_stages(call, event)
-
-
-def test_cuts_invert_and_limits_are_tight():
-    event = EventSpec((4,), (), "levels", 5)
-    for call in ("haar", "digits(base=2)"):
-        found = check_stages(call, events=(event,))
-        assert len(found) == 3 and set(found.values()) == {"kept"}
 
 
 def test_laws_find_broken_stages(monkeypatch):

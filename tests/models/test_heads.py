@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from built import built, with_params
 
-from arjax.api.trained_model import Fitted, Settings
+from arjax.api.trained_model import Fitted
 from arjax.conditionals import make_conditional
 from arjax.conditionals.base import CONDITIONAL
 from arjax.conditionals.blocks import site_loss
@@ -24,7 +24,6 @@ from arjax.models.extras import sharper
 from arjax.models.gaussian_chain import GaussianChain
 from arjax.models.heads.flow_matching import runge_kutta
 from arjax.objectives import Step, make_objective
-from arjax.parallel.sharding import make_mesh
 from arjax.testing import model_laws
 from arjax.testing.conditional import check_gradients, check_shapes
 from arjax.testing.examples import random_like
@@ -257,7 +256,7 @@ def test_a_trained_model_without_a_likelihood_has_no_log_prob_and_no_unit_of_nat
     (model, params), x = built(EVENT, conditional=CALLS["energy"], hidden_sizes=(8,)), np.zeros((2, 3, 2), np.float32)
     data = from_arrays(EVENT, train=x[:1], test=x)
     with pytest.raises(UserError, match="`log_prob` needs a likelihood"):
-        Fitted(model, params, data, Settings(make_mesh())).log_prob(x)
+        Fitted(model, params, data).log_prob(x)
     rows = {"nll": np.array([1.0, 2.0]), "sites": np.array([3.0, 3.0])}
     found = report(model, params, data, "test", Measures(), mesh=None, seed=0, open_run=None, rows=rows)
     about = {"dataset": "arrays", "split": "test", "kind": "none"}

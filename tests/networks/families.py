@@ -11,13 +11,7 @@ from jax.extend.core import jaxprs_in_params
 from arjax.testing.models import autoregressive_networks
 
 SAME_LAYERS = {
-    "transformer": (
-        "image_transformer",
-        "local_transformer",
-        "masked_transformer",
-        "sparse_transformer",
-        "two_stream",
-    ),
+    "transformer": ("image_transformer", "local_transformer", "masked_transformer", "sparse_transformer", "two_stream"),
     "lstm": ("gru", "rnn", "seq2seq_lstm"),
     "pixelcnn_pp": ("pixelsnail",),
     "diagonal_bilstm": ("multiscale",),
@@ -31,6 +25,11 @@ DISTINCT = [name for name in autoregressive_networks() if name not in LIKE_ANOTH
 
 #: One for each way to compute: masks, sums, attention, recurrence, and convolutions in one and two dimensions.
 FEW = ("made", "nade", "transformer", "lstm", "wavenet", "pixelcnn")
+
+
+def slow(*values):
+    """Parameters of a test that is slow with them."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def fast_for(names) -> list:

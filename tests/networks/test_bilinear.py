@@ -88,12 +88,6 @@ def test_its_operations_are_counted():
     assert count_flops(gradient, x, kernel) == 3 * 2 * 2 * 3 * 4
 
 
-def test_a_product_without_transposes_says_so():
-    product = BilinearProduct(jnp.multiply)
-    with pytest.raises(TypeError, match="needs its transposes"):
-        jax.grad(lambda x: product(x, x).sum())(jnp.ones(2))
-
-
 @pytest.mark.parametrize(("dtype", "shape"), [("float32", (5,)), ("float32", (2, 3, 5)), ("bfloat16", (4, 5))])
 def test_dense_layers_are_those_of_flax(dtype, shape):
     """The same parameters, initial values and results, and the gradients written out."""

@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 
 from arjax.testing.models import autoregressive_networks
 
@@ -13,7 +14,7 @@ from arjax.testing.models import autoregressive_networks
 #: as `gru`) and in the scans of convolutional LSTMs; all but one are slow.
 OWN_GRADIENTS = ("gru",)
 FIRST = [
-    name if name in OWN_GRADIENTS else pytest.param(name, marks=pytest.mark.slow)
+    name if name in OWN_GRADIENTS else slow(name)
     for name in autoregressive_networks()
     if name not in ("constant", "hybrid")  # no parameters, and layers of others, together ten minutes to compile
 ]

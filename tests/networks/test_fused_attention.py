@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families import slow
 from loop_helpers import finish, run_python
 from lowering import score, train_steps
 
@@ -104,7 +105,7 @@ def test_kernel_of_tpus_on_a_mesh():
     finish(run_python(start + MESH_GRADIENTS, 8, PYTHONPATH=f"{TESTS}/networks{os.pathsep}{TESTS}/training"))
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["float32", slow("bfloat16")])
 def test_programs_of_tpus_have_the_kernel(monkeypatch, dtype):
     monkeypatch.setattr(fused, "kernel_of", lambda device, q: fused.on_tpus)
     for make in (score, train_steps):

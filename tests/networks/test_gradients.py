@@ -6,7 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from families import fast_for
+from families import fast_for, slow
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -40,10 +40,10 @@ def test_gradients_of_fresh_parameters_are_moderate(network):
     ("network", "event"),
     [
         ("min_gru", "binary"),
-        pytest.param("min_gru", "columns", marks=pytest.mark.slow),
-        pytest.param("transformer", "binary", marks=pytest.mark.slow),
-        pytest.param("transformer_xl", "binary", marks=pytest.mark.slow),
-        pytest.param("transformer_xl", "columns", marks=pytest.mark.slow),
+        slow("min_gru", "columns"),
+        slow("transformer", "binary"),
+        slow("transformer_xl", "binary"),
+        slow("transformer_xl", "columns"),
     ],
 )
 def test_gradients_of_tokens_of_zeros_are_moderate(network, event):

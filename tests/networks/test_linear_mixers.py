@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import dense, initialised, layer_norm, rms_norm, run
 from scipy import special
 
@@ -186,7 +187,7 @@ STATEFUL = ("delta_net", "mamba2", "mlstm", "min_gru")
 LIKE_THEM = ("gated_delta_net", "gated_linear_attention", "rg_lru")
 
 
-@pytest.mark.parametrize("name", [*STATEFUL, *(pytest.param(name, marks=pytest.mark.slow) for name in LIKE_THEM)])
+@pytest.mark.parametrize("name", [*STATEFUL, *(slow(name) for name in LIKE_THEM)])
 def test_states_are_float32_in_bfloat16(name):
     """The state before and after a step and several ones, and what the convolution keeps has the compute type."""
     model = cases.small_model(name, EventSpec((6,), kind="tokens", num_levels=3), dtype="bfloat16")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families import slow
 
 from arjax.networks.recurrent.linear.mlstm import Exponential, Scaled
 from arjax.networks.recurrent.linear.states import (
@@ -183,12 +184,7 @@ LONG = 4096
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "delta with decays",
-        "exponential",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("decays", "decays of features")),
-    ],
+    "name", ["delta with decays", "exponential", *(slow(n) for n in ("decays", "decays of features"))]
 )
 def test_long_sequences_neither_overflow_nor_lose_their_gradients(name):
     """Decays near 0 and near 1 in turn, and input gates from exp(-100) to exp(100)."""

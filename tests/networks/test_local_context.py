@@ -12,7 +12,6 @@ from numpy_layers import convolve, gelu
 
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.factorization import make_factorization
-from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import NOISY, TIME, make_block_denoiser, make_denoiser
 from arjax.networks.layers import local_context as lc
@@ -161,23 +160,6 @@ def test_maps_are_flipped_with_their_image():
         raster, context = map(np.asarray, both(x, place[..., None]))
         np.testing.assert_array_equal(context, raster.reshape(1, *grid[:2], -1)[..., :1])
     assert raster_context(e := np.ones((2, 3)), factorization) is e
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("grids", [((28, 28), (7, 7)), ((7, 7), (28, 28))])
-def test_independent_is_a_convolutional_encoder_and_decoder(grids):
-    """28 x 28 -> 7 x 7 by two strides of 2 with kernels of 4 x 4, and back; no parameter belongs to a pixel but b_i."""
-    here, other = grids
-    context = ContextSpec(c=EventSpec(here, (), "tokens", 16), local=("c",))
-    model = make_model(EventSpec(other, (), "tokens", 8), "independent", context=context, width=6)
-    shapes = {"/".join(k.key for k in path): leaf.shape for path, leaf in jax.tree.leaves_with_path(model.param_shapes)}
-    way, size = ("down", (16 * 6, 6)) if here[0] == 28 else ("up", (9 * 6, 4 * 6))
-    for i in range(2):
-        assert shapes[f"site/context/encoder/part_c/{way}_{i}/conv/mix/kernel"] == size
-    assert {f"block_{i}" in path for i in range(2) for path in shapes if f"block_{i}/mix/kernel" in path} == {True}
-    x, c = (jnp.zeros((2, *grid), int) for grid in (other, here))
-    out = jax.eval_shape(lambda params: model.features(params, x, context={"c": c}), model.param_shapes)
-    assert out.shape == (2, *other, 8)
 
 
 DENOISED = EventSpec((4, 6), (), "tokens", 3)

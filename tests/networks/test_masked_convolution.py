@@ -7,6 +7,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
@@ -52,7 +53,7 @@ def test_blind_spot_turns_with_the_picture():
     np.testing.assert_array_equal(turned, upright.network.dependencies(upright.factorization))
 
 
-@pytest.mark.parametrize(("size", "num_layers"), [(6, 2), pytest.param(8, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("size", "num_layers"), [(6, 2), slow(8, 4)])
 def test_gated_pixelcnn_has_no_blind_spot(size, num_layers):
     """Layers that reach the borders (3 pixels the first, 1 each of the others) read every earlier pixel."""
     model = real_model((size, size), "gated_pixelcnn", hidden_size=16, num_layers=num_layers, out_size=8)

@@ -7,7 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
-from families import operations
+from families import operations, slow
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -37,10 +37,8 @@ def largest(model, form: str) -> int:
 
 
 @pytest.mark.parametrize("form", ["parallel", "step"])
-@pytest.mark.parametrize("ordering", [pytest.param("raster", marks=pytest.mark.slow), "random(seed=1)"])
-@pytest.mark.parametrize(
-    "network", ["lstm", "causal_conv", "rg_lru", *(pytest.param(n, marks=pytest.mark.slow) for n in ("wavenet", "tcn"))]
-)
+@pytest.mark.parametrize("ordering", [slow("raster"), "random(seed=1)"])
+@pytest.mark.parametrize("network", ["lstm", "causal_conv", "rg_lru", *(slow(n) for n in ("wavenet", "tcn"))])
 def test_linear_in_the_number_of_sites(network, ordering, form):
     small = dict(NETWORKS.get(network).SMALL) | {"hidden_size": 8}
     model = make_model(LONG, network, ordering=ordering, **small)

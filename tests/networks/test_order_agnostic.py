@@ -8,6 +8,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import convolve
 
 from arjax.core.errors import UserError
@@ -19,8 +20,6 @@ from arjax.testing.network import check_autoregressive
 EVENT = EventSpec((3, 4), (), "levels", 3)
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 NAMES = ("deep_nade", "conv_nade")
-#: Both take chunks and dropout from one class.
-each_name = pytest.mark.parametrize("network", ["deep_nade", pytest.param("conv_nade", marks=pytest.mark.slow)])
 
 
 def build(network: str, event: EventSpec = EVENT, context: ContextSpec | None = None, **options):
@@ -71,9 +70,9 @@ def definition(network, params, x: np.ndarray, observed: np.ndarray) -> np.ndarr
 @pytest.mark.parametrize(
     ("network", "options"),
     [
-        pytest.param("deep_nade", {"hidden_sizes": (9,)}, marks=pytest.mark.slow),
+        slow("deep_nade", {"hidden_sizes": (9,)}),
         ("deep_nade", {"hidden_sizes": (9, 7, 5)}),
-        pytest.param("conv_nade", {"hidden_sizes": (), "num_layers": 2}, marks=pytest.mark.slow),
+        slow("conv_nade", {"hidden_sizes": (), "num_layers": 2}),
         ("conv_nade", {"hidden_sizes": (8, 6), "kernel_size": 5}),
     ],
 )
@@ -121,9 +120,9 @@ def test_the_features_of_one_site_are_those_that_all_sites_have(network, event, 
     ("partition", "context"),
     [
         ("sizes(sizes=(5, 3, 4))", ContextSpec("label", 3)),
-        pytest.param("sites", ContextSpec("label", 3), marks=pytest.mark.slow),
-        pytest.param("sites", None, marks=pytest.mark.slow),
-        pytest.param("sizes(sizes=(5, 3, 4))", None, marks=pytest.mark.slow),
+        slow("sites", ContextSpec("label", 3)),
+        slow("sites", None),
+        slow("sizes(sizes=(5, 3, 4))", None),
     ],
 )
 def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition, context):
@@ -139,37 +138,6 @@ def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NAMES)
-def test_unobserved_values_do_not_matter_and_the_mask_does(network):
-    """A site that is not observed differs from one that is 0, for binary values too."""
-    event = EventSpec((3, 4))
-    model, params = build(network, event)
-    x = cases.random_x(event, 4)
-    observed = np.random.default_rng(1).integers(0, 2, x.shape).astype(bool)
-    features = given(model.network, params, x, observed)
-    np.testing.assert_array_equal(features, given(model.network, params, np.where(observed, x, 1 - x), observed))
-    zeros = np.where(observed, x, 0)
-    everything = given(model.network, params, zeros, np.ones_like(observed))
-    assert np.abs(np.asarray(everything) - features).max() > 1e-2
-
-
-@pytest.mark.slow
-@each_name
-def test_chunks_change_nothing(network):
-    """Neither features nor gradients, also where the last chunk is not full."""
-    results = []
-    for chunk in (12, 5):
-        model, params = build(network, partition="sites", steps_per_chunk=chunk)
-        x = cases.random_x(EVENT, 2)
-
-        def loss(params, model=model, x=x):
-            return (model.features(params, x) ** 2).sum()
-
-        results.append(jax.jit(jax.value_and_grad(loss))(params))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), *results)
-
-
-@pytest.mark.slow
-@each_name
 def test_dropout_differs_from_step_to_step(network):
     model, params = build(network, partition="sites", dropout=0.5)
     x, step = cases.random_x(EVENT, 2), np.asarray(model.factorization.step).reshape(3, 4)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import dense, random_like
 from numpy_pixel_rnn import diagonal_layer, pixel_rnn, row_lstm_layer, upsampled
 
@@ -18,7 +19,7 @@ rng = np.random.default_rng(0)
 EVENT, U = EventSpec((4, 5)), 3
 
 
-@pytest.mark.parametrize("context", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("context", [slow(False), True])
 @pytest.mark.parametrize(("name", "layer"), [("row_lstm", row_lstm_layer), ("diagonal_bilstm", diagonal_layer)])
 def test_network_is_its_definition(name, layer, context):
     spec = ContextSpec("vector", 2) if context else ContextSpec()
@@ -82,7 +83,7 @@ def test_pictures_side_by_side_do_not_meet(monkeypatch):
     np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [pytest.param((4,), marks=pytest.mark.slow), (2, 4)])
+@pytest.mark.parametrize("shape", [slow((4,)), (2, 4)])
 def test_gradient_of_the_scan(shape):
     """Its own backward pass against automatic differentiation of a plain loop."""
     z = rng.normal(size=(5, *shape, 4 * U)).astype(np.float32)

@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -33,15 +34,7 @@ def depends(model):
     return actual
 
 
-@pytest.mark.parametrize(
-    ("grid", "layers"),
-    [
-        pytest.param((5, 5), 1, marks=SLOW),
-        ((4, 6), 2),
-        pytest.param((6, 6), 1, marks=SLOW),
-        pytest.param((3, 9), 1, marks=SLOW),
-    ],
-)
+@pytest.mark.parametrize(("grid", "layers"), [slow((5, 5), 1), ((4, 6), 2), slow((6, 6), 1), slow((3, 9), 1)])
 def test_diagonal_bilstm_sees_the_whole_past(grid, layers):
     model = build("diagonal_bilstm", grid, num_layers=layers)
     np.testing.assert_array_equal(depends(model), model.factorization.mask())

@@ -6,15 +6,13 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from families import operations
+from families import operations, slow
 from numpy_layers import convolve, elu
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.networks.image.pixelsnail import background
-from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
 from arjax.testing.network import check_autoregressive, check_steps
 
 rng = np.random.default_rng(0)
@@ -145,7 +143,7 @@ def features(model, x, context=None):
     return np.asarray(cases.parallel(model.network, params_of(model), x, model.factorization, context))
 
 
-@pytest.mark.parametrize("grid", [pytest.param((4, 6), marks=pytest.mark.slow), (5, 7)])
+@pytest.mark.parametrize("grid", [slow((4, 6)), (5, 7)])
 def test_pixelcnn_pp_is_its_definition(grid):
     event = EventSpec(grid, (3,), "levels", 256)
     model = make_model(event, "pixelcnn_pp", num_filters=4, num_resnets=2, num_scales=3, dropout=0.0)
@@ -200,42 +198,6 @@ def test_steps_equal_the_picture_over_all_resolutions(grid, num_scales):
     check_steps(model, params_of(model))
 
 
-def initialised(module, x):
-    """Random parameters, and the forms of the module as compiled programs."""
-    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
-    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
-
-    def form(method, *args, **static):
-        return jax.jit(lambda params, *args: module.apply(params, *args, **static, method=method))(params, *args)[0]
-
-    return params["params"], form
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("columns", [2, 3])
-def test_stretch_forms_agree_with_the_transposed_convolution(columns):
-    x = rng.normal(size=(1, 3, 4, 2)).astype(np.float32)
-    p, form = initialised(NormalisedStretch(2, columns, "float32"), x)
-    expected = stretch(p, x[0], (6, 8))
-    np.testing.assert_allclose(form("__call__", x), expected, rtol=1e-3, atol=1e-4)
-    row = form("row", x[:, 1], 1, width=7)
-    np.testing.assert_allclose(row, expected[3, :7], rtol=1e-3, atol=1e-4)
-    if columns == 2:
-        one = form("at", x[:, 1, 2], 0, 1)
-        np.testing.assert_allclose(one, expected[2, 5], rtol=1e-3, atol=1e-4)
-
-
-def test_normalised_convolution_is_its_definition_in_all_forms():
-    x, taps = rng.normal(size=(1, 5, 4, 3)).astype(np.float32), tuple(kernel_taps(DOWN))
-    p, form = initialised(NormalisedConv(2, taps, "float32"), x)
-    expected = conv(p, x[0], taps)
-    np.testing.assert_allclose(form("__call__", x), expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(form("__call__", x, stride=2), conv(p, x[0], taps, 2), rtol=1e-3, atol=1e-4)
-    ring = np.stack([x[:, 4], x[:, 3]], 1)  # rows 3 and 4 stand at 3 mod 2 and 4 mod 2
-    np.testing.assert_allclose(form("row", ring, 4), expected[4], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(form("at", ring, 4, 2), expected[4, 2], rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
 def test_programs_do_not_grow_with_the_number_of_layers(network):
@@ -250,9 +212,3 @@ def test_programs_do_not_grow_with_the_number_of_layers(network):
         return len(list(operations(jax.make_jaxpr(pass_with)(cases.params_of(model)).jaxpr)))
 
     assert size(2) == size(4)
-
-
-def test_the_places_of_pixels_are_from_minus_to_plus_one_half():
-    places = background((4, 2))
-    assert places.shape == (4, 2, 2) and places.dtype == "float32"
-    assert places[:, 0, 0].tolist() == [-0.5, -0.25, 0, 0.25] and places[0, :, 1].tolist() == [-0.5, 0]

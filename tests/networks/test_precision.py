@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
-from families import FEW, fast_for, operations
+from families import FEW, fast_for, operations, slow
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
@@ -57,7 +57,7 @@ def test_gradients_of_recurrent_kernels_are_sums_in_float32():
 OPEN = {"lstm": {"forget": (0, 6.0), "input": (1, -2.0)}, "gru": {"update": (1, 6.0)}}
 
 
-@pytest.mark.parametrize("network", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", ["gru", slow("lstm")])
 def test_long_memories_survive_bfloat16(network):
     """A gate of 0.998 is 1 in bfloat16, and a sum of many small terms stops growing: gates and states are float32."""
     event, size = EventSpec((512,), kind="tokens", num_levels=5), 16

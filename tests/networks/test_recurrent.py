@@ -106,34 +106,26 @@ def test_values_and_gradients_are_those_of_the_steps(name, truncation):
         assert (cut > 1e-2) == (truncation == 3)
 
 
-def test_truncation_changes_no_parameter():
-    x = np.zeros((1, 7, 4), np.float32)
-    cores = [RecurrentCore(LSTMLayer, 4, 5, 2, 0.0, False, k, "float32") for k in (0, 3)]
-    whole, cut = (jax.jit(lambda key, core=core: core.init(key, x, False))(jax.random.key(0)) for core in cores)
-    jax.tree.map(np.testing.assert_array_equal, whole, cut)
-
-
 @pytest.mark.slow
 def test_carry_stops_where_a_sequence_ends():
     """The last carry is that of the valid steps alone, also in chunks that are filled up."""
     x, length = rng.normal(size=(3, 7, 4)).astype(np.float32), np.array([7, 4, 0])
     valid = np.arange(7) < length[:, None]
-    for truncation in (4,):
-        core = RecurrentCore(LSTMLayer, 4, 5, 2, 0.0, False, truncation, "float32")
-        params = initialised(core, x, False)
-        start, step = (functools.partial(core.apply, {"params": params}, method=m) for m in ("start", "step"))
-        run = jax.jit(functools.partial(core.apply, {"params": params}, method="run"), static_argnums=2)
-        step, zeros = jax.jit(step), jax.tree.map(np.asarray, start(3))
-        carry, _ = run(zeros, x, False, valid)
-        for row, n in enumerate(length):
-            expected = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], zeros)
-            for t in range(n):
-                expected, _ = step(expected, x[row : row + 1, t], t)
-            for got, wanted in zip(jax.tree.leaves(carry), jax.tree.leaves(expected), strict=True):
-                np.testing.assert_allclose(got[row], wanted[0], rtol=1e-3, atol=1e-3)
-        everything, _ = run(zeros, x, False)
-        for got, wanted in zip(jax.tree.leaves(everything), jax.tree.leaves(carry), strict=True):
-            np.testing.assert_allclose(got[0], wanted[0], rtol=1e-3, atol=1e-3)  # row 0 is valid to its end
+    core = RecurrentCore(LSTMLayer, 4, 5, 2, 0.0, False, 4, "float32")
+    params = initialised(core, x, False)
+    start, step = (functools.partial(core.apply, {"params": params}, method=m) for m in ("start", "step"))
+    run = jax.jit(functools.partial(core.apply, {"params": params}, method="run"), static_argnums=2)
+    step, zeros = jax.jit(step), jax.tree.map(np.asarray, start(3))
+    carry, _ = run(zeros, x, False, valid)
+    for row, n in enumerate(length):
+        expected = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], zeros)
+        for t in range(n):
+            expected, _ = step(expected, x[row : row + 1, t], t)
+        for got, wanted in zip(jax.tree.leaves(carry), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(got[row], wanted[0], rtol=1e-3, atol=1e-3)
+    everything, _ = run(zeros, x, False)
+    for got, wanted in zip(jax.tree.leaves(everything), jax.tree.leaves(carry), strict=True):
+        np.testing.assert_allclose(got[0], wanted[0], rtol=1e-3, atol=1e-3)  # row 0 is valid to its end
 
 
 @pytest.mark.slow

@@ -151,12 +151,6 @@ def test_compute_types(dtype):
         make_model(BITS, "made", dtype=dtype)
 
 
-def test_lists_and_whole_numbers_are_read_as_tuples_and_fractions():
-    network = make_model(BITS, "made", hidden_sizes=[4, 3], dropout=0).network
-    assert network.hidden_sizes == (4, 3)
-    assert (network.dropout, type(network.dropout)) == (0.0, float)
-
-
 def test_limits_of_the_unet():
     """Each of its resolutions halves the grid."""
 

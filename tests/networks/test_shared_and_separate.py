@@ -161,29 +161,6 @@ def test_independent_sites_are_a_table_and_the_best_one_is_the_frequencies():
 
 
 @pytest.mark.slow
-def test_fvsbn_begins_at_independent_sites_and_its_likelihood_is_concave():
-    model = make_model(BINARY, "fvsbn", ordering="random(seed=2)")
-    first, x = jax.jit(model.init)(jax.random.key(0)), random_x(BINARY, 20)
-    assert not np.asarray(first["earlier"]["kernel"]).any()
-    log_prob, rng = jax.jit(lambda p: model.log_prob(p, x).mean()), np.random.default_rng(3)
-    for _ in range(5):
-        p, q = (jax.tree.map(lambda leaf: 2 * rng.normal(size=leaf.shape).astype(np.float32), first) for _ in range(2))
-        middle = jax.tree.map(lambda a, b: (a + b) / 2, p, q)
-        assert log_prob(middle) >= (log_prob(p) + log_prob(q)) / 2 - 1e-4
-
-
-@pytest.mark.slow
-def test_chunks_change_neither_nade_nor_its_gradient():
-    def value_and_gradient(chunk):
-        model = make_model(BINARY, "nade", hidden_size=5, ordering="random(seed=1)", steps_per_chunk=chunk)
-        params = random_like(model.param_shapes, 1.0)
-        return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, random_x(BINARY)).mean()))(params)
-
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
-    jax.tree.map(close, value_and_gradient(100), value_and_gradient(3))
-
-
-@pytest.mark.slow
 def test_memory_of_nade_does_not_grow_with_all_its_hidden_states():
     """The gradient keeps one a per chunk: far less than one per step."""
     event, size, batch = EventSpec((256,)), 64, 32

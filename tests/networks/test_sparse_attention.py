@@ -11,7 +11,7 @@ import pytest
 from arjax.core.programs import largest_array
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.attention.patterns import Near, Strided, Summary, TileGrid, windows
+from arjax.networks.attention.patterns import Near, Strided, Summary, TileGrid
 from arjax.networks.attention.sparse_attention import PatternAttention
 from arjax.testing.network import check_autoregressive, check_steps
 
@@ -189,15 +189,6 @@ def test_gradients_are_finite_where_a_head_sees_nothing():
     gradient = jax.jit(jax.grad(lambda v: (module.apply(v, x, 1) ** 2).sum()))(variables)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert np.abs(gradient["params"]["key"]["kernel"]).max() > 0
-
-
-@pytest.mark.parametrize(("size", "before", "after"), [(3, 0, 0), (3, 2, 0), (3, 7, 1), (1, 2, 2), (20, 3, 0)])
-def test_windows(size, before, after):
-    x = np.arange(1, 12)
-    rows = np.asarray(jax.jit(windows, static_argnums=(1, 2, 3, 4))(x, 0, size, before, after))
-    padded = np.concatenate([np.zeros(before, int), x, np.zeros(40, int)])
-    starts = range(0, len(x), size)
-    np.testing.assert_array_equal(rows, [padded[s : s + before + size + after] for s in starts])
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import relative_attention
 
 from arjax.core.spec import EventSpec
@@ -31,8 +32,8 @@ def random_params(module, *args):
         (7, 3, 2, 1),
         (6, 3, 0, 1),
         (5, 2, 2, 3),
-        pytest.param(8, 2, 100, 1, marks=pytest.mark.slow),
-        *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(7, 2, 5, 1), (5, 8, 8, 1), (5, 1, 1, 2)]),
+        slow(8, 2, 100, 1),
+        *(slow(*sizes) for sizes in [(7, 2, 5, 1), (5, 8, 8, 1), (5, 1, 1, 2)]),
     ],
 )
 def test_attention_is_its_equation(num_steps, segment, memory, block_size):

@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import initialised
 
 from arjax.core.spec import ContextSpec, EventSpec
@@ -31,11 +32,11 @@ def test_tcn_drops_whole_channels():
     ("network", "options", "field"),
     [
         ("causal_conv", {"num_layers": 3, "dilation_cycle": 2}, 5),
-        pytest.param("causal_conv", {"num_layers": 2, "kernel_size": 1}, 1, marks=pytest.mark.slow),
-        pytest.param("wavenet", {"num_layers": 2, "dilation_cycle": 2, "skip_channels": 16}, 5, marks=pytest.mark.slow),
+        slow("causal_conv", {"num_layers": 2, "kernel_size": 1}, 1),
+        slow("wavenet", {"num_layers": 2, "dilation_cycle": 2, "skip_channels": 16}, 5),
         ("wavenet", {"num_layers": 2, "dilation_cycle": 1, "kernel_size": 3, "skip_channels": 16}, 7),
         ("tcn", {"num_layers": 2, "kernel_size": 2}, 7),
-        pytest.param("tcn", {"num_layers": 1, "kernel_size": 3}, 5, marks=pytest.mark.slow),
+        slow("tcn", {"num_layers": 1, "kernel_size": 3}, 5),
     ],
 )
 def test_reads_as_far_back_as_it_says(network, options, field):

@@ -10,8 +10,9 @@ from arjax.core.errors import UserError
 from arjax.quantizers import QUANTIZERS, make_quantizer
 from arjax.quantizers.base import Quantizer
 from arjax.quantizers.scalar import Fsq
+from arjax.testing import check_quantizer
 from arjax.testing.laws import LawBroken, as_test
-from arjax.testing.quantizer import check_quantizer, quantizer_laws
+from arjax.testing.quantizer import quantizer_laws
 
 #: Small ones of every name, and options with a way of their own, which are slow.
 CALLS = {

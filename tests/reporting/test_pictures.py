@@ -85,12 +85,13 @@ def test_entropy_curve(tmp_path, over_grid):
 
 
 def test_loss_curves_skip_what_was_not_finite(tmp_path):
-    lines = [{"step": i, "train/bits_per_dim": 3 / i} for i in range(1, 9)]
-    lines += [{"step": 9, "train/bits_per_dim": None}, {"step": 9, "validation/bits_per_dim": 1.0}]
-    figures.save_figure(plots.loss_figure(lines), tmp_path / "loss.png")
+    steps = np.arange(1, 10)
+    train = steps, np.where(steps < 9, 3 / steps, np.nan)
+    history = {"train/bits_per_dim": train, "validation/bits_per_dim": (np.array([9]), np.ones(1))}
+    figures.save_figure(plots.loss_figure(history), tmp_path / "loss.png")
     assert np.ptp(decode_png(tmp_path / "loss.png")) == 1.0
     with pytest.raises(UserError, match="no line with 'bits_per_dim'"):
-        plots.loss_figure([{"step": 1, "other": 1.0}])
+        plots.loss_figure({"other": train})
 
 
 def test_missing_matplotlib_is_one_sentence(tmp_path, monkeypatch):

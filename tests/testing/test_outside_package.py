@@ -77,16 +77,8 @@ def test_its_kind_of_model_is_one_of_ours(package, tmp_path):
     mixture = make_model(model.event, kind="mixture", parts=parts)
     mixed = arjax.fit_arrays(mixture, train=x, steps=2, batch_size=40, quiet=True)
     mixed.save(tmp_path / "mixed.safetensors")
-    members = set(
-        np.unique(
-            np.asarray(
-                arjax.load(tmp_path / "mixed.safetensors")
-                .model.draw(mixed.params, jax.random.split(jax.random.key(0), 30))
-                .stats["member"]
-            )
-        )
-    )
-    assert members == {0, 1}
+    drawn = arjax.load(tmp_path / "mixed.safetensors").model.draw(mixed.params, jax.random.split(jax.random.key(0), 30))
+    assert set(np.unique(drawn.stats["member"])) == {0, 1}
     digits = make_dataset("digits")
     model = make_model(digits.event, kind="latent_class", num_classes=3)
     pictures = dict(model_pictures(model, random_like(model.param_shapes), digits, jax.random.key(0), Scoring(100)))

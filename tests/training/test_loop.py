@@ -1,5 +1,6 @@
 """Law 5, first half: N steps equal k steps, restart, N - k steps, bit for bit."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -101,9 +102,11 @@ def test_a_run_opens_in_the_order_of_its_training_alone(straight, tmp_path, caps
     (code := tmp_path / "mine.py").write_text("")
     noted = json.loads((tmp_path / "record.json").read_text()) | {"code": {str(code): ["another version"]}}
     (tmp_path / "record.json").write_text(json.dumps(noted))
-    with pytest.raises(UserError, match="or your code"):
-        restore_params(other, tmp_path)
-    assert f"{code} has changed since" in capsys.readouterr().err
+    for loaded in ({}, {str(code): ["this version"]}):
+        reader = dataclasses.replace(other, record=dataclasses.replace(other.record, code=loaded))
+        with pytest.raises(UserError, match="or your code"):
+            restore_params(reader, tmp_path)
+        assert (f"{code} has changed since" in capsys.readouterr().err) == bool(loaded), "no other file is read"
     several = build(tiny_config(model__orders="pool(num=3)", objective="order_agnostic")).model
     assert len({fingerprint_of_orders(model) for model in (other.model, several, build(tiny_config()).model)}) == 3
 

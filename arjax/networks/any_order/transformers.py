@@ -116,7 +116,7 @@ class TwoStream(PlainStack):
         """The contents that exist, bool[1 + T], and in an example have a value, bool[B, 1, 1, 1 + T]."""
         sites_T = jnp.asarray(factorization.blocks).ravel()
         exists_C = jnp.append(True, sites_T < factorization.num_sites)
-        if self.event.is_discrete:
+        if not self.event.may_lack_values:
             return exists_C
         present_BD = is_present(x.reshape(len(x), self.event.num_sites, -1), 1)
         present_BT = jnp.take(present_BD, sites_T, axis=1, mode="clip")

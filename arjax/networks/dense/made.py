@@ -81,10 +81,13 @@ class MaskedLayers(Network):
         """The contributions of the context to the first hidden layer and to the outputs."""
         return None if context is None else (self.hidden_context(context), self.out_context(context))
 
-    def _features(self, x: jax.Array, masks: Sequence[jax.Array], context: Context | None, train: bool) -> jax.Array:
-        """[B, *grid, F], under masks of hidden layers, outputs, direct connections; none if no site reads another."""
+    def _masks(self, factorization: Factorization) -> list[jax.Array]:
+        """Masks of hidden layers, outputs and direct connections; none if no site reads another."""
+        raise TypeError(f"{type(self).__name__} has no masks")
+
+    def __call__(self, x, factorization, context=None, *, train=False):
         below = inputs = self.input_drop(flat_inputs(x, self.event, self.dtype), deterministic=not train)
-        from_context = self._from_context(context)
+        from_context, masks = self._from_context(context), self._masks(factorization)
         for i, mask in enumerate(masks[:-2]):
             below = self.drop(self._units(i, below, slice(None), mask, from_context), deterministic=not train)
         features_BDF = self._outputs(below, inputs, slice(None), masks[-2:], from_context)
@@ -166,14 +169,10 @@ class MADE(MaskedLayers):
         return least_S[step_D][None, :] < step_D[:, None]
 
     def _degrees(self, factorization: Factorization) -> list[np.ndarray]:
-        """The degrees of the units of each layer, int[U]."""
         return [hidden_degrees(size, factorization.num_steps) for size in self.hidden_sizes]
 
-    def __call__(self, x, factorization, context=None, *, train=False):
-        return self._features(x, self._masks(factorization), context, train)
-
-    def _masks(self, factorization: Factorization) -> list[jax.Array]:
-        """Masks of hidden layers (equation 12), outputs (13), direct connections (section 3); none without edges."""
+    def _masks(self, factorization):
+        """Equations 12 and 13, and section 3."""
         if not factorization.has_edges:
             return []
         read_steps, masks = input_steps(self.event, factorization), []
@@ -251,14 +250,9 @@ class StructuredMADE(MaskedLayers):
         return (mask_DD.T @ reached_DD).T
 
     def _sites(self, size: int, factorization: Factorization) -> jax.Array:
-        """The site of each unit of a layer, int[U]."""
         return jnp.asarray(factorization.order)[places(size, factorization.num_sites)]
 
-    def __call__(self, x, factorization, context=None, *, train=False):
-        return self._features(x, self._masks(factorization), context, train)
-
-    def _masks(self, factorization: Factorization) -> list[jax.Array]:
-        """Masks of the hidden layers, the outputs and the direct connections; none without edges."""
+    def _masks(self, factorization):
         if not factorization.has_edges:
             return []
         reads, feeds_DD = input_mask(self.event, factorization), feeds(factorization)

@@ -150,7 +150,6 @@ class HiddenMarkov(ScalarNetwork):
         self.emissions = self.param("emissions", normal, (size, self.event.num_levels))
 
     def prepare(self):
-        """The logarithms of all probabilities."""
         self._logs()
 
     def _logs(self) -> tuple[jax.Array, ...]:

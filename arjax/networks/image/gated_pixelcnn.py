@@ -11,16 +11,10 @@ import jax.numpy as jnp
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.image.pixelcnn import MaskedNetwork
-from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, channel_graph, compose, put_pixel
+from arjax.networks.layers.convolution import TapConv, TapMix, Taps, channel_graph, compose, put_pixel
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.grids import (
-    flip_dependencies,
-    image_inputs,
-    input_size,
-    num_channels,
-    put_previous,
-)
-from arjax.networks.layers.local_context import everywhere, of_pixel, of_row
+from arjax.networks.layers.grids import flip_dependencies, image_inputs, input_size, num_channels, put_previous
+from arjax.networks.layers.local_context import add_context, of_pixel, of_row
 from arjax.networks.layers.steps import to_grid
 
 Pair = tuple[jax.Array, jax.Array]
@@ -29,28 +23,10 @@ Pair = tuple[jax.Array, jax.Array]
 GATE_GAIN = 2.0
 
 
-def above_taps(reach: int, *, this_row: bool) -> Taps:
-    """The rows above a pixel in full width, and with `this_row` its own: the first layer of the vertical stack does not
-    read it, so the others may.
-    """
-    rows = range(-reach, 1 if this_row else 0)
-    return tuple((dy, dx) for dy in rows for dx in range(-reach, reach + 1))
-
-
-def left_taps(reach: int, *, centre: bool) -> Taps:
-    """The pixels to the left in the same row, and with `centre` the pixel itself."""
-    return (*((0, dx) for dx in range(-reach, 0)), *(CENTRE if centre else ()))
-
-
 def gate(y: jax.Array) -> jax.Array:
     """tanh(y_f) * sigma(y_g), equation 2: 2p maps to p."""
     y_f, y_g = jnp.split(y, 2, -1)
     return jnp.tanh(y_f) * nn.sigmoid(y_g)
-
-
-def add_context(y: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """y [B, ..., F] + a vector per example, or one for each of its pixels."""
-    return y if bias is None else y + everywhere(bias, y.ndim)
 
 
 class GatedLayer(nn.Module):
@@ -112,12 +88,7 @@ class GatedPixelCNN(MaskedNetwork):
     """PixelCNN of two stacks without a blind spot, with gates, in a raster-like order (section 2.1-2.3).
 
     The vertical stack reads all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack.
-    The first layer reads a window of `first_kernel` rows and columns, the others one of `kernel_size`. The context
-    enters all gates of all layers. After the last layer come two 1x1 layers, as in PixelCNN.
-
-    On a grid (H, W, C) the colour channels of a pixel are generated one after the other, by groups of the feature maps
-    of the horizontal stack, as in `pixelcnn`; on a grid (H, W) the whole value of a pixel is generated at once.
-
+    The context enters all gates of all layers. The groups of colour channels are feature maps of the horizontal stack.
     The step form runs the vertical stack once a row, and keeps no more than the rows that the kernels reach.
 
     Options: `hidden_size` p of each stack, `num_layers` after the first, `kernel_size` and `first_kernel` (odd),
@@ -140,10 +111,13 @@ class GatedPixelCNN(MaskedNetwork):
         self.hidden = TapMix(self.out_size, self.dtype, channels=channels)
 
     def _taps(self, layer: int) -> tuple[Taps, Taps]:
-        """The taps of the two stacks of a layer. In the first, a pixel of one channel does not read itself at all."""
+        """The taps of the two stacks of a layer: the rows above in full width, and the pixels to the left. The first
+        layer does not read the row of a pixel from above, nor the pixel itself where it has one channel.
+        """
         reach = (self.kernel_size if layer else self.first_kernel) // 2
-        centre = layer > 0 or num_channels(self.event) > 1
-        return above_taps(reach, this_row=layer > 0), left_taps(reach, centre=centre)
+        above = tuple((dy, dx) for dy in range(-reach, 1 if layer else 0) for dx in range(-reach, reach + 1))
+        reads_itself = layer > 0 or num_channels(self.event) > 1
+        return above, tuple((0, dx) for dx in range(-reach, 1 if reads_itself else 0))
 
     def dependencies(self, factorization):
         (height, width), channels = factorization.grid_shape[:2], num_channels(self.event)

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.base import once
-from arjax.networks.image.gated_pixelcnn import add_context
 from arjax.networks.image.shifted_streams import ImageView, Layer
 from arjax.networks.layers.convolution import Cursor, Taps, WholeImage
 from arjax.networks.layers.dense import Dense
+from arjax.networks.layers.local_context import add_context
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights, small_weights
 
 #: Applies convolutions to whole images, to a row or to a pixel.

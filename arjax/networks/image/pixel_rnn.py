@@ -28,12 +28,7 @@ from arjax.networks.base import NETWORKS, Context, Network, check_remat, fields_
 from arjax.networks.layers.blocks import Stack
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, pixel, raster_taps, tap_graph
 from arjax.networks.layers.embedding import flat_sites, pixel_inputs
-from arjax.networks.layers.grids import (
-    RasterNetwork,
-    check_odd,
-    flip_dependencies,
-    image_inputs,
-)
+from arjax.networks.layers.grids import RasterNetwork, check_odd, flip_dependencies, image_inputs
 from arjax.networks.layers.local_context import context_encoder, everywhere
 from arjax.networks.layers.steps import to_grid
 

@@ -19,7 +19,7 @@ from arjax.networks.layers.grids import (
     num_channels,
     put_previous,
 )
-from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
+from arjax.networks.layers.local_context import add_context, context_encoder, of_pixel
 from arjax.networks.layers.steps import to_grid
 
 
@@ -82,9 +82,8 @@ class MaskedNetwork(RasterNetwork):
 class PixelCNN(MaskedNetwork):
     """Masked convolutions on images, in a raster-like order.
 
-    The first layer (mask A) reads earlier pixels in a window of `first_kernel` rows and columns, the residual
-    blocks (mask B) those in a window of `kernel_size`. Composed, they leave a blind spot to the right of a pixel in the
-    rows above it: see `dependencies`.
+    Composed, the windows of its layers leave a blind spot to the right of a pixel in the rows above it: see
+    `dependencies`.
 
     Options: `hidden_size` 2h of the residual blocks, `num_layers`, `kernel_size` and `first_kernel` (odd), `out_size`
     of the two 1x1 layers before the output, `dropout` within the blocks.
@@ -131,8 +130,7 @@ class PixelCNN(MaskedNetwork):
 
     def __call__(self, x, factorization, context=None, *, train=False):
         h = self.first(image_inputs(x, self.event, factorization, self.dtype))
-        if context is not None:
-            h = h + everywhere(self._encoded(context, factorization), h.ndim)
+        h = add_context(h, self._encoded(context, factorization))
         return to_grid(self._after_first(h, WholeImage(), train), factorization)
 
     def start(self, batch_size, factorization, context=None):

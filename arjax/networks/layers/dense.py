@@ -40,8 +40,8 @@ class BilinearProduct:
         self.__doc__ = function.__doc__
         self._function = function
         self._run = jax.jit(self._mapped, static_argnums=(2, 3))
-        self._to_left: Transpose = _missing
-        self._to_right: Transpose = _missing
+        self._to_left: Transpose
+        self._to_right: Transpose
 
     def transposes(self, to_left: Transpose, to_right: Transpose) -> None:
         self._to_left, self._to_right = to_left, to_right
@@ -72,10 +72,6 @@ class BilinearProduct:
         """The cotangent of the right array."""
         axes, kept = tuple((True, has_left) for has_left, _ in mapped), [has_right for _, has_right in mapped]
         return _along(lambda *arrays: self._to_right(*arrays, *static), axes, kept)(cotangent, left)
-
-
-def _missing(*_: Any) -> jax.Array:
-    raise TypeError("a bilinear product needs its transposes")
 
 
 def _along(function: Callable[..., jax.Array], mapped: Mapped, kept: list[bool] | None = None):
@@ -146,13 +142,9 @@ def _wide(dtype: DTypeLike) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-weigh.transposes(
-    lambda dy, kernel_EU: weigh(dy, kernel_EU.T),
-    lambda dy, x: correlate(x, dy, _wide(x.dtype).name),
-)
+weigh.transposes(lambda dy, kernel_EU: weigh(dy, kernel_EU.T), lambda dy, x: correlate(x, dy, _wide(x.dtype).name))
 correlate.transposes(
-    lambda d_kernel_EU, y, dtype: weigh(y, d_kernel_EU.T),
-    lambda d_kernel_EU, x, dtype: weigh(x, d_kernel_EU),
+    lambda d_kernel_EU, y, dtype: weigh(y, d_kernel_EU.T), lambda d_kernel_EU, x, dtype: weigh(x, d_kernel_EU)
 )
 
 

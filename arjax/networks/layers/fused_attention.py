@@ -141,8 +141,7 @@ def _tpu_kernel(q_BNTH: jax.Array, k_BNTH: jax.Array, v_BNTH: jax.Array) -> jax.
 
 
 _tpu_kernel.defvjp(
-    lambda *qkv: (_flash_by_parts(*qkv), qkv),
-    lambda qkv, d_BNTH: _flash_gradients_by_parts(*qkv, d_BNTH),
+    lambda *qkv: (_flash_by_parts(*qkv), qkv), lambda qkv, d_BNTH: _flash_gradients_by_parts(*qkv, d_BNTH)
 )
 
 

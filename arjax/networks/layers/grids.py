@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from arjax.core.arrays import Array
 from arjax.core.errors import UserError, refuse
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, make_order
@@ -41,22 +42,12 @@ def check_image(name: str, factorization: Factorization, *, channels: bool = Fal
 
     `channels` allows a third dimension: colour channels that are generated one after the other.
     """
-    grid_shape, also = factorization.grid_shape, " (rows and columns, or with colour channels as a third)"
+    grid_shape, also = factorization.grid_shape, " (rows and columns, or with colour channels as a third)" * channels
     is_image = len(grid_shape) == 2 or (channels and len(grid_shape) == 3)
     refuse(
-        (not is_image, f"{name} needs a grid of two dimensions{also * channels}, not {grid_shape}"),
+        (not is_image, f"{name} needs a grid of two dimensions{also}, not {grid_shape}"),
         (factorization.block_size > 1, f"{name} generates one site per step, so it needs model.partition=sites"),
     )
-
-
-def check_raster_like(name: str, factorization: Factorization) -> None:
-    """Raises `UserError` unless the order of the sites is raster-like."""
-    orders = raster_like_orders(factorization.grid_shape)
-    if not any(np.array_equal(factorization.order, order) for order in orders):
-        # column_major takes all of one colour channel before the next, and transposes only square images.
-        walks = {text: make_order(text, factorization.grid_shape) for text in NAMED}
-        named = [text for text, walk in walks.items() if any(np.array_equal(walk, order) for order in orders)]
-        raise UserError(f"{name} needs a raster-like order ({', '.join(named)} or a mirrored one)")
 
 
 def check_odd(network: Network, *names: str) -> None:
@@ -73,8 +64,17 @@ class RasterNetwork(Network):
     CHANNELS: ClassVar[bool] = False
 
     def check(self, factorization):
-        check_image(name_of(self), factorization, channels=self.CHANNELS)
-        check_raster_like(name_of(self), factorization)
+        name, grid_shape = name_of(self), factorization.grid_shape
+        check_image(name, factorization, channels=self.CHANNELS)
+        orders = raster_like_orders(grid_shape)
+
+        def fits(walk: Array) -> bool:
+            return any(np.array_equal(walk, order) for order in orders)
+
+        if not fits(factorization.order):
+            # column_major takes all of one colour channel before the next, and transposes only square images.
+            named = ", ".join(text for text in NAMED if fits(make_order(text, grid_shape)))
+            raise UserError(f"{name} needs a raster-like order ({named} or a mirrored one)")
 
     def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
         """The encoded context of the flipped or transposed image."""

@@ -272,6 +272,11 @@ def everywhere(e: jax.Array, ndim: int) -> jax.Array:
     return e.reshape(len(e), *[1] * (ndim - 2), e.shape[-1]) if e.ndim == 2 else e
 
 
+def add_context(y: jax.Array, e: jax.Array | None) -> jax.Array:
+    """y [B, *pixels, F] + e, if there is a context."""
+    return y if e is None else y + everywhere(e, y.ndim)
+
+
 def of_sites(e: jax.Array, sites: jax.Array | np.ndarray, event: EventSpec) -> jax.Array:
     """e at sites int[...] (the last one for those that do not exist) -> [B, ..., E]; [B, 1, ..., E] of a vector."""
     if e.ndim == 2:

@@ -58,11 +58,6 @@ class StepConditioning(nn.Module):
         return whole_B1E + jnp.where(valid_BL[..., None], encoded_BLE, 0)
 
 
-def read_positions(length: int, num_steps: int) -> np.ndarray:
-    """The position, out of `length`, that each step reads, int32[S]: floor(s L / S)."""
-    return (np.arange(num_steps, dtype=np.int64) * length // num_steps).astype(np.int32)
-
-
 def sites_of(steps: jax.Array, factorization: Factorization) -> jax.Array:
     """The sites of steps int[...], [..., M]; D, which is no site, before the first step and in short blocks."""
     sites = jnp.take(jnp.asarray(factorization.blocks), steps, axis=0, mode="clip")
@@ -270,8 +265,9 @@ class StepNetwork(Network):
         if not self.CONDITIONED_CORE:
             return ()
         if whole is not None and whole.shape[1] > 1:
-            positions = jnp.asarray(read_positions(whole.shape[1], factorization.num_steps))
-            whole = jnp.take(whole, jnp.take(positions, steps, mode="clip"), axis=1)
+            num_steps = factorization.num_steps  # times a length it may need 64 bits
+            position_S = (np.arange(num_steps, dtype=np.int64) * whole.shape[1] // num_steps).astype(np.int32)
+            whole = jnp.take(whole, jnp.take(jnp.asarray(position_S), steps, mode="clip"), axis=1)
         if e is None:
             return (whole,)
         sites = sites_of(steps, factorization)

@@ -95,7 +95,6 @@ class Seq2SeqLSTM(StepNetwork):
 
     @property
     def input_size(self) -> int:
-        """Width of the decoder's inputs: that of the embeddings."""
         return self.embedding_size
 
     def setup(self):

@@ -38,14 +38,11 @@ class DeltaMixer(HeadMixer):
 
     def setup(self):
         features = (1 + 2 * self.num_householder) * self.width
-        self.qkv = Dense(features, use_bias=False, dtype=self.dtype)
+        self.read = Dense(features, use_bias=False, dtype=self.dtype, name="qkv")
         self.beta = Dense(self.num_householder * self.num_heads, dtype=self.dtype)
         self.make_convolution(features)
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
-
-    def inputs(self, x):
-        return self.qkv(x), x
 
     def _log_decay(self, x_BTE: jax.Array) -> jax.Array | None:
         """log a_t, [B, N, T]."""
@@ -85,8 +82,7 @@ class GatedDeltaMixer(DeltaMixer):
     def _log_decay(self, x_BTE):
         return -self.by_head(self.decay(x_BTE)[0])[..., 0]
 
-    def outputs(self, o, u, rest):
-        return self.out(self.by_step(self.norm(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
+    outputs = HeadMixer.outputs
 
 
 @NETWORKS.register("delta_net")

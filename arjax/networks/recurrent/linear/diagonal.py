@@ -91,9 +91,6 @@ class RecurrentBlock(LinearMixer):
         self.recurrence = RGLRU(self.size, self.num_heads, self.dtype)
         self.out = self.make_out()
 
-    def inputs(self, x):
-        return self.read(x), x
-
     def terms(self, u, rest):
         return Diagonal(*self.recurrence.coefficients(u))
 

@@ -36,24 +36,18 @@ class GatedLinearMixer(HeadMixer):
     def setup(self):
         keys = self.width // 2
         self.make_convolution(2 * self.width)
-        self.qkv = Dense(2 * self.width, use_bias=False, dtype=self.dtype)
+        self.read = Dense(2 * self.width, use_bias=False, dtype=self.dtype, name="qkv")
         self.decay_in = Dense(RANK, use_bias=False, dtype=self.dtype)
         self.decay_out = Dense(keys, dtype=self.dtype)
         self.gate = Dense(self.width, dtype=self.dtype)
         self.norm = nn.LayerNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
-    def inputs(self, x):
-        return self.qkv(x), x
-
     def terms(self, u, rest):
         parts = jnp.split(u, (self.width // 2, self.width), axis=-1)
         q, k, v = (self.by_head(part).astype(self.dtype) for part in parts)
         decay = self.decay_out(self.decay_in(rest)).astype(jnp.float32)
         return Decayed(q, k, v, self.by_head(nn.log_sigmoid(decay) / ROOT))
-
-    def outputs(self, o, u, rest):
-        return self.out(self.by_step(self.norm(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads

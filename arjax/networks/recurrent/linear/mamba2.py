@@ -60,9 +60,6 @@ class Mamba2Mixer(HeadMixer):
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
-    def inputs(self, x):
-        return self.read(x), x
-
     def _split(self, u: jax.Array) -> list[jax.Array]:
         """x [B, N, T, P], B and C [B, 1, T, H]."""
         x, b, c = jnp.split(nn.silu(u), (self.inner, self.inner + self.state_size), axis=-1)

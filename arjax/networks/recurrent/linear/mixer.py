@@ -39,7 +39,7 @@ class LinearMixer(nn.Module):
     itself, over the last K steps, zeros before the start. It has the methods that a `Block` asks of its attention, for
     blocks of one token. The carry holds the last K - 1 inputs of the convolution and the state of the recurrence.
 
-    Subclasses define `inputs`, `terms`, `outputs` and `init_state`, and call `make_convolution` in `setup`. Between the
+    Subclasses define `terms`, `outputs` and `init_state`, and make `read` and the convolution in `setup`. Between the
     products of matrices all is float32.
 
     Subclasses may have the option `kernel_size`, K; 0 for no convolution.
@@ -53,8 +53,8 @@ class LinearMixer(nn.Module):
     kernel_size, chunk_size = 0, 64
 
     def inputs(self, x: jax.Array) -> tuple[jax.Array, Any]:
-        """x [B, T, E] -> what is convolved [B, T, U], and whatever else `terms` and `outputs` read of x."""
-        raise TypeError(f"{type(self).__name__} has no inputs")
+        """x [B, T, E] -> what is convolved [B, T, U], by default `read(x)`, and what else is read of x."""
+        return self.read(x), x
 
     def terms(self, u: jax.Array, rest: Any) -> Any:
         """The terms of the recurrence, one of those of `states`, from the convolved u [B, T, U] in float32."""
@@ -141,6 +141,10 @@ class HeadMixer(LinearMixer):
     def inner(self) -> int:
         """Features of all heads together."""
         return self.width
+
+    def outputs(self, o, u, rest):
+        """W (norm(o) * silu(gate))."""
+        return self.out(self.by_step(self.norm(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
 
     def by_head(self, x: jax.Array) -> jax.Array:
         """[B, T, N * H] -> [B, N, T, H]."""

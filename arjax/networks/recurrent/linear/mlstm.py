@@ -132,15 +132,12 @@ class MLSTMMixer(HeadMixer):
 
         zeros = nn.initializers.zeros
         self.make_convolution(3 * self.width)
-        self.qkv = Dense(3 * self.width, dtype=self.dtype)
+        self.read = Dense(3 * self.width, dtype=self.dtype, name="qkv")
         self.input_gate = Dense(self.num_heads, kernel_init=zeros, dtype=self.dtype)
         self.forget = Dense(self.num_heads, kernel_init=zeros, bias_init=open_gates, dtype=self.dtype)
         self.output_gate = Dense(self.width, dtype=self.dtype)
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
-
-    def inputs(self, x):
-        return self.qkv(x), x
 
     def terms(self, u, rest):
         q, k, v = (self.by_head(part) for part in jnp.split(u, 3, axis=-1))
