@@ -26,6 +26,7 @@ from arjax.samplers.beam import Beam
 from arjax.samplers.best import Best
 from arjax.samplers.cached import Cached, Greedy, Naive
 from arjax.samplers.fixed_point import FixedPoint
+from arjax.samplers.loops import StepForm
 from arjax.samplers.parallel import Parallel
 from arjax.samplers.request import PLAIN_DRAW, Request
 from arjax.samplers.speculative import Speculative
@@ -46,6 +47,7 @@ __all__ = [
     "Resources",
     "Sampler",
     "Speculative",
+    "StepForm",
     "Steps",
     "example_keys",
     "make_sampler",

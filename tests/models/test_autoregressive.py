@@ -118,14 +118,6 @@ def test_parameters_are_a_plain_dict_of_float32_and_a_function_of_the_key():
     assert np.abs(params["out_kernel"] - other["out_kernel"]).max() > 0
 
 
-@pytest.mark.parametrize(
-    ("event", "expected"),
-    [(EventSpec((3,)), "Bernoulli"), (EventSpec((3,), (), "levels", 2), "Categorical"), (EVENT, "Categorical")],
-)
-def test_the_usual_conditional_follows_the_kind_of_data(event, expected):
-    assert type(make_model(event, "made").conditional).__name__ == expected
-
-
 def test_its_repr_says_what_it_is(made):
     model, _ = made
     num = f"{model.num_params:,} parameters"

@@ -160,33 +160,6 @@ def test_strings_are_drawn_as_they_are_scored(partition):
 
 
 @pytest.mark.slow
-def test_blocks_of_one_site_are_an_autoregressive_model():
-    """The score is log p under any key: the sum over the sites in their order, each given the values before it, by the
-    step form of the same network; and it sums to one.
-    """
-    model, params = build("sites")
-
-    @jax.jit
-    def by_steps(params, x):
-        call = functools.partial(model.denoiser.apply, {"params": params["denoiser"]})
-        cache, total = call(len(x), model.factorization, method="start"), 0.0
-        for t, site in enumerate(np.asarray(model.factorization.order)):
-            features = call(cache, jnp.full_like(x, 3), t, model.factorization, method="denoise")
-            total += model.process.conditional.log_prob(features[:, 0], x[:, site])
-            cache = call(cache, x, t, model.factorization, method="write")
-        return total
-
-    expected = np.asarray(by_steps(params, X), np.float64)
-    np.testing.assert_allclose(np.exp(expected).sum(), 1, rtol=1e-5)
-    assert expected.std() > 0.5
-    score = jax.jit(BlockDiffusion.score, static_argnames="train")
-    for key, train in ((1, False), (2, True), (3, True)):
-        found = score(model, params, Batch(X), key=jax.random.key(key), train=train)
-        assert found.kind == "bound"
-        np.testing.assert_allclose(found.log_prob, expected, rtol=1e-4)
-
-
-@pytest.mark.slow
 def test_blocks_with_a_site_of_a_mask_are_scored_whole():
     """And the others not at all: of a window whose beginning is context, the blocks of the rest."""
     model, params = build("blocks(size=2)", num_layers=1)

@@ -275,21 +275,6 @@ def test_fewer_rounds_are_the_k_step_bound():
     np.testing.assert_allclose(expected_bound(chain, of_chain, x), expected, rtol=1e-5)
 
 
-@pytest.mark.slow
-def test_many_absorbing_steps_come_near_to_it():
-    """With 1000 steps two sites are seldom masked in one."""
-    model, _, of_chain = order_agnostic()
-    x = np.repeat(all_values(model.event)[7:8], 20_000, 0)
-    found = {}
-    for process, num_steps in (("rounds", 3), ("absorbing", 1000)):
-        chain = chain_of(model, num_steps, process)
-        score, _ = jax.jit(lambda p, b, c=chain: c.estimate(p, b, key=KEY, num=1, train=False))(of_chain, Batch(x))
-        found[process] = score.log_prob.mean()
-    exact = expected_bound(chain_of(model, 3, "rounds"), of_chain, x[:1])[0]
-    np.testing.assert_allclose(found["rounds"], exact, rtol=0.02)
-    np.testing.assert_allclose(found["absorbing"], exact, rtol=0.03)
-
-
 class Nothing(Denoiser):
     """All values are equally probable."""
 

@@ -13,7 +13,6 @@ from arjax.models.noise_schedules import (
     LEARNED_ENDS,
     fixed_gammas,
     init_learned,
-    kept,
     learned_gammas,
     stratified_steps,
     visited_steps,
@@ -83,14 +82,6 @@ def test_learned_schedules_are_their_equation():
         share = (rising - rising[0]) / (rising[-1] - rising[0])
         found = gammas(params | {"slope": np.float32(slope)}, 9)
         np.testing.assert_allclose(found, -8 + 12 * share, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_discrete_schedules_go_from_all_to_none(name):
-    a = kept(name, 8)
-    t = np.arange(9) / 8
-    np.testing.assert_allclose(a, 1 - t if name == "linear" else np.cos(np.pi * t / 2) ** 2, atol=1e-12)
-    assert a[0] == 1 and a[-1] == 0
 
 
 def test_random_steps_are_spread_over_the_chain():

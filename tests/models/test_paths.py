@@ -13,7 +13,7 @@ from arjax.models.chains import frame_places
 
 LEVELS, KEYS = EventSpec((2, 2), kind="levels", num_levels=3), jax.random.split(jax.random.key(0), 5)
 MODELS = {
-    "gaussian": (LEVELS, {"kind": "gaussian_chain"}),
+    "gaussian": (LEVELS, {"kind": "gaussian_chain", "prediction": "levels"}),
     "real": (EventSpec((3,), kind="real"), {"kind": "gaussian_chain"}),
     "absorbing": (LEVELS, {"kind": "discrete_chain"}),
     "uniform": (LEVELS, {"kind": "discrete_chain", "process": "uniform"}),

@@ -1,6 +1,5 @@
 """The loops of a draw: cut where a cache grows, they change no feature, and no step copies a cache."""
 
-import dataclasses
 import functools
 import re
 from types import SimpleNamespace
@@ -38,15 +37,6 @@ def test_every_network_whose_caches_grow_is_tested():
     assert {name for name in NETWORKS.names() if NETWORKS.get(name).FIRST_LOOP} == set(GROWING)
 
 
-def with_first_loop(model, first: int):
-    """The model, whose first loop takes `first` steps."""
-    family = type(model.network)
-    names = [field.name for field in dataclasses.fields(family) if field.name not in ("parent", "name")]
-    fields = {name: getattr(model.network, name) for name in names}
-    small = type(f"Small{family.__name__}", (family,), {"FIRST_LOOP": first, "__module__": __name__})
-    return dataclasses.replace(model, network=small(**fields, parent=None))
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def features_of_loops(network, params, x, factorization, context, start):
     """Features [B, D, F] of the steps from `start` on, in loops; 0 of the sites before."""
@@ -69,12 +59,12 @@ def features_of_loops(network, params, x, factorization, context, start):
 @pytest.mark.parametrize(
     ("partition", "num"), [pytest.param("sites", 1, marks=pytest.mark.slow), ("sizes(sizes=(1, 3, 2, 3))", 3)]
 )
-def test_loops_give_the_features_of_the_parallel_form(network, partition, num):
+def test_loops_give_the_features_of_the_parallel_form(network, partition, num, monkeypatch):
     """From the first step on, and from any other after a prompt."""
     frames = ContextSpec(frames=EventSpec((3,), (2,), "real"))
     of_order = {"ordering": "random(seed=4)", "partition": partition, "context": frames}
     model = make_model(LINE, network, **of_order, width=16, num_layers=1, **GROWING[network])
-    model = with_first_loop(model, 1 if num > 1 else 2)
+    monkeypatch.setattr(type(model.network), "FIRST_LOOP", 1 if num > 1 else 2)
     params, x = cases.params_of(model), cases.random_x(LINE, num)
     context = cases.random_context(frames, num)
     expected = np.asarray(parallel(model.network, params, x, model.factorization, context))
