@@ -144,10 +144,14 @@ class Conditional(abc.ABC):
     def has_table(self) -> bool:
         """Whether there is a list of probabilities of each scalar, see `log_table`."""
         try:
-            jax.eval_shape(self.log_table, jax.ShapeDtypeStruct((self.num_params,), jnp.float32))
+            return self.table_size > 0
         except UserError:
             return False
-        return True
+
+    @property
+    def table_size(self) -> int:
+        """V of `log_table`; raises `UserError` where there is none."""
+        return jax.eval_shape(self.log_table, jax.ShapeDtypeStruct((self.num_params,), jnp.float32)).shape[-1]
 
     def log_table(self, features: jax.Array) -> jax.Array:
         """log p of each possible value of each scalar, [..., *value_shape, V] in nats."""

@@ -151,7 +151,8 @@ def site_log_prob(
     check_block_size(head, factorization)
     if scores_blocks(head, factorization):
         if query is not None and head.any_given:
-            given, queried = (_blocks_of(sites, factorization) for sites in (query.given, query.queried))
+            padded = (jnp.append(jnp.asarray(sites).reshape(-1), False) for sites in (query.given, query.queried))
+            given, queried = (padded_D[jnp.asarray(factorization.blocks)] for padded_D in padded)  # bool[S, M]
             score = functools.partial(head.block_log_prob_given, given=given, queried=queried)
             return _by_block(score, features, x, factorization)
         log_prob = _by_block(head.block_log_prob, features, x, factorization)
@@ -166,12 +167,6 @@ def site_loss(head: Conditional, features: jax.Array, x: jax.Array, factorizatio
     if not scores_blocks(head, factorization):
         return head.loss(features, x)
     return _by_block(head.block_loss, features, x, factorization)
-
-
-def _blocks_of(sites: Array, factorization: Factorization) -> jax.Array:
-    """bool[*grid] -> bool[S, M]; False in padding."""
-    padded_D = jnp.append(jnp.asarray(sites).reshape(-1), False)
-    return padded_D[jnp.asarray(factorization.blocks)]
 
 
 def site_entropy(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:

@@ -49,13 +49,8 @@ class Limited(Around, ByTable):  # type: ignore[override]  # `value_shape` is a 
         low, high = jnp.moveaxis(
             limits.reshape(*limits.shape[:-1], 2, *self.value_shape, 1), family_features.ndim - 1, 0
         )
-        levels = jnp.arange(self._num_levels)
+        levels = jnp.arange(self.family.table_size)
         return family_features, (low <= levels) & (levels <= high)
-
-    @functools.cached_property
-    def _num_levels(self) -> int:
-        one = jax.ShapeDtypeStruct((self.family.num_params,), jnp.float32)
-        return jax.eval_shape(self.family.log_table, one).shape[-1]
 
     def log_table(self, features: jax.Array) -> jax.Array:
         """The table of the family, restricted, [..., *value_shape, V]; -inf outside of the limits."""
@@ -103,8 +98,7 @@ def truncate(
 @functools.lru_cache(maxsize=32)  # the same object for the same arguments: samplers are compiled for it
 def _truncate(conditional: Conditional, top_k: int, top_p: float, min_p: float) -> Truncated:
     def around(family: Conditional) -> Truncated:
-        one = jax.ShapeDtypeStruct((family.num_params,), jnp.float32)
-        jax.eval_shape(family.log_table, one)  # raises where there is no such table
+        _ = family.table_size  # raises where there is no table
         return Truncated(family, top_k, top_p, min_p)
 
     return conditional.transformed(around)

@@ -118,7 +118,7 @@ def suggest(
         prompt=prompt[num_dropped:] if vocabulary.unit == "char" else vocabulary.decode(tokens_K),
         num_dropped=num_dropped,
         next=tuple(Suggestion(vocabulary.symbols[v], float(first_V[v])) for v in best if v < len(vocabulary)),
-        continuations=_search(vocabulary, model, params, context, x_BT, start, num_further, num),
+        continuations=_search(vocabulary, arguments, num_further, num),
     )
 
 
@@ -146,23 +146,15 @@ def _next(model: AutoregressiveModel, params: Any, context: Any, x_BT: jax.Array
     return model.head(params).log_table(features_BTF[:, site])
 
 
-def _search(
-    vocabulary: Vocabulary,
-    model: AutoregressiveModel,
-    params: Any,
-    context: Any,
-    x_BT: np.ndarray,
-    start: int,
-    num_further: int,
-    num: int,
-) -> tuple[Suggestion, ...]:
+def _search(vocabulary: Vocabulary, arguments: tuple[Any, ...], num_further: int, num: int) -> tuple[Suggestion, ...]:
+    """The best continuations that beam search finds; the arguments are those of `_next`."""
+    model, *_, start = arguments
     symbols, num_values = vocabulary.symbols, model.event.num_levels
     known_V = np.arange(num_values) < len(vocabulary)  # an alphabet of one character has a second level
     space_V = np.array([known and symbols[v].isspace() for v, known in enumerate(known_V)])
     end_V = np.arange(num_values) == (-1 if vocabulary.end is None else vocabulary.end)
     kinds, stop = (known_V, space_V, end_V), start + num_further
-    arguments = model, params, context, x_BT, start, stop, kinds
-    complete, going = call_if_it_fits("the arrays of this search", _beams, *arguments, num=num)
+    complete, going = call_if_it_fits("the arrays of this search", _beams, *arguments, stop, kinds, num=num)
     suggestions = []
     for beams, whole in ((complete, True), (going, False)):
         for x_T, log_prob in zip(np.asarray(beams.x[0]), np.asarray(beams.log_prob[0], np.float64), strict=True):

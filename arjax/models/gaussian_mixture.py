@@ -239,9 +239,7 @@ class GaussianMixtureModel(Model):
         return Draw(drawn.reshape(num, *event.shape), {"network_calls": ones, "steps": ones})
 
 
-@extras.model_in_words.register(GaussianMixtureModel)
-def _(model: GaussianMixtureModel) -> str:
-    return f"mixture of {model.components} Gaussians"
+extras.model_in_words.register(GaussianMixtureModel, lambda model: f"mixture of {model.components} Gaussians")
 
 
 def is_gaussian_mixture(model: Model) -> TypeGuard[GaussianMixtureModel]:

@@ -108,7 +108,8 @@ class LatentModel(Model):
         z = EventSpec(latents, (), values, num_levels) if num_levels else EventSpec(latents, (), values)
         check_context_names("a latent model", context)
         prior = recipe.part("prior", z)
-        of_z, of_x = context.with_part(LATENT, latent_context(z)), context.with_part(DATA, event)
+        part = z if len(latents) > 1 else EventSpec((), latents, z.kind, z.num_levels)  # a vector, or a grid of values
+        of_z, of_x = context.with_part(LATENT, part), context.with_part(DATA, event)
         likelihood = recipe.part("likelihood", context=of_z, check=check_reads)
         return cls(prior, likelihood, recipe.part("posterior", z, of_x, check=_check_posterior), score_samples)
 
@@ -312,11 +313,6 @@ def expected_value(model: Any, params: Params, context: dict[str, jax.Array], ke
         return head.mode(features)
     table = jnp.exp(head.log_table(features))
     return (table * jnp.arange(table.shape[-1])).sum(-1)
-
-
-def latent_context(z: EventSpec) -> EventSpec:
-    """Returns the latents as a part of a context: a vector, or a grid of values."""
-    return z if len(z.grid_shape) > 1 else EventSpec((), z.grid_shape + z.value_shape, z.kind, z.num_levels)
 
 
 def check_context_names(subject: str, context: ContextSpec) -> None:

@@ -110,9 +110,7 @@ def _(model: MixtureModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> N
         check_draws(member, sampler, options)
 
 
-@extras.in_sequence.register(MixtureModel)
-def _(model: MixtureModel) -> bool:
-    return all(map(extras.in_sequence, model.members))
+extras.in_sequence.register(MixtureModel, lambda model: all(map(extras.in_sequence, model.members)))
 
 
 @extras.step_members.register(MixtureModel)

@@ -86,8 +86,16 @@ def make_page(
     stored = [_stored(array, half and i < num_weights) for i, array in enumerate(arrays)]
     of_weights = f"The weights of the network are {'rounded to half precision' if half else 'exact'}."
     about = [*described["about"], of_weights]
-    model_of_page = described | {"arrays": [form for form, _ in stored], "about": about}
-    return Page(_written(model_of_page, b"".join(content for _, content in stored)), params, half)
+    described |= {"arrays": [form for form, _ in stored], "about": about}
+    parts = {
+        "title": html.escape(described["title"]),
+        "style": _file("page.css"),
+        "model": _json(described),
+        "weights": base64.b64encode(b"".join(content for _, content in stored)).decode(),
+        "numbers": _scripts(NUMBERS),
+        "view": _scripts(VIEW),
+    }
+    return Page(re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("page.html")), params, half)
 
 
 def _halved(array: np.ndarray) -> np.ndarray:
@@ -117,15 +125,3 @@ def _file(name: str) -> str:
 def _json(model: Mapping[str, Any]) -> str:
     """The description of a model; without `<`, as `</script>` in a text of the data would end the script."""
     return json.dumps(model, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _written(model: Mapping[str, Any], arrays: bytes) -> str:
-    parts = {
-        "title": html.escape(model["title"]),
-        "style": _file("page.css"),
-        "model": _json(model),
-        "weights": base64.b64encode(arrays).decode(),
-        "numbers": _scripts(NUMBERS),
-        "view": _scripts(VIEW),
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("page.html"))

@@ -83,7 +83,10 @@ class MetricWriter(contextlib.AbstractContextManager):
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists():
-                _trim(self._path, resume_step)
+                limit = math.inf if resume_step is None else resume_step
+                # At step 0 nothing has been trained: lines of an earlier attempt about it are written again as well.
+                kept = [line for line in _whole_lines(self._path) if line["step"] <= limit and resume_step != 0]
+                write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
             self._path.open("a").close()  # raises a mistake before anything is computed
         for writer in others:
             writer.open(self._path.parent, resume_step, read_metrics(workdir))
@@ -165,14 +168,6 @@ def _metrics(line: str) -> dict[str, Any] | None:
     if not isinstance(values, dict) or not isinstance(values.get("step"), int):
         return None
     return values if all(value is None or isinstance(value, int | float) for value in values.values()) else None
-
-
-def _trim(path: Path, resume_step: int | None) -> None:
-    """Rewrites the file without broken lines and without lines after `resume_step`."""
-    limit = math.inf if resume_step is None else resume_step
-    # At step 0 nothing has been trained: the lines of an earlier attempt about it are written again as well.
-    kept = [line for line in _whole_lines(path) if line["step"] <= limit and resume_step != 0]
-    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 @WRITERS.register("tensorboard")

@@ -176,15 +176,11 @@ def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray, seed: int 
     not have is not there.
     """
     hidden, weights = hide(cells_NC, seed), {}
-    errors = [_errors(engines, hidden, c) for c in range(cells_NC.shape[1])]
     for kind, fit in ((NUMBERS, _stacked), (WORDS, fit_weights)):
-        parts = [
-            errors_of_column
-            for c, errors_of_column in enumerate(errors)
-            if isinstance(engines[0].columns[c], Numbers) == (kind == NUMBERS)
-        ]
-        if parts and sum(errors_of_column.shape[1] for errors_of_column in parts):
-            weights[kind] = _without_small(fit, np.concatenate(parts, 1))
+        of_kind = [c for c, column in enumerate(engines[0].columns) if isinstance(column, Numbers) == (kind == NUMBERS)]
+        errors = [_errors(engines, hidden, c) for c in of_kind]
+        if errors and (errors_EN := np.concatenate(errors, 1)).size:
+            weights[kind] = _without_small(fit, errors_EN)
     return weights
 
 

@@ -8,7 +8,8 @@ import pytest
 from compiled import of_family
 from scipy import special, stats
 
-from arjax.conditionals import Beta
+from arjax.conditionals import Beta, make_conditional
+from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
 REAL = EventSpec((3,), (), "real", 0)
@@ -123,3 +124,11 @@ def test_samples_keep_within_the_bounds():
     x = np.asarray(draws(family, features))
     assert np.isfinite(call(family, "log_prob", features, x)).all()
     assert x.min() >= np.float32(0.1) and x.max() <= np.float32(0.7)
+
+
+def test_the_lower_bound_of_a_beta_is_below_the_upper():
+    for bounds in ("low=0.9", "high=0.1", "low=-1e9, high=-1e8"):
+        make_conditional(f"beta({bounds})", REAL)
+    for bounds in ("low=1", "high=0", "low=2, high=1", "low=1e999"):
+        with pytest.raises(UserError, match=r"(low|high)\b"):
+            make_conditional(f"beta({bounds})", REAL)

@@ -11,6 +11,7 @@ from compiled import of_family
 from scipy import special, stats
 
 from arjax.conditionals import DiscretizedLogisticMixture, make_conditional
+from arjax.conditionals.numerics import stratified_points
 from arjax.core.spec import EventSpec
 
 rng = np.random.default_rng(0)
@@ -76,17 +77,6 @@ def test_levels_sum_to_one_at_every_scale(num_levels, log_scale):
     levels = np.tile(np.arange(num_levels)[:, None], len(means))
     log_p = np.asarray(of_family(family, "log_prob", np.broadcast_to(features, (*levels.shape, 3)), levels), float)
     np.testing.assert_allclose(np.exp(log_p).sum(0), 1, atol=2e-6)
-
-
-def test_edges_take_the_whole_tails():
-    family, features = single(256, -1.0, -2.0)
-    first = of_family(family, "log_prob", features, jnp.int32(0))
-    np.testing.assert_allclose(first, special.log_expit((0.5 / 127.5) / np.exp(-2.0)), rtol=1e-4)
-    family, features = single(256, 50.0, -7.0)
-    assert of_family(family, "log_prob", features, jnp.int32(255)) > -1e-6
-    np.testing.assert_allclose(
-        of_family(family, "log_prob", features, jnp.int32(254)), -(50 - 1 + 0.5 / 127.5) * np.exp(7), rtol=1e-3
-    )
 
 
 def test_a_single_level_is_certain():
@@ -185,3 +175,13 @@ def test_cold_samples_come_from_the_likeliest_component():
     features = np.float32([0.1, 0.0, 0.5, -0.5, -3.0, -3.0])
     cold = np.asarray(of_family(family, "sample", jax.random.key(3), np.tile(features, (50, 1)), 1e-4))
     assert (cold == round(127.5 * 1.5)).all()
+
+
+def test_points_of_quadrature_are_those_of_an_additive_recurrence():
+    """Roberts (2018): of two axes the golden ratio, of three the root of g^3 = g + 1."""
+    for dims, g in ((1, 1.0), (2, (1 + 5**0.5) / 2), (3, 1.3247179572447460)):
+        points, n = stratified_points(7, dims), np.arange(7)
+        assert points.shape == (7, dims) and (points > 0).all() and (points < 1).all()
+        np.testing.assert_allclose(points[:, 0], (n + 0.5) / 7)
+        for j in range(1, dims):
+            np.testing.assert_allclose(points[:, j], (0.5 + n * g**-j) % 1, atol=1e-9)

@@ -1,14 +1,15 @@
 """Temperatures at the ends of what float32 holds: the mode, or finite draws, or one sentence."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_family import each_family
 
 from arjax.conditionals import CONDITIONALS, Categorical, make_conditional, truncate
+from arjax.conditionals.numerics import check_temperature
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
@@ -34,25 +35,12 @@ OTHERS = (
 )
 
 
-def families() -> list:
-    """Every family with every event that it can describe."""
-    fitting = []
-    for name, event in itertools.product(CONDITIONALS.names(), EVENTS):
-        try:
-            family = make_conditional(SMALL.get(name, name), EVENTS[event])
-        except UserError:
-            continue
-        marks = pytest.mark.slow if (name, event) in OTHERS else ()
-        fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}", marks=marks))
-    return fitting
-
-
 def bound(family):
     """The family with parameters of its own, where it has any."""
     return family.bind(family.init(KEY))
 
 
-each_family = pytest.mark.parametrize(("family", "event"), families())
+each_family = each_family([SMALL.get(name, name) for name in CONDITIONALS.names()], EVENTS, OTHERS)
 TINY = (1e-30, 1e-38, 1e-45, 1e-300)
 
 
@@ -156,3 +144,10 @@ def test_values_of_no_probability_are_never_drawn():
     features = np.tile(np.float32([-np.inf, 2e9, -3.0]), (100, 1))
     for temperature in (1e-40, 1.0):
         assert (np.asarray(draw(family, features, temperature)[0]) == 1).all()
+
+
+def test_limits_of_the_temperature():
+    assert [check_temperature(value) for value in (1e20, 1, 1e-30, 1e-31)] == [1e20, 1.0, 1e-30, 1e-30]
+    for value in (0, -1, 1.1e20, True, "1", float("nan"), 10**400):
+        with pytest.raises(UserError, match=r"^the temperature must be"):
+            check_temperature(value)

@@ -2,16 +2,16 @@
 
 import dataclasses
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_family import each_family
 from scipy import stats
 
 from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional, truncate
-from arjax.conditionals.restricted import Truncated, untruncated
+from arjax.conditionals.restricted import untruncated
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
@@ -28,22 +28,13 @@ LOGITS = np.log(P).astype(np.float32)
 OTHERS = (("categorical", "binary"), ("categorical", "levels"), ("ordinal", "binary"))
 
 
-def families() -> list:
-    """Every family of single values with every event of which it has a table."""
-    fitting = []
-    for name, event in itertools.product(CONDITIONALS.names(), EVENTS):
-        try:
-            family = make_conditional(name, EVENTS[event])
-            truncated = truncate(family, 1)
-        except UserError:
-            continue
-        if isinstance(truncated, Truncated):  # and not a model around one
-            marks = pytest.mark.slow if (name, event) in OTHERS else ()
-            fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}", marks=marks))
-    return fitting
+def listed(call: str, event: EventSpec):
+    """A family with a table; others are refused."""
+    family = make_conditional(call, event)
+    return family if family.table_size else None
 
 
-each_family = pytest.mark.parametrize(("family", "event"), families())
+each_family = each_family(CONDITIONALS.names(), EVENTS, OTHERS, listed)
 EVEN, ONE, TWO, THREE = 0 * LOGITS, (0, 1, 0, 0, 0), (0, 4 / 7, 0, 3 / 7, 0), tuple(np.where(P >= 0.15, P / 0.85, 0))
 ROOTS = tuple(np.where(P >= 0.3, P**0.5, 0) / (0.4**0.5 + 0.3**0.5))
 #: top_k, top_p and min_p, the logits, the temperature, and the probabilities that remain.
@@ -130,7 +121,7 @@ def test_the_table_is_that_of_the_scores(family, event):
 @pytest.mark.parametrize(
     ("family", "event", "cut"),
     [
-        *((*case.values, CUTS[0]) for case in families()),
+        *((*case.values, CUTS[0]) for case in each_family.args[1]),
         *((Categorical(4, (2,)), EVENTS["tokens_vector"], cut) for cut in CUTS[1:]),
     ],
     ids=lambda value: type(value).__name__ if dataclasses.is_dataclass(value) else str(value),

@@ -6,6 +6,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from examples_of import x_of
 from scipy import special
 
 from arjax.core.errors import UserError, say_once
@@ -17,10 +18,6 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.testing.statistics import LEAST_P, chi_square
-
-
-def values(dataset, split: str = "test") -> np.ndarray:
-    return np.asarray(read_all(dataset.splits[split]).x)
 
 
 def nats(dataset, x: np.ndarray) -> np.ndarray:
@@ -56,7 +53,7 @@ def test_the_nats_of_a_chain_are_its_entropy(order):
     p /= p.sum()
     np.testing.assert_allclose(table[0], p.reshape(levels, -1).sum(1), atol=1e-6)
     expected = entropy(p) + (length - order) * (p @ entropy(rows))
-    x = values(dataset)
+    x = x_of(dataset, "test")
     check_mean(nats(dataset, x), expected)
     counts = np.bincount(x[:, -order:] @ levels ** np.arange(order)[::-1], minlength=levels**order)
     assert chi_square(counts, p) > LEAST_P  # the last values are as the first ones
@@ -82,7 +79,7 @@ def test_the_nats_of_a_hidden_markov_model_are_its_entropy():
     every = np.array(list(itertools.product(range(3), repeat=4)), np.int32)
     p = np.exp(-nats(dataset, every))
     assert abs(p.sum() - 1) < 1e-5
-    x = values(dataset)
+    x = x_of(dataset, "test")
     check_mean(nats(dataset, x), entropy(p))
     counts = np.bincount(x @ 3 ** np.arange(4)[::-1], minlength=81)
     assert chi_square(counts, p / p.sum()) > LEAST_P
@@ -96,12 +93,14 @@ def test_the_nats_of_a_hidden_markov_model_are_its_entropy():
 def test_seeds_and_splits_differ_and_the_truth_is_a_pytree(name):
     first, again, other = (make_dataset(name, length=30, num_examples=40, seed=seed) for seed in (0, 0, 1))
     assert [len(first.splits[split]) for split in SPLITS] == [40, 10, 10]
-    np.testing.assert_array_equal(values(first), values(again))
-    assert (values(first) != values(other)).any() and (values(first) != values(first, "validation")).any()
+    np.testing.assert_array_equal(x_of(first, "test"), x_of(again, "test"))
+    assert (x_of(first, "test") != x_of(other, "test")).any() and (
+        x_of(first, "test") != x_of(first, "validation")
+    ).any()
     leaves, others = jax.tree.leaves(first.truth.params), jax.tree.leaves(other.truth.params)
     assert all((a != b).any() for a, b in zip(leaves, others, strict=True))
     assert jax.tree.structure(open_truth(first)) == jax.tree.structure(open_truth(again))
-    assert open_truth(first).model.event == first.event and np.isfinite(nats(first, values(first))).all()
+    assert open_truth(first).model.event == first.event and np.isfinite(nats(first, x_of(first, "test"))).all()
 
 
 def test_histories_and_concentrations_have_limits():
@@ -117,7 +116,7 @@ NAMES = ["two_moons", "eight_gaussians", "checkerboard"]
 
 
 def points_of(name: str, split: str = "train", **options) -> np.ndarray:
-    return np.asarray(read_all(make_dataset(name, **options).splits[split]).x)
+    return x_of(make_dataset(name, **options), split)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import numpy as np
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -18,3 +19,10 @@ def built(event: EventSpec, network: str = "made", scale: float = 1.0, **options
 def with_params(model, scale: float = 1.0):
     """A model and parameters."""
     return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))
+
+
+def follow(x, p) -> bool:
+    """Whether draws follow the probabilities of all examples, each within five standard errors."""
+    num, codes = len(x), np.asarray(x).reshape(len(x), -1) @ (1 << np.arange(6)[::-1])
+    counts, p = np.bincount(codes, minlength=64), p / p.sum()
+    return (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()

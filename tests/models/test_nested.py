@@ -6,9 +6,8 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from built import built
+from built import built, follow
 from compiled import of_model
-from joint_cases import follow
 
 from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch

@@ -51,6 +51,10 @@ REPORT = {"dataset": "dna", "split": "test", "device": "1 x cpu", "nll_nats": 79
 REPORT |= {"bits_per_dim": 0.64, "num_examples": 300, "num_params": 12345, "step": 1, "best_step": 1, "seed": 0}
 REPORT |= {"train_seconds": 90.0, "kind": "exact"}
 
+#: The config of a run, as far as tables and curves need it.
+RUN_CONFIG = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "train": {"batch_size": 10}}
+RUN_CONFIG |= {"evaluate": {"split": "test", "examples": 0}}
+
 SWEEP = """
 from arjax.sweep import Run
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from sweep_cases import REPORT, rows, sweep, write_sweep
+from sweep_cases import REPORT, RUN_CONFIG, rows, sweep, write_sweep
 
 from arjax.core.scores import chosen_weights, mixed_nats
 from arjax.sweep import Run, plots
@@ -76,9 +76,8 @@ def test_mistakes_are_one_sentence(folder, row, sentence, capsys):
 
 def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tmp_path):
     """Exact runs report a bound over orders, too; single draws of chains are bounds, and mixtures of them are not."""
-    config = {"network": {"name": "made"}, "model": {}, "evaluate": {"split": "test", "examples": 0}}
     run = Run("a", "good.py", metric="negative_elbo_nats")
-    member = Finished(run, tmp_path, REPORT | {"negative_elbo_nats": 2.0}, config)
+    member = Finished(run, tmp_path, REPORT | {"negative_elbo_nats": 2.0}, RUN_CONFIG)
     row, nats = Mean("m", ["a"]).made([member])
     assert row["kind"] == "bound" and nats is None
     for kind, unbiased, expected in (("exact", None, "exact"), ("bound", True, "bound"), ("bound", False, "estimate")):

@@ -31,6 +31,11 @@ json.dump([start, time.time()], open(flags["workdir"] + "/times.json", "w"))
 """
 
 
+def reading(name, of):
+    """A run that begins with the parameters of another one, as a sweep file lists it."""
+    return f"Run('{name}', 'good.py', {{'train.init_from': '{{workdir}}/{of}'}})"
+
+
 def names(runs):
     return [[run.name for run in stage] for stage in in_stages(runs, dependencies(runs))]
 
@@ -83,12 +88,9 @@ def test_runs_are_named_by_the_workdir_of_the_sweep(folder, capsys):
 
 
 def test_a_run_that_is_trained_further_is_told_with_the_finished_runs_that_have_read_it(folder, capsys):
-    write_sweep(
-        folder, "Run('teacher', 'good.py')", "Run('student', 'good.py', {'train.init_from': '{workdir}/teacher'})"
-    )
+    write_sweep(folder, "Run('teacher', 'good.py')", reading("student", "teacher"))
     remark = (
-        "    teacher has been trained further, or anew, since it was read by student: remove the folder of student to "
-        "train again\n"
+        "    teacher has been trained further, or anew, since it was read by student: remove the folder of student to"
     )
     assert sweep() == 0 and remark not in capsys.readouterr().out
     store("out/teacher", 2)
@@ -128,18 +130,14 @@ def store(path, step, **more):
 
 
 def test_runs_that_read_each_other_are_told_before_anything_starts(folder, capsys):
-    reading = [
-        f"Run('{name}', 'good.py', {{'train.init_from': '{{workdir}}/{of}'}})" for name, of in ("ab", "bc", "cb")
-    ]
-    write_sweep(folder, *reading, "Run('own', 'good.py', {'train.init_from': '{workdir}/own'})")
+    write_sweep(folder, *(reading(*names) for names in ("ab", "bc", "cb")), reading("own", "own"))
     assert sweep() == 2 and not (folder / "out").exists()
     assert capsys.readouterr().err == "arjax-sweep: no run of a circle can begin: a, b, c\n"
 
 
 def test_a_second_stage_waits_though_there_is_room(folder):
     (folder / "stand_in.py").write_text(STAND_IN + TIMES)
-    after = "Run('after', 'good.py', {'train.init_from': '{workdir}/first'})"
-    write_sweep(folder, after, "Run('first', 'good.py')", "Run('beside', 'good.py')")
+    write_sweep(folder, reading("after", "first"), "Run('first', 'good.py')", "Run('beside', 'good.py')")
     assert sweep("--jobs=3") == 0
     times = {name: json.loads((folder / f"out/{name}/times.json").read_text()) for name in ("first", "after", "beside")}
     assert times["after"][0] >= times["first"][1] and times["beside"][0] < times["first"][1]
@@ -147,9 +145,8 @@ def test_a_second_stage_waits_though_there_is_room(folder):
 
 def test_what_a_chosen_run_reads_goes_with_it(folder):
     """Its first training was stopped before its end: it is no finished run that another one may begin from."""
-    third = "Run('third', 'good.py', {'train.init_from': '{workdir}/second'})"
-    second = "Run('second', 'good.py', {'train.init_from': '{workdir}/first'})"
-    write_sweep(folder, third, second, "Run('first', 'good.py')", "Run('beside', 'good.py')")
+    read = reading("third", "second"), reading("second", "first")
+    write_sweep(folder, *read, "Run('first', 'good.py')", "Run('beside', 'good.py')")
     (folder / "out/first").mkdir(parents=True)
     assert sweep("--only=third") == 0
     assert all((folder / f"out/{name}/starts").exists() for name in ("first", "second", "third"))
@@ -158,9 +155,8 @@ def test_what_a_chosen_run_reads_goes_with_it(folder):
 
 def test_no_run_starts_from_one_that_has_failed(folder, capsys):
     """Its parameters may be there, half trained. A run of a later stage that reads the one not started is none, too."""
-    runs = ["Run('third', 'good.py', {'train.init_from': '{workdir}/second'})"]
-    runs += ["Run('second', 'good.py', {'train.init_from': '{workdir}/first'})", "Run('first', 'bad.py')"]
-    write_sweep(folder, *runs, "Run('beside', 'good.py')")
+    read = reading("third", "second"), reading("second", "first")
+    write_sweep(folder, *read, "Run('first', 'bad.py')", "Run('beside', 'good.py')")
     assert sweep() == 1
     assert (folder / "out/beside/starts").exists()
     assert not (folder / "out/second").exists() and not (folder / "out/third").exists()

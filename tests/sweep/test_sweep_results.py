@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from loop_helpers import tiny_config
-from sweep_cases import REPORT, STAND_IN, rows, sweep, write_sweep
+from sweep_cases import REPORT, RUN_CONFIG, STAND_IN, rows, sweep, write_sweep
 
 from arjax.config.build import build
 from arjax.core.spec import EventSpec
@@ -41,8 +41,7 @@ def test_rows_hold_what_was_asked_for(folder):
     ],
 )
 def test_rows_tell_what_an_error_is_over_and_whose_likelihood_it_is(tmp_path, metric, over, kind):
-    config = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "train": {"batch_size": 1}}
-    (tmp_path / "config.json").write_text(json.dumps(config | {"evaluate": {"split": "test", "examples": 0}}))
+    (tmp_path / "config.json").write_text(json.dumps(RUN_CONFIG))
     about = {"kind": "exact", "judge_kind": "estimate", metric: 3.0, f"{metric.removesuffix('_nats')}_stderr": 0.1}
     (tmp_path / "results.json").write_text(json.dumps(REPORT | about))
     row = Finished.read(Run("a", "good.py", metric=metric), tmp_path).row()
@@ -95,9 +94,7 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     for run in runs:
         folder = tmp_path / run.name
         folder.mkdir()
-        config = {"network": {"name": "made"}, "train": {"batch_size": 10}}
-        config |= {"model": {"ordering": "raster"}, "evaluate": {"split": "test", "examples": 0}}
-        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "config.json").write_text(json.dumps(RUN_CONFIG))
         (folder / "results.json").write_text(json.dumps(REPORT))
         shift = 2.0 * int(run.name[1:]) if run.name[0] == "s" else 0.0
         lines = [{"step": step, "validation/nll_nats": 90 / step + shift, "train/loss": 1.0} for step in (1, 2, 3)]

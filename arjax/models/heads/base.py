@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -56,15 +56,6 @@ class Head(WithParameters):
         several = f"the conditional {cls.name()!r} is for values of several real numbers"
         remedy = "here a site has one: take gaussian_mixture or spline, whose densities are exact"
         refuse((event.value_size == 1, f"{several}, and {remedy}"))
-
-    @classmethod
-    def for_event(cls, event: EventSpec, **fields: Any) -> Self:
-        head = super().for_event(event, **fields)
-        head.check_options()
-        return head
-
-    def check_options(self) -> None:
-        """Refuses options that do not fit together."""
 
     @property
     def num_params(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from arjax.conditionals.base import CONDITIONALS
 from arjax.core.batch import Batch
 from arjax.core.errors import refuse
 from arjax.core.options import opt
+from arjax.core.spec import EventSpec
 from arjax.models.chains import draw_rounds
 from arjax.models.gaussian_chain import GaussianChain, GaussianNoise
 from arjax.models.heads.base import Head, denoiser_of
@@ -54,11 +55,14 @@ class DiffusionHead(Head):
 
     score_kind: ClassVar[str] = "bound"
 
-    def check_options(self) -> None:
+    @classmethod
+    def for_event(cls, event: EventSpec, **fields: Any) -> Self:
+        head = super().for_event(event, **fields)
         learns = "the conditional 'diffusion' learns a noise schedule by the bound"
-        wrong = self.schedule == "learned" and self.weighting == "simple"
+        wrong = head.schedule == "learned" and head.weighting == "simple"
         refuse((wrong, f"{learns}: take schedule='cosine' for the weighting 'simple'"))
-        self.chain.checked()
+        head.chain.checked()
+        return head
 
     @property
     def training_loss(self) -> str:

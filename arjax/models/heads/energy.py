@@ -47,9 +47,6 @@ class EnergyHead(Head):
             "likelihoods take diffusion (a bound) or flow_matching"
         )
 
-    def entropy(self, features: jax.Array) -> jax.Array:
-        raise UserError("the conditional 'energy' has no density, and so no entropy")
-
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """The energy score of a value, [...]."""
         y, num = self.rows(features, value), self.draws if self.train else self.score_draws

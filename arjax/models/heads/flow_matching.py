@@ -67,10 +67,8 @@ class FlowMatchingHead(Head):
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value | features) in nats, [...]: exact up to the error of the solver."""
-        x, contexts = self.rows(features, value), self.contexts(features)
-
-        start = x, jnp.zeros(len(x))
-        z, change_N = runge_kutta(self._with_divergence(contexts), start, 1.0, 0.0, self.steps)
+        x, field = self.rows(features, value), self._with_divergence(self.contexts(features))
+        z, change_N = runge_kutta(field, (x, jnp.zeros(len(x))), 1.0, 0.0, self.steps)
         log_p_N = log_normal(z).reshape(len(x), -1).sum(-1) - change_N
         return log_p_N.reshape(features.shape[:-1])
 

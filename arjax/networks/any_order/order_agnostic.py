@@ -19,7 +19,7 @@ from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network
 from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
-from arjax.networks.layers.steps import to_grid
+from arjax.networks.layers.steps import sites_of, to_grid
 
 #: `body(network, carry, xs) -> (carry, features [B, C, M, F])` for a chunk of C steps; `xs` has C as first axis.
 Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]
@@ -83,11 +83,6 @@ class OrderAgnosticNetwork(Network):
         observed = (jnp.asarray(factorization.step) < t).reshape(self.event.grid_shape)
         return jnp.broadcast_to(observed, (batch_size, *observed.shape))
 
-    def pick(self, features: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
-        """Features [B, M, F] of the sites of step t, out of the features of all sites."""
-        flat = features.reshape(features.shape[0], self.event.num_sites, self.num_features)
-        return flat[:, jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)]
-
     def scan_steps(self, body: Body, carry: Any, xs: Any, factorization: Factorization) -> jax.Array:
         """Features [B, *grid, F], made step by step, a chunk of steps at a time; `xs` has the steps as first axis.
 
@@ -115,9 +110,9 @@ class OrderAgnosticNetwork(Network):
         observed = jax.vmap(lambda t: self.observed_before(t, len(x), factorization))(steps_C)
         observed = observed.reshape(-1, *self.event.grid_shape)
         features = self.given(repeat(x), observed, jax.tree.map(repeat, context), train=train)
-        features = features.reshape(len(steps_C), len(x), *features.shape[1:])
-        picked_CBMF = jax.vmap(lambda f, t: self.pick(f, t, factorization))(features, steps_C)
-        return jnp.swapaxes(picked_CBMF, 0, 1)
+        features_CBDF = features.reshape(len(steps_C), len(x), self.event.num_sites, self.num_features)
+        take = lambda features_BDF, sites_M: jnp.take(features_BDF, sites_M, axis=1, mode="clip")  # noqa: E731
+        return jax.vmap(take, out_axes=1)(features_CBDF, sites_of(steps_C, factorization))
 
     def __call__(self, x, factorization, context=None, *, train=False):
         def body(network: OrderAgnosticNetwork, carry: tuple[()], steps_C: jax.Array) -> tuple[tuple[()], jax.Array]:
@@ -142,4 +137,5 @@ class OrderAgnosticNetwork(Network):
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         features = self.given(canvas, self.observed_before(t, len(canvas), factorization), context)
-        return jax.vmap(lambda i: self.pick(features, t + i, factorization), out_axes=1)(jnp.arange(k))
+        features_BDF = features.reshape(len(canvas), self.event.num_sites, self.num_features)
+        return jnp.take(features_BDF, sites_of(t + jnp.arange(k), factorization), axis=1, mode="clip")
