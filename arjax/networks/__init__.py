@@ -22,9 +22,9 @@ at the sites that they belong to: `layers.local_context` makes the encoder of an
 import importlib
 import pkgutil
 
-from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, step_variables
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, ChunkedNetwork, Network, step_variables
 
-__all__ = ["BUILDER_FIELDS", "NETWORKS", "Network", "step_variables"]
+__all__ = ["BUILDER_FIELDS", "NETWORKS", "ChunkedNetwork", "Network", "step_variables"]
 
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     importlib.import_module(_module.name)

@@ -20,7 +20,7 @@ from arjax.factorization import Factorization
 Carry = Any
 #: The parts of a context by name, [B, ...] each.
 Context = Mapping[str, jax.Array]
-#: Output of `Network.extend`, from which `keep` makes the carry after any number of its steps.
+#: Output of `ChunkedNetwork.extend`, from which `keep` makes the carry after any number of its steps.
 Carries = Any
 #: The collection of variables for values that depend on the parameters alone and are shared by all steps, see `once`.
 PRECOMPUTED = "precomputed"
@@ -59,8 +59,8 @@ class Network(nn.Module):
     `factorization.step[j] < factorization.step[i]`. A network knows nothing of distributions.
 
     It has a parallel form, `__call__`, and a step form: `start` and `step`. Both share all parameters, which are made
-    in `setup`, and compute the same features. Families may have further forms: `extend` and `keep` read several steps
-    in one call, `ahead` predicts several at once, an `OrderAgnosticNetwork` predicts from any set of observed sites.
+    in `setup`, and compute the same features. Subclasses have further forms: a `ChunkedNetwork` reads, and may predict,
+    several steps in one call, an `OrderAgnosticNetwork` predicts from any set of observed sites.
     Parameters and features are float32; `dtype` is the type of the computation. The other fields of a family, each
     with a default, are its options.
 
@@ -83,10 +83,6 @@ class Network(nn.Module):
     SMALL: ClassVar[Mapping[str, Any]] = {}
     #: What the family may do with suitable options, see `Traits`.
     TRAITS: ClassVar[Traits] = frozenset({"context", "orders"})
-    #: Number of steps of a prompt that `extend` reads in one call; 1 if it takes them one by one.
-    CHUNK: ClassVar[int] = 1
-    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 if a carry has the same size in all steps.
-    FIRST_LOOP: ClassVar[int] = 0
 
     def check(self, factorization: Factorization) -> None:
         """Raises `UserError` in one sentence when the network, with its event, context and options, does not support
@@ -135,6 +131,17 @@ class Network(nn.Module):
         `canvas` [B, *grid, *value] is filled for all steps < t; other values must not matter.
         """
         raise TypeError(f"{type(self).__name__} has no step form")
+
+
+class ChunkedNetwork(Network):
+    """A network with forms of several steps in one call: `extend` and `keep` read them; `ahead`, if the network has the
+    trait "ahead", predicts them. The forms of this class go step by step, and serve networks that have no others.
+    """
+
+    #: Number of steps of a prompt that `extend` reads in one call.
+    CHUNK: ClassVar[int] = 64
+    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 if a carry has the same size in all steps.
+    FIRST_LOOP: ClassVar[int] = 0
 
     def extend(
         self,
@@ -198,6 +205,21 @@ class Network(nn.Module):
         meaningless.
         """
         raise TypeError(f"{type(self).__name__} predicts the steps one after another")
+
+
+def chunk_of(network: Network) -> int:
+    """Returns the number of steps of a prompt that the network reads in one call; 1 if it takes them one by one."""
+    return getattr(network, "CHUNK", 1)
+
+
+def first_loop(network: Network) -> int:
+    """Returns the number of steps of the first loop of a draw, 0 for all: see `ChunkedNetwork.loop_carry`."""
+    return getattr(network, "FIRST_LOOP", 0)
+
+
+def form_of(network: Network, name: str) -> Callable[..., Any]:
+    """Returns a method of the network as a function of it; in place of one that it lacks, that of `ChunkedNetwork`."""
+    return getattr(type(network), name, None) or getattr(ChunkedNetwork, name)
 
 
 def check_takes_orders(network: Network) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from arjax.core.arrays import filled
 from arjax.factorization import Factorization
-from arjax.networks.base import Context, Network
+from arjax.networks.base import ChunkedNetwork, Context, Network
 from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
 from arjax.networks.layers.steps import sites_of, to_grid
@@ -25,7 +25,7 @@ from arjax.networks.layers.steps import sites_of, to_grid
 Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]
 
 
-class OrderAgnosticNetwork(Network):
+class OrderAgnosticNetwork(ChunkedNetwork):
     """A network with one more form, `given`, from which the others follow.
 
     The parallel form is one pass of `given` per step, `steps_per_chunk` of them at a time: memory grows with the chunk

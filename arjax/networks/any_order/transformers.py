@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from arjax.core.arrays import filled, is_present
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Context, Network
+from arjax.networks.base import NETWORKS, ChunkedNetwork, Context, Network
 from arjax.networks.layers.attention import Cache, CrossAttention, FullAttention, KVCache
 from arjax.networks.layers.blocks import Layer, PlainStack
 from arjax.networks.layers.embedding import flat_sites
@@ -63,13 +63,13 @@ class TwoStreamBlock(Layer):
 
 
 @NETWORKS.register("two_stream")
-class TwoStream(PlainStack):
+class TwoStream(PlainStack, ChunkedNetwork):
     """A Transformer with a separate stream for the positions of the sites that it predicts.
 
     Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
     """
 
-    CHUNK, FIRST_LOOP = 64, 256
+    FIRST_LOOP = 256
     TRAITS = Network.TRAITS | {"ahead", "holes", "grows"}
     LAYER = TwoStreamBlock
     ATTENTION = StreamAttention

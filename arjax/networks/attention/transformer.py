@@ -17,6 +17,7 @@ from arjax.factorization import Factorization
 from arjax.networks.base import (
     ACTIVATIONS,
     NETWORKS,
+    ChunkedNetwork,
     Context,
     Network,
     divides,
@@ -74,10 +75,8 @@ class TokenNetwork(Stack, Network):
         return (caches, kept), self._readout(h).astype(jnp.float32)
 
 
-class ChunkedTokens(TokenNetwork):
+class ChunkedTokens(TokenNetwork, ChunkedNetwork):
     """A `TokenNetwork` whose attention has `extend`, `keep` and `loop_carry`."""
-
-    CHUNK = 64
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         (caches, kept), block_size = carry, factorization.block_size

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError, refuse
-from arjax.networks.base import NETWORKS, Network, name_of, once, tell_cut
+from arjax.networks.base import NETWORKS, ChunkedNetwork, Network, name_of, once, tell_cut
 
 #: Rows of the largest table.
 MOST_ROWS = 2**24
@@ -34,7 +34,7 @@ class ScalarNetwork(Network):
 
 
 @NETWORKS.register("markov")
-class Markov(ScalarNetwork):
+class Markov(ScalarNetwork, ChunkedNetwork):
     """p(x_t | x_<t) = p(x_t | x_t-k, ..., x_t-1): a row of features for each history of the last k values in the order.
 
     The first k steps have shorter histories, which have rows too: V^0 + V^1 + ... + V^k rows in all, short histories
@@ -49,7 +49,6 @@ class Markov(ScalarNetwork):
     order: int = 1
 
     SMALL = {"order": 2}
-    CHUNK = 64
 
     def check(self, factorization):
         super().check(factorization)

@@ -18,7 +18,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Context, Network
+from arjax.networks.base import ChunkedNetwork, Context, Network
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import (
     POSITIONS,
@@ -275,14 +275,12 @@ class StepNetwork(Network):
         return (here if whole is None else whole + here,)
 
 
-class ChunkedStepNetwork(StepNetwork):
+class ChunkedStepNetwork(StepNetwork, ChunkedNetwork):
     """A `StepNetwork` whose core computes k further steps in one pass.
 
     The core has `core.extend(carry, inputs_BkE, t) -> (carries, states_BkE')` and `core.keep(carries, n) -> carry`, see
     `Network`.
     """
-
-    CHUNK = 64
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         carry, whole, kept = carry
