@@ -45,8 +45,7 @@ def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
 
 
 def restored(run: Any, data: bytes, options: CodingOptions = PLAIN) -> Restored:
-    """Returns the data of a compressed file and the notes in its header, with the vocabulary and contexts of the run.
-    """
+    """Returns the data of a compressed file and the notes in its header, by the vocabulary and contexts of the run."""
 
     def find_context(about: Mapping[str, Any]) -> Any:
         name = about.get("split", "")

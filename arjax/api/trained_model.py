@@ -166,8 +166,7 @@ class TrainedModel:
 
     @checked_arguments(orders=1)
     def score_kind(self, *, ordering: str = "", orders: str | int = "") -> str:
-        """Returns the kind of the results of `log_prob` with these arguments: "exact", "bound", "estimate" or "none".
-        """
+        """Returns the kind of the results of `log_prob` for these arguments: "exact", "bound", "estimate" or "none"."""
         if ordering or orders:
             return self._chosen(ordering, orders).kind
         return kind_of_nats(self.model, self.settings.measures.num_orders, self.dataset.end)

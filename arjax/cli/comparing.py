@@ -31,10 +31,9 @@ MOST = 10
 
 
 def compare_runs(flags: SimpleNamespace) -> None:
-    """Prints how a run compares with those of --other, and the examples on which they differ most.
-
-    Writes `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and of images `.png`, the examples.
-    The names state a split other than test, and the number of examples where it is limited.
+    """Prints how a run compares with those of --other, and the examples on which they differ most. Writes
+    `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and for images `.png`, the examples. The
+    names state a split other than test, and the number of examples if it is limited.
     """
     run = open_run(flags)
     others = [_other(flags, name) for name in map(str.strip, flags.other.split(",")) if name]  # a mistake ends here
@@ -59,7 +58,7 @@ def compare_runs(flags: SimpleNamespace) -> None:
 
 
 def _other(flags: SimpleNamespace, workdir: str) -> Run:
-    """Returns another run, scored by the options with which the first one is."""
+    """Returns another run, with the options of scores of the first one."""
     run = open_other(workdir)
     overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
     apply_overrides(run.config, overrides)

@@ -58,8 +58,8 @@ class Flag(flags.Flag):
 def launch(
     program: str, read: Callable[[list[str]], Any], call: Callable[[Any], int], argv: Sequence[str] | None
 ) -> int:
-    """Runs a command as `absl.app` does, and returns the exit code: that of `call` with the flags that `read` makes of
-    the arguments, by default those of the process.
+    """Runs a command as `absl.app` does, and returns the exit code of `call` with the flags that `read` makes of
+    `argv`.
     """
 
     def parse(arguments: list[str]) -> Any:

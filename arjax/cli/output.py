@@ -13,9 +13,9 @@ _PLAIN = str.maketrans({"±": "+-", "×": "x", "–": "-", "…": "...", "→": 
 
 
 class Output:
-    """A text stream that stores the failure of a write instead of raising it; further text is dropped.
-
-    A closed pipe is no failure but a request to stop, as in `arjax --mode=list | head`: `BrokenPipeError` is raised.
+    """A text stream that stores the failure of a write instead of raising it; further text is dropped. A closed pipe is
+    a request to stop, as in `arjax --mode=list | head`: `BrokenPipeError` is raised. `stream` is None if the descriptor
+    is closed; `on_failure` is called once, with the reason.
     """
 
     def __init__(self, stream: TextIO | None, on_failure: Callable[[str], None] = lambda reason: None):
@@ -67,9 +67,8 @@ class Output:
 
 @contextlib.contextmanager
 def guarded_output(program: str) -> Iterator[Output]:
-    """Replaces `sys.stdout` and `sys.stderr` by an `Output` each; yields that of stdout.
-
-    When stdout fails, stderr reports it at once: the work may go on for days.
+    """Replaces `sys.stdout` and `sys.stderr` by an `Output` each; yields that of stdout. A failure of stdout is
+    reported on stderr at once, as the work may go on for days.
     """
     before = sys.stdout, sys.stderr
     error = Output(sys.stderr)

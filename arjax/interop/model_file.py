@@ -57,9 +57,8 @@ class SavedModel(NamedTuple):
 
 
 def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
-    """Writes the file, at once: a file of that name is replaced, or left as it was when the disk refuses.
-
-    Raises `UserError` then, for parameters of another model, or where a part of the model is not registered.
+    """Writes the file, at once. Raises `UserError`, and leaves an earlier file as it was, if the disk refuses, for
+    parameters of another model, or if a part of the model is not registered.
     """
     path = user_path(path)
     (recipe, tensors), parts = _with_tensors(saved), [_with_tensors(part) for part in saved.parts]
@@ -168,10 +167,8 @@ def _rebuilt(recipe: dict[str, Any], about: dict[str, Any], tensors: Mapping[str
 
 
 def _check_sizes(recipe: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Raises `UserError` for numbers that are too large for these tensors: making a network counts its units.
-
-    A size of a network is that of an axis of a tensor, and layers are at most as many as the tensors, or as the rows of
-    one of them. Other numbers, such as windows, are compared with the elements of all.
+    """Raises `UserError` for numbers that are too large for these tensors, since making a network counts its units: a
+    size above all axes, more layers than tensors or rows of one, or any number, such as a window, above all elements.
     """
     axis = max([len(tensors), _SMALL, *(size for array in tensors.values() for size in array.shape)])
     elements = max(_LARGE, sum(array.size for array in tensors.values()))

@@ -1,8 +1,7 @@
-"""Functions of arrays as programs that a browser runs: a jaxpr, as a list of operations with their numbers.
-
-JAX traces a function into a jaxpr: a list of primitive operations on arrays of known shapes. `translate` writes this
-list as JSON, which `static/engine.js` interprets. Both have the same closed list of operations: `OPERATIONS` here,
-`OPERATIONS` there. So a network is not written a second time, and one that needs another operation is refused by name.
+"""Functions of arrays as programs that a browser runs: a jaxpr, a list of primitive operations on arrays of known
+shapes, which `translate` writes as JSON and `static/engine.js` interprets. Both have the same closed list of
+operations, `OPERATIONS`, so no network is written a second time, and one that needs another operation is refused by
+name.
 """
 
 from __future__ import annotations
@@ -153,12 +152,9 @@ Program = dict[str, Any]
 
 
 def translate(function: Callable[..., Any], arrays: Arrays, weights: Any, *arguments: Any) -> Program:
-    """The program of `function(weights, *arguments)`, which returns a pytree of arrays.
-
-    Args:
-      arrays: gets the leaves of `weights` and the constants of the function.
-      weights: pairs of an array and its number in `arrays`, as the leaves of a pytree: see `numbered`.
-      arguments: pytrees of arrays of the shapes and types that the page passes; the inputs are their leaves.
+    """Returns the program of `function(weights, *arguments)`, which returns a pytree of arrays. `arrays` gets the
+    leaves of `weights`, a pytree of `numbered` arrays, and the constants of the function. The leaves of `arguments`,
+    arrays of the shapes and types that the page passes, are the inputs.
     """
     leaves, tree = jax.tree.flatten(weights, is_leaf=lambda leaf: isinstance(leaf, Numbered))
     closed = jax.make_jaxpr(lambda leaves, *args: function(jax.tree.unflatten(tree, leaves), *args))(
@@ -185,7 +181,7 @@ def numbered(arrays: Arrays, tree: Any) -> Any:
 
 
 class _Writer:
-    """Writes one program; the programs in loops and branches have writers of their own."""
+    """Writes one program; the programs in loops and branches have other writers."""
 
     def __init__(self, arrays: Arrays):
         self.arrays, self.count = arrays, 0

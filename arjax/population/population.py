@@ -63,10 +63,10 @@ class Population:
           config: a whole config; its `model.ordering` and `seed` are replaced by those of the members.
           orders: call strings of orderings, or permutations of the sites.
           seeds: of parameters, batches and noise.
-          strategy: "vmap" does one step of all members at once, which fills an accelerator. "map" takes the members
-            one after another, many steps each: on CPU, where one member keeps all cores busy, it is the faster one
-            (experiments/order_matters/speed.csv). "": the one that suits the device.
-          setup: `shared_setup(config)`, where it is built already.
+          strategy: "vmap" does one step of all members at once, which fills an accelerator. "map" takes the members one
+            after another, many steps each, which is faster on CPU (experiments/order_matters/speed.csv). "": by the
+            device.
+          setup: `shared_setup(config)`, if it is built already.
         """
         strategies = f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}"
         refuse(

@@ -210,14 +210,11 @@ def train_population(
 ) -> Scores:
     """Trains all members to the end, each with its own best parameters by validation, and scores them.
 
-    A member with a loss that is not finite keeps its best parameters, and scores infinity without a finite score. One
-    that has not improved for `train.patience` evaluations keeps its parameters; the program ends when that holds
-    for all, or with the last step. After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised.
-
-    Args:
-      log: called with a line for every validation, where no progress is shown.
-      workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
-      show: the progress that is shown, such as `arjax.reporting.progress.Progress`; see `Show`.
+    A member with a loss that is not finite keeps its best parameters, and scores infinity without a finite score. A
+    member that has not improved for `train.patience` evaluations keeps its parameters; the program ends when that holds
+    for all, or with the last step. After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised. The
+    training goes on in `workdir`; with "" nothing is kept. `log` is called with a line for every validation, unless
+    progress is shown by `show`, such as `arjax.reporting.progress.Progress`.
     """
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())

@@ -12,10 +12,8 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """Shows the progress of a run: step, loss, speed and the time that is left.
-
-    On a terminal a bar moves below the printed lines, in a notebook above them; anywhere else (log files, pipes) each
-    update is a line.
+    """Shows the progress of a run: step, loss, speed and the time that is left. On a terminal a bar moves below the
+    printed lines, in a notebook above them; anywhere else (log files, pipes) each update is a line.
     """
 
     def __init__(

@@ -19,7 +19,8 @@ def format_bytes(number: float) -> str:
 
 
 def _with_unit(number: float, base: int, units: Sequence[str]) -> tuple[str, str]:
-    """A number of at least three digits in the unit in which it is below the base when it is rounded, and this unit."""
+    """Returns a number in the unit in which it is below the base when rounded to three digits or more, and this unit.
+    """
     place = 0
     while float(_digits(number)) >= base and place < len(units) - 1:
         number, place = number / base, place + 1

@@ -58,9 +58,8 @@ class FullGrid:
 
 
 class PopulationExecutor:
-    """Trains runs that differ in `model.ordering` and `seed` only in one program, population after population.
-
-    The state of a population is in the sweep's workdir until its runs have their results, so that a sweep resumes it.
+    """Trains runs that differ in `model.ordering` and `seed` only in one program, population after population. The
+    state of a population is in the sweep's workdir until its runs have their results, so that a sweep resumes it.
     """
 
     def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:

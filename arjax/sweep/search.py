@@ -138,7 +138,7 @@ class Search:
 
     @property
     def sign(self) -> int:
-        """1 where lower is better, -1 where higher is: the score times this sign is lowest for the best trial."""
+        """1 if lower is better, else -1: the score times this sign is lowest for the best trial."""
         return 1 if lower_is_better(self.metric) else -1
 
     @property
@@ -169,10 +169,9 @@ def load_search(path: str) -> Search:
 def propose(
     space: Mapping[str, Space], past: Sequence[tuple[Mapping[str, Any], str, float | None]], seed: int
 ) -> dict[str, Any]:
-    """Returns the point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
-
-    The first ten are random. Running trials count as bad ones, so that trials which run at once differ. `past` has the
-    values by field of each trial before, its state, and, if it is finished, its score: the lower, the better.
+    """Returns the point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next; the
+    first ten are random. Running trials count as bad ones, so that trials at the same time differ. `past` has the
+    values by field of each earlier trial, its state, and, if it is finished, its score: the lower, the better.
     """
     import optuna
 

@@ -33,7 +33,7 @@ class Table:
     outdated: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def resolved(self, run: Run) -> Run:
-        """The run with the overrides of the best of its pilots on validation; as it is while one has no such score."""
+        """The run with the overrides of the best of its pilots on validation; as it is before one has a score."""
         if not run.pilots:
             return run
         pilots = [row for row in self.rows if isinstance(row, Run) and row.name in run.pilots]
@@ -45,8 +45,8 @@ class Table:
         return dataclasses.replace(run, overrides={**best.overrides, **run.overrides}, pilots=())
 
     def finished(self, run: Run) -> Finished | None:
-        """The run with the overrides of its pilots and its results; None where its folder does not hold the results of
-        exactly this run: one whose row or whose config file has changed is executed again.
+        """Returns the run with the overrides of its pilots and its results; None if its folder does not hold the
+        results of exactly this run: it is executed again if its row or config file has changed.
         """
         run = self.resolved(run)
         ended = None if run.pilots else Finished.read(run, self.workdir / run.name)
@@ -55,7 +55,7 @@ class Table:
         return None if ended is None or self.outdated[run.name] else ended
 
     def outcome(self, run: Run) -> Finished | UserError | None:
-        """Returns a run that has a row, or why it has none though it has ended, as it lacks its metric; None before."""
+        """Returns a run that has a row, the reason why an ended run has none (it lacks its metric), or None before."""
         try:
             ended = self.finished(run)
             if ended is not None:

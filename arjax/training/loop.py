@@ -59,9 +59,8 @@ class Learner:
         return self.setup.init_state(init_key) if state is None else state
 
     def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
-        """Prepares the feed and compiles the train program, once for the whole run.
-
-        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends the threads of the feed.
+        """Prepares the feed and compiles the train program, once for the whole run. `steps_from` is that of `Feed`;
+        `threads` ends the threads of the feed.
         """
         setup, train = self.setup, self.setup.train
         kind = ResidentFeed if train.data_on_device else HostFeed
@@ -112,10 +111,9 @@ class Outcome:
 
 
 def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
-    """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters.
-
-    `workdir` holds `checkpoints/`, `metrics.jsonl` and `results.json`, and is created when missing; or it is a
-    `RunFolder`, which the caller holds open. A loss that is not finite raises `TrainingDiverged`.
+    """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters. `workdir`,
+    a path or an open `RunFolder`, holds `checkpoints/`, `metrics.jsonl` and `results.json`. A loss that is not finite
+    raises `TrainingDiverged`.
     """
     # 1. A mistake ends here, before anything compiles.
     if setup.evaluate.split not in setup.dataset.splits:
@@ -250,7 +248,7 @@ class Training:
         return min(self.train.steps_per_dispatch, self._next_pause(step) - step)
 
     def _train_until(self, pause: int) -> None:
-        """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
+        """Dispatches chunks up to the pause, at most two in flight: one runs while the host prepares the next."""
         started = time.monotonic()
         while self.step < pause and not self.stop.requested(at_pause=False):
             n, before = self._steps_from(self.step), self.sums

@@ -37,10 +37,8 @@ class Silent:
 
 
 class Reporter:
-    """Progress and metrics of a run; silent on all processes but the first. A context manager.
-
-    Attributes:
-      progress: lines, and the bar below them.
+    """Progress (lines, and the bar below them) and metrics of a run; silent on all processes but the first. A context
+    manager.
     """
 
     _writer: Any
