@@ -95,8 +95,7 @@ NULLABLE |= {"rope_theta": 1.0}
 
 
 def check_config(config: Config, defaults: Config, nullable: Config = NULLABLE) -> None:
-    """Raises `UserError` for the first field, except `bos_token_id`, of another type than its default, or not above 0.
-    """
+    """Raises `UserError` for the first field (but `bos_token_id`) of another type than its default, or not above 0."""
     for field, default in defaults.items():
         value, like = config[field], nullable.get(field, default)
         described = f"{field} of this config.json"

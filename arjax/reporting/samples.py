@@ -1,5 +1,4 @@
-"""Samples of a run as files: images, text, sound and tables, in `samples/`, and further ones in `samples-1/` and so on.
-"""
+"""Samples of a run as files: images, text, sound and tables, in `samples/`, `samples-1/`, `samples-2/`, ..."""
 
 from __future__ import annotations
 

@@ -19,8 +19,7 @@ def format_bytes(number: float) -> str:
 
 
 def _with_unit(number: float, base: int, units: Sequence[str]) -> tuple[str, str]:
-    """Returns a number in the unit in which it is below the base when rounded to three digits or more, and this unit.
-    """
+    """Returns a number in the unit in which it is below the base when rounded to three digits or more, and the unit."""
     place = 0
     while float(_digits(number)) >= base and place < len(units) - 1:
         number, place = number / base, place + 1

@@ -213,6 +213,5 @@ def _accumulated(spec: StepSpec, params: Any, aux: ObjectiveState, batch: Batch,
 
 
 def cut_batch(batch: Batch, num: int) -> Batch:
-    """Returns the batch in `num` parts [num, B / num, ...]: rows k, k + num, ... are part k and stay on their devices.
-    """
+    """Returns the batch in parts [num, B / num, ...]: rows k, k + num, ... are part k and stay on their devices."""
     return jax.tree.map(lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0), batch)
