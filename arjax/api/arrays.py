@@ -113,20 +113,16 @@ def fit_arrays(
 
 
 class _Sections(NamedTuple):
-    """Fields of the sections `train` and `optimizer` of a config, and the options of the rule."""
-
     train: dict[str, Any]
     optimizer: OptimizerOptions
     rule: Component
 
     @property
     def of_optimizer(self) -> dict[str, Any]:
-        """The options of the optimizer, including those of its rule."""
         return {name: getattr(self.optimizer, name) for name in OF_OPTIMIZER} | dict(self.rule)
 
 
 def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sections:
-    """The options of a call by their sections, all of them in their types and ranges."""
     of_train = defaults(TrainOptions).keys() - {"init_from"}
     of_rule = OPTIMIZERS.options(optimizer).keys() | SHARED.keys()
     arguments = inspect.signature(fit_arrays).parameters.keys() - {"model", "options"}
@@ -146,7 +142,6 @@ def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sec
 def _dataset(
     model: Model, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, about: dict[str, Any]
 ) -> Dataset:
-    """The data set of the given arrays, with further arguments of `from_arrays`."""
     if not isinstance(train, Dataset):
         about = about | {"context": model.context_spec}
         return from_arrays(model.event, train=train, validation=validation, test=test, **about)
@@ -161,7 +156,6 @@ def _dataset(
 
 
 def _given(init_from: TrainedModel | None) -> Trained | None:
-    """The model whose parameters the training begins with."""
     if init_from is None:
         return None
     if not isinstance(init_from, TrainedModel):
@@ -199,7 +193,6 @@ def _setup(
     given: Trained | None,
     record: Record,
 ) -> Setup:
-    """The parts of a run, which begins with the parameters of a `given` model."""
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
     evaluate = {"split": list(dataset.splits)[-1], "num_orders": chosen["num_orders"]}
     return make_setup(
@@ -222,7 +215,6 @@ def _setup(
 
 
 def _fit(setup: Setup, folder: Path, options: Mapping[str, Any], is_kept: bool) -> Fitted:
-    """Trains in a folder, which stays if it `is_kept`, to the end."""
     outcome = train_setup(setup, folder)
     if outcome.status != "finished":
         then = "the same call goes on from there" if is_kept else "nothing is kept"
@@ -237,7 +229,6 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any], is_kept: bool) 
 
 @contextlib.contextmanager
 def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
-    """Yields the folder to train in: a temporary one, or that of the user."""
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="arjax-") as passing:
             yield Path(passing)

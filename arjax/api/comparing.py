@@ -71,7 +71,6 @@ def stored_nats(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarra
 
 
 def _means(results: Mapping[str, Any]) -> dict[str, float]:
-    """The mean nats of a report by split."""
     means = {"validation": results.get("validation_nll_nats"), results["split"]: results.get("nll_nats")}
     return {split: mean for split, mean in means.items() if mean is not None}
 
@@ -111,7 +110,6 @@ class Comparison:
 
     @property
     def dataset(self) -> Dataset:
-        """The data."""
         return self.first.runs[0].dataset
 
     def most_different(self, num: int = 10, other: int = 0) -> np.ndarray:
@@ -220,7 +218,6 @@ def _groups(runs: Sequence[TrainedModel]) -> list[list[tuple[str, TrainedModel]]
 
 
 def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared:
-    """The nats of the seeds of a model."""
     nats = [_nats(run, split, name) for name, run in group]
     for (name, _), nats_N in zip(group, nats, strict=True):
         num = np.count_nonzero(~np.isfinite(nats_N))
@@ -243,7 +240,6 @@ def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
 
 
 def _scored(run: TrainedModel) -> Dataset:
-    """The examples that the reports of a model are about."""
     return run.dataset.thinned(run.settings.measures.examples)
 
 

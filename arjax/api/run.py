@@ -63,23 +63,19 @@ class Run(TrainedModel):
 
     @functools.cached_property
     def setup(self) -> Setup:
-        """The parts of the run."""
         with trusting(self._trust):
             return build(self._checked)
 
     @property
     def model(self) -> Model:
-        """The model."""
         return self.setup.model
 
     @property
     def dataset(self) -> Dataset:
-        """The data set, with its splits."""
         return self.setup.dataset
 
     @property
     def settings(self) -> Settings:
-        """Options and devices of its scores."""
         setup, about = self.setup, {"config": self.config.to_dict()}
         return Settings(setup.mesh, setup.evaluate, self.config.seed, about, trust=self._trust)
 

@@ -134,7 +134,6 @@ def show_samples(
 
 
 def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any], shows_text: bool) -> Draw:
-    """The samples and their statistics; with `shows_text` the first one is printed as it is drawn."""
     model, dataset = setup.model, setup.dataset
     of_draw |= {name: options[name] for name in defaults(DrawOptions)}
     of_draw = options_of_run(model, params, dataset, setup.open_run, sampler=setup.sampler, **of_draw)

@@ -87,11 +87,9 @@ class Settings:
 
     @property
     def scoring(self) -> Scoring:
-        """How a split is scored."""
         return self.measures.scoring(self.mesh, self.seed)
 
     def open_run(self, workdir: str) -> Trained:
-        """Returns another run, on the same mesh."""
         return open_run(workdir, self.mesh, self.trust)
 
 
@@ -323,7 +321,6 @@ class TrainedModel:
         return vocabulary.decode_pieces(np.asarray(x) for x, _ in pieces)
 
     def _options(self, *, context: Any = None, **options: Any) -> dict[str, Any]:
-        """The options of a draw, see `options_of_run`."""
         run = self.model, self.params, self.dataset, self.settings.open_run
         return options_of_run(*run, context=self._context(context), **options)
 
@@ -359,7 +356,6 @@ class TrainedModel:
         return scored.scores | self._entries()
 
     def _entries(self) -> dict[str, Any]:
-        """The entries of a report about the training."""
         return dict(self.settings.entries)
 
     def standardise(self, x: Any) -> np.ndarray:
@@ -374,7 +370,6 @@ class TrainedModel:
         return self.dataset.in_data_units(self._examples(x))
 
     def _examples(self, x: Any) -> np.ndarray:
-        """One example or several, as an array."""
         x, shape = np.asarray(as_array(x, "x")), self.model.event.shape
         if x.shape[x.ndim - len(shape) :] != shape or x.ndim < len(shape):
             raise UserError(f"x has shape {x.shape}, but an example has the shape {shape}")
@@ -457,7 +452,6 @@ class TrainedModel:
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
 
     def _rows_of_data(self) -> Rows:
-        """How rows become examples."""
         if self.dataset.rows is None:
             raise UserError(
                 "rows are those of a table, of strings or of a text that the model was trained on: examples of "
@@ -466,7 +460,6 @@ class TrainedModel:
         return self.dataset.rows
 
     def _table(self, needed_by: str) -> TableRows:
-        """The columns of a table."""
         if not isinstance(self.dataset.rows, TableRows):
             raise UserError(f"{needed_by} by names needs the columns of a table, and {self.dataset.name!r} has none")
         return self.dataset.rows
@@ -501,7 +494,6 @@ class TrainedModel:
 
     @property
     def _as_given(self) -> Dataset:
-        """The data set of examples that are scored as they are."""
         return dataclasses.replace(self.dataset, transform=None)
 
 
@@ -521,6 +513,5 @@ class Fitted(TrainedModel):
 
 
 def _as_key(seed: Any) -> jax.Array:
-    """The key of a seed."""
     check_seed(seed)
     return jax.random.key(seed)

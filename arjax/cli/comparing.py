@@ -58,7 +58,6 @@ def compare_runs(flags: SimpleNamespace) -> None:
 
 
 def _other(flags: SimpleNamespace, workdir: str) -> Run:
-    """Returns another run, with the options of scores of the first one."""
     run = open_other(workdir)
     overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
     apply_overrides(run.config, overrides)
@@ -66,7 +65,6 @@ def _other(flags: SimpleNamespace, workdir: str) -> Run:
 
 
 def _print_examples(comparison: Comparison, other: int) -> None:
-    """Prints a table of the examples on which a model and another one differ most."""
     dataset, numbers = comparison.dataset, comparison.most_different(MOST, other)
     columns = ["example", "first", "other", "difference", *["row"] * (dataset.rows is not None)]
     texts = in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x))
@@ -80,7 +78,6 @@ def _print_examples(comparison: Comparison, other: int) -> None:
 
 
 def _draw_examples(comparison: Comparison, other: int, path: Path) -> None:
-    """Draws the images on which the first model is better, beside those on which it is worse."""
     event, numbers = comparison.dataset.event, comparison.most_different(4 * MOST, other)
     x = comparison.dataset.in_data_units(np.asarray(comparison.source.__getitems__(numbers).x))
     images = as_images(x, event.grid_shape) if x.shape[1:] == event.shape else None

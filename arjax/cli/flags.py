@@ -37,7 +37,6 @@ class Flag(flags.Flag):
 
     @property
     def usage(self) -> str:
-        """The flag as it is written, `--workdir=DIR`."""
         return f"--{self.name}{'=' * bool(self.form)}{self.form}"
 
     def _parse(self, argument: Any) -> Any:

@@ -109,7 +109,6 @@ def _help(declared: Sequence[Flag]) -> str:
 
 
 def _check(flags: SimpleNamespace, declared: dict[str, Flag]) -> None:
-    """Refuses flags that the mode does not take, and a mode without those that it needs."""
     mode = f"--mode={flags.mode}"
     for name in (*flags.given, *["config.FIELD"][: len(flags.overrides)]):
         if name != "mode" and name not in MODES[flags.mode].takes:

@@ -19,7 +19,6 @@ class Output:
     """
 
     def __init__(self, stream: TextIO | None, on_failure: Callable[[str], None] = lambda reason: None):
-        """`stream`: None when the descriptor is closed. `on_failure` is called once, with the reason."""
         self._stream, self._on_failure = stream, on_failure
         self.failure = ""  # why a write failed
 
@@ -32,12 +31,10 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Flushes the stream."""
         if self._stream is not None and not self.failure:
             self._call(self._stream.flush)
 
     def isatty(self) -> bool:
-        """Whether this is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def discard(self) -> None:

@@ -187,7 +187,6 @@ def decompress(model: Model, params: Params, data: bytes, options: CodingOptions
 def _contexts_of_file(
     model: Model, choice: Choice, job: _Job, header: Mapping[str, Any], options: CodingOptions
 ) -> Contexts:
-    """The contexts of the examples of a file, {} of a text."""
     if job.is_text:
         if options.vocabulary is None:
             raise UserError("the file is a text, and this model was not trained on one")

@@ -114,8 +114,6 @@ def _crc(part: bytes) -> bytes:
 
 
 class _Reader:
-    """Reads bytes from the beginning to the end."""
-
     def __init__(self, data: bytes):
         self._data, self._at = data, 0
 

@@ -75,7 +75,6 @@ def _varints(numbers: np.ndarray) -> bytes:
 
 
 def _numbers(content: bytes) -> np.ndarray:
-    """The inverse of `_varints`."""
     numbers, number, shift = [], 0, 0
     for byte in content:
         number |= (byte & 127) << shift
@@ -124,7 +123,6 @@ def code_text(
 
 
 def _goes_on(choice: Choice) -> bool:
-    """Whether all networks go on behind their windows."""
     return all("unbounded" in member.model.network.traits for member in choice.members)
 
 

@@ -42,7 +42,6 @@ class RunConfig(ConfigDict):
             import_plugins(value, named=True)
 
     def update(self, *other: Any, **changes: Any) -> None:
-        """As that of any config; its parts stay its own."""
         super().update(*other, **changes)
         if "parts" in self:
             self["parts"] = self["parts"]

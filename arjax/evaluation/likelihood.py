@@ -138,7 +138,6 @@ class Evaluator:
         scoring: Scoring = Scoring(),  # noqa: B008, frozen
         hidden: HiddenSites | None = None,
     ):
-        """Prepares the program. `hidden`: the scored and the observed sites; None: all sites are scored."""
         self._dataset, self._event, self._kind = dataset, model.event, model.score_kind
         self._shares = shares_of(model, scoring.num_orders)
         score = _cached_score(_Same(model), scoring.num_orders, hidden, dataset.answer)

@@ -97,14 +97,6 @@ class SplitScorer:
         scoring: Scoring,
         transform_key: Callable[[jax.Array], jax.Array] | None = None,
     ):
-        """Prepares the program, which scorers with the same function share.
-
-        Args:
-          scoring: its batch size is rounded up to a multiple of the mesh's data x fsdp. A score that draws is the same
-            on any mesh where nothing is rounded. Batch i is scored under fold_in(key, i). Of keys [S], the score gets
-            as many.
-          transform_key: from the key of a batch to that of the transform; None: they are the same.
-        """
         self.dataset, self._key, mesh = dataset, scoring.key, scoring.mesh
         self._batch_size, self._sharding, self._rows_here = scoring.batch_size, None, None
         if mesh is not None:
@@ -137,19 +129,16 @@ class SplitScorer:
             yield _without_padding(*before)
 
     def _put(self, rows: Any) -> jax.Array:
-        """Returns the rows of this process as a part of an array on the mesh."""
         if self._sharding is None or self._rows_here is None:
             return jnp.asarray(rows)
         return from_local_rows(np.asarray(rows), self._rows_here, self._sharding, self._batch_size)
 
 
 def _key_of_batch(key: jax.Array, i: int) -> jax.Array:
-    """The key of batch i; of keys [S], one for each."""
     return jax.random.fold_in(key, i) if not key.ndim else jax.vmap(jax.random.fold_in, (0, None))(key, i)
 
 
 def _without_padding(scored: dict[str, jax.Array], weight_B: jax.Array) -> Rows:
-    """The scores on the host, without examples of weight 0."""
     keep_B = np.asarray(weight_B) > 0
     return {name: np.asarray(values, np.float64)[..., keep_B] for name, values in scored.items()}
 

@@ -165,7 +165,6 @@ def summarize_samples(score: np.ndarray, sites: np.ndarray) -> dict[str, float]:
 
 
 def _scored(values: np.ndarray, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values and the sites of the examples that have a scored site."""
     if not (sites > 0).any():
         raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
     return values[sites > 0], sites[sites > 0]

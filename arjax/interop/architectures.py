@@ -56,13 +56,11 @@ class Architecture:
     buffers: tuple[str, ...]
 
     def options(self, config: Config) -> dict[str, Any]:
-        """The options of `transformer`."""
         shared = {option: config[field] for option, field in self.fields.items()}
         shared["activation"] = translated(config[self.activation], ACTIVATIONS)
         return {**self.fixed, **shared, **self.other_options(config)}
 
     def config(self, options: Mapping[str, Any], num_sites: int) -> dict[str, Any]:
-        """The fields of config.json that describe the network."""
         shared = {field: options[option] for option, field in self.fields.items()}
         shared[self.activation] = translated(options["activation"], ACTIVATION_NAMES)
         shared[self.mlp_size] = options["mlp_size"] or options["mlp_ratio"] * options["width"]

@@ -77,7 +77,6 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
 
 
 def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Returns the recipe of a model as JSON, and its tensors."""
     check_params(saved.model.param_shapes, saved.params)
     recipe = recipe_of(saved.model)
     tensors = {f"model/{name}": array for name, array in (recipe.arrays or {}).items()}
@@ -123,7 +122,6 @@ class Content(TypedDict):
 
 
 def _saved(content: Content, tensors: Mapping[str, np.ndarray]) -> SavedModel:
-    """Returns the model, its parameters, facts and parts."""
     whole, parts = dict(tensors), []
     for i, recipe in enumerate(content["parts"]):
         prefix = f"parts/{i}/"
@@ -197,7 +195,6 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
 
 
 def _content(path: Path, text: str, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The object in the metadata."""
     damaged = UserError(f"{str(path)!r} is damaged: it does not hold what was written there")
     try:
         content = parse_json(text)
@@ -209,7 +206,6 @@ def _content(path: Path, text: str, tensors: Mapping[str, np.ndarray]) -> dict[s
 
 
 def _checksum(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of the object and of all tensors."""
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
         array = np.asarray(tensors[name], order="C")

@@ -41,7 +41,6 @@ class TensorFolder:
 
     @property
     def unread(self) -> list[str]:
-        """The names of the tensors that were not read, sorted."""
         return sorted(self._files.keys() - self._read)
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:

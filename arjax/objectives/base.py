@@ -139,7 +139,6 @@ class Objective(Generic[ModelT]):
 
     @property
     def name(self) -> str:
-        """Its registered name."""
         return OBJECTIVES.name_of(type(self))
 
     def check_parts_loss(self, model: Model) -> None:

@@ -177,5 +177,4 @@ def _class_input(model: AutoregressiveModel) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _of_network(params: Any) -> Any:
-    """Returns the parameters of the network alone."""
     return {name: part for name, part in params.items() if name != CONDITIONAL}

@@ -53,7 +53,6 @@ class Page:
         return f'<iframe title="a page of arjax" style="{style}" srcdoc="{text}"></iframe>'
 
     def saved(self, path: str | os.PathLike) -> Page:
-        """Writes the file, and returns the page with its path."""
         path = user_path(path)
         refuse((path.suffix.lower() not in (".html", ".htm"), f"a page is a file such as page.html, not {str(path)!r}"))
         write_text(path, self.html)

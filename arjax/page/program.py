@@ -198,14 +198,12 @@ class _Writer:
         self.held.append([self.number(variable), number])
 
     def operand(self, atom: Any) -> Operand:
-        """The number of a variable, or the value of a literal."""
         if isinstance(atom, core.Literal):
             value = np.asarray(atom.val)
             return [_text(value), _type_of(atom.aval)]
         return self.operands[atom]
 
     def write(self, closed: Any, inputs: Iterable[Any]) -> Program:
-        """The program of a closed jaxpr, with its constants among the arrays."""
         written = [[self.number(variable), *_form(variable.aval)] for variable in inputs]
         self.constants(closed)
         self.inline(closed.jaxpr)
@@ -217,7 +215,6 @@ class _Writer:
         return _plain(program)
 
     def constants(self, closed: Any) -> None:
-        """Takes the constants of a closed jaxpr among the arrays."""
         for variable, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
             self.hold(variable, self.arrays.add(value))
 
@@ -226,7 +223,6 @@ class _Writer:
             self.add(equation)
 
     def call(self, equation: Any, inner: Any) -> None:
-        """Writes the jaxpr of a call in its place."""
         if isinstance(inner, core.ClosedJaxpr):
             self.constants(inner)
             inner = inner.jaxpr
@@ -325,12 +321,10 @@ class _Writer:
 
 
 def _numbers(operands: Iterable[Operand]) -> list[int]:
-    """Those that are numbers of arrays."""
     return [operand for operand in operands if isinstance(operand, int)]
 
 
 def _needed(operations: list[Operation], outputs: list[Operand]) -> list[Operation]:
-    """The operations on whose results the outputs depend."""
     needed, kept = set(_numbers(outputs)), []
     for operation in reversed(operations):
         _, _, operands, results = operation
@@ -371,7 +365,6 @@ def _text(value: np.ndarray) -> str:
 
 
 def _type_of(array: Any) -> str:
-    """The letter of the element type of an array or its description."""
     name = str(array.dtype)
     refuse((name not in TYPES, f"a page computes with float32, int32, uint32 and bool, not with {name}"))
     return TYPES[name]

@@ -156,7 +156,6 @@ def _connect(others: str, **arguments: Any) -> int:
 
 
 def _check_port(port: int) -> None:
-    """Raises `UserError` when the first process cannot wait for the others at this port of its machine."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -191,7 +190,6 @@ def _time_limit(others: str, address: str) -> Iterator[None]:
 
 
 def _why_silent(address: str) -> str:
-    """Why nothing answers at `host:port`; "" when something does."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=5):

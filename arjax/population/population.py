@@ -97,7 +97,6 @@ class Population:
 
     @property
     def factorizations(self) -> list[Factorization]:
-        """The orders and blocks of the members, one for each order."""
         return [model.factorization for model in self.members]
 
     @property
@@ -167,7 +166,6 @@ def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
 
 
 def _with_order(config: ConfigDict, order: str | np.ndarray) -> ConfigDict:
-    """A copy of the config with a call string of the order."""
     config = config.copy_and_resolve_references()
     config.model.ordering = order if isinstance(order, str) else f"list(order={tuple(int(site) for site in order)})"
     return config

@@ -52,12 +52,10 @@ TERMS = ("reconstruction", "kl", "importance", "prior", "diffusion", "dequantisa
 
 
 def _each(*names: str) -> tuple[str, ...]:
-    """Each name, and that of its standard error."""
     return tuple(f"{name}{ending}" for name in names for ending in ("", "_stderr"))
 
 
 def _nats(*names: str) -> tuple[str, ...]:
-    """The nats of each name, and their standard error."""
     return tuple(f"{name}_{ending}" for name in names for ending in ("nats", "stderr"))
 
 
@@ -166,7 +164,6 @@ def _about(results: Mapping[str, Any]) -> str:
 
 
 def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
-    """Errors under own prefixes beside those of the data, of the truth, of decodings and under a judge."""
     parts = []
     if "exposure_forward_own_nats" in scores:
         of_model, of_data = (scores[f"exposure_forward_{name}_nats"] for name in ("own", "data"))

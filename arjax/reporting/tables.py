@@ -27,7 +27,6 @@ def _with_unit(number: float, base: int, units: Sequence[str]) -> tuple[str, str
 
 
 def _digits(number: float) -> str:
-    """Three digits, or all of a number of more."""
     return f"{number:.0f}" if number >= 999.5 else f"{number:.3g}"
 
 

@@ -39,7 +39,6 @@ class Writer(abc.ABC):
     EXTRA: ClassVar[str] = ""
 
     def check(self) -> None:
-        """Raises `UserError` when the package is not installed."""
         if self.PACKAGE and importlib.util.find_spec(self.PACKAGE) is None:
             hint = f" (pip install 'arjax[{self.EXTRA}]')" if self.EXTRA else ""
             name = WRITERS.name_of(type(self)) or type(self).__name__
@@ -75,9 +74,6 @@ class MetricWriter(contextlib.AbstractContextManager):
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, others: Sequence[Writer] = ()):
-        """Opens the file for appending, and the other writers. Lines behind `resume_step` are removed, as the run will
-        write them again; 0 starts a fresh file, None keeps every whole line.
-        """
         self._path, self._others = Path(workdir) / FILE_NAME, []
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +88,6 @@ class MetricWriter(contextlib.AbstractContextManager):
             self._others.append(writer)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line; `values` are scalars (Python, numpy or jax)."""
         scalars = {name: float(value) for name, value in values.items()}
         line = {"step": int(step)} | {k: v if math.isfinite(v) else None for k, v in scalars.items()}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
@@ -101,7 +96,6 @@ class MetricWriter(contextlib.AbstractContextManager):
             writer.write(int(step), scalars)
 
     def result(self, step: int, values: Mapping[str, float]) -> None:
-        """Hands the scores of the finished run, those of `results.json`, to the other writers."""
         for writer in self._others:
             writer.result(int(step), values)
 
@@ -159,7 +153,6 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _metrics(line: str) -> dict[str, Any] | None:
-    """The metrics in a line; None where it is broken."""
     try:
         values = parse_json(line)
     except ValueError:

@@ -58,10 +58,6 @@ class LocalExecutor:
         *,
         most: int | None = None,
     ):
-        """Shares out devices, `devices_per_job` to each job or all of them to all; where there are none the cores.
-
-        `program` is `arjax` without its arguments, `most` the most runs that can go on at once, where it is known.
-        """
         all_devices, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
         devices: list[list[str]] = [[]] * self._jobs
         if devices_per_job is not None and most != 0:

@@ -107,7 +107,6 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
 
 
 def _executor(flags: SimpleNamespace, workdir: Path, most: int) -> Executor:
-    """The executor of the flags; `most`: the number of runs of the largest stage."""
     if flags.executor == "local":
         return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most)
     if flags.executor == "population":

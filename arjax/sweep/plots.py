@@ -73,7 +73,6 @@ def draw_results(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def _dots(labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Dot]:
-    """A dot for each row; labels that several have name the seed."""
     taken, dots = collections.Counter(labels), []
     for label, row in zip(labels, rows, strict=True):
         label += f", seed {row['seed']}" if taken[label] > 1 else ""
@@ -124,7 +123,6 @@ def _named(curves: Sequence[tuple[tuple[str, ...], BandedCurve]]) -> dict[str, B
 
 
 def _curve(ended: Finished) -> BandedCurve:
-    """The validation scores of a run; an empty curve where it has none."""
     key, batch_size = f"validation/{ended.run.metric}", ended.config["train"]["batch_size"]
     lines = [line for line in read_metrics(ended.folder) if line.get(key) is not None]
     return BandedCurve([line["step"] * batch_size for line in lines], [line[key] for line in lines])
@@ -162,7 +160,6 @@ def draw_orders(path: Path, finished: Sequence[Finished]) -> bool:
 
 
 def _draw_panel(axis: Any, by_order: Mapping[str, Sequence[float]], xlabel: str, title: str) -> None:
-    """A line for each order, the best at the top."""
     ranked = sorted(by_order.items(), key=lambda item: -float(np.mean(item[1])))
     for place, (_, values) in enumerate(ranked):
         axis.plot(values, np.full(len(values), place), "o", color="C0", markersize=4, alpha=0.7)

@@ -53,7 +53,6 @@ class FullGrid:
 
     @property
     def config(self) -> ConfigDict:
-        """That of one of the members."""
         return next(iter(self.jobs.values()))[0].config
 
 
@@ -156,7 +155,6 @@ def _cut_alike(jobs: Sequence[Job]) -> list[tuple[list[Job], Setup | None]]:
 
 @contextlib.contextmanager
 def _named(run: Run) -> Iterator[None]:
-    """Adds the name of the run to a `UserError` about it."""
     try:
         yield
     except UserError as error:

@@ -59,7 +59,6 @@ class Finished:
 
     @classmethod
     def read(cls, run: Run, folder: Path) -> Finished | None:
-        """Returns the run in a folder; None if it has not ended with these scores."""
         results = read_results(folder) if folder.is_dir() else None
         return None if results is None else cls(run, folder, *results)
 
@@ -149,7 +148,6 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int]]]:
-    """The rows that are compared, by their numbers: those of one data set and metric."""
     groups: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault((row["dataset"], row["metric"]), []).append(i)

@@ -170,7 +170,6 @@ class Mixture(Derived):
         return fields, nll_N[None]
 
     def _nats(self, members: Sequence[Finished], split: str) -> np.ndarray:
-        """The nats of each example under each member, [M, N]."""
         from arjax.api.comparing import nats_of_run
 
         nll_MN = []
@@ -249,7 +248,6 @@ def fill_fields(text: str, point: Mapping[str, str]) -> str:
 
 
 def _choices(field: str, values: Iterable[Any]) -> list[str]:
-    """The values of a field as on a command line."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise UserError(f"field {field!r} of the grid needs a list of values, not {values!r}")
     texts = [flag_text(value) for value in values]

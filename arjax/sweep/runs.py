@@ -71,20 +71,16 @@ class Run:
             )
 
     def override_texts(self) -> list[tuple[str, str]]:
-        """The overrides as on a command line."""
         return [(key, flag_text(value)) for key, value in self.overrides.items()]
 
     def texts(self) -> list[str]:
-        """The config with its argument, and the values of the overrides."""
         return [self.config, *(text for _, text in self.override_texts())]
 
     def placed(self, workdir: str | os.PathLike) -> Run:
-        """The run with the workdir of its sweep in the place of `{workdir}`."""
         overrides = {key: text.replace(WORKDIR, str(workdir)) for key, text in self.override_texts()}
         return dataclasses.replace(self, config=self.config.replace(WORKDIR, str(workdir)), overrides=overrides)
 
     def arguments(self, workdir: str | os.PathLike) -> list[str]:
-        """The arguments of `arjax` for this run of a sweep in `workdir`."""
         placed = self.placed(workdir)
         overrides = [f"--config.{key}={text}" for key, text in placed.override_texts()]
         return [f"--config={placed.config}", f"--workdir={Path(workdir) / self.name}", *overrides]

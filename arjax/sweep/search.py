@@ -229,18 +229,15 @@ class Trials:
             yield self.list[-1].run
 
     def unfinished(self) -> list[Trial]:
-        """The trials that were begun and have neither results nor diverged."""
         return [trial for trial in self.list if self.state(trial) == RUNNING]
 
     def finished(self) -> list[Finished]:
         return [ended for trial in self.list if (ended := self.ended(trial)) is not None]
 
     def ended(self, trial: Trial) -> Finished | None:
-        """A trial with its results; None where it has none."""
         return None if trial.diverged else self.table.finished(trial.run)
 
     def diverged(self, run: Run) -> None:
-        """Notes that the loss of a trial was not finite."""
         next(trial for trial in self.list if trial.run is run).diverged = True
         self._save()
 
@@ -252,11 +249,9 @@ class Trials:
                 raise UserError(f"{name} has no {metric} on validation, by which a search compares its trials")
 
     def state(self, trial: Trial) -> str:
-        """`FINISHED`, `FAILED` or `RUNNING`."""
         return FAILED if trial.diverged else RUNNING if self.ended(trial) is None else FINISHED
 
     def loss(self, ended: Finished) -> float:
-        """The score of a trial on validation, with the sign by which lower is better."""
         return self.search.sign * ended.validation()[0]
 
     def rows(self) -> list[dict[str, Any]]:

@@ -59,7 +59,6 @@ class SlurmJob:
         return code
 
     def _run(self) -> int:
-        """Runs the command with its output appended to the folder's log."""
         # SLURM sends its signals to every process of the job. The command has no use for SIGUSR2 and inherits the mask.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         signal.signal(signal.SIGUSR2, self._warn)
@@ -80,7 +79,6 @@ class SlurmJob:
         self._terminated = True  # the command has received it, too
 
     def _queued_again(self, before: str) -> bool:
-        """Puts a stopped job back into the queue; returns whether it is there."""
         if read_results(self._folder) or not (self._time_is_up or (self._terminated and _is_preempted())):
             return False
         if newest_checkpoint(self._folder) == before:
@@ -128,7 +126,6 @@ class SlurmExecutor:
     def __init__(
         self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM, *, jobs: int | None = None
     ):
-        """`options` go to `submitit.AutoExecutor.update_parameters`; `jobs`: in the queue at once, None: all."""
         if importlib.util.find_spec("submitit") is None:
             raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
         import submitit

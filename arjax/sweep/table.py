@@ -69,7 +69,6 @@ class Table:
         return [outcome for outcome in outcomes if isinstance(outcome, Finished)]
 
     def complaints(self, runs: Sequence[Run]) -> list[str]:
-        """A sentence for each run that has ended and has no row."""
         return [str(error) for run in runs if isinstance(error := self.outcome(run), UserError)]
 
     def made(self, derived: bool = True) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -97,7 +96,6 @@ class Table:
         return [made | {"tie": tie} for made, tie in zip(rows, ties(rows, nats), strict=True)], failed
 
     def command(self, row: Derived) -> str:
-        """The command that makes the row again, with its runs."""
         workdir = f"runs/{self.workdir.resolve().name}"
         flags = [f"--sweep={self.sweep}", f"--workdir={workdir}", *self.options, f"--only={row.name}"]
         return shlex.join(["arjax-sweep", *flags])

@@ -69,7 +69,6 @@ def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
 
 
 def _draw(model: Any, params: Any, call: Any, keys: jax.Array | int = NUM, **options: Any) -> Any:
-    """A draw under these keys, or so many; raises `NotSupported` where the sampler refuses the model."""
     keys = jax.random.split(jax.random.key(4), keys) if isinstance(keys, int) else keys
     with refusals():
         return model.draw(params, keys, sampler=ready_sampler(call, model, params), **options)

@@ -42,10 +42,11 @@ PARTIAL = "partial-"
 
 
 class CheckpointStore:
-    """The `keep` newest checkpoints of a run, in a folder. All processes of a run make the same calls."""
+    """The `keep` newest checkpoints of a run, in a folder that the first save creates. All processes make the same
+    calls.
+    """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
-        """Keeps the `keep` newest checkpoints in `directory`, which is created by the first save."""
         self.directory, self._keep = Path(directory).absolute(), keep
 
     def steps(self) -> list[int]:
@@ -145,7 +146,6 @@ class CheckpointStore:
         return whole or ((-1, {}) if steps else None)
 
     def _fingerprint(self) -> dict[int, tuple[int, int]]:
-        """Changes when checkpoints are added or removed."""
         newest = {}
         for step in self.steps():
             with contextlib.suppress(FileNotFoundError):
@@ -154,7 +154,6 @@ class CheckpointStore:
         return newest
 
     def _make_room(self, step: int) -> None:
-        """Makes the folder, and removes partial checkpoints and those of steps that are trained again."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in self.directory.glob(f"{PARTIAL}*"):
             shutil.rmtree(path)
@@ -241,7 +240,6 @@ def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that Orbax wrote below `folder`."""
     hashes = {}
     for path in sorted(filter(Path.is_file, (folder / STATE).rglob("*"))):
         with path.open("rb") as file:

@@ -85,11 +85,6 @@ class Feed(contextlib.AbstractContextManager):
         max_steps: int,
         steps_from: Callable[[int], int] = lambda step: 0,
     ):
-        """Feeds batches of B examples, at most K = `max_steps` of them in a chunk.
-
-        `steps_from` returns the number of steps of the chunk that begins at a step, 0 after the last: a feed may read
-        these chunks ahead.
-        """
         self._source, self._mesh, self._seed = source, mesh, seed
         self._batch_size, self._max_steps, self._steps_from = batch_size, max_steps, steps_from
 
@@ -146,7 +141,6 @@ class HostFeed(Feed):
             self._coming = None
 
     def _chunks(self, step: int) -> Iterator[HostChunk]:
-        """The chunks of a run from this step on."""
         while n := self._steps_from(step):
             yield self._read(step, n)
             step += n

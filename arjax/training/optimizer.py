@@ -228,7 +228,6 @@ def make_optimizer(
 
 
 def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None) -> list[Transformation]:
-    """The transformations of a rule, from gradients to updates of this learning rate."""
     takes = inspect.signature(rule.function).parameters
     takes_rate = "learning_rate" in takes
     more: dict[str, Any] = {"learning_rate": rate} if takes_rate else {}

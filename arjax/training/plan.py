@@ -108,7 +108,6 @@ def _forward_flops(model: Model, params: Any) -> float:
 
 
 def _part_of(leaf: Any) -> str:
-    """The part of an array that lies on one device."""
     num_parts = leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
     return f"1/{num_parts}" if num_parts > 1 else "all"
 

@@ -149,7 +149,6 @@ def differences(fields: Mapping[str, Any], then: Record, purpose: Purpose, root:
 
 
 def _agrees(name: str, fields: Mapping[str, Any], then: Record, purpose: Purpose) -> bool:
-    """Whether a field is the same in both, or may differ."""
     is_in_both = name in fields and name in then.fields
     if (is_in_both and fields[name] == then.fields[name]) or name.startswith(OUTPUT):
         return True

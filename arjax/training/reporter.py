@@ -62,7 +62,6 @@ class Reporter:
         self._writer.close()
 
     def start(self) -> None:
-        """Prints the first lines of the run."""
         for line in (*headline(self._setup), *self._lines):
             self.progress.message(line)
 
@@ -83,7 +82,6 @@ class Reporter:
         return describe_scores(scores, self._bits)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
-        """Reports the scores of the validation split."""
         self._writer.write(step, _named("validation", scores))
         best = ", the best so far" if history.best_step == step else ""
         self.progress.validation(step, f"{describe_scores(scores, self._bits)} ({self._kind}){best}")

@@ -97,17 +97,14 @@ class Setup:
 
     @property
     def model(self) -> Model:
-        """The trained model."""
         return self.spec.model
 
     @property
     def scoring(self) -> Scoring:
-        """How a split is scored."""
         return self.evaluate.scoring(self.mesh, self.seed)
 
     @property
     def total_steps(self) -> int:
-        """The length of the run."""
         return self.spec.total_steps
 
     @property
@@ -117,12 +114,10 @@ class Setup:
 
     @property
     def scored(self) -> Dataset:
-        """The data set with the examples that are scored."""
         return self.dataset.thinned(self.evaluate.examples)
 
     @functools.cached_property
     def abstract_state(self) -> TrainState:
-        """Shapes, types and shardings of the train state."""
         abstract = abstract_state(self.spec, self.mesh)
         return with_shardings(abstract, state_shardings(abstract, self.spec, self.mesh, self.rules))
 
@@ -168,7 +163,6 @@ class Setup:
         return other.params
 
     def _params_of_parts(self, sources: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
-        """Returns the parameters of some parts by their names, each of another run."""
         if left := sorted(set(self.frozen) - sources.keys()):
             these = ", ".join(left)
             raise UserError(
@@ -227,7 +221,6 @@ def make_setup(
 
 
 def _check_parts(setup: Setup, schedule: Component) -> None:
-    """Refuses parts that do not fit one another."""
     objective, averages, decay = setup.spec.objective, keeps_average(setup.spec.optimizer), setup.train.ema_decay
     this, name = "with this optimizer, which averages the parameters itself", OBJECTIVES.name_of(type(objective))
     lacks, holes = f"the data set {setup.dataset.name!r} has missing values, and", setup.dataset.has_holes

@@ -34,7 +34,6 @@ class Trained:
 
     @property
     def companion(self) -> Companion:
-        """The part of it that an objective reads."""
         return Companion(self.model, self.params)
 
 
@@ -141,7 +140,6 @@ def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> 
 
 
 def _scaled_alike(here: Dataset, there: Dataset) -> bool:
-    """Whether real data were standardised alike, or not at all."""
     pairs = (here.scale, there.scale), (here.shift, there.shift)
     return all(
         a is b if a is None or b is None else np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3)

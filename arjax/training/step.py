@@ -76,7 +76,6 @@ def _in_data_units(spec: StepSpec, loss: Loss, batch: Batch) -> Loss:
 def _inputs(
     spec: StepSpec, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None
 ) -> tuple[Batch, Step]:
-    """The batch of a step, transformed, and its circumstances."""
     transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
     if spec.transform is not None:
         batch = spec.transform(transform_key, batch, True)
