@@ -61,7 +61,7 @@ class Model(ByClass):
 
         @property
         def score_kind(self) -> str:
-            """"exact" log-likelihoods, a "bound", an "estimate", or "none": a score, the higher the better."""
+            """Kind of score: "exact", a "bound", an "estimate", or "none": another number, the higher the better."""
 
         @property
         def orders(self) -> Orders | None:

@@ -136,8 +136,7 @@ class Recipe:
     ) -> Any:
         """Returns the model of a part, of one order and with a likelihood. `event`, `context` and `examples` are by
         default those of the whole; `key`, by default the name, is that of its parameters. `check` refuses a model that
-        cannot be this part. `several_orders` allows several; `needs_context` refuses a part that ignores the context of
-        the whole.
+        cannot be this part, `needs_context` one without the context. `several_orders` allows several.
         """
         kind, parts = self.choice.kind, self.choice.parts
         there = ", ".join(map(str, parts)) or "none"

@@ -3,6 +3,8 @@
     diffusion       a Gaussian chain for each value; its log p is a bound
     flow_matching   an ordinary differential equation; its log p is exact up to the error of the solver
     energy          a generator that is trained by the energy score; it has no likelihood
+
+The features of a site are the context of the head.
 """
 
 from arjax.models.heads.diffusion import DiffusionHead
