@@ -93,12 +93,8 @@ def entropy_by_quadrature(log_density: Callable[[jax.Array], jax.Array], breakpo
 
 
 def integral(function: Callable[[jax.Array], jax.Array], breakpoints: jax.Array) -> jax.Array:
-    """Integrals of functions of one number, [...].
-
-    Args:
-      function: maps points [N, ...] to values, [N, ...].
-      breakpoints: [N + 1, ...] in any order, from the first point to the last; they must lie close (about one scale
-        apart) wherever the functions bend. Each interval between neighbours is integrated by six Gauss-Legendre points.
+    """Integrals [...] of functions that map points [N, ...] to values, by six Gauss-Legendre points between neighbours
+    of the `breakpoints` [N + 1, ...], in any order; they must lie about one scale apart wherever the functions bend.
     """
     edges = jnp.sort(breakpoints, axis=0)
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
@@ -111,11 +107,9 @@ def integral(function: Callable[[jax.Array], jax.Array], breakpoints: jax.Array)
 
 
 def stratified_points(num: int, dims: int) -> np.ndarray:
-    """`num` points that fill the open unit cube evenly, float64[num, dims].
-
-    The first coordinate takes the midpoints of `num` equal strata; the others follow the additive recurrence
-    n alpha mod 1 with alpha_j = g^-j, g^dims = g + 1 (Roberts, 2018, "The unreasonable effectiveness of quasirandom
-    sequences"), as in Hammersley's construction.
+    """`num` points that fill the open unit cube evenly, float64[num, dims]: the first coordinate takes the midpoints of
+    equal strata, the others n alpha_j mod 1 with alpha_j = g^-j, g^dims = g + 1 (Roberts, 2018, "The unreasonable
+    effectiveness of quasirandom sequences"), as in Hammersley's construction.
     """
     n = np.arange(num)
     g = 2.0
