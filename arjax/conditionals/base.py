@@ -47,8 +47,7 @@ class Conditional(abc.ABC):
     #: Every family is a dataclass.
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     value_shape: tuple[int, ...]
-    #: Whether it scores the sites of a step together, see `JointConditional`. Else they are independent given the past:
-    #: exact where a step is one site, an approximation where it has more.
+    #: Whether it scores the sites of a step together, see `JointConditional`; else they are independent given the past.
     joint: ClassVar[bool] = False
     #: Whether draws are differentiable functions of features and noise, with the gradients of the distribution.
     REPARAMETERISED: ClassVar[bool] = False

@@ -26,8 +26,7 @@ class JointConditional(Conditional):
     """
 
     joint: ClassVar[bool] = True
-    #: Whether any sites of a block may be given, to draws and to scores (`block_log_prob_given`); else only those that
-    #: are visited before all others.
+    #: Whether any sites of a block may be given (`block_log_prob_given`); else only those that are visited first.
     any_given: ClassVar[bool] = False
 
     @abc.abstractmethod

@@ -13,8 +13,7 @@ import numpy as np
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 
-#: Smaller temperatures are replaced by this one, which draws the most probable value.
-#: They would divide all log-probabilities to -inf.
+#: Smaller temperatures would divide log-probabilities to -inf: this one, which draws the mode, replaces them.
 LEAST = 1e-30
 #: Draws of real values at this temperature are still finite.
 MOST = 1e20

@@ -113,9 +113,8 @@ class SplineNormal(TransformedNormal):
     """z = f((x - m) / s) ~ N(0, 1), independently for each scalar.
 
     f is a monotone rational-quadratic spline on [-bound, bound], and the identity outside (Durkan et al., "Neural
-    Spline Flows", 2019, sections 3.1 and 4.1). The network gives m and log s, bounded as in `gaussian`, and of the
-    spline K widths, K heights and K - 1 derivatives. All zero is N(0, 1). The density may have up to about K modes; its
-    tails are normal.
+    Spline Flows", 2019, sections 3.1 and 4.1). The network gives m and log s, bounded as in `gaussian`, and K widths, K
+    heights and K - 1 derivatives. All zero is N(0, 1). The density may have up to about K modes; tails are normal.
     """
 
     bins: int = opt(8, most=100)

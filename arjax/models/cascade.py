@@ -28,7 +28,6 @@ from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
 from arjax.stages import Stages, make_stages
 
-#: The part that models all stages.
 SHARED = "shared"
 #: The part of a context with the limits of the values at each site, the lowest and the highest.
 LIMITS = "limits of the stage"
@@ -236,7 +235,7 @@ class CascadeModel(Model):
         return Draw(cut.join(parts), stats or {"network_calls": none, "steps": none})
 
     def _known(self, options: Request, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """Returns each stage's values, and where they are known: at all sites (True), at bool[*grid], or None."""
+        """Returns each stage's values, and where they are known: at all sites (True), bool[*grid], or none (None)."""
         events, both = self.cut.events, len(coarse) and options.observed is not None
         most = len(events) - 1
         refuse(

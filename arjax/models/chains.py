@@ -51,9 +51,7 @@ class StepTerms(NamedTuple):
     error: jax.Array
 
 
-#: Features of x_t, as the denoiser gives them.
 Features = Callable[[jax.Array], jax.Array]
-#: Of a field of a model that is no array.
 STATIC = {"static": True}
 #: Sizes of a network for the laws.
 SMALL = {"width": 8, "num_layers": 1, "num_heads": 2}

@@ -183,7 +183,6 @@ class Rounds(Absorbing):
         return jnp.asarray(t_R), jnp.asarray(num_T[t_R] - num_T[np.append(t_R[1:], 0)])
 
 
-#: The processes by the names of the option.
 PROCESSES = {"uniform": Uniform, "absorbing": Absorbing, "rounds": Rounds}
 
 

@@ -39,7 +39,6 @@ from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, FixedPoint, Naive
 BASE = "base"
 #: Statistics of a draw that add up over blocks.
 COUNTS = ("network_calls", "steps")
-#: The orderings that blocks take in turn where none are given.
 TURNS = ("raster", "reversed")
 #: The part of the context of a block that holds its noise, where a sampler inverts it.
 NOISE = "noise of the flow"

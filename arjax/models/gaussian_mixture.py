@@ -217,8 +217,8 @@ class GaussianMixtureModel(Model):
         return log_both_N - _log_marginal(self, params, rest_ND, both_D)
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
-        """Draws a component for each key, given the observed values, then all values at once. A temperature T gives
-        weights proportional to w^(1 / T), and noise of variance T.
+        """Draws a component for each key, given the observed values, then all other values at once. A temperature T
+        gives weights proportional to w^(1 / T), and noise of variance T.
         """
         num, event = len(keys), self.event
         x, observed_D = jnp.zeros((num, *event.shape)), jnp.zeros(event.num_dims, bool)
@@ -283,8 +283,8 @@ def _draw(
 def fit_by_em(
     x_ND: np.ndarray, components: int, variance: float, starts: int = 1, iterations: int = 100, seed: int = 0
 ) -> Any:
-    """Returns scikit-learn's mixture with the most probable rows of several starts; EM adds `variance` to the diagonals
-    in every step. Raises `ValueError` where a covariance is singular.
+    """Returns scikit-learn's mixture with full covariances, to whose diagonals EM adds `variance` in every step; of
+    several starts, the one with the highest likelihood. Raises `ValueError` where a covariance is singular.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture

@@ -31,8 +31,7 @@ from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler, example_k
 
 #: The parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
-#: Pictures: examples that are reconstructed, pairs of examples with a path between them, points of a path, points on a
-#: side of a plane.
+#: Numbers in pictures: examples, pairs with a path between them, points of a path, points on the side of a plane.
 RECONSTRUCTED, PAIRS, POINTS, SIDE = 10, 8, 12, 20
 #: The variance of its posterior mean over examples from which a latent is active.
 ACTIVE = 0.01

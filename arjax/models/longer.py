@@ -34,8 +34,7 @@ from arjax.samplers.loops import StepForm, num_calls
 
 #: Sites that one call of the compiled program draws.
 PIECE = 32
-#: The part of a window that is read again when it slides: of networks that read many sites in one pass, and of others,
-#: for which that takes as long as drawing them.
+#: The part of a window that is read again when it slides, of networks that read many sites in one pass, and of others.
 OVERLAP, OVERLAP_OF_STEPS = 1 / 4, 1 / 6
 
 

@@ -19,7 +19,6 @@ import numpy as np
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer
 
-#: Gaussian schedules, and discrete ones.
 GAUSSIAN = ("linear", "cosine", "learned")
 DISCRETE = ("linear", "cosine")
 #: The end points of a learned schedule at its start (Kingma et al., 2021, appendix B).

@@ -65,7 +65,7 @@ class BeamSearch:
     def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> SearchState:
         """Searches from B beginnings, of which `ended_B` are complete, with the carry [B, W, ...] before the first
         step. Returns the last state; `going` holds sequences up to `stop` unless the search of an example stopped
-        before.
+        early.
         """
         ended_B = jnp.zeros(len(x_BD), bool) if ended_B is None else ended_B
         state = SearchState(

@@ -36,8 +36,8 @@ Choose = Callable[[np.ndarray, int, int], np.ndarray]
 
 
 class Asked:
-    """Whom the loop of a compiled program asks for values: it calls `choose` by the number of the call. What `choose`
-    or the handler of Ctrl-C raises is kept until the program has ended; a second Ctrl-C acts as usual.
+    """The program outside, which the loop of a compiled program asks for values by the number of its call. What
+    `choose` or the handler of Ctrl-C raises is kept until the program has ended; a second Ctrl-C acts as usual.
     """
 
     _waiting: dict[int, Asked] = {}

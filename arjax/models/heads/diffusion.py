@@ -24,7 +24,6 @@ from arjax.models.heads.base import Head, denoiser_of
 from arjax.models.noise_schedules import GAUSSIAN
 from arjax.samplers import example_keys
 
-#: As of the objective `denoising`.
 WEIGHTINGS = ("bound", "simple")
 
 
