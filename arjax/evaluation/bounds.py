@@ -39,9 +39,7 @@ REPORTED = 2000
 def split_bound(
     model: Model, params: Any, dataset: Dataset, split: str, log_prob: LogProb, *options: Hashable, scoring: Scoring
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns -log_prob in nats, in units of the data, and the scored sites of each example that has one, float64[N]
-    each.
-    """
+    """Returns -log_prob in nats, in units of the data, and the scored sites of each example with one, float64[N]."""
     scorer = SplitScorer(_score_of(log_prob, options), dataset, scoring, _key_of_transform)
     rows = scorer.rows((model, params), split_of(dataset, split))
     scored_N = rows["sites"] > 0

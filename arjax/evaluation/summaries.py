@@ -199,9 +199,7 @@ class Difference:
 
     @property
     def is_tie(self) -> bool:
-        """Whether the mean is nan or within two standard errors of 0, by the larger of the two. An infinite mean is no
-        tie.
-        """
+        """Whether the mean is nan or within two standard errors of 0, by the larger one. An infinite mean is no tie."""
         return not (math.isinf(self.mean) or abs(self.mean) > TIE * np.fmax(self.stderr, self.seeds_stderr))
 
 
