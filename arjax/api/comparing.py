@@ -113,9 +113,7 @@ class Comparison:
         return self.first.runs[0].dataset
 
     def most_different(self, num: int = 10, other: int = 0) -> np.ndarray:
-        """Returns the examples on which the first model and another differ most, int[num], the first model's best
-        first.
-        """
+        """Returns the examples on which two models differ most, int[num], from the first model's best to its worst."""
         order_N = self.examples[np.argsort(self.differences[other].nats_N, kind="stable")]
         num = min(num, len(order_N))
         return np.concatenate([order_N[: -(-num // 2)], order_N[len(order_N) - num // 2 :]])

@@ -107,7 +107,7 @@ def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
 
 
 def form_of(run: Any, restored_data: Restored, path: str) -> str:
-    """Returns the form of restored data: that of the compressed file; else a text, a csv file by `path`, or an array.
+    """Returns the form of restored data: that of the compressed file, or else a text, a csv file by `path`, an array.
     """
     if isinstance(restored_data.x, bytes):
         return TEXT
