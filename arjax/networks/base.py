@@ -172,12 +172,11 @@ class ChunkedNetwork(Network):
         factorization: Factorization,
         context: Context | None = None,
     ) -> jax.Array:
-        """Returns the features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass, where each step reads only the
-        steps < t.
+        """Returns the features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass; each reads only the steps < t.
 
         The features of step t + i are those under the order in which steps t and t + i change places; a model that is
-        trained on all orders has learned them. `carry`, the carry before step t, does not change. Other values of the
-        canvas than of the steps < t must not matter. The features of steps that do not exist are finite and
+        trained on all orders has learned them. `carry`, the carry before step t, does not change. The canvas is filled
+        for all steps < t; other values must not matter. The features of steps that do not exist are finite and
         meaningless.
         """
         raise TypeError(f"{type(self).__name__} predicts the steps one after another")
@@ -237,9 +236,7 @@ def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
 
 
 def step_variables(network: Network, params: Any) -> dict[str, Any]:
-    """Returns the variables for the step form in a loop: the parameters, and the values that `prepare` computes from
-    them.
-    """
+    """Returns the variables for the step form in a loop: the parameters, and what `prepare` makes of them."""
     _, made = network.apply({"params": params}, method="prepare", mutable=PRECOMPUTED)
     return {"params": params, **made}
 
@@ -276,8 +273,6 @@ def tell_cut(network: Network, factorization: Factorization, **most: int) -> Non
 
 
 def check_remat(network: Any) -> None:
-    """Raises `UserError` for `remat` with `unroll` > 1: XLA merges a recomputation with its original within one
-    iteration.
-    """
+    """Raises `UserError` for `remat` with `unroll` > 1, as XLA then merges recomputations with their originals."""
     if network.remat and network.unroll > 1:
         raise UserError(f"network.remat saves memory only with network.unroll=1, not {network.unroll}")

@@ -55,7 +55,7 @@ class KVCache(NamedTuple):
         return attention(q_BNTH, *self, visible)
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
+        """The cache with places for that many tokens, in the form of a loop: see `ChunkedNetwork.loop_carry`."""
         merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
         merged = [jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged]
         if past is not None:
@@ -64,9 +64,7 @@ class KVCache(NamedTuple):
 
 
 class LoopCache(NamedTuple):
-    """Keys and values in the form that loops update in place, [B*G, C, H] each: XLA copies caches with an axis of one
-    example.
-    """
+    """Keys and values as loops update them in place, [B*G, C, H]: XLA copies a cache with an axis of one example."""
 
     keys: jax.Array
     values: jax.Array
@@ -163,7 +161,7 @@ class MultiHead(nn.Module):
         return self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
 
     def loop_carry(self, cache: Any, tokens: int, past: Any = None) -> Any:
-        """See `Network.loop_carry`; by default a cache has one size and one form."""
+        """See `ChunkedNetwork.loop_carry`; by default a cache has one size and one form."""
         return cache if past is None else past
 
     def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
@@ -255,9 +253,7 @@ class SelfAttention(MultiHead):
 
 
 def write_tokens(cache: jax.Array, new: jax.Array, start: jax.Array) -> jax.Array:
-    """Returns the cache [B, G, C, H] with the new tokens [B, G, T, H] from index `start` on; tokens beyond its end are
-    dropped.
-    """
+    """Returns the cache [B, G, C, H] with new tokens [B, G, T, H] from index `start` on; dropped beyond its end."""
     length = min(cache.shape[2], new.shape[2])
     first = jnp.minimum(start, cache.shape[2] - length)  # JAX would move a slice that is out of bounds
     window = jax.lax.dynamic_slice_in_dim(cache, first, length, axis=2)

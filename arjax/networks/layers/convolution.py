@@ -149,9 +149,7 @@ kernel_gradient.transposes(
 
 
 def _kernel_gradient(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
-    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C]; on one axis, as XLA compiles it faster for
-    CPUs.
-    """
+    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C]; on one axis, which compiles faster on CPUs."""
     dy_NF, x_NI = (
         dy_BHWF.reshape(-1, dy_BHWF.shape[-1]),
         shifted(x_BHWC, taps).reshape(-1, len(taps) * x_BHWC.shape[-1]),

@@ -44,9 +44,7 @@ def numeric_size(event: EventSpec) -> int:
 
 
 def numeric(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
-    """Returns values [..., value_size] as inputs [..., numeric_size(event)]: integers of more than two levels become
-    one-hot.
-    """
+    """Returns values [..., value_size] as inputs [..., numeric_size]: more than two levels as one-hot vectors."""
     if event.num_levels > 2:
         one_hot = jax.nn.one_hot(values, event.num_levels, dtype=dtype)
         return one_hot.reshape(*values.shape[:-1], event.value_size * event.num_levels)
@@ -183,9 +181,7 @@ def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | Dense)
 
 
 class PartsEncoder(nn.Module):
-    """An encoder of a context, with one encoder for each of several `parts`; subclasses `make` the layers for one
-    part.
-    """
+    """An encoder of a context, with one for each of several `parts`; subclasses `make` the layers for one part."""
 
     spec: ContextSpec
     width: int
