@@ -111,7 +111,8 @@ def check_block_size(conditional: Conditional, factorization: Factorization) -> 
 
 
 def visit_numbers(conditional: Conditional, factorization: Factorization) -> np.ndarray:
-    """int[D], by step and order within the block: a site depends on lower numbers, and not on equal ones."""
+    """Returns the number of each site, int[D], by step and order within the block: it depends on lower numbers alone.
+    """
     step_D = np.asarray(factorization.step)
     if not scores_blocks(conditional, factorization):
         return step_D

@@ -146,7 +146,7 @@ class Truncated(Around):
 
 @dataclasses.dataclass(frozen=True)
 class Modes(Around):
-    """What samplers need of a conditional, truncated or not: `bind`, `at` and the forms that draw."""
+    """A conditional, truncated or not, with the methods that samplers use: `bind`, `at` and the forms that draw."""
 
     @property
     def joint(self) -> bool:

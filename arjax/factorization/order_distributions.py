@@ -65,7 +65,7 @@ def permutations(num_sites: int, num: int, seed: int, besides: Collection[tuple[
 
 
 def num_permutations(num_sites: int) -> float:
-    """D!, or infinity where that is more than anyone asks for."""
+    """D!, or infinity for more than 12 sites."""
     return math.factorial(num_sites) if num_sites < 13 else math.inf
 
 
@@ -109,7 +109,7 @@ def weighted(
 
 
 def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:
-    """The distribution of a call string, which may be that of a single ordering."""
+    """The distribution of a call string, which may name a single ordering."""
     if not _is_distribution(text):
         return Weighted(make_order(text, grid_shape, data)[None], np.ones(1), 0.0)
     distribution = call_distribution(text, grid_shape, data)
@@ -121,7 +121,7 @@ def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:
 
 
 def _is_distribution(text: str) -> bool:
-    """Whether a call string is that of a distribution over orders, and not of an ordering."""
+    """Whether a call string names a distribution over orders, and not an ordering."""
     name, _ = parse_call(text)
     if name not in ORDER_DISTRIBUTIONS and name not in ORDERINGS:
         import_installed()
@@ -139,7 +139,7 @@ class Shares(NamedTuple):
     population: float = math.inf  # of which orders the drawn ones are some; where none is drawn, all the listed ones
 
     def first(self, num: int) -> np.ndarray:
-        """Those of the first orders without the others, float64[num]."""
+        """The shares of the first `num` orders in a mixture of these alone, float64[num]."""
         drawn, weights = self.drawn[:num], self.weights[:num].copy()
         if drawn.any():
             weights[drawn] = self.weights[self.drawn].sum() / drawn.sum()
@@ -222,7 +222,7 @@ class Orders:
         return [self._cut(order) for order in [*self.listed, *random]]
 
     def _probabilities(self) -> tuple[np.ndarray, float]:
-        """Those of the listed orders, float64[K], and that of a draw from all permutations."""
+        """The probabilities of the listed orders, float64[K], and of a draw from all permutations."""
         if self.weights is None:
             num = len(self.listed)
             return np.full(num, 1 / max(num, 1)), float(num == 0)

@@ -38,7 +38,7 @@ def make_order(text: str, grid_shape: Grid, data: np.ndarray | None = None) -> n
 
 
 def needs_data(text: str) -> bool:
-    """Whether an ordering, or that which it is made of, is read off the training examples."""
+    """Whether an ordering, or one that it is made of, is read off the training examples."""
     name, options = parse_call(text)
     parameters = _parameters(name)
     if "of" in parameters:

@@ -172,7 +172,7 @@ class Chain(Model):
         return f"{type(self).__name__}({'; '.join([*parts, self.event.in_words])})"
 
     def init(self, key: jax.Array) -> Params:
-        """Returns fresh parameters, {"denoiser": ..., and those of the process}."""
+        """Returns fresh parameters: "denoiser", and the parameters of the process."""
         check_init(self, key)
         batch = dummy_batch(self, 1)
         arguments = self.inputs(batch.x, batch.x.astype(self.denoiser.event.dtype), jnp.zeros(1), batch.context)
@@ -342,7 +342,7 @@ def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool)
 
 
 def _by_blocks(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
-    """As `_together`, from block to block with a cache of those that are finished."""
+    """As `_together`, from block to block with a cache of the finished blocks."""
     blocks, process = model.factorization, model.noise(params)
     variables = step_variables(model.denoiser, params["denoiser"])
     call = functools.partial(model.denoiser.apply, variables)

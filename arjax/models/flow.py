@@ -131,7 +131,7 @@ class FlowModel(Model):
 
     @property
     def score_kind(self) -> str:
-        """That of the base; "bound" where levels are dequantised and the base is exact."""
+        """The kind of the base; "bound" where levels are dequantised and the base is exact."""
         base = "exact" if self.base is None else self.base.score_kind
         return "bound" if base == "exact" and self.levels else base
 
@@ -250,7 +250,7 @@ def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: 
 
 @dataclasses.dataclass(frozen=True)
 class GivenNoise(Around):
-    """What samplers need of a conditional, with values that are the transformed noise at the end of the features."""
+    """A conditional for samplers: the value is the transformed noise at the end of the features."""
 
     family: TransformedNormal
     joint = False

@@ -184,7 +184,7 @@ class GaussianMixtureModel(Model):
         return self._without(x.reshape(len(x), -1), ~is_present(x, len(self.event.value_shape)))
 
     def _without(self, x_ND: jax.Array, marks: Any) -> jax.Array:
-        """Rows with NaN in place of the values of sites that are marked, [N, *grid]."""
+        """Rows with NaN in place of the values of marked sites, [N, *grid]."""
         marked_ND = jnp.repeat(jnp.asarray(marks).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
         return jnp.where(marked_ND, jnp.nan, x_ND)
 

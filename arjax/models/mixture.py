@@ -65,7 +65,7 @@ class MixtureModel(Model):
         return self.members[0].context_spec
 
     def init(self, key: jax.Array) -> Params:
-        """Returns fresh parameters: those of the members by their numbers, and "weights", equal logits float32[K]."""
+        """Returns fresh parameters: those of each member by its number, and "weights", equal logits float32[K]."""
         return super().init(key) | {WEIGHTS: jnp.zeros(len(self.members), jnp.float32)}
 
     @property
@@ -123,7 +123,7 @@ def _(model: MixtureModel, params: Params) -> tuple[extras.StepMember, ...]:
 
 @jax.jit
 def _chosen(keys: jax.Array, log_weights: jax.Array, drawn: list[Draw]) -> Draw:
-    """The draws of the members that the keys choose; the calls of all of them, and the steps of the chosen one."""
+    """The draws of the members that the keys choose; the calls of all members, and the steps of the chosen one."""
     member_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights))(step_keys(keys, 0))
 
     def choose(*of_members: jax.Array) -> jax.Array:

@@ -212,7 +212,7 @@ class TokensModel(Model):
 
 @check_draws.register(TokensModel)
 def _(model: TokensModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
-    """As the prior with the sampler, and the decoder."""
+    """The prior draws with the sampler, and the decoder step by step."""
     sentence = "the kind of model 'tokens' cannot draw the rest of an example of which a part is given"
     reason = "its tokens depend on all of it, and their distribution given a part is not known"
     refuse((options.given is not None or options.observed is not None, f"{sentence}: {reason}"))
@@ -227,7 +227,7 @@ extras.sampled_part.register(TokensModel, lambda model: "prior")
 
 @extras.examples_of_part.register(TokensModel)
 def _(model: TokensModel, params: Params, batch: Batch) -> Batch:
-    """Their tokens, all of which count, in the same contexts."""
+    """Returns the tokens of the examples, all of which count, in the same contexts."""
     plain = Batch(np.asarray(batch.x), jax.tree.map(np.asarray, dict(batch.context)))
     parts = [plain.take(slice(n, n + TOGETHER)) for n in range(0, len(plain), TOGETHER)]
     tokens = [model.quantizer.tokens_of(_encoded(model, params, part).numbers, model.grid) for part in parts]

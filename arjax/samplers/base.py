@@ -130,7 +130,7 @@ def make_sampler(text: str | Sampler) -> Sampler:
 
 @functools.partial(jax.jit, static_argnums=1)
 def example_keys(key: jax.Array, num: int) -> jax.Array:
-    """Returns the keys of `num` examples, fold_in(key, b): those of fewer examples are the first of those of more."""
+    """Returns the keys of `num` examples, fold_in(key, b); the keys of more examples begin with the same ones."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 

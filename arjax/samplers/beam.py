@@ -24,7 +24,7 @@ class Beams(NamedTuple):
     score: jax.Array  # what sequences are compared by
 
     def take(self, places: jax.Array) -> Beams:
-        """Those at some places [N] of one example."""
+        """Returns the sequences at some places [N] of one example."""
         return jax.tree.map(lambda leaf: leaf[places], self)
 
 
@@ -59,7 +59,7 @@ class BeamSearch:
     length_penalty: float = 0.0
 
     def score(self, log_prob: jax.Array, stop: int | jax.Array) -> jax.Array:
-        """What sequences are compared by whose last value is that of the step before `stop`."""
+        """The number by which sequences are compared, where their last value is that of the step before `stop`."""
         return log_prob / ((5 + stop - self.start) / 6) ** self.length_penalty
 
     def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> SearchState:

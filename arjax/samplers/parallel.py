@@ -172,7 +172,7 @@ class Parallel(Sampler):
     def _score(
         self, steps: Steps, canvas: jax.Array, step_k: jax.Array, values: jax.Array, features_kMF: jax.Array
     ) -> jax.Array:
-        """What the sites of single-site steps are chosen by, the highest first, float32[k]."""
+        """The scores of k single-site steps, float32[k]; the steps with the highest are chosen."""
         family = untruncated(steps.head)  # scores by the conditional of the model
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
         if self.choose == "entropy":

@@ -75,13 +75,13 @@ def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray |
 
 
 def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:
-    """Raises `UserError` for more rounds than steps; `owner` names whoever asks."""
+    """Raises `UserError` for more rounds than steps; the message begins with `owner`."""
     fewer = f"{rounds} rounds, but the model has {num_steps} steps, at least one a round"
     refuse((rounds > num_steps, f"{owner} asks for {fewer}"))
 
 
 def _sizes(done: np.ndarray) -> tuple[int, ...]:
-    """From the steps that are drawn after 0, 1, ..., K rounds."""
+    """Returns the sizes from the numbers of steps that are drawn after 0, 1, ..., K rounds."""
     return tuple(int(size) for size in np.diff(done))
 
 
@@ -94,7 +94,7 @@ TOGETHER = 32
 
 
 def check_rounds(model: Any, owner: str) -> None:
-    """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
+    """Raises `UserError` unless a model predicts each step from any set of others; the message begins with `owner`."""
     if model.orders is not None:
         require_ahead(model.network)
     has_all = model.orders is not None and model.orders.has_all
@@ -102,7 +102,7 @@ def check_rounds(model: Any, owner: str) -> None:
 
 
 def check_single_sites(model: Any, owner: str) -> None:
-    """Raises `UserError` unless each step of a model has one site; `owner` names whoever chooses among them."""
+    """Raises `UserError` unless each step of a model has one site; the message begins with `owner`."""
     size = model.factorization.block_size
     refuse((size > 1, f"{owner} chooses among single sites, and steps here have up to {size}: take choose='order'"))
 
