@@ -115,7 +115,7 @@ class CascadeModel(Model):
         return len(self.parts) == 1
 
     def _name(self, k: int) -> str:
-        """The name of the part that models stage k."""
+        """Returns the name of the part that models stage k."""
         return SHARED if self.shared else str(k + 1)
 
     def __repr__(self) -> str:
@@ -143,7 +143,7 @@ class CascadeModel(Model):
         return {self._name(k): part for k, part in enumerate(self.parts)}
 
     def _limited(self, k: int) -> bool:
-        """Whether the values of stage k are limited; with one part for all stages, whether any stage is."""
+        """Returns whether the values of stage k are limited; with one part for all stages, whether any stage is."""
         return any(map(self.cut.limited, range(len(self.cut.events)))) if self.shared else self.cut.limited(k)
 
     def model_of(self, k: int) -> Model:

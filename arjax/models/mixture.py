@@ -77,8 +77,8 @@ class MixtureModel(Model):
         return jax.nn.log_softmax(params[WEIGHTS])
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log sum_k w_k p_k(x | c) in nats, float32[B]. With a mask, members score the marked sites, and the weights
-        are still w_k: unlike in a draw, given sites do not change them.
+        """Returns log sum_k w_k p_k(x | c) in nats, float32[B]. With a mask, members score the marked sites, and the
+        weights are still w_k: unlike in a draw, given sites do not change them.
         """
         scores = [
             member.score(params[str(k)], batch, key=folded(key, k), train=train)
@@ -135,6 +135,6 @@ def _chosen(keys: jax.Array, log_weights: jax.Array, drawn: list[Draw]) -> Draw:
 
 
 def mixture_params(params: list[Params], weights_K: np.ndarray) -> Params:
-    """The parameters of a mixture of trained members with given weights, which are positive and add up to 1."""
+    """Returns the parameters of a mixture of trained members with given weights, which are positive and add up to 1."""
     weights = {WEIGHTS: jnp.log(jnp.asarray(weights_K, jnp.float32))}
     return {str(k): of_member for k, of_member in enumerate(params)} | weights

@@ -295,7 +295,7 @@ def _importance_bound(
         return _joint(model, params, batch, model.quantizer.tokens_of(numbers_BT, model.grid), of_parts)
 
     def with_each(numbers_BT: jax.Array, t: jax.Array) -> jax.Array:
-        """The joint with each choice of token t in turn, [M, B]."""
+        """Returns the joint with each choice of token t in turn, [M, B]."""
         put = numbers_BT.at[:, t].set
         return jax.lax.map(lambda n_B: joint(put(n_B)), near_BTM[:, t].T)
 
@@ -309,7 +309,7 @@ def _importance_bound(
     log_q_BTM = jax.nn.log_softmax(joint_TMB.transpose(2, 0, 1))
 
     def weight(key: jax.Array) -> jax.Array:
-        """log p(x, z) / q(z | x) of one draw, [B]."""
+        """Returns log p(x, z) / q(z | x) of one draw, [B]."""
         chosen_BT1 = jax.random.categorical(key, log_q_BTM)[..., None]
         numbers_BT = jnp.take_along_axis(near_BTM, chosen_BT1, 2)[..., 0]
         log_q_B = jnp.take_along_axis(log_q_BTM, chosen_BT1, 2)[..., 0].sum(-1)

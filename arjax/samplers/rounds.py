@@ -67,7 +67,7 @@ def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
-    """The sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
+    """Returns the sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
     if schedule == "optimal":
         assert losses_S is not None
         return optimal_sizes(losses_S, steps)
@@ -110,7 +110,7 @@ def check_single_sites(model: Any, owner: str) -> None:
 def step_log_prob(
     head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, sites_kM: jax.Array
 ) -> jax.Array:
-    """log p of the sites of k steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
+    """Returns log p of the sites of k steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
     num_sites = factorization.num_sites
     values = x.reshape(num_sites, *x.shape[len(factorization.grid_shape) :])[jnp.minimum(sites_kM, num_sites - 1)]
     if scores_blocks(head, factorization):
@@ -156,7 +156,7 @@ def log_prob_ahead(
 
 
 def _counted(example: Batch, num_sites: int) -> jax.Array:
-    """The sites of one example that its mask marks, bool[D]."""
+    """Returns the sites of one example that its mask marks, bool[D]."""
     return jnp.ones(num_sites, bool) if example.mask is None else (jnp.asarray(example.mask) > 0).reshape(-1)
 
 
@@ -183,12 +183,12 @@ def k_step_log_prob(
 
 
 def _noise_keys(key: jax.Array | None, num: int) -> jax.Array:
-    """The keys of the noise of as many examples; None: always the same ones."""
+    """Returns the keys of the noise of as many examples; None: always the same ones."""
     return example_keys(jax.random.key(0) if key is None else key, num)
 
 
 def entropies(head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -> jax.Array:
-    """The entropy of the site of each of k steps of one site, float32[k] in nats."""
+    """Returns the entropy of the site of each of k steps of one site, float32[k] in nats."""
     return jax.vmap(lambda sites, features: head.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
 
 
