@@ -69,8 +69,8 @@ def chow_liu_tree(information_DD: np.ndarray) -> np.ndarray:
 
 
 def pairwise_information(data: np.ndarray) -> np.ndarray:
-    """Mutual information of all pairs of sites in nats, float64[D, D], with entropies on the diagonal, by frequencies
-    among at most 20,000 examples, evenly spaced. Reals count as one of eight levels of equal frequency.
+    """Returns the mutual information of all pairs of sites in nats, float64[D, D], with entropies on the diagonal, by
+    frequencies among at most 20,000 examples, evenly spaced. Reals count as one of eight levels of equal frequency.
     """
     if data.ndim > 2 and data[0, 0].size > 1:
         raise UserError("an ordering by mutual information needs one number per site, not vectors")

@@ -39,7 +39,7 @@ def with_graph(factorization: Factorization, text: str, data: np.ndarray | None 
 
 
 def graph_needs_data(text: str) -> bool:
-    """Whether a graph is read off the training examples."""
+    """Returns whether a graph is read off the training examples."""
     return bool(text) and parse_call(text)[0] == "chow_liu_tree"
 
 

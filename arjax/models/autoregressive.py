@@ -314,7 +314,7 @@ class AutoregressiveModel(Model):
         return self.site_scores(params, checked_batch(self, params, x, context, key=key), key)
 
     def site_scores(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns what `conditionals` has, of arguments that are checked."""
+        """Returns `conditionals` of checked arguments."""
         features = self.features(params, batch.x, context=batch.context, key=key)
         return _site_scores(self, params, features, jnp.asarray(batch.x, self.event.dtype), key)
 

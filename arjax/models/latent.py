@@ -124,7 +124,7 @@ class LatentModel(Model):
 
     @property
     def reparameterised(self) -> bool:
-        """Whether gradients flow through the draws of the latents: of real ones, and of no others."""
+        """Whether gradients flow through the draws of the latents: only if they are real."""
         return self.posterior.conditional.REPARAMETERISED
 
     @property
@@ -214,7 +214,7 @@ class LatentModel(Model):
 
 @check_draws.register(LatentModel)
 def _(model: LatentModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
-    """As the likelihood, and the posterior given observed sites is not known."""
+    """The options are those of the likelihood, without observed sites: the posterior given these is not known."""
     check_taken(model, Request(given=options.given, observed=options.observed))
     check_draws(model.likelihood, sampler, options)
 
