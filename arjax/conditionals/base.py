@@ -47,8 +47,7 @@ class Conditional(abc.ABC):
     #: Every family is a dataclass.
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     value_shape: tuple[int, ...]
-    #: Whether it scores the sites of a step together, see `JointConditional`. Else they are independent given the past:
-    #: exact where a step is one site, an approximation where it has more.
+    #: Whether it scores the sites of a step together, see `JointConditional`; else they are independent given the past.
     joint: ClassVar[bool] = False
     #: Whether draws are differentiable functions of features and noise, with the gradients of the distribution.
     REPARAMETERISED: ClassVar[bool] = False
@@ -60,9 +59,7 @@ class Conditional(abc.ABC):
 
         @property
         def score_kind(self) -> str:
-            """Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family without a likelihood, whose
-            number is its `loss`.
-            """
+            """Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family with a `loss` alone."""
 
         @property
         def training_loss(self) -> str:
@@ -73,9 +70,7 @@ class Conditional(abc.ABC):
 
     @classmethod
     def for_event(cls, event: EventSpec, **fields: Any) -> Self:
-        """Returns the family fitted to an event: by default its options are all fields but the shape of the value, the
-        number of levels, and what `bind` fills in.
-        """
+        """Returns the family fitted to an event; its options are the fields that neither this nor `bind` fills in."""
         cls.check_event(event)
         of_event = {"value_shape": event.value_shape, "num_levels": event.num_levels}
         names = {field.name for field in dataclasses.fields(cls)}
@@ -111,9 +106,7 @@ class Conditional(abc.ABC):
         return self
 
     def at(self, sites: jax.Array) -> Conditional:
-        """The family of some sites int[M]; features then have these sites on the axis before the last. It is the family
-        itself unless each site has one of its own. Features of a whole grid need no `at`.
-        """
+        """Returns the family of some sites int[M], the last but one axis of the features; by default itself."""
         return self
 
     @abc.abstractmethod
@@ -179,10 +172,7 @@ class Conditional(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class WithParameters(Conditional):
-    """A conditional with parameters of its own: `bind` them before anything is scored or drawn.
-
-    Two without parameters are equal if their fields are; once parameters are bound, each equals itself alone.
-    """
+    """A conditional with parameters of its own: `bind` them first. Once bound, it equals itself alone."""
 
     params: Any = None
     train: bool = False
@@ -207,9 +197,7 @@ class WithParameters(Conditional):
 
 @dataclasses.dataclass(frozen=True)
 class Around:
-    """The part that all wrappers of another conditional, the `family`, share: values and parameters are those of the
-    family, and `bind` and `at` wrap what they return of it.
-    """
+    """A wrapper of another conditional, the `family`: values and parameters are those of the family."""
 
     family: Conditional
 
@@ -237,10 +225,7 @@ def bound(conditional: Conditional, params: Any, train: bool = False, key: jax.A
 
 
 def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Conditional:
-    """The conditional named by a call string such as `categorical` ("": the usual one), fitted to an event.
-
-    `block_size` is M, the sites of the largest step: a family with parameters that depend on it has that argument.
-    """
+    """The conditional of a call string ("": the usual one) for an event and steps of at most `block_size` sites."""
     text = text or usual_conditional(event)
     family = CONDITIONALS.read(text)
     takes_size = "block_size" in inspect.signature(family.function.for_event).parameters

@@ -22,13 +22,11 @@ class JointConditional(Conditional):
 
     Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
     blocks are padded with invalid indices of arbitrary features and values. Log-probabilities and entropies are per
-    index, [..., M], in nats, each of a value given the indices visited before it, and 0 at invalid indices. The forms
-    of `Conditional` are those of a block of one site.
+    index, [..., M], in nats, each of a value given the indices visited before it, and 0 at invalid indices.
     """
 
     joint: ClassVar[bool] = True
-    #: Whether any sites of a block may be given, to draws and to scores (`block_log_prob_given`); else only those that
-    #: are visited before all others.
+    #: Whether any sites of a block may be given (`block_log_prob_given`); else only those that are visited first.
     any_given: ClassVar[bool] = False
 
     @abc.abstractmethod
@@ -42,9 +40,8 @@ class JointConditional(Conditional):
     def block_log_prob_given(
         self, features: jax.Array, value: jax.Array, valid: jax.Array, given: jax.Array, queried: jax.Array
     ) -> jax.Array:
-        """log p(x_m | indices in `given`, and the `queried` ones before m), [..., M]; 0 where not `queried`.
-
-        Indices in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
+        """log p(x_m | indices in `given`, and the `queried` ones before m), [..., M]; 0 where not `queried`. Indices in
+        neither, bool[..., M] each, are summed out. Families with `any_given` have this method.
         """
         raise NotImplementedError(f"{type(self).__name__} says any_given and has no block_log_prob_given")
 
@@ -66,9 +63,7 @@ class JointConditional(Conditional):
         given: jax.Array,
         temperature: float | jax.Array = 1.0,
     ) -> jax.Array:
-        """Draws [..., M, *value_shape] given the `value` of the indices in `given` bool[M]; the results at these
-        indices, and at invalid ones, do not matter.
-        """
+        """Draws [..., M, *value_shape] given the `value` at `given` bool[M]; results there do not matter."""
 
     @abc.abstractmethod
     def block_mode(self, features: jax.Array, valid: jax.Array, value: jax.Array, given: jax.Array) -> jax.Array:
@@ -116,10 +111,7 @@ def check_block_size(conditional: Conditional, factorization: Factorization) -> 
 
 
 def visit_numbers(conditional: Conditional, factorization: Factorization) -> np.ndarray:
-    """The order of the sites, int[D]: by step and, under a joint conditional, by the order within the block.
-
-    A site is conditioned on those with a lower number; sites with equal numbers are independent.
-    """
+    """int[D], by step and order within the block: a site depends on lower numbers, and not on equal ones."""
     step_D = np.asarray(factorization.step)
     if not scores_blocks(conditional, factorization):
         return step_D
@@ -138,12 +130,10 @@ class Query(NamedTuple):
 def site_log_prob(
     head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization, query: Query | None = None
 ) -> jax.Array:
-    """log p of the value of each site given those visited before it, [B, *grid]; with a query, of the sites asked for.
+    """log p of the value of each site given those visited before it, [B, *grid]; with a query, of the queried sites.
 
     Args:
-      head: the conditional with its parameters.
-      features: [B, *grid, F].
-      x: [B, *grid, *value].
+      head, features, x: the conditional with its parameters, [B, *grid, F] and [B, *grid, *value].
       factorization: one for all examples, or one for each (arrays with a first axis of length B).
       query: visited in the order evidence, query, rest: between steps by the factorization and within a step by the
         order within the block of the conditional, or by one that can be given any sites of a step.

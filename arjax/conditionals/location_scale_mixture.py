@@ -31,8 +31,7 @@ Parameters = tuple[jax.Array, jax.Array, jax.Array]
 class LocationScaleMixture(Conditional):
     """p(x) = sum_k w_k f((x - m_k) / s_k) / s_k, a mixture for each scalar of the value, independently of the others.
 
-    The network gives log w (up to a constant), m and log s of each component. Subclasses give the standard density f,
-    which is symmetric and falls from 0 on both sides.
+    The network gives log w (up to a constant), m and log s. Subclasses give f, which is symmetric and falls from 0 on.
     """
 
     components: int = 10
@@ -56,9 +55,7 @@ class LocationScaleMixture(Conditional):
 
     @abc.abstractmethod
     def distances(self) -> np.ndarray:
-        """Points -r, ..., 0, ..., r for quadrature of f: close (about one scale apart) where it bends, and less than
-        about e^-24 of it lies beyond r.
-        """
+        """Points -r, ..., r for quadrature of f: about one scale apart where it bends, less than e^-24 beyond r."""
 
     @property
     def num_params(self) -> int:
@@ -100,10 +97,9 @@ class LocationScaleMixture(Conditional):
         return self._sum(entropy_by_quadrature(lambda x: self._log_density(parameters, x), points))
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """Where the density is highest: an ascent from each component's mean, of which the best is taken.
-
-        Each step maximises a quadratic bound of the log-density, x = sum_k a_k m_k / sum_k a_k with
-        a_k = P(k | x) c(z_k) / s_k^2, c the curvature, so the density never falls.
+        """Where the density is highest: the best of an ascent from each component's mean. Each step maximises a
+        quadratic bound of the log-density, x = sum_k a_k m_k / sum_k a_k with a_k = P(k | x) c(z_k) / s_k^2, c the
+        curvature, so the density never falls.
         """
         parameters = self._parameters(features)
         log_weights, means, log_scales = (p[:, None] for p in parameters)  # component, starting point
@@ -147,7 +143,7 @@ class GaussianMixture(LocationScaleMixture):
 class LogisticMixture(LocationScaleMixture):
     """p(x) = sum_k w_k logistic(x; m_k, s_k), with logistic(x; m, s) = e^-z / (s (1 + e^-z)^2) and z = (x - m) / s.
 
-    For integer levels take `discretized_logistic_mixture`, which integrates this density over each level.
+    For integer levels take `discretized_logistic_mixture`.
     """
 
     def log_standard(self, z):
@@ -173,9 +169,8 @@ _FARTHEST = 1e18
 @dataclasses.dataclass(frozen=True)
 class StudentTMixture(LocationScaleMixture):
     """p(x) = sum_k w_k t(x; m_k, s_k), where t has `dof` = n degrees of freedom (Student, "The probable error of a
-    mean", 1908): t(x; m, s) is proportional to (1 + z^2 / n)^-(n + 1)/2 / s, z = (x - m) / s.
-
-    Tails fall as |z|^-(n + 1): an outlier costs (n + 1) log|z| nats, where it costs a Gaussian z^2 / 2.
+    mean", 1908): t(x; m, s) is proportional to (1 + z^2 / n)^-(n + 1)/2 / s, z = (x - m) / s. An outlier costs (n + 1)
+    log|z| nats, where it costs a Gaussian z^2 / 2.
     """
 
     # Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above it is a Gaussian.

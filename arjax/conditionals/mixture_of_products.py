@@ -1,8 +1,7 @@
 """A mixture of products: sites (and the entries of their values) that are independent only given a shared component.
 
-p(x_1, ..., x_M) = sum_k w_k prod_m p_k(x_m). The weights are shared by all values of one step, so the components model
-the dependence within it, as latent classes do (Lazarsfeld & Henry, "Latent Structure Analysis", 1968). Mixtures as
-conditionals of an autoregressive model: Uria, Murray & Larochelle, "RNADE" (2013).
+p(x_1, ..., x_M) = sum_k w_k prod_m p_k(x_m), with weights for a whole step, as in latent classes (Lazarsfeld & Henry,
+"Latent Structure Analysis", 1968). RNADE has mixtures as conditionals, too (Uria, Murray & Larochelle, 2013).
 """
 
 from __future__ import annotations
@@ -32,15 +31,10 @@ _IMPOSSIBLE = -1e30
 @CONDITIONALS.register("mixture_of_products")
 @dataclasses.dataclass(frozen=True)
 class MixtureOfProducts(JointConditional):
-    """K products of a base family over the indices of a block, under shared weights.
+    """K = `components` products of the family `base` over the indices of a block, under shared weights.
 
     Features of a site: K logits of the weights, then the base family's for each component. The logits of a block are
     the mean of those of its valid indices.
-
-    Attributes:
-      base: the family of a value in each component.
-      components: K.
-      num_levels: V of discrete values, 0 for real ones.
     """
 
     base: Conditional
@@ -55,9 +49,7 @@ class MixtureOfProducts(JointConditional):
     def for_event(  # type: ignore[override]
         cls, event: EventSpec, components: int = 8, base: str = ""
     ) -> MixtureOfProducts:
-        """Mixtures of so many products: `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`.
-        Without a base they are of the usual conditional of the data; with one component, sites are independent.
-        """
+        """For example `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`; "": the usual base."""
         cls.check_event(event)
         family = make_conditional(base, event)
         cannot = f"the base of the conditional 'mixture_of_products' cannot be {base!r}"
@@ -121,10 +113,8 @@ class MixtureOfProducts(JointConditional):
         return jnp.where(counted, score, 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """Entropy of x_m given x_<m in nats, [..., M].
-
-        A sum over all levels for discrete numbers; for vectors and real values an estimate without bias, from draws
-        that always have the same key.
+        """Entropy of x_m given x_<m in nats, [..., M]: a sum over all levels for discrete numbers; for vectors and real
+        values an estimate without bias, from draws that always have the same key.
         """
         log_weights, of_base = self._parts(features, valid)
         posterior = self._log_posterior(log_weights, self._by_component(of_base, value, valid))

@@ -13,8 +13,7 @@ import numpy as np
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 
-#: Smaller temperatures are replaced by this one, which draws the most probable value.
-#: They would divide all log-probabilities to -inf.
+#: Smaller temperatures would divide log-probabilities to -inf: this one, which draws the mode, replaces them.
 LEAST = 1e-30
 #: Draws of real values at this temperature are still finite.
 MOST = 1e20
@@ -93,12 +92,8 @@ def entropy_by_quadrature(log_density: Callable[[jax.Array], jax.Array], breakpo
 
 
 def integral(function: Callable[[jax.Array], jax.Array], breakpoints: jax.Array) -> jax.Array:
-    """Integrals of functions of one number, [...].
-
-    Args:
-      function: maps points [N, ...] to values, [N, ...].
-      breakpoints: [N + 1, ...] in any order, from the first point to the last; they must lie close (about one scale
-        apart) wherever the functions bend. Each interval between neighbours is integrated by six Gauss-Legendre points.
+    """Integrals [...] of functions that map points [N, ...] to values, by six Gauss-Legendre points between neighbours
+    of the `breakpoints` [N + 1, ...], in any order; they must lie about one scale apart wherever the functions bend.
     """
     edges = jnp.sort(breakpoints, axis=0)
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
@@ -111,11 +106,9 @@ def integral(function: Callable[[jax.Array], jax.Array], breakpoints: jax.Array)
 
 
 def stratified_points(num: int, dims: int) -> np.ndarray:
-    """`num` points that fill the open unit cube evenly, float64[num, dims].
-
-    The first coordinate takes the midpoints of `num` equal strata; the others follow the additive recurrence
-    n alpha mod 1 with alpha_j = g^-j, g^dims = g + 1 (Roberts, 2018, "The unreasonable effectiveness of quasirandom
-    sequences"), as in Hammersley's construction.
+    """`num` points that fill the open unit cube evenly, float64[num, dims]: the first coordinate takes the midpoints of
+    equal strata, the others n alpha_j mod 1 with alpha_j = g^-j, g^dims = g + 1 (Roberts, 2018, "The unreasonable
+    effectiveness of quasirandom sequences"), as in Hammersley's construction.
     """
     n = np.arange(num)
     g = 2.0

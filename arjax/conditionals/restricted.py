@@ -26,10 +26,9 @@ def restricted(log_p: jax.Array, kept: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Limited(Around, ByTable):  # type: ignore[override]  # `value_shape` is a field of others
-    """p(v | low <= v <= high) of another family, whose features are followed by the limits of each scalar.
+    """p(v | low <= v <= high) of another family: no probability is lost to values that cannot occur.
 
-    Features [..., F + 2 s] end with the lowest and the highest value of the s scalars, as numbers of float32: they are
-    known, and no network learns them. So no probability is lost to values that cannot occur.
+    Features [..., F + 2 s] end with the lowest and the highest value of the s scalars, which are known, not learned.
     """
 
     def __post_init__(self):
@@ -70,7 +69,7 @@ class Truncation:
     """The restriction of draws to probable values; by default there is none.
 
     Attributes:
-      top_k: the k most probable values of each scalar (Fan, Lewis & Dauphin, "Hierarchical Neural Story Generation",
+      top_k: the most probable values of each scalar (Fan, Lewis & Dauphin, "Hierarchical Neural Story Generation",
         2018).
       top_p: of these the fewest that have at least this part of the mass, the "nucleus" (Holtzman et al., "The Curious
         Case of Neural Text Degeneration", 2020, section 3.1).
@@ -86,10 +85,8 @@ class Truncation:
 def truncate(
     conditional: Conditional, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
 ) -> Conditional | Truncated:
-    """The conditional with samples restricted as in `Truncation`; it draws, and does not score.
-
-    It draws independent scalars out of finitely many values, or is `nested` around one that does: then the entries of a
-    value are restricted, each given those before it.
+    """The conditional with samples restricted as in `Truncation`; it does not score. It must draw independent scalars
+    out of finitely many values, or be `nested` around such a family: then entries are restricted one by one.
     """
     truncation = typed_fields(Truncation, {"top_k": top_k, "top_p": top_p, "min_p": min_p})
     return conditional if truncation == defaults(Truncation) else _truncate(conditional, **truncation)

@@ -113,11 +113,8 @@ class SplineNormal(TransformedNormal):
     """z = f((x - m) / s) ~ N(0, 1), independently for each scalar.
 
     f is a monotone rational-quadratic spline on [-bound, bound], and the identity outside (Durkan et al., "Neural
-    Spline Flows", 2019, sections 3.1 and 4.1).
-
-    The network gives m and log s, and of the spline K widths, K heights and K - 1 derivatives. All zero is N(0, 1).
-    The density may have up to about K modes. Tails are normal. As in a Gaussian, log s has a floor and, with
-    `scale_bound`, soft bounds: in a flow the scales of all blocks multiply.
+    Spline Flows", 2019, sections 3.1 and 4.1). The network gives m and log s, bounded as in `gaussian`, and K widths, K
+    heights and K - 1 derivatives. All zero is N(0, 1). The density may have up to about K modes; tails are normal.
     """
 
     bins: int = opt(8, most=100)

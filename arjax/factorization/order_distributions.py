@@ -1,8 +1,8 @@
 """Distributions over orders: the orders that a model is trained on, and those of them that it is scored on.
 
-One set of parameters then supports many orders. Each distribution is a function `(grid_shape, ...) -> pool`: the orders
-int64[K, D], all equally probable, or None for all permutations. Of other probabilities it returns `Weighted`. With a
-parameter `data` it also reads training examples, [N, D] or [N, D, value].
+Each is a function `(grid_shape, ...) -> pool`: the orders int64[K, D], all equally probable, or None for all
+permutations; or `Weighted` for other probabilities. A parameter `data` takes training examples, [N, D] or [N, D,
+value].
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def num_permutations(num_sites: int) -> float:
 
 @ORDER_DISTRIBUTIONS.register("rasters")
 def rasters(grid_shape: Grid) -> np.ndarray:
-    """Raster order on the grid flipped and transposed in every way: 8 orders of a plane, 2 of a line. Flips of an axis
-    of length 1 change nothing and count once.
-    """
+    """Raster order on the grid flipped and transposed in every different way: 8 orders of a plane, 2 of a line."""
     rank = len(grid_shape)
     flips = [tuple(f) for n in range(rank + 1) for f in itertools.combinations(range(rank), n)]
     axes = list(itertools.permutations(range(rank)))
@@ -95,10 +93,8 @@ def weighted(
     of: tuple[str, ...] = opt(fewest=1),
     weights: tuple[float, ...] = opt(above=0, fewest=1),
 ) -> Weighted | None:
-    """Distributions over orders and single orders, mixed: `weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))`.
-
-    An order is drawn from the k-th of them with a probability in proportion to its weight. Each is a call string, of an
-    ordering or of a distribution over orders, which may be `weighted` itself.
+    """Distributions over orders and single orders, mixed: `weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))`. The
+    k-th of the call strings is drawn in proportion to its weight; it may be `weighted` itself.
     """
     if len(weights) != len(of):
         raise UserError(f"weighted needs one weight for each of its {len(of)} entries, not {weights!r}")
@@ -154,10 +150,8 @@ class Shares(NamedTuple):
 @dataclasses.dataclass(frozen=True, eq=False)
 class Orders:
     """A distribution over factorizations of one block structure; a pytree of arrays: the `first` factorization, by
-    which the others are cut, the `pool` of orders int32[K, D], or None for all permutations, all equally probable.
-
-    With `weights` float32[K] these are the probabilities of the pool; float32[K + 1] ends with the probability that an
-    order is drawn from all permutations.
+    which the others are cut, and the `pool` of orders int32[K, D], or None for all permutations, all equally probable
+    unless there are `weights`: float32[K], or float32[K + 1], where the last is the probability of all permutations.
     """
 
     first: Factorization
@@ -201,9 +195,8 @@ class Orders:
         return self.has_all or bool((self.listed == np.asarray(factorization.order)).all(1).any())
 
     def members(self, num: int) -> list[Factorization]:
-        """`num` different orders, always the same: the first of the pool, or of a fixed random sequence. The most
-        probable come first where there are weights: each next one is the listed order, or the random one, with the
-        largest share.
+        """`num` different orders, always the same: the first of the pool, or of a fixed random sequence. With weights,
+        each next one is the listed order, or the random one, with the largest share.
         """
         places = self._places(num)
         drawn = sum(place < 0 for place in places)
@@ -214,9 +207,7 @@ class Orders:
         return [self._cut(next(random) if place < 0 else self.listed[place]) for place in places]
 
     def shares(self, num: int) -> Shares:
-        """How much each of the `members` counts for: its own probability, where the random ones share that of all
-        orders that are not listed equally; all of them add up to 1.
-        """
+        """The weights of the `members`, sum 1: random ones share the probability of all unlisted orders equally."""
         listed_K, uniform = self._probabilities()
         places, num_listed = np.array(self._places(num)), len(listed_K)
         drawn, each = places < 0, math.exp(-math.lgamma(self.first.num_sites + 1))  # 1 / D!

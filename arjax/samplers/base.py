@@ -35,8 +35,8 @@ class Draw(NamedTuple):
     """Samples [B, *grid, *value], and the cost of drawing them: arrays of each example.
 
     `network_calls` int32[B] counts full passes, steps and windows of steps; `steps` int32[B] the steps of the order in
-    which a site was drawn, until the example ended. Samplers may add others, such as `log_prob` float32[B] of what
-    was drawn given what is observed, in nats.
+    which a site was drawn, until the example ended. Samplers may add others, such as `log_prob` float32[B] in nats of
+    the drawn values given the observed ones.
     """
 
     x: jax.Array
@@ -56,8 +56,7 @@ class Sampler(ByClass, abc.ABC):
 
     Their options are static fields with a default that is a bool, int, float or str, so a call string such as
     `cached(chunk=32)` names one; arrays that a sampler needs beside the model are other fields, which `prepare` fills.
-    The noise of example b in step t is a function of `keys[b]` and t alone: a draw depends neither on how many are
-    drawn together nor on where they are, and samplers that follow the naive one agree value by value.
+    A draw follows the rule of noise in `arjax.samplers`.
     """
 
     #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
@@ -72,7 +71,7 @@ class Sampler(ByClass, abc.ABC):
 
     def __call__(self, model: Any, params: Any, keys: jax.Array, request: Request) -> Draw:
         """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites. The
-        `request` is checked, and its truncation is that of the conditional already.
+        `request` is checked, and the conditional is truncated already.
         """
         has_parts = vars(type(self)).get("PARTS", False)
         parts = num_parts(len(keys), params, model, keys, request) if has_parts else 1
@@ -153,9 +152,7 @@ def placed(
     values_BMv: jax.Array,
     observed: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """Returns the canvas [B, *grid, *value] with values of the sites of step t, [B, M, size of a value], except for
-    sites int[M] that are `observed`, bool[M].
-    """
+    """Returns the canvas with values [B, M, size of a value] of step t, except at sites that are `observed`."""
     sites_M, valid_M = factorization.sites(t)
     num_sites = factorization.num_sites
     flat = canvas.reshape(canvas.shape[0], num_sites, -1)
@@ -171,10 +168,8 @@ class Steps:
     """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only.
 
     Attributes:
-      keys_SB: the random key of each step and example. A sampler that needs further random numbers folds a number of
-        its own into these keys, `OWN_NUMBERS` or more: smaller ones give the noise of some conditionals again.
-      temperature: divides the logits, float32[].
-      factorization: the order and the blocks of the draw.
+      keys_SB: the random key of each step and example. A sampler that needs further random numbers folds `OWN_NUMBERS`
+        or more into these keys: smaller numbers give the noise of some conditionals again.
       stop: behind the last requested step, int32[] or a whole number.
     """
 
@@ -255,9 +250,7 @@ class Steps:
         return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self.observed(sites_kM)
 
     def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
-        """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.
-        Returns [k, M, size of a value]; anything for steps that do not exist.
-        """
+        """Draws the steps t, ..., t + k - 1 of one example, [k, M, size of a value]; any values behind the last."""
         step_k, _, _ = self._steps(t, len(features_kMF))
         flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
         return jax.vmap(self.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)

@@ -1,9 +1,7 @@
 """Draws on several cores of a CPU: parts of the examples at the same time, each in a separate thread.
 
-The operations of a step are small, and XLA gives many of them, such as the products of attention at batch 16, to a
-single core. Several programs at once use several cores. On two cores, two halves of 16 examples were drawn 1.1 to 1.9
-times as fast as the whole, by networks of up to 20 MB of parameters. Each example depends on its key alone, so
-the parts draw what the whole would draw.
+XLA gives many small operations of a step to a single core, so several programs at once use more of them: on two cores,
+two halves of 16 examples were drawn 1.1 to 1.9 times as fast as the whole, by networks of up to 20 MB of parameters.
 """
 
 from __future__ import annotations
@@ -59,9 +57,7 @@ def has_own_settings() -> bool:
 
 
 def starts_of(num: int, parts: int) -> tuple[int, list[int]]:
-    """The examples in a part, and the first of each part: all have one size and one program, so the last may
-    overlap.
-    """
+    """The size of all parts, so that they share one program, and their first examples; the last part may overlap."""
     size = -(-num // parts)
     return size, [min(start, num - size) for start in range(0, num, size)]
 

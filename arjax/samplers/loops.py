@@ -19,8 +19,7 @@ from arjax.networks.base import Carries, Carry, Network, chunk_of, first_loop, f
 class StepForm:
     """A network in its step form, with its parameters and an order; lives inside `jit`.
 
-    Contexts are arguments, as draws map over examples: the first axis of their parts is that of the canvas [B, *grid,
-    *value].
+    Contexts are arguments, as draws map over examples; the first axis of their parts is B, that of the canvas.
     """
 
     network: Network
@@ -103,8 +102,7 @@ class StepForm:
         goes_on: Callable[[jax.Array, Any], jax.Array] | None = None,
     ) -> tuple[int | jax.Array, Any]:
         """Runs `body(t, (carry, state)) -> (carry, state)` for t from `start`, which may be traced, to the last step,
-        or until `goes_on(t, state)` is no longer true; `body` gets what `loop_carry` makes of the carry. Returns the
-        step behind the last one that was made, and the state.
+        or until `goes_on(t, state)` is false, with the carry of `loop_carry`. Returns the next step, and the state.
         """
         t, begin, past = start, 0, None
         for end in self.ends:
@@ -136,10 +134,8 @@ def loop_ends(first: int, num_steps: int) -> list[int]:
 
 
 class Ends:
-    """Which examples of a draw have ended; lives inside `jit`.
-
-    An example ends at the first site, along the line of sites, that holds the end token. It has ended for good once all
-    sites before that one are visited, in whatever order.
+    """Which examples of a draw have ended: at the first site, along the line of sites, that holds the end token, once
+    all sites before it are visited, in whatever order. Lives inside `jit`.
     """
 
     def __init__(self, factorization: Factorization, end: int | jax.Array | None):

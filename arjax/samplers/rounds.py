@@ -1,6 +1,4 @@
-"""Rounds: several steps predicted from those before all of them. Their sizes, which steps a round takes, what they cost
-in nats, and the losses by which sizes are chosen.
-"""
+"""Rounds: several steps predicted from those before all of them. Their sizes, steps, costs in nats, and losses."""
 
 from __future__ import annotations
 
@@ -28,8 +26,8 @@ SCHEDULES = ("uniform", "cosine", "optimal")
 
 
 def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
-    """Few steps first, then more and more: after r of K rounds S cos(pi r / 2K) steps are left (Chang et al., "MaskGIT:
-    Masked Generative Image Transformer", 2022, section 3.2), and at least one is drawn in each.
+    """Few steps first: S cos(pi r / 2K) steps are left after r of K rounds (Chang et al., "MaskGIT: Masked Generative
+    Image Transformer", 2022, section 3.2), and at least one is drawn in each.
     """
     left = num_steps * np.cos(np.pi / 2 * np.arange(rounds + 1) / rounds)
     done = num_steps - np.rint(left).astype(int)
@@ -40,9 +38,8 @@ def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
 
 
 def optimal_sizes(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
-    """Returns the sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) (`losses_S`, in
-    nats) is the loss of a step given t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion
-    Models" (2022), section 3.3 (following Watson et al., 2021).
+    """Returns the sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), where L(t) (`losses_S`, in nats)
+    is the loss of a step given t steps (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, section 3.3).
     """
     losses_S = np.asarray(losses_S, np.float64)
     num_steps = len(losses_S)
@@ -61,8 +58,8 @@ def optimal_sizes(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[
 
 
 def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns the non-increasing sequence nearest to some values in weighted squares (Ayer et al., 1955): the more
-    sites are known, the less the next one costs on average, and a schedule would pick the lucky places of the noise.
+    """Returns the non-increasing sequence nearest to some values in weighted squares (Ayer et al., 1955): a site costs
+    less on average the more are known, and a schedule would otherwise pick the lucky places of the noise.
     """
     from scipy.optimize import isotonic_regression  # takes long to import
 
@@ -133,7 +130,7 @@ def log_prob_ahead(
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the nats of one example in the k steps from each of P increasing `points` on, given the steps before that
-    alone, and the number of their sites, float32[P, k] each. Masked sites do not count, nor do steps that do not exist.
+    alone, and the number of their sites, float32[P, k] each. Masked sites and steps that do not exist count 0.
     """
     form, num_sites = (
         dataclasses.replace(StepForm.of(model, params), factorization=factorization),
@@ -171,9 +168,9 @@ def k_step_log_prob(
     sizes: tuple[int, ...],
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats: its
-    average over orders is a bound on log p of their mixture. `orders` has one order for each example. The sites of a
-    conditional whose log p is drawn have separate noise by the key, without one always the same.
+    """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats: on
+    average over orders a bound on log p of their mixture. `orders` has one for each example. Conditionals whose log p
+    is drawn have noise by the key, without one always the same.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
@@ -206,10 +203,8 @@ def lowest_entropy_log_prob(
     model: Any, params: Any, batch: Batch, sizes: tuple[int, ...], key: jax.Array | None = None
 ) -> jax.Array:
     """Returns log p(x) under the sampler `parallel(choose="entropy")` in rounds of these sizes, [B] in nats: the sum
-    over K rounds of log p(the sites of the round | the sites of the rounds before).
-
-    The rounds of an example follow from its values, as the entropies are those given the rounds before, so no other
-    rounds lead to it. A masked site takes its turn and does not count; missing values come after all others.
+    over K rounds of log p(the sites of the round | the sites of the rounds before). The values determine the rounds, so
+    no others lead to x. A masked site takes its turn and does not count; missing values come last.
     """
     factorization, num_steps, most = model.factorization, model.factorization.num_steps, max(sizes)
     form, head = StepForm.of(model, params), bound(model.conditional, params)
@@ -244,7 +239,7 @@ def lowest_entropy_log_prob(
 
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
     """Returns the mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1,
-    smoothed such that it never rises. Of more than `MOST_POINTS` steps, some are measured and the others interpolated.
+    smoothed such that it never rises, and interpolated between at most `MOST_POINTS` measured steps.
     """
     num_steps = model.factorization.num_steps
     points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
@@ -260,8 +255,8 @@ def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.n
 def log_prob_of_rest(
     model: Any, params: Any, batch: Batch, points: tuple[int, ...], seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the log-probabilities of all steps after t of a random order, each given the first t alone, at P points
-    t, float64[N, P], and the number of their sites, float64[N, P]. Each example has another order.
+    """Returns the log-probabilities of all steps after t of a random order for each example, each given the first t
+    alone, at P points t, float64[N, P], and the number of their sites, float64[N, P].
     """
     batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
     keys = jax.random.split(jax.random.key(seed), len(batch))

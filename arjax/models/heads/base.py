@@ -32,11 +32,8 @@ class Head(WithParameters):
     Without a random key in `bind`, the numbers that need noise are computed with the same key each time.
 
     Attributes:
-      value_shape: shape of a value, of at least two entries.
       features: numbers per site that the network of the model passes to the head.
-      width, layers: size of the head's network.
-      draws: of noise for each value in one train step; none is a cost for the network of the model (Li et al., section
-        3.3, take 4).
+      draws: of noise for each value in a train step, at no cost to the network of the model (Li et al., take 4).
     """
 
     value_shape: tuple[int, ...]

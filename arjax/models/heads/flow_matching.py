@@ -32,12 +32,9 @@ class FlowMatchingHead(Head):
     """dx/dt = v(x, t, features) from noise x(0) to the value x(1).
 
     log p(x(1)) = log N(x(0); 0, 1) - integral of div v, the exact trace of the Jacobian. The number is exact up to the
-    error of the solver, which reports state as the difference from a sharper solution.
-
-    The training loss is the regression of v on x - z along the straight path (1 - t) z + t x, at `draws` random times.
-
-    Attributes:
-      steps: of the classical Runge-Kutta method of order 4, of equal size.
+    error of the solver, which reports state as the difference from a sharper solution. The training loss is the
+    regression of v on x - z along the straight path (1 - t) z + t x, at `draws` random times. The solver takes `steps`
+    equal steps of the classical Runge-Kutta method of order 4.
     """
 
     steps: int = 32

@@ -48,9 +48,7 @@ class Proposal(NamedTuple):
 
 
 class Draft(ByClass, abc.ABC):
-    """A source of proposals. Subclasses are frozen dataclasses and pytrees, as samplers are; all methods but `prepare`
-    run inside `jit` on one example, a batch of one.
-    """
+    """A source of proposals: a frozen dataclass and pytree. Methods but `prepare` run in `jit` on one example."""
 
     #: Calls of the target's network that one proposal takes.
     target_calls = 0
@@ -86,7 +84,7 @@ class Draft(ByClass, abc.ABC):
         """Values of the steps t, ..., t + k - 1, each drawn with its key in `keys` [S], and what `keep` needs."""
 
     def keep(self, target: Target, state: Any, after: Any, place: Place, n: jax.Array, most: int) -> Any:
-        """Returns the state before step t + n, n at most `most`, from that before step t and from what `propose`
+        """Returns the state before step t + n, n at most `most`, from the state before step t and from what `propose`
         returned (`after`); the canvas of `place` holds the committed values of these n steps.
         """
         return after

@@ -83,9 +83,7 @@ class CountModel:
 
 
 def fit_count_model(train: Rows, validation: Rows, num_levels: int, order: int) -> CountModel:
-    """Counts the training rows of V = `num_levels` values up to the order n; each strength is the best on the
-    validation rows, given those of lower orders.
-    """
+    """Counts the training rows up to `order`; each strength is the best on validation, given those of lower orders."""
     wrong = order < 0 or (order + 1) * np.log2(num_levels) >= 63
     refuse((wrong, f"the order must be at least 0, with {num_levels}^(order + 1) below 2^63, not {order}"))
     x, mask = validation
@@ -132,7 +130,7 @@ MOST_HISTORIES = 2**26
 class CountsDraft(Draft):
     """Proposes values by how often they followed the last n values in the training split, along the order of the model.
 
-    Options: `order`, n. The counts are smoothed by those of lower orders, as strongly as is best on validation; see
+    Options: `order`, n. Lower orders smooth the counts, as strongly as is best on validation; see
     `arjax.samplers.drafts.counts`.
     """
 
@@ -199,9 +197,7 @@ class CountsDraft(Draft):
 
 
 def table_of(model: CountModel) -> tuple[np.ndarray, np.ndarray]:
-    """`(row int32[(V + 1)^n], log p float32[R, V])` after each history; one that was not seen has the row of its
-    longest end that was.
-    """
+    """`(row int32[(V + 1)^n], log p float32[R, V])` after each history, or after its longest end that was seen."""
     num_levels, order = model.num_levels, len(model.levels) - 1
     base = num_levels + 1
     row_H = np.zeros(base**order, np.int32)
