@@ -45,7 +45,8 @@ def tiny_config(network: str = "made", **changes) -> ConfigDict:
 
 def run_python(code: str, devices: int = 1, **environment: str) -> subprocess.Popen:
     """Starts a Python process that can import the tests' helpers, with so many simulated devices."""
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    folders = (ROOT, ROOT / "tests", ROOT / "tests" / "training")
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices)} | environment,
