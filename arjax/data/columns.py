@@ -90,9 +90,7 @@ class Words:
         return cells
 
     def place(self, value: Any) -> int:
-        """Returns the number of the word with a spelling of the value, or the only one that reads as its number; else
-        -1.
-        """
+        """Returns the number of the word that spells the value, or of the only one that reads as its number; or -1."""
         for text in spellings(value):
             if text in self._by_text:
                 return self._by_text[text]
@@ -307,8 +305,8 @@ def names_rows(values: np.ndarray, few: int) -> str:
 def as_numbers(
     name: str, values: np.ndarray, date: str = "", place: Place = row_of_table, most: float = LARGEST, remedy: str = ""
 ) -> np.ndarray:
-    """Returns values as float64[N], nan for None; refuses the first that is not a number up to `most`, or not a date.
-    `date`: "" for numbers, else the unit of time since 1970 of dates.
+    """Returns values as float64[N], nan for None; refuses others than numbers up to `most`, or dates in units `date`
+    since 1970.
     """
 
     def number(row: int, value: Any) -> float:

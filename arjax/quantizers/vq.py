@@ -37,15 +37,15 @@ class Vq(Quantizer):
     """The nearest of K learned codes e_k. Their running means follow the vectors, and no gradient moves them.
 
     van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017): equations 1 and 2, the
-    commitment |h - e|^2 of equation 3 (a mean over scalars here), and the moving averages of appendix A.1,
-    N_k <- g N_k + (1 - g) n_k and m_k <- g m_k + (1 - g) (the sum of the n_k vectors), e_k = m_k / N_k. The codes begin
-    as the means of k-means on the vectors of the first step. A code with N_k below a part of the mean over all codes is
-    dead, and begins again at a random vector of the step (Dhariwal et al., "Jukebox", 2020, section 3.1).
+    commitment |h - e|^2 of equation 3 (a mean over scalars here), and the moving averages of appendix A.1, N_k <- g N_k
+    + (1 - g) n_k and m_k <- g m_k + (1 - g) (the sum of the n_k vectors), e_k = m_k / N_k. The codes begin as the means
+    of k-means on the vectors of the first step. A code with N_k below a part of the mean over all codes is dead, and
+    begins again at a random vector of the step (Dhariwal et al., "Jukebox", 2020, section 3.1).
 
     Attributes:
       codes: K.
       dims: E, the scalars of a vector.
-      commitment: the weight of the commitment, beta there.
+      commitment: the weight of the commitment, beta in the paper.
       decay: g.
       expiry: the part of the mean number of hits below which a code is dead; 0: none is.
     """
@@ -67,7 +67,7 @@ class Vq(Quantizer):
         return self.dims
 
     def init(self, key: jax.Array) -> Params:
-        """Normal vectors, which stand until the first train step."""
+        """Returns normal vectors, which stand until the first train step."""
         return {CODEBOOK: jax.random.normal(key, (self.codes, self.dims), jnp.float32)}
 
     def assign(self, params: Params, h: jax.Array) -> Assigned:
@@ -87,8 +87,8 @@ class Vq(Quantizer):
         return self.commitment * mean_by_weight((h.astype(jnp.float32) - codes) ** 2, weight_B)
 
     def init_state(self, key: jax.Array) -> State:
-        """`hits` N_k, `sums` m_k, both of the batches of this step, the vectors that are kept of it (those of the
-        largest priorities), and whether the codes have begun.
+        """Returns `hits` N_k, `sums` m_k, the same of this step's batches, the vectors of the largest priorities that
+        are kept of it, and whether the codes have begun.
         """
         zeros_K, zeros_KE = jnp.zeros(self.codes), jnp.zeros((self.codes, self.dims))
         kept = {"kept": jnp.zeros((KEPT * self.codes, self.dims)), "priority": jnp.full(KEPT * self.codes, -1.0)}
@@ -134,7 +134,7 @@ class Vq(Quantizer):
     def _revived(
         self, codebook_KE: jax.Array, hits_K: jax.Array, sums_KE: jax.Array, state: State
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The codes e = m / N, their hits and sums, where dead ones are at kept vectors and as alive as need be."""
+        """Returns the codes e = m / N, their hits and sums, with dead ones at kept vectors and just not dead."""
         means_KE = sums_KE / jnp.maximum(hits_K, FEWEST)[:, None]
         codebook_KE = jnp.where(hits_K[:, None] >= FEWEST, means_KE, codebook_KE)
         least = self.expiry * hits_K.mean()
@@ -146,14 +146,15 @@ class Vq(Quantizer):
 
 
 def _nearest(h: jax.Array, codebook_KE: jax.Array) -> jax.Array:
-    """argmin_k |h - e_k|^2 of vectors [..., E], int32[...]."""
+    """Returns argmin_k |h - e_k|^2 of vectors [..., E], int32[...]."""
     products = jnp.einsum("...e,ke->...k", h, codebook_KE, precision="highest")
     return jnp.argmin((codebook_KE**2).sum(-1) - 2 * products, axis=-1).astype(jnp.int32)
 
 
 def k_means(vectors_ME: jax.Array, counts_M: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
-    """The means of `num` clusters [num, E] and their sizes after some rounds (Lloyd, "Least Squares Quantization in
-    PCM", 1982), of those vectors [M, E] that count. The first vectors are the first means, again where they are fewer.
+    """Returns the means of `num` clusters [num, E] and their sizes after some rounds (Lloyd, "Least Squares
+    Quantization in PCM", 1982), of those vectors [M, E] that count. The first vectors are the first means, again where
+    they are fewer.
     """
     valid_M = counts_M.astype(jnp.float32)
     first = vectors_ME[jnp.arange(num) % jnp.maximum(counts_M.sum(), 1)]

@@ -77,7 +77,7 @@ def codes_of(columns: Sequence[Column], cells_NC: np.ndarray) -> np.ndarray:
 
 
 class AnyOrderTable(TableEngine):
-    """The codes of all columns under one network for all orders: `model` and `params`, for the values of the `Sites`."""
+    """The codes of all columns under one network for all orders: `model` with `params`, of the values of `sites`."""
 
     def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any, sites: Sites | None = None):
         """Makes the engine; `sites` None are those for the numbers of codes of the columns."""
