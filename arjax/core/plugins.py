@@ -261,15 +261,9 @@ def find(name: str, folders: Sequence[str] | None = None) -> dict[str, str]:
 
 
 def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
-    """Imports plugins, each once.
-
-    Args:
-      plugins: their names, in the forms at the top of this module.
-      named: this call of the user names them, in an argument or a config file, so they are trusted.
-
-    Raises:
-      PluginError: one of them is not a name, is missing or fails.
-      UntrustedCodeError: a run names one that is not trusted. It has not run.
+    """Imports plugins, each once, by their names in the forms at the top of this module; plugins that the user has
+    `named`, in an argument or a config file, are trusted. Raises `PluginError` for one that is not a name, is missing
+    or fails, and `UntrustedCodeError`, before it runs, for one that is not trusted.
     """
     for plugin in map(str, plugins):
         if "\0" in plugin:
@@ -318,10 +312,9 @@ def _file_of(module: str) -> str:
 
 @contextlib.contextmanager
 def importing_from(folder: str | os.PathLike) -> Iterator[None]:
-    """Lets `import` search `folder` first, within; and last afterwards, if that imported something.
-
-    As always in Python, a module that is imported already stays as it is. Raises `UserError` if the folder has a module
-    of the same name as one from another folder, and prints a remark about files that were edited since their import.
+    """Lets `import` in the body search `folder` before all others, and afterwards, if that imported something, after
+    them. A module that is imported already stays as it is; a remark says if its file was edited since. Raises
+    `UserError` if the folder has a module of the same name as one from another folder.
     """
     folder = os.path.realpath(folder)
     importlib.invalidate_caches()  # files that were just written

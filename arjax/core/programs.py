@@ -150,7 +150,7 @@ def _of_each_device(used: str, line: str) -> int | None:
         return min(stats["bytes_limit"] - stats.get(used, 0) for stats in statistics)
     if devices[0].platform != "cpu":
         return None
-    # the machine has a memory, and a container or job perhaps a lower limit
+    # the memory of the machine, or the lower limit of the container or job
     limits = [int(text) for path in _LIMITS if path.is_file() and (text := path.read_text().strip()).isdigit()]
     if _MEMINFO.is_file():
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())

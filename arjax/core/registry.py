@@ -33,7 +33,6 @@ class NameClashError(UserError):
         self.registry, self.name = registry, name
 
 
-#: All registries.
 _REGISTRIES: weakref.WeakSet[Registry] = weakref.WeakSet()
 
 
@@ -293,10 +292,9 @@ def _is_literal(value: Any) -> bool:
 
 @functools.cache
 def import_installed() -> tuple[str, ...]:
-    """Imports the installed packages with an entry point, once in a process; returns a sentence for each failure.
-
-    An entry point that is a function is called. A name that two packages register belongs to neither: `get` raises an
-    error about it. A module in the current folder that hides an installed one is not imported.
+    """Imports the installed packages with an entry point, once in a process, and calls functions; returns a sentence
+    for each failure. `get` refuses a name that two packages register. A module in the current folder that hides an
+    installed one is not imported.
     """
     failed = []
     for point in entry_points():

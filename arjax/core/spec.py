@@ -13,7 +13,6 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import LARGEST_INT32, is_integer, named_arguments
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
-#: The kinds of data whose values are integers.
 DISCRETE_KINDS = ("binary", "levels", "tokens")
 #: The `num_levels` of kinds that leave no choice.
 FIXED_LEVELS = {"binary": 2, "real": 0, "columns": 0}
@@ -312,7 +311,6 @@ def vector(size: int) -> EventSpec:
     return EventSpec((), (size,), "real")
 
 
-#: The context of a model that has none.
 NO_CONTEXT = ContextSpec()
 
 

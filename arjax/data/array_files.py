@@ -41,15 +41,13 @@ def array_files(
     local: bool = False,
     holes: bool = False,
 ) -> Dataset:
-    """Arrays in `.npy` files, mapped into memory: opening a file reads only its header.
-
-    Values may be stored in any type that holds them (a byte for up to 256 levels). Rows are checked as they are read.
+    """Arrays in `.npy` files, mapped into memory: opening a file reads only its header. Values may be stored in any
+    type that holds them (a byte for up to 256 levels). Rows are checked as they are read.
 
     Args:
       train: a file of examples [N, *grid, *value], or a folder with `x.npy` and optionally `context.npy`, `mask.npy`
         [N, *grid] and `weight.npy` [N] (0 or 1: the sites and the examples that are scored).
-      validation: likewise; "" for no such split.
-      test: likewise.
+      validation, test: likewise; "" for no such split.
       num_levels: number of values, of levels and tokens.
       value_dims: the number of last dimensions that belong to the value of a site.
       context: kind of `context.npy`: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of

@@ -34,9 +34,8 @@ MOST_VALUES = 2**27
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """The distribution that the examples of a data set were drawn from: a pytree of arrays.
-
-    The model has the event of the data set, and its conditionals are exact at every prefix.
+    """The distribution that the examples of a data set were drawn from: a pytree of arrays. The model has the event of
+    the data set, and its conditionals are exact at every prefix.
 
     Attributes:
       model: a model with conditionals; or the call string of its network, see `arjax.evaluation.exposure.open_truth`.
@@ -58,10 +57,9 @@ class Dataset:
       vocabulary: the tokens of a text; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
-      scale: float64[*event.shape] for real data that was standardised, z = (x - shift) / scale: in float32 a column
-        that varies little around a large number would lose its digits. Evaluation reports the density in data units,
-        log p(x) = log p(z) - sum(log(scale)). None: nothing was scaled.
-      shift: likewise.
+      scale, shift: float64[*event.shape] for real data that was standardised, z = (x - shift) / scale: in float32 a
+        column that varies little around a large number would lose its digits. Evaluation reports the density in data
+        units, log p(x) = log p(z) - sum(log(scale)). None: nothing was scaled.
       sound: a function from examples that are sound to waveforms float[N, T] in [-1, 1], and their rate in Hz; else
         None.
       rows: how rows of the user become examples, of tables and texts; None for all others.
@@ -194,8 +192,7 @@ def from_arrays(
       train: examples [N, *event.shape], or a dict with `x` and optionally `context`, `mask[N, *grid]` (0 or 1: the
         sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a dict of
         arrays. NaN marks a missing real value, also in columns (see `arjax.core.arrays`).
-      validation: likewise; None for no such split.
-      test: likewise.
+      validation, test: likewise; None for no such split.
       extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.
       standardise: the network sees real values minus their mean, divided by their standard deviation on the train
         split: "sites" for each place of an example, "values" over all sites together, as for images and series; "":

@@ -20,7 +20,6 @@ LARGEST_SHUFFLE = 2**20
 _ROUNDS = 12
 _SPARE = np.uint64(1)  # one bit less than 64, so that a sum does not overflow
 Item = TypeVar("Item")
-#: Prefix of the names of threads that read ahead.
 THREAD = "read-ahead"
 
 
@@ -42,12 +41,11 @@ def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_siz
 
 
 def shuffled(seed: int, epoch: int, num_examples: int, places: np.ndarray) -> np.ndarray:
-    """Returns the examples at places int[...] of the random order of an epoch, int64[...]; pure.
-
-    Small sets have a shuffled array. The order of large sets is a pseudo-random permutation without memory: a
-    generalised Feistel network (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002, section 4) over pairs
-    of numbers below a and b, with a b just above N. It becomes a permutation of 0, ..., N - 1 by cycle walking (section
-    3): it is applied again until the result is below N.
+    """Returns the examples at places int[...] of the random order of an epoch, int64[...]; pure. Small sets have a
+    shuffled array. The order of large sets is a pseudo-random permutation without memory: a generalised Feistel network
+    (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002, section 4) over pairs of numbers below a and b,
+    with a b just above N. It becomes a permutation of 0, ..., N - 1 by cycle walking (section 3): it is applied again
+    until the result is below N.
     """
     if num_examples <= LARGEST_SHUFFLE:
         return _shuffled_array(seed, epoch, num_examples)[places].astype(np.int64)

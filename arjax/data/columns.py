@@ -305,8 +305,8 @@ def names_rows(values: np.ndarray, few: int) -> str:
 def as_numbers(
     name: str, values: np.ndarray, date: str = "", place: Place = row_of_table, most: float = LARGEST, remedy: str = ""
 ) -> np.ndarray:
-    """Returns values as float64[N], nan for None; refuses others than numbers up to `most`, or dates in units `date`
-    since 1970.
+    """Returns values as float64[N], nan for None; refuses values that are not numbers up to `most`, or not dates.
+    `date` is the unit of time since 1970 of dates, "" for numbers.
     """
 
     def number(row: int, value: Any) -> float:

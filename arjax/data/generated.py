@@ -17,7 +17,6 @@ from arjax.core.spec import KINDS, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, Truth, draw_splits, from_splits, levels_of
 from arjax.data.sources import SPLITS, read_all
 
-#: Options that several of these data sets have.
 LEVELS, CONCENTRATION = opt(8, least=2), opt(0.3, least=0.01, most=1e6)
 NUM_DRAWN, NUM_ANSWERS = opt(20_000, least=4), opt(20_000, least=10)
 
@@ -25,7 +24,6 @@ NUM_DRAWN, NUM_ANSWERS = opt(20_000, least=4), opt(20_000, least=10)
 
 #: The least probability of a value and of a state, before probabilities are normalised: logarithms stay finite.
 FLOOR = 1e-4
-#: Histories of the largest chain.
 MOST_HISTORIES = 2**16
 #: Rounds of the power iteration, and the change of a probability at which it ends.
 ROUNDS, CHANGE = 20_000, 1e-14
@@ -193,7 +191,7 @@ _gauss_legendre = functools.cache(np.polynomial.legendre.leggauss)  # of 800 poi
 
 
 def _log_moons(x: np.ndarray, noise: float) -> np.ndarray:
-    """Integrates the noise around the half circles over the angle; neighbouring nodes are closer than the least noise."""
+    """Integrates the noise around the half circles over the angle; neighbouring nodes are nearer than the noise."""
     nodes, weights = _gauss_legendre(800)
     points = _moons(math.pi * (nodes + 1) / 2).reshape(-1, 2)
     return _log_mixture(x, points, np.concatenate([weights, weights]) / 4, noise)

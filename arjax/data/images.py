@@ -29,9 +29,8 @@ _DIGITS_SIZES, _DIGITS_SEED = {"train": 1297, "validation": 200, "test": 300}, 0
 
 @DATASETS.register("digits")
 def digits(*, context: str = context_option()) -> Dataset:
-    """1797 digits of 8 x 8 pixels with 17 levels; the set has no official split, so a fixed seed shuffles it.
-
-    Source: the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI repository, 1998).
+    """1797 digits of 8 x 8 pixels with 17 levels; the set has no official split, so a fixed seed shuffles it. Source:
+    the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI repository, 1998).
     """
     package = importlib.util.find_spec("sklearn")  # to import it takes more than a second
     if package is None or package.origin is None:
@@ -50,8 +49,7 @@ def digits(*, context: str = context_option()) -> Dataset:
 @DATASETS.register("binarized_mnist")
 def binarized_mnist(*, data_dir: str = "") -> Dataset:
     """MNIST digits binarized once and for all, 50000 / 10000 / 10000: the usual benchmark of the NADE literature.
-
-    Source: Salakhutdinov and Murray 2008 (the draw), Larochelle and Murray 2011 (the files).
+    Sources: Salakhutdinov and Murray 2008 (the draw), Larochelle and Murray 2011 (the files).
     """
     arrays = {split: {"x": a["x"]} for split, a in _read("binarized_mnist", data_dir).items()}
     return from_splits(EventSpec(_GRID), arrays, name="binarized_mnist")

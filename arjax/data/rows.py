@@ -16,11 +16,8 @@ UNKNOWN = ("refuse", "missing")
 
 
 class RowsRead(NamedTuple):
-    """Rows as arrays.
-
-    Attributes:
-      arrays: of a split: `x` [N, *event.shape] as the model sees it, and possibly `mask` and `context`.
-      numbers: the user's number of each row, int[N].
+    """Rows as the arrays of a split: `x` [N, *event.shape] as the model sees it, and possibly `mask` and `context`; and
+    the user's number of each row, int[N].
     """
 
     arrays: dict[str, Any]
@@ -33,10 +30,9 @@ class Rows(Protocol):
     def read(
         self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
     ) -> RowsRead:
-        """Reads rows, from a file like that of the training or from memory.
+        """Reads rows from memory, or from the path of a file like that of the training.
 
         Args:
-          rows: the path of a file, or rows in memory.
           unknown: "refuse" what training never saw, or take it as "missing".
           holes: whether the model takes missing values.
           needed: the names of the columns that are read; None: all.

@@ -11,8 +11,6 @@ from arjax.data.base import DATASETS, Dataset, context_option, from_splits, labe
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
 
-# Speech as mu-law coded samples of 8 bits, or as samples of 16 bits.
-
 SAMPLE_RATE = 8000
 _MU = 255
 _FULL_SCALE = 32768.0
@@ -111,16 +109,12 @@ def linear_waveform(levels: np.ndarray) -> np.ndarray:
 CODES = {8: (mu_law_encode, waveform), 16: (linear_encode, linear_waveform)}
 
 
-# Polyphonic music: sequences of frames, each the set of piano keys that sound.
-
-
 @DATASETS.register("poly_music")
 def poly_music(
     *, set: str = opt("jsb", choices=("jsb", "nottingham")), max_length: int = 0, data_dir: str = ""
 ) -> Dataset:
-    """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for padding.
-
-    The authors have transposed the pieces to C major and C minor. All frames of all splits are scored.
+    """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for padding. The authors have
+    transposed the pieces to C major and C minor. All frames of all splits are scored.
 
     Args:
       set: "jsb" (Bach chorales, up to 160 frames) or "nottingham" (folk tunes, up to 1793 frames).

@@ -38,7 +38,6 @@ class Source(Protocol):
 
 class ArraySource:
     """Examples that are rows of arrays, of any type that holds their values; batches have the types of the contract.
-
     `gather` is pure and also takes jax arrays, so a split can stay on the device in its compact form. Missing values
     are NaN in `x`; then the masks of batches are 0 there.
     """
@@ -129,14 +128,13 @@ def read_in_pieces(source: Source, numbers: np.ndarray | None = None) -> Iterato
 SPLITS = ("train", "validation", "test")
 #: Examples that are read at once where not all are in memory.
 _PIECE = 4096
-#: The arrays of a split.
 ARRAYS = ("x", "context", "mask", "weight")
 
 
 def array_source(
     event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
 ) -> ArraySource:
-    """Returns an `ArraySource` of checked arrays: `x` and optionally `context`, `mask`, `weight` and the `extra` names."""
+    """Returns an `ArraySource` of checked arrays: `x` and perhaps `context`, `mask`, `weight` and the `extra` names."""
     checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked, holes=True)
     present = is_present(checked.x, len(event.value_shape))
@@ -233,7 +231,6 @@ def tell_same_arrays(splits: Mapping[str, Batch]) -> None:
     for (one, first), (other, second) in itertools.combinations(splits.items(), 2):
         structures: list[Any] = [jax.tree.structure(first), jax.tree.structure(second)]
         pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=False)
-        # missing values are equal to missing values
         equal = (np.array_equal(a, b, equal_nan=is_real_type(a.dtype) and is_real_type(b.dtype)) for a, b in pairs)
         if structures[0] == structures[1] and all(equal):
             say_once(f"the {other} examples are the {one} examples: their scores say nothing about other examples")

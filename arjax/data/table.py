@@ -71,14 +71,13 @@ def table(
 
     Args:
       path: the file; with the next two, that of the train split.
-      validation_path: a file of the same columns for the validation split; "": it is cut from the rows of `path`.
-      test_path: likewise.
+      validation_path, test_path: files of the same columns for these splits; "": cut from the rows of `path`.
       header: whether the first row names the columns. A first row of numbers in which one stands twice is an example.
       columns: those to take and their order, by name or by number from 0; () for all.
       skip: columns to leave out, by name or by number from 0, such as identifiers of the rows.
       delimiter: between cells, a character or "tab"; "spaces" for columns that are aligned by runs of them.
-      validation: part of the rows for the validation split; likewise `test`. Rows that stand in the table twice may end
-        up in two splits. Without effect on a split that has a file, which a line says.
+      validation, test: parts of the rows for these splits. Rows that stand in the table twice may end up in two splits.
+        Without effect on a split that has a file, which a line says.
       split_seed: of the permutation of the rows that is cut into splits.
       standardise: real columns get mean 0 and standard deviation 1 on the train split for the network; likelihoods and
         samples stay in data units. False: the network sees the numbers as they are.
@@ -257,7 +256,7 @@ def _discrete(name: str, values: np.ndarray, kind: str, from_numbers: bool, rule
 
 
 def _check_column(name: str, values: np.ndarray, rule: _Rule, from_numbers: bool) -> None:
-    """Refuses, or notes on stderr, numbers with some words, identifiers and row counts in a column of no stated kind."""
+    """Refuses, or notes on stderr, numbers with some words, identifiers and row counts in columns of no stated kind."""
     as_words = f"mixed=True and kinds=('{name}:tokens',)"
     texts = without_gaps(values).tolist()
     if rule.levels or rule.mixed:  # else a word is refused as no number
@@ -364,10 +363,9 @@ def _tell_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> 
 
 
 def _parts(sizes: Sequence[int], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Returns the rows of each split, int[N_split]: those of its own file, or some of the first file.
-
-    `sizes` are the rows of each file, one after another, and `given` its split; the first is "train". `cut` is the part
-    of the rows of the first file for each split without a file, and `seed` chooses the permutation that is cut.
+    """Returns the rows of each split, int[N_split]: those of its own file, or some of the first file. `sizes` are the
+    rows of each file, one after another, and `given` its split; the first is "train". `cut` is the part of the first
+    file for each split without a file, and `seed` chooses the permutation that is cut.
     """
     ends = np.cumsum(sizes)
     parts = {split: np.arange(end - size, end) for split, size, end in zip(given, sizes, ends, strict=True)}
@@ -387,13 +385,9 @@ def _parts(sizes: Sequence[int], given: list[str], cut: dict[str, float], seed: 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TableRows:
-    """The columns of a table that a data set was made of; see `arjax.data.rows.Rows`.
-
-    Attributes:
-      columns: in the order of the sites.
-      event: of an example.
-      shift, scale: of the standardised columns, as those of the data set; None where nothing was scaled.
-      missing, delimiter, header: how the files of the table are written, see the data set `table`.
+    """The columns of a table, in the order of the sites, that a data set was made of; see `arjax.data.rows.Rows`.
+    `shift` and `scale` are those of the data set; `missing`, `delimiter` and `header` say how the files of the table
+    are written.
     """
 
     columns: tuple[Words | Reals, ...]

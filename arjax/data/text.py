@@ -67,15 +67,14 @@ def text(
     test: str = "",
     min_count: int = 0,
 ) -> Dataset:
-    """A text file of yours, cut into windows like `tiny_shakespeare`.
-
-    The file is cut into splits without a shuffle: train comes first, then validation, then test.
+    """A text file of yours, cut into windows like `tiny_shakespeare`. Before that it is cut into splits without a
+    shuffle: train comes first, then validation, then test.
 
     Args:
       tokens: "characters" (the file is UTF-8), or "bytes" of any file.
       eval_stride: as for `tiny_shakespeare`.
       splits: the parts of the file that are train, validation and test.
-      validation: a file of its own, likewise `test`; "" for parts of `file`.
+      validation, test: files of their own; "" for parts of `file`.
       min_count: 0: the vocabulary is all characters of the train split, and other characters are refused. Above 0: the
         characters that train has at least so often; all others share the token U+FFFD, whose probability is that of all
         of them.
@@ -248,8 +247,6 @@ def ended_strings(
     more: dict[str, Any] = {"vocabulary": vocabulary, "fingerprint": fingerprint, "classes": classes, "rows": rows}
     return from_splits(event, arrays, context=context, name=name, **more)
 
-
-# A transduction task on real text: restore the vowels and spaces of a fragment of Shakespeare.
 
 REMOVED = str.maketrans("", "", "aeiouAEIOU ")
 END = "\n"  # ends a target; also pads the sites after it, which are not scored

@@ -123,11 +123,8 @@ class _TokenRows:
 
 @dataclasses.dataclass(frozen=True)
 class StringRows(_TokenRows):
-    """Strings with an end.
-
-    Attributes:
-      labels, column: the columns of labels and of strings in a csv file; "" for files with a string in each line.
-      classes: the names of the labels.
+    """Strings with an end. `labels` and `column` are the columns of labels and of strings in a csv file, "" for files
+    with a string in each line; `classes` are the names of the labels.
     """
 
     labels: str = ""

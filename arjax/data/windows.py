@@ -12,11 +12,10 @@ from arjax.core.errors import UserError, refuse
 
 
 def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns windows of `length` elements that together score each of N elements exactly once.
-
-    Each window starts `stride` (1 to `length`) after the one before; the last one is moved back to end with the
-    sequence. Elements that an earlier window has scored are context only. When N <= length there is one window. Returns
-    the first element of each window, `starts[W]`, and the number of its leading elements that are context, `skips[W]`.
+    """Returns windows of `length` elements that together score each of N elements exactly once: the first element of
+    each, `starts[W]`, and the number of its leading elements that are context, `skips[W]`, as an earlier window has
+    scored them. Each starts `stride` (1 to `length`) after the one before; the last one ends with the sequence. For N
+    <= length there is one.
     """
     wrong = not 1 <= stride <= length
     refuse((wrong, f"the stride of windows must be from 1 to their length {length}, not {stride}"))

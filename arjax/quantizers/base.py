@@ -83,9 +83,7 @@ class Quantizer:
         raise NotImplementedError
 
     def distances(self, params: Params, h: jax.Array) -> jax.Array:
-        """Returns squared distances of vectors h [B, *grid, E] to all codes, float32[B, T, K], with the gradient of h
-        alone.
-        """
+        """Returns squared distances of vectors h [B, *grid, E] to all codes, float32[B, T, K]; only h has gradients."""
         raise UserError(f"{self} has no distances of vectors to its codes")
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
@@ -105,7 +103,7 @@ class Quantizer:
         return self.lookup(params, numbers, grid)
 
     def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
-        """Its own loss of the vectors of a batch, float32[]: the mean over examples by their weights; 0 by default."""
+        """Returns its loss of the vectors of a batch, float32[], a mean over examples by weight; 0 by default."""
         return jnp.zeros((), jnp.float32)
 
     def init_state(self, key: jax.Array) -> State:

@@ -168,7 +168,7 @@ class ResidualQuantizer(Quantizer):
 
 
 def _means(side: int, full: int) -> np.ndarray:
-    """The means over `side` equal parts of `full` places, float32[side, full]; places on a border count for both."""
+    """Returns means over `side` equal parts of `full` places, float32[side, full]; places on a border are in both."""
     edges = np.arange(side + 1) * full / side
     overlap = np.minimum(edges[1:, None], np.arange(full) + 1) - np.maximum(edges[:-1, None], np.arange(full))
     return (np.maximum(overlap, 0) * side / full).astype(np.float32)

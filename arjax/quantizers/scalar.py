@@ -129,8 +129,7 @@ class Lfq(Quantizer):
 
     Attributes:
       bits: of a code, at most 20; there are 2^bits codes.
-      entropy: weight of the entropies.
-      commitment: weight of the commitment.
+      entropy, commitment: weights of these terms of the loss.
       temperature: of q(c | h).
     """
 

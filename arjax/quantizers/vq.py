@@ -111,7 +111,7 @@ class Vq(Quantizer):
         }
 
     def follow(self, params: Params, state: State) -> tuple[Params, State]:
-        """The codes after a step: k-means after the first one, then the moving averages, and the end of dead codes."""
+        """Returns the codes after a step: k-means after the first, then moving averages, and dead codes revived."""
 
         def begin() -> tuple[jax.Array, jax.Array]:
             centres_KE, hits_K = k_means(state["kept"], state["priority"] >= 0, self.codes)

@@ -39,7 +39,6 @@ class Stages(abc.ABC):
 
     #: Whether the cut is a bijection.
     exact: ClassVar[bool] = True
-    #: The kinds of data that can be cut.
     KINDS: ClassVar[tuple[str, ...]] = ("binary", "levels", "tokens", "real")
 
     def __post_init__(self):
@@ -89,8 +88,8 @@ class Stages(abc.ABC):
         return None
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
-        """Returns the sites of the parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each, if each
-        site of a part belongs to one site of x; otherwise refuses.
+        """Returns the sites of parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each, where each
+        site of a part belongs to one site of x; by default refuses.
         """
         raise UserError(
             f"the stages {self.name!r} mix the sites of an example: they have no mask of single sites, and no sites "
@@ -136,7 +135,7 @@ def make_stages(text: str, event: EventSpec) -> Stages:
 
 
 def stacked_context(event: EventSpec, num: int) -> ContextSpec:
-    """The context of `num` pictures of one event at the same sites: the picture itself, or a stack as its value."""
+    """Returns the context of `num` pictures of an event at the same sites: the picture, or a stack as its value."""
     if not num:
         return NO_CONTEXT
     if num > 1:

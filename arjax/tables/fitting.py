@@ -97,11 +97,9 @@ def fit_table(
       validation: part of the rows that choose the recipe and the parameters, or a table of such rows; an even choice of
         at most 10,000 of them is scored.
       kinds: "words", "numbers", "date" or "skip" of single columns, where their values are misleading.
-      missing: the texts of cells without a value.
-      delimiter: of a csv file.
+      missing, delimiter: the texts of cells without a value, and the separator of cells in a csv file.
       most_codes: of a column of numbers: more are finer, and need more rows.
       seed: of the split, the parameters and the batches.
-      quiet: prints nothing.
     """
     no_dict = f"kinds is a dict from the names of columns to their kinds, not {kinds!r}"
     refuse(

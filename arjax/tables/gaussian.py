@@ -188,11 +188,8 @@ class _Factor(NamedTuple):
 
 
 class GaussianTable(TableEngine):
-    """Columns of numbers, and of words, under a mixture of Gaussians.
-
-    Attributes:
-      margins: of all columns; `numbers` and `words` have them by the numbers of their columns.
-      model, params: of the kind `gaussian_mixture`, of the z of all numbers.
+    """Columns of numbers, and of words, under a mixture of Gaussians: `model`, with `params`, of the z of all numbers.
+    `margins` are those of all columns; `numbers` and `words` have them by the numbers of their columns.
     """
 
     def __init__(self, margins: Sequence[Margin | WordTable], model: GaussianMixtureModel, params: Any):

@@ -29,7 +29,6 @@ from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
 
 #: Variances that EM adds to the diagonals of the covariances of standardised columns.
 FLOORS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-#: The floor that is tried first.
 _FIRST_FLOOR = 1e-3
 #: Numbers of components, up to where validation stops gaining; and that by which kinds of margins are put in order.
 SIZES, _PILOT = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512, 1024), 8

@@ -128,7 +128,6 @@ class TableModel:
         densities in their units of other numbers.
 
         Args:
-          table: rows with the columns of the model, in any order.
           unknown: "refuse" absent columns and words that training never saw, or take them as "missing".
           orders: of the columns, whose mixture is scored; 0: as many as in the training.
         """
@@ -144,8 +143,7 @@ class TableModel:
 
         Args:
           table: rows, in which None, nan or an empty cell has no value.
-          num: number of completions; 0 for the best guess.
-          seed: of the draws.
+          num: number of completions, drawn with the `seed`; 0 for the best guess.
           unknown: as in `log_prob`.
           rounded: whether means are rounded to numbers that the column can have, such as whole ones; without, the mean
             of children may be 1.4. Draws and dates are always rounded.
