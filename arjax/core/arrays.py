@@ -197,7 +197,7 @@ def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str
 
 
 def _as_integers(values: Array, num_levels: int) -> str:
-    """Returns the advice how real numbers become levels; "" where there is none."""
+    """Returns advice on how real numbers become levels; "" where there is none."""
     if not (is_real_type(values.dtype) and _has_known(values)):
         return ""
     known = np.asarray(values)

@@ -98,7 +98,7 @@ MOST_JSON = 2**27
 
 
 def check_regular(*paths: str | os.PathLike, most: float = math.inf) -> None:
-    """Refuses pipes and devices, also behind links, which might never end, and files of more bytes than `most`."""
+    """Refuses pipes and devices, which might be read for ever, also behind links, and files above `most` bytes."""
     for path in paths:
         with contextlib.suppress(OSError):
             status = os.stat(path)

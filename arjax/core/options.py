@@ -134,7 +134,7 @@ class Option:
         return self.least <= number <= self.most and self.above < number < self.below
 
     def _range(self, number: float) -> str:
-        """Returns "at least 0 and below 1"; for whole numbers, only the end that is passed, such as "at most 1000"."""
+        """Returns the range in words, such as "at least 0 and below 1"; for whole numbers, the end that is passed."""
         low = f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:.12g}"
         high = f"below {self.below:g}" if self.below < math.inf else f"at most {self.most:.12g}"
         if is_integer(number) and not (is_integer(self.default) and self.below < math.inf):
@@ -228,13 +228,11 @@ def typed_fields(section: type, values: Mapping[str, Any], words: str = "") -> d
 
 
 def checked_arguments(like: Callable | None = None, **least: float | None) -> Callable[[Called], Called]:
-    """Decorates a function or a dataclass: a wrong argument is refused in a sentence that names it, before anything
-    else.
+    """Decorates a function or a dataclass: a wrong argument is first of all refused in a sentence that names it.
 
     The names are checked as by `named_arguments`, and the values of arguments declared as `bool`, `int`, `float`,
     `str`, a path, a mapping, or a choice of these. Numbers are finite, and whole ones fit the devices. `like` is the
-    function that gets the `**options`, and `least` the least value of each number; None: this argument is checked
-    elsewhere.
+    function that gets the `**options`, and `least` the least value of each number; None: it is checked elsewhere.
     """
 
     def decorate(called: Called) -> Called:

@@ -123,7 +123,7 @@ _TRUSTING = contextvars.ContextVar("trusting", default=False)
 
 @contextlib.contextmanager
 def trusting(trust: bool = True) -> Iterator[None]:
-    """Trusts all code that runs name, within the body; `trust=False` changes nothing."""
+    """Trusts, in the body, all code that stored runs name; `trust=False` changes nothing."""
     token = _TRUSTING.set(trust or _TRUSTING.get())
     try:
         yield
@@ -244,7 +244,7 @@ def entry_points() -> list[importlib.metadata.EntryPoint]:
 
 
 def find(name: str, folders: Sequence[str] | None = None) -> dict[str, str]:
-    """Returns the files that an import of a dotted name runs, by module, from `folders` or as usual; {} without it."""
+    """Returns the files that an import of a dotted name runs, by module, from `folders` or as usual; {} for none."""
     files, parts = {}, name.split(".")
     for depth, part in enumerate(parts, start=1):
         if folders is None:

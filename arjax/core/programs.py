@@ -27,7 +27,7 @@ _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 _MARKS = ("resource_exhausted", "out of memory")
 #: Operations whose results lie in memory. XLA fuses most others, whose results may be larger than the memory.
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
-#: How many calls of a program fit at once. The hash of a structure ignores static fields, so it is itself in the key.
+#: How many calls of a program fit at once; the hash of a structure ignores static fields, so the key has all of it.
 _FIT: dict[tuple[int, Any, tuple[Any, ...]], int] = {}
 #: The field of `ByClass`, which is no option.
 CLASS_FIELD = "_pytree_class"
@@ -175,7 +175,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether the allocator of a device raised an error."""
+    """Returns whether the allocator of a device raised this error."""
     return isinstance(error, jax.errors.JaxRuntimeError) and any(mark in str(error).lower() for mark in _MARKS)
 
 

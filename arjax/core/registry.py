@@ -52,7 +52,7 @@ class Registry:
 
         Args:
           kind: the word used in messages, such as "network".
-          hidden: arguments of the components that the caller fills in, and are not options.
+          hidden: arguments of the components that are not options: the caller fills them in.
           builder: the method of a component that takes its options; by default the component itself.
           check: `(name, component, options)` checks rules about several options of a component.
           outside: returns a component of another package by its full name, without registration; None for other names.
@@ -168,8 +168,7 @@ class Registry:
     def resolve(
         self, name: str, given: Mapping[str, Any], hidden: tuple[str, ...] = (), section: str = ""
     ) -> dict[str, Any]:
-        """Returns all options of a component: given ones, in the types of their defaults, and the defaults of the
-        others.
+        """Returns all options of a component: given ones, typed as their defaults, and the defaults of the others.
 
         All options of config sections, call strings and Python calls pass here. Lists pass as tuples and whole numbers
         as fractions. The options of a `Component` of this name are returned as they are. `section`: as in `typed`.
@@ -206,7 +205,7 @@ class Registry:
         return component
 
     def call(self, text: str, *args: Any, **more: Any) -> Any:
-        """Builds a component from a call string such as `random(seed=3)`; `args` come first, `more` are no options."""
+        """Builds a component from a call string such as `random(seed=3)`; `args` come first, `more` are not options."""
         name, options = parse_call(text)
         filled = tuple(inspect.signature(self._builder(self.get(name))).parameters)[: len(args)]
         return Component(self, name, self.resolve(name, options, (*filled, *more))).build(*args, **more)
@@ -292,9 +291,9 @@ def _is_literal(value: Any) -> bool:
 
 @functools.cache
 def import_installed() -> tuple[str, ...]:
-    """Imports the installed packages with an entry point, once in a process, and calls functions; returns a sentence
-    for each failure. `get` refuses a name that two packages register. A module in the current folder that hides an
-    installed one is not imported.
+    """Imports the installed packages with an entry point, once in a process, and calls entry points that are functions;
+    returns a sentence for each failure. `get` refuses a name that two packages register. A module in the current folder
+    that hides an installed one is not imported.
     """
     failed = []
     for point in entry_points():

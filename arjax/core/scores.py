@@ -88,7 +88,7 @@ def chosen_weights(nll_MN: np.ndarray) -> np.ndarray:
 
 
 def best_members(nll_MN: np.ndarray, most: int | None = None) -> list[int]:
-    """Returns the first members of the greedy sequence that give the fewest nats with equal weights, at most `most`."""
+    """Returns as many of the first greedy members as give the fewest nats with equal weights, at most `most`."""
     sequence = list(greedy(nll_MN)[:most])
     log_sum_MN = np.logaddexp.accumulate(-nll_MN[sequence], axis=0)  # of the first 1, 2, ..., M
     nats_M = [math.log(size) - log_sum_N.mean() for size, log_sum_N in enumerate(log_sum_MN, start=1)]

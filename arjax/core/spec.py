@@ -32,8 +32,7 @@ class EventSpec:
     missing: see `arjax.core.arrays`.
 
     Attributes:
-      grid_shape: the layout of the D sites, such as `(28, 28)` or `(T,)`; `()` for a part of a context without
-        positions.
+      grid_shape: the layout of the D sites, such as `(28, 28)` or `(T,)`; `()` for a context part without positions.
       value_shape: shape of the value of one site, `()` for a scalar, `(88,)` for a frame of notes.
       kind: "binary" (0/1), "levels" (ordered integers), "tokens" (unordered integers), "real", or "columns" (each site
         has a kind of its own; values are float32, integers of discrete columns included).
@@ -139,9 +138,7 @@ class EventSpec:
 
     @property
     def with_mask(self) -> EventSpec:
-        """The event of examples with masked values: V + 1 tokens, the last of which is the mask; unchanged for other
-        data.
-        """
+        """The event of examples with masked values: V + 1 tokens, of which the last is the mask; other data: itself."""
         return EventSpec(self.grid_shape, self.value_shape, "tokens", self.num_levels + 1) if self.is_discrete else self
 
     @property

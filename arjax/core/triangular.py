@@ -1,5 +1,5 @@
-"""Triangular systems by products alone, which are also faster on CPUs: there `jax.lax.linalg.triangular_solve` calls
-LAPACK in parallel for a batch, and with two threads two such calls at once can wait for each other for ever.
+"""Triangular systems by products alone, which are faster on CPUs. There two batched `jax.lax.linalg.triangular_solve`
+at once, which call LAPACK in parallel, can also wait for each other for ever where there are two threads.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ BLOCK = 8
 
 
 def inverse_unit_lower(a: jax.Array) -> jax.Array:
-    """Returns (1 + L)^-1 of the part L of a matrix [..., C, C] below its diagonal, float32. Inverses of blocks on the
-    diagonal are joined to those of twice the size, all blocks of a size at once: [[A, 0], [B, D]]^-1 = [[A^-1, 0],
-    [-D^-1 B A^-1, D^-1]].
+    """Returns (1 + L)^-1 of the part L of a matrix [..., C, C] below its diagonal, float32: inverses of blocks on the
+    diagonal are joined, [[A, 0], [B, D]]^-1 = [[A^-1, 0], [-D^-1 B A^-1, D^-1]], all of a size at once.
     """
     size = full = a.shape[-1]
     while full % BLOCK or full & (full - 1):

@@ -24,10 +24,10 @@ MARGIN = 1e-3
 class Fsq(Quantizer):
     """A code is a vector of small ordinal digits, z_i = round(f(h_i)) with L_i levels: no codebook, no further loss.
 
-    Mentzer, Minnen, Agustsson & Tschannen, "Finite Scalar Quantization: VQ-VAE Made Simple" (2023), section 3.1: f(h) =
-    (L - 1)(1 + e)/2 tanh(h + s) - o, where o = 1/2 for even L and 0 for odd ones, and s makes f(0) = 0. The codes are z
-    / floor(L / 2), from -1 to 1. The gradient passes through the rounding and reaches h through f. The number of a code
-    is that of its digits z_i + floor(L_i / 2) in mixed base, the first digit varies fastest.
+    Mentzer, Minnen, Agustsson & Tschannen, "Finite Scalar Quantization: VQ-VAE Made Simple" (2023), section 3.1:
+    f(h) = (L - 1)(1 + e)/2 tanh(h + s) - o, where o = 1/2 for even L and 0 for odd ones, and s makes f(0) = 0. The
+    codes are z / floor(L / 2), from -1 to 1. The gradient passes through the rounding and reaches h through f. The
+    number of a code is that of its digits z_i + floor(L_i / 2) in mixed base, the first digit varies fastest.
 
     Attributes:
       levels: L_i of each scalar, at least 2; K is their product.
@@ -121,11 +121,11 @@ MOST_BITS = 20
 class Lfq(Quantizer):
     """Codes sign(h) of +1 and -1; bit i of the number of a code is 1 where h_i > 0.
 
-    Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation" (2024), section 3 (equations 3 to
-    5). Its loss has the entropies E[H(q(c | h))] - H(E[q(c | h)]), which make single assignments certain and all of
-    them together even, and the commitment |h - sign(h)|^2. The assignment q(c | h) is proportional to exp(-|h - c|^2 /
-    temperature): its bits are independent, with probabilities sigmoid(4 h_i / temperature). The mean is over the batch
-    (or micro-batch); its entropy, over all 2^bits codes, is exact.
+    Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation" (2024), section 3 (equations 3
+    to 5). Its loss has the entropies E[H(q(c | h))] - H(E[q(c | h)]), which make single assignments certain and all of
+    them together even, and the commitment |h - sign(h)|^2. The assignment q(c | h) is proportional to
+    exp(-|h - c|^2 / temperature): its bits are independent, with probabilities sigmoid(4 h_i / temperature). The mean
+    is over the batch (or micro-batch); its entropy, over all 2^bits codes, is exact.
 
     Attributes:
       bits: of a code, at most 20; there are 2^bits codes.

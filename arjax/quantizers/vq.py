@@ -37,10 +37,10 @@ class Vq(Quantizer):
     """The nearest of K learned codes e_k. Their running means follow the vectors, and no gradient moves them.
 
     van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017): equations 1 and 2, the
-    commitment |h - e|^2 of equation 3 (a mean over scalars here), and the moving averages of appendix A.1, N_k <- g N_k
-    + (1 - g) n_k and m_k <- g m_k + (1 - g) (the sum of the n_k vectors), e_k = m_k / N_k. The codes begin as the means
-    of k-means on the vectors of the first step. A code with N_k below a part of the mean over all codes is dead, and
-    begins again at a random vector of the step (Dhariwal et al., "Jukebox", 2020, section 3.1).
+    commitment |h - e|^2 of equation 3 (a mean over scalars here), and the moving averages of appendix A.1,
+    N_k <- g N_k + (1 - g) n_k and m_k <- g m_k + (1 - g) (the sum of the n_k vectors), e_k = m_k / N_k. The codes begin
+    as the means of k-means on the vectors of the first step. A code with N_k below a part of the mean over all codes is
+    dead, and begins again at a random vector of the step (Dhariwal et al., "Jukebox", 2020, section 3.1).
 
     Attributes:
       codes: K.
@@ -87,8 +87,8 @@ class Vq(Quantizer):
         return self.commitment * mean_by_weight((h.astype(jnp.float32) - codes) ** 2, weight_B)
 
     def init_state(self, key: jax.Array) -> State:
-        """Returns `hits` N_k, `sums` m_k, the same of this step's batches, the vectors of the largest priorities that
-        are kept of it, and whether the codes have begun.
+        """Returns `hits` N_k and `sums` m_k, both also for the batches of this step alone; the vectors that are kept of
+        it, those of the largest priorities; and whether the codes have begun.
         """
         zeros_K, zeros_KE = jnp.zeros(self.codes), jnp.zeros((self.codes, self.dims))
         kept = {"kept": jnp.zeros((KEPT * self.codes, self.dims)), "priority": jnp.full(KEPT * self.codes, -1.0)}
@@ -152,9 +152,8 @@ def _nearest(h: jax.Array, codebook_KE: jax.Array) -> jax.Array:
 
 
 def k_means(vectors_ME: jax.Array, counts_M: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the means of `num` clusters [num, E] and their sizes after some rounds (Lloyd, "Least Squares
-    Quantization in PCM", 1982), of those vectors [M, E] that count. The first vectors are the first means, again where
-    they are fewer.
+    """Returns the means of `num` clusters [num, E] of the vectors [M, E] that count, and their sizes, after some rounds
+    (Lloyd, "Least Squares Quantization in PCM", 1982). The first vectors are the first means, repeated if they are few.
     """
     valid_M = counts_M.astype(jnp.float32)
     first = vectors_ME[jnp.arange(num) % jnp.maximum(counts_M.sum(), 1)]

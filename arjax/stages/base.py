@@ -28,9 +28,9 @@ Limits = tuple[jax.Array, jax.Array]
 class Stages(abc.ABC):
     """Cuts an example x into c_1, ..., c_n, from coarse to fine. Subclasses are frozen dataclasses.
 
-    Where the cut is `exact`, it is a bijection between the examples and the parts that `limits` allows: log p(x) =
-    sum_k log p(c_k | c_<k). Otherwise c_n is x itself and the earlier parts are functions of it; then p(x) = sum over
-    c_<n of p(c_1, ..., c_n) is at least the one term with the parts of x, so the sum above is a bound.
+    Where the cut is `exact`, it is a bijection between the examples and the parts that `limits` allows:
+    log p(x) = sum_k log p(c_k | c_<k). Otherwise c_n is x itself and the earlier parts are functions of it; then
+    p(x) = sum over c_<n of p(c_1, ..., c_n) is at least the one term with the parts of x, so the sum above is a bound.
 
     Stages are numbered from 0 here. All methods are pure and may be jitted.
     """
@@ -77,7 +77,7 @@ class Stages(abc.ABC):
         """Returns the values of `contexts[k]`, from the k earlier parts."""
 
     def limited(self, k: int) -> bool:
-        """Returns whether earlier parts exclude some values of its event for part k."""
+        """Returns whether earlier parts exclude values of the event of part k."""
         return False
 
     def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
