@@ -143,7 +143,7 @@ def whole_bytes() -> int | None:
 
 
 def _of_each_device(used: str, line: str) -> int | None:
-    """Returns the device limit less the statistic `used` ("": none); of CPU devices, `line` of the machine's memory."""
+    """Returns the limit of each device less the statistic `used` ("": none); for CPUs, `line` of /proc/meminfo."""
     devices = jax.local_devices()
     statistics = [device.memory_stats() for device in devices]
     if all(stats and "bytes_limit" in stats for stats in statistics):

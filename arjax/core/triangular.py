@@ -1,5 +1,5 @@
-"""Triangular systems by products alone, which are faster on CPUs. There two batched `jax.lax.linalg.triangular_solve`
-at once, which call LAPACK in parallel, can also wait for each other for ever where there are two threads.
+"""Triangular systems by products alone, which are faster on CPUs. There, where there are two threads, two batched calls
+of `jax.lax.linalg.triangular_solve` at once, which call LAPACK in parallel, can wait for each other for ever.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class Dataset:
       scale, shift: float64[*event.shape] for real data that was standardised, z = (x - shift) / scale: in float32 a
         column that varies little around a large number would lose its digits. Evaluation reports the density in data
         units, log p(x) = log p(z) - sum(log(scale)). None: nothing was scaled.
-      sound: a function from examples that are sound to waveforms float[N, T] in [-1, 1], and their rate in Hz; else
-        None.
+      sound: a function from examples of sound to waveforms float[N, T] in [-1, 1], and their rate in Hz; None for
+        others.
       rows: how rows of the user become examples, of tables and texts; None for all others.
       classes: the names of the classes of a label; () where they are only numbers.
       fingerprint: digest of the contents of files that a user may change: a run is opened only with the files that it

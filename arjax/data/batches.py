@@ -1,4 +1,4 @@
-"""Batches and reading ahead. A train step reads a pure function of (seed, step), so a resumed run repeats it."""
+"""Batches and reading ahead. A train step's batch is a pure function of (seed, step): a resumed run repeats it."""
 
 from __future__ import annotations
 
@@ -109,9 +109,8 @@ def eval_batches(source: Source, batch_size: int, local_rows: np.ndarray | None 
 
 
 def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Yields the same items, each made in a thread while the one before is used. An exception in the thread is raised
-    when its item is requested. The thread ends after the last item, or when the generator is closed, which waits for an
-    item.
+    """Yields the same items, each made in a thread while the one before is used. An exception there is raised when its
+    item is requested. The thread ends after the last item, or when the generator is closed, after the item in progress.
     """
     end: Any = object()  # comes after the last item
     with ThreadPoolExecutor(1, THREAD) as thread:

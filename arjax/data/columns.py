@@ -107,7 +107,7 @@ class Words:
 
     @functools.cached_property
     def _by_number(self) -> dict[float | None, int]:
-        """The words' numbers by the numbers that they read as, if no other word reads as the same one."""
+        """The places of words by the numbers that no other word reads as."""
         numbers = {i: self._number(text) for text, i in self._by_text.items() if text is not None}
         counts = collections.Counter(numbers.values())
         return {number: i for i, number in numbers.items() if number is not None and counts[number] == 1}

@@ -107,13 +107,14 @@ def drawn(
             "not known: 'drawn' needs a run in raster order",
         ),
     )
+    # draws have the run's own order, whatever orders it was trained on
     truth, splits = Truth(dataclasses.replace(model, orders=None), other.params, end), {}
     for i, (split, size) in enumerate(sizes.items()):
         draw = functools.partial(_draw, truth, size, jax.random.fold_in(jax.random.key(seed), i))
         splits[split] = LazySource(model.event, NO_CONTEXT, size, draw)
         if jax.process_count() > 1:
             splits[split].arrays  # noqa: B018  drawn now: all processes draw together, and none in a thread
-    # the run may train its parameters further
+    # of the parameters, as the run may be trained further
     named = {"name": f"drawn/{user_path(run).name}", "fingerprint": fingerprint_of_arrays(other.params)}
     return dataclasses.replace(other.dataset, splits=splits, transform=None, answer="", truth=truth, **named)
 

@@ -109,9 +109,8 @@ class Frame:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
     def beside(self, data: Any, columns: Columns, with_others: bool = True) -> Any:
-        """Returns the rows of the table `data`, of which this is the frame, with these columns in place of its own.
-        Others stay as they are, with the index and the column names of a pandas frame, or are left out without
-        `with_others`.
+        """Returns the rows of `data`, of which this is the frame, with these columns in place of its own. Others stay
+        as they are, with the column names and the index of a pandas frame, or are left out without `with_others`.
         """
         table = self.back(columns)
         has_index = self.form in ("pandas", "modin", "cudf")
@@ -219,7 +218,7 @@ def _of_series(series: nw.Series) -> Any:
 
 
 def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
-    """Returns the values of a column: float64, int64 or datetime64 where all are, else object; None: missing."""
+    """Returns the values of a column: float64, int64 or datetime64 where all are, else object with None for gaps."""
     if isinstance(values, np.ma.MaskedArray):
         values = list(values) if np.ma.is_masked(values) else values.data
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":

@@ -191,7 +191,7 @@ _gauss_legendre = functools.cache(np.polynomial.legendre.leggauss)  # of 800 poi
 
 
 def _log_moons(x: np.ndarray, noise: float) -> np.ndarray:
-    """Integrates the noise around the half circles over the angle; neighbouring nodes are nearer than the noise."""
+    """Integrates the noise around the half circles over the angle, at nodes that are closer than the least noise."""
     nodes, weights = _gauss_legendre(800)
     points = _moons(math.pi * (nodes + 1) / 2).reshape(-1, 2)
     return _log_mixture(x, points, np.concatenate([weights, weights]) / 4, noise)

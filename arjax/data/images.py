@@ -74,8 +74,8 @@ def mnist(
       patches: 0, or the side of square patches as sites: 4 for 7 x 7 sites of 4 x 4 real numbers. The levels, with
         `binarize="none"`, are dequantised: each gets fresh uniform noise from [0, 1) in every step of training, and
         once in a score, and is standardised. On average, -log p of the levels plus noise is at least -log P of the
-        levels (Theis, van den Oord & Bethge, "A Note on the Evaluation of Generative Models", 2016, equation 3), so
-        nats and bits/dim are upper bounds for those of models of 256 levels.
+        levels (Theis, van den Oord & Bethge, "A Note on the Evaluation of Generative Models", 2016, equation 3), so its
+        nats and bits/dim compare, as upper bounds, with those of models of 256 levels.
     """
     return _grey_images("mnist", binarize, patches, context, data_dir)
 

@@ -145,9 +145,8 @@ def _read_folder(tfds: ModuleType, folder: Path, encoded: tuple[str, ...]) -> di
 
 
 def check_metadata(path: Path) -> dict[str, Any]:
-    """Returns the object in a file of metadata; raises `ValueError` without one, or if it names classes of other
-    packages. `features.json` names Python classes whose modules tensorflow-datasets imports: a foreign folder could run
-    any module.
+    """Returns the object in a file of metadata; raises `ValueError` without one, or if it names a class outside of
+    tensorflow-datasets, which would import its module: a foreign folder could run any module.
     """
     try:
         value = parse_json(path.read_text(encoding="utf-8"))

@@ -58,9 +58,9 @@ def spoken_digits(
 def _windows(
     sequences: dict[str, list[np.ndarray]], option: str, length: int, noun: str, units: str, whole: bool = False
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Returns windows of the sequences of each split (see `cut`), at most as long as the longest one (also for length
-    0). Train windows overlap by the element that the next one starts from, others by half; those of `whole` lie side by
-    side without padding.
+    """Returns windows of the sequences of each split (see `cut`), of a length up to that of the longest one, for which
+    0 stands. Train windows overlap by the element that the next one starts from, others by half; with `whole`, they lie
+    side by side without padding.
     """
     longest = max(len(sequence) for of_split in sequences.values() for sequence in of_split)
     if length > longest:
@@ -77,7 +77,7 @@ def _windows(
 
 
 def mu_law_encode(audio: np.ndarray) -> np.ndarray:
-    """Returns 16-bit samples int16[...] as 256 levels uint8[...], finer near silence (WaveNet, 2016, section 2.2)."""
+    """Returns int16[...] as 256 levels uint8[...], finer near silence (WaveNet, van den Oord et al. 2016, sec. 2.2)."""
     x = audio / _FULL_SCALE
     y = np.sign(x) * np.log1p(_MU * np.abs(x)) / np.log1p(_MU)
     return np.floor((y + 1) / 2 * _MU + 0.5).astype(np.uint8)

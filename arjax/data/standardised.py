@@ -12,13 +12,13 @@ from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.spec import EventSpec
 from arjax.data.sources import ArraySource
 
-#: Each place of an example, or each entry of the value of a site, has its own mean and standard deviation.
+#: Means and standard deviations are those of each place of an example, or of each entry of the value of a site.
 UNITS = ("sites", "values")
 #: Smallest standard deviation; the largest one is its inverse. Results computed from these fit float32.
 SMALLEST = 1e-30
 #: A standard deviation of this part of the mean is rounding.
 _ROUNDING = 1e-14
-#: More standard deviations than this are raw values, and so are whole numbers other than 0.
+#: Values of more standard deviations are taken for raw ones, and so are whole numbers other than 0.
 _FAR = 1e3
 
 
@@ -93,7 +93,7 @@ def _moments(
 
 def _scored(event: EventSpec, train: Batch, units: str) -> np.ndarray:
     """Returns the values of train examples that count, float64[N, *shape], NaN where they are missing or masked. A
-    given place, masked in all of them, or all places together for the units "values", keep their known values.
+    place masked in all of them is given, and keeps its known values; so do all places together for the units "values".
     """
     x = np.asarray(train.x, np.float64)
     ones = (1,) * len(event.value_shape)

@@ -205,7 +205,7 @@ def _made(name: str, values: np.ndarray, rule: _Rule, stated: str) -> _Made:
 
 
 def _digits(x: np.ndarray) -> int:
-    """Returns seven digits of the spread of a real column: more where it varies little around a large number."""
+    """Returns how many digits of a real column show seven digits of its spread: more for a large mean."""
     known = without_gaps(x)
     spread = known.std() if len(known) else 0.0
     return 7 + int(np.clip(np.log10(np.abs(known).max() / spread), 0, 10)) if spread else 7
@@ -386,8 +386,7 @@ def _parts(sizes: Sequence[int], given: list[str], cut: dict[str, float], seed: 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TableRows:
     """The columns of a table, in the order of the sites, that a data set was made of; see `arjax.data.rows.Rows`.
-    `shift` and `scale` are those of the data set; `missing`, `delimiter` and `header` say how the files of the table
-    are written.
+    `shift` and `scale` are those of the data set; `missing`, `delimiter` and `header` describe the files of the table.
     """
 
     columns: tuple[Words | Reals, ...]

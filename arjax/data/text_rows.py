@@ -37,7 +37,7 @@ class TextFile(NamedTuple):
 
 
 def read_text(path: str | os.PathLike, tokens: str) -> TextFile:
-    """Returns a file of text. Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are
+    """Reads a file of text. Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are
     not UTF-8 pass as surrogates (PEP 383), which a vocabulary of bytes writes back as they were.
     """
     with reading(f"the text file {str(path)!r}"):

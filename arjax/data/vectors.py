@@ -22,8 +22,7 @@ def uci_binary(*, set: str = opt("dna", choices=tuple(UCI)), as_image: bool = Fa
     """Binary sets of the UCI repository with the splits of the NADE and MADE papers (Germain et al. 2015, table 2).
 
     Args:
-      set: "adult" (123 dimensions), "connect4" (126), "dna" (180), "mushrooms" (112), "nips" (500), "ocr_letters"
-        (128).
+      set: "adult" (123 bits), "connect4" (126), "dna" (180), "mushrooms" (112), "nips" (500) or "ocr_letters" (128).
       as_image: the letters as images of 16 x 8 pixels; the other sets have no such form.
     """
     refuse((as_image and set != "ocr_letters", f"dataset.as_image is for the set ocr_letters: {set} has no images"))

@@ -14,8 +14,8 @@ from arjax.core.errors import UserError, refuse
 def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns windows of `length` elements that together score each of N elements exactly once: the first element of
     each, `starts[W]`, and the number of its leading elements that are context, `skips[W]`, as an earlier window has
-    scored them. Each starts `stride` (1 to `length`) after the one before; the last one ends with the sequence. For N
-    <= length there is one.
+    scored them. Each starts `stride` (1 to `length`) after the one before; the last one ends with the sequence. There
+    is one window if N <= length.
     """
     wrong = not 1 <= stride <= length
     refuse((wrong, f"the stride of windows must be from 1 to their length {length}, not {stride}"))
@@ -26,8 +26,8 @@ def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarr
 
 
 def cut(sequences: Sequence[np.ndarray], length: int, stride: int) -> dict[str, np.ndarray]:
-    """Returns windows of T elements over sequences [T_n, *value], padded with 0 at the end: `x[W, T, *value]`, `mask[W,
-    T]` (bool, False for padding and context), and `owner[W]`, the sequence of each window.
+    """Returns windows of T elements over sequences [T_n, *value], with 0 behind the end of short ones: `x[W, T,
+    *value]`, bool `mask[W, T]`, False for padding and context, and `owner[W]`, the sequence of each window.
     """
     places = ((n, window_starts(len(sequence), length, stride)) for n, sequence in enumerate(sequences))
     spots = [(n, start, skip) for n, starts_and_skips in places for start, skip in zip(*starts_and_skips, strict=True)]

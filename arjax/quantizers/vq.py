@@ -134,7 +134,7 @@ class Vq(Quantizer):
     def _revived(
         self, codebook_KE: jax.Array, hits_K: jax.Array, sums_KE: jax.Array, state: State
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns the codes e = m / N, their hits and sums, with dead ones at kept vectors and just not dead."""
+        """Returns the codes e = m / N, their hits and sums; dead codes move to kept vectors, with the fewest hits."""
         means_KE = sums_KE / jnp.maximum(hits_K, FEWEST)[:, None]
         codebook_KE = jnp.where(hits_K[:, None] >= FEWEST, means_KE, codebook_KE)
         least = self.expiry * hits_K.mean()

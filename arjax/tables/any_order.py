@@ -80,7 +80,7 @@ class AnyOrderTable(TableEngine):
     """The codes of all columns under one network for all orders: `model` with `params`, of the values of `sites`."""
 
     def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any, sites: Sites | None = None):
-        """Makes the engine; `sites` None are those for the numbers of codes of the columns."""
+        """Makes the engine; `sites` follow from the columns unless they are given."""
         self.columns, self.model, self.params = tuple(columns), model, params
         self.sites = sites or Sites(tuple(column.num_codes for column in columns))
 
@@ -88,7 +88,7 @@ class AnyOrderTable(TableEngine):
         return f"a network for all orders of the columns, {self.model.num_params:,} parameters"
 
     def _table(self, x_ND: np.ndarray, observed_ND: np.ndarray, site: int) -> np.ndarray:
-        """Returns log p of the values of a site given the observed ones, float64[N, V], once for equal rows."""
+        """Returns log p of the values of a site given the observed ones, float64[N, V]; equal rows count once."""
         seen_ND = np.where(observed_ND, x_ND, np.nan)
         first_R, row_N = _different(seen_ND)
 
@@ -127,7 +127,7 @@ class AnyOrderTable(TableEngine):
         return np.stack([nats_ND[:, list(sites)].sum(1) for sites in self.sites.of_column], 1)
 
     def _log_there(self, x_ND: np.ndarray, codes_N: np.ndarray, order: Sequence[int], c: int) -> np.ndarray:
-        """Returns log p(the second digit of a column is that of a code), float64[N]; 0 but for the last first digit."""
+        """Returns log p(a code has the second digit of a column), float64[N]; 0 unless the first digit is the last."""
         log_p_N, base, num = np.zeros(len(codes_N)), self.sites.bases[c], self.columns[c].num_codes
         rows = np.flatnonzero(codes_N // base == (num - 1) // base)
         if len(rows) and num % base:

@@ -134,8 +134,8 @@ class Numbers:
         return np.where(gaps, MISSING, np.where(nearer, after, code))
 
     def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns log p(value | code) in nats, float64[N], 0 without a value; and whether the value has a code,
-        bool[N]. Otherwise it is log p(value), whatever the code.
+        """Returns log p(value | code) in nats, or log p(value) where no code has the value, float64[N], 0 without a
+        value; and whether a code has the value, bool[N].
         """
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
         code = self.codes(cells)
@@ -155,7 +155,7 @@ class Numbers:
 
     @property
     def log_unit(self) -> float:
-        """Returns log(step) of a rounded number, by which a log-density differs from log p; 0 for counted numbers."""
+        """log(step), by which log p of a rounded number is above its log-density; 0 for real and counted numbers."""
         return math.log(self.step) if self.step and not self.is_counted else 0.0
 
     def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
@@ -352,8 +352,8 @@ def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = (), fro
 
 def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", is_int: bool = False) -> Numbers:
     """Returns the column of numbers float64[N] (nan without a value) with at most about `most_codes` codes. Of few
-    different numbers, each has a code; otherwise frequent numbers have, and the others are cut into intervals of about
-    equally many rows.
+    different numbers, each has a code; otherwise frequent numbers have one each, and the others are cut into intervals
+    of about equally many rows.
     """
     known = np.sort(cells[~np.isnan(cells)])
     step = 1.0 if is_int or date else _step_of(known)

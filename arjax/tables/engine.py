@@ -19,9 +19,9 @@ Conditions = Sequence[tuple[int, Condition]]
 class TableEngine(abc.ABC):
     """The joint distribution of the columns of a table.
 
-    Rows are cells float64[N, C] as in `arjax.data.columns`, nan where there is no value, and marks of cells are bool[N,
-    C]. A distribution may depend on the order in which the columns are read (`orders_agree`: it does not); within one
-    order the chain rule holds. Ranges and draws are those within the range of the training rows.
+    Rows are cells float64[N, C] as in `arjax.data.columns`, nan without a value; marks of cells are bool[N, C]. Unless
+    `orders_agree`, a distribution depends on the order in which the columns are read; within one order the chain rule
+    holds. Ranges and draws are those of the distribution within the range of the training rows.
     """
 
     columns: tuple[Column, ...]
@@ -29,7 +29,7 @@ class TableEngine(abc.ABC):
 
     @abc.abstractmethod
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
-        """Returns log p(other known cells | given ones) of rows in nats, float64[N], by the chain rule in an order."""
+        """Returns log p(other known cells | given ones) of rows in nats, float64[N]; `order` None is the table's."""
 
     @abc.abstractmethod
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
@@ -39,8 +39,8 @@ class TableEngine(abc.ABC):
     def draw(
         self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws cells of a column given the known cells of the others among those that a condition allows, float64[N],
-        and returns the log-probability of the condition, float64[N], too.
+        """Returns cells of a column, float64[N], drawn given the known cells of the others among the values that a
+        condition allows (None: all), and log p of these values, float64[N].
         """
 
     @abc.abstractmethod
@@ -96,9 +96,9 @@ class TableEngine(abc.ABC):
         self, cells_C: np.ndarray, conditions: Conditions, num: int, rng: np.random.Generator
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields, for every k, cells [num, C] that fulfil the first k conditions, and the log of an unbiased estimate
-        of p(these conditions | known cells) from each draw, float64[num]: the product of the probabilities of the
-        conditions, by whose columns the draws go (Yang et al., "Deep Unsupervised Cardinality Estimation", 2019,
-        section 5).
+        of p(these conditions | known cells) from each draw, float64[num]. A column is drawn among the values that its
+        condition allows; the estimate is the product of their probabilities (Yang et al., "Deep Unsupervised
+        Cardinality Estimation", 2019, section 5).
         """
         cells_NC, total_N = np.repeat(cells_C[None], num, 0), np.zeros(num)
         for c, condition in conditions:
@@ -123,6 +123,6 @@ def categorical(p_NV: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 def normalised_logs(log_p_KN: np.ndarray) -> np.ndarray:
-    """Returns log-probabilities that sum to 1 over the first axis, also where all are nearly 0."""
+    """Returns log-probabilities normalised over the first axis, also where all of them are very small."""
     log_p_KN = log_p_KN - log_p_KN.max(0)
     return log_p_KN - np.logaddexp.reduce(log_p_KN, 0)

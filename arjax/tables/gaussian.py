@@ -1,5 +1,4 @@
-"""A mixture of Gaussians with full covariances as a model of a table of numbers and some words: any columns given
-others.
+"""A mixture of Gaussians with full covariances models a table of numbers and some words: any columns given others.
 
 On the scale z of the margins, component k has the mean m_k and the covariance S_k = C C^T, with the Cholesky factor C
 of the columns in some order. A column c given those before it has the mean m_c + C_c,<c e_<c and the scale C_cc, with

@@ -130,7 +130,7 @@ class MixedTable(TableEngine):
 def mix_engines(
     fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray, num_orders: int
 ) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
-    """Returns the mixture (or the only engine) that is best on validation rows, its nats of each, and some facts."""
+    """Returns the engine or mixture that is best on validation rows, its nats of each row, and facts about engines."""
     names, engines = list(fitted), [engine for engine, _ in fitted.values()]
     nats_EN = -np.stack([engine.log_prob_over_orders(cells_NC, num_orders) for engine in engines])
     weights_E = _without_small(fit_weights, nats_EN)
@@ -169,9 +169,8 @@ def hide(cells_NC: np.ndarray, seed: int) -> Hidden:
 
 
 def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """Returns the weights of engines in the guesses of `MixedTable`, for the kinds of columns that there are: for
-    numbers, those with the least squared error in standard deviations of the columns; for words, the most probable
-    ones.
+    """Returns weights of engines for the guesses of each kind of columns that there is: for numbers, those with the
+    least squared error in standard deviations of the columns; for words, the most probable ones.
     """
     hidden, weights = hide(cells_NC, seed), {}
     for kind, fit in ((NUMBERS, _stacked), (WORDS, fit_weights)):

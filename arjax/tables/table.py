@@ -41,8 +41,7 @@ class TableModel:
     """The joint distribution of the columns of a table, as from `arjax.fit_table`.
 
     Tables of the user are frames of pandas, polars or pyarrow, paths of csv files, dicts of columns or lists of rows;
-    results have the same form, and draws of `sample` that of the training table. Columns are found by name, in any
-    order.
+    results have the same form, and draws that of the training table. Columns are found by name, in any order.
 
     Attributes:
       columns: the columns of the model.
@@ -93,7 +92,7 @@ class TableModel:
         return "\n".join(lines)
 
     def condition(self, name: str, text: str) -> Condition:
-        """Returns a condition as it is written on a command line: `Female`, `30..40`, `30..`, `a|b`."""
+        """Returns the condition that a text of a command line states: `Female`, `30..40`, `30..`, `a|b`."""
         column = self.columns[self._index(name)]
         first, dots, last = text.partition("..")
         if dots and isinstance(column, Numbers):
