@@ -23,7 +23,7 @@ MOST = 2**30
 
 
 def keep_programs() -> None:
-    """Lets JAX keep compiled programs in this and later processes, unless the user has decided. Does not import JAX."""
+    """Lets JAX keep compiled programs, here and in child processes, unless the user decided; JAX is not imported."""
     if FOLDER in os.environ or SWITCH in os.environ or (folder := _made_folder()) is None:
         return
     if (jax := sys.modules.get("jax")) is not None:
