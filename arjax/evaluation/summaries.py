@@ -18,7 +18,7 @@ from arjax.factorization import Shares
 T = TypeVar("T")
 #: A row of codes is named after the size of its codebook, such as "codes/512".
 CODES = "codes/"
-#: A difference within so many standard errors of 0 is a tie.
+#: A difference within this many standard errors of 0 is a tie.
 TIE = 2.0
 
 

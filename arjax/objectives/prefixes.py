@@ -87,7 +87,7 @@ def scored(model: AutoregressiveModel, params: Params, batch: Batch, inputs: Any
 
 
 def weighted_mean(model: Model, batch: Batch, value_B: jax.Array, num_B: jax.Array | None = None) -> Mean:
-    """sum_b w_b value_b / sum_b w_b num_b; by default the latter is the number of scored scalars."""
+    """Returns sum_b w_b value_b / sum_b w_b num_b; by default the divisor is the number of scored scalars."""
     if num_B is None:
         num = count(model.event, batch).dims
     else:
