@@ -56,7 +56,7 @@ def _from_numpy(values: Any) -> np.ndarray:
 
 
 def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
-    """The data of a masked array, with NaN in place of masked entries."""
+    """Returns the data of a masked array, with NaN in place of masked entries."""
     if not np.ma.is_masked(values):
         return values.data
     if not is_real_type(values.dtype):
@@ -241,7 +241,7 @@ def up_to_end(x_BT: Array, end: int | jax.Array) -> Any:
 
 
 def are_ended(x_BT: np.ndarray, end: int) -> bool:
-    """Whether all sequences hold nothing but `end` behind the first one."""
+    """Returns whether all sequences hold nothing but `end` behind the first one."""
     return bool((x_BT[~up_to_end(x_BT, end)] == end).all())
 
 

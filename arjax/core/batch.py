@@ -38,11 +38,11 @@ class Batch:
         return len(self.x)
 
     def replace(self, **changes: Any) -> Batch:
-        """The same batch with other fields."""
+        """Returns the same batch with other fields."""
         return dataclasses.replace(self, **changes)
 
     def take(self, rows: Any) -> Batch:
-        """The examples `rows` int[...], of arrays on the host or on a device."""
+        """Returns the examples `rows` int[...], of arrays on the host or on a device."""
         return jax.tree.map(lambda array: array[rows], self)
 
     def scored(self, grid_shape: tuple[int, ...]) -> np.ndarray:

@@ -45,7 +45,7 @@ def user_path(text: str | os.PathLike) -> Path:
 
 
 def path_text(path: str | os.PathLike) -> str:
-    """The path as a text."""
+    """Returns the path as a text."""
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UserError(f"a path is a text, such as 'runs/digits', not {path!r}")
     return os.fspath(path)
@@ -237,7 +237,7 @@ def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.n
 
 
 def split_argument(text: str) -> tuple[str, str]:
-    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`); `x:a` -> (`x`, `a`)."""
+    """Splits `configs/x.py:a,b=c` into (`configs/x.py`, `a,b=c`), and `x:a` into (`x`, `a`)."""
     head, separator, arg = text.partition(".py:")
     if separator:
         return head + ".py", arg

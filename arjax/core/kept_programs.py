@@ -68,7 +68,7 @@ def processor() -> tuple[str, str]:
 
 
 def _made_folder() -> Path | None:
-    """The folder for programs of this processor, or None where it cannot be made."""
+    """Returns the folder for programs of this processor, or None where it cannot be made."""
     kind = hashlib.sha256(repr(processor()).encode()).hexdigest()[:16]
     with contextlib.suppress(OSError, RuntimeError):  # a disk that refuses; a user without a home
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -48,7 +48,7 @@ def check_size(value: Any, most: int, name: str) -> None:
 
 
 def is_integer(value: Any) -> TypeGuard[int]:
-    """Whether a value is an integer of Python or numpy; truth values are not."""
+    """Returns whether a value is an integer of Python or numpy; truth values are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 

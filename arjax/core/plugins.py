@@ -132,7 +132,7 @@ def trusting(trust: bool = True) -> Iterator[None]:
 
 
 def is_trusting() -> bool:
-    """Whether this is the body of `trusting`."""
+    """Returns whether this is the body of `trusting`."""
     return _TRUSTING.get()
 
 

@@ -29,7 +29,7 @@ _MARKS = ("resource_exhausted", "out of memory")
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
 #: How many calls of a program fit at once; the hash of a structure ignores static fields, so the key has all of it.
 _FIT: dict[tuple[int, Any, tuple[Any, ...]], int] = {}
-#: The field of `ByClass`, which is no option.
+#: The field of `ByClass`, which is not an option.
 CLASS_FIELD = "_pytree_class"
 #: Held while a program is compiled: threads that call the same one compile it once.
 _COMPILING = threading.RLock()

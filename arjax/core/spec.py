@@ -189,7 +189,7 @@ class EventSpec:
 
     @property
     def unit(self) -> str:
-        """The unit of a log-likelihood of such data; that of a density depends on the units of the data."""
+        """The unit of a log-likelihood of such data; for densities it depends on the units of the data."""
         if any(not column.is_discrete for column in self.columns):
             return "nats, density of the real columns"
         return "nats, a density" if self.kind == "real" else "nats"
@@ -248,7 +248,7 @@ class ContextSpec:
         object.__setattr__(self, "local", tuple(sorted(set(local))))
 
     def __bool__(self) -> bool:
-        """Whether there is anything to condition on."""
+        """Returns whether there is anything to condition on."""
         return bool(self.parts)
 
     def __repr__(self) -> str:

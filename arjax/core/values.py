@@ -28,8 +28,8 @@ _DEEPEST = 50
 
 def parse_value(text: str, like: Any, field: str) -> Any:
     """Reads `text` as a value of the type of `like`. Booleans are `true/false/yes/no/1/0`; integers may be written as
-    `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with elements of the type of those of `like` where they all have one;
-    texts in them need no quotation marks. `field`, such as "config.seed", begins the sentence about another text.
+    `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with elements of the type of the elements of `like` if these share
+    one; texts in them need no quotation marks. `field`, such as "config.seed", begins the sentence about another text.
     """
     readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, float: float, str: str, tuple: _tuple}
     try:
@@ -41,7 +41,7 @@ def parse_value(text: str, like: Any, field: str) -> Any:
 
 def check_type(value: Any, like: Any, field: str) -> None:
     """Checks that a value is allowed in a config, with the type of `like` where that is such a value. Integers pass as
-    floats. Elements of tuples have the type of those of `like` where they all have one.
+    floats. Elements of tuples have the type of the elements of `like` if these share one.
     """
     kind = _type_of(like)
     if kind is None:
@@ -116,7 +116,7 @@ def parse_literal(expression: ast.expr) -> Any:
 
 
 def compile_regex(pattern: str, name: str) -> re.Pattern:
-    """The compiled regular expression."""
+    """Returns the compiled regular expression."""
     try:
         with warnings.catch_warnings(action="ignore"):  # about sets inside sets
             return re.compile(pattern)
@@ -152,7 +152,7 @@ def _tuple(text: str) -> tuple:
 
 
 def _elements_like(value: tuple, like: tuple) -> tuple:
-    """Checks the elements against those of `like` when these are all of one type; integers pass as floats."""
+    """Checks that the elements have the type of the elements of `like`, if these share one; integers pass as floats."""
     types = {type(element) for element in like}
     if len(types) != 1:
         return value

@@ -116,7 +116,7 @@ def _open(path: Path) -> np.memmap:
     """Returns the array in a file, mapped into memory."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    # the disk; the text of a damaged header, which numpy reads as that of a dict in Python
+    # the disk; a damaged header, which numpy reads as a dict of Python
     except (OSError, ValueError, EOFError, TypeError, OverflowError, tokenize.TokenError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"cannot read the array {str(path)!r}: {reason}") from error

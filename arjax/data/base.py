@@ -88,7 +88,7 @@ class Dataset:
 
     @property
     def decode(self) -> Callable[[np.ndarray], str] | None:
-        """Tokens int[T] -> text; None for data that is no text."""
+        """Tokens int[T] -> text; None for data other than text."""
         return None if self.vocabulary is None else self.vocabulary.decode
 
     @property
@@ -98,7 +98,7 @@ class Dataset:
 
     @property
     def to_cells(self) -> Callable[[np.ndarray], list[list[str]]] | None:
-        """Examples [N, D] in data units -> rows of cells, the names of the columns first; None if it is no table."""
+        """Examples [N, D] in data units -> rows of cells, the names of the columns first; None for other data."""
         return getattr(self.rows, "to_cells", None)
 
     @property
@@ -113,7 +113,7 @@ class Dataset:
 
     @property
     def text_unit(self) -> str:
-        """The unit of a token, "char" or "byte"; "" for data that is no text."""
+        """The unit of a token, "char" or "byte"; "" for data other than text."""
         return "" if self.vocabulary is None else self.vocabulary.unit
 
     def __repr__(self) -> str:
@@ -123,7 +123,7 @@ class Dataset:
 
     @property
     def log_scale_D(self) -> np.ndarray:
-        """Returns the term of each site that turns -log p into that of a density in data units, float32[D]."""
+        """The term of each site that turns -log p into -log of the density in data units, float32[D]."""
         if self.scale is None:
             return np.zeros(self.event.num_sites, np.float32)
         return np.log(self.scale, dtype=np.float64).reshape(self.event.num_sites, -1).sum(1).astype(np.float32)

@@ -15,7 +15,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer
 from arjax.data.sources import Source
 
-#: Largest set with a shuffled array as its order. Runs on such sets reproduce those of all versions of this package.
+#: Largest set with a shuffled array as its order, which is the same in all versions of this package.
 LARGEST_SHUFFLE = 2**20
 _ROUNDS = 12
 _SPARE = np.uint64(1)  # one bit less than 64, so that a sum does not overflow

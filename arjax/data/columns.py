@@ -254,7 +254,7 @@ def merges(texts: Iterable[str]) -> bool:
 
 
 def refuse_odd_types(name: str, values: np.ndarray, place: Place = row_of_table, remedy: str = "") -> None:
-    """Refuses the first value that is no word, number, truth value or date."""
+    """Refuses the first value that is not a word, number, truth value or date."""
     fine = (str, bool, int, float, datetime.date, type(None))
     for row, value in enumerate(values.tolist() if values.dtype == object else ()):
         if not isinstance(value, fine):

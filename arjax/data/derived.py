@@ -82,8 +82,8 @@ def drawn(
 
     Each process draws a split when it first reads it: nothing is stored. It takes as long as sampling: 6 s for 20,000
     sequences of 64 tokens from a small GRU on two CPU cores. The draws are a function of the parameters and the seed,
-    up to rounding on another device. Units, tokens and waveforms are those of that run's data. Strings end as in its
-    data, and sites behind an end are not scored.
+    up to rounding on another device. Units, tokens, waveforms and the ends of strings are as in that run's data; sites
+    behind an end are not scored.
 
     Args:
       run: workdir of the other run, of an autoregressive model without a context, and of strings in the order of their

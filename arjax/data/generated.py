@@ -413,7 +413,7 @@ class Task(NamedTuple):
 
 
 def _sums(modulus: int) -> Task:
-    """Numbers below the modulus; the answer is their sum."""
+    """Makes the task to sum numbers below the modulus."""
 
     def read(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
         tokens_NT = rng.integers(0, modulus, (len(lengths_N), num))
@@ -424,8 +424,8 @@ def _sums(modulus: int) -> Task:
 
 
 def _products(size: int, most_moved: int) -> Task:
-    """Permutations of `size` things that move at most `most_moved`; the answer is their product, the first one acts
-    first. All permutations are numbered in lexicographic order.
+    """Makes the task to multiply permutations of `size` things that move at most `most_moved` of them; the first one
+    acts first. All permutations are numbered in lexicographic order.
     """
     elements_GS = np.array(list(itertools.permutations(range(size))))
     drawn_E = np.flatnonzero((elements_GS != np.arange(size)).sum(1) <= most_moved)
@@ -444,7 +444,7 @@ def _products(size: int, most_moved: int) -> Task:
 
 
 def _arithmetic(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """a + b * c - d ..., without brackets: a product comes before sums and differences."""
+    """Draws expressions a + b * c - d ..., without brackets: a product comes before sums and differences."""
     tokens_NT = rng.integers(0, MODULUS, (len(lengths_N), num))
     tokens_NT[:, 1::2] = rng.integers(PLUS, TIMES + 1, tokens_NT[:, 1::2].shape)
     sum_N, product_N = np.zeros_like(lengths_N), tokens_NT[:, 0]  # the value is their sum
@@ -458,7 +458,7 @@ def _arithmetic(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tu
 
 
 def _brackets(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Expressions with brackets around each operation, such as ((2 * (-3)) + 4)."""
+    """Draws expressions with brackets around each operation, such as ((2 * (-3)) + 4)."""
     tokens_NT = np.zeros((len(lengths_N), num), int)
     answers_N = np.zeros(len(lengths_N), int)
     for n, length in enumerate(lengths_N):

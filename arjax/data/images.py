@@ -125,7 +125,7 @@ def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, 
 
 
 def _dequantise(key: jax.Array, batch: Batch, train: bool, *, shift: np.ndarray, scale: np.ndarray) -> Batch:
-    """Levels with uniform noise from [0, 1), standardised, in place of their standardised middles."""
+    """Replaces the standardised middles of levels by the levels plus uniform noise from [0, 1), standardised."""
     levels = jnp.round(batch.x * scale + shift - 0.5)
     return batch.replace(x=(levels + jax.random.uniform(key, batch.x.shape) - shift) / scale)
 

@@ -1,4 +1,4 @@
-"""Remarks about data that may not be what their user takes them for."""
+"""Remarks about data that its user may not expect."""
 
 from __future__ import annotations
 

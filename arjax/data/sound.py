@@ -89,7 +89,7 @@ def waveform(levels: np.ndarray) -> np.ndarray:
 
 
 def mu_law_decode(levels: np.ndarray) -> np.ndarray:
-    """The inverse of `mu_law_encode` up to its rounding: int16[...]."""
+    """Returns the inverse of `mu_law_encode` up to its rounding, int16[...]."""
     y = 2 * levels.astype(np.float64) / _MU - 1
     x = np.sign(y) * np.expm1(np.abs(y) * np.log1p(_MU)) / _MU
     return np.clip(np.round(x * _FULL_SCALE), -32768, 32767).astype(np.int16)

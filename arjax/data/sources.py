@@ -30,10 +30,10 @@ class Source(Protocol):
     """Examples of one split, read by index."""
 
     def __len__(self) -> int:
-        """Number of examples N."""
+        """Returns the number of examples N."""
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
-        """The examples int[B] as a batch of numpy arrays."""
+        """Returns the examples of numbers int[B] as a batch of numpy arrays."""
 
 
 class ArraySource:

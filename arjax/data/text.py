@@ -76,8 +76,7 @@ def text(
       splits: the parts of the file that are train, validation and test.
       validation, test: files of their own; "" for parts of `file`.
       min_count: 0: the vocabulary is all characters of the train split, and other characters are refused. Above 0: the
-        characters that train has at least so often; all others share the token U+FFFD, whose probability is that of all
-        of them.
+        characters that train has at least so often; all others share the token U+FFFD and its probability.
     """
     texts, name, fingerprint = read_files("text", file, validation, test, tokens, splits)
     if not validation:

@@ -22,12 +22,12 @@ class Vocabulary:
     """The tokens 0 to V - 1 of a text."""
 
     symbols: tuple[str, ...]  # the characters of the tokens; bytes above 127 by their numbers in hexadecimal
-    unit: str = "char"  # that of a token, "char" or "byte"
+    unit: str = "char"  # of a token, "char" or "byte"
     end: int | None = None  # the token that ends a string; None: texts go on
     unknown: int | None = None  # the token of all characters without one of their own; None: these have no token
 
     def __len__(self) -> int:
-        """V."""
+        """Returns V."""
         return len(self.symbols)
 
     @property
@@ -73,7 +73,7 @@ class Vocabulary:
         return len(text) if self.unit == "char" else len(self._codes(text))
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the tokens of a text, int32[T], without an end; that of unknown characters where there is one."""
+        """Returns the tokens of a text, int32[T], without an end; unknown characters have theirs, if there is one."""
         codes, (known, tokens) = self._codes(text), self._known
         places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
         is_known = known[places] == codes
@@ -96,8 +96,8 @@ class Vocabulary:
         return "".join(self.symbols[int(token)] for token in tokens)
 
     def decode_pieces(self, pieces: Iterable[np.ndarray]) -> Iterator[str]:
-        """Yields the text of tokens that come piece by piece, int[...] each; joined it is that of `decode`. A character
-        of several bytes comes with the last of them.
+        """Yields the text of tokens that come piece by piece, int[...] each; joined, it is the text of `decode`. A
+        character of several bytes comes with the last of them.
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for piece in pieces:
@@ -110,7 +110,7 @@ class Vocabulary:
 
 
 def code_points(text: str) -> np.ndarray:
-    """uint32[T]."""
+    """Returns the code points of a text, uint32[T]."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 

@@ -59,11 +59,11 @@ class Quantizer:
         """Refuses a grid of vectors that it cannot quantize."""
 
     def num_tokens(self, grid: Grid) -> int:
-        """T."""
+        """Returns T."""
         return math.prod(grid)
 
     def token_event(self, grid: Grid) -> EventSpec:
-        """The event of the tokens of an example."""
+        """Returns the event of the tokens of an example."""
         return EventSpec(grid, (), "tokens", self.num_codes)
 
     def numbers_of(self, tokens: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Residual quantization over scales: a coarse grid of codes first, then what it leaves, scale by scale."""
+"""Residual quantization over scales: a coarse grid of codes first, then the rest, scale by scale."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ResidualQuantizer(Quantizer):
         return sum(self._sizes)
 
     def token_event(self, grid: Grid) -> EventSpec:
-        """One sequence, the coarsest scale first."""
+        """Returns one sequence, the coarsest scale first."""
         return self.inner.token_event((self.num_tokens(grid),))
 
     def numbers_of(self, tokens: jax.Array) -> jax.Array:
@@ -137,7 +137,7 @@ class ResidualQuantizer(Quantizer):
         return self.inner.collect(params[OF], state, assigned, weight_B, key)
 
     def follow(self, params: Params, state: State) -> tuple[Params, State]:
-        """Follows as the quantizer of the scales does; the convolutions have gradients."""
+        """Lets the quantizer of the scales follow; the convolutions have gradients."""
         of_inner, state = self.inner.follow(params[OF], state)
         return params | {OF: of_inner}, state
 

@@ -51,7 +51,7 @@ class Fsq(Quantizer):
         return len(self.levels)
 
     def token_event(self, grid: Grid) -> EventSpec:
-        """Numbers of codes, or digits; a single digit is ordinal itself."""
+        """Returns numbers of codes, or digits; a single digit is ordinal itself."""
         if self.digits:
             return EventSpec(grid, (self.width,), "levels", max(self.levels))
         return EventSpec(grid, (), "levels" if self.width == 1 else "tokens", self.num_codes)
@@ -93,7 +93,7 @@ class Fsq(Quantizer):
         return Assigned(h, (digits * self._basis).sum(-1).astype(jnp.int32))
 
     def distances(self, params: Params, h: jax.Array) -> jax.Array:
-        """Returns distances in units of levels: those of f(h) from the whole numbers."""
+        """Returns squared distances of f(h) from the codes, in units of levels."""
         digits = self._digits(jnp.arange(self.num_codes)) - self._levels // 2
         return squared_distances(self.bounded(h).reshape(len(h), -1, self.width), digits.astype(jnp.float32))
 

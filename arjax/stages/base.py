@@ -62,15 +62,15 @@ class Stages(abc.ABC):
     @property
     @abc.abstractmethod
     def contexts(self) -> tuple[ContextSpec, ...]:
-        """The local context of the model of each part: what it reads of the earlier parts; empty for the first."""
+        """The local context that the model of each part reads, of earlier parts; empty for the first."""
 
     @abc.abstractmethod
     def split(self, x: Array) -> tuple[jax.Array, ...]:
-        """x [B, *event.shape] -> the parts, [B, *events[k].shape] each."""
+        """Returns the parts of x [B, *event.shape], [B, *events[k].shape] each."""
 
     @abc.abstractmethod
     def join(self, parts: Sequence[Array]) -> jax.Array:
-        """The inverse of `split`."""
+        """Returns x from its parts, the inverse of `split`."""
 
     @abc.abstractmethod
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
@@ -161,7 +161,7 @@ def to_cells(x: Array, rank: int, factor: int) -> jax.Array:
 
 
 def from_cells(cells: jax.Array, rank: int, factor: int) -> jax.Array:
-    """The inverse of `to_cells`."""
+    """Inverts `to_cells`."""
     coarse, rest = cells.shape[1 : 1 + rank], cells.shape[2 + rank :]
     cut = cells.reshape(len(cells), *coarse, *[factor] * rank, *rest)
     cut = jnp.moveaxis(cut, range(1 + rank, 1 + 2 * rank), range(2, 2 + 2 * rank, 2))

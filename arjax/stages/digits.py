@@ -57,7 +57,7 @@ class Digits(Stages):
         return tuple(stacked_context(self._digit, k) for k in range(self.num_digits))
 
     def _place(self, k: int) -> int:
-        """The value of a one in digit k."""
+        """Returns the value of a one in digit k."""
         return self.base ** (self.num_digits - 1 - k)
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
@@ -75,7 +75,7 @@ class Digits(Stages):
         return (self.event.num_levels - 1) // self._place(k) % self.base < self.base - 1
 
     def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
-        """Behind the leading digits of the largest value, its own digit is the highest."""
+        """Returns all digits; behind the leading digits of the largest value, only digits up to its own."""
         if not self.limited(k):
             return None
         largest = self.event.num_levels - 1

@@ -153,7 +153,7 @@ class AnyOrderTable(TableEngine):
         return self._table(x_ND, observed_ND, self.sites.of_column[c][0])
 
     def _second_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, first_N: np.ndarray | int, c: int) -> np.ndarray:
-        """Returns log p of the second digit given the first, among those of which there is a code, float64[N, base]."""
+        """Returns log p of the second digit given the first, among the digits of codes, float64[N, base]."""
         (first, second), base = self.sites.of_column[c], self.sites.bases[c]
         x_ND = x_ND.copy()
         x_ND[:, first] = first_N

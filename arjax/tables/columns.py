@@ -1,4 +1,4 @@
-"""Columns of a table as codes: what a column holds, the code of each value, and the values of each code.
+"""Columns of a table as codes: the contents of a column, the code of each value, and the values of each code.
 
 A model of tables predicts a code for each cell: a word, a number that is frequent, or an interval of numbers. Within an
 interval all numbers are equally probable.
@@ -49,10 +49,10 @@ _FEW_ROWS = 20
 class Numbers:
     """A column of numbers: intervals [low, high] of numbers that are rounded to `step`, or of real numbers.
 
-    Whole numbers stay whole. The probability of a number within an interval is that of the interval over the number of
-    its values, or over its length for real numbers. One in `num_rows` + 1 values is a number that training never saw,
-    with the density of a Cauchy distribution around the median; draws leave it out, so they stay within the range of
-    the training rows.
+    Whole numbers stay whole. A number within an interval has the probability of the interval over the number of its
+    values, or over its length for real numbers. One in `num_rows` + 1 values is a number that training never saw, with
+    the density of a Cauchy distribution around the median; draws leave it out, so they stay within the range of the
+    training rows.
 
     Attributes:
       step: distance of two neighbouring numbers, 1 for whole ones; 0 for real numbers.
@@ -180,8 +180,8 @@ class Numbers:
         return np.minimum(allowed / whole, 1)
 
     def _overlap(self, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what a range and each code share, float64[V] each: the first number, in steps from the low end of the
-        code where there are steps, and the count of numbers, or their length for real numbers.
+        """Returns the first number that a range and each code share, in steps from the low end of the code if there are
+        steps, and how many numbers they share, or their length for real numbers, float64[V] each.
         """
         low, high = self.lows, self.highs
         if not self.step:
@@ -396,7 +396,7 @@ def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple
 
 def _step_of(known: np.ndarray) -> float:
     """Returns the largest power of ten, from 1 down, of which all sorted numbers are multiples; 0 for none. Numbers may
-    have the rounding of float32, but two that differ by more than that of float64 are not the same multiple.
+    have the rounding of float32, but two that differ by more than float64 rounds are not the same multiple.
     """
     for decimals in range(_MOST_DECIMALS + 1):
         scaled = known * 10.0**decimals

@@ -58,7 +58,7 @@ class Margin:
         return (_yeo_johnson((cells - self.shift) / self.scale, self.power) - self.mean) / self.spread
 
     def log_slope(self, cells: np.ndarray) -> np.ndarray:
-        """log dz/dx."""
+        """Returns log dz/dx."""
         t = (cells - self.shift) / self.scale
         return (self.power - 1) * np.sign(t) * np.log1p(abs(t)) - math.log(self.scale * self.spread)
 
@@ -71,7 +71,7 @@ class Margin:
 
     @functools.cached_property
     def atoms(self) -> np.ndarray | None:
-        """The values of a column that has few of them, which are no grid, in rising order; else None."""
+        """The values of a column with few values that are not on a grid, in rising order; else None."""
         low = np.array(self.column.low)
         if not self.column.step or self.column.low != self.column.high:
             return None

@@ -25,7 +25,7 @@ NUMBERS, WORDS = GUESSED = ("numbers", "words")
 _ROWS, _PATTERNS = 1000, 32
 #: An engine with less weight than this is left out.
 _LEAST_WEIGHT = 0.02
-#: Weighs the equation that weights add up to 1 against those of the cells.
+#: The weight of the equation that weights add up to 1, beside the equations of the cells.
 _STIFF = 1e4
 
 
@@ -36,8 +36,8 @@ class MixedTable(TableEngine):
     Attributes:
       engines: each has all columns.
       weights: w_e, which add up to 1; 0 for an engine that only takes part in best guesses.
-      guess_weights: weights of best guesses, which add up to 1, for each of `GUESSED`; without a kind, its guesses are
-        those of the distribution itself.
+      guess_weights: weights of best guesses, which add up to 1, for each of `GUESSED`; for a kind without weights, the
+        distribution itself makes the guesses.
     """
 
     def __init__(
