@@ -67,8 +67,9 @@ def text(
     test: str = "",
     min_count: int = 0,
 ) -> Dataset:
-    """A text file of yours, cut into windows like `tiny_shakespeare`. Before that it is cut into splits without a
-    shuffle: train comes first, then validation, then test.
+    """A text file of yours, cut into windows like `tiny_shakespeare`.
+
+    The file is cut into splits without a shuffle: train comes first, then validation, then test.
 
     Args:
       tokens: "characters" (the file is UTF-8), or "bytes" of any file.
