@@ -17,7 +17,7 @@ from arjax.networks.layers.local_context import LOCAL_WIDTH, feature_encoder
 
 
 class SiteBias(nn.Module):
-    """Features b_i + U_i c of each site, [B, D, F], for the context c; of local parts, b_i + `LocalFeatures`."""
+    """Features b_i + U_i c of each site, [B, D, F], for the context c; with local parts, b_i + `LocalFeatures`."""
 
     event: EventSpec
     num_features: int
@@ -42,9 +42,9 @@ class SiteBias(nn.Module):
 
 
 class HiddenLayers(nn.Module):
-    """The features of all sites from a context, whose parts are flattened and concatenated, through hidden layers h =
-    a(W c + b): {part: [B, ...]} -> [B, D, F]. The encoders and decoders of variational autoencoders are this network
-    (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C).
+    """The features of all sites from a context, whose parts are flattened and concatenated, through hidden layers
+    h = a(W c + b): {part: [B, ...]} -> [B, D, F]. The encoders and decoders of variational autoencoders are this
+    network (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C).
     """
 
     num_sites: int

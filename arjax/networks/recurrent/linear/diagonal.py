@@ -155,8 +155,8 @@ class MinGRUMixer(MinMixer):
 class MinLSTMMixer(MinMixer):
     """An LSTM whose gates read the input alone:
 
-    h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,  f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t +
-    b_i),  g_t = W_g u_t + b_g (section 3.2.4).
+    h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,
+    f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t + b_i),  g_t = W_g u_t + b_g (section 3.2.4)
     """
 
     NUM_GATES = 3
