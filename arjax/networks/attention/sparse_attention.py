@@ -173,9 +173,9 @@ class LocalTransformer(PatternNetwork):
 
 @NETWORKS.register("sparse_transformer")
 class SparseTransformer(PatternNetwork):
-    """Child, Gray, Radford & Sutskever, "Generating Long Sequences with Sparse Transformers" (2019).
-
-    Two patterns of about sqrt(S) steps each connect all steps in two hops (section 4.3), where l is the stride:
+    """Tokens attend along two sparse patterns of about sqrt(S) steps each, which connect all steps in two hops (Child,
+    Gray, Radford & Sutskever, "Generating Long Sequences with Sparse Transformers", 2019, section 4.3; l is the
+    stride):
 
     strided   A(1) = the last l steps and the step itself, A(2) = each l-th step back from it
     fixed     A(1) = the block of l steps around it, A(2) = the last c steps of each block

@@ -76,8 +76,8 @@ class ReadsNoSite(Network):
 
 @NETWORKS.register("constant")
 class Constant(ReadsNoSite):
-    """All features are 0, and nothing is learned: a standard normal under `gaussian`, fair coins under `bernoulli`, the
-    uniform distribution under `categorical`. The usual prior of latent variables. No options.
+    """All features are 0, and nothing is learned: a standard normal under `gaussian`, fair coins under `bernoulli`,
+    under `categorical` the uniform distribution. The usual prior of latent variables. No options.
     """
 
     TRAITS = Network.TRAITS - {"context"}

@@ -99,8 +99,8 @@ class RecurrentBlock(LinearMixer):
 
 @NETWORKS.register("rg_lru")
 class Hawk(MixerNetwork):
-    """The paper's Hawk: gated linear recurrences over the steps of any factorization, parallel in training, O(1) per
-    step in sampling. Residual blocks (section 2.1) have a recurrent block and a gated MLP, each after an RMS
+    """Hawk of the Griffin paper: gated linear recurrences over the steps of any factorization, parallel in training,
+    O(1) per step in sampling. Residual blocks (section 2.1) have a recurrent block and a gated MLP, each after an RMS
     normalisation. In Griffin such blocks alternate with local attention: see `hybrid`.
 
     Options: those of `MixerNetwork`; `num_heads`, blocks of the gates' matrices; `kernel_size` of the convolution.
