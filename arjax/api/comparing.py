@@ -113,9 +113,7 @@ class Comparison:
         return self.first.runs[0].dataset
 
     def most_different(self, num: int = 10, other: int = 0) -> np.ndarray:
-        """Returns the examples on which the first model and another one differ most, int[num], the best for the first
-        one first.
-        """
+        """Returns the examples on which two models differ most, int[num], from the first model's best to its worst."""
         order_N = self.examples[np.argsort(self.differences[other].nats_N, kind="stable")]
         num = min(num, len(order_N))
         return np.concatenate([order_N[: -(-num // 2)], order_N[len(order_N) - num // 2 :]])
@@ -149,9 +147,7 @@ class Comparison:
 
 
 def row_in_words(row: dict[str, Any]) -> str:
-    """A line such as `runs/a - runs/b: -1.2034 ± 0.0912 nats (exact), fewer nats on 71.3% and more on 28.7% of ...:
-    better`.
-    """
+    """A line such as `runs/a - runs/b: -1.2034 ± 0.0912 nats (exact), fewer nats on 71.3% and more on 28.7% of ...`."""
     error = f"± {row['stderr']:.4f}"
     if np.isfinite(row["seeds_stderr"]):
         error += f" over examples, ± {row['seeds_stderr']:.4f} over seeds"

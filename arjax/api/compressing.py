@@ -107,9 +107,7 @@ def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
 
 
 def form_of(run: Any, restored_data: Restored, path: str) -> str:
-    """Returns the form of restored data: that of the compressed file; else a text, a csv file if `path` is one, or an
-    array.
-    """
+    """Returns the form of restored data: that of the compressed file, else by `path` and type text, csv or array."""
     if isinstance(restored_data.x, bytes):
         return TEXT
     noted, is_table = restored_data.about.get(FORM), run.dataset.to_cells is not None

@@ -113,9 +113,7 @@ class Run(TrainedModel):
 
     @property
     def status(self) -> str:
-        """`training` (in a process of this machine), `finished`, `stopped`, or `damaged` if `results.json` is no
-        report.
-        """
+        """`training` (on this machine), `finished`, `stopped`, or `damaged` if `results.json` is no report."""
         if is_trained_in(self.workdir):
             return "training"
         if read_report(self.workdir) is not None:

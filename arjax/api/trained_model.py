@@ -335,8 +335,8 @@ class TrainedModel:
 
     @checked_arguments(seed=None)
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
-        """Returns the distribution of each site of examples [N, *grid, *value] given the sites before; `seed` draws
-        real values.
+        """Returns the distribution of each site of examples [N, *grid, *value] given the sites visited before it;
+        `seed` is that of the draws of real values.
         """
         model, key = require(self.model, "conditionals", "`conditionals`"), _as_key(seed)
         source = self.source(x, context).examples
@@ -377,9 +377,7 @@ class TrainedModel:
 
     @checked_arguments()
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes the model to a safetensors file, replacing it, and a model card; `arjax.load` reads it. Returns the
-        path.
-        """
+        """Writes the model to a safetensors file, and a model card; `arjax.load` reads it. Returns the path."""
         about = {"num_orders": self.settings.measures.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 

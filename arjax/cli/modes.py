@@ -37,9 +37,7 @@ examples:
 
 
 class Mode(NamedTuple):
-    """A mode: its function, the flags that it needs and takes, and beginnings of the fields that it reads in
-    `SECTIONS`.
-    """
+    """A mode: its function, the flags that it needs and takes, and beginnings of the fields that it reads."""
 
     run: Callable[[SimpleNamespace], None]
     needs: tuple[str, ...]

@@ -35,8 +35,8 @@ class Chooser(Protocol):
     """Chooses the values of some scalars of a step."""
 
     def __call__(self, table_BkV: np.ndarray, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
-        """Returns values int32[B, k] from tables [B, k, V]; where `coded_Bk` is False, or all values are known, those
-        of `known_Bk`.
+        """Returns values int32[B, k] by tables [B, k, V]. `known_Bk` has the values where `coded_Bk` is False and, to
+        encode data, all values.
         """
 
 

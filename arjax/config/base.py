@@ -60,9 +60,7 @@ def separate_sections(value: Any) -> Any:
 
 
 def base_config() -> ConfigDict:
-    """Returns a locked config with every field that any run has; the config file sets `dataset`, `network` and one
-    duration.
-    """
+    """Returns a locked config with every field of any run; a config file sets data set, network and one duration."""
     from arjax.config.sections import SECTIONS, RunOptions
     from arjax.core.options import defaults
     from arjax.models import KINDS, AutoregressiveModel

@@ -40,10 +40,7 @@ def traits(*always: str, **some: bool) -> frozenset[str]:
 
 
 def require(model: Any, ability: str, needed_by: str) -> Any:
-    """Returns the model, which has the methods of an ability, one of `ABILITIES` or a word of another package.
-
-    `needed_by` is the subject of the refusal, such as "config.sample.length" or "the objective 'elbo'".
-    """
+    """Returns the model if it has the ability, such as one of `ABILITIES`; `needed_by` begins the refusal."""
     if ability not in getattr(model, "traits", ()):
         ending = ABILITIES.get(ability, f"the ability {ability!r}, and {{}} does not have it")
         raise UserError(f"{needed_by} needs {ending.format(type(model).__name__)}")

@@ -18,7 +18,7 @@ from arjax.factorization import Shares
 T = TypeVar("T")
 #: A row of codes is named after the size of its codebook, such as "codes/512".
 CODES = "codes/"
-#: A difference within so many standard errors of 0 is a tie.
+#: A difference within this many standard errors of 0 is a tie.
 TIE = 2.0
 
 
@@ -199,9 +199,7 @@ class Difference:
 
     @property
     def is_tie(self) -> bool:
-        """Whether the mean is nan or within two standard errors of 0, by the larger of the two. An infinite mean is no
-        tie.
-        """
+        """Whether the mean is nan or within two standard errors of 0, by the larger one. An infinite mean is no tie."""
         return not (math.isinf(self.mean) or abs(self.mean) > TIE * np.fmax(self.stderr, self.seeds_stderr))
 
 

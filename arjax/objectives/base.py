@@ -197,8 +197,7 @@ class Objective(Generic[ModelT]):
     def after_step(self, model: ModelT, params: Params, state: Any) -> tuple[Params, Any]:
         """Returns the parameters of the model and the state of the objective after a step, from those that the
         optimizer and the last micro-batch have left: for parameters that follow statistics, such as the codes of a
-        codebook. All others must be the same arrays, as an average that the optimizer keeps takes every array that is
-        not.
+        codebook. All others must be the same arrays, as changed arrays replace the average that the optimizer keeps.
         """
         return params, state
 

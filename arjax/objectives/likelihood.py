@@ -40,7 +40,7 @@ class TeacherForcing(Objective[Model]):
     """loss = -sum_b w_b log p(x_b) / (number of scored scalars), in nats per dimension: all conditionals are scored in
     one pass on real data (Williams & Zipser, 1989).
 
-    Conditionals with a training loss of their own have that in place of -log p, and the name of that loss in reports.
+    Conditionals with another training loss have that in place of -log p, and its name in reports.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"holes"})

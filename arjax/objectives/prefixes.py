@@ -87,7 +87,7 @@ def scored(model: AutoregressiveModel, params: Params, batch: Batch, inputs: Any
 
 
 def weighted_mean(model: Model, batch: Batch, value_B: jax.Array, num_B: jax.Array | None = None) -> Mean:
-    """sum_b w_b value_b / sum_b w_b num_b; by default the latter is the number of scored scalars."""
+    """Returns sum_b w_b value_b / sum_b w_b num_b; by default the divisor is the number of scored scalars."""
     if num_B is None:
         num = count(model.event, batch).dims
     else:
@@ -104,8 +104,8 @@ class InputNoise(PrefixObjective):
     """loss = -sum_i log p(x_i | noisy prefix of i) / (number of scored scalars).
 
     Each discrete value of a prefix is replaced, with the probability `rate`, by a random one (Xie et al., "Data Noising
-    as Smoothing in Neural Network Language Models", 2017, section 3): of all `values` ("uniform"), or that of a random
-    example of the batch at the same site ("shuffled", for data of any kind). Real values get Gaussian noise of the
+    as Smoothing in Neural Network Language Models", 2017, section 3): any one with `values="uniform"`; with "shuffled",
+    for data of any kind, that of a random example of the batch at the same site. Real values get Gaussian noise of the
     standard deviation `rate`, in the units that the model reads. Predicted values stay as they are. The loss is
     reported as `input_noise`, and `nll` is that of teacher forcing.
     """

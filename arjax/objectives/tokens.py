@@ -40,7 +40,7 @@ class Tokenizer(Objective[TokensModel]):
     running means (appendix A.1): these are the state of the objective, and are written into the parameters after each
     step. The gradient of the distortion reaches the encoder through the quantizer. `rate` is the weight of -log p(z(x))
     / (number of scored scalars), which trains the prior alone; with 0 the prior waits for another run, see
-    `token_prior`, and the reported nll is the bound with the uniform prior, T log K nats.
+    `token_prior`. The reported nll is the bound, for the rate 0 that of the uniform prior, T log K nats.
     """
 
     KIND: ClassVar[str] = "tokens"

@@ -183,9 +183,7 @@ def local_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
 def from_local_rows(
     rows: np.ndarray, local: np.ndarray, sharding: NamedSharding, batch_size: int, axis: int = 0
 ) -> jax.Array:
-    """Returns a global array [..., B, ...] from the rows `local` of axis `axis` that this process has, [...,
-    len(local), ...].
-    """
+    """Returns a global array [..., B, ...] from the rows `local` of `axis` on this process, [..., len(local), ...]."""
 
     def part(index: tuple[slice, ...] | None) -> np.ndarray:
         assert index is not None

@@ -219,7 +219,7 @@ def train_population(
 def _scores(
     population: Population, state: PopulationState, history: History, code: Mapping[str, Sequence[str]]
 ) -> Scores:
-    """The scores of the best parameters of all members; members that never had a finite score have none."""
+    """Returns the scores of the best parameters of all members; infinite nats if none of its scores was finite."""
     setup, split = population.setup, population.setup.evaluate.split
     valid, test = (counted(population.rows(state.best, name)) for name in ("validation", split))
     test |= truth_rows(setup.scored, split, setup.scoring)

@@ -116,8 +116,8 @@ BOUNDS = (
 
 def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     """Returns `86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and the further scores of texts, frames and mixtures of
-    orders. The `scores` have the names of `results.json`; `bits` are left out for densities, where they depend on the
-    units.
+    orders. The `scores` have the names of `results.json`. `bits` tells whether bits per dimension mean anything: those
+    of a density depend on the units of the data.
     """
     if SAMPLE_SCORE in scores:
         return with_stderr(scores[SAMPLE_SCORE], scores.get(f"{SAMPLE_SCORE}_stderr"), "sample score, no likelihood")

@@ -113,9 +113,7 @@ def make_writers(writers: str | Sequence[Component]) -> list[Writer]:
 
 
 def read_writers(text: str) -> tuple[Component, ...]:
-    """Returns the writers that a text calls, such as `tensorboard,wandb(project='digits')`, without a check of
-    packages.
-    """
+    """Returns the writers that a text calls, such as `tensorboard,wandb(project='digits')`; packages may be missing."""
     return tuple(WRITERS.read(call) for call in _calls(text))
 
 

@@ -23,8 +23,8 @@ def places_named(run: Run) -> set[str]:
 
 
 def dependencies(runs: Sequence[Run]) -> dict[str, set[str]]:
-    """Returns the names of the runs that each run reads, by its name: its pilots, and those whose folder, or a place in
-    or around it, an argument or a field of its config names, such as `train.init_from`.
+    """Returns, by the name of each run, the names of the others that it reads: its pilots, and the runs whose folder, a
+    file in it, or a folder of several runs is named by an argument or a field of its config, such as `train.init_from`.
     """
     names, needs = {run.name for run in runs}, dict[str, set[str]]()
     for run in runs:

@@ -217,9 +217,7 @@ class BandedCurve(NamedTuple):
 
 
 def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Mapping[str, BandedCurve]]]) -> None:
-    """Draws validation curves, a panel for each (data set, metric, {run: validation scores over training examples
-    seen}).
-    """
+    """Draws validation curves, a panel for each (data set, metric, {run: validation scores over training examples})."""
     units = [panel[1].removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ") for panel in panels]
     labelled = [(panel[0], f"validation, {unit}", panel[2]) for panel, unit in zip(panels, units, strict=True)]
     figure = panels_of_curves(labelled, "training examples")

@@ -124,8 +124,9 @@ class Mean(Derived):
 @dataclasses.dataclass(frozen=True)
 class Mixture(Derived):
     """Whole examples mixed, p(x) = sum_m w_m p_m(x), in nats, with the standard error over the examples. The weights
-    are "equal"; "fitted": those under which the validation split is most probable; or "chosen": equal for the runs that
-    a greedy search on validation takes, 0 for the others. Parameters and minutes are those of all runs together.
+    are "equal"; "fitted": those under which the validation split is most probable; or "chosen": equal for the first
+    runs of a greedy search, as many as are best on validation, and 0 for the others. Parameters and minutes are sums
+    over all runs.
     """
 
     weights: str = "equal"

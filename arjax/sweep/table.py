@@ -23,7 +23,7 @@ class Table:
 
     Attributes:
       sweep: the sweep file; with `options` the command of a row that is made of several runs.
-      outdated: by name, in words, why the results of a run are not those of its row by now; "" where they are.
+      outdated: by name, in words, why the results of a run no longer belong to its row; "" if they do.
     """
 
     rows: Sequence[Row]

@@ -60,9 +60,7 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
 
 
 def family_of(call: str, value: str) -> tuple[EventSpec, Any]:
-    """Returns an event of `VALUES`, and the family for it, with random parameters if it has any; or raises
-    `NotSupported`.
-    """
+    """Returns an event of `VALUES`, and the family for it with random parameters; or raises `NotSupported`."""
     event = VALUES[value]
     with refusals():
         family = make_conditional(call, event)

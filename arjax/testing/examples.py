@@ -49,9 +49,7 @@ def random_x(event: EventSpec, num: int, seed: int = 0) -> np.ndarray:
 
 
 def with_holes(event: EventSpec, x: np.ndarray, seed: int = 2) -> np.ndarray:
-    """Returns real examples or columns with a random third of the sites missing; none in the first example, all in the
-    second.
-    """
+    """Returns real examples or columns without a random third of the sites; the first has all, the second none."""
     missing = np.random.default_rng(seed).random((len(x), *event.grid_shape)) < 1 / 3
     missing[0], missing[1] = False, True
     return np.where(missing.reshape(*missing.shape, *[1] * len(event.value_shape)), np.nan, x).astype(event.dtype)

@@ -23,9 +23,7 @@ MOST = 2**14
 
 @LawTest
 def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
-    """A pytest test of a registered quantizer of vectors on a grid, `test_my_codes =
-    quantizer_laws("my_codes(levels=3)")`.
-    """
+    """A pytest test of a registered quantizer of vectors on a grid, by its call string such as "my_codes(levels=3)"."""
     checks = by_name(
         check_tokens,
         check_reach,

@@ -30,9 +30,9 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> lis
 
         test_my_sampler = sampler_laws("my_sampler(chunk=3)")
 
-    Unless it is `exact`, that is draws the values of the naive sampler from the same keys, it must have its
-    distribution or say that it has not (`Sampler.exact`). `network` is that of the small model, with all orders if the
-    sampler needs them.
+    If it is `exact`, it must draw the values of the naive sampler from the same keys; else it must have its
+    distribution, unless it declares that it has not (`Sampler.exact`). `network` is that of the small model, which has
+    all orders where the sampler is an approximation.
     """
     follows = make_sampler(call).exact
     law, check = ("distribution", check_distribution) if follows else ("statistics", check_statistics)
@@ -58,9 +58,7 @@ def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") 
 
 
 def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
-    """Returns a sampler with random examples, and the model itself as another run; raises `UserError` if it refuses the
-    model.
-    """
+    """Prepares a sampler with random examples, and with the model as another run; refuses as `Sampler.prepare`."""
     resources = Resources(
         examples=lambda split, num: Batch(random_x(model.event, min(num, 64), seed=len(split))),
         open_run=lambda workdir: types.SimpleNamespace(model=model, params=params),
@@ -121,8 +119,8 @@ def check_observed(call: Any, network: str, event: str) -> None:
 
 
 def check_own_key(call: Any, network: str) -> None:
-    """An example depends on its own key alone: the first examples of a large batch are those of a small one. A sampler
-    that does not follow the model draws around observed values, as the keys may not matter otherwise.
+    """An example depends on its own key alone: the first examples of a large batch are those of a small one. For a
+    sampler that does not follow the model, each example has other observed values: the keys may not matter to it.
     """
     follows = make_sampler(call).exact
     event = "tokens" if follows else "binary"

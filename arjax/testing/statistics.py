@@ -13,9 +13,7 @@ LEAST_EXPECTED = 5.0
 
 
 def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
-    """Returns the p-value of counts[N] under probabilities[N] (Pearson, 1900); rare values of about equal probability
-    share a class.
-    """
+    """Returns the p-value of counts[N] under probabilities[N] (Pearson, 1900); similarly rare values share a class."""
     from scipy.stats import chi2  # takes long to import
 
     if counts[probabilities == 0].sum():

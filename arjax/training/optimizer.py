@@ -264,7 +264,7 @@ def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Compo
 
 
 def options_of_rule(name: str) -> dict[str, Any]:
-    """Returns the options of a rule, except those of every config and those of optax that have no value as default."""
+    """Returns the options of a rule that differ from those of every config; for optax, all with a value as default."""
     options = OPTIMIZERS.options(name)
     if is_of_optax(OPTIMIZERS.get(name)):
         return {key: value for key, value in options.items() if is_value(value)}

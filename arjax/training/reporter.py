@@ -37,9 +37,7 @@ class Silent:
 
 
 class Reporter:
-    """Progress (lines, and the bar below them) and metrics of a run; silent on all processes but the first. A context
-    manager.
-    """
+    """The progress and the metrics of a run; silent on all processes but the first. A context manager."""
 
     _writer: Any
     progress: Any

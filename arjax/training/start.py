@@ -126,7 +126,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> bool:
-    """Whether the orders, blocks or graphs differ, and the other model was not trained on this order, too."""
+    """Whether the orders, blocks or graphs differ, and the other model was not trained on this order as well."""
     ours, theirs = dict(arrays_of(here)), dict(arrays_of(there))
     if entries:
         kept = tuple(f"{entry}/" for entry in entries)
