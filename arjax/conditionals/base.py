@@ -98,11 +98,11 @@ class Conditional(abc.ABC):
         """F, the number of features that one value needs."""
 
     def init(self, key: jax.Array) -> Any:
-        """Fresh parameters of the family itself; None for most, which have none beside the features."""
+        """Returns fresh parameters of the family itself; None for most, which have none beside the features."""
         return None
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
-        """The family with its parameters, ready to score and draw."""
+        """Returns the family with its parameters, ready to score and draw."""
         return self
 
     def at(self, sites: jax.Array) -> Conditional:
@@ -111,10 +111,10 @@ class Conditional(abc.ABC):
 
     @abc.abstractmethod
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value | features), [...]."""
+        """Returns log p(value | features), [...]."""
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """The number that training minimises, [...]: -log p, or another one that `training_loss` names."""
+        """Returns the number that training minimises, [...]: -log p, or another one that `training_loss` names."""
         return -self.log_prob(features, value)
 
     def sharper(self) -> Conditional:
@@ -127,11 +127,11 @@ class Conditional(abc.ABC):
 
     @abc.abstractmethod
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy of the value, [...]."""
+        """Returns the entropy of the value, [...]."""
 
     @abc.abstractmethod
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value, [..., *value_shape]."""
+        """Returns the most probable value, [..., *value_shape]."""
 
     @property
     def has_table(self) -> bool:
@@ -147,18 +147,18 @@ class Conditional(abc.ABC):
         return jax.eval_shape(self.log_table, jax.ShapeDtypeStruct((self.num_params,), jnp.float32)).shape[-1]
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """log p of each possible value of each scalar, [..., *value_shape, V] in nats."""
+        """Returns log p of each possible value of each scalar, [..., *value_shape, V] in nats."""
         raise UserError(
             f"top_k, top_p and min_p choose among the values of independent scalars, of which {self.name()!r} has no "
             "list; leave them at 0, 1 and 0, or use a lower temperature"
         )
 
     def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """log p of each value of each scalar as `sample` draws it, [..., *value_shape, V] in nats."""
+        """Returns log p of each value of each scalar as `sample` draws it, [..., *value_shape, V] in nats."""
         return jax.nn.log_softmax(tempered(self.log_table(features), temperature))
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
-        """Features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`."""
+        """Returns features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`."""
         raise UserError(f"{self.name()!r} cannot be any distribution over its values: take categorical, or bernoulli")
 
     def transformed(self, change: Callable[[Conditional], Any]) -> Any:
@@ -179,7 +179,7 @@ class WithParameters(Conditional):
     key: jax.Array | None = None
 
     def _value(self) -> tuple[Any, ...]:
-        """All that makes two of them equal."""
+        """Returns all that makes two of them equal."""
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def _identity(self) -> tuple[Any, ...]:
@@ -220,7 +220,7 @@ CONDITIONAL = "conditional"
 
 
 def bound(conditional: Conditional, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
-    """The conditional with its parameters out of those of a model."""
+    """Returns the conditional with its parameters out of those of a model."""
     return conditional.bind(params.get(CONDITIONAL), train, None if key is None else jax.random.fold_in(key, 1))
 
 

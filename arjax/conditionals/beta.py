@@ -66,7 +66,7 @@ class Beta(Conditional):
         return shapes[..., 0], shapes[..., 1]
 
     def _value(self, u: jax.Array) -> jax.Array:
-        """Values of numbers u from 0 to 1."""
+        """Returns values of numbers u from 0 to 1."""
         return jnp.clip(self.low + (self.high - self.low) * u, self.low, self.high)  # rounding goes no farther
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:

@@ -82,14 +82,14 @@ class Columns(Conditional):
         return jnp.take(jnp.concatenate(by_family, -1), back_D, axis=-1)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p of each column in nats, [..., D]: of probabilities, and of densities for real columns."""
+        """Returns log p of each column in nats, [..., D]: of probabilities, and of densities for real columns."""
         return self._by_column(lambda family, *of_family: family.log_prob(*of_family), features, value)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         return self.at(jnp.arange(len(self.families))).sample(key, features, temperature)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy of each column in nats, [..., D]; differential of real ones, so it may be negative."""
+        """Returns the entropy of each column in nats, [..., D]; differential of real ones, so it may be negative."""
         return self._by_column(lambda family, of_family: family.entropy(of_family), features)
 
     def mode(self, features: jax.Array) -> jax.Array:
@@ -127,7 +127,7 @@ class ColumnsAt(Conditional):
         return self._own(lambda family, features: family.mode(features), features)
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """log p [..., M, V], V of the column with the most values; -inf beyond the values of a column."""
+        """Returns log p [..., M, V], V of the column with the most values; -inf beyond the values of a column."""
         tables = [family.log_table(features[..., : family.num_params]) for family in self.families]
         most = max(table.shape[-1] for table in tables)
         table_MV = jnp.full((*features.shape[:-1], most), -jnp.inf)

@@ -26,11 +26,11 @@ class TransformedNormal(Conditional):
 
     @abc.abstractmethod
     def to_noise(self, features: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """z and log dz/dx of each scalar, float32[..., *value_shape] each."""
+        """Returns z and log dz/dx of each scalar, float32[..., *value_shape] each."""
 
     @abc.abstractmethod
     def from_noise(self, features: jax.Array, noise: jax.Array) -> jax.Array:
-        """The value of noise z, float32[..., *value_shape]: the inverse of `to_noise`."""
+        """Returns the value of noise z, float32[..., *value_shape]: the inverse of `to_noise`."""
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         z, log_slope = self.to_noise(features, value)
@@ -80,7 +80,7 @@ class Gaussian(TransformedNormal):
         return mean + jnp.exp(log_scale) * noise
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Differential entropy log s + log(2 pi e) / 2 in nats, [...]; it may be negative."""
+        """Returns the differential entropy log s + log(2 pi e) / 2 in nats, [...]; it may be negative."""
         _, log_scale = self._parameters(features)
         return self._sum(log_scale + 0.5 * math.log(2 * math.pi * math.e))
 

@@ -62,14 +62,14 @@ class LocationScaleMixture(Conditional):
         return 3 * self.components * math.prod(self.value_shape)
 
     def _parameters(self, features: jax.Array) -> Parameters:
-        """Log-weights, means and log-scales, float32[K, ..., *value_shape] each."""
+        """Returns log-weights, means and log-scales, float32[K, ..., *value_shape] each."""
         shape = (*features.shape[:-1], *self.value_shape, 3, self.components)
         parameters = jnp.moveaxis(features.astype(jnp.float32).reshape(shape), (-2, -1), (0, 1))
         log_weights = jax.nn.log_softmax(parameters[0], axis=0)
         return log_weights, parameters[1], bounded_log_scale(parameters[2], self.min_log_scale)
 
     def _log_density(self, parameters: Parameters, x: jax.Array) -> jax.Array:
-        """log p of each scalar, x [..., *value_shape] (or with further leading axes)."""
+        """Returns log p of each scalar, x [..., *value_shape] (or with further leading axes)."""
         log_weights, means, log_scales = (
             p.reshape(p.shape[0], *[1] * (x.ndim - p.ndim + 1), *p.shape[1:]) for p in parameters
         )
@@ -88,7 +88,7 @@ class LocationScaleMixture(Conditional):
         return mean + jnp.exp(log_scale) * self.noise(key_noise, mean.shape, as_temperature(temperature))
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Differential entropy in nats, [...], by quadrature between points around every component."""
+        """Returns the differential entropy in nats, [...], by quadrature between points around every component."""
         parameters = self._parameters(features)
         _, means, log_scales = parameters
         distances = self.distances().astype(np.float32).reshape(-1, *[1] * means.ndim)
@@ -169,8 +169,9 @@ _FARTHEST = 1e18
 @dataclasses.dataclass(frozen=True)
 class StudentTMixture(LocationScaleMixture):
     """p(x) = sum_k w_k t(x; m_k, s_k), where t has `dof` = n degrees of freedom (Student, "The probable error of a
-    mean", 1908): t(x; m, s) is proportional to (1 + z^2 / n)^-(n + 1)/2 / s, z = (x - m) / s. An outlier costs (n + 1)
-    log|z| nats, where it costs a Gaussian z^2 / 2.
+    mean", 1908): t(x; m, s) is proportional to (1 + z^2 / n)^-(n + 1)/2 / s, z = (x - m) / s.
+
+    An outlier costs (n + 1) log|z| nats, where it costs a Gaussian z^2 / 2.
     """
 
     # Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above it is a Gaussian.

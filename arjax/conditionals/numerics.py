@@ -20,7 +20,7 @@ MOST = 1e20
 
 
 def check_temperature(temperature: Any) -> float:
-    """The temperature as a number that float32 can hold, 1e-30 in place of smaller ones."""
+    """Returns the temperature as a number that float32 can hold, 1e-30 in place of smaller ones."""
     is_number = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
     if not is_number or not 0 < temperature <= MOST:
         raise UserError(f"the temperature must be a positive number up to {MOST:g}, not {temperature!r}")
@@ -28,7 +28,7 @@ def check_temperature(temperature: Any) -> float:
 
 
 def as_temperature(temperature: float | jax.Array) -> float | jax.Array:
-    """The temperature of a draw: checked where it is known, and inside `jit` brought into the range above."""
+    """Returns the temperature of a draw: checked where it is known, and inside `jit` brought into the range above."""
     if not isinstance(temperature, jax.Array):
         return check_temperature(temperature)
     refuse((temperature.ndim, f"a draw has one temperature, not an array of shape {temperature.shape}"))
@@ -38,7 +38,7 @@ def as_temperature(temperature: float | jax.Array) -> float | jax.Array:
 
 
 def tempered(log_p: jax.Array, temperature: float | jax.Array, axis: int = -1) -> jax.Array:
-    """log p^(1/T) up to a constant, by which the largest along the axis is 0 at any temperature."""
+    """Returns log p^(1/T) up to a constant, by which the largest along the axis is 0 at any temperature."""
     best = log_p.argmax(axis, keepdims=True)
     largest = jnp.take_along_axis(log_p, best, axis)
     below = jnp.minimum(log_p - jnp.where(jnp.isfinite(largest), largest, 0.0), 0.0)
@@ -106,9 +106,9 @@ def integral(function: Callable[[jax.Array], jax.Array], breakpoints: jax.Array)
 
 
 def stratified_points(num: int, dims: int) -> np.ndarray:
-    """`num` points that fill the open unit cube evenly, float64[num, dims]: the first coordinate takes the midpoints of
-    equal strata, the others n alpha_j mod 1 with alpha_j = g^-j, g^dims = g + 1 (Roberts, 2018, "The unreasonable
-    effectiveness of quasirandom sequences"), as in Hammersley's construction.
+    """Returns `num` points that fill the open unit cube evenly, float64[num, dims]: the first coordinate takes the
+    midpoints of equal strata, the others n alpha_j mod 1 with alpha_j = g^-j, g^dims = g + 1 (Roberts, 2018, "The
+    unreasonable effectiveness of quasirandom sequences"), as in Hammersley's construction.
     """
     n = np.arange(num)
     g = 2.0

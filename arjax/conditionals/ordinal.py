@@ -19,8 +19,8 @@ from arjax.core.spec import EventSpec
 
 @functools.cache
 def level_embedding(num_levels: int, size: int) -> np.ndarray:
-    """The first R cosines over the levels, cos(pi k (v + 1/2) / V), k = 1..R, float32[V, R]. All V - 1 of them span
-    every set of logits (the discrete cosine transform of Ahmed, Natarajan & Rao, 1974, without its constant).
+    """Returns the first R cosines over the levels, cos(pi k (v + 1/2) / V), k = 1..R, float32[V, R]. All V - 1 of them
+    span every set of logits (the discrete cosine transform of Ahmed, Natarajan & Rao, 1974, without its constant).
     """
     v, k = np.arange(num_levels)[:, None], np.arange(1, size + 1)
     return np.cos(np.pi * k * (v + 0.5) / num_levels).astype(np.float32)

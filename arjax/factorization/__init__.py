@@ -53,9 +53,9 @@ def make_factorization(
     data: np.ndarray | None = None,
     graph: str = "",
 ) -> Factorization:
-    """The factorization of call strings such as `random(seed=3)`, `blocks(size=4)` and `window(size=8)`. Orderings and
-    graphs may be read off training examples `data`, [N, D] or [N, D, value]. Raises `UserError` for an unknown name or
-    option, an order that is no permutation, or block sizes that do not fit.
+    """Returns the factorization of call strings such as `random(seed=3)`, `blocks(size=4)` and `window(size=8)`.
+    Orderings and graphs may be read off training examples `data`, [N, D] or [N, D, value]. Raises `UserError` for an
+    unknown name or option, an order that is no permutation, or block sizes that do not fit.
     """
     grid_shape = tuple(grid_shape)
     order_D = make_order(ordering, grid_shape, data)

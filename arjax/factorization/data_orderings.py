@@ -15,7 +15,7 @@ MOST_EXAMPLES = 20_000
 
 @ORDERINGS.register("variance")
 def variance(grid_shape: Grid, data: np.ndarray) -> np.ndarray:
-    """By the variance of each site over the training examples, added up over its entries; the largest comes first."""
+    """By the variance of each site over the training examples, added up over its entries, largest first."""
     variance_D = np.asarray(data, np.float64).var(0).reshape(data.shape[1], -1).sum(1)
     return np.argsort(-variance_D, kind="stable")
 
@@ -69,8 +69,8 @@ def chow_liu_tree(information_DD: np.ndarray) -> np.ndarray:
 
 
 def pairwise_information(data: np.ndarray) -> np.ndarray:
-    """Mutual information of all pairs of sites in nats, float64[D, D], with entropies on the diagonal, by frequencies
-    among at most 20,000 examples, evenly spaced. Reals count as one of eight levels of equal frequency.
+    """Returns the mutual information of all pairs of sites in nats, float64[D, D], with entropies on the diagonal, by
+    frequencies among at most 20,000 examples, evenly spaced. Reals count as one of eight levels of equal frequency.
     """
     if data.ndim > 2 and data[0, 0].size > 1:
         raise UserError("an ordering by mutual information needs one number per site, not vectors")

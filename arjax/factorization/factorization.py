@@ -111,7 +111,7 @@ def from_order(order: Integers, sizes: Integers, grid_shape: Sequence[int]) -> F
 
 
 def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
-    """Another order, int[D], cut as a factorization without a graph; may be jitted, and checks no values."""
+    """Returns another order, int[D], cut as a factorization without a graph; may be jitted, and checks no values."""
     if like.parents is not None:
         raise UserError("a factorization with a dependency graph cannot be reordered: its edges follow its order")
     order_D = jnp.asarray(order_D, jnp.int32)
@@ -130,7 +130,7 @@ def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
 
 
 def check_permutation(order: Integers, num_sites: int) -> np.ndarray:
-    """The order as int64[D], which visits each of the sites 0..D-1 exactly once."""
+    """Returns the order as int64[D], which visits each of the sites 0..D-1 exactly once."""
     order_D = flat_integers(order)
     if order_D is None:
         raise UserError("an ordering is a flat list of site numbers")

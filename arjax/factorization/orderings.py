@@ -38,7 +38,7 @@ def make_order(text: str, grid_shape: Grid, data: np.ndarray | None = None) -> n
 
 
 def needs_data(text: str) -> bool:
-    """Whether an ordering, or that which it is made of, is read off the training examples."""
+    """Returns whether an ordering, or one that it is made of, is read off the training examples."""
     name, options = parse_call(text)
     parameters = _parameters(name)
     if "of" in parameters:
@@ -198,7 +198,7 @@ def hilbert(grid_shape: Grid) -> np.ndarray:
 
 
 def _curve(corner: complex, along: complex, across: complex) -> Iterator[complex]:
-    """The sites of a rectangle, from a corner to the other end of the side `along`."""
+    """Returns the sites of a rectangle, from a corner to the other end of the side `along`."""
     length, depth = round(abs(along)), round(abs(across))
     forward, sideways = along / length, across / depth
     if depth == 1 or length == 1:
@@ -217,7 +217,7 @@ def _curve(corner: complex, along: complex, across: complex) -> Iterator[complex
 
 
 def _even(half: int, whole: int) -> int:
-    """An even part of a side, so that the walk through it ends on the right side; 1 where there is no other."""
+    """Returns an even part of a side, so that the walk through it ends on the right side; 1 where there is no other."""
     return half + half % 2 if whole > 2 else half
 
 
@@ -236,6 +236,7 @@ def symmetry(
     flip: tuple[int, ...] = (),
 ) -> np.ndarray:
     """Another order on the grid flipped and transposed: with raster order on a plane, the 8 rasters of its symmetries.
+
     `of` is the order, on a grid with the axes `axes` of this one, () for the same; `flip` are axes of this grid along
     which sites are counted from the end.
     """

@@ -115,7 +115,7 @@ class CascadeModel(Model):
         return len(self.parts) == 1
 
     def _name(self, k: int) -> str:
-        """The name of the part that models stage k."""
+        """Returns the name of the part that models stage k."""
         return SHARED if self.shared else str(k + 1)
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class CascadeModel(Model):
 
     @property
     def score_kind(self) -> str:
-        """That of the weakest part, and a bound at most where the stages are no bijection."""
+        """The kind of the weakest part; at most a bound where the stages are no bijection."""
         return weakest("exact" if self.cut.exact else "bound", *(part.score_kind for part in self.parts))
 
     @property
@@ -143,7 +143,7 @@ class CascadeModel(Model):
         return {self._name(k): part for k, part in enumerate(self.parts)}
 
     def _limited(self, k: int) -> bool:
-        """Whether the values of a stage are limited; of one part for all, whether those of any stage are."""
+        """Returns whether the values of stage k are limited; with one part for all stages, whether any stage is."""
         return any(map(self.cut.limited, range(len(self.cut.events)))) if self.shared else self.cut.limited(k)
 
     def model_of(self, k: int) -> Model:
@@ -157,12 +157,12 @@ class CascadeModel(Model):
             raise UserError(f"the part {self._name(k)!r} of a cascade of {self.stages}: {error}") from error
 
     def params_of(self, k: int, params: Params) -> Params:
-        """Returns the parameters of that model, out of those of the cascade."""
+        """Returns the parameters of the model of stage k from the parameters of the cascade."""
         of_part = params[self._name(k)]
         return limited_params(of_part) if self._limited(k) else of_part
 
     def stage_context(self, k: int, before: Sequence[jax.Array], num: int) -> dict[str, jax.Array]:
-        """What the model of stage k reads of the earlier ones of `num` examples."""
+        """Returns the context by which the model of stage k reads the earlier stages of `num` examples."""
         context = self.cut.context_of_shared(k, before, num) if self.shared else self.cut.context(k, before)
         if self._limited(k):
             event = self.cut.events[k]
@@ -307,7 +307,7 @@ def limited_model(part: Any) -> AutoregressiveModel:
 
 
 def limited_params(params: Params) -> Params:
-    """The parameters of a `limited_model`, out of those of the model."""
+    """Returns the parameters of a `limited_model` from the parameters of the model."""
     network = {name: leaf for name, leaf in params.items() if name != CONDITIONAL}
     of_conditional = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
     return ({"inner": network} if network else {}) | of_conditional

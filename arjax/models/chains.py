@@ -65,8 +65,8 @@ DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
 class Process:
     """The noise of a chain: the forward process, the terms of its bound, and the steps of a draw.
 
-    `bind` the parameters before anything but fresh ones is computed. Steps t of 1, ..., T = `num_steps` are int[B], or
-    int[B, S] where each of S blocks has a step of its own.
+    Call `bind` before any method but `init`. Steps t of 1, ..., T = `num_steps` are int[B], or int[B, S] where each of
+    S blocks has a step of its own.
     """
 
     event: EventSpec
@@ -164,7 +164,7 @@ class Chain(Model):
         return self
 
     def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
-        """The steps that a draw visits; raises `UserError` where it cannot visit these."""
+        """Returns the steps that a draw visits; raises `UserError` where it cannot visit these."""
         return visited_steps(steps, self.num_steps, self.num_steps if self.process.ENDS_ANYWHERE else 1)
 
     def __repr__(self) -> str:
@@ -172,7 +172,7 @@ class Chain(Model):
         return f"{type(self).__name__}({'; '.join([*parts, self.event.in_words])})"
 
     def init(self, key: jax.Array) -> Params:
-        """Returns fresh parameters, {"denoiser": ..., and those of the process}."""
+        """Returns fresh parameters: "denoiser", and the parameters of the process."""
         check_init(self, key)
         batch = dummy_batch(self, 1)
         arguments = self.inputs(batch.x, batch.x.astype(self.denoiser.event.dtype), jnp.zeros(1), batch.context)
@@ -234,7 +234,7 @@ class Chain(Model):
         return self._of_terms(params, x, later, first), terms.error.reshape(num, -1).mean(0)
 
     def _of_terms(self, params: Params, x: jax.Array, diffusion: jax.Array, reconstruction: jax.Array) -> Score:
-        """The score of these log-probabilities, float32[B], and the prior."""
+        """Returns the score of these log-probabilities, float32[B], and the prior."""
         prior = self.noise(params).prior_log_prob(x)
         terms = {"prior": -prior, "diffusion": -diffusion, "reconstruction": -reconstruction}
         return Score(prior + diffusion + reconstruction, self.score_kind, terms)
@@ -317,7 +317,7 @@ def draw_rounds(
     places: tuple[int, ...],
     how: Any,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """x_0, [B, *grid, *value], and the frames of its path at these places, from x_T down the visited steps."""
+    """Returns x_0, [B, *grid, *value], and the frames of its path at these places, from x_T down the visited steps."""
     process = model.noise(params)
     x_T = process.start(step_keys(keys_B, jnp.int32(model.num_steps)), how)
     steps = process.reverse_steps(visited, how)
@@ -330,7 +330,7 @@ def draw_rounds(
 
 
 def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
-    """x_0, and x after each round where the path is kept, [R, B, *grid, *value]."""
+    """Returns x_0, and x after each round where the path is kept, [R, B, *grid, *value]."""
 
     def back(x_t: jax.Array, step: tuple[Any, ...]) -> tuple[jax.Array, jax.Array | None]:
         t = step[0]
@@ -342,7 +342,7 @@ def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool)
 
 
 def _by_blocks(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
-    """As `_together`, from block to block with a cache of those that are finished."""
+    """As `_together`, from block to block with a cache of the finished blocks."""
     blocks, process = model.factorization, model.noise(params)
     variables = step_variables(model.denoiser, params["denoiser"])
     call = functools.partial(model.denoiser.apply, variables)
@@ -375,7 +375,7 @@ def _by_blocks(model, params, x_T, steps, keys_B, context, how, keeps_path: bool
 def _summed(
     model: Chain, params: Params, x: jax.Array, context: Any, weights: jax.Array | float, keys_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
+    """Returns the sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
 
     def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         t_B = jnp.full((len(x), *model.times_shape), t)
@@ -389,7 +389,7 @@ def _summed(
 
 
 def frame_places(num_frames: int, num_rounds: int) -> tuple[int, ...]:
-    """The rounds after which a path has a frame, from 0 to the last one; () without frames."""
+    """Returns the rounds after which a path has a frame, from 0 to the last one; () without frames."""
     if not num_frames:
         return ()
     return tuple(int(n) for n in np.unique(np.linspace(0, num_rounds, num_frames).round()))

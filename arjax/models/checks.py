@@ -130,7 +130,7 @@ def check_end(event: EventSpec, end: Any) -> int | None:
 
 
 def public(method: Callable) -> Callable:
-    """Decorates a method for users, whose first argument is `params`: mistakes in a call end in a sentence."""
+    """Decorates a method for users, whose first argument is `params`, with messages for mistakes in a call."""
     named = named_arguments(method)
 
     @functools.wraps(method)
@@ -167,7 +167,7 @@ def check_query(event: EventSpec, query: Any, evidence: Any) -> tuple[np.ndarray
 
 
 def check_init(model: Any, key: Any) -> None:
-    """Refuses what is no random key, and parameters that do not fit into the memory of a device."""
+    """Refuses anything but a random key, and parameters that do not fit into the memory of a device."""
     check_key(key)
     if not is_traced(key):
         check_memory(bytes_of(model.param_shapes), "the parameters of this model take")

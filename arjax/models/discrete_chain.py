@@ -269,7 +269,7 @@ class Between(NamedTuple):
 
 
 def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array:
-    """p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0), of the uniform process, [..., V].
+    """Returns p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0), of the uniform process, [..., V].
 
     By Bayes' rule q(x_s | x_t, x_0) = q(x_t | x_s) q(x_s | x_0) / q(x_t | x_0) (Austin et al., equation 3), where q(x_t
     | x_s) = a d(x_t, x_s) + (1 - a) / V with a = a_t / a_s. So it is q(x_t | x_s) (a_s w(x_s) + (1 - a_s) / V sum w)
@@ -283,12 +283,12 @@ def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array
 
 
 def masked_counts(num_sites: Any, num_steps: int) -> Any:
-    """Returns how many sites, int or [..., 1], are masked after t = 0, ..., T steps of rounds, int[..., T + 1]."""
+    """Returns how many of `num_sites` (int or [..., 1]) are masked after t = 0, ..., T steps, int[..., T + 1]."""
     return -(-num_sites * np.arange(num_steps + 1) // num_steps)
 
 
 def lowest(key: jax.Array, among: jax.Array, num: jax.Array) -> jax.Array:
-    """A uniformly random set of `num` sites among those marked, bool[D]."""
+    """Returns a uniformly random set of `num` sites among those marked, bool[D]."""
     scores_D = jnp.where(among, jax.random.uniform(key, among.shape), 2.0)
     rank_D = jnp.argsort(jnp.argsort(scores_D))
     return among & (rank_D < num)

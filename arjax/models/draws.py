@@ -100,7 +100,7 @@ def draw_part(model: Any, params: Any, keys: jax.Array, sampler: Sampler, option
 
 @functools.singledispatch
 def check_draws(model: Any, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
-    """Raises `UserError` for a sampler or options of draws that a model cannot take: before it is trained, too."""
+    """Raises `UserError` for a sampler or options of draws that a model cannot take; also called before a training."""
     fixed = "sampler" not in model.takes and sampler != Cached()
     refuse((fixed, f"{type(model).__name__} draws in one way: leave sample.sampler at cached"))
     check_taken(model, options)

@@ -131,7 +131,7 @@ class FlowModel(Model):
 
     @property
     def score_kind(self) -> str:
-        """That of the base; "bound" where levels are dequantised and the base is exact."""
+        """The kind of the base; "bound" where levels are dequantised and the base is exact."""
         base = "exact" if self.base is None else self.base.score_kind
         return "bound" if base == "exact" and self.levels else base
 
@@ -181,7 +181,7 @@ class FlowModel(Model):
     def to_noise(
         self, params: Params, x: jax.Array, context: Any = None, *, key: jax.Array | None = None, train: bool = False
     ) -> tuple[jax.Array, jax.Array]:
-        """z [B, *grid, *value] of real values x, and log |det dz/dx| in nats, float32[B]."""
+        """Returns z [B, *grid, *value] of real values x, and log |det dz/dx| in nats, float32[B]."""
         z, log_det = x, jnp.zeros(len(x), jnp.float32)
         for k, block in enumerate(self.blocks):
             features = block.features(params[str(k)], z, context=context, train=train, key=folded(key, k))
@@ -216,7 +216,7 @@ def _(model: FlowModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None
 
 @functools.partial(jax.jit, static_argnums=1)
 def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array) -> jax.Array:
-    """Noise of variance T, float32[B, *shape]: that of example b from keys[b] alone."""
+    """Returns noise of variance T, float32[B, *shape]: that of example b from keys[b] alone."""
     return jnp.sqrt(temperature) * jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
 
@@ -234,9 +234,9 @@ def inverting_sampler(sampler: str | Sampler) -> Sampler:
 
 
 def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: Sampler, keys: jax.Array) -> Draw:
-    """The values [B, *grid, *value] of a block given its `noise` of the same shape: x_i = g(z_i; x_<i), by an exact
-    sampler, step by step with caches, or by Jacobi iteration over all sites (Song, Meng, Liao & Ermon, "Accelerating
-    Feedforward Computation via Parallel Nonlinear Equation Solving", 2021). The keys have no influence.
+    """Returns the values [B, *grid, *value] of a block given its `noise` of the same shape: x_i = g(z_i; x_<i), by an
+    exact sampler, step by step with caches, or by Jacobi iteration over all sites (Song, Meng, Liao & Ermon,
+    "Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving", 2021). The keys have no influence.
     """
     inner = block.network
     spec = block.context_spec.with_part(NOISE, dataclasses.replace(block.event, kind="real", num_levels=0))
@@ -250,7 +250,7 @@ def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: 
 
 @dataclasses.dataclass(frozen=True)
 class GivenNoise(Around):
-    """What samplers need of a conditional, with values that are the transformed noise at the end of the features."""
+    """A conditional for samplers: the value is the transformed noise at the end of the features."""
 
     family: TransformedNormal
     joint = False
@@ -260,5 +260,5 @@ class GivenNoise(Around):
         return self.family.from_noise(raw, noise.reshape(*raw.shape[:-1], *self.value_shape))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
-        """The value, [..., *value_shape], whatever the key and the temperature."""
+        """Returns the value, [..., *value_shape], whatever the key and the temperature."""
         return self.mode(features)

@@ -82,7 +82,7 @@ class GaussianNoise(Process):
         return output, output, (x_t - sigma * output) / alpha
 
     def _scales(self, gamma_B: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """alpha and sigma, [B, 1, ...] each."""
+        """Returns alpha and sigma, [B, 1, ...] each."""
         gamma = gamma_B.reshape(-1, *[1] * len(self.event.shape))
         return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
 
@@ -113,7 +113,7 @@ class GaussianNoise(Process):
         return StepTerms(jnp.where(is_first_B, self._last_log_prob(x, predicted_x_0), -kl_B), error_B)
 
     def _last_log_prob(self, x: jax.Array, mean: jax.Array) -> jax.Array:
-        """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
+        """Returns log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
         sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas()[0]))
         distance = (self.scaled(x) - mean) / sigma
         if self.event.top is None:
@@ -214,7 +214,7 @@ def log_bin_mass(distance: jax.Array, half: jax.Array, level: jax.Array, num_lev
 
 
 def expected_level(logits: jax.Array, y: jax.Array, precision: jax.Array) -> jax.Array:
-    """The mean of the levels c_k under p(k) ~ exp(logits_k) N(y; c_k, 1 / precision^2), [..., V] -> [...], the
+    """Returns the mean of the levels c_k under p(k) ~ exp(logits_k) N(y; c_k, 1 / precision^2), [..., V] -> [...], the
     posterior given a noisy y: the score interpolation of Dieleman et al., "Continuous Diffusion for Categorical Data"
     (2022), section 3.1, in which the network learns the prior alone, as the likelihood of y is known.
     """

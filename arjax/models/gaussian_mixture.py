@@ -144,14 +144,14 @@ class GaussianMixtureModel(Model):
         return self.examples.x_ND
 
     def _em(self, seed: jax.Array) -> dict[str, np.ndarray]:
-        """The parameters at which EM ends."""
+        """Returns the parameters at which EM ends."""
         number, variance = int(seed) if self.em_seed < 0 else self.em_seed, math.exp(2 * self.min_log_scale)
         x_ND = without_holes(self._em_examples(), 10 * self.components, number)
         fit = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
         return gaussian_params(fit.weights_, fit.means_, fit.covariances_, self.min_log_scale)
 
     def roots(self, params: Params) -> jax.Array:
-        """L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
+        """Returns L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
         d = self.event.num_dims
         rows, columns = np.tril_indices(d)
         is_diagonal = rows == columns
@@ -184,12 +184,12 @@ class GaussianMixtureModel(Model):
         return self._without(x.reshape(len(x), -1), ~is_present(x, len(self.event.value_shape)))
 
     def _without(self, x_ND: jax.Array, marks: Any) -> jax.Array:
-        """Rows with NaN in place of the values of sites that are marked, [N, *grid]."""
+        """Returns rows with NaN in place of the values of marked sites, [N, *grid]."""
         marked_ND = jnp.repeat(jnp.asarray(marks).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
         return jnp.where(marked_ND, jnp.nan, x_ND)
 
     def _dims(self, sites: np.ndarray) -> jax.Array:
-        """The scalars bool[D] of sites bool[*grid]."""
+        """Returns the scalars bool[D] of sites bool[*grid]."""
         return jnp.asarray(np.repeat(sites.ravel(), self.event.value_size))
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
@@ -233,7 +233,7 @@ extras.model_in_words.register(GaussianMixtureModel, lambda model: f"mixture of 
 
 
 def is_gaussian_mixture(model: Model) -> TypeGuard[GaussianMixtureModel]:
-    """Whether a model is of this kind: its parameters are weights, means and roots."""
+    """Returns whether a model is of this kind: its parameters are weights, means and roots."""
     return isinstance(model, GaussianMixtureModel)
 
 
@@ -268,7 +268,7 @@ def _draw(
     observed_D: jax.Array,
     temperature: float | jax.Array,
 ) -> jax.Array:
-    """Rows with draws in place of the values that are not observed, float32[N, D]."""
+    """Returns rows with draws in place of the values that are not observed, float32[N, D]."""
 
     def one(key: jax.Array, x_D: jax.Array) -> jax.Array:
         of_component, of_noise = jax.random.split(key)
@@ -297,8 +297,8 @@ def fit_by_em(
 
 
 def without_holes(x_ND: np.ndarray, enough: int, seed: int) -> np.ndarray:
-    """The rows without missing values where these are enough; else all rows, with missing values replaced by values
-    drawn from the same column, or by 0 in a column without values.
+    """Returns the rows without missing values where these are enough; else all rows, with missing values replaced by
+    values drawn from the same column, or by 0 in a column without values.
     """
     missing_ND = np.isnan(x_ND)
     if not missing_ND.any():
@@ -327,7 +327,7 @@ def gaussians(params: Params, min_log_scale: float) -> tuple[np.ndarray, np.ndar
 def gaussian_params(
     weights_K: np.ndarray, means_KD: np.ndarray, covariances_KDD: np.ndarray, min_log_scale: float
 ) -> dict[str, np.ndarray]:
-    """The parameters of this mixture, where eigenvalues of covariances become at least exp(2 min_log_scale)."""
+    """Returns the parameters of this mixture, where eigenvalues of covariances become at least exp(2 min_log_scale)."""
     num_dims, least = means_KD.shape[1], math.exp(min_log_scale)
     eigenvalues_KD, vectors_KDD = np.linalg.eigh(covariances_KDD)
     scales_KD = np.sqrt(np.maximum(eigenvalues_KD - least**2, 0))

@@ -91,7 +91,7 @@ def checked_length(model: Any, request: Request) -> Any:
 
 
 def _goes_on(model: Any) -> bool:
-    """Whether the network is the same over a longer sequence."""
+    """Returns whether the network is the same over a longer sequence."""
     return "unbounded" in model.network.traits
 
 
@@ -139,7 +139,7 @@ def draw_pieces(model: Any, params: Any, keys: jax.Array, sampler: Sampler, requ
 
 
 def _with_prompt(rest: Iterator[Draw], canvas: jax.Array, prompt: int) -> Iterator[Draw]:
-    """The pieces, the first one with the prompt before it."""
+    """Yields the pieces, the first one with the prompt before it."""
     for n, (x, stats) in enumerate(rest):
         yield Draw(jnp.concatenate([canvas[:, :prompt], x], 1) if prompt and not n else x, stats)
 
@@ -147,7 +147,7 @@ def _with_prompt(rest: Iterator[Draw], canvas: jax.Array, prompt: int) -> Iterat
 def _windows(
     model: Any, params: Any, keys: jax.Array, sampler: Sampler, request: Request, prompt: int
 ) -> Iterator[Draw]:
-    """Pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
+    """Yields pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
     canvas, length = request.given, request.given.shape[1]
     size, chunk = model.event.num_sites, StepForm(model.network, None, model.factorization).chunk
     overlap = int(size * (OVERLAP if chunk_of(model.network) > 1 else OVERLAP_OF_STEPS))
@@ -171,7 +171,7 @@ def _windows(
 def _carried(
     model: Any, params: Any, keys: jax.Array, sampler: Cached, request: Request, prompt: int
 ) -> Iterator[Draw]:
-    """Pieces behind the prompt, each of which goes on from the carry of the one before."""
+    """Yields pieces behind the prompt, each of which goes on from the carry of the one before."""
     (num, length), end = request.given.shape[:2], request.end
     model = dataclasses.replace(model, conditional=sampler.head(model.conditional))
     size, chunk = min(PIECE, length), sampler.chunk or StepForm(model.network, None, model.factorization).chunk

@@ -100,7 +100,7 @@ class Nested(WithParameters, JointConditional):
         return self.model.init(key)
 
     def order_in_block(self, block_size: int) -> np.ndarray:
-        """The steps of the inner model, and the order within these where its own conditional is joint."""
+        """Returns the steps of the inner model, and the order within these where its own conditional is joint."""
         return visit_numbers(self.model.conditional, self.model.factorization)
 
     def transformed(self, change: Callable[[Conditional], Any]) -> Nested:
@@ -108,7 +108,7 @@ class Nested(WithParameters, JointConditional):
         return dataclasses.replace(self, model=inner)
 
     def _block(self, features: jax.Array, value: jax.Array, kept: jax.Array, valid: jax.Array) -> Batch:
-        """Inner examples [N, M, *value], 0 except at the indices `kept`, and their contexts [N, M * F]."""
+        """Returns inner examples [N, M, *value], 0 except at the indices `kept`, and their contexts [N, M * F]."""
         kept = jnp.broadcast_to(kept, features.shape[:-1])
         value = jnp.where(kept.reshape(*kept.shape, *[1] * len(self.value_shape)), value, 0)
         features = jnp.where(valid[..., None], features, 0).reshape(-1, self.num_context)
@@ -126,7 +126,7 @@ class Nested(WithParameters, JointConditional):
         return self._over_entries(values, features, valid)
 
     def _over_entries(self, values: jax.Array, features: jax.Array, valid: jax.Array) -> jax.Array:
-        """Numbers of the sites of inner examples, added up over the entries of each value, [..., M]."""
+        """Returns numbers of the sites of inner examples, added up over the entries of each value, [..., M]."""
         return jnp.where(valid, values.reshape(*features.shape[:-1], -1).sum(-1), 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
@@ -138,7 +138,7 @@ class Nested(WithParameters, JointConditional):
         return self._draw_block(self.model.conditional, key, features, valid, value, given, temperature)
 
     def block_mode(self, features, valid, value, given):
-        """The most probable value index by index, [..., M, *value_shape]: greedy."""
+        """Returns the most probable value index by index, [..., M, *value_shape]: greedy."""
         head = Modes(self.model.conditional)
         return self._draw_block(head, jax.random.key(0), features, valid, value, given, 1.0)
 
@@ -151,7 +151,7 @@ class Nested(WithParameters, JointConditional):
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """An unbiased estimate in nats, [...]: the sum of the conditionals' entropies along one drawn value."""
+        """Returns an unbiased estimate in nats, [...]: the sum of the conditionals' entropies along one drawn value."""
         key = jax.random.key(0) if self.key is None else self.key
         drawn = self.sample(key, features)
         return self._of_one(self.block_entropy, features, drawn)

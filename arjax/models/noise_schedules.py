@@ -48,7 +48,7 @@ def fixed_gammas(name: str, num_steps: int) -> np.ndarray:
 
 
 def init_learned(key: jax.Array) -> dict[str, jax.Array]:
-    """Fresh parameters of a learned schedule."""
+    """Returns fresh parameters of a learned schedule."""
     low, high = LEARNED_ENDS
     keys = jax.random.split(key, 2)
     return {
@@ -62,8 +62,8 @@ def init_learned(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def learned_gammas(params: Any, num_steps: int) -> jax.Array:
-    """gamma_1, ..., gamma_T, float32[T]: a monotone network with positive weights between the learned end points `low`
-    and `low + range` (Kingma et al., "Variational Diffusion Models", 2021, section 3.2 and appendix H).
+    """Returns gamma_1, ..., gamma_T, float32[T]: a monotone network with positive weights between the learned end
+    points `low` and `low + range` (Kingma et al., "Variational Diffusion Models", 2021, section 3.2 and appendix H).
     """
     place_T1 = jnp.linspace(0.0, 1.0, num_steps)[:, None]
     rate, weight = jax.nn.softplus(params["rate"]), jax.nn.softplus(params["weight"])
@@ -75,8 +75,8 @@ def learned_gammas(params: Any, num_steps: int) -> jax.Array:
 
 @functools.cache
 def kept(name: str, num_steps: int) -> np.ndarray:
-    """a_0 = 1, ..., a_T = 0 of a discrete schedule, float64[T + 1]. `linear`: 1 - t / T (Austin et al., 2021, section
-    3.1: beta_t = 1 / (T - t + 1)); `cosine`: cos(pi t / 2T)^2 without an offset, so that the end is 0.
+    """Returns a_0 = 1, ..., a_T = 0 of a discrete schedule, float64[T + 1]. `linear`: 1 - t / T (Austin et al., 2021,
+    section 3.1: beta_t = 1 / (T - t + 1)); `cosine`: cos(pi t / 2T)^2 without an offset, so that the end is 0.
     """
     place = np.arange(num_steps + 1) / num_steps
     a = 1 - place if name == "linear" else np.cos(np.pi / 2 * place) ** 2
@@ -85,9 +85,9 @@ def kept(name: str, num_steps: int) -> np.ndarray:
 
 
 def stratified_steps(key: jax.Array, num: int, per_example: int, num_steps: int) -> jax.Array:
-    """Random steps of 1, ..., T for `num` examples, int32[K, B], each uniform by itself. The K of an example lie in K
-    equal parts of the chain, and the examples are spread evenly by multiples of the golden ratio (as in Kingma et al.,
-    2021, appendix I.1), so that the steps of an example do not depend on how many follow.
+    """Returns random steps of 1, ..., T for `num` examples, int32[K, B], each uniform by itself. The K of an example
+    lie in K equal parts of the chain, and the examples are spread evenly by multiples of the golden ratio (as in Kingma
+    et al., 2021, appendix I.1), so that the steps of an example do not depend on how many follow.
     """
     spread = jnp.asarray(np.arange(num) * GOLDEN % 1.0, jnp.float32)
     within_B = (jax.random.uniform(key) + spread) % 1.0

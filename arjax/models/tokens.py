@@ -212,7 +212,7 @@ class TokensModel(Model):
 
 @check_draws.register(TokensModel)
 def _(model: TokensModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
-    """As the prior with the sampler, and the decoder."""
+    """The prior draws with the sampler, and the decoder step by step."""
     sentence = "the kind of model 'tokens' cannot draw the rest of an example of which a part is given"
     reason = "its tokens depend on all of it, and their distribution given a part is not known"
     refuse((options.given is not None or options.observed is not None, f"{sentence}: {reason}"))
@@ -227,7 +227,7 @@ extras.sampled_part.register(TokensModel, lambda model: "prior")
 
 @extras.examples_of_part.register(TokensModel)
 def _(model: TokensModel, params: Params, batch: Batch) -> Batch:
-    """Their tokens, all of which count, in the same contexts."""
+    """Returns the tokens of the examples, all of which count, in the same contexts."""
     plain = Batch(np.asarray(batch.x), jax.tree.map(np.asarray, dict(batch.context)))
     parts = [plain.take(slice(n, n + TOGETHER)) for n in range(0, len(plain), TOGETHER)]
     tokens = [model.quantizer.tokens_of(_encoded(model, params, part).numbers, model.grid) for part in parts]
@@ -295,7 +295,7 @@ def _importance_bound(
         return _joint(model, params, batch, model.quantizer.tokens_of(numbers_BT, model.grid), of_parts)
 
     def with_each(numbers_BT: jax.Array, t: jax.Array) -> jax.Array:
-        """The joint with each choice of token t in turn, [M, B]."""
+        """Returns the joint with each choice of token t in turn, [M, B]."""
         put = numbers_BT.at[:, t].set
         return jax.lax.map(lambda n_B: joint(put(n_B)), near_BTM[:, t].T)
 
@@ -309,7 +309,7 @@ def _importance_bound(
     log_q_BTM = jax.nn.log_softmax(joint_TMB.transpose(2, 0, 1))
 
     def weight(key: jax.Array) -> jax.Array:
-        """log p(x, z) / q(z | x) of one draw, [B]."""
+        """Returns log p(x, z) / q(z | x) of one draw, [B]."""
         chosen_BT1 = jax.random.categorical(key, log_q_BTM)[..., None]
         numbers_BT = jnp.take_along_axis(near_BTM, chosen_BT1, 2)[..., 0]
         log_q_B = jnp.take_along_axis(log_q_BTM, chosen_BT1, 2)[..., 0].sum(-1)

@@ -130,7 +130,7 @@ def make_sampler(text: str | Sampler) -> Sampler:
 
 @functools.partial(jax.jit, static_argnums=1)
 def example_keys(key: jax.Array, num: int) -> jax.Array:
-    """Returns the keys of `num` examples, fold_in(key, b): those of fewer examples are the first of those of more."""
+    """Returns the keys of `num` examples, fold_in(key, b); the keys of more examples begin with the same ones."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
@@ -141,7 +141,7 @@ def keys_of_steps(keys: jax.Array, step_S: jax.Array) -> jax.Array:
 
 
 def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
-    """The same count for each of the examples, int32[B]."""
+    """Returns the same count for each of the examples, int32[B]."""
     return jnp.broadcast_to(jnp.asarray(count, jnp.int32), x.shape[:1])
 
 
@@ -170,6 +170,8 @@ class Steps:
     Attributes:
       keys_SB: the random key of each step and example. A sampler that needs further random numbers folds `OWN_NUMBERS`
         or more into these keys: smaller numbers give the noise of some conditionals again.
+      temperature: divides the logits, float32[].
+      factorization: the order and the blocks of the draw.
       stop: behind the last requested step, int32[] or a whole number.
     """
 
@@ -184,15 +186,15 @@ class Steps:
         self.keys_SB = keys_of_steps(keys, first + jnp.arange(self.factorization.num_steps))
 
     def of(self, model: Any, params: Any) -> Steps:
-        """The same steps and keys of another model, which has the same event."""
+        """Returns the same steps and keys of another model, which has the same event."""
         return self.replace(factorization=model.factorization, head=bound(model.conditional, params))
 
     def at_temperature(self, temperature: float | jax.Array) -> Steps:
-        """The same steps, keys and observed sites at another temperature, which may be traced."""
+        """Returns the same steps, keys and observed sites at another temperature, which may be traced."""
         return self.replace(temperature=temperature)
 
     def replace(self, **attributes: Any) -> Steps:
-        """The same steps with other attributes."""
+        """Returns the same steps with other attributes."""
         other = copy.copy(self)
         vars(other).update(attributes)
         return other
@@ -214,7 +216,7 @@ class Steps:
         return self.to_draw() & (jnp.arange(self.factorization.num_steps) < self.stop)
 
     def prompt(self) -> int | jax.Array:
-        """Number of steps at the start of the order with all their sites observed."""
+        """Returns the number of steps at the start of the order with all their sites observed."""
         if self.observed_D is None:
             return 0
         to_draw_S = self.to_draw()
@@ -238,7 +240,7 @@ class Steps:
         return jax.vmap(self.value, (0, None, 0, 0))(self.keys_SB[t], t, flat, features_BMF)
 
     def fill(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
-        """The canvas with the sites of step t drawn, where they are not observed."""
+        """Returns the canvas with the sites of step t drawn, where they are not observed."""
         observed = None if self.observed_D is None else self.observed
         return placed(self.factorization, canvas, t, self.values(canvas, t, features_BMF), observed)
 
@@ -268,12 +270,12 @@ class Steps:
         return flat_Dv.at[place_kM].set(values_kMv, mode="drop").reshape(canvas_1.shape)
 
     def read(self, canvas_1: jax.Array, t: jax.Array, k: int) -> jax.Array:
-        """The values of the steps t, ..., t + k - 1 of one example, [k, M, size of a value]."""
+        """Returns the values of the steps t, ..., t + k - 1 of one example, [k, M, size of a value]."""
         _, sites_kM, _ = self._steps(t, k)
         flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
         return flat_Dv[jnp.minimum(sites_kM, self.factorization.num_sites - 1)]
 
     def same(self, t: jax.Array, first_kMv: jax.Array, second_kMv: jax.Array) -> jax.Array:
-        """Whether the drawn sites of each of the steps t, ..., t + k - 1 have the same values, bool[k]."""
+        """Returns whether the drawn sites of each of the steps t, ..., t + k - 1 have the same values, bool[k]."""
         _, _, drawn_kM = self._steps(t, len(first_kMv))
         return ((first_kMv == second_kMv) | ~drawn_kM[..., None]).all((1, 2))

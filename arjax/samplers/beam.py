@@ -24,7 +24,7 @@ class Beams(NamedTuple):
     score: jax.Array  # what sequences are compared by
 
     def take(self, places: jax.Array) -> Beams:
-        """Those at some places [N] of one example."""
+        """Returns the sequences at some places [N] of one example."""
         return jax.tree.map(lambda leaf: leaf[places], self)
 
 
@@ -59,7 +59,7 @@ class BeamSearch:
     length_penalty: float = 0.0
 
     def score(self, log_prob: jax.Array, stop: int | jax.Array) -> jax.Array:
-        """What sequences are compared by whose last value is that of the step before `stop`."""
+        """The number by which sequences are compared, where their last value is that of the step before `stop`."""
         return log_prob / ((5 + stop - self.start) / 6) ** self.length_penalty
 
     def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> SearchState:
@@ -109,7 +109,7 @@ class BeamSearch:
         return *self._best(t, going, rest_WV, len(rest_WV)), complete
 
     def _best(self, t: jax.Array, going: Beams, log_prob_WV: jax.Array, num: int) -> tuple[jax.Array, Beams]:
-        """The most probable continuations, and the sequences that they continue, [num]."""
+        """Returns the most probable continuations, and the sequences that they continue, [num]."""
         log_prob, place = jax.lax.top_k(log_prob_WV.ravel(), num)
         parent, value = jnp.divmod(place, log_prob_WV.shape[1])
         x = going.x[parent].at[:, self.site_S[t]].set(value.astype(going.x.dtype))
@@ -117,7 +117,7 @@ class BeamSearch:
 
 
 def _beginnings(x_BD: jax.Array, num: int, there_B: jax.Array) -> Beams:
-    """Places for `num` sequences of each example, of which the first is its beginning where it is there."""
+    """Returns places for `num` sequences of each example, of which the first is its beginning where it is there."""
     log_prob_BN = jnp.where((jnp.arange(num) == 0) & there_B[:, None], 0.0, -jnp.inf)
     return Beams(jnp.broadcast_to(x_BD[:, None], (len(x_BD), num, x_BD.shape[1])), log_prob_BN, log_prob_BN)
 

@@ -58,7 +58,7 @@ class Best(Sampler):
 
 
 def _candidates(keys: jax.Array, num: int) -> jax.Array:
-    """The keys of `num` draws for each of B keys, [B, num]: the key itself, and others made from it."""
+    """Returns the keys of `num` draws for each of B keys, [B, num]: the key itself, and others made from it."""
     number = OWN_NUMBERS + jnp.arange(1, num, dtype=jnp.uint32)
     others = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, number))(keys)
     return jnp.concatenate([keys[:, None], others], 1)

@@ -56,7 +56,7 @@ class Cached(Sampler):
     PARTS: ClassVar[bool] = True
 
     def head(self, conditional: Any) -> Any:
-        """What it draws the values of a step from, made of the conditional of a model: that itself."""
+        """Returns the conditional that draws the values of a step: by default that of the model."""
         return conditional
 
     def draw(self, model, params, steps, canvas, context):

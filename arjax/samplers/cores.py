@@ -25,15 +25,15 @@ MOST_PARAMS = 32 * 2**20
 
 
 def num_cores() -> int:
-    """The cores of this process."""
+    """Returns the cores of this process."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def num_parts(num: int, params: Any, *others: Any) -> int:
-    """The parts in which examples are drawn: 1 inside of `jit`, for large parameters, for arrays on several devices or
-    none on a CPU, and in a thread with settings of its own.
+    """Returns the parts in which examples are drawn: 1 inside of `jit`, for large parameters, for arrays on several
+    devices or none on a CPU, and in a thread with settings of its own.
     """
     arrays = jax.tree.leaves((params, others))
     if is_traced(params, others) or sum(np.size(p) * p.dtype.itemsize for p in jax.tree.leaves(params)) > MOST_PARAMS:
@@ -75,11 +75,11 @@ def in_parts(draw: Callable[[Any], Any], of_examples: Any, parts: int) -> Any:
 # One program each: slices and joins one by one would be compiled, or read from the cache, one by one.
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _cut(of_examples: Any, size: int, starts: tuple[int, ...]) -> list[Any]:
-    """The parts of the examples from each of the starts on."""
+    """Returns the parts of the examples from each of the starts on."""
     return [jax.tree.map(lambda leaf, start=start: leaf[start : start + size], of_examples) for start in starts]
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _joined(drawn: list[Any], rest: int) -> Any:
-    """The parts one after another; of the last one, the last `rest` examples."""
+    """Returns the parts one after another; of the last one, the last `rest` examples."""
     return jax.tree.map(lambda *leaves: jnp.concatenate([*leaves[:-1], leaves[-1][-rest:]]), *drawn)

@@ -146,7 +146,7 @@ class Ends:
             self.visited = jnp.append(first_missing_S, self.num_sites)
 
     def __bool__(self) -> bool:
-        """Whether there is an end token."""
+        """Returns whether there is an end token."""
         return self.token is not None
 
     def ended(self, canvas: jax.Array, t: jax.Array) -> jax.Array:
@@ -170,11 +170,11 @@ class Ends:
         return jnp.ones((len(x), self.num_sites), bool) if self.token is None else up_to_end(x, self.token)
 
     def filled(self, x: jax.Array, observed_D: jax.Array | None) -> jax.Array:
-        """The samples with the end token at all sites behind the first one, but for observed ones."""
+        """Returns the samples with the end token at all sites behind the first one, but for observed ones."""
         return x if self.token is None else filled_behind_end(x, self.token, observed_D)
 
     def steps(self, x: jax.Array, to_draw_S: jax.Array) -> jax.Array:
-        """The steps that draw a site before their example has ended, int32[B]."""
+        """Returns the steps that draw a site before their example has ended, int32[B]."""
         if not self:
             return jnp.broadcast_to(to_draw_S.sum().astype(jnp.int32), x.shape[:1])
         needed_BS = self.visited[:-1] < self.counts(x).sum(1)[:, None]

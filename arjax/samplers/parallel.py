@@ -135,7 +135,7 @@ class Parallel(Sampler):
         return self.choose in ("confidence", "entropy")
 
     def _first_order(self, keys_S: jax.Array, prompt: int | jax.Array) -> jax.Array:
-        """The steps of the model in the order of one example, int[S], before any are chosen by their scores."""
+        """Returns the steps of the model in the order of one example, int[S], before any are chosen by their scores."""
         place_S = jnp.arange(len(keys_S))
         if self.choose != "random":
             return place_S
@@ -172,7 +172,7 @@ class Parallel(Sampler):
     def _score(
         self, steps: Steps, canvas: jax.Array, step_k: jax.Array, values: jax.Array, features_kMF: jax.Array
     ) -> jax.Array:
-        """What the sites of single-site steps are chosen by, the highest first, float32[k]."""
+        """Returns the scores of k single-site steps, float32[k]; the steps with the highest are chosen."""
         family = untruncated(steps.head)  # scores by the conditional of the model
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
         if self.choose == "entropy":

@@ -1,4 +1,4 @@
-"""Rounds: several steps predicted from those before all of them. Their sizes, steps, costs in nats, and losses."""
+"""Rounds of several steps, each predicted from the steps before the round alone: sizes, costs in nats, and losses."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
-    """The sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
+    """Returns the sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
     if schedule == "optimal":
         assert losses_S is not None
         return optimal_sizes(losses_S, steps)
@@ -75,13 +75,13 @@ def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray |
 
 
 def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:
-    """Raises `UserError` for more rounds than steps; `owner` names whoever asks."""
+    """Raises `UserError` for more rounds than steps; the message begins with `owner`."""
     fewer = f"{rounds} rounds, but the model has {num_steps} steps, at least one a round"
     refuse((rounds > num_steps, f"{owner} asks for {fewer}"))
 
 
 def _sizes(done: np.ndarray) -> tuple[int, ...]:
-    """From the steps that are drawn after 0, 1, ..., K rounds."""
+    """Returns the sizes from the numbers of steps that are drawn after 0, 1, ..., K rounds."""
     return tuple(int(size) for size in np.diff(done))
 
 
@@ -94,7 +94,7 @@ TOGETHER = 32
 
 
 def check_rounds(model: Any, owner: str) -> None:
-    """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
+    """Raises `UserError` unless a model predicts each step from any set of others; the message begins with `owner`."""
     if model.orders is not None:
         require_ahead(model.network)
     has_all = model.orders is not None and model.orders.has_all
@@ -102,7 +102,7 @@ def check_rounds(model: Any, owner: str) -> None:
 
 
 def check_single_sites(model: Any, owner: str) -> None:
-    """Raises `UserError` unless each step of a model has one site; `owner` names whoever chooses among them."""
+    """Raises `UserError` unless each step of a model has one site; the message begins with `owner`."""
     size = model.factorization.block_size
     refuse((size > 1, f"{owner} chooses among single sites, and steps here have up to {size}: take choose='order'"))
 
@@ -110,7 +110,7 @@ def check_single_sites(model: Any, owner: str) -> None:
 def step_log_prob(
     head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, sites_kM: jax.Array
 ) -> jax.Array:
-    """log p of the sites of k steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
+    """Returns log p of the sites of k steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
     num_sites = factorization.num_sites
     values = x.reshape(num_sites, *x.shape[len(factorization.grid_shape) :])[jnp.minimum(sites_kM, num_sites - 1)]
     if scores_blocks(head, factorization):
@@ -156,7 +156,7 @@ def log_prob_ahead(
 
 
 def _counted(example: Batch, num_sites: int) -> jax.Array:
-    """The sites of one example that its mask marks, bool[D]."""
+    """Returns the sites of one example that its mask marks, bool[D]."""
     return jnp.ones(num_sites, bool) if example.mask is None else (jnp.asarray(example.mask) > 0).reshape(-1)
 
 
@@ -169,8 +169,8 @@ def k_step_log_prob(
     key: jax.Array | None = None,
 ) -> jax.Array:
     """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats: on
-    average over orders a bound on log p of their mixture. `orders` has one for each example. Conditionals whose log p
-    is drawn have noise by the key, without one always the same.
+    average over orders a bound on log p of their mixture. `orders` has one for each example. Where log p is drawn, its
+    noise follows from the key, or is always the same without one.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
@@ -183,12 +183,12 @@ def k_step_log_prob(
 
 
 def _noise_keys(key: jax.Array | None, num: int) -> jax.Array:
-    """The keys of the noise of as many examples; None: always the same ones."""
+    """Returns the keys of the noise of as many examples; None: always the same ones."""
     return example_keys(jax.random.key(0) if key is None else key, num)
 
 
 def entropies(head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -> jax.Array:
-    """The entropy of the site of each of k steps of one site, float32[k] in nats."""
+    """Returns the entropy of the site of each of k steps of one site, float32[k] in nats."""
     return jax.vmap(lambda sites, features: head.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
 
 

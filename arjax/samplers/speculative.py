@@ -93,7 +93,7 @@ def draw_in_windows(
 
 
 def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk: int) -> Window:
-    """The examples [B, 1, ...] before the first window: the prompt is read, `chunk` steps in one call."""
+    """Returns the examples [B, 1, ...] before the first window: the prompt is read, `chunk` steps in one call."""
     steps, num = target.steps, len(canvas)
     prompt = steps.prompt()
 
@@ -160,14 +160,14 @@ def over_examples(num: int) -> Callable[[Callable], Callable]:
 
 
 def leading(right_k: jax.Array) -> jax.Array:
-    """How many entries at the beginning of bool[k] are True."""
+    """Returns how many entries at the beginning of bool[k] are True."""
     return jnp.cumprod(right_k.astype(jnp.int32)).sum()
 
 
 def accept_by_keys(
     steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
-    """The values of the naive sampler under the same keys; a proposal is right where it is that value."""
+    """Returns the values of the naive sampler under the same keys; a proposal is right where it is that value."""
     values = steps.window_values(keys_S, canvas, t, features)
     return values, leading(steps.same(t, values[:-1], proposal.values))
 

@@ -82,7 +82,7 @@ class Asked:
 
     @classmethod
     def values(cls, who: np.ndarray, table_BkV: np.ndarray) -> np.ndarray:
-        """The values int32[B, k]; `who` is [number, t, j]."""
+        """Returns the values int32[B, k]; `who` is [number, t, j]."""
         number, t, j = who.tolist()
         call = cls._waiting[number]
         try:
@@ -107,7 +107,7 @@ def _answer(_: Any, out: Any, who: Any, table_BkV: Any) -> None:
 
 
 def ask_for_values(number: jax.Array, t: jax.Array, j: int | jax.Array, table_BkV: jax.Array) -> jax.Array:
-    """The values int32[B, k] of the scalars j, ... of step t, which the program outside chooses."""
+    """Returns the values int32[B, k] of the scalars j, ... of step t, which the program outside chooses."""
     who = jnp.stack([number, t, jnp.asarray(j, jnp.int32)])
     shape = jax.ShapeDtypeStruct(table_BkV.shape[:2], jnp.int32)
     if jax.default_backend() == "cpu":  # 6 us a call, where `io_callback` takes 150
@@ -177,7 +177,7 @@ class OutsideSteps:
                 self.t = last
 
     def _grown(self) -> int:
-        """The step before which the caches have places, of which there are some now."""
+        """Returns the step before which the caches have places, of which there are some now."""
         for k, ends in enumerate(self._ends):
             if self.t >= self._places[k]:
                 self._places[k] = next(end for end in ends if end > self.t)
@@ -202,7 +202,7 @@ def check_tables(model: Any) -> None:
 
 
 def _log_table(head: Conditional, factorization: Factorization, t: jax.Array, features: jax.Array) -> jax.Array:
-    """log p of the values of the scalars of step t, [..., n, V], from its features [..., M, F]."""
+    """Returns log p of the values of the scalars of step t, [..., n, V], from its features [..., M, F]."""
     table = head.at(factorization.sites(t)[0]).log_table(features)
     return table.reshape(*features.shape[:-2], -1, table.shape[-1])
 
@@ -252,7 +252,7 @@ def _run(
 def _table(
     model: Any, variables: Any, past: Any, canvas: jax.Array, t: jax.Array, context: Any
 ) -> tuple[Any, jax.Array]:
-    """The carry behind step t, and the probabilities [B, n, V] of the values of its scalars."""
+    """Returns the carry behind step t, and the probabilities [B, n, V] of the values of its scalars."""
     past, features = StepForm(model.network, variables, model.factorization).step(past, canvas, t, context)
     head = bound(model.conditional, variables["params"])
     return past, jnp.exp(_log_table(head, model.factorization, t, features))
@@ -264,7 +264,7 @@ def _chosen(
     log_weight_KB: jax.Array,
     exists_n: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The values int32[B, n] by the members' tables [B, n, V], scalar by scalar, and the weights given them."""
+    """Returns the values int32[B, n] by the members' tables [B, n, V], scalar by scalar, and the weights given them."""
     if len(tables) == 1:
         return ask(0, tables[0]), log_weight_KB
     p_KBnV = jnp.stack(tables)
@@ -281,7 +281,7 @@ def _chosen(
 def _weights(
     log_weight_KB: jax.Array, p_KBnV: jax.Array, values_Bn: jax.Array, exists_n: jax.Array, j: int | jax.Array
 ) -> jax.Array:
-    """The log weights [K, B] given the first j scalars of a step."""
+    """Returns the log weights [K, B] given the first j scalars of a step."""
     p_KBn = jnp.take_along_axis(p_KBnV, values_Bn[None, :, :, None], -1)[..., 0]
     counts_n = exists_n & (jnp.arange(values_Bn.shape[1]) < j)
     given_KB = jnp.where(counts_n, jnp.log(jnp.maximum(p_KBn, LEAST)), 0.0).sum(-1)
@@ -289,6 +289,6 @@ def _weights(
 
 
 def _mixed(log_weight_KB: jax.Array, p_KBnV: jax.Array, j: jax.Array) -> jax.Array:
-    """The table of scalar j under the mixture, [B, 1, V]."""
+    """Returns the table of scalar j under the mixture, [B, 1, V]."""
     p_KBV = jax.lax.dynamic_index_in_dim(p_KBnV, j, 2, keepdims=False)
     return (jnp.exp(log_weight_KB)[..., None] * p_KBV).sum(0)[:, None]

@@ -83,7 +83,7 @@ class DiffusionHead(Head):
         return score.log_prob.reshape(features.shape[:-1])
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """Minus the bound, or the squared error of the noise, [...]: a sum over the entries of a value."""
+        """Returns minus the bound, or the squared error of the noise, [...]: a sum over the entries of a value."""
         if self.weighting == "bound":
             return -self.log_prob(features, value)
         batch = self._batch(features, value)

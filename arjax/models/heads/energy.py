@@ -44,7 +44,7 @@ class EnergyHead(Head):
         )
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """The energy score of a value, [...]."""
+        """Returns the energy score of a value, [...]."""
         y, num = self.rows(features, value), self.draws if self.train else self.score_draws
         contexts = repeated(self.contexts(features), num)
         z = jax.random.normal(self.noise_key, (num * len(y), *y.shape[1:]))

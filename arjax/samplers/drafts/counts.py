@@ -36,7 +36,7 @@ class Table:
         return cls(*np.unique(keys_N, return_counts=True))
 
     def __getitem__(self, keys_N: np.ndarray) -> np.ndarray:
-        """The counts of keys int64[N], 0 for those that never occurred."""
+        """Returns the counts of keys int64[N], 0 for those that never occurred."""
         if not len(self.keys):
             return np.zeros(keys_N.shape, np.int64)
         place = np.minimum(np.searchsorted(self.keys, keys_N), len(self.keys) - 1)
@@ -74,7 +74,7 @@ class CountModel:
         return sum(len(level.grams.keys) for level in self.levels)
 
     def log_prob(self, x_WT: np.ndarray, mask_WT: np.ndarray) -> np.ndarray:
-        """Nats, float64[W, T]; 0 where the mask is."""
+        """Returns log p in nats, float64[W, T]; 0 where the mask is 0."""
         p_WT = np.full(x_WT.shape, 1 / self.num_levels)
         for order, level in enumerate(self.levels):
             places, history, gram = _grams(x_WT, mask_WT, order, self.num_levels)
@@ -189,7 +189,7 @@ class CountsDraft(Draft):
         return state, Proposal(values, log_q)
 
     def _history(self, target: Target, place: Place, num_levels: int) -> jax.Array:
-        """The last n values before step t, int32[n]; V before the first value."""
+        """Returns the last n values before step t, int32[n]; V before the first value."""
         order_D = jnp.asarray(target.model.factorization.order)
         rank_n = place.t - self.order + jnp.arange(self.order)
         values_n = place.canvas.reshape(-1)[order_D[jnp.clip(rank_n, 0, len(order_D) - 1)]]

@@ -54,7 +54,7 @@ class OtherModel(Draft):
         return self.opened(model, resources.open_run)
 
     def precompute(self, target: Target) -> tuple[StepForm, Steps]:
-        """The step form of the draft, and its steps in the order of the target."""
+        """Returns the step form of the draft, and its steps in the order of the target."""
         remedy = "draw from a run, by run.sample or --mode=sample, or pass OtherModel(model=..., params=...)"
         refuse((self.model is None, f"the draft is not loaded: {remedy}"))
         cut, conditional, factorization = target.model.conditional, self.model.conditional, target.model.factorization
