@@ -200,7 +200,8 @@ def test_mistakes_end_before_anything_compiles(tmp_path):
         ({"train__accumulate": 3}, "positive multiple"),
         ({"evaluate__split": "dev"}, "must be one of train, validation, test"),
     ):
-        assert sentence in refusal(train, build(tiny_config(**changes)), tmp_path)
+        with pytest.raises(UserError, match=sentence):
+            train(build(tiny_config(**changes)), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
