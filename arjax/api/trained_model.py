@@ -335,7 +335,8 @@ class TrainedModel:
 
     @checked_arguments(seed=None)
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
-        """Returns the conditional distributions of the sites of examples [N, *grid, *value]; `seed` draws real values.
+        """Returns the distribution of each site of examples [N, *grid, *value] given the sites visited before it;
+        `seed` is that of the draws of real values.
         """
         model, key = require(self.model, "conditionals", "`conditionals`"), _as_key(seed)
         source = self.source(x, context).examples

@@ -46,7 +46,7 @@ def marked_as_parent() -> dict[str, str]:
 
 def end_with_parent(seconds: float = 1.0) -> None:
     """Asks this process to end, by SIGTERM, once the parent that its environment names is gone, as a training run then
-    saves its state. A killed parent cannot signal its children: they look for a new parent every so many `seconds`.
+    saves its state. A killed parent cannot signal its children: they look for a new parent once in `seconds`.
     """
     parent = os.environ.get(PARENT, "")
     if parent.isdigit():

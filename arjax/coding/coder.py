@@ -53,7 +53,7 @@ class CodingOptions:
       num_orders: to compress with a model of several orders: how many are tried.
       verify: to compress: whether to decode the file and to compare.
       about: to compress: notes that `decompress` returns, in types of JSON.
-      find_context: to decompress: finds a context that is not given by the notes of a file.
+      find_context: to decompress: finds a context that is not given, by the notes of a file.
       tell: is called when all is checked and the work begins.
     """
 

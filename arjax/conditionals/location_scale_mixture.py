@@ -169,8 +169,9 @@ _FARTHEST = 1e18
 @dataclasses.dataclass(frozen=True)
 class StudentTMixture(LocationScaleMixture):
     """p(x) = sum_k w_k t(x; m_k, s_k), where t has `dof` = n degrees of freedom (Student, "The probable error of a
-    mean", 1908): t(x; m, s) is proportional to (1 + z^2 / n)^-(n + 1)/2 / s, z = (x - m) / s. An outlier costs (n + 1)
-    log|z| nats, where it costs a Gaussian z^2 / 2.
+    mean", 1908): t(x; m, s) is proportional to (1 + z^2 / n)^-(n + 1)/2 / s, z = (x - m) / s.
+
+    An outlier costs (n + 1) log|z| nats, where it costs a Gaussian z^2 / 2.
     """
 
     # Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above it is a Gaussian.

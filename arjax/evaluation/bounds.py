@@ -71,7 +71,9 @@ def _key_of_transform(key: jax.Array) -> jax.Array:
 def sampled_scores(
     model: Model, params: Any, dataset: Dataset, split: str, samples: int, scoring: Scoring
 ) -> dict[str, Any]:
-    """Returns the bound of `sampled_bound` for a split in nats and in bits per scored scalar, and the kind's report."""
+    """Returns the bound of `sampled_bound` over a split, in nats and in bits per scored scalar, and the entries that
+    the kind of model reports about the scored ones of the first `REPORTED` examples.
+    """
     bound = sampled_bound(model, samples)
     log_prob = bound.log_prob, *bound.options
     nats_N, sites_N = split_bound(bound.model, params, dataset, split, *log_prob, scoring=scoring)

@@ -15,7 +15,7 @@ MOST_EXAMPLES = 20_000
 
 @ORDERINGS.register("variance")
 def variance(grid_shape: Grid, data: np.ndarray) -> np.ndarray:
-    """By the variance of each site over the training examples, added up over its entries; the largest comes first."""
+    """By the variance of each site over the training examples, added up over its entries, largest first."""
     variance_D = np.asarray(data, np.float64).var(0).reshape(data.shape[1], -1).sum(1)
     return np.argsort(-variance_D, kind="stable")
 

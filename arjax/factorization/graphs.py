@@ -78,8 +78,9 @@ def edges(factorization: Factorization, data: np.ndarray | None, arrows: tuple[t
 
 @GRAPHS.register("chow_liu_tree")
 def tree(factorization: Factorization, data: np.ndarray) -> np.ndarray:
-    """The tree of largest total pairwise information, along the order (Chow & Liu, "Approximating Discrete Probability
-    Distributions with Dependence Trees", 1968). With the ordering `chow_liu` all sites but the first have a parent.
+    """The tree of largest total pairwise information among the training examples, along the order (Chow & Liu,
+    "Approximating Discrete Probability Distributions with Dependence Trees", 1968). With the ordering `chow_liu` all
+    sites but the first have a parent.
     """
     parent_D = chow_liu_tree(pairwise_information(data))
     linked_DD = np.zeros((len(parent_D), len(parent_D)), bool)

@@ -1,8 +1,7 @@
 """Distributions over orders: the orders that a model is trained on, and those of them that it is scored on.
 
-Each is a function `(grid_shape, ...) -> pool`: the orders int64[K, D], all equally probable, or None for all
-permutations; or `Weighted` for other probabilities. A parameter `data` takes training examples, [N, D] or [N, D,
-value].
+Each is a function `(grid_shape, ...) -> pool`: the orders int64[K, D], all equally probable, None for all permutations,
+or `Weighted` for other probabilities. A parameter `data` takes training examples [N, D] or [N, D, value].
 """
 
 from __future__ import annotations
@@ -93,8 +92,9 @@ def weighted(
     of: tuple[str, ...] = opt(fewest=1),
     weights: tuple[float, ...] = opt(above=0, fewest=1),
 ) -> Weighted | None:
-    """Distributions over orders and single orders, mixed: `weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))`. The
-    k-th of the call strings is drawn in proportion to its weight; it may be `weighted` itself.
+    """Distributions over orders and single orders, mixed: `weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))`.
+
+    The k-th of the call strings is drawn in proportion to its weight; it may be `weighted` itself.
     """
     if len(weights) != len(of):
         raise UserError(f"weighted needs one weight for each of its {len(of)} entries, not {weights!r}")

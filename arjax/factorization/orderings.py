@@ -236,6 +236,7 @@ def symmetry(
     flip: tuple[int, ...] = (),
 ) -> np.ndarray:
     """Another order on the grid flipped and transposed: with raster order on a plane, the 8 rasters of its symmetries.
+
     `of` is the order, on a grid with the axes `axes` of this one, () for the same; `flip` are axes of this grid along
     which sites are counted from the end.
     """

@@ -49,8 +49,8 @@ def by_scale(
 ) -> list[int]:
     """One scale per step, from coarse to fine, or one set of a scale per step with `interleave` above 1 (Reed et al.,
     "Parallel Multiscale Autoregressive Density Estimation", 2017). The `by_site` coarsest scales are drawn site by
-    site. Needs the ordering `multiscale` of the same factor, levels and interleave; `subscale(factor=f)` is the one
-    with levels=1 and interleave=f.
+    site. Needs the ordering `multiscale` of the same factor, levels and interleave, of which `subscale(factor=f)` is
+    the case levels=1 and interleave=f.
     """
     if not np.array_equal(order, multiscale(grid_shape, factor, levels, interleave)):
         more = f", interleave={interleave}" if interleave != 1 else ""

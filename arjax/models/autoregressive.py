@@ -88,8 +88,8 @@ class AutoregressiveModel(Model):
         orders: str = "",
         graph: str = "",
     ) -> AutoregressiveModel:
-        """Returns the model of call strings. Of those that are empty, `conditional` is the usual family for the data,
-        `orders` the one order, and `graph` depends on all earlier sites.
+        """Returns the model of call strings; an empty `conditional` means the usual family for the data, empty `orders`
+        mean a single order, and an empty `graph` means that sites depend on all earlier sites.
         """
         recipe.only()
         name, options = recipe.network()
@@ -248,7 +248,9 @@ class AutoregressiveModel(Model):
         train: bool = False,
         factorization: Factorization | None = None,
     ) -> Score:
-        """Returns log p(x | c); without a likelihood, or for a training loss, minus the sum of losses, kind "none"."""
+        """Returns log p(x | c). For a conditional without a likelihood, and in training for one with a loss of its own,
+        it is minus the sum of the losses, of the kind "none".
+        """
         is_loss = self.score_kind == "none" or (train and bool(self.conditional.training_loss))
         how: dict[str, Any] = {"factorization": factorization, "train": train, "key": key}
         values = self.per_site(site_loss if is_loss else site_log_prob, params, batch, **how)
@@ -296,8 +298,7 @@ class AutoregressiveModel(Model):
             missing value is neither given nor scored.
           query, evidence: bool[*grid], the sites that are scored, and those that are given.
           context: [B, ...], for a model that has one.
-          mask: [B, *grid], the scored sites of the query in each example; the sites visited later are given the others,
-            too.
+          mask: [B, *grid], the sites of the query that count in each example; later sites are given the others, too.
           key: of a conditional whose log p is drawn; None: always the same.
         """
         query, evidence = check_query(self.event, query, evidence)

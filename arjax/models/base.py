@@ -61,7 +61,9 @@ class Model(ByClass):
 
         @property
         def score_kind(self) -> str:
-            """Kind of score: "exact", a "bound", an "estimate", or "none": another number, the higher the better."""
+            """Kind of the scores: "exact" log-likelihoods, a "bound" on them, an "estimate", or "none": no likelihood,
+            but another number, the higher the better.
+            """
 
         @property
         def orders(self) -> Orders | None:

@@ -101,7 +101,7 @@ class BlockDiffusion(Chain):
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),
     ) -> BlockDiffusion:
-        """Returns the model; `num_steps` is of each block, 0: a step for each site of the largest one."""
+        """Returns the model; `num_steps` is the number of steps in each block, 0: the sites of the largest one."""
         recipe.only()
         (name, options), family = recipe.network(), make_conditional(conditional, recipe.event)
         form = recipe.event, recipe.context, family.num_params, recipe.dtype

@@ -65,8 +65,8 @@ DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
 class Process:
     """The noise of a chain: the forward process, the terms of its bound, and the steps of a draw.
 
-    `bind` the parameters before anything but fresh ones is computed. Steps t of 1, ..., T = `num_steps` are int[B], or
-    int[B, S] where each of S blocks has a step of its own.
+    Call `bind` before any method but `init`. Steps t of 1, ..., T = `num_steps` are int[B], or int[B, S] where each of
+    S blocks has a step of its own.
     """
 
     event: EventSpec

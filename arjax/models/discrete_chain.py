@@ -283,7 +283,7 @@ def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array
 
 
 def masked_counts(num_sites: Any, num_steps: int) -> Any:
-    """Returns how many sites, int or [..., 1], are masked after t = 0, ..., T steps of rounds, int[..., T + 1]."""
+    """Returns how many of `num_sites` (int or [..., 1]) are masked after t = 0, ..., T steps, int[..., T + 1]."""
     return -(-num_sites * np.arange(num_steps + 1) // num_steps)
 
 

@@ -175,8 +175,8 @@ class LatentModel(Model):
         return Score(value, self.score_kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
     def importance_bound(self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once=50) -> jax.Array:
-        """Returns L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats, `at_once` in memory.
-        Its mean grows with k towards log p(x) (Burda et al., theorem 1) if the parts are unbiased.
+        """Returns L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats, from `at_once` at a
+        time. Its mean grows with k towards log p(x) (Burda et al., theorem 1) if the parts are unbiased.
         """
         return _importance_bound(self, params, batch, key, samples, min(at_once, samples))
 
@@ -198,7 +198,7 @@ class LatentModel(Model):
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, latents: jax.Array | None = None
     ) -> Draw:
-        """Draws z from the prior, or takes `latents` [B, *shape of z], then x given z; both count as calls."""
+        """Draws z from the prior, or takes `latents` [B, *shape of z], then x given z; the calls are added up."""
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         stats: dict[str, jax.Array] = {}
         if latents is None:
@@ -293,7 +293,9 @@ def importance_sampled(model: Any, samples: int) -> SampledBound:
 
 
 def expected_value(model: Any, params: Params, context: dict[str, jax.Array], key: jax.Array, num: int) -> jax.Array:
-    """Returns the mean of independent sites with tables of values, else their mode, or draws: [num, *event]."""
+    """Returns the mean, [num, *event], if the sites are independent given the context and have tables of values, the
+    mode if they have no tables, and draws of other models.
+    """
     if "conditionals" not in model.traits or model.network.dependencies(model.factorization).any():
         return model.draw(params, example_keys(key, num), context=context).x
     features = model.features(params, jnp.zeros((num, *model.event.shape), model.event.dtype), context=context)

@@ -75,7 +75,7 @@ class Network(nn.Module):
     TRAITS: ClassVar[Traits] = frozenset({"context", "orders"})
 
     def check(self, factorization: Factorization) -> None:
-        """Raises `UserError` if the network does not support this factorization; no submodule exists yet."""
+        """Raises `UserError` if the network does not support this factorization; called before submodules exist."""
 
     @property
     def traits(self) -> Traits:
@@ -83,7 +83,7 @@ class Network(nn.Module):
         return self.TRAITS - {"unbounded"} if self.context_spec.local else self.TRAITS
 
     def dependencies(self, factorization: Factorization) -> np.ndarray:
-        """Returns bool[D, D], [i, j] iff the features of site i read x_j (law 1): by default all earlier steps."""
+        """Returns bool[D, D], [i, j] iff features of site i read x_j (law 1): by default all sites of earlier steps."""
         return np.asarray(factorization.mask())
 
     def __call__(
@@ -224,8 +224,8 @@ def name_of(network: Network) -> str:
 
 
 def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
-    """Returns the result of `make` from the parameters of a module, under `prepare` computed once for all steps of a
-    loop: XLA would repeat it in every iteration, even a slice of a parameter.
+    """Returns the result of `make` from the parameters of a module. Under `prepare` it is computed once for all steps
+    of a loop, in which XLA would repeat it, even a slice of a parameter.
     """
     if module.has_variable(PRECOMPUTED, name):
         return module.get_variable(PRECOMPUTED, name)

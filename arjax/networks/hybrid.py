@@ -30,7 +30,7 @@ from arjax.networks.recurrent.linear.mixer import GATED, MIXERS, BlocksCore, Lin
 
 @MIXERS.register("attention")
 def softmax_mixer(width: int, out_scale: float, dtype: str, num_heads: int = 4, window: int = 0) -> nn.Module:
-    """Attention to the last `window` steps, the own one included; 0 for all steps."""
+    """Attention to the last `window` steps, the current one included; 0 for all steps."""
     divides(num_heads, width)
     if not window:
         return SelfAttention(width, num_heads, out_scale, dtype)
@@ -84,7 +84,7 @@ class GatedConvolution(LinearMixer):
 
 @MIXERS.register("gated_convolution")
 def gated_convolution(width: int, out_scale: float, dtype: str, window: int = depth_option(3)) -> nn.Module:
-    """A gated convolution over the last `window` steps, the own one included."""
+    """A gated convolution over the last `window` steps, the current one included."""
     return GatedConvolution(width, out_scale, dtype, kernel_size=window)
 
 
@@ -111,7 +111,7 @@ def read_layers(text: str) -> tuple[Component, ...]:
 
 
 class HybridCore(BlocksCore):
-    """Residual blocks with a mixer of its own each (`layers`, see `read_layers`); `mlp_size` 0: without an MLP."""
+    """Residual blocks, each with its own mixer (`layers`, see `read_layers`); `mlp_size` 0: without an MLP."""
 
     layers: str
     width: int
@@ -146,12 +146,12 @@ class HybridCore(BlocksCore):
 
 @NETWORKS.register("hybrid")
 class Hybrid(ChunkedStepNetwork):
-    """Residual blocks with a mixer of its own each, over the steps of any factorization.
+    """Residual blocks, each with its own mixer, over the steps of any factorization.
 
-    Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)": each
-    has the options of the mixer of its name, of attention `num_heads` and `window` (0: all steps), of
-    `gated_convolution` its `window`; `hidden_size` E, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`;
-    `remat`: recompute the activations of a layer in the backward pass.
+    Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)": each has
+    the options of the mixer of its name, `attention` has `num_heads` and `window` (0: all steps), `gated_convolution`
+    has `window`; `hidden_size` E, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat`: recompute the
+    activations of a layer in the backward pass.
     """
 
     layers: str = "gated_delta_net, gated_delta_net, gated_delta_net, attention(window=64)"

@@ -151,7 +151,8 @@ def relaxed_values(event: EventSpec, x: jax.Array) -> jax.Array:
 
 def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
     """Returns the network of a model of discrete scalars as one that reads relaxed values, and its parameters. At
-    one-hot values it computes the features of the model: a product with a one-hot vector looks a value up in a table.
+    values that are not between others it computes the features of the model: a product with a one-hot vector looks up a
+    row.
     """
     network = model.network.clone(event=relaxed_event(model.event))
     dummy = jnp.zeros((1, *network.event.shape))

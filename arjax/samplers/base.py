@@ -170,6 +170,8 @@ class Steps:
     Attributes:
       keys_SB: the random key of each step and example. A sampler that needs further random numbers folds `OWN_NUMBERS`
         or more into these keys: smaller numbers give the noise of some conditionals again.
+      temperature: divides the logits, float32[].
+      factorization: the order and the blocks of the draw.
       stop: behind the last requested step, int32[] or a whole number.
     """
 

@@ -1,4 +1,4 @@
-"""Rounds: several steps predicted from those before all of them. Their sizes, steps, costs in nats, and losses."""
+"""Rounds of several steps, each predicted from the steps before the round alone: sizes, costs in nats, and losses."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ def k_step_log_prob(
     key: jax.Array | None = None,
 ) -> jax.Array:
     """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats: on
-    average over orders a bound on log p of their mixture. `orders` has one for each example. Conditionals whose log p
-    is drawn have noise by the key, without one always the same.
+    average over orders a bound on log p of their mixture. `orders` has one for each example. Where log p is drawn, its
+    noise follows from the key, or is always the same without one.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]

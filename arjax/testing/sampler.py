@@ -58,7 +58,7 @@ def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") 
 
 
 def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
-    """Returns a sampler with random examples, and the model as another run; raises `UserError` if it refuses it."""
+    """Prepares a sampler with random examples, and with the model as another run; refuses as `Sampler.prepare`."""
     resources = Resources(
         examples=lambda split, num: Batch(random_x(model.event, min(num, 64), seed=len(split))),
         open_run=lambda workdir: types.SimpleNamespace(model=model, params=params),

@@ -42,7 +42,7 @@ PARTIAL = "partial-"
 
 
 class CheckpointStore:
-    """The `keep` newest checkpoints of a run, in a folder that the first save creates. All processes call alike."""
+    """The `keep` newest checkpoints of a run, in one folder. All processes of a run make the same calls."""
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
         self.directory, self._keep = Path(directory).absolute(), keep

@@ -1,12 +1,12 @@
 """Muon: which parameters are matrices, and the transformation of their gradients.
 
 1. A parameter is a kernel if its path ends in `kernel` and it has two axes or more. All others (embeddings, tables of
-positions, norms, biases) go to Adam, as do the kernels of readouts, the layers that return the features of sites, and
-those with `adam_pattern` in their path: by default layers that read values, and depthwise convolutions. 2. The last two
-axes of a kernel are a matrix, inputs x outputs: E x NH for the queries of N heads; convolutions of arjax have the K^2
-taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal matrix, directions, sites) hold
-matrices that are orthogonalised one by one. 3. The kernels with `taps_pattern` in their path have axes for taps, [K, K,
-I, O], and are the matrix K K I x O.
+   positions, norms, biases) go to Adam, as do the kernels of readouts, the layers that return the features of sites,
+   and those with `adam_pattern` in their path: by default layers that read values, and depthwise convolutions.
+2. The last two axes of a kernel are a matrix, inputs x outputs: E x NH for the queries of N heads; convolutions of
+   arjax have the K^2 taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal matrix,
+   directions, sites) hold matrices that are orthogonalised one by one.
+3. The kernels with `taps_pattern` in their path have axes for taps, [K, K, I, O], and are the matrix K K I x O.
 """
 
 from __future__ import annotations

@@ -39,13 +39,13 @@ class Course:
 
 @SCHEDULES.register("constant")
 def constant(course: Course) -> jax.Array:
-    """1."""
+    """1: the rate stays at its peak."""
     return jnp.ones_like(course.t)
 
 
 @SCHEDULES.register("linear")
 def linear(course: Course) -> jax.Array:
-    """1 - (1 - e) r."""
+    """1 - (1 - e) r: the rate falls from its peak to the part e of it."""
     return 1 - (1 - course.end_factor) * course.done
 
 

@@ -119,7 +119,9 @@ def for_loop(cache: KVCache) -> LoopCache:
 
 @dataclasses.dataclass(frozen=True)
 class Near(Pattern):
-    """Blocks of `size` steps attend to themselves and `memory` steps before; a `window` leaves only its last steps."""
+    """Blocks of `size` steps attend to themselves and to `memory` steps before. With a `window`, a step attends to no
+    more than the last `window` steps, itself included.
+    """
 
     size: int
     memory: int

@@ -26,8 +26,8 @@ LOG_ZERO = -1e30
 
 
 def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 if it is empty, and the log of the softmax's sum: q [...,
-    Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
+    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 if it is empty, and the log of the softmax's sum: q
+    [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
     """
     scores = jnp.einsum("...qh,...kh->...qk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     scores = jnp.where(mask, scores, LOG_ZERO)
@@ -173,16 +173,16 @@ class LocalTransformer(PatternNetwork):
 
 @NETWORKS.register("sparse_transformer")
 class SparseTransformer(PatternNetwork):
-    """Child, Gray, Radford & Sutskever, "Generating Long Sequences with Sparse Transformers" (2019).
-
-    Two patterns of about sqrt(S) steps each connect all steps in two hops (section 4.3), where l is the stride:
+    """Tokens attend along two sparse patterns of about sqrt(S) steps each, which connect all steps in two hops (Child,
+    Gray, Radford & Sutskever, "Generating Long Sequences with Sparse Transformers", 2019, section 4.3; l is the
+    stride):
 
     strided   A(1) = the last l steps and the step itself, A(2) = each l-th step back from it
     fixed     A(1) = the block of l steps around it, A(2) = the last c steps of each block
 
     Heads (section 5.2): "split", where half of them follow A(1) and half A(2) (in the fixed pattern each of these
-    attends to c other steps of a block), or "merged", where all attend to the union. In step form a step attends to O(l
-    + S / l) steps. Options: as `BlockNetwork`; `stride` l, `pattern`, `expressivity` c, `heads`.
+    attends to c other steps of a block), or "merged", where all attend to the union. In step form a step attends to
+    O(l + S / l) steps. Options: as `BlockNetwork`; `stride` l, `pattern`, `expressivity` c, `heads`.
     """
 
     stride: int = 32

@@ -109,9 +109,9 @@ class ResidualLayer(nn.Module):
 
 @NETWORKS.register("adaptive_mlp")
 class AdaptiveMLP(Denoiser):
-    """All sites as one vector, for examples of few scalars. Local parts of a context are read as a whole by the
-    normalisations, and add features to each site at its own place. Options: `width` E, `num_layers` L of residual
-    layers, `activation`, `use_time` (False: the same features at any time).
+    """A multilayer perceptron over all sites as one vector, for examples of few scalars. Local parts of a context are
+    read as a whole by the normalisations, and add features to each site at its own place. Options: `width` E,
+    `num_layers` L of residual layers, `activation`, `use_time` (False: the same features at any time).
     """
 
     width: int = 128

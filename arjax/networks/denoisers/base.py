@@ -25,9 +25,9 @@ TIME = "time of the chain"
 
 
 class NoisyNetwork(Network):
-    """A network that reads noisy values: those of a `Denoiser`, or of the blocks of a `BlockTransformer`. Its `event`
-    is of one noisy example: "real", or the discrete kind of the data, whose values 0, ..., V - 1 may then also be the
-    mask token V of an absorbing process.
+    """A network that reads noisy values: those of a `Denoiser`, or of the blocks of a `BlockTransformer`. `event`
+    describes one noisy example: "real", or the discrete kind of the data, whose values 0, ..., V - 1 may then also be
+    the mask token V of an absorbing process.
     """
 
     TRAITS = frozenset({"context"})
@@ -115,7 +115,7 @@ class AnyOrderDenoiser(Denoiser):
 
 
 def as_denoiser(network: Network) -> Denoiser:
-    """Returns a denoiser itself, or an any-order network of discrete data as one; raises `UserError` for others."""
+    """Returns the network as a denoiser; raises `UserError` unless it is one, or any-order on discrete data."""
     if isinstance(network, Denoiser):
         return network
     if not isinstance(network, OrderAgnosticNetwork):

@@ -48,10 +48,10 @@ class BlockAttention(SelfAttention):
 
 @NETWORKS.register("block_transformer")
 class BlockTransformer(PlainStack, NoisyNetwork):
-    """Features of noisy sites given the noisy sites of their block and the values of earlier blocks. The time is not
-    read: the number of masks says it. A context is one vector that is added to each token; local parts are added at the
-    tokens of their sites. It has no step form: `denoise` and `write` go from block to block. The noisy values, which
-    may be the mask token V, are the part `NOISY` of the context. Options: as `PlainStack`.
+    """A Transformer that denoises blocks: features of noisy sites given the noisy sites of their block and the values
+    of earlier blocks. The time is not read: the number of masks says it. A context is one vector that is added to each
+    token; local parts are added at their sites. It has no step form: `denoise` and `write` go from block to block. The
+    part `NOISY` of the context holds the noisy values, which may be the mask token V. Options: as `PlainStack`.
     """
 
     ATTENTION = BlockAttention

@@ -17,7 +17,7 @@ from arjax.networks.layers.local_context import LOCAL_WIDTH, feature_encoder
 
 
 class SiteBias(nn.Module):
-    """Features b_i + U_i c of each site, [B, D, F], for the context c; of local parts, b_i + `LocalFeatures`."""
+    """Features b_i + U_i c of each site, [B, D, F], for the context c; with local parts, b_i + `LocalFeatures`."""
 
     event: EventSpec
     num_features: int
@@ -42,9 +42,9 @@ class SiteBias(nn.Module):
 
 
 class HiddenLayers(nn.Module):
-    """The features of all sites from a context, whose parts are flattened and concatenated, through hidden layers h =
-    a(W c + b): {part: [B, ...]} -> [B, D, F]. The encoders and decoders of variational autoencoders are this network
-    (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C).
+    """The features of all sites from a context, whose parts are flattened and concatenated, through hidden layers
+    h = a(W c + b): {part: [B, ...]} -> [B, D, F]. The encoders and decoders of variational autoencoders are this
+    network (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C).
     """
 
     num_sites: int
@@ -76,8 +76,8 @@ class ReadsNoSite(Network):
 
 @NETWORKS.register("constant")
 class Constant(ReadsNoSite):
-    """All features are 0, and nothing is learned: a standard normal under `gaussian`, fair coins under `bernoulli`, the
-    uniform distribution under `categorical`. The usual prior of latent variables. No options.
+    """All features are 0, and nothing is learned: a standard normal under `gaussian`, fair coins under `bernoulli`,
+    under `categorical` the uniform distribution. The usual prior of latent variables. No options.
     """
 
     TRAITS = Network.TRAITS - {"context"}

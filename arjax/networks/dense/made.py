@@ -222,7 +222,7 @@ class StructuredMADE(MaskedLayers):
     have none. These are linear in their parents, or independent of them without `direct`. Without a graph, the parents
     are all sites of earlier steps, and the masks are those of MADE with the degrees step[s] - 1.
 
-    The paper searches for masks with a product that has the zeros of the graph; here they have them by construction,
+    The paper searches for masks with a product that has the zeros of the graph; these masks have them by construction,
     for any order, partition and number of layers. `direct` connections follow every edge. Options: as `made`.
     """
 

@@ -108,9 +108,9 @@ class GatedResnet(nn.Module):
 
 
 class GatedStack(nn.Module):
-    """The parameters of equal gated layers, perhaps of several resolutions, with an axis for the layers. One loop runs
-    all layers, and one normalises all weights: a program with each layer written out takes minutes to compile. Sizes of
-    further inputs and of a context may be 0.
+    """The parameters of equal gated layers, perhaps of several resolutions, with an axis for the layers. They run in
+    one loop, and all weights are normalised at once: a program with each layer written out takes minutes to compile.
+    Sizes of further inputs and of a context may be 0.
     """
 
     num_layers: int

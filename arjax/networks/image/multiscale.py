@@ -60,13 +60,12 @@ class Upsampler(nn.Module):
 
 @NETWORKS.register("multiscale")
 class Multiscale(PixelRNNFamily):
-    """A small image first, every `factor`-th pixel of every `factor`-th row; then the rest, conditioned on it.
-
-    Each scale has a `PixelRNNCore`. The core of the small image is an ordinary PixelRNN; each layer of the next core is
-    biased with maps that a deconvolutional network computes from the small image. With several `levels`, the small
-    image is conditioned in the same way on a still smaller one. The conditional network of the paper generates the
-    pixels of the small image once more; here each pixel is generated once, so that the product over all is a
-    likelihood: the order is `multiscale`, with the same factor and levels.
+    """Multi-scale PixelRNN: a small image first, every `factor`-th pixel of every `factor`-th row; then the rest,
+    conditioned on it. Each scale has a `PixelRNNCore`. The core of the small image is an ordinary PixelRNN; each layer
+    of the next core is biased with maps that a deconvolutional network computes from the small image. With several
+    `levels`, the small image is conditioned in the same way on a still smaller one. The conditional network of the
+    paper generates the pixels of the small image once more; here each pixel is generated once, so that the product over
+    all is a likelihood: the order is `multiscale`, with the same factor and levels.
 
     Options: as `PixelRNNFamily`; `core` ("diagonal_bilstm", or "row_lstm" with its `kernel_size`); `factor` and
     `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is enlarged; `shared`:

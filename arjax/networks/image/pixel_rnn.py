@@ -55,9 +55,9 @@ def _step(read: ReadStates, kernel: jax.Array, c: jax.Array, h: jax.Array, z: ja
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def lstm_scan(read: ReadStates, kernel: jax.Array, z_TNG: jax.Array) -> jax.Array:
-    """All steps of a convolutional LSTM that starts from zeros, with the gates z + read(h) K: the states [T, ..., N,
-    U]. The backward pass recomputes the gates: keeping them takes several times the memory and, on CPU, 1.4 times as
-    long.
+    """All steps of a convolutional LSTM that starts from zeros, with the gates z + read(h) K: the states
+    [T, ..., N, U]. The backward pass recomputes the gates: keeping them takes several times the memory and, on CPU, 1.4
+    times as long.
     """
     return _scan(read, kernel, z_TNG)[1]
 
@@ -203,8 +203,8 @@ class PixelRNNCore(Stack):
         return self.through_layers(caches, (maps, jnp.zeros_like(maps)), here, r, c, method="step")
 
     def advance(self, carry, read: ReadPixels, condition: jax.Array | None, site: jax.Array):
-        """Computes all positions up to a site (its number in raster order): carry -> (carry, features [B, F]). Most
-        sites have one position; there are more where positions without a value lie between.
+        """Computes all positions up to a site (its number in raster order): carry -> (carry, features [B, F]). This is
+        one position for most sites, and more where positions without a value lie between.
         """
         done, caches = carry
         columns = self.map_shape[1]

@@ -109,7 +109,7 @@ class SnailBlock(nn.Module):
         return self.resnets.steps()
 
     def step(self, cache: tuple, weights: list, h_BC: jax.Array, x_Bn: jax.Array, t: jax.Array, grid, e):
-        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value; `weights`: `resnet_weights`."""
+        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value, and the `resnet_weights`."""
         planes, keys, values, previous_BC = cache
         last = jnp.maximum(t - 1, 0)
         here, before = (None if e is None else of_pixel(e, *jnp.divmod(n, grid[1])) for n in (t, last))

@@ -96,9 +96,9 @@ class LoopCache(NamedTuple):
 def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) -> np.ndarray:
     """Returns the angle per position of each pair of features, base^(-2i / H): float32[H / 2].
 
-    `scaling` (factor, low, high, original length) stretches the length as in Llama 3.1: waves shorter than length /
-    high stay, waves longer than length / low become `factor` times longer, and between the two the frequency is
-    interpolated linearly in length / wave length.
+    `scaling` (factor, low, high, original length) stretches the length as in Llama 3.1: waves shorter than
+    length / high stay, waves longer than length / low become `factor` times longer, and between the two the frequency
+    is interpolated linearly in length / wave length.
     """
     frequency = (1 / np.float32(base) ** (np.arange(0, size, 2, dtype=np.float32) / size)).astype(np.float32)
     if not scaling:
@@ -109,9 +109,9 @@ def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) 
 
 
 def rotate(x_BNTH: jax.Array, position: jax.Array, frequency: np.ndarray) -> jax.Array:
-    """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.2, equations 15 and 34). The pair (x_i, x_(i +
-    H/2)) is rotated by position * frequency_i, so that products of queries and keys depend on differences of positions
-    alone. The paper pairs neighbours; halves, as most published weights have them, only permute the features.
+    """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.2, equations 15 and 34). The pair (x_i,
+    x_(i + H/2)) is rotated by position * frequency_i, so that products of queries and keys depend on differences of
+    positions alone. The paper pairs neighbours; halves, as most published weights have them, only permute the features.
     `position`: int[T] or int[].
     """
     angle_TH = position[..., None].astype(jnp.float32) * frequency
@@ -253,7 +253,7 @@ class SelfAttention(MultiHead):
 
 
 def write_tokens(cache: jax.Array, new: jax.Array, start: jax.Array) -> jax.Array:
-    """Returns the cache [B, G, C, H] with new tokens [B, G, T, H] from index `start` on; dropped beyond its end."""
+    """Writes new tokens [B, G, T, H] into the cache [B, G, C, H] from `start` on; tokens beyond its end are dropped."""
     length = min(cache.shape[2], new.shape[2])
     first = jnp.minimum(start, cache.shape[2] - length)  # JAX would move a slice that is out of bounds
     window = jax.lax.dynamic_slice_in_dim(cache, first, length, axis=2)

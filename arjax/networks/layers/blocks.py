@@ -198,9 +198,9 @@ class Block(Layer):
 class PlainStack(Stack, Network):
     """A plain stack of blocks over positions of the sites: the options and modules of several families.
 
-    `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites ("learned"
-    or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
-    iteration of the scan over layers).
+    `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites
+    ("learned" or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll`
+    (layers per iteration of the scan over layers).
     """
 
     width: int = 128

@@ -72,9 +72,9 @@ def all_taps(x_BTE: jax.Array, kernel_size: int, dilation: int) -> list[jax.Arra
 def step_taps(
     queue: jax.Array, x_BE: jax.Array, t: jax.Array, kernel_size: int, dilation: int
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """Returns the queue with x_t in it, and x_(t - k d) of step t for k = 0 .. K-1, [B, E] each. The queue [B, (K-1) d,
-    E] is a ring, zero before step 0, with x_t at index t mod its length: the cost of a step is independent of the
-    length of the sequence (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
+    """Returns the queue with x_t in it, and x_(t - k d) of step t for k = 0 .. K-1, [B, E] each. The queue
+    [B, (K-1) d, E] is a ring, zero before step 0, with x_t at index t mod its length: the cost of a step is independent
+    of the length of the sequence (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
     """
     reach, taps = queue_length(kernel_size, dilation), [x_BE]
     for k in range(1, kernel_size):

@@ -29,9 +29,9 @@ class BilinearProduct:
     """`product(left, right, *static)`, linear in `left` and in `right`; to be made once, at the top of a module.
 
     `transposes(to_left, to_right)` names the gradients: `to_left(cotangent, right, *static)` is the sum over the result
-    of cotangent * d result / d left, in the shape of `left`, cast to its type; likewise `to_right(cotangent, left,
-    *static)`. The static arguments are hashable and have no gradient. Under `jit`, `vmap`, `scan`, `checkpoint` and on
-    a mesh the product behaves as the function itself.
+    of cotangent * d result / d left, in the shape of `left`, cast to its type; likewise
+    `to_right(cotangent, left, *static)`. The static arguments are hashable and have no gradient. Under `jit`, `vmap`,
+    `scan`, `checkpoint` and on a mesh the product behaves as the function itself.
     """
 
     def __init__(self, function: Callable[..., jax.Array]):

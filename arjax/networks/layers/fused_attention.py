@@ -27,8 +27,8 @@ MAX_GPU_HEAD, MIN_GPU = 128, (8, 0)
 def fused_attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> jax.Array:
     """`attention` of tokens that each see themselves and all earlier ones, [B, N, T, H]: on TPUs by the Pallas kernel
     of JAX; on GPUs by cuDNN's kernel, for bfloat16 or float16 and heads of a multiple of 8 features up to
-    `MAX_GPU_HEAD`; everywhere else by the plain formula, and a line says so. The device is the first of this process at
-    the time of tracing, since with a branch for each platform a gradient would keep the scores.
+    `MAX_GPU_HEAD`; elsewhere by the plain formula, which a line on stderr says. The device is the first of this process
+    at the time of tracing, since with a branch for each platform a gradient would keep the scores.
     """
     kernel = kernel_of(jax.devices()[0], q_BNTH)
     if kernel is None:

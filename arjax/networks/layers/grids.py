@@ -34,8 +34,8 @@ def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def check_image(name: str, factorization: Factorization, *, channels: bool = False) -> None:
-    """Raises `UserError` unless the grid is two-dimensional (with `channels`, or has colour channels as a third
-    dimension) and a step generates one site.
+    """Raises `UserError` unless a step generates one site on a grid of two dimensions; `channels` allows colour
+    channels as a third dimension, which are generated one after the other.
     """
     grid_shape, also = factorization.grid_shape, " (rows and columns, or with colour channels as a third)" * channels
     is_image = len(grid_shape) == 2 or (channels and len(grid_shape) == 3)

@@ -1,7 +1,7 @@
 """Local parts of a context at the sites that they belong to: a coarser image, a map of labels, tokens of an encoder.
 
-An encoded context is one array e: a vector for each example, [B, E], or with local parts one for each pixel, [B,
-*pixels, E], which the colour channels of a pixel share. It is known before the first step, so any layer may read it.
+An encoded context is one array e: a vector for each example, [B, E], or with local parts one for each pixel,
+[B, *pixels, E], which the colour channels of the pixel share. Any layer may read it, at any step.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ from arjax.networks.layers.local_context import context_encoder, of_sites
 
 class StepConditioning(nn.Module):
     """The context as one vector per step, for cores that take it in every layer: classes, vectors and the summaries of
-    grids are the same in all steps, and the positions of the first grid are spread over the steps and added, floor(s L
-    / S) in step s of S (van den Oord et al., 2016, "WaveNet", section 2.5, with the upsampling by repetition).
+    grids are the same in all steps, and the positions of the first grid are spread over the S steps and added,
+    floor(s L / S) in step s (van den Oord et al., 2016, "WaveNet", section 2.5, with the upsampling by repetition).
     """
 
     spec: ContextSpec

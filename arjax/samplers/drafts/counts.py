@@ -74,7 +74,7 @@ class CountModel:
         return sum(len(level.grams.keys) for level in self.levels)
 
     def log_prob(self, x_WT: np.ndarray, mask_WT: np.ndarray) -> np.ndarray:
-        """Returns nats, float64[W, T]; 0 where the mask is."""
+        """Returns log p in nats, float64[W, T]; 0 where the mask is 0."""
         p_WT = np.full(x_WT.shape, 1 / self.num_levels)
         for order, level in enumerate(self.levels):
             places, history, gram = _grams(x_WT, mask_WT, order, self.num_levels)

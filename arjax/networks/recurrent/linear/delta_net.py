@@ -95,7 +95,7 @@ class DeltaNet(MixerNetwork):
 
 @NETWORKS.register("gated_delta_net")
 class GatedDeltaNet(MixerNetwork):
-    """DeltaNet with a decay of the state and an output gate, over the steps of any factorization; options as there."""
+    """DeltaNet with a decay of the state and an output gate, for any factorization; options as `delta_net`."""
 
     SMALL = {**DeltaNet.SMALL, "negative_eigenvalues": True, "num_householder": 2}
     MIXER = GatedDeltaMixer

@@ -99,8 +99,8 @@ class RecurrentBlock(LinearMixer):
 
 @NETWORKS.register("rg_lru")
 class Hawk(MixerNetwork):
-    """The paper's Hawk: gated linear recurrences over the steps of any factorization, parallel in training, O(1) per
-    step in sampling. Residual blocks (section 2.1) have a recurrent block and a gated MLP, each after an RMS
+    """Hawk of the Griffin paper: gated linear recurrences over the steps of any factorization, parallel in training,
+    O(1) per step in sampling. Residual blocks (section 2.1) have a recurrent block and a gated MLP, each after an RMS
     normalisation. In Griffin such blocks alternate with local attention: see `hybrid`.
 
     Options: those of `MixerNetwork`; `num_heads`, blocks of the gates' matrices; `kernel_size` of the convolution.
@@ -155,8 +155,8 @@ class MinGRUMixer(MinMixer):
 class MinLSTMMixer(MinMixer):
     """An LSTM whose gates read the input alone:
 
-    h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,  f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t +
-    b_i),  g_t = W_g u_t + b_g (section 3.2.4).
+    h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,
+    f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t + b_i),  g_t = W_g u_t + b_g (section 3.2.4)
     """
 
     NUM_GATES = 3

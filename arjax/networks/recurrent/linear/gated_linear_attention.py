@@ -1,4 +1,4 @@
-"""Gated linear attention (Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training", 2024)"""
+"""Gated linear attention: Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training", 2024."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Linear recurrences: S_t = A_t S_(t-1) + k_t u_t' and o_t = S_t' q_t over a matrix S [H, V] of each head, with decays
 A_t or the delta rule; and h_t = a_t h_(t-1) + b_t over a vector h [R], feature by feature.
 
-Each is a tuple of the terms of all steps, with three methods: `run`, from any state in chunks of C steps, inside which
-all pairs are compared, while S passes from chunk to chunk; `step`, the recurrence itself; and `masked`, the terms of
-steps that leave the state alone, so that `run` ends in the state after any of its steps.
+Each recurrence is a tuple of the terms of all steps, with three methods: `run`, from any state in chunks of C steps,
+inside which all pairs are compared, while S passes from chunk to chunk; `step`, the recurrence itself; and `masked`,
+the terms of steps that leave the state alone, so that `run` ends in the state after any of its steps.
 
 The axis of the steps is the third: q and k are [B, N, T, H], v [B, N, T, V], decays [B, N, T]; a head axis of length 1
 stands for heads that are all alike. States, decays and outputs are float32. Products of decays are exponentials of sums
@@ -170,8 +170,8 @@ class Delta(NamedTuple):
 
     (1 + diag(beta) L) U = diag(beta) (V - K_a S)  with  L_ij = k_i' (a_i ... a_(j+1)) k_j for j < i
 
-    and the rows (a_i ... a_1) k_i' of K_a. Shapes: q [B, N, T, H], k [B, N, T, R, H], v [B, N, T, R, V], `beta` in [0,
-    2] float32[B, N, T, R], and `log_decay`, log a_t, float32[B, N, T], or None for a_t = 1.
+    and the rows (a_i ... a_1) k_i' of K_a. Shapes: q [B, N, T, H], k [B, N, T, R, H], v [B, N, T, R, V]; `beta` in
+    [0, 2], float32[B, N, T, R]; `log_decay`, which is log a_t, float32[B, N, T], or None for a_t = 1.
     """
 
     q: jax.Array
