@@ -78,7 +78,8 @@ def test_a_program_of_one_class_never_serves_another():
 
 def test_the_memory_of_a_program_is_looked_at_for_other_options_of_a_sampler(monkeypatch):
     compiled = []
-    monkeypatch.setattr(programs, "compile_if_it_fits", lambda *arguments: compiled.append(arguments[2].width))
+    note = lambda what, program, beam, x, times: compiled.append(beam.width)  # noqa: E731
+    monkeypatch.setattr(programs, "compile_if_it_fits", note)
     program = jax.jit(lambda beam, x: x * beam.width)
     for width in (2, 3, 2):
         assert programs.call_if_it_fits("the arrays", program, make_sampler(f"beam(width={width})"), 5) == 5 * width
