@@ -151,7 +151,7 @@ def test_two_layers_of_latents_have_a_bounded_scale_between_them():
 @pytest.mark.parametrize("arg", ["network=wavnet", "wavnet"])
 def test_the_nearest_recipe_is_named(arg):
     path = next(path for path in CONFIGS if path.stem == "digits")
-    with pytest.raises(UserError, match=r"cannot be 'wavnet', did you mean 'wavenet'\? \(there are: .*wavenet"):
+    with pytest.raises(UserError, match=r"must be one of .*wavenet.*, not 'wavnet', did you mean 'wavenet'\?"):
         load_config_file(f"{path}:{arg}")
 
 

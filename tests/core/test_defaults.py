@@ -90,7 +90,7 @@ SECTIONS = {
     },
     "evaluation.report.Measures": {
         **{"batch_size": 128, "num_orders": 1, "steps": 0, "schedule": "uniform", "samples": 0, "exposure": 0},
-        **{"length": 0, "judge": "", "examples": 0},
+        **{"judge": "", "examples": 0},
     },
     "training.setup.EvaluateOptions": {"samples": 0, "split": "test"},
     "training.state.StepSpec": {"ema_decay": 0.0, "accumulate": 1},
