@@ -177,8 +177,8 @@ def _is_in(file: str, folders: set[str]) -> bool:
 
 
 def _installed_folders() -> set[str]:
-    """Returns the folders of installed packages, without links, including folders named so in `PYTHONPATH` or a `.pth`
-    file, as on clusters and in nested environments.
+    """Returns the folders of installed packages, without links: those of this Python, and folders `site-packages` that
+    `PYTHONPATH` (on a cluster) or a `.pth` file (of an environment on top of another one) names.
     """
     named = {entry for entry in _python_path() if os.path.basename(entry) in ("site-packages", "dist-packages")}
     return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")} | named

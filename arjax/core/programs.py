@@ -27,7 +27,7 @@ _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 _MARKS = ("resource_exhausted", "out of memory")
 #: Operations whose results lie in memory. XLA fuses most others, whose results may be larger than the memory.
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
-#: How many calls of a program fit at once; the hash of a structure ignores static fields, so the key has all of it.
+#: How many calls of a program fit at once. The key holds the structure, as the hash of one ignores static fields.
 _FIT: dict[tuple[int, Any, tuple[Any, ...]], int] = {}
 #: The field of `ByClass`, which is not an option.
 CLASS_FIELD = "_pytree_class"
@@ -37,8 +37,8 @@ _COMPILING = threading.RLock()
 
 class ByClass:
     """A base of dataclasses that are pytrees, in which a static field stands for the class. Without it, jaxlib 0.10
-    takes the structures of two registered dataclasses for equal if their fields are, and sometimes calls the program of
-    the other class.
+    takes the structures of two registered dataclasses with equal fields for equal, and at times calls the other's
+    program.
     """
 
     _numbers = itertools.count()
@@ -80,8 +80,7 @@ def checked_pytree(value: Any, what: str) -> Any:
 
 def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> Any:
     """Calls a jitted function if the devices have the memory that it needs, which is known before anything is
-    allocated. `what` begins the sentence, such as "the arrays of this draw"; `times` is the number of calls that run at
-    the same time.
+    allocated. `what` begins the sentence, such as "the arrays of this draw"; `times` such calls run at the same time.
     """
     if not is_traced(args, kwargs):
         leaves, structure = jax.tree.flatten((args, kwargs))

@@ -30,7 +30,7 @@ def kind_of_mixture(*kinds: str, unbiased: bool) -> str:
 
 
 def score_name(kind: str) -> str:
-    """Returns the entry of a report that selects parameters and compares models, by the kind of the scores."""
+    """Returns the entry of a report that selects parameters: `nll_nats`, or `sample_score` without a likelihood."""
     return SAMPLE_SCORE if kind == NO_LIKELIHOOD else NLL
 
 

@@ -51,7 +51,7 @@ class Frame:
       form: "lists" for a dict of columns or a csv file, "rows" for a list of rows, else the library, such as "polars".
       missing, delimiter: the texts of cells without a value, and the separator of cells in a csv file.
       file: the path of a csv file, else "".
-      first_row: the user's number of the first row: 0, or 2 in a csv file with a header.
+      first_row: the user's number of the first row: 0, or the line in a csv file, 2 with a header and 1 without.
     """
 
     columns: Columns

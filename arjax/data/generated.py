@@ -82,8 +82,8 @@ def markov_chain(
 
     The row of each history of `order` values (at most 65,536 histories) is drawn from a symmetric Dirichlet
     distribution; the first values have the conditionals of the stationary distribution. So every stretch of a sequence
-    has one distribution, and the entropy of a sequence is that of its first `order` values plus (length - order) times
-    the entropy rate.
+    has one distribution, and the entropy is that of the first `order` values plus (length - order) times the entropy
+    rate.
     """
     rng = _rng_of_model(seed)
     if order * np.log(levels) > np.log(MOST_HISTORIES) + 1e-9:

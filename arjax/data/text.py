@@ -216,8 +216,8 @@ def ended_strings(
     columns: tuple[str, str] = ("", ""),
 ) -> Dataset:
     """Makes a data set of strings per split; the vocabulary is that of the train split and an end, see
-    `make_vocabulary`. `labels`, one for each string, are its context; `columns` name the columns of labels and of
-    strings in its files.
+    `make_vocabulary`. `labels`, one for each string, are its context; `columns` name those of labels and of strings in
+    its files.
     """
     vocabulary = make_vocabulary("".join(strings["train"]), tokens, min_count, end=True)
     sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in strings.items()}

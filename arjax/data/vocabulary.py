@@ -73,7 +73,7 @@ class Vocabulary:
         return len(text) if self.unit == "char" else len(self._codes(text))
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the tokens of a text, int32[T], without an end; unknown characters have theirs, if there is one."""
+        """Returns the tokens of a text, int32[T], without an end; characters without one become the unknown token."""
         codes, (known, tokens) = self._codes(text), self._known
         places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
         is_known = known[places] == codes

@@ -88,7 +88,7 @@ class AnyOrderTable(TableEngine):
         return f"a network for all orders of the columns, {self.model.num_params:,} parameters"
 
     def _table(self, x_ND: np.ndarray, observed_ND: np.ndarray, site: int) -> np.ndarray:
-        """Returns log p of the values of a site given the observed ones, float64[N, V]; equal rows count once."""
+        """Returns log p of a site's values given the observed ones, float64[N, V], computed once for equal rows."""
         seen_ND = np.where(observed_ND, x_ND, np.nan)
         first_R, row_N = _different(seen_ND)
 

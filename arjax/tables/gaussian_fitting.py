@@ -50,7 +50,7 @@ _SEEDS = 8
 _AGAIN = 4
 #: The most fits that one mixture is made of, out of so many that are the best alone.
 _MEMBERS, _CANDIDATES = 12, 48
-#: The most components of it times the cube of the columns, operations for each row with other missing cells.
+#: The most components of it times the cube of the columns: the operations of a row with other missing cells.
 _MOST_WORK = 2**23
 #: Steps of rounding above this part of the standard deviation are worth a fit of rows with noise in place of rounding.
 _COARSE = 0.02
@@ -284,8 +284,8 @@ def em_with_holes(
     x_ND: np.ndarray, start: Components, variance: float, iterations: int, deadline: float = math.inf
 ) -> tuple[Components, np.ndarray]:
     """Returns the components after EM on rows with missing values (nan), and the responsibilities of the rows,
-    float64[N, K]. Each step adds `variance` to the covariances; it ends early where log p gains little, or after the
-    time `deadline`.
+    float64[N, K]. Each step adds `variance` to the covariances; EM ends early where log p gains little, or at the time
+    `deadline`.
     """
     components, last = start, -math.inf
     order = np.lexsort(np.isnan(x_ND).T)  # rows with the same values missing are neighbours

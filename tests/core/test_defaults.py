@@ -102,10 +102,7 @@ SECTIONS = {
 def test_what_is_left_out_of_a_section(name):
     module, _, section = name.rpartition(".")
     parameters = inspect.signature(getattr(importlib.import_module(f"arjax.{module}"), section)).parameters
-    found = {
-        name: parameter.default for name, parameter in parameters.items() if name in SECTIONS[f"{module}.{section}"]
-    }
-    assert found == SECTIONS[f"{module}.{section}"]
+    assert {option: parameters[option].default for option in SECTIONS[name]} == SECTIONS[name]
 
 
 def test_a_run_that_diverges_ends_with_its_own_code():
