@@ -236,7 +236,6 @@ def test_the_energy_score_is_that_of_its_draws_and_proper():
 
 
 def test_energy_has_no_likelihood():
-    """Neither the model nor what is trained; scores are in no unit of nats."""
     (model, params), x = built(EVENT, conditional=CALLS["energy"], hidden_sizes=(8,)), np.zeros((2, 3, 2), np.float32)
     assert model.score_kind == "none"
     score = jax.jit(lambda p: model.score(p, Batch(x), key=KEY))(params)
@@ -256,7 +255,6 @@ def test_energy_has_no_likelihood():
 
 @each_head
 def test_the_temperature_scales_the_noise(name):
-    """Without noise a draw is the mode; at a low temperature it is close to it."""
     head, features = bound_head(CALLS[name], 0.3)
     rows = many(features, 4)
     mode, draw = np.asarray(jax.jit(head.mode)(rows)), jax.jit(head.sample)
@@ -291,7 +289,6 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
 
 
 def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade():
-    """Each part is trained by its own loss: one by the regression, the other by its nats."""
     x, key = np.random.default_rng(0).normal(size=(4, 4, 2)).astype(np.float32), jax.random.key(3)
     parts = {"1": small(head="flow_matching"), "2": small()}
     model = make_model(LINE, kind="cascade", stages="subsampled", parts=parts)
@@ -338,7 +335,6 @@ def test_models_that_train_their_parts_by_log_p_refuse_other_losses():
 
 @pytest.mark.slow
 def test_given_values_and_blocks():
-    """Draws keep observed values, in any order, and a block of several sites is drawn at once."""
     small = {"width": 8, "num_layers": 1, "num_heads": 1}
     model = make_model(EVENT, "masked_transformer", conditional=CALLS["flow_matching"], orders="uniform", **small)
     params = jax.jit(model.init)(KEY)

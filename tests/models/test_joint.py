@@ -203,7 +203,6 @@ TRAINED = [("made", BLOCKS, MIXTURE), ("deep_nade", SIZES, NESTED), ("made", SIZ
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "partition", "conditional"), TRAINED)
 def test_order_agnostic_training_scores_whole_steps_without_bias(network, partition, conditional):
-    """Its loss is on average the score under the orders that it draws."""
     model, params = build(conditional, partition, network, orders="uniform")
     x, objective = np.repeat(cases.random_x(EVENT, 1), 240, 0), make_objective("order_agnostic(orders_per_batch=0)")
 

@@ -36,7 +36,6 @@ def config(**changes):
 
 
 def test_parts_of_parts():
-    """A mixture of a network and of a model with latents below latents."""
     deep = dict(config().parts) | {"prior": part(model=model_config("latent", latents=(2,)), parts=config().parts)}
     both = {"plain": part("made", {"ordering": "snake"}), "deep": part(model=model_config("latent"), parts=deep)}
     found = config()

@@ -61,7 +61,6 @@ def enumerated():
 
 @pytest.mark.slow
 def test_bounds_against_the_enumerated_likelihood():
-    """The mean of the score is the bound; it is below log p(x), and L_k lies between, nearer with k."""
     model, params, log_x, log_w, log_q = enumerated()
     elbo = (np.exp(log_q) * log_w).sum(0)
     assert np.isclose(np.exp(log_x).sum(), 1, atol=1e-5)
@@ -358,7 +357,6 @@ def test_the_gradient_through_real_latents_is_that_of_finite_differences(call):
 
 
 def latents_below(values):
-    """A prior with two latents of its own."""
     return ModelChoice("latent", {"latents": (2,), "values": values}, parts=PARTS)
 
 

@@ -25,7 +25,6 @@ LOGITS = np.float32([0.3, -0.8])
 
 @functools.cache
 def build():
-    """Two members of different networks with unequal weights."""
     gru = make_model(EVENT, "gru", hidden_size=6, ordering="reversed")
     model = MixtureModel((make_model(EVENT, "made", hidden_sizes=(8,)), gru))
     return model, cases.random_like(model.param_shapes) | {"weights": LOGITS}

@@ -25,7 +25,6 @@ MADE = {"hidden_sizes": (5,)}
 
 
 def again(model):
-    """The model out of its recipe as in a file."""
     recipe = recipe_of(model)
     return make(Recipe.from_json(json.loads(json.dumps(recipe.as_json())), recipe.arrays))
 

@@ -119,7 +119,6 @@ def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens
 
 @pytest.mark.slow
 def test_the_importance_bound_grows_with_its_draws(small):
-    """It is above the score and below log p(x)."""
     model, params = small
     exact, score = np.asarray(over_tokens(model, params)), score_of(model, params)
     one = np.asarray(model.importance_bound(params, Batch(X), KEY, 1))

@@ -57,7 +57,6 @@ def truth():
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["reverse_kl", "match"])
 def test_the_score_function_of_a_rollout_has_the_enumerated_gradient(truth, target):
-    """One value of the data, then three of the model."""
     model, params = model_and_params("lstm", BITS, "raster")
 
     def mean(params):

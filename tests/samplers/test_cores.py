@@ -29,7 +29,6 @@ def labelled():
 
 @pytest.fixture
 def on(monkeypatch):
-    """Sets the number of cores."""
     return lambda num: monkeypatch.setattr(cores, "num_cores", lambda: num)
 
 
@@ -81,7 +80,6 @@ def test_when_there_are_no_parts(on):
 
 
 def test_the_memory_of_all_parts_must_be_there(on, monkeypatch):
-    """Each part fits, but not all at once: one sentence."""
     model = make_model(EventSpec((64,), (), "tokens", 4), "lstm", hidden_size=8)
     params, keys = cases.params_of(model), example_keys(jax.random.key(0), 64)
     on(8)

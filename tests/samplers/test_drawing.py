@@ -129,7 +129,6 @@ def test_one_context_counts_for_all(spec, one):
 
 @pytest.mark.slow
 def test_a_context_steers_its_own_rows():
-    """Labels that shift the logits far to one value each."""
     model, params = build(context=ContextSpec("label", 4))
     table = 60 * np.tile(np.eye(4), (1, 6)).astype(np.float32)  # outputs: six sites of four logits
     params = {**params, "out_context": {"table": {"embedding": table}}}
@@ -139,7 +138,6 @@ def test_a_context_steers_its_own_rows():
 
 
 def test_draws_inside_jit(raster):
-    """A temperature may be traced, too."""
     model, params = raster
     draw = jax.jit(lambda model, params, key, t: model.sample(params, key, 5, temperature=t))
     for t in (1.0, 0.5):
