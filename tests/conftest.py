@@ -48,8 +48,6 @@ import jax.monitoring
 import numpy as np
 import pytest
 
-from arjax.core import plugins
-
 # These tests have one device, so there is nothing to partition; Shardy would translate each program to and fro all the
 # same. What simulates several devices is a process of its own, with the partitioner of users.
 if importlib.metadata.version("jaxlib").startswith("0.10."):
@@ -269,6 +267,8 @@ def repository() -> pathlib.Path:
 def own_modules() -> Iterator[None]:
     """Forgets the files of users that a test has run, as if the next test were another process."""
     yield
+    from arjax.core import plugins  # not at the top: scripts/mutants.py starts before the project is imported
+
     for name in plugins._LOADED:
         sys.modules.pop(name, None)
     sys.path[:] = [folder for folder in sys.path if folder not in plugins._APPENDED]

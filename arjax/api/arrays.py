@@ -36,7 +36,7 @@ from arjax.training.schedules import SCHEDULES
 from arjax.training.setup import EvaluateOptions, Setup, TrainOptions, make_setup, restore_params
 from arjax.training.start import Trained
 
-#: Stands for the model `init_from` of `fit_arrays` where a config has the workdir of a run.
+#: The model `init_from` of `fit_arrays`, where a config has the workdir of a run.
 GIVEN = "the given model"
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 #: The fields of the section `optimizer` of every rule.
@@ -66,39 +66,34 @@ def fit_arrays(
         model = arjax.make_model(arjax.EventSpec((5,)), "made")
         fitted = arjax.fit_arrays(model, train=x, validation=y, steps=2000)
 
-    The parameters are those that were best on validation; without a validation split, those of the last step. An
-    interrupt ends the training with a `KeyboardInterrupt`; with a `workdir` the state is saved, and the same call goes
-    on from there.
+    The parameters are the best ones on validation or, without a validation split, those of the last step. An interrupt
+    ends the training with a `KeyboardInterrupt`; with a `workdir` the state is saved, and the same call continues.
 
     Args:
-      model: from `arjax.make_model`.
-      train: examples [N, *grid, *value], or a dict with `x` and, where there are, `context`, `mask` [N, *grid] and
-        `weight` [N]; a context of several parts is a dict. Or a whole data set with all its splits, as from
-        `arjax.make_dataset`.
-      validation: likewise, to choose the parameters and to stop early; or None.
-      test: likewise, for the score at the end; None: that is of the validation split, or else the train split.
+      train: examples [N, *grid, *value], or a dict with `x` and possibly `context` (of several parts a dict), `mask`
+        [N, *grid] and `weight` [N]; or a whole data set with all its splits, as from `arjax.make_dataset`.
+      validation: likewise, to choose the parameters and to stop early.
+      test: likewise, for the score at the end; None: the validation split, or else the train split, is scored.
       objective: call string; "": `order_agnostic` for a model with several orders, else `teacher_forcing`.
       optimizer: a rule, such as "adam" or "adamw".
       num_orders: orders of the mixture that is scored, of a model with several.
       seed: of parameters, batches and noise.
-      init_from: a trained model, as from `arjax.load`, `arjax.open_run` or `fit_arrays`: the training begins with its
-        parameters, which must be those of `model`. None: with fresh ones.
+      init_from: a trained model, as from `arjax.load`, `arjax.open_run` or `fit_arrays`, whose parameters must be those
+        of `model`: the training begins with them. None: with fresh ones.
       standardise: "sites" or "values": the model sees real values in standard units, of each place or of all sites
         alike, and scores are densities in the units of the arrays, see `from_arrays`. The methods of the result take
         standardised examples, as its method `standardise` makes them; a model of `init_from` must have been trained on
-        standardised values, too, and the `data` that `make_model` reads, as for EM, must be standardised. "": the model
-        sees the values as they are.
+        standardised values, too, and the `data` that `make_model` reads, as for EM, must be standardised. "": values
+        are not changed.
       workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are kept.
-      quiet: prints nothing.
       name: of the arrays, in the report.
-      **options: the other fields of the sections `train` and `optimizer` of a config by their names, such as `epochs`,
-        `batch_size`, `eval_every`, `patience`, `ema_decay`, `learning_rate`, `schedule`, `warmup_steps`,
-        `weight_decay` and `clip_norm`. Without a length, the training has 2,000 steps; `eval_every` is 100.
+      **options: the other fields of the sections `train` and `optimizer` of a config, such as `epochs`, `batch_size`,
+        `eval_every`, `patience`, `ema_decay`, `learning_rate`, `schedule`, `warmup_steps`, `weight_decay` and
+        `clip_norm`. Without a length, the training has 2,000 steps; `eval_every` is 100.
 
     Raises:
       UserError: arrays that do not fit the model, an option out of range, a folder with another training.
       TrainingDiverged: a `UserError` for a loss that is not finite.
-      KeyboardInterrupt: after an interrupt.
     """
     if not hasattr(type(model), "param_shapes"):
         raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
@@ -118,20 +113,16 @@ def fit_arrays(
 
 
 class _Sections(NamedTuple):
-    """Fields of the sections `train` and `optimizer` of a config, and the options of the rule."""
-
     train: dict[str, Any]
     optimizer: OptimizerOptions
     rule: Component
 
     @property
     def of_optimizer(self) -> dict[str, Any]:
-        """The options of the optimizer, with those of its rule alone."""
         return {name: getattr(self.optimizer, name) for name in OF_OPTIMIZER} | dict(self.rule)
 
 
 def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sections:
-    """The options of a call by their sections, all of them in their types and ranges."""
     of_train = defaults(TrainOptions).keys() - {"init_from"}
     of_rule = OPTIMIZERS.options(optimizer).keys() | SHARED.keys()
     arguments = inspect.signature(fit_arrays).parameters.keys() - {"model", "options"}
@@ -151,7 +142,6 @@ def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sec
 def _dataset(
     model: Model, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, about: dict[str, Any]
 ) -> Dataset:
-    """The data set of the given arrays, with further arguments of `from_arrays`."""
     if not isinstance(train, Dataset):
         about = about | {"context": model.context_spec}
         return from_arrays(model.event, train=train, validation=validation, test=test, **about)
@@ -166,7 +156,6 @@ def _dataset(
 
 
 def _given(init_from: TrainedModel | None) -> Trained | None:
-    """The model whose parameters the training begins with."""
     if init_from is None:
         return None
     if not isinstance(init_from, TrainedModel):
@@ -204,7 +193,6 @@ def _setup(
     given: Trained | None,
     record: Record,
 ) -> Setup:
-    """The parts of a run, which begins with the parameters of a `given` model."""
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
     evaluate = {"split": list(dataset.splits)[-1], "num_orders": chosen["num_orders"]}
     return make_setup(
@@ -227,7 +215,6 @@ def _setup(
 
 
 def _fit(setup: Setup, folder: Path, options: Mapping[str, Any], is_kept: bool) -> Fitted:
-    """Trains in a folder, which stays if it `is_kept`, to the end."""
     outcome = train_setup(setup, folder)
     if outcome.status != "finished":
         then = "the same call goes on from there" if is_kept else "nothing is kept"
@@ -242,7 +229,6 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any], is_kept: bool) 
 
 @contextlib.contextmanager
 def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
-    """The folder to train in: a temporary one, or that of the user."""
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="arjax-") as passing:
             yield Path(passing)
@@ -255,5 +241,5 @@ def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
 
 
 def _no_other_run(workdir: str) -> Trained:
-    """Opens another run for an objective: an error here."""
+    """Refuses an objective that opens another run."""
     raise UserError(f"arrays are trained on without other runs: an objective that reads {workdir} needs a config")

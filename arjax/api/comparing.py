@@ -40,8 +40,8 @@ _TOLERANCE = 1e-4
 
 def nats_of_run(folder: Path, results: Mapping[str, Any], splits: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Returns the nats of each example of some splits under a finished run, from `rows.npz`; (): of the validation
-    split, if there is one, and of the split that was scored. What does not belong to `results`, the report of the run,
-    is computed from the best parameters and written there.
+    split, if there is one, and of the scored split. Nats that do not belong to the report `results` are computed anew
+    and written.
     """
     refuse((results["kind"] == NO_LIKELIHOOD, f"nats need a likelihood, and the model of {folder} has none"))
     known, wanted = stored_nats(folder, results), splits or tuple(_means(results))
@@ -56,9 +56,7 @@ def nats_of_run(folder: Path, results: Mapping[str, Any], splits: Sequence[str] 
 
 
 def stored_nats(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The nats in `rows.npz` that belong to the report of the run, float[N] by split; {} where the file is missing or
-    damaged: it can be made again.
-    """
+    """Returns the nats in `rows.npz` that belong to the report of a run, float[N] by split; {} if there are none."""
     try:
         stored = read_arrays(folder / NATS_FILE)
     except UserError:
@@ -73,7 +71,6 @@ def stored_nats(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarra
 
 
 def _means(results: Mapping[str, Any]) -> dict[str, float]:
-    """The mean nats of a report by split."""
     means = {"validation": results.get("validation_nll_nats"), results["split"]: results.get("nll_nats")}
     return {split: mean for split, mean in means.items() if mean is not None}
 
@@ -113,13 +110,10 @@ class Comparison:
 
     @property
     def dataset(self) -> Dataset:
-        """The data."""
         return self.first.runs[0].dataset
 
     def most_different(self, num: int = 10, other: int = 0) -> np.ndarray:
-        """Returns the numbers of the examples on which the first model and another one differ most, int[num]: from the
-        one on which the first model is better by the most nats to the one on which it is worse by the most.
-        """
+        """Returns the examples on which two models differ most, int[num], from the first model's best to its worst."""
         order_N = self.examples[np.argsort(self.differences[other].nats_N, kind="stable")]
         num = min(num, len(order_N))
         return np.concatenate([order_N[: -(-num // 2)], order_N[len(order_N) - num // 2 :]])
@@ -153,9 +147,7 @@ class Comparison:
 
 
 def row_in_words(row: dict[str, Any]) -> str:
-    """`runs/a - runs/b: -1.2034 ± 0.0912 nats (exact), fewer nats on 71.3% and more on 28.7% of
-    the examples: better`.
-    """
+    """A line such as `runs/a - runs/b: -1.2034 ± 0.0912 nats (exact), fewer nats on 71.3% and more on 28.7% of ...`."""
     error = f"± {row['stderr']:.4f}"
     if np.isfinite(row["seeds_stderr"]):
         error += f" over examples, ± {row['seeds_stderr']:.4f} over seeds"
@@ -182,10 +174,10 @@ def compare(
         arjax.compare("runs/lstm", "runs/wavenet")
         arjax.compare("runs/lstm-0", "runs/lstm-1", "runs/wavenet-0", "runs/wavenet-1")  # two seeds of each
 
-    The standard error of a paired difference is that of the mean of the differences, as both models score the same
-    examples: it is mostly far below the errors of the two means, which count how much the examples differ. Runs whose
-    configs differ in the seed alone are seeds of one model. Models are workdirs of runs or trained models; `split` ""
-    is the one that the first run reports, and `trust` as for `arjax.open_run`.
+    The standard error is that of the mean of the differences: it is mostly far below the errors of the two means, which
+    include how much the examples differ. Runs whose configs differ in the seed alone are seeds of one model. Models are
+    workdirs of runs or trained models; `split` "" is that of the report of the first run; `trust` as for
+    `arjax.open_run`.
     """
     runs = [each if isinstance(each, TrainedModel) else open_run(each, trust=trust) for each in (first, *others)]
     refuse((len(runs) < 2, "a comparison needs a second model"))
@@ -222,7 +214,6 @@ def _groups(runs: Sequence[TrainedModel]) -> list[list[tuple[str, TrainedModel]]
 
 
 def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared:
-    """The nats of the seeds of a model."""
     nats = [_nats(run, split, name) for name, run in group]
     for (name, _), nats_N in zip(group, nats, strict=True):
         num = np.count_nonzero(~np.isfinite(nats_N))
@@ -245,7 +236,6 @@ def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
 
 
 def _scored(run: TrainedModel) -> Dataset:
-    """The examples that the reports of a model are about."""
     return run.dataset.thinned(run.settings.measures.examples)
 
 
@@ -268,9 +258,8 @@ def check_same_examples(first: TrainedModel, other: TrainedModel, split: str, na
 def mixture_of_runs(
     workdirs: Sequence[str | Path], weights: str = "fitted", *, trust: bool = False
 ) -> tuple[Model, Params]:
-    """The mixture of finished runs on one data set, and its parameters: a row `Mixture` of a sweep as a model.
-
-    The weights, a name of `arjax.core.scores.WEIGHTS`, follow from the nats of the validation split. Runs of weight 0
+    """Returns the mixture of finished runs on one data set, and its parameters: a row `Mixture` of a sweep as a model.
+    The weights, a name of `arjax.core.scores.WEIGHTS`, follow from the nats of the validation split; runs of weight 0
     are left out. `trust` is as for `arjax.open_run`.
     """
     if not isinstance(weights, str) or weights not in WEIGHTS:

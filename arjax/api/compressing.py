@@ -45,9 +45,7 @@ def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
 
 
 def restored(run: Any, data: bytes, options: CodingOptions = PLAIN) -> Restored:
-    """The data of a compressed file, and the notes in its header. The run gives the vocabulary, and the context of the
-    examples of a split.
-    """
+    """Returns the data of a compressed file and the notes in its header, by the vocabulary and contexts of the run."""
 
     def find_context(about: Mapping[str, Any]) -> Any:
         name = about.get("split", "")
@@ -72,8 +70,8 @@ def _on_one(params: Any) -> Any:
 
 
 def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> bytes:
-    """Returns the text of a split of windows: each of its tokens is scored in one window. Characters that share one
-    token are refused or, unless the `whole` text is needed, replaced by U+FFFD.
+    """Returns the text of a split of windows, in which each token is scored once. Characters that share one token are
+    refused or, unless the `whole` text is needed, replaced by U+FFFD.
     """
     if hasattr(source, "length"):  # windows anywhere in one text
         tokens = np.asarray(source.arrays.x)
@@ -109,9 +107,7 @@ def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
 
 
 def form_of(run: Any, restored_data: Restored, path: str) -> str:
-    """Returns the form in which restored data are written: that of the compressed file; for data from Python or from a
-    split a text, a csv file if the path says so, or else an array.
-    """
+    """Returns the form of restored data: that of the compressed file, else by `path` and type text, csv or array."""
     if isinstance(restored_data.x, bytes):
         return TEXT
     noted, is_table = restored_data.about.get(FORM), run.dataset.to_cells is not None
@@ -133,9 +129,8 @@ def written(run: Any, x: Any, form: str) -> bytes:
 
 
 def content_of(run: Any, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, int], int, str]:
-    """Returns the data as bytes, the sizes of image files (of `whole` data), the number of values, and their unit.
-
-    Strings are the tokens up to and with each end, as in their scores.
+    """Returns the data as bytes, the sizes of image files (of `whole` data), the number of values, and their unit. A
+    string is its tokens up to and with the end, as in its score.
     """
     vocabulary = vocabulary_of(run)
     if vocabulary is not None and is_text(run, x):
@@ -158,7 +153,7 @@ def is_text(run: Any, x: Any) -> bool:
 
 
 def known_of(run: Any) -> bytes:
-    """The last `MOST_KNOWN` bytes of the data of the training: of more, xz takes minutes."""
+    """Returns the last `MOST_KNOWN` bytes of the training data; with more, xz would take minutes."""
     source = run.dataset.splits["train"]
     if vocabulary_of(run) is None:
         size = max(MOST_KNOWN // run.model.event.num_dims, 1)

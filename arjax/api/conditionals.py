@@ -22,11 +22,11 @@ class SiteConditionals:
     """p(x_i | sites visited before i) of every site of N examples, in the order of the model.
 
     Attributes:
-      log_prob: log-probability of the value that the site has, in nats, float32[N, *grid]; 0 where it is missing.
-      entropy: of the distribution, in nats, float32[N, *grid]. Densities are those of the units of the data.
-      probabilities: of discrete data: of each value of each scalar, float32[N, *grid, *value, K]; None for real data.
-      draws: of real data: 256 values from each distribution, float32[256, N, *grid, *value], as the model sees them;
-        their mean, standard deviation and quantiles over the first axis are estimates. None for discrete data.
+      log_prob: log-probability of the site's value in nats, float32[N, *grid]; 0 where the value is missing.
+      entropy: of the distribution in nats, float32[N, *grid]; for densities in the units of the data.
+      probabilities: of each value of each discrete scalar, float32[N, *grid, *value, K]; None for real data.
+      draws: 256 values from each distribution of real data, float32[256, N, *grid, *value], as the model sees them,
+        from which mean, standard deviation and quantiles are estimated. None for discrete data.
     """
 
     log_prob: np.ndarray
@@ -45,7 +45,7 @@ class SiteConditionals:
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean of each scalar, [N, *grid, *value]; of discrete data that of the numbers of the levels, exact."""
+        """Mean of each scalar, [N, *grid, *value]; for discrete data the exact mean of the numbers of the levels."""
         if self.draws is not None:
             return self.draws.mean(0)
         return self._table @ np.arange(self._table.shape[-1], dtype=np.float32)

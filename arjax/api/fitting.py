@@ -42,15 +42,14 @@ def fit(
 
         run = arjax.fit("configs/digits.py:network=wavenet", "runs/wavenet", {"train.steps": 500})
 
-    A folder with an unfinished run of the same config goes on, one with a finished run returns it. Progress is printed,
-    as by the command. An interrupt (the stop button of a notebook, Ctrl-C) saves the state first; the same call goes on
-    from there, and `arjax.open_run(workdir)` has the parameters that were best so far.
+    An unfinished run of the same config in the folder goes on; a finished one is returned. An interrupt (the stop
+    button of a notebook, Ctrl-C) saves the state first; the same call goes on from there, and `arjax.open_run(workdir)`
+    has the parameters that were best so far.
 
     Args:
       config: `file.py` or `file.py:arg` as for `--config`, or a config.
-      workdir: folder of the run; made when missing.
       overrides: values of fields by their names, such as `{"optimizer.learning_rate": 3e-4}`.
-      trust: as that of `open_run`, for other runs that this one reads. The code of the config itself needs none.
+      trust: as for `open_run`, for other runs that this one reads; the code of the config itself is always run.
     """
     if isinstance(config, ConfigDict):
         config = config.copy_and_resolve_references().lock()

@@ -71,7 +71,6 @@ class _WindowRows(TypedDict):
 
 
 def _fitted(saved: SavedModel) -> Fitted:
-    """Returns the model with the facts about it."""
     facts: Facts = read_typed(Facts, {name: saved.about[name] for name in _FACTS & saved.about.keys()}, "about")
     model, data, results = saved.model, facts["data"], facts["results"]
     if data["vocabulary"] is not None:
@@ -96,7 +95,6 @@ _FACTS = Facts.__required_keys__
 
 
 def _check_vocabulary(vocabulary: Vocabulary, event: EventSpec) -> None:
-    """Refuses a vocabulary of other tokens than those of the event."""
     special = (vocabulary.end, vocabulary.unknown)
     symbols = [symbol for token, symbol in enumerate(vocabulary.symbols) if token not in special]
     fine = vocabulary.unit in UNITS.values() and len(vocabulary) == event.num_levels

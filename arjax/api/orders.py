@@ -26,8 +26,8 @@ class ChosenOrders(NamedTuple):
 
 
 def chosen_orders(model: Any, dataset: Dataset, ordering: str, orders: str | int, num_random: int) -> ChosenOrders:
-    """Returns the order of a call string, or those of a distribution over orders: all that it lists and, of all
-    permutations, so many random ones; or the first `orders` of the model.
+    """Returns the order of a call string; or the listed orders of a distribution and, of all permutations, `num_random`
+    ones; or the first `orders` of the model.
     """
     model, is_number = require(model, "conditionals", "`log_prob` under an order"), is_integer(orders)
     refuse(

@@ -73,7 +73,6 @@ def model_pictures(
 
 
 def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """A matplotlib figure; None where examples are no images."""
     top = event.top
     if isinstance(picture, ChainGraph):
         return chain_figure(picture.num_steps, picture.num_blocks)

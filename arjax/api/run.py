@@ -27,12 +27,11 @@ from arjax.training.setup import Setup, best_store, latest_store, restore_params
 
 @checked_arguments()
 def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trust: bool = False) -> Run:
-    """The run in a folder, finished or still training.
+    """Returns the run in a folder, finished or still training.
 
     Args:
-      workdir: folder of the run.
-      config: the config file, as for `--config`, where it registers the data set or the network of the run.
-      trust: whether to run the code that the run names, or another run that it reads. Without it, only installed
+      config: the config file, as for `--config`, if it registers the data set or the network of the run.
+      trust: whether to run the code that the run, or another run that it reads, names. Without it, only installed
         packages, code that this process has run already and folders in `$ARJAX_TRUST` are imported.
     """
     folder = user_path(workdir)
@@ -49,11 +48,9 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
 
 
 class Run(TrainedModel):
-    """A run in its folder.
-
-    Data set, model and parameters are made when they are used first. The parameters are those that were best on
-    validation, and stay the same for the life of the object; open a run in training again for newer ones.
-    `results`, `history` and `status` are read anew each time.
+    """A run in its folder. Data set, model and parameters are made when they are first used. The parameters are those
+    that were best on validation, and stay the same for the life of the object; open a run in training again for newer
+    ones. `results`, `history` and `status` are read anew each time.
     """
 
     def __init__(
@@ -66,23 +63,19 @@ class Run(TrainedModel):
 
     @functools.cached_property
     def setup(self) -> Setup:
-        """The parts of the run."""
         with trusting(self._trust):
             return build(self._checked)
 
     @property
     def model(self) -> Model:
-        """The model."""
         return self.setup.model
 
     @property
     def dataset(self) -> Dataset:
-        """The data set, with its splits."""
         return self.setup.dataset
 
     @property
     def settings(self) -> Settings:
-        """Options and devices of its scores."""
         setup, about = self.setup, {"config": self.config.to_dict()}
         return Settings(setup.mesh, setup.evaluate, self.config.seed, about, trust=self._trust)
 
@@ -120,9 +113,7 @@ class Run(TrainedModel):
 
     @property
     def status(self) -> str:
-        """`training` (in some process of this machine), `finished`, or `stopped` before its end; `damaged` where there
-        is a `results.json` that is no report.
-        """
+        """`training` (on this machine), `finished`, `stopped`, or `damaged` if `results.json` is no report."""
         if is_trained_in(self.workdir):
             return "training"
         if read_report(self.workdir) is not None:

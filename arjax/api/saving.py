@@ -38,9 +38,8 @@ def save(
     results: Mapping[str, Any] | None,
     about: Mapping[str, Any],
 ) -> Path:
-    """Writes a model to `path`, and a model card beside it: of the same name, with the ending `.md`.
-
-    `about` has further facts: the number of orders, the config or the options.
+    """Writes a model to `path`, and a model card beside it, of the same name with the ending `.md`. `about` has further
+    facts: the number of orders, the config or the options.
     """
     path = user_path(path)
     card = _card_of(path)
@@ -80,9 +79,8 @@ def _card_of(path: Path) -> Path:
 
 
 def model_card(name: str, model: str, about: Mapping[str, Any], *, is_scaled: bool = False) -> str:
-    """A page about a model file: the model, its data, its scores with their kind and standard error, how to load it.
-
-    `is_scaled`: whether its data were standardised; samples are then turned back into the units of the data.
+    """A page about a model file: the model, its data, its scores with their kind and standard error, and how to load
+    it, with a line that turns samples into the units of the data if these `is_scaled`.
     """
     examples = ", ".join(f"{split} {num:,}" for split, num in about["data"]["examples"].items())
     made_by = f"arjax {__version__}" + (f", commit {about['commit']}" if about["commit"] else "")

@@ -31,8 +31,8 @@ from arjax.training.setup import Setup, restore_params
 
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `samples/` of a finished run, and plots of its factorization, its uncertainty along the order and its
-    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.samples`.
+    """Writes `samples/` of a finished run (earlier ones are kept, see `arjax.reporting.samples`), and plots of its
+    factorization, its uncertainty along the order and its loss; prints a note if matplotlib is missing.
     """
     workdir = Path(workdir)
     params, best_step, _ = restore_params(setup, workdir)
@@ -62,7 +62,7 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
 
 
 def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
-    """The samples of the run itself, in `samples/`, unless the same ones are there; returns the files written."""
+    """Writes the samples of the run itself in `samples/`, unless they are there; returns the files written."""
     final = workdir / FOLDER
     if from_process_0(read_json_object(final / OPTIONS) == sample_options(setup, options, best_step)):
         return []
@@ -77,9 +77,8 @@ def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Pa
 def show_more_samples(
     setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int, conditioning: Conditioning
 ) -> list[Path]:
-    """Further samples, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written.
-
-    For texts of another length, the first one is printed as it is drawn.
+    """Writes further samples in a new folder `samples-1/`, `samples-2/`, ...; returns the files written. For texts of
+    another length, the first one is printed as it is drawn.
     """
     if jax.process_index() > 0:
         return show_samples(setup, params, options, workdir, best_step, conditioning)
@@ -106,9 +105,8 @@ def show_samples(
     shows_text: bool = False,
 ) -> list[Path]:
     """Draws samples beside real examples, under the same contexts if there are any; returns the files written.
-
-    If `conditioning` has a context, or the samples another length, real examples are left out: theirs differ.
-    `options` is `config.sample`. With `shows_text`, the first sample is printed as it is drawn.
+    `options` is `config.sample`. If `conditioning` has a context, or the samples another length, real examples are left
+    out. With `shows_text`, the first sample is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
     of_draw = {"context": real.context} | conditioning.options(setup.dataset, options.length)
@@ -136,7 +134,6 @@ def show_samples(
 
 
 def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any], shows_text: bool) -> Draw:
-    """The samples and their statistics; with `shows_text` the first one is printed as it is drawn."""
     model, dataset = setup.model, setup.dataset
     of_draw |= {name: options[name] for name in defaults(DrawOptions)}
     of_draw = options_of_run(model, params, dataset, setup.open_run, sampler=setup.sampler, **of_draw)

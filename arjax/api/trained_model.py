@@ -87,29 +87,27 @@ class Settings:
 
     @property
     def scoring(self) -> Scoring:
-        """How a split is scored."""
         return self.measures.scoring(self.mesh, self.seed)
 
     def open_run(self, workdir: str) -> Trained:
-        """Returns another run, on the same mesh."""
         return open_run(workdir, self.mesh, self.trust)
 
 
 class TrainedModel:
     """A model with its parameters, and the data and the results of its training.
 
-    Examples have the form of the rows of `dataset`, the input of the model. Standardised real data are standardised
-    here, too; `standardise` and `in_data_units` convert them, and log-probabilities are densities in the units of the
-    data, as in every report. Where the data are a table, strings or a text, examples may also be *rows* like those of
-    the training: a frame of pandas, polars or pyarrow, a dict of columns or a list of dicts, whose columns are matched
-    by name; a list of strings; or the path of a file. `encode` and `decode` convert them.
+    Examples have the form of the rows of `dataset`, the input of the model. Real data may be standardised:
+    `standardise` and `in_data_units` convert them, and log-probabilities are densities in the units of the data. Where
+    the data are a table, strings or a text, examples may also be *rows* like those of the training, which `encode` and
+    `decode` convert: a frame of pandas, polars or pyarrow, a dict of columns or a list of dicts, whose columns are
+    matched by name; a list of strings; or the path of a file.
 
     `dataset` has no splits if the model comes from a file. `results` are the scores of the test split, as in
     `results.json`, and `history["validation/bits_per_dim"]` is a `Curve`.
     """
 
     if TYPE_CHECKING:
-        # Fields of `Fitted`, and properties of a run: all can be read. Properties here would be defaults of the fields.
+        # These are fields of `Fitted` and properties of a run. Real properties would be defaults of the fields.
         @property
         def model(self) -> Model: ...
         @property
@@ -134,22 +132,20 @@ class TrainedModel:
         ordering: str = "",
         orders: str | int = "",
     ) -> np.ndarray:
-        """Returns log p(x | context) of each example in nats, float64[N], or of one example without a batch axis a
-        number; of a model with several orders that of their mixture.
-
-        Densities of real values are those in the units of the data, whether or not these were standardised.
+        """Returns log p(x | context) in nats of each example, float64[N], or of one example without a batch axis; for a
+        model of several orders, that of their mixture. Densities are in the units of the data.
 
         Args:
-          x: examples [N, *grid, *value], such as `run.dataset.splits["test"].arrays.x`, or rows. Binarization and the
-            like are not applied.
-          context: [N, ...], or one for all; a dict where the context has several parts. Of labels with names also
-            these names. None: that in the file of the rows, where there is one.
-          mask: [N, *grid] of 0 and 1, the sites that are scored; None: all, of strings as rows up to their ends.
-          unknown: of rows: "refuse" words that training never saw and columns that are not there, or take them as
-            "missing", where the model takes missing values.
-          ordering: the call string of an order, such as "spiral": the likelihood is that under this order.
-          orders: a distribution over orders, such as "rasters", or the number of orders of the model: the likelihood is
-            that of their mixture. `score_kind` says what the number is.
+          x: examples [N, *grid, *value], such as `run.dataset.splits["test"].arrays.x`, or rows. No transform of the
+            data, such as binarization, is applied.
+          context: [N, ...], or one for all; a dict if it has several parts. Labels may be given by their names. None:
+            that in the file of the rows, if there is one.
+          mask: [N, *grid] of 0 and 1, the sites that are scored; None: all sites, or those of strings up to their ends.
+          unknown: "refuse" rows with words that training never saw or without a column, or take these values as
+            "missing", if the model takes missing values.
+          ordering: the call string of an order, such as "spiral", under which x is scored.
+          orders: a distribution over orders, such as "rasters", or a number of orders of the model, whose mixture is
+            scored. `score_kind` says what the result is.
         """
         check_likelihood(self.model, "`log_prob`")
         is_one, x, mask = self._batched(x, mask)
@@ -168,9 +164,7 @@ class TrainedModel:
 
     @checked_arguments(orders=1)
     def score_kind(self, *, ordering: str = "", orders: str | int = "") -> str:
-        """Returns the kind of the numbers of `log_prob`: "exact", a "bound", an "estimate", or "none": the model has no
-        likelihood. The arguments are those of `log_prob`.
-        """
+        """Returns the kind of the results of `log_prob` for these arguments: "exact", "bound", "estimate" or "none"."""
         if ordering or orders:
             return self._chosen(ordering, orders).kind
         return kind_of_nats(self.model, self.settings.measures.num_orders, self.dataset.end)
@@ -179,7 +173,7 @@ class TrainedModel:
         return chosen_orders(self.model, self.dataset, ordering, orders, self.settings.measures.num_orders)
 
     def _batched(self, x: Any, mask: Any) -> tuple[bool, Any, Any]:
-        """Whether x is one example without a batch axis, and x and its mask with this axis."""
+        """Returns whether x is one example without a batch axis, and x and its mask with this axis."""
         if is_rows(x) or np.shape(x := as_array(x, "x")) != self.model.event.shape:
             return False, x, mask
         return True, x[None], None if mask is None else as_array(mask, "mask")[None]
@@ -188,17 +182,16 @@ class TrainedModel:
     def conditional_log_prob(
         self, x: Any, *, query: Any, evidence: Any = None, context: Any = None, unknown: str = "refuse"
     ) -> np.ndarray:
-        """Returns log p(x[query] | x[evidence], context) of each example in nats, float64[N], in the units of the data;
-        of one example without a batch axis a number.
+        """Returns log p(x[query] | x[evidence], context) in nats, in the units of the data, of each example,
+        float64[N], or of one example without a batch axis.
 
             run.conditional_log_prob(frame, query=["income"])  # given all other columns
             run.conditional_log_prob(frame, query=["income"], evidence=["age", "job"])
 
         Args:
-          x: examples or rows, as for `log_prob`. Rows need no other columns than those of the query and the evidence.
-          query: the names of columns of a table, or bool[*grid]: the sites that are scored. A missing value is not.
-          evidence: likewise those that are given; None: all others, () : none.
-          context, unknown: as for `log_prob`.
+          x, context, unknown: as for `log_prob`. Rows need only the columns of the query and the evidence.
+          query: the names of columns of a table, or bool[*grid]: the sites that are scored, except for missing values.
+          evidence: likewise, the given sites; None: all others, (): none.
         """
         require(self.model, "queries", "`conditional_log_prob`")
         queried = self._sites(query, "query")
@@ -215,11 +208,9 @@ class TrainedModel:
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
-        """Returns p(class | x) of each example and class by Bayes' rule, float64[N, C]; if several parts of the context
-        are classes, of each combination, float64[N, C1, C2, ...] in the order of the names of the parts.
-
-        p(c | x) = p(x | c) p(c) / sum_k p(x | k) p(k). It is exact if the scores of the model are; of bounds it is an
-        estimate, as a line says.
+        """Returns p(class | x) = p(x | class) p(class) / p(x) of each example and class, float64[N, C]; if several
+        parts of the context are classes, of each combination, float64[N, C1, C2, ...] in the order of the names of the
+        parts. It is exact if the scores of the model are; from bounds it is an estimate, as a printed line says.
 
         Args:
           x, mask, unknown: as for `log_prob`; a class in the file of the rows is not read.
@@ -234,22 +225,21 @@ class TrainedModel:
     @checked_arguments()
     def encode(self, rows: Any, *, unknown: str = "refuse") -> np.ndarray:
         """Returns rows as examples [N, *grid], as the model sees them: words as the numbers of levels, reals
-        standardised, and NaN for a missing value. The arguments are as for `log_prob`.
+        standardised, and NaN for a missing value. `unknown` is as for `log_prob`.
         """
         return self.read(rows, unknown).arrays["x"]
 
     @checked_arguments()
     def decode(self, x: Any) -> Any:
-        """Returns examples [N, *grid] as rows: of a table a dict of columns, with words, numbers in the units of the
-        file, and None for a missing value; of strings and texts a list of them. The inverse of `encode`, up to the
-        seventh digit of a real number.
+        """Returns examples [N, *grid] as rows, the inverse of `encode` up to the seventh digit of a real number: a dict
+        of the columns of a table, with None for a missing value, or a list of strings or texts.
         """
         x = self._examples(x)
         return self._rows_of_data().decode(x.reshape(-1, *self.model.event.shape))
 
     @checked_arguments()
     def compress(self, x: Any, *, context: Any = None, streams: int = 0, verify: bool = True) -> bytes:
-        """The data as the bytes of a file, from which `decompress` makes them again: about -log2 p bits.
+        """Returns the data as the bytes of a file of about -log2 p bits, from which `decompress` makes them again.
 
             data = run.compress(run.dataset.splits["test"])
             x = run.decompress(data, context=run.dataset.splits["test"].arrays.context)
@@ -258,9 +248,8 @@ class TrainedModel:
         elsewhere. Needs constriction: pip install 'arjax[coding]'.
 
         Args:
-          x: discrete examples [N, *grid, *value]; a split of the data set; or, of models of text, the contents of a
-            file of any bytes.
-          context: as for `log_prob`; not a part of the file.
+          x: discrete examples [N, *grid, *value]; a split of the data set; or, for models of text, the bytes of a file.
+          context: as for `log_prob`; it is not stored in the file.
           streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data.
           verify: whether to decode the file and to compare.
         """
@@ -268,8 +257,8 @@ class TrainedModel:
 
     @checked_arguments()
     def decompress(self, data: bytes, *, context: Any = None, streams: int = 0) -> Any:
-        """Returns the data of `compress`: the same examples, in the type in which they were given, or the same bytes.
-        `context` is that of `compress`; `streams` those of the file, 0 for any.
+        """Returns the data of `compress`: the same examples, in their type, or the same bytes. `context` is as for
+        `compress`, and `streams` is that of the file, or 0.
         """
         return restored(self, data, CodingOptions(context=context, streams=streams)).x
 
@@ -293,13 +282,13 @@ class TrainedModel:
         """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
 
         Args:
-          prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
-          length: sites of each example, of a model of sequences: any number, see `arjax.models.longer`. 0: as many as
-            in its training.
-          given: values of the observed sites, of one example for all or of each; with a `length` the first sites. Of a
+          prompt: the first characters of each example, for a model of text; instead of `given` and `observed`.
+          length: sites of each example, for a model of sequences: any number, see `arjax.models.longer`. 0: as in
+            training.
+          given: values of the observed sites, of one example for all or of each; with a `length` the first sites. For a
             table, a dict of values by the names of their columns, as in {"sex": "Female"}, without `observed`.
           observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
-          context: one for all, or [num, ...]; of labels with names also these names.
+          context: one for all, or [num, ...]; labels may be given by their names.
           temperature, top_k, top_p, min_p, sampler: see docs/sampling.md.
         """
         if not isinstance(prompt, str):
@@ -322,8 +311,8 @@ class TrainedModel:
 
     @checked_arguments(like=sample, length=1, seed=None)
     def stream(self, length: int, *, seed: int = 0, **options: Any) -> Iterator[str]:
-        """Returns the text of `sample(length=length, ...)[0]` piece by piece, as it is drawn. It begins with the
-        prompt, and stops early if the text ends. The options are those of `sample`.
+        """Returns the text of `sample(length=length, ...)[0]`, with the same options, piece by piece as it is drawn. It
+        begins with the prompt, and stops early if the text ends.
         """
         vocabulary, key = text_of(self.dataset), _as_key(seed)
         with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
@@ -332,14 +321,13 @@ class TrainedModel:
         return vocabulary.decode_pieces(np.asarray(x) for x, _ in pieces)
 
     def _options(self, *, context: Any = None, **options: Any) -> dict[str, Any]:
-        """The options of a draw, see `options_of_run`."""
         run = self.model, self.params, self.dataset, self.settings.open_run
         return options_of_run(*run, context=self._context(context), **options)
 
     @checked_arguments(like=SuggestOptions)
     def suggest(self, prompt: str = "", *, context: Any = None, **options: Any) -> Suggestions:
-        """Returns the most probable next characters and continuations of a prompt, with their probabilities; for models
-        of text. The options are those of `arjax.evaluation.suggestions.SuggestOptions`.
+        """Returns the most probable next characters and continuations of a prompt; for models of text. The `options`
+        are fields of `SuggestOptions`.
         """
         model = require(self.model, "conditionals", "`suggest`")
         with within_memory(lambda: "so many continuations need more memory than there is: lower num and beams"):
@@ -357,11 +345,8 @@ class TrainedModel:
 
     @checked_arguments(like=Measures)
     def evaluate(self, split: str = "test", **measures: Any) -> dict[str, Any]:
-        """The report about a split of `dataset`: the entries of `results.json`, which is that of the test split.
-
-        Args:
-          split: "train", "validation" or "test".
-          **measures: fields of `arjax.evaluation.report.Measures`, in place of those of the run.
+        """Returns the report about a split of `dataset`, the entries of `results.json`. The `measures` are fields of
+        `arjax.evaluation.report.Measures`, in place of those of the run.
         """
         settings = self.settings
         requested = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
@@ -371,7 +356,6 @@ class TrainedModel:
         return scored.scores | self._entries()
 
     def _entries(self) -> dict[str, Any]:
-        """The entries of a report about the training."""
         return dict(self.settings.entries)
 
     def standardise(self, x: Any) -> np.ndarray:
@@ -386,7 +370,6 @@ class TrainedModel:
         return self.dataset.in_data_units(self._examples(x))
 
     def _examples(self, x: Any) -> np.ndarray:
-        """One example or several, as an array."""
         x, shape = np.asarray(as_array(x, "x")), self.model.event.shape
         if x.shape[x.ndim - len(shape) :] != shape or x.ndim < len(shape):
             raise UserError(f"x has shape {x.shape}, but an example has the shape {shape}")
@@ -394,20 +377,15 @@ class TrainedModel:
 
     @checked_arguments()
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes model and parameters to a safetensors file, and a model card beside it; `arjax.load` reads them.
-
-        Returns the path of the file. A file of that name is replaced.
-        """
+        """Writes the model to a safetensors file, and a model card; `arjax.load` reads it. Returns the path."""
         about = {"num_orders": self.settings.measures.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 
     @checked_arguments()
     def page(self, path: str | os.PathLike = "", *, precision: str = "auto") -> Page:
-        """Returns the page of the model: one HTML file that plays it in a browser, and that a notebook shows in its
-        cell; written to `path` unless that is "".
-
-        `precision` is that of the weights: "float32", "float16", or "auto", which takes float16 for pages that would
-        otherwise have more than 2 MB.
+        """Returns the page of the model, one HTML file that plays it in a browser or in a cell of a notebook, and
+        writes it to `path` unless that is "". The `precision` of the weights is "float32", "float16", or "auto":
+        float16 for pages that would otherwise have more than 2 MB.
         """
         page = make_page(self.model, self.params, self.dataset, self.results, precision=precision)
         return page.saved(path) if os.fspath(path) else page
@@ -424,7 +402,7 @@ class TrainedModel:
 
     @checked_arguments(max_examples=0)
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
-        """A figure of the entropy of each step of the order, over a split (the last there is, by default)."""
+        """Returns a figure of the entropy of each step of the order, over a split ("": the last one)."""
         model = require(self.model, "conditionals", "`plot_entropy`")
         return entropy_picture(model, self.params, self.dataset, split, self.settings.scoring, max_examples)
 
@@ -442,8 +420,8 @@ class TrainedModel:
         needed: Collection[str] | None = None,
         sites: np.ndarray | None = None,
     ) -> Given:
-        """Returns examples or rows of the user, checked. A given context takes the place of one in the rows. The
-        arguments are those of `log_prob`, the names of needed columns and the sites bool[*grid] that are read.
+        """Returns examples or rows of the user, checked; a given context takes the place of one in the rows. The
+        arguments are those of `log_prob`, the names of needed columns, and the sites bool[*grid] that are read.
         """
         numbers = None
         if is_rows(x) and (self.dataset.rows is not None or not hasattr(x, "columns")):  # a frame may be an array
@@ -472,7 +450,6 @@ class TrainedModel:
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
 
     def _rows_of_data(self) -> Rows:
-        """How rows become examples."""
         if self.dataset.rows is None:
             raise UserError(
                 "rows are those of a table, of strings or of a text that the model was trained on: examples of "
@@ -481,7 +458,6 @@ class TrainedModel:
         return self.dataset.rows
 
     def _table(self, needed_by: str) -> TableRows:
-        """The columns of a table."""
         if not isinstance(self.dataset.rows, TableRows):
             raise UserError(f"{needed_by} by names needs the columns of a table, and {self.dataset.name!r} has none")
         return self.dataset.rows
@@ -492,7 +468,7 @@ class TrainedModel:
         return self._rows_of_data().read(rows, unknown=unknown, holes=holes, needed=needed)
 
     def _sites(self, sites: Any, called: str) -> np.ndarray:
-        """Sites by the names of columns, or as marks, bool[*grid]."""
+        """Returns sites given by the names of columns or as marks as bool[*grid]."""
         names = [sites] if isinstance(sites, str) else sites
         if isinstance(names, list | tuple | set) and all(isinstance(name, str) for name in names):
             if not names:
@@ -501,14 +477,14 @@ class TrainedModel:
         return as_sites(self.model.event, sites, called)
 
     def _context(self, context: Any) -> Any:
-        """A context in which the names of classes are their numbers."""
+        """Returns a context in which the names of classes are replaced by their numbers."""
         if isinstance(context, str) or (isinstance(context, list | tuple) and context and isinstance(context[0], str)):
             numbers = class_numbers([context] if isinstance(context, str) else context, self.dataset.classes)
             return numbers[0] if isinstance(context, str) else numbers
         return context
 
     def evaluator(self, hidden: HiddenSites | None = None) -> Evaluator:
-        """Returns what scores examples as they are given, or a query: the same each time."""
+        """Returns the evaluator of examples as they are given, or of a query: the same object each time."""
         evaluators: dict[HiddenSites | None, Evaluator] = self.__dict__.setdefault("_evaluators", {})
         if hidden not in evaluators:
             evaluators[hidden] = Evaluator(self.model, self._as_given, self.settings.scoring, hidden)
@@ -516,7 +492,6 @@ class TrainedModel:
 
     @property
     def _as_given(self) -> Dataset:
-        """The data set of examples that are scored as they are."""
         return dataclasses.replace(self.dataset, transform=None)
 
 
@@ -536,6 +511,5 @@ class Fitted(TrainedModel):
 
 
 def _as_key(seed: Any) -> jax.Array:
-    """The key of a seed."""
     check_seed(seed)
     return jax.random.key(seed)

@@ -84,9 +84,8 @@ def workdir_of(argv: Sequence[str], text: str | None) -> Path:
 
 
 def tell_mistakes(program: str, main: Callable[[], int]) -> int:
-    """Runs `main` and returns its exit code; a `UserError` becomes one sentence on stderr and exit code 2.
-
-    So does an output that cannot be written, once the work is done. What `main` compiles is kept for later processes.
+    """Runs `main` and returns its exit code; a `UserError`, or an output that cannot be written once the work is done,
+    becomes one sentence on stderr and exit code 2. What `main` compiles is kept for later processes.
     """
     keep_programs()
     try:
@@ -98,7 +97,7 @@ def tell_mistakes(program: str, main: Callable[[], int]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process. Python would look through all its objects for cycles first, for half a second."""
+    """Ends the process without Python's search of all objects for cycles, which takes half a second."""
     gc.freeze()
     sys.exit(code)
 

@@ -31,10 +31,9 @@ MOST = 10
 
 
 def compare_runs(flags: SimpleNamespace) -> None:
-    """Prints how a run compares with those of --other, and the examples on which they differ most.
-
-    Writes `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and of images `.png`, the examples.
-    The names state a split other than test, and the number of examples where it is limited.
+    """Prints how a run compares with those of --other, and the examples on which they differ most. Writes
+    `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and for images `.png`, the examples. The
+    names state a split other than test, and the number of examples if it is limited.
     """
     run = open_run(flags)
     others = [_other(flags, name) for name in map(str.strip, flags.other.split(",")) if name]  # a mistake ends here
@@ -59,7 +58,6 @@ def compare_runs(flags: SimpleNamespace) -> None:
 
 
 def _other(flags: SimpleNamespace, workdir: str) -> Run:
-    """Returns another run, scored by the options with which the first one is."""
     run = open_other(workdir)
     overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
     apply_overrides(run.config, overrides)
@@ -67,7 +65,6 @@ def _other(flags: SimpleNamespace, workdir: str) -> Run:
 
 
 def _print_examples(comparison: Comparison, other: int) -> None:
-    """Prints a table of the examples on which a model and another one differ most."""
     dataset, numbers = comparison.dataset, comparison.most_different(MOST, other)
     columns = ["example", "first", "other", "difference", *["row"] * (dataset.rows is not None)]
     texts = in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x))
@@ -81,7 +78,6 @@ def _print_examples(comparison: Comparison, other: int) -> None:
 
 
 def _draw_examples(comparison: Comparison, other: int, path: Path) -> None:
-    """Draws the images on which the first model is better, beside those on which it is worse."""
     event, numbers = comparison.dataset.event, comparison.most_different(4 * MOST, other)
     x = comparison.dataset.in_data_units(np.asarray(comparison.source.__getitems__(numbers).x))
     images = as_images(x, event.grid_shape) if x.shape[1:] == event.shape else None

@@ -37,7 +37,6 @@ class Flag(flags.Flag):
 
     @property
     def usage(self) -> str:
-        """The flag as it is written, `--workdir=DIR`."""
         return f"--{self.name}{'=' * bool(self.form)}{self.form}"
 
     def _parse(self, argument: Any) -> Any:
@@ -58,9 +57,7 @@ class Flag(flags.Flag):
 def launch(
     program: str, read: Callable[[list[str]], Any], call: Callable[[Any], int], argv: Sequence[str] | None
 ) -> int:
-    """Runs a command as `absl.app` does, and returns the exit code: that of `call` with the flags that `read` makes of
-    the arguments, by default those of the process.
-    """
+    """Runs a command as `absl.app` does: `call` with the flags that `read` makes of `argv`. Returns the exit code."""
 
     def parse(arguments: list[str]) -> Any:
         logging.set_verbosity(logging.WARNING)  # absl would print all that is of interest to a developer

@@ -22,10 +22,8 @@ FOLDER = "inpainting"
 
 
 def inpaint(flags: SimpleNamespace) -> None:
-    """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
-
-    Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
-    observed.
+    """Scores the hidden half of every image of the scored split; draws some images, completed. Writes the scores to
+    `inpainting/scores.json` by the name of the query, and a plot of that name if the rest of an image is observed.
     """
     run = open_run(flags)
     setup, params, options = run.setup, run.params, run.config.inpaint

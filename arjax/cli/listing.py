@@ -50,8 +50,8 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def print_components(as_json: bool) -> None:
-    """Prints a table of each kind: name, first sentence of the docstring, options with their defaults; or the names of
-    everything as JSON. The components of installed packages are among them; those that cannot be imported are told.
+    """Prints a table of each kind: name, first sentence of the docstring, options with their defaults; or all names as
+    JSON. Components of installed packages are included; packages that cannot be imported are reported.
     """
     for sentence in import_installed():
         say_once(sentence)
@@ -67,10 +67,9 @@ def print_components(as_json: bool) -> None:
 
 
 def options_text(options: Mapping[str, Option]) -> str:
-    """Returns options with their defaults, and with the ranges and choices that do not follow from them.
-
-    Such as `size, depth=2 [2, inf), dropout=0.0 [0, 1), activation='relu' {relu, gelu}`, without the largest whole
-    number, which only guards against typing errors.
+    """Returns options with their defaults, ranges and choices, such as `size, depth=2 [2, inf), activation='relu'
+    {relu, gelu}`, without ranges that follow from the defaults and without the largest whole number, which only guards
+    against typing errors.
     """
     return ", ".join(name + _declared(option) for name, option in options.items())
 

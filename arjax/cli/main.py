@@ -1,6 +1,5 @@
-"""The command `arjax`: reads the flags and calls the mode.
-
-JAX is imported by the modes, not here: `--help` is instant, and `plan` sets the number of simulated devices first.
+"""The command `arjax`: reads the flags and calls the mode, which imports JAX: `--help` is instant, and `plan` sets the
+number of simulated devices first.
 """
 
 from __future__ import annotations
@@ -46,10 +45,8 @@ def marked_as_parent() -> dict[str, str]:
 
 
 def end_with_parent(seconds: float = 1.0) -> None:
-    """Asks this process to end, by SIGTERM, once the parent that its environment names is gone.
-
-    A killed parent cannot signal its children. They notice it by their new parent: they check it every so many
-    `seconds`; a training run then saves its state and ends.
+    """Asks this process to end, by SIGTERM, once the parent that its environment names is gone, as a training run then
+    saves its state. A killed parent cannot signal its children: they look for a new parent once in `seconds`.
     """
     parent = os.environ.get(PARENT, "")
     if parent.isdigit():

@@ -1,7 +1,5 @@
-"""The modes of `arjax`: each is a function that names the flags and the fields of a config that it reads.
-
-The help and the refusals are made from these names. A mode imports what it needs itself: a command line is read without
-JAX, and `list` and `new` do not wait for the checkpoints and plots of the others.
+"""The modes of `arjax`: each is a function that names the flags and the fields of a config that it reads, from which
+the help and the refusals are made. A mode imports what it needs itself, so that a command line is read without JAX.
 """
 
 from __future__ import annotations
@@ -39,9 +37,7 @@ examples:
 
 
 class Mode(NamedTuple):
-    """A mode: its function, the flags that it needs and takes, and beginnings of the fields that it reads of those
-    sections of a config that only some modes read.
-    """
+    """A mode: its function, the flags that it needs and takes, and beginnings of the fields that it reads."""
 
     run: Callable[[SimpleNamespace], None]
     needs: tuple[str, ...]
@@ -111,7 +107,6 @@ def _help(declared: Sequence[Flag]) -> str:
 
 
 def _check(flags: SimpleNamespace, declared: dict[str, Flag]) -> None:
-    """Refuses flags that the mode does not take, and a mode without those that it needs."""
     mode = f"--mode={flags.mode}"
     for name in (*flags.given, *["config.FIELD"][: len(flags.overrides)]):
         if name != "mode" and name not in MODES[flags.mode].takes:
@@ -151,8 +146,8 @@ def run_train(flags: SimpleNamespace) -> None:
 
 
 def next_steps(setup: Setup, workdir: Path, plugins: Sequence[str] = ()) -> list[str]:
-    """The last lines of a training: the plots to look at, and further commands to paste into a shell. Code of your own
-    (`plugins`) is trusted in another process by a flag.
+    """Returns the last lines of a training: the plots to look at, and further commands to paste into a shell, which
+    trust the user's code (`plugins`) by a flag.
     """
     places = [str(workdir / name) for name in PICTURES if (workdir / name).exists()]
     where = f"--workdir={shlex.quote(str(workdir))}" + " --trust" * bool(plugins)

@@ -40,7 +40,7 @@ def open_run(flags: SimpleNamespace) -> Run:
 
 
 def _joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
-    """The plugins of a run and those that a command names, which take the place of plugins of the same name."""
+    """The plugins of a run and those that a command names, which replace plugins of the same name."""
     if not isinstance(named, tuple) or not all(isinstance(plugin, str) for plugin in named):
         return named  # refused where plugins are checked
 

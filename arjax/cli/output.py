@@ -13,13 +13,12 @@ _PLAIN = str.maketrans({"±": "+-", "×": "x", "–": "-", "…": "...", "→": 
 
 
 class Output:
-    """A text stream that stores the failure of a write instead of raising it; further text is dropped.
-
-    A closed pipe is no failure but a request to stop, as in `arjax --mode=list | head`: `BrokenPipeError` is raised.
+    """A text stream that stores the failure of a write instead of raising it; further text is dropped. A closed pipe is
+    a request to stop, as in `arjax --mode=list | head`: `BrokenPipeError` is raised. `stream` is None if the descriptor
+    is closed; `on_failure` is called once, with the reason.
     """
 
     def __init__(self, stream: TextIO | None, on_failure: Callable[[str], None] = lambda reason: None):
-        """`stream`: None when the descriptor is closed. `on_failure` is called once, with the reason."""
         self._stream, self._on_failure = stream, on_failure
         self.failure = ""  # why a write failed
 
@@ -32,12 +31,10 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Flushes the stream."""
         if self._stream is not None and not self.failure:
             self._call(self._stream.flush)
 
     def isatty(self) -> bool:
-        """Whether this is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def discard(self) -> None:
@@ -67,9 +64,8 @@ class Output:
 
 @contextlib.contextmanager
 def guarded_output(program: str) -> Iterator[Output]:
-    """Replaces `sys.stdout` and `sys.stderr` by an `Output` each; yields that of stdout.
-
-    When stdout fails, stderr reports it at once: the work may go on for days.
+    """Replaces `sys.stdout` and `sys.stderr` by an `Output` each; yields that of stdout. A failure of stdout is
+    reported on stderr at once, as the work may go on for days.
     """
     before = sys.stdout, sys.stderr
     error = Output(sys.stderr)

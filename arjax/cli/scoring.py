@@ -124,11 +124,10 @@ def _cut(text: str) -> str:
 
 
 def show_ranking(setup: Setup, rows: Mapping[str, np.ndarray], path: Path) -> Iterator[str]:
-    """Lines with the number of each example in the split, from 0, and its bits, the most first: `config.evaluate.
-    ranking` of the examples with the most bits, and as many with the fewest. Examples without a scored site have none.
-
-    Writes all bits beside `path`, the file of the scores, as a csv file; of images the picture of those shown, too.
-    Bits are those of the score, -log2 p, or of its bound. `rows` are those of the report.
+    """Yields lines with the number of each example in the split, from 0, and its bits (-log2 p or its bound): the
+    `config.evaluate.ranking` examples with the most bits, and as many with the fewest. Examples without a scored site
+    are left out. Writes all bits to a csv file beside `path`, the file of the scores, and the picture of images that
+    are shown.
     """
     split, scored_N = setup.evaluate.split, rows["sites"] > 0
     source = split_of(setup.dataset, split)
@@ -159,8 +158,8 @@ def show_ranking(setup: Setup, rows: Mapping[str, np.ndarray], path: Path) -> It
 
 
 def classify(flags: SimpleNamespace) -> None:
-    """Writes the scores of the classes of `config.evaluate.split` to `classification/scores.json`; or, of the rows of a
-    file, the most probable class of each with its probability to --output, or prints them.
+    """Scores the classes of `config.evaluate.split` in `classification/scores.json`; or writes the most probable class
+    of each row of a file, with its probability, to --output, or prints it.
     """
     run, path, prior, output = open_run(flags), flags.input, flags.prior, flags.output
     if output:

@@ -29,8 +29,8 @@ def packed(x: np.ndarray, num_levels: int) -> bytes:
 
 
 def sizes(content: bytes, known: bytes = b"") -> dict[str, int]:
-    """Bytes by the name of the compressor; `known` is other data that both sides have, such as that of the training:
-    what the data add to it, and 0 where both together take less than the known data alone.
+    """Returns bytes by the name of the compressor; with `known` data that both sides have, such as that of the
+    training, the bytes that the data add to it, at least 0.
     """
     sizes_of = {}
     for name, compressor in COMPRESSORS.items():

@@ -1,8 +1,8 @@
 """Data as files and back: `compress` and `decompress`.
 
 Decoding is the cached sampler whose noise is the file. Encoding makes the same steps by the same compiled program at
-the same batch, with the values given. No other two computations agree to the last bit, and one bit is enough to lose
-the rest of a file. So a file lists what it depends on, and is refused elsewhere.
+the same batch, with the values given: one different bit would lose the rest of a file. So a file lists what its bits
+depend on, and is refused elsewhere.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ MOST_STREAMS = 2**16
 
 @dataclasses.dataclass(frozen=True)
 class CodingOptions:
-    """How data are compressed, and how a file is decompressed, beside the model and its parameters.
+    """How data are compressed, and how a file is decompressed. Both calls need the same `context` and `vocabulary`.
 
     Attributes:
-      context: of the examples, as for `model.log_prob`; it is not a part of the file. Both calls need the same.
-      vocabulary: of the tokens of a text. Both calls need the same.
-      streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data, and to
-        decompress, those of the file.
+      context: of the examples, as for `model.log_prob`; it is not a part of the file.
+      vocabulary: of the tokens of a text.
+      streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data, or as in the
+        file.
       end: to compress: the token that ends an example, which holds nothing else behind it; -1: there is none.
       num_orders: to compress with a model of several orders: how many are tried.
       verify: to compress: whether to decode the file and to compare.
       about: to compress: notes that `decompress` returns, in types of JSON.
-      find_context: to decompress: finds the context by the notes of a file, where none is given.
+      find_context: to decompress: finds a context that is not given, by the notes of a file.
       tell: is called when all is checked and the work begins.
     """
 
@@ -108,11 +108,8 @@ class _Job(NamedTuple):
 
 
 def compress(model: Model, params: Params, x: np.ndarray | bytes, options: CodingOptions = PLAIN) -> Coded:
-    """Examples, or the bytes of a text, as a file.
-
-    Args:
-      model, params: an autoregressive model of discrete values, or a mixture of such models, and its parameters.
-      x: examples [N, *grid, *value]; or the contents of a text file, which needs a vocabulary.
+    """Returns examples [N, *grid, *value], or the bytes of a text, which needs a vocabulary, as a file. The model is an
+    autoregressive model of discrete values, or a mixture of such models.
     """
     _check_alone()
     coder_version()
@@ -153,9 +150,8 @@ def compress(model: Model, params: Params, x: np.ndarray | bytes, options: Codin
 
 
 def decompress(model: Model, params: Params, data: bytes, options: CodingOptions = PLAIN) -> Restored:
-    """Returns the data of a file that `compress` has made with the same model, parameters, context and vocabulary.
-
-    A damaged file, or one of another model or another machine, is refused before anything is decoded.
+    """Returns the data of a file that `compress` has made with the same model, parameters, context and vocabulary. A
+    damaged file, or one of another model or another machine, is refused before anything is decoded.
     """
     _check_alone()
     container = read_container(data)
@@ -191,7 +187,6 @@ def decompress(model: Model, params: Params, data: bytes, options: CodingOptions
 def _contexts_of_file(
     model: Model, choice: Choice, job: _Job, header: Mapping[str, Any], options: CodingOptions
 ) -> Contexts:
-    """The contexts of the examples of a file, {} of a text."""
     if job.is_text:
         if options.vocabulary is None:
             raise UserError("the file is a text, and this model was not trained on one")
@@ -237,7 +232,7 @@ def _contexts(model: Model, context: Any, num: int) -> Contexts:
 
 
 def _end_of(choice: Choice, x: np.ndarray, end: int) -> int:
-    """The token that ends examples, where they are coded along their line and hold nothing else behind it; else -1."""
+    """The token that ends examples, if they are coded along their line and hold nothing else behind it; else -1."""
     blocks_SM = np.asarray(choice.members[0].model.factorization.blocks)
     if end < 0 or x.ndim != 2 or not np.array_equal(blocks_SM, np.arange(x.shape[1])[:, None]):
         return -1
@@ -254,7 +249,7 @@ def _best(ways: list[Choice], x: np.ndarray, context: Contexts) -> int:
 
 
 def _probe(choice: Choice, batch: int) -> str:
-    """The digest of the tables of some steps: where it is another, so are all probabilities."""
+    """The digest of the tables of some steps: if it differs, so do all probabilities."""
     model, rng, tables = choice.members[0].model, np.random.default_rng(0), []
     steps = OutsideSteps(choice.members, max(batch, 1))
     steps.begin(dict(dummy_batch(model, steps.num).context))

@@ -4,8 +4,7 @@ r"""A compressed file: its bytes, and the model, the versions and the machine th
     size of the side information uint32 | side information | CRC uint32
     chunks: number of words uint32 | CRC uint32 | words uint32[...]
 
-All numbers are little-endian. The checksums are read before anything is decoded. The header describes the place in
-which the file was compressed.
+All numbers are little-endian. The checksums are read before anything is decoded.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ from arjax.models import Model, recipe_of
 from arjax.parallel.devices import usable_cores
 
 MAGIC, FORMAT = b"arjax\0", 2
-#: What headers have in common: deflated with it in front, a header takes little more than its digests and numbers. The
-#: text is a part of the format.
+#: The preset dictionary of deflate: what headers have in common. The text is a part of the format.
 TYPICAL = (
     b'"dtype":"int32","context":"","orders":0,"platform":"gpu","device":"NVIDIA ","device":"Intel(R) Xeon",'
     b'{"place":{"model":"","params":"","jax":"0.12.0","jaxlib":"0.12.0","constriction":"0.5.0","platform":"cpu",'
@@ -116,8 +114,6 @@ def _crc(part: bytes) -> bytes:
 
 
 class _Reader:
-    """Reads bytes from the beginning to the end."""
-
     def __init__(self, data: bytes):
         self._data, self._at = data, 0
 

@@ -1,6 +1,5 @@
-"""The entropy coder: symbols as bits by tables of their probabilities, and back. A range coder of `constriction`.
-
-A chooser takes the values of a step from the tables of the model: values that are known, or the words of a file.
+"""The entropy coder: symbols as bits by tables of their probabilities, and back, by a range coder of `constriction`. A
+chooser takes the values of a step from the tables of the model: values that are known, or the words of a file.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class Chooser(Protocol):
     """Chooses the values of some scalars of a step."""
 
     def __call__(self, table_BkV: np.ndarray, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
-        """Values int32[B, k] from tables [B, k, V]. `known_Bk` has the values where `coded_Bk` is False; where the
-        values are known, all of them.
+        """Returns values int32[B, k] by tables [B, k, V]. `known_Bk` has the values where `coded_Bk` is False and, to
+        encode data, all values.
         """
 
 

@@ -1,6 +1,5 @@
-"""Examples in batches: the rows of a batch are coded side by side, step by step, one batch after another.
-
-They are coded by one autoregressive model, or by a mixture of some that visit the sites in one order.
+"""Examples in batches: the rows of a batch are coded side by side, step by step, one batch after another, by one
+autoregressive model, or by a mixture of some that visit the sites in one order.
 """
 
 from __future__ import annotations
@@ -42,10 +41,9 @@ def _log_prob(model: Any, params: Params, batch: Batch) -> jax.Array:
 
 
 def choices(model: Model, params: Params, num_orders: int = 1) -> list[Choice]:
-    """The ways to code the examples of a model, of which the best one is taken for a file.
-
-    A mixture over orders has no tables: a step of one order is no step of another. So a model of several orders has a
-    choice for each of `num_orders`, and a mixture of models in different orders one for each member.
+    """Returns the ways to code the examples of a model, of which the best one is taken for a file. A mixture over
+    orders has no tables, as a step of one order is no step of another: a model of several orders has a choice for each
+    of `num_orders`, and a mixture of models in different orders one for each member.
     """
     members = step_members(model, params)
     for member in members:
@@ -65,9 +63,8 @@ def choices(model: Model, params: Params, num_orders: int = 1) -> list[Choice]:
 def code_examples(
     choice: Choice, chooser: Chooser, batch: int, num: int, context: Contexts, end: int, x: np.ndarray | None = None
 ) -> np.ndarray:
-    """Returns all examples, [N, *grid, *value], as a chooser chooses their values, out of `x` where they are known.
-
-    The rows that fill up the last batch are zeros. Behind the token `end` a row holds nothing else, in raster order.
+    """Returns all examples, [N, *grid, *value], as a chooser chooses their values, out of `x` if they are known. The
+    rows that fill up the last batch are zeros. Behind the token `end` a row holds nothing else, in raster order.
     """
     event: EventSpec = choice.members[0].model.event
     steps, values = OutsideSteps(choice.members, batch), np.zeros((num, *event.shape), event.dtype)

@@ -23,10 +23,9 @@ OVERLAP, OVERLAP_OF_STEPS = 1 / 2, 1 / 4
 
 
 def to_tokens(vocabulary: Vocabulary, content: bytes) -> tuple[np.ndarray, bytes]:
-    """The tokens int32[T] of the bytes of a file, and its exceptions: the characters and bytes without a token.
-
-    Characters are those of UTF-8; bytes that are none are characters of their own (PEP 383). Exceptions are left out of
-    the tokens, and stand in the second result with their places, b"" without exceptions.
+    """Returns the tokens int32[T] of the bytes of a file, and its exceptions: the characters and bytes without a token,
+    which are left out of the tokens, with their places; b"" without exceptions. Characters are those of UTF-8; bytes
+    that are none are characters of their own (PEP 383).
     """
     if vocabulary.unit == "byte":
         return vocabulary.encode(content.decode("utf-8", "surrogateescape")), b""
@@ -55,7 +54,7 @@ def to_bytes(vocabulary: Vocabulary, tokens_T: np.ndarray, exceptions: bytes) ->
 
 
 def _with_exceptions(codes_T: np.ndarray, exceptions: bytes) -> np.ndarray:
-    """The code points of the tokens and, in their places, of the exceptions."""
+    """Returns the code points of the tokens with the exceptions in their places."""
     gaps, codes = np.split(_numbers(zlib.decompress(exceptions)), 2)
     whole = np.zeros(len(codes_T) + len(codes), np.uint32)
     is_exception = np.zeros(len(whole), bool)
@@ -76,7 +75,6 @@ def _varints(numbers: np.ndarray) -> bytes:
 
 
 def _numbers(content: bytes) -> np.ndarray:
-    """The inverse of `_varints`."""
     numbers, number, shift = [], 0, 0
     for byte in content:
         number |= (byte & 127) << shift
@@ -97,7 +95,7 @@ def num_streams(num_tokens: int, streams: int) -> int:
 def code_text(
     choice: Choice, chooser: Chooser, streams: int, num: int, tokens_T: np.ndarray | None = None
 ) -> np.ndarray:
-    """Returns the tokens of a text, int32[T], as a chooser chooses them, out of `tokens_T` where they are known.
+    """Returns the tokens of a text, int32[T], as a chooser chooses them, out of `tokens_T` if they are known.
 
     The text is cut into B streams of equal length, the last ones shorter, which are coded side by side. A stream begins
     without context. A network with the trait "unbounded" goes on through its stream. The window of any other slides,
@@ -125,7 +123,6 @@ def code_text(
 
 
 def _goes_on(choice: Choice) -> bool:
-    """Whether all networks go on behind their windows."""
     return all("unbounded" in member.model.network.traits for member in choice.members)
 
 

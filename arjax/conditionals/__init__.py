@@ -2,9 +2,8 @@
 
 Sites of one step are independent given the earlier steps: exact for steps of one site, an approximation for larger
 blocks. A joint conditional (`joint = True`, `JointConditional`) scores the sites of a step together instead, by the
-chain rule over the indices of the block. A family whose parameters depend on the size of a block has an argument
-`block_size` in `for_event`. A family whose parameters differ between sites (`columns`) is scored on a whole grid;
-`at(sites)` returns the family of some sites.
+chain rule over the indices of the block; the argument `block_size` of its `for_event` is the size of a block. A family
+whose parameters differ between sites (`columns`) is scored on a whole grid; `at(sites)` is the family of some sites.
 """
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional

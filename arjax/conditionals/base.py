@@ -47,8 +47,7 @@ class Conditional(abc.ABC):
     #: Every family is a dataclass.
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     value_shape: tuple[int, ...]
-    #: Whether it scores the sites of a step together, see `JointConditional`. Else they are independent given the past:
-    #: exact where a step is one site, an approximation where it has more.
+    #: Whether it scores the sites of a step together, see `JointConditional`; else they are independent given the past.
     joint: ClassVar[bool] = False
     #: Whether draws are differentiable functions of features and noise, with the gradients of the distribution.
     REPARAMETERISED: ClassVar[bool] = False
@@ -60,9 +59,7 @@ class Conditional(abc.ABC):
 
         @property
         def score_kind(self) -> str:
-            """Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family without a likelihood, whose
-            number is its `loss`.
-            """
+            """Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family with a `loss` alone."""
 
         @property
         def training_loss(self) -> str:
@@ -73,9 +70,7 @@ class Conditional(abc.ABC):
 
     @classmethod
     def for_event(cls, event: EventSpec, **fields: Any) -> Self:
-        """Returns the family fitted to an event: by default its options are all fields but the shape of the value, the
-        number of levels, and what `bind` fills in.
-        """
+        """Returns the family fitted to an event; its options are the fields that neither this nor `bind` fills in."""
         cls.check_event(event)
         of_event = {"value_shape": event.value_shape, "num_levels": event.num_levels}
         names = {field.name for field in dataclasses.fields(cls)}
@@ -103,25 +98,23 @@ class Conditional(abc.ABC):
         """F, the number of features that one value needs."""
 
     def init(self, key: jax.Array) -> Any:
-        """Fresh parameters of the family itself; None for most, which have none beside the features."""
+        """Returns fresh parameters of the family itself; None for most, which have none beside the features."""
         return None
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
-        """The family with its parameters, ready to score and draw."""
+        """Returns the family with its parameters, ready to score and draw."""
         return self
 
     def at(self, sites: jax.Array) -> Conditional:
-        """The family of some sites int[M]; features then have these sites on the axis before the last. It is the family
-        itself unless each site has one of its own. Features of a whole grid need no `at`.
-        """
+        """Returns the family of some sites int[M], the last but one axis of the features; by default itself."""
         return self
 
     @abc.abstractmethod
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value | features), [...]."""
+        """Returns log p(value | features), [...]."""
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """The number that training minimises, [...]: -log p, or another one that `training_loss` names."""
+        """Returns the number that training minimises, [...]: -log p, or another one that `training_loss` names."""
         return -self.log_prob(features, value)
 
     def sharper(self) -> Conditional:
@@ -134,11 +127,11 @@ class Conditional(abc.ABC):
 
     @abc.abstractmethod
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy of the value, [...]."""
+        """Returns the entropy of the value, [...]."""
 
     @abc.abstractmethod
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value, [..., *value_shape]."""
+        """Returns the most probable value, [..., *value_shape]."""
 
     @property
     def has_table(self) -> bool:
@@ -154,18 +147,18 @@ class Conditional(abc.ABC):
         return jax.eval_shape(self.log_table, jax.ShapeDtypeStruct((self.num_params,), jnp.float32)).shape[-1]
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """log p of each possible value of each scalar, [..., *value_shape, V] in nats."""
+        """Returns log p of each possible value of each scalar, [..., *value_shape, V] in nats."""
         raise UserError(
             f"top_k, top_p and min_p choose among the values of independent scalars, of which {self.name()!r} has no "
             "list; leave them at 0, 1 and 0, or use a lower temperature"
         )
 
     def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """log p of each value of each scalar as `sample` draws it, [..., *value_shape, V] in nats."""
+        """Returns log p of each value of each scalar as `sample` draws it, [..., *value_shape, V] in nats."""
         return jax.nn.log_softmax(tempered(self.log_table(features), temperature))
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
-        """Features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`."""
+        """Returns features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`."""
         raise UserError(f"{self.name()!r} cannot be any distribution over its values: take categorical, or bernoulli")
 
     def transformed(self, change: Callable[[Conditional], Any]) -> Any:
@@ -179,17 +172,14 @@ class Conditional(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class WithParameters(Conditional):
-    """A conditional with parameters of its own: `bind` them before anything is scored or drawn.
-
-    Two without parameters are equal if their fields are; once parameters are bound, each equals itself alone.
-    """
+    """A conditional with parameters of its own: `bind` them first. Once bound, it equals itself alone."""
 
     params: Any = None
     train: bool = False
     key: jax.Array | None = None
 
     def _value(self) -> tuple[Any, ...]:
-        """All that makes two of them equal."""
+        """Returns all that makes two of them equal."""
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def _identity(self) -> tuple[Any, ...]:
@@ -207,9 +197,7 @@ class WithParameters(Conditional):
 
 @dataclasses.dataclass(frozen=True)
 class Around:
-    """The part that all wrappers of another conditional, the `family`, share: values and parameters are those of the
-    family, and `bind` and `at` wrap what they return of it.
-    """
+    """A wrapper of another conditional, the `family`: values and parameters are those of the family."""
 
     family: Conditional
 
@@ -232,15 +220,12 @@ CONDITIONAL = "conditional"
 
 
 def bound(conditional: Conditional, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
-    """The conditional with its parameters out of those of a model."""
+    """Returns the conditional with its parameters out of those of a model."""
     return conditional.bind(params.get(CONDITIONAL), train, None if key is None else jax.random.fold_in(key, 1))
 
 
 def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Conditional:
-    """The conditional named by a call string such as `categorical` ("": the usual one), fitted to an event.
-
-    `block_size` is M, the sites of the largest step: a family with parameters that depend on it has that argument.
-    """
+    """The conditional of a call string ("": the usual one) for an event and steps of at most `block_size` sites."""
     text = text or usual_conditional(event)
     family = CONDITIONALS.read(text)
     takes_size = "block_size" in inspect.signature(family.function.for_event).parameters

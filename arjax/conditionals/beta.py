@@ -31,10 +31,8 @@ class Beta(Conditional):
     """p(x) = u^(a - 1) (1 - u)^(b - 1) / (B(a, b) (high - low)), u = (x - low) / (high - low), for each scalar.
 
     The network gives log a and log b; all zero is the uniform distribution. `low` and `high` are in the units of the
-    model: for standardised data, (bound - mean) / std.
-
-    Edges: a density may be infinite at a bound, and unbounded for values on it. So the mass within 1e-6 of the range of
-    a bound is spread evenly over that part and 2.5e-7 outside, for values on the bound that were rounded. The total
+    model: for standardised data, (bound - mean) / std. A density may be infinite at a bound, so the mass within 1e-6 of
+    the range of a bound is spread evenly over that part and 2.5e-7 outside, for rounded values on the bound. The total
     stays 1; values farther out have the log-density -inf. a and b have the floor e^`min_log_shape`.
     """
 
@@ -68,7 +66,7 @@ class Beta(Conditional):
         return shapes[..., 0], shapes[..., 1]
 
     def _value(self, u: jax.Array) -> jax.Array:
-        """Values of numbers u from 0 to 1."""
+        """Returns values of numbers u from 0 to 1."""
         return jnp.clip(self.low + (self.high - self.low) * u, self.low, self.high)  # rounding goes no farther
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
@@ -83,10 +81,7 @@ class Beta(Conditional):
         return self._sum(jnp.where((above < -_ROUNDING) | (below < -_ROUNDING), -jnp.inf, log_p))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """Draws float32[..., *value_shape] with a / T and b / T: the mean stays, and the concentration is divided by T.
-
-        (p^(1/T) is no density where a shape below 1 is cooled.)
-        """
+        """Draws with a / T and b / T: the mean stays (p^(1/T) is no density where a shape below 1 is cooled)."""
         a, b = self._shapes(features)
         key_a, key_b = jax.random.split(key)
         temperature = as_temperature(temperature)
@@ -114,11 +109,7 @@ def _at_edge(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _log_beta_at_mean(a: jax.Array, b: jax.Array) -> jax.Array:
-    """log B(a, b) - a log m - b log(1 - m), m = a / (a + b).
-
-    log G(x) = (x - 1/2) log x - x + log(2 pi) / 2 + d(x), which leaves
-    log(2 pi (a + b) / (a b)) / 2 + d(a) + d(b) - d(a + b).
-    """
+    """log B(a, b) - a log m - b log(1 - m), m = a / (a + b), by Stirling's formula with its remainder `_stirling`."""
     correction = _stirling(a) + _stirling(b) - _stirling(a + b)
     return 0.5 * (math.log(2 * math.pi) + jnp.log(a + b) - jnp.log(a) - jnp.log(b)) + correction
 

@@ -22,39 +22,36 @@ class JointConditional(Conditional):
 
     Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
     blocks are padded with invalid indices of arbitrary features and values. Log-probabilities and entropies are per
-    index, [..., M], in nats, each of a value given the indices visited before it, and 0 at invalid indices. The forms
-    of `Conditional` are those of a block of one site.
+    index, [..., M], in nats, each of a value given the indices visited before it, and 0 at invalid indices.
     """
 
     joint: ClassVar[bool] = True
-    #: Whether any sites of a block may be given, to draws and to scores (`block_log_prob_given`); else only those that
-    #: are visited before all others.
+    #: Whether any sites of a block may be given (`block_log_prob_given`); else only those that are visited first.
     any_given: ClassVar[bool] = False
 
     @abc.abstractmethod
     def order_in_block(self, block_size: int) -> np.ndarray:
-        """The order within the block, int[M]: an index is conditioned on those with a lower number."""
+        """Returns the order within the block, int[M]: an index is conditioned on those with a lower number."""
 
     @abc.abstractmethod
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """log p(x_m | indices visited before m, features), [..., M]."""
+        """Returns log p(x_m | indices visited before m, features), [..., M]."""
 
     def block_log_prob_given(
         self, features: jax.Array, value: jax.Array, valid: jax.Array, given: jax.Array, queried: jax.Array
     ) -> jax.Array:
-        """log p(x_m | indices in `given`, and the `queried` ones before m), [..., M]; 0 where not `queried`.
-
-        Indices in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
+        """Returns log p(x_m | indices in `given`, and the `queried` ones before m), [..., M]; 0 where not `queried`.
+        Indices in neither, bool[..., M] each, are summed out. Families with `any_given` have this method.
         """
         raise NotImplementedError(f"{type(self).__name__} says any_given and has no block_log_prob_given")
 
     def block_loss(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """The number that training minimises, per index, [..., M]; see `loss`."""
+        """Returns the number that training minimises, per index, [..., M]; see `loss`."""
         return -self.block_log_prob(features, value, valid)
 
     @abc.abstractmethod
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """Entropy of x_m given the values of the indices visited before m, [..., M]."""
+        """Returns the entropy of x_m given the values of the indices visited before m, [..., M]."""
 
     @abc.abstractmethod
     def block_sample(
@@ -66,20 +63,18 @@ class JointConditional(Conditional):
         given: jax.Array,
         temperature: float | jax.Array = 1.0,
     ) -> jax.Array:
-        """Draws [..., M, *value_shape] given the `value` of the indices in `given` bool[M]; the results at these
-        indices, and at invalid ones, do not matter.
-        """
+        """Draws [..., M, *value_shape] given the `value` at `given` bool[M]; results there do not matter."""
 
     @abc.abstractmethod
     def block_mode(self, features: jax.Array, valid: jax.Array, value: jax.Array, given: jax.Array) -> jax.Array:
-        """A probable block [..., M, *value_shape], given as `block_sample` is."""
+        """Returns a probable block [..., M, *value_shape], given as `block_sample` is."""
 
     def _one(self, features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Features, values (zeros) and valid of blocks of one site."""
+        """Returns features, values (zeros) and valid of blocks of one site."""
         return features[..., None, :], jnp.zeros((*features.shape[:-1], 1, *self.value_shape)), jnp.ones(1, bool)
 
     def _of_one(self, score: Callable[..., jax.Array], features: jax.Array, value: jax.Array) -> jax.Array:
-        """A number of a block of one site, [...]."""
+        """Returns a number of a block of one site, [...]."""
         features, _, valid = self._one(features)
         return score(features, jnp.expand_dims(value, value.ndim - len(self.value_shape)), valid)[..., 0]
 
@@ -104,7 +99,7 @@ class JointConditional(Conditional):
 
 
 def scores_blocks(conditional: Conditional, factorization: Factorization) -> TypeGuard[JointConditional]:
-    """Whether the sites of a step are scored together: a block of one site is a value like any other."""
+    """Returns whether the sites of a step are scored together: a block of one site is a value like any other."""
     return conditional.joint and factorization.blocks.shape[-1] > 1
 
 
@@ -116,10 +111,7 @@ def check_block_size(conditional: Conditional, factorization: Factorization) -> 
 
 
 def visit_numbers(conditional: Conditional, factorization: Factorization) -> np.ndarray:
-    """The order of the sites, int[D]: by step and, under a joint conditional, by the order within the block.
-
-    A site is conditioned on those with a lower number; sites with equal numbers are independent.
-    """
+    """Returns the visit numbers, int[D], by step and order in the block: a site depends on lower ones alone."""
     step_D = np.asarray(factorization.step)
     if not scores_blocks(conditional, factorization):
         return step_D
@@ -138,12 +130,10 @@ class Query(NamedTuple):
 def site_log_prob(
     head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization, query: Query | None = None
 ) -> jax.Array:
-    """log p of the value of each site given those visited before it, [B, *grid]; with a query, of the sites asked for.
+    """log p of the value of each site given those visited before it, [B, *grid]; with a query, of the queried sites.
 
     Args:
-      head: the conditional with its parameters.
-      features: [B, *grid, F].
-      x: [B, *grid, *value].
+      head, features, x: the conditional with its parameters, [B, *grid, F] and [B, *grid, *value].
       factorization: one for all examples, or one for each (arrays with a first axis of length B).
       query: visited in the order evidence, query, rest: between steps by the factorization and within a step by the
         order within the block of the conditional, or by one that can be given any sites of a step.
@@ -162,7 +152,7 @@ def site_log_prob(
 
 
 def site_loss(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
-    """The training loss of each site, [B, *grid]: -log p, or that of a conditional with one of its own."""
+    """Returns the training loss of each site, [B, *grid]: -log p, or that of a conditional with one of its own."""
     check_block_size(head, factorization)
     if not scores_blocks(head, factorization):
         return head.loss(features, x)
@@ -170,7 +160,7 @@ def site_loss(head: Conditional, features: jax.Array, x: jax.Array, factorizatio
 
 
 def site_entropy(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
-    """Entropy of the value of each site given those visited before it, [B, *grid]; arguments as above."""
+    """Returns the entropy of the value of each site given those visited before it, [B, *grid]; arguments as above."""
     check_block_size(head, factorization)
     if not scores_blocks(head, factorization):
         return head.entropy(features)

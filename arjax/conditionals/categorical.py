@@ -41,8 +41,7 @@ class ByTable(Conditional):
 class Categorical(ByTable):
     """p(x = v) = softmax(logits)_v, independently for each scalar of the value.
 
-    `soft_cap` c > 0 keeps the logits in (-c, c): c tanh(f / c) of the features f (Gemma Team, "Gemma 2", 2024, section
-    2); 0 for none.
+    `soft_cap` c > 0 keeps logits in (-c, c): c tanh(f / c) of the features f (Gemma Team, "Gemma 2", 2024, section 2).
     """
 
     num_levels: int

@@ -20,9 +20,8 @@ from arjax.core.spec import EventSpec
 class Columns(Conditional):
     """p(x_d | features_d) of the family of column d: a probability for discrete columns, a density for real ones.
 
-    Log-probabilities of examples add up both. All sites have the features of the largest family; a smaller one reads
-    the first of them. Features are [..., D, F] and values float32[..., D], integers of discrete columns included, for
-    all D columns in the order of the grid; those of other sites go through `at`.
+    All sites have the features of the largest family; a smaller one reads the first of them. Features are [..., D, F]
+    and values float32[..., D], integers of discrete columns included, for all D columns in the order of the grid.
     """
 
     families: tuple[Conditional, ...]
@@ -83,14 +82,14 @@ class Columns(Conditional):
         return jnp.take(jnp.concatenate(by_family, -1), back_D, axis=-1)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p of each column in nats, [..., D]: of probabilities, and of densities for real columns."""
+        """Returns log p of each column in nats, [..., D]: of probabilities, and of densities for real columns."""
         return self._by_column(lambda family, *of_family: family.log_prob(*of_family), features, value)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         return self.at(jnp.arange(len(self.families))).sample(key, features, temperature)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy of each column in nats, [..., D]; differential of real ones, so it may be negative."""
+        """Returns the entropy of each column in nats, [..., D]; differential of real ones, so it may be negative."""
         return self._by_column(lambda family, of_family: family.entropy(of_family), features)
 
     def mode(self, features: jax.Array) -> jax.Array:
@@ -99,10 +98,7 @@ class Columns(Conditional):
 
 @dataclasses.dataclass(frozen=True)
 class ColumnsAt(Conditional):
-    """The families of M sites, as samplers need them: the different ones, and the index of each site's, int[M].
-
-    Features are [..., M, F], and values, log-probabilities and entropies float32[..., M], one for each site.
-    """
+    """The families of M sites, and each site's number int[M]; features [..., M, F], results float32[..., M]."""
 
     families: tuple[Conditional, ...]
     group_M: jax.Array
@@ -120,10 +116,7 @@ class ColumnsAt(Conditional):
         return self._own(lambda family, features: family.entropy(features), features)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """Draws float32[..., M] from features [..., M, F]: of every family, of which each site takes its own.
-
-        Each family has noise of its own, for that of one key is the same numbers in arrays of other shapes, too.
-        """
+        """Draws float32[..., M]. Each family has its own noise: one key would draw the same numbers for all."""
         of_family = dict.fromkeys(self.families, key)
         if len(self.group_M) > 1:  # a single site takes one family's values alone
             of_family = {family: jax.random.fold_in(key, g) for g, family in enumerate(self.families)}
@@ -134,9 +127,7 @@ class ColumnsAt(Conditional):
         return self._own(lambda family, features: family.mode(features), features)
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """log p of each value of each site, [..., M, V] of the column with the most values; -inf of those beyond the
-        values of a column.
-        """
+        """Returns log p [..., M, V], V of the column with the most values; -inf beyond the values of a column."""
         tables = [family.log_table(features[..., : family.num_params]) for family in self.families]
         most = max(table.shape[-1] for table in tables)
         table_MV = jnp.full((*features.shape[:-1], most), -jnp.inf)

@@ -34,16 +34,12 @@ class _Mixture(NamedTuple):
 class DiscretizedLogisticMixture(Conditional):
     """p(v) = sum_k w_k [F((v + 1/2 - m_k) / s_k) - F((v - 1/2 - m_k) / s_k)], F the logistic function (equation 2).
 
-    The first level takes the whole tail below it, the last the whole tail above. Means and scales are in units in
-    which the levels fill [-1, 1].
-
+    The first and the last level take whole tails. Means and scales are in units in which the levels fill [-1, 1].
     Several scalars of a value (red, green, blue) share one mixture index when `coupling` is "linear", and the mean of
-    each is shifted by multiples of those before: m_g(r) = m_g + a r, m_b(r, g) = m_b + b r + c g (equation 3), where
-    a, b, c depend on the component and are squashed by tanh, as in the authors' program. With "none", each scalar has
-    a mixture of its own.
-
-    `min_log_scale` bounds log s from below; at its default (that of the authors' program) a component of 256 levels has
-    at most 0.97 of its mass on one level, and 16-bit audio may want less, such as -12.
+    each is shifted by multiples of those before: m_g(r) = m_g + a r, m_b(r, g) = m_b + b r + c g (equation 3), where a,
+    b, c depend on the component and are squashed by tanh, as in the authors' program. With "none", each scalar has a
+    mixture of its own. `min_log_scale` bounds log s from below; at its default (that of the authors' program) a
+    component of 256 levels has at most 0.97 of its mass on one level, and 16-bit audio may want less, such as -12.
     """
 
     num_levels: int
@@ -94,11 +90,9 @@ class DiscretizedLogisticMixture(Conditional):
         return value.astype(jnp.int32).reshape(*value.shape[:-2], *self.value_shape)
 
     def _level_log_prob(self, level: jax.Array, means: jax.Array, log_scales: jax.Array) -> jax.Array:
-        """log p of float levels under single logistics, elementwise.
-
-        F(a) - F(b) = F(a) F(-b) (1 - e^(b - a)), where a - b = 1/s: no two near numbers are subtracted, so value and
-        gradient are exact at every scale. The unit is one level, and half levels are exact in float32: so the upper
-        edge of a level equals the lower edge of the next to the last bit.
+        """Returns log p of float levels under single logistics, elementwise, exact at every scale with its gradient, as
+        no near numbers are subtracted: F(a) - F(b) = F(a) F(-b) (1 - e^(b - a)), where a - b = 1/s. The unit is one
+        level: half levels are exact in float32, and so neighbours share an edge to the last bit.
         """
         inverse_scale = jnp.exp(-log_scales) / self._half
         centred = level - self._half - means * self._half
@@ -109,7 +103,7 @@ class DiscretizedLogisticMixture(Conditional):
         return below + above + between
 
     def _coupled_means(self, mixture: _Mixture, scaled: jax.Array) -> jax.Array:
-        """Means [..., G, K, c] given values [..., G, c] in [-1, 1]."""
+        """Returns means [..., G, K, c] given values [..., G, c] in [-1, 1]."""
         c = scaled.shape[-1]
         if c == 1:
             return mixture.means
@@ -119,7 +113,7 @@ class DiscretizedLogisticMixture(Conditional):
         return mixture.means + jnp.matmul(shifts, to_row, precision="highest")
 
     def _log_prob(self, mixture: _Mixture, level: jax.Array) -> jax.Array:
-        """log p of float levels [..., G, c] under each of the G mixtures, [..., G]."""
+        """Returns log p of float levels [..., G, c] under each of the G mixtures, [..., G]."""
         means = self._coupled_means(mixture, level / self._half - 1)
         terms = self._level_log_prob(level[..., None, :], means, mixture.log_scales).sum(-1)
         return jax.nn.logsumexp(mixture.log_weights + terms, axis=-1)
@@ -149,14 +143,14 @@ class DiscretizedLogisticMixture(Conditional):
         return self._ungrouped(self._draw(means, log_scales, couplings, noise))
 
     def _all_levels(self) -> np.ndarray | None:
-        """All values of the c scalars of a mixture, float32[N, c], or None where there are too many."""
+        """Returns all values of the c scalars of a mixture, float32[N, c], or None where there are too many."""
         _, c = self._groups
         if self.num_levels**c > _MOST_VALUES:
             return None
         return np.indices((self.num_levels,) * c).reshape(c, -1).T.astype(np.float32)
 
     def _log_table(self, mixture: _Mixture, levels: np.ndarray) -> jax.Array:
-        """log p of all values, [N, ..., G]."""
+        """Returns log p of all values, [N, ..., G]."""
         batch_axes = [1] * (mixture.log_weights.ndim - 1)
         return self._log_prob(mixture, jnp.asarray(levels).reshape(len(levels), *batch_axes, levels.shape[1]))
 
@@ -180,10 +174,9 @@ class DiscretizedLogisticMixture(Conditional):
         return table.reshape(*table.shape[:-2], *self.value_shape, self.num_levels)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy in nats, [...]: the sum over all values of a mixture where these are at most 4096.
-
-        Else sum_k w_k mean_n -log p(x_kn), where x_kn are 128 values of component k at stratified quantiles: the same
-        at every call, and within 0.1 nats (on average 0.03) where it was compared. Its gradient is not the entropy's.
+        """Returns the entropy in nats, [...]: the sum over all values of a mixture where these are at most 4096; else
+        sum_k w_k mean_n -log p(x_kn) over 128 fixed stratified quantiles x_kn of component k. This was within 0.1 nats
+        (on average 0.03) where it was compared. Its gradient is not the entropy's.
         """
         mixture, levels = self._mixture(features), self._all_levels()
         if levels is not None:
@@ -203,9 +196,8 @@ class DiscretizedLogisticMixture(Conditional):
         return jax.lax.scan(add, jnp.zeros(mixture.log_weights.shape[:-1]), noise)[0] / _NUM_POINTS
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value, int32[..., *value_shape], where a mixture has at most 4096 values.
-
-        Else the most probable of K candidates: scalar by scalar the best level of each component, by itself.
+        """Returns the most probable value, int32[..., *value_shape], where a mixture has at most 4096 values; else the
+        most probable of K candidates: scalar by scalar the best level of each component.
         """
         mixture, levels = self._mixture(features), self._all_levels()
         if levels is not None:
@@ -216,8 +208,8 @@ class DiscretizedLogisticMixture(Conditional):
         return self._ungrouped(jnp.take_along_axis(candidates, best, axis=-2)[..., 0, :])
 
     def _component_modes(self, mixture: _Mixture) -> jax.Array:
-        """The most probable level of each scalar under each component, given those before it, [..., G, K, c]: the one
-        nearest to the mean, or the first or last, which take whole tails.
+        """Returns the most probable level of each scalar under each component, given the scalars before it, [..., G, K,
+        c]: the nearest to the mean, or the first or last, which take whole tails.
         """
         modes, last = jnp.zeros_like(mixture.means), self.num_levels - 1
         for j in range(mixture.means.shape[-1]):

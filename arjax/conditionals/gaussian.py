@@ -16,9 +16,8 @@ from arjax.conditionals.numerics import as_temperature, bounded_log_scale, log_s
 class TransformedNormal(Conditional):
     """x = g(z; features) with z ~ N(0, 1), independently for each scalar of the value; g is increasing.
 
-    So log p(x) = log N(z) + log dz/dx at z = g^-1(x). In a model of several sites the two directions of g are the two
-    directions of a layer of an autoregressive flow (Papamakarios, Pavlakou & Murray, "Masked Autoregressive Flow for
-    Density Estimation", 2017, section 3.1), see `arjax.models.flow`.
+    log p(x) = log N(z) + log dz/dx at z = g^-1(x): a layer of an autoregressive flow (Papamakarios, Pavlakou & Murray,
+    "Masked Autoregressive Flow for Density Estimation", 2017, section 3.1), see `arjax.models.flow`.
     """
 
     REPARAMETERISED = True
@@ -27,11 +26,11 @@ class TransformedNormal(Conditional):
 
     @abc.abstractmethod
     def to_noise(self, features: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """z and log dz/dx of each scalar, float32[..., *value_shape] each."""
+        """Returns z and log dz/dx of each scalar, float32[..., *value_shape] each."""
 
     @abc.abstractmethod
     def from_noise(self, features: jax.Array, noise: jax.Array) -> jax.Array:
-        """The value of noise z, float32[..., *value_shape]: the inverse of `to_noise`."""
+        """Returns the value of noise z, float32[..., *value_shape]: the inverse of `to_noise`."""
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         z, log_slope = self.to_noise(features, value)
@@ -53,10 +52,8 @@ def log_normal(z: jax.Array) -> jax.Array:
 class Gaussian(TransformedNormal):
     """p(x) = N(x; m, s^2), independently for each scalar of the value; the network gives m and log s.
 
-    Values that repeat exactly (rounded measurements) drive s towards 0, so log s has the floor `min_log_scale`.
-
-    As x = m + s z it is the affine layer of a flow. There log s is better bounded softly, which `scale_bound` b > 0
-    does: b tanh(raw / b) in place of the raw output of the network.
+    Values that repeat exactly (rounded measurements) drive s towards 0, so log s has the floor `min_log_scale`. In a
+    flow, whose affine layer is x = m + s z, a soft bound is better: `scale_bound` b > 0 makes log s = b tanh(raw / b).
     """
 
     value_shape: tuple[int, ...] = ()
@@ -83,7 +80,7 @@ class Gaussian(TransformedNormal):
         return mean + jnp.exp(log_scale) * noise
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Differential entropy log s + log(2 pi e) / 2 in nats, [...]; it may be negative."""
+        """Returns the differential entropy log s + log(2 pi e) / 2 in nats, [...]; it may be negative."""
         _, log_scale = self._parameters(features)
         return self._sum(log_scale + 0.5 * math.log(2 * math.pi * math.e))
 

@@ -31,8 +31,7 @@ Parameters = tuple[jax.Array, jax.Array, jax.Array]
 class LocationScaleMixture(Conditional):
     """p(x) = sum_k w_k f((x - m_k) / s_k) / s_k, a mixture for each scalar of the value, independently of the others.
 
-    The network gives log w (up to a constant), m and log s of each component. Subclasses give the standard density f,
-    which is symmetric and falls from 0 on both sides.
+    The network gives log w (up to a constant), m and log s. Subclasses give f, which is symmetric and falls from 0 on.
     """
 
     components: int = 10
@@ -56,23 +55,21 @@ class LocationScaleMixture(Conditional):
 
     @abc.abstractmethod
     def distances(self) -> np.ndarray:
-        """Points -r, ..., 0, ..., r for quadrature of f: close (about one scale apart) where it bends, and less than
-        about e^-24 of it lies beyond r.
-        """
+        """Points -r, ..., r for quadrature of f: about one scale apart where it bends, less than e^-24 beyond r."""
 
     @property
     def num_params(self) -> int:
         return 3 * self.components * math.prod(self.value_shape)
 
     def _parameters(self, features: jax.Array) -> Parameters:
-        """Log-weights, means and log-scales, float32[K, ..., *value_shape] each."""
+        """Returns log-weights, means and log-scales, float32[K, ..., *value_shape] each."""
         shape = (*features.shape[:-1], *self.value_shape, 3, self.components)
         parameters = jnp.moveaxis(features.astype(jnp.float32).reshape(shape), (-2, -1), (0, 1))
         log_weights = jax.nn.log_softmax(parameters[0], axis=0)
         return log_weights, parameters[1], bounded_log_scale(parameters[2], self.min_log_scale)
 
     def _log_density(self, parameters: Parameters, x: jax.Array) -> jax.Array:
-        """log p of each scalar, x [..., *value_shape] (or with further leading axes)."""
+        """Returns log p of each scalar, x [..., *value_shape] (or with further leading axes)."""
         log_weights, means, log_scales = (
             p.reshape(p.shape[0], *[1] * (x.ndim - p.ndim + 1), *p.shape[1:]) for p in parameters
         )
@@ -91,7 +88,7 @@ class LocationScaleMixture(Conditional):
         return mean + jnp.exp(log_scale) * self.noise(key_noise, mean.shape, as_temperature(temperature))
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Differential entropy in nats, [...], by quadrature between points around every component."""
+        """Returns the differential entropy in nats, [...], by quadrature between points around every component."""
         parameters = self._parameters(features)
         _, means, log_scales = parameters
         distances = self.distances().astype(np.float32).reshape(-1, *[1] * means.ndim)
@@ -100,10 +97,9 @@ class LocationScaleMixture(Conditional):
         return self._sum(entropy_by_quadrature(lambda x: self._log_density(parameters, x), points))
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """Where the density is highest: an ascent from each component's mean, of which the best is taken.
-
-        Each step maximises a quadratic bound of the log-density, x = sum_k a_k m_k / sum_k a_k with
-        a_k = P(k | x) c(z_k) / s_k^2, c the curvature, so the density never falls.
+        """Where the density is highest: the best of an ascent from each component's mean. Each step maximises a
+        quadratic bound of the log-density, x = sum_k a_k m_k / sum_k a_k with a_k = P(k | x) c(z_k) / s_k^2, c the
+        curvature, so the density never falls.
         """
         parameters = self._parameters(features)
         log_weights, means, log_scales = (p[:, None] for p in parameters)  # component, starting point
@@ -147,7 +143,7 @@ class GaussianMixture(LocationScaleMixture):
 class LogisticMixture(LocationScaleMixture):
     """p(x) = sum_k w_k logistic(x; m_k, s_k), with logistic(x; m, s) = e^-z / (s (1 + e^-z)^2) and z = (x - m) / s.
 
-    For integer levels take `discretized_logistic_mixture`, which integrates this density over each level.
+    For integer levels take `discretized_logistic_mixture`.
     """
 
     def log_standard(self, z):
@@ -175,7 +171,7 @@ class StudentTMixture(LocationScaleMixture):
     """p(x) = sum_k w_k t(x; m_k, s_k), where t has `dof` = n degrees of freedom (Student, "The probable error of a
     mean", 1908): t(x; m, s) is proportional to (1 + z^2 / n)^-(n + 1)/2 / s, z = (x - m) / s.
 
-    Tails fall as |z|^-(n + 1): an outlier costs (n + 1) log|z| nats, where it costs a Gaussian z^2 / 2.
+    An outlier costs (n + 1) log|z| nats, where it costs a Gaussian z^2 / 2.
     """
 
     # Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above it is a Gaussian.

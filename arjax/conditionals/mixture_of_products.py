@@ -1,8 +1,7 @@
 """A mixture of products: sites (and the entries of their values) that are independent only given a shared component.
 
-p(x_1, ..., x_M) = sum_k w_k prod_m p_k(x_m). The weights are shared by all values of one step, so the components model
-the dependence within it, as latent classes do (Lazarsfeld & Henry, "Latent Structure Analysis", 1968). Mixtures as
-conditionals of an autoregressive model: Uria, Murray & Larochelle, "RNADE" (2013).
+p(x_1, ..., x_M) = sum_k w_k prod_m p_k(x_m), with weights for a whole step, as in latent classes (Lazarsfeld & Henry,
+"Latent Structure Analysis", 1968). RNADE has mixtures as conditionals, too (Uria, Murray & Larochelle, 2013).
 """
 
 from __future__ import annotations
@@ -32,15 +31,10 @@ _IMPOSSIBLE = -1e30
 @CONDITIONALS.register("mixture_of_products")
 @dataclasses.dataclass(frozen=True)
 class MixtureOfProducts(JointConditional):
-    """K products of a base family over the indices of a block, under shared weights.
+    """K = `components` products of the family `base` over the indices of a block, under shared weights.
 
     Features of a site: K logits of the weights, then the base family's for each component. The logits of a block are
     the mean of those of its valid indices.
-
-    Attributes:
-      base: the family of a value in each component.
-      components: K.
-      num_levels: V of discrete values, 0 for real ones.
     """
 
     base: Conditional
@@ -55,9 +49,7 @@ class MixtureOfProducts(JointConditional):
     def for_event(  # type: ignore[override]
         cls, event: EventSpec, components: int = 8, base: str = ""
     ) -> MixtureOfProducts:
-        """Mixtures of so many products: `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`.
-        Without a base they are of the usual conditional of the data; with one component, sites are independent.
-        """
+        """For example `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`; "": the usual base."""
         cls.check_event(event)
         family = make_conditional(base, event)
         cannot = f"the base of the conditional 'mixture_of_products' cannot be {base!r}"
@@ -80,7 +72,7 @@ class MixtureOfProducts(JointConditional):
         return np.arange(block_size)
 
     def _parts(self, features: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Log-weights of the block, float32[..., K], and features of the base, float32[..., M, K, P]."""
+        """Returns log-weights of the block, float32[..., K], and features of the base, float32[..., M, K, P]."""
         features = features.astype(jnp.float32)
         logits, of_base = features[..., : self.components], features[..., self.components :]
         valid = valid[..., None]
@@ -89,12 +81,12 @@ class MixtureOfProducts(JointConditional):
         return jax.nn.log_softmax(mean), of_base + self._apart(features.shape[-2])
 
     def _apart(self, block_size: int) -> np.ndarray:
-        """The offsets of the features of the base, float32[M, K, P]: fixed, and 0 for one component."""
+        """Returns the offsets of the features of the base, float32[M, K, P]: fixed, and 0 for one component."""
         noise = np.random.default_rng(0).normal(size=(block_size, self.components, self.base.num_params))
         return (_SPREAD * (self.components > 1) * noise).astype(np.float32)
 
     def _by_component(self, of_base: jax.Array, value: jax.Array, counted: jax.Array) -> jax.Array:
-        """log p_k(x_m), [..., M, K]; 0 where an index does not count."""
+        """Returns log p_k(x_m), [..., M, K]; 0 where an index does not count."""
         value = jnp.expand_dims(value, value.ndim - len(self.value_shape))
         return jnp.where(counted[..., None], self.base.log_prob(of_base, value), 0.0)
 
@@ -105,7 +97,7 @@ class MixtureOfProducts(JointConditional):
         return jax.nn.log_softmax(jnp.cumsum(jnp.concatenate([prior, log_p[..., :-1, :]], -2), -2))
 
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """log p(x_m | x_<m) = log sum_k P(k | x_<m) p_k(x_m) in nats, [..., M]."""
+        """Returns log p(x_m | x_<m) = log sum_k P(k | x_<m) p_k(x_m) in nats, [..., M]."""
         log_weights, of_base = self._parts(features, valid)
         return self._mixed(log_weights, self._by_component(of_base, value, valid), valid)
 
@@ -121,10 +113,8 @@ class MixtureOfProducts(JointConditional):
         return jnp.where(counted, score, 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """Entropy of x_m given x_<m in nats, [..., M].
-
-        A sum over all levels for discrete numbers; for vectors and real values an estimate without bias, from draws
-        that always have the same key.
+        """Returns the entropy of x_m given x_<m in nats, [..., M]: a sum over all levels for discrete numbers; for
+        vectors and real values an estimate without bias, from draws that always have the same key.
         """
         log_weights, of_base = self._parts(features, valid)
         posterior = self._log_posterior(log_weights, self._by_component(of_base, value, valid))
@@ -143,7 +133,7 @@ class MixtureOfProducts(JointConditional):
         return jax.lax.scan(add, jnp.zeros(log_weights.shape[:-1], jnp.float32), levels)[0]
 
     def _drawn_entropy(self, log_weights: jax.Array, of_base: jax.Array) -> jax.Array:
-        """The mean of -log p(x) over some draws x from mixtures with weights [..., M, K], [..., M]."""
+        """Returns the mean of -log p(x) over some draws x from mixtures with weights [..., M, K], [..., M]."""
 
         def surprise(key: jax.Array) -> jax.Array:
             component_key, key = jax.random.split(key)
@@ -177,5 +167,5 @@ class MixtureOfProducts(JointConditional):
 
 
 def _chosen(of_base: jax.Array, component: jax.Array) -> jax.Array:
-    """Features of the base [..., M, P] under components int[..., M] (or [..., 1]), out of [..., M, K, P]."""
+    """Returns features of the base [..., M, P] under components int[..., M] (or [..., 1]), out of [..., M, K, P]."""
     return jnp.take_along_axis(of_base, component[..., None, None], -2)[..., 0, :]

@@ -13,15 +13,14 @@ import numpy as np
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import opt
 
-#: Smaller temperatures are replaced by this one, which draws the most probable value.
-#: They would divide all log-probabilities to -inf.
+#: Smaller temperatures would divide log-probabilities to -inf: this one, which draws the mode, replaces them.
 LEAST = 1e-30
 #: Draws of real values at this temperature are still finite.
 MOST = 1e20
 
 
 def check_temperature(temperature: Any) -> float:
-    """The temperature as a number that float32 can hold, 1e-30 in place of smaller ones."""
+    """Returns the temperature as a number that float32 can hold, 1e-30 in place of smaller ones."""
     is_number = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
     if not is_number or not 0 < temperature <= MOST:
         raise UserError(f"the temperature must be a positive number up to {MOST:g}, not {temperature!r}")
@@ -29,7 +28,7 @@ def check_temperature(temperature: Any) -> float:
 
 
 def as_temperature(temperature: float | jax.Array) -> float | jax.Array:
-    """The temperature of a draw: checked where it is known, and inside `jit` brought into the range above."""
+    """Returns the temperature of a draw: checked where it is known, and inside `jit` brought into the range above."""
     if not isinstance(temperature, jax.Array):
         return check_temperature(temperature)
     refuse((temperature.ndim, f"a draw has one temperature, not an array of shape {temperature.shape}"))
@@ -39,7 +38,7 @@ def as_temperature(temperature: float | jax.Array) -> float | jax.Array:
 
 
 def tempered(log_p: jax.Array, temperature: float | jax.Array, axis: int = -1) -> jax.Array:
-    """log p^(1/T) up to a constant, by which the largest along the axis is 0 at any temperature."""
+    """Returns log p^(1/T) up to a constant, by which the largest along the axis is 0 at any temperature."""
     best = log_p.argmax(axis, keepdims=True)
     largest = jnp.take_along_axis(log_p, best, axis)
     below = jnp.minimum(log_p - jnp.where(jnp.isfinite(largest), largest, 0.0), 0.0)
@@ -93,12 +92,8 @@ def entropy_by_quadrature(log_density: Callable[[jax.Array], jax.Array], breakpo
 
 
 def integral(function: Callable[[jax.Array], jax.Array], breakpoints: jax.Array) -> jax.Array:
-    """Integrals of functions of one number, [...].
-
-    Args:
-      function: maps points [N, ...] to values, [N, ...].
-      breakpoints: [N + 1, ...] in any order, from the first point to the last; they must lie close (about one scale
-        apart) wherever the functions bend. Each interval between neighbours is integrated by six Gauss-Legendre points.
+    """Integrals [...] of functions that map points [N, ...] to values, by six Gauss-Legendre points between neighbours
+    of the `breakpoints` [N + 1, ...], in any order; they must lie about one scale apart wherever the functions bend.
     """
     edges = jnp.sort(breakpoints, axis=0)
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
@@ -111,11 +106,9 @@ def integral(function: Callable[[jax.Array], jax.Array], breakpoints: jax.Array)
 
 
 def stratified_points(num: int, dims: int) -> np.ndarray:
-    """`num` points that fill the open unit cube evenly, float64[num, dims].
-
-    The first coordinate takes the midpoints of `num` equal strata; the others follow the additive recurrence
-    n alpha mod 1 with alpha_j = g^-j, g^dims = g + 1 (Roberts, 2018, "The unreasonable effectiveness of quasirandom
-    sequences"), as in Hammersley's construction.
+    """Returns `num` points that fill the open unit cube evenly, float64[num, dims]: the first coordinate takes the
+    midpoints of equal strata, the others n alpha_j mod 1 with alpha_j = g^-j, g^dims = g + 1 (Roberts, 2018, "The
+    unreasonable effectiveness of quasirandom sequences"), as in Hammersley's construction.
     """
     n = np.arange(num)
     g = 2.0

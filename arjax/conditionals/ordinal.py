@@ -19,9 +19,8 @@ from arjax.core.spec import EventSpec
 
 @functools.cache
 def level_embedding(num_levels: int, size: int) -> np.ndarray:
-    """float32[V, R]: the first R cosines over the levels, cos(pi k (v + 1/2) / V), k = 1..R. Neighbouring levels have
-    similar rows; all V - 1 of them span every set of logits (the discrete cosine transform of Ahmed, Natarajan & Rao,
-    1974, without its constant, which a softmax does not see).
+    """Returns the first R cosines over the levels, cos(pi k (v + 1/2) / V), k = 1..R, float32[V, R]. All V - 1 of them
+    span every set of logits (the discrete cosine transform of Ahmed, Natarajan & Rao, 1974, without its constant).
     """
     v, k = np.arange(num_levels)[:, None], np.arange(1, size + 1)
     return np.cos(np.pi * k * (v + 0.5) / num_levels).astype(np.float32)
@@ -32,8 +31,8 @@ def level_embedding(num_levels: int, size: int) -> np.ndarray:
 class Ordinal(Categorical):
     """p(x = v) = softmax(E f)_v: the logit of a level is the product of the features with a fixed embedding of it.
 
-    `size` features per scalar, but no more than V - 1, where `categorical` has V. With few, log p is smooth in the
-    level, so neighbouring levels share statistical strength. `soft_cap` bounds the logits as that of `categorical`.
+    There are `size` features per scalar, at most V - 1. With few, log p is smooth in the level, so neighbouring levels
+    share statistical strength. `soft_cap` bounds the logits as in `categorical`.
     """
 
     size: int = 16

@@ -20,16 +20,15 @@ from arjax.core.options import defaults, opt, typed_fields
 
 
 def restricted(log_p: jax.Array, kept: jax.Array) -> jax.Array:
-    """log p of the values that are kept, given that it is one of them, [..., V] in nats; -inf of the others."""
+    """Returns log p of the values that are kept, given that it is one of them, [..., V] in nats; -inf of the others."""
     return jax.nn.log_softmax(jnp.where(kept, log_p, -jnp.inf))
 
 
 @dataclasses.dataclass(frozen=True)
 class Limited(Around, ByTable):  # type: ignore[override]  # `value_shape` is a field of others
-    """p(v | low <= v <= high) of another family, whose features are followed by the limits of each scalar.
+    """p(v | low <= v <= high) of another family: no probability is lost to values that cannot occur.
 
-    Features [..., F + 2 s] end with the lowest and the highest value of the s scalars, as numbers of float32: they are
-    known, and no network learns them. So no probability is lost to values that cannot occur.
+    Features [..., F + 2 s] end with the lowest and the highest value of the s scalars, which are known, not learned.
     """
 
     def __post_init__(self):
@@ -53,7 +52,7 @@ class Limited(Around, ByTable):  # type: ignore[override]  # `value_shape` is a 
         return family_features, (low <= levels) & (levels <= high)
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """The table of the family, restricted, [..., *value_shape, V]; -inf outside of the limits."""
+        """Returns the table of the family, restricted, [..., *value_shape, V]; -inf outside of the limits."""
         family_features, allowed = self._divided(features)
         return restricted(self.family.log_table(family_features), allowed)
 
@@ -70,7 +69,7 @@ class Truncation:
     """The restriction of draws to probable values; by default there is none.
 
     Attributes:
-      top_k: the k most probable values of each scalar (Fan, Lewis & Dauphin, "Hierarchical Neural Story Generation",
+      top_k: the most probable values of each scalar (Fan, Lewis & Dauphin, "Hierarchical Neural Story Generation",
         2018).
       top_p: of these the fewest that have at least this part of the mass, the "nucleus" (Holtzman et al., "The Curious
         Case of Neural Text Degeneration", 2020, section 3.1).
@@ -86,10 +85,8 @@ class Truncation:
 def truncate(
     conditional: Conditional, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
 ) -> Conditional | Truncated:
-    """The conditional with samples restricted as in `Truncation`; it draws, and does not score.
-
-    It draws independent scalars out of finitely many values, or is `nested` around one that does: then the entries of a
-    value are restricted, each given those before it.
+    """Returns the conditional with samples restricted as in `Truncation`; it does not score. It must draw independent
+    scalars out of finitely many values, or be `nested` around such a family: then entries are restricted one by one.
     """
     truncation = typed_fields(Truncation, {"top_k": top_k, "top_p": top_p, "min_p": min_p})
     return conditional if truncation == defaults(Truncation) else _truncate(conditional, **truncation)
@@ -105,7 +102,7 @@ def _truncate(conditional: Conditional, top_k: int, top_p: float, min_p: float) 
 
 
 def untruncated(conditional: Any) -> Conditional:
-    """The conditional that was truncated, which scores; any other as it is."""
+    """Returns the conditional that was truncated, which scores; any other as it is."""
     return conditional.transformed(lambda each: each.family if isinstance(each, Truncated) else each)
 
 
@@ -123,7 +120,7 @@ class Truncated(Around):
         return change(self)
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value, [..., *value_shape]: it always remains."""
+        """Returns the most probable value, [..., *value_shape]: it always remains."""
         return self.family.mode(features)
 
     def log_table(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
@@ -149,7 +146,7 @@ class Truncated(Around):
 
 @dataclasses.dataclass(frozen=True)
 class Modes(Around):
-    """What samplers need of a conditional, truncated or not: `bind`, `at` and the forms that draw."""
+    """A conditional, truncated or not, with the methods that samplers use: `bind`, `at` and the forms that draw."""
 
     @property
     def joint(self) -> bool:

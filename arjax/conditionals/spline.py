@@ -30,7 +30,7 @@ class Spline(NamedTuple):
 
 
 def make_spline(raw: jax.Array, bound: float) -> Spline:
-    """The spline of raw K widths, K heights and K - 1 derivatives, [..., 3K - 1]; all 0 is the identity."""
+    """Returns the spline of raw K widths, K heights and K - 1 derivatives, [..., 3K - 1]; all 0 is the identity."""
     num = (raw.shape[-1] + 1) // 3
     widths, heights, slopes = jnp.split(raw, [num, 2 * num], axis=-1)
     one = jnp.ones((*raw.shape[:-1], 1), raw.dtype)
@@ -77,7 +77,7 @@ def _log_slope(at: _Bin, xi: jax.Array) -> jax.Array:
 
 
 def forward(spline: Spline, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """y and log dy/dx at x[...]: equations 4 and 5."""
+    """Returns y and log dy/dx at x[...]: equations 4 and 5."""
     bound = spline.x[..., -1]
     within = jnp.abs(x) < bound
     inner = jnp.where(within, x, 0.0)
@@ -89,7 +89,7 @@ def forward(spline: Spline, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def inverse(spline: Spline, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """x and log dy/dx there, of y[...]: the root of a quadratic equation, equations 6 to 8 of appendix A.1."""
+    """Returns x and log dy/dx there, of y[...]: the root of a quadratic equation, equations 6 to 8 of appendix A.1."""
     bound = spline.y[..., -1]
     within = jnp.abs(y) < bound
     inner = jnp.where(within, y, 0.0)
@@ -113,11 +113,8 @@ class SplineNormal(TransformedNormal):
     """z = f((x - m) / s) ~ N(0, 1), independently for each scalar.
 
     f is a monotone rational-quadratic spline on [-bound, bound], and the identity outside (Durkan et al., "Neural
-    Spline Flows", 2019, sections 3.1 and 4.1).
-
-    The network gives m and log s, and of the spline K widths, K heights and K - 1 derivatives. All zero is N(0, 1).
-    The density may have up to about K modes. Tails are normal. As in a Gaussian, log s has a floor and, with
-    `scale_bound`, soft bounds: in a flow the scales of all blocks multiply.
+    Spline Flows", 2019, sections 3.1 and 4.1). The network gives m and log s, bounded as in `gaussian`, and K widths, K
+    heights and K - 1 derivatives. All zero is N(0, 1). The density may have up to about K modes; tails are normal.
     """
 
     bins: int = opt(8, most=100)
@@ -175,7 +172,7 @@ class SplineNormal(TransformedNormal):
 
 
 def _cut(knots: jax.Array) -> jax.Array:
-    """The knots [..., K + 1] and points between them, closer near the knots, [K * _PIECES + 1, ...]."""
+    """Returns the knots [..., K + 1] and points between them, closer near the knots, [K * _PIECES + 1, ...]."""
     knots = jnp.moveaxis(knots, -1, 0)
     part = (0.5 - 0.5 * np.cos(np.pi * np.arange(_PIECES) / _PIECES)).astype(np.float32)
     part = part.reshape(1, -1, *[1] * (knots.ndim - 1))

@@ -9,8 +9,8 @@ A config file defines `get_config(arg="")`, starts from `base_config()` and sets
         config.network = network_config("made", hidden_sizes=(500,))
         return apply_smoke(config) if arg.smoke else config
 
-No field is `None` or a list, as neither can be overridden on the command line. The functions that make a section, such
-as `network_config`, raise `UserError` for an unknown name or option, and for a value of another type.
+No field is `None` or a list, as neither can be overridden on the command line. The functions that make a section raise
+`UserError` for an unknown name or option, and for a value of another type.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from arjax.core.values import as_tuples, as_typed, parse_value
 
 
 class RunConfig(ConfigDict):
-    """A config that imports its plugins as soon as they are named: the next line may use their components. Its
-    parts are copies: one that stands under two names is two parts, whose fields are set apart.
+    """A config that imports its plugins as soon as they are named: the next line may use their components. Parts are
+    copied, so that the fields of one that stands under two names are set apart.
     """
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -42,7 +42,6 @@ class RunConfig(ConfigDict):
             import_plugins(value, named=True)
 
     def update(self, *other: Any, **changes: Any) -> None:
-        """As that of any config; its parts stay its own."""
         super().update(*other, **changes)
         if "parts" in self:
             self["parts"] = self["parts"]
@@ -54,17 +53,14 @@ class RunConfig(ConfigDict):
 
 
 def separate_sections(value: Any) -> Any:
-    """Sections that are shared with no other config, nor with one another; other values as they are."""
+    """Returns sections that are shared with no other config, nor with one another; other values as they are."""
     if not isinstance(value, ConfigDict | Mapping):
         return value
     return ConfigDict({key: separate_sections(value[key]) for key in value}).lock()
 
 
 def base_config() -> ConfigDict:
-    """A config with every field that any run has; `dataset`, `network` and one duration are left for the config file.
-
-    The config is locked: a misspelled field in a config file is an error, not a new field.
-    """
+    """Returns a locked config with every field of any run; a config file sets data set, network and one duration."""
     from arjax.config.sections import SECTIONS, RunOptions
     from arjax.core.options import defaults
     from arjax.models import KINDS, AutoregressiveModel
@@ -99,10 +95,10 @@ def model_config(kind: str, **options: Any) -> ConfigDict:
 def part(
     network: str = "", model: ConfigDict | Mapping[str, Any] | None = None, parts: Any = None, **options: Any
 ) -> ConfigDict:
-    """A model that another one is made of: its sections `model`, `network` and `parts`, as those of a config.
+    """Returns a model that another one is made of: its sections `model`, `network` and `parts`, as those of a config.
 
     Args:
-      network: name of its network; `options` are its options. "" where its parts have networks.
+      network: name of its network, with `options`; "" if its parts have networks.
       model: options of the kind autoregressive, such as `{"conditional": "gaussian"}`, or a `model_config`.
       parts: the parts of the model by name.
     """
@@ -112,9 +108,8 @@ def part(
 
 
 def optimizer_config(name: str, **options: Any) -> ConfigDict:
-    """The section `optimizer`: the fields of every config, and the other options of the rule at their defaults.
-
-    Of a transformation of optax, options whose default is no value of a config, such as None, are fields where given.
+    """Returns the section `optimizer`: the fields of every config, and the other options of the rule at their defaults.
+    An option of optax whose default is no value of a config, such as None, is a field only if it is given.
     """
     from arjax.training.optimizer import OPTIMIZERS, SHARED, is_of_optax, options_of_rule
 
@@ -151,14 +146,11 @@ def pick(names: Iterable[str], default: str) -> Any:
 
 
 def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
-    """Reads the text behind the colon of `--config=file.py:arg`, strictly.
+    """Reads the text behind the colon of `--config=file.py:arg`, such as `"dna,smoke"` or `"set=dna,units=300"`.
 
     The text is `word,key=value,...`: a bare word turns on a boolean option, or, when it is no option's name, is the
-    value of the first option with a string as its default. A value gets the type of its default.
-
-    Args:
-      arg: the text, such as `"dna,smoke"` or `"set=dna,units=300"`; "" leaves everything at its default.
-      **defaults: the options with their defaults (booleans, integers, floats, strings, tuples, or `pick(...)`).
+    value of the first option with a string as its default. A value gets the type of its default. `defaults` are the
+    options (booleans, integers, floats, strings, tuples, or `pick(...)`); the text "" leaves them as they are.
     """
     fields = {key: field for key, field in defaults.items() if isinstance(field, dataclasses.Field)}
     defaults, values = defaults | {key: field.default for key, field in fields.items()}, dict[str, Any]()

@@ -65,7 +65,6 @@ def build(config: ConfigDict | Checked, devices: Sequence[jax.Device] | None = N
 
 
 def _assemble(checked: Checked, mesh: Mesh) -> Setup:
-    """The parts of a run on a mesh."""
     config = checked.config
     dataset = _open_dataset(checked.dataset, mesh)
     return make_setup(

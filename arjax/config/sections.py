@@ -1,5 +1,4 @@
 """The sections of every config: dataclasses whose fields are the options of a run, each with its default and range.
-
 `train`, `evaluate` and `optimizer` are declared where they are used, in `arjax.training`.
 """
 

@@ -197,7 +197,6 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
 
 
 def _check_part(section: Any, name: str) -> None:
-    """Raises `UserError` unless a value is a part, with its sections and their names."""
     if not isinstance(section, ConfigDict):
         raise UserError(f"{name} must be a part, made with part(...), not {section!r}")
     sections = ("model", "network", "parts")

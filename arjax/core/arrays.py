@@ -1,12 +1,10 @@
-"""Checks of arrays from users: numbers of the right type, in range and finite, or one sentence.
+"""Checks of arrays from users; a wrong array is refused in one sentence, in which `name` stands for it.
 
-Shapes and types are always known; values are unknown inside `jit`, and where another process holds some of them.
-
-NaN at a site of real values, or of mixed columns, says that the value of the site is missing. The value of a site with
-several scalars is missing where any of them is. Integers are never missing. A batch marks the sites with a value in its
-`mask`, so that all counts and means are over observed values. Only some networks, objectives and models (the trait
-"holes") take missing values; all others refuse them. A NaN would make gradients NaN even where its result is not used,
-so all computations begin with `filled`.
+Shapes and types are always known; values are unknown inside `jit`, and where another process holds some of them. NaN at
+a site of real values, or of mixed columns, marks the value of the site as missing; a site with several scalars is
+missing where any of them is. Batches mark the sites with a value in their `mask`, so that all counts and means are over
+observed values. Only some networks, objectives and models (the trait "holes") take missing values; all others refuse
+them. A NaN would make gradients NaN even where its result is not used, so all computations begin with `filled`.
 """
 
 from __future__ import annotations
@@ -23,21 +21,19 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.spec import EventSpec
 
 Array = jax.Array | np.ndarray
-#: The most scalars that are looked at for differences that float32 does not tell apart.
+#: The most scalars that `check_precision` compares.
 _MOST_COMPARED = 2**18
 #: Relative differences below this are rounding errors of a computation in float64.
 _ROUNDING = 1e-13
 
 
 def is_traced(*trees: Any) -> bool:
-    """Whether an array in these is one of a function that JAX traces: then its values are unknown."""
+    """Returns whether JAX is tracing any array of these trees; the values of such an array are unknown."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def as_array(values: Any, name: str) -> Array:
-    """The values as an array of real numbers or truth values; `name` is their name in messages. The masked entries of
-    a masked array of numpy are missing values (NaN).
-    """
+    """Returns an array of real numbers or truth values; masked entries of numpy arrays become missing values (NaN)."""
     given = values
     if not isinstance(values, jax.Array):
         try:
@@ -53,14 +49,14 @@ def as_array(values: Any, name: str) -> Array:
 
 
 def _from_numpy(values: Any) -> np.ndarray:
-    """An array; a masked one of masked ones, which `np.asarray` would take for their data."""
+    """Returns a numpy array, masked where the values are: `np.asarray` would drop the masks of rows."""
     if isinstance(values, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in values):
         return np.ma.stack(values)
     return values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
 
 
 def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
-    """The data of a masked array, with NaN in place of masked entries."""
+    """Returns the data of a masked array, with NaN in place of masked entries."""
     if not np.ma.is_masked(values):
         return values.data
     if not is_real_type(values.dtype):
@@ -72,7 +68,7 @@ def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
 
 
 def fingerprint_of_arrays(tree: Any) -> str:
-    """A fingerprint of the arrays of a tree, by their places, types and values, in 16 characters."""
+    """Returns a fingerprint, 16 characters, of the places, types and values of the arrays of a tree."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)
@@ -82,7 +78,7 @@ def fingerprint_of_arrays(tree: Any) -> str:
 
 
 def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
-    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages."""
+    """Returns a set of sites, bool[*grid], from marks that are 0 or 1."""
     sites = as_array(sites, name)
     shape, grid = sites.shape, event.grid_shape
     refuse(
@@ -94,17 +90,17 @@ def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
 
 
 def blank(values: Array, counts: np.ndarray) -> Array:
-    """The values where they count and 0 elsewhere; numpy arrays stay numpy arrays: JAX would convert them unchecked."""
+    """Returns the values where they count and 0 elsewhere; numpy arrays stay: JAX would convert them unchecked."""
     return (np if isinstance(values, np.ndarray) else jnp).where(counts, values, 0)
 
 
 def is_real_type(dtype: Any) -> bool:
-    """Whether it is a floating-point type; bfloat16 is one, complex numbers are none."""
+    """Returns whether it is a floating-point type, such as bfloat16; complex numbers are not real."""
     return jnp.issubdtype(dtype, jnp.floating)
 
 
 def is_known(values: Array) -> bool:
-    """Whether the values are known."""
+    """Returns whether this process knows the values: they are not traced, and no other process holds some of them."""
     return not isinstance(values, jax.core.Tracer) and getattr(values, "is_fully_addressable", True)
 
 
@@ -113,9 +109,8 @@ def _has_known(values: Array) -> bool:
 
 
 def check_values(event: EventSpec, values: Array, name: str, *, holes: bool = False, remedy: str = "") -> None:
-    """Checks that they are values of the event: finite, or integers below its number of levels.
-
-    With `holes`, values that are no integers may be missing (NaN); else `remedy` is the advice about a missing one.
+    """Refuses values that are not finite, or not integers below the event's number of levels. With `holes`, values that
+    are not integers may be missing (NaN); otherwise `remedy` is the advice about a missing value.
     """
     name = f"{name} of {event.kind} data"
     if event.is_discrete:
@@ -126,7 +121,7 @@ def check_values(event: EventSpec, values: Array, name: str, *, holes: bool = Fa
 
 
 def _check_columns(event: EventSpec, values: Array, name: str) -> None:
-    """Checks that the discrete columns of mixed ones [..., *grid] hold whole numbers in their range, or NaN."""
+    """Checks that the discrete columns of mixed values [..., *grid] hold whole numbers in their range, or NaN."""
     if not event.columns or not _has_known(values):
         return
     with jax.ensure_compile_time_eval():
@@ -140,7 +135,7 @@ def _check_columns(event: EventSpec, values: Array, name: str) -> None:
 
 
 def check_context(part: EventSpec, context: Array, name: str) -> None:
-    """Checks that they are values of this part of a context; lines of tokens may end early, with -1."""
+    """Checks that the values are those of this part of a context; sequences of tokens may end early, with -1."""
     if not part.is_discrete:
         check_finite(context, name)
         _check_columns(part, context, name)
@@ -175,11 +170,9 @@ def check_finite(values: Array, name: str, *, holes: bool = False, remedy: str =
 
 
 def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str] = ()) -> None:
-    """Refuses columns in which float32, with its 7 digits, would merge a tenth of the different values.
-
-    So it is with 1,700,000,000 seconds and some more, or with identifiers: in float32 they are all alike. Looks at a
-    quarter of a million scalars of the real values [N, ...] at most: of more, many are one number in float32 by chance.
-    Each place in an example is a column; `remedy` is the advice at the end of the sentence.
+    """Refuses columns in which float32, with its 7 digits, would merge a tenth of the different values, such as times
+    in seconds since 1970. Checks at most a quarter of a million scalars of the real values [N, ...]: of more, many
+    merge by chance. Each place in an example is a column; `remedy` is the advice at the end of the sentence.
     """
     if np.dtype(values.dtype).itemsize < 4 or values.dtype == np.float32 or not is_known(values) or len(values) < 3:
         return
@@ -204,7 +197,7 @@ def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str
 
 
 def _as_integers(values: Array, num_levels: int) -> str:
-    """How numbers that are no integers become levels, in words; "" where it is unknown."""
+    """Returns advice on how real numbers become levels; "" where there is none."""
     if not (is_real_type(values.dtype) and _has_known(values)):
         return ""
     known = np.asarray(values)
@@ -216,7 +209,7 @@ def _as_integers(values: Array, num_levels: int) -> str:
 
 
 def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -> None:
-    """Checks that the values are integers, and `lowest` to num_levels - 1 where they are known."""
+    """Checks that the values are integers, from `lowest` to num_levels - 1 where they are known."""
     if not (jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
         raise UserError(f"{name} must be integers, not {values.dtype}{_as_integers(values, num_levels)}")
     if _has_known(values):
@@ -227,20 +220,20 @@ def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -
 
 
 def is_present(x: Array, value_dims: int) -> Any:
-    """Whether each site has its value, bool of the shape of `x` without its last axes, those of the value of a site."""
+    """Returns whether each site has its value, bool; the value of a site has the last `value_dims` axes of `x`."""
     xp = np if isinstance(x, np.ndarray) else jnp
     missing = xp.isnan(x) if is_real_type(x.dtype) else xp.zeros(x.shape, bool)
     return ~missing.any(axis=tuple(range(x.ndim - value_dims, x.ndim)))
 
 
 def filled(x: Array, value_dims: int) -> tuple[Any, Any]:
-    """The values with 0 at the sites whose value is missing, and whether each site has its value."""
+    """Returns the values with 0 at the sites whose value is missing, and whether each site has its value."""
     present = is_present(x, value_dims)
     return blank(x, present.reshape(*present.shape, *[1] * value_dims)), present
 
 
 def up_to_end(x_BT: Array, end: int | jax.Array) -> Any:
-    """bool[B, T]: the tokens of each sequence up to its first `end`, this one included; all tokens without an end."""
+    """Returns which tokens of each sequence are up to its first `end`, including it, bool[B, T]; all without an end."""
     xp = np if isinstance(x_BT, np.ndarray) else jnp
     is_end_BT, length = x_BT == end, x_BT.shape[1]
     last_B = xp.where(is_end_BT.any(1), is_end_BT.argmax(1), length)
@@ -248,12 +241,12 @@ def up_to_end(x_BT: Array, end: int | jax.Array) -> Any:
 
 
 def are_ended(x_BT: np.ndarray, end: int) -> bool:
-    """Whether all sequences hold nothing but `end` behind the first one."""
+    """Returns whether all sequences hold nothing but `end` behind the first one."""
     return bool((x_BT[~up_to_end(x_BT, end)] == end).all())
 
 
 @jax.jit
 def filled_behind_end(x_BT: jax.Array, end: int | jax.Array, observed_T: Array | None = None) -> jax.Array:
-    """Sequences with the end token at all sites behind the first one, but for the observed sites bool[T], if any."""
+    """Returns the sequences with `end` at all sites behind the first one, except at observed sites bool[T], if any."""
     kept_BT = up_to_end(x_BT, end)
     return jnp.where(kept_BT if observed_T is None else kept_BT | observed_T, x_BT, end).astype(x_BT.dtype)

@@ -21,7 +21,7 @@ class Batch:
 
     Attributes:
       x: values [B, *grid, *value].
-      context: the parts of the context by name, [B, ...] each; empty for none.
+      context: the parts of the context by name, [B, ...] each; empty without a context.
       mask: [B, *grid] of 0 and 1, the sites that are scored, given the other sites before them; None: all. Models that
         mix whole examples, or have a latent for each, mix with the weights of an example without given sites.
       weight: [B] of 0 and 1, the examples that are scored; None: all.
@@ -38,15 +38,15 @@ class Batch:
         return len(self.x)
 
     def replace(self, **changes: Any) -> Batch:
-        """The same batch with other fields."""
+        """Returns the same batch with other fields."""
         return dataclasses.replace(self, **changes)
 
     def take(self, rows: Any) -> Batch:
-        """The examples `rows` int[...], of arrays on the host or on a device."""
+        """Returns the examples `rows` int[...], of arrays on the host or on a device."""
         return jax.tree.map(lambda array: array[rows], self)
 
     def scored(self, grid_shape: tuple[int, ...]) -> np.ndarray:
-        """Returns which sites are scored, bool[B, *grid]: none of an example of weight 0."""
+        """Returns which sites are scored, bool[B, *grid]; no site of an example of weight 0 is."""
         sites = np.ones((len(self), *grid_shape), bool) if self.mask is None else np.asarray(self.mask) > 0
         return sites if self.weight is None else (sites.T & (np.asarray(self.weight) > 0)).T
 
@@ -58,9 +58,9 @@ class Score:
 
     Attributes:
       log_prob: log p(x | c) of each example in nats, float32[B].
-      kind: "exact", "bound" (at most the log-likelihood), "estimate", or "none": then `log_prob` is no log-likelihood
-        but another number, the higher the better, such as minus an energy score.
-      terms: what -log_prob is made of, by name, float32[B] nats each: they add up to it. Empty where it is one term.
+      kind: "exact", "bound" (at most the log-likelihood), "estimate", or "none": then `log_prob` is another number, the
+        higher the better, such as minus an energy score.
+      terms: the terms whose sum is -log_prob, by name, float32[B] nats each; empty where there is only one.
       state: the state of the model after this batch, besides its parameters; None for a model without one.
     """
 
@@ -71,7 +71,7 @@ class Score:
 
 
 def as_parts(spec: ContextSpec, context: Any) -> Mapping[str, Any]:
-    """The parts of a context by name; the array alone stands for a context of one part."""
+    """Returns the parts of a context by name; an array alone stands for a context of one part."""
     names, is_dict = [name for name, _ in spec.parts], isinstance(context, Mapping)
     is_missing = context is None or (is_dict and not context)
     refuse(

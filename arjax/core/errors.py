@@ -1,4 +1,4 @@
-"""What users are told: mistakes, each in one sentence with the nearest right name, and remarks."""
+"""Messages to users: mistakes, each in one sentence with the nearest right name, and remarks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake of the user, described in one clear sentence.
-
-    The command line prints the sentence and exits with code 2; from Python it is an ordinary `ValueError`.
-    """
+    """A mistake of the user in one clear sentence, which the command line prints before it exits with code 2."""
 
 
 def refuse(*rules: tuple[object, str]) -> None:
@@ -23,13 +20,13 @@ def refuse(*rules: tuple[object, str]) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """`ValueError: the first line of its message`."""
+    """Returns `ValueError: the first line of its message`."""
     lines = str(error).strip().splitlines()
     return type(error).__name__ + (f": {lines[0]}" if lines else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like `name` or abbreviated by it (`lr` for `learning_rate`); "" when none is."""
+    """Returns the known name most like `name`, or abbreviated by it (`lr` for `learning_rate`); "" without one."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
     initials = {"".join(word[:1] for word in full.split("_")): full for full in reversed(known) if "_" in full}
@@ -37,7 +34,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """`, did you mean 'x'?`, or when nothing is near `otherwise`: by default the list of known names."""
+    """Returns `, did you mean 'x'?`; without a near name `otherwise`, by default the list of known names."""
     known = list(known)
     if near := nearest(name, known):
         return f", did you mean {near!r}?"
@@ -46,5 +43,5 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) 
 
 @functools.cache
 def say_once(sentence: str) -> None:
-    """Prints a remark about something that a user may not expect to stderr, once in a process."""
+    """Prints a remark about something unexpected to stderr, once in a process."""
     print(f"arjax: {sentence}", file=sys.stderr, flush=True)

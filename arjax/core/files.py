@@ -28,7 +28,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def user_path(text: str | os.PathLike) -> Path:
-    """The path that a user wrote, with `~` and `~name` replaced by home folders. It need not exist."""
+    """Returns the path that a user wrote, with `~` and `~name` replaced by home folders. It need not exist."""
     text = path_text(text)
     refuse((text == "", "the path is empty: name a file or a folder, the current one is '.'"))
     path = Path(text)
@@ -45,7 +45,7 @@ def user_path(text: str | os.PathLike) -> Path:
 
 
 def path_text(path: str | os.PathLike) -> str:
-    """The path as a text."""
+    """Returns the path as a text."""
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UserError(f"a path is a text, such as 'runs/digits', not {path!r}")
     return os.fspath(path)
@@ -66,22 +66,20 @@ def reading(path: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
 
 
 def digest_of(path: str | os.PathLike) -> bytes:
-    """The SHA-256 digest of a file of any size."""
+    """Returns the SHA-256 digest of a file of any size."""
     with reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
 def fingerprint_of(digests: Iterable[bytes]) -> str:
-    """Of files with these SHA-256 digests, in 16 characters."""
+    """Returns a fingerprint, 16 characters, of files with these SHA-256 digests."""
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """The path of a file that replaces another one when the body has written it to the end.
-
-    A reader finds the old file or the new one, and so does a restart after a kill at any moment. If
-    the disk refuses, the old file is unchanged.
+    """Yields the path of a file that replaces `path` when the body has written it: readers, and a restart after a kill
+    at any moment, find the old file or the whole new one.
     """
     path = Path(path)
     check_regular(path)  # a file in the place of /dev/null would be there for all programs
@@ -95,15 +93,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
                 replacement.unlink()
 
 
-#: The most bytes of a JSON file of a run: what others have written may be of any size.
+#: The most bytes of a JSON file of a run: files of others may have any size.
 MOST_JSON = 2**27
 
 
 def check_regular(*paths: str | os.PathLike, most: float = math.inf) -> None:
-    """Refuses pipes and devices in the place of files, also behind links, and files of more bytes than `most`.
-
-    A command that reads one of these might never end. Paths without a file pass.
-    """
+    """Refuses pipes and devices, which might be read for ever, also behind links, and files above `most` bytes."""
     for path in paths:
         with contextlib.suppress(OSError):
             status = os.stat(path)
@@ -115,7 +110,7 @@ def check_regular(*paths: str | os.PathLike, most: float = math.inf) -> None:
 
 
 def writable_file(path: str | os.PathLike) -> Path:
-    """Returns the path of a file that is written after long work, and checks now that it can be written."""
+    """Returns the path of a file that long work will write, and checks now that it can be written."""
     path = user_path(path)
     check_regular(path)
     with writing(path):
@@ -145,7 +140,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json_object(path: str | os.PathLike) -> dict[str, Any] | None:
-    """The JSON object in a file, or None when there is no file or it holds anything else: half of one, or garbage."""
+    """Returns the JSON object in a file; None without a file or if it holds anything else, such as half an object."""
     check_regular(path, most=MOST_JSON)
     with reading(path):
         try:
@@ -157,10 +152,9 @@ def read_json_object(path: str | os.PathLike) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike, *, exclusive: bool, wait: bool | None = None) -> Iterator[bool]:
-    """Holds a lock on a folder, which ends with the process: exclusive, or shared with other shared locks.
-
-    By default a shared lock is waited for and an exclusive one is not; `wait` changes that. Yields whether it is held;
-    True also where there is no such folder, or the file system has no locks (some network ones).
+    """Holds a lock on a folder, which ends with the process: exclusive, or shared with other shared locks. By default a
+    shared lock is waited for and an exclusive one is not; `wait` changes that. Yields whether the lock is held; True
+    also where there is no such folder, or the file system (such as some network ones) has no locks.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -193,7 +187,7 @@ def writable_folder(path: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def folder_to_write(path: str | os.PathLike) -> Iterator[Path]:
-    """The same for a body: after a `UserError` there, the folders that were made for it are removed where empty."""
+    """Yields `writable_folder(path)`; a `UserError` in the body removes the empty folders that were made for it."""
     folder = user_path(path)
     made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
     try:
@@ -207,10 +201,7 @@ def folder_to_write(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Holds the folder for one training run: a second process that trains there is refused.
-
-    Two runs would remove each other's checkpoints. File systems without locks (some network ones) are used without.
-    """
+    """Refuses a second process that trains in the folder: two runs would remove each other's checkpoints."""
     with locked(folder, exclusive=True) as free:
         if not free:
             raise UserError(f"another process is training in {folder}: wait for it, or choose another --workdir")
@@ -218,7 +209,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
 
 
 def is_trained_in(folder: Path) -> bool:
-    """Whether a process holds the folder for training; always False on file systems without locks."""
+    """Returns whether a process holds the folder for training; always False on file systems without locks."""
     with locked(folder, exclusive=False, wait=False) as free:
         return not free
 
@@ -230,7 +221,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file; `keys`: those to read, None for all."""
+    """Returns the arrays of an .npz file by name, only those in `keys` if given."""
     check_regular(path)
     try:
         # np.load takes a file that is no zip archive for a pickle
@@ -241,13 +232,12 @@ def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.n
             return {key: file[key] for key in wanted}
     except UserError:
         raise
-    # the archive, its compression, its end, an array's header, an encrypted or unknown form of the archive
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not an .npz file of numbers, or damaged: {error}") from error
 
 
 def split_argument(text: str) -> tuple[str, str]:
-    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`); `x:a` -> (`x`, `a`)."""
+    """Splits `configs/x.py:a,b=c` into (`configs/x.py`, `a,b=c`), and `x:a` into (`x`, `a`)."""
     head, separator, arg = text.partition(".py:")
     if separator:
         return head + ".py", arg
@@ -258,15 +248,14 @@ def split_argument(text: str) -> tuple[str, str]:
 
 
 def short_names(folder: str) -> dict[str, Path]:
-    """The files of a folder such as `configs` by their short names: those in it here, and those of the package."""
+    """Returns the files of a folder such as `configs`, here and in the package, by their short names."""
     return {path.stem: path for each in (PACKAGE, Path()) for path in sorted((each / folder).glob("*.py"))}
 
 
 def find_file(text: str, folder: str, kind: str = "file") -> Path:
-    """The file of that path or short name; `UserError` with the nearest name of such a `kind` of file.
-
-    `digits` and `digits.py` are, in this sequence, `digits.py`, `configs/digits.py` and the `configs/digits.py` of the
-    package, for the folder `configs`. So is the path `configs/digits.py` where there is no such file.
+    """Returns the file of a path or short name, or raises a `UserError` with the nearest name of such a `kind` of file.
+    With the folder `configs`, `digits` is the first of `digits.py`, `configs/digits.py` and the `configs/digits.py` of
+    the package; so is the path `configs/digits.py` where there is no such file.
     """
     path = user_path(text)
     if path.is_file():

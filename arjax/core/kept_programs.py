@@ -1,10 +1,9 @@
 """Compiled programs that are kept between processes: the second start of a run compiles next to nothing.
 
-JAX keeps them (its persistent compilation cache); this says where: `$XDG_CACHE_HOME/arjax/programs`, else
-`~/.cache/arjax/programs`, in a folder for each type of processor, since machines that share a home folder may have
-different ones. A process that writes a program while others read needs no lock: a program that was not written to its
-end is compiled anew. `JAX_ENABLE_COMPILATION_CACHE=false` turns it off, and `JAX_COMPILATION_CACHE_DIR` names another
-folder, for which JAX's own rules hold.
+JAX's persistent compilation cache keeps them in `$XDG_CACHE_HOME/arjax/programs` or `~/.cache/arjax/programs`, in a
+folder for each type of processor, since machines that share a home folder may have different ones. Writing needs no
+lock: a program that was not written to its end is compiled anew. `JAX_ENABLE_COMPILATION_CACHE=false` turns it off, and
+`JAX_COMPILATION_CACHE_DIR` names another folder, for which JAX's own rules hold.
 """
 
 from __future__ import annotations
@@ -19,15 +18,12 @@ from pathlib import Path
 FOLDER, SWITCH = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
 #: Settings of JAX under which it keeps programs of any size and of any time to compile.
 SETTINGS = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
-#: Bytes of all programs; those that were used longest ago are deleted beyond it.
+#: Bytes of all programs, beyond which the least recently used ones are deleted.
 MOST = 2**30
 
 
 def keep_programs() -> None:
-    """Lets JAX keep compiled programs, in this process and those that it starts, unless the user has decided already.
-
-    Before JAX is imported this is quick, and JAX is not imported.
-    """
+    """Lets JAX keep compiled programs, here and in child processes, unless the user decided; JAX is not imported."""
     if FOLDER in os.environ or SWITCH in os.environ or (folder := _made_folder()) is None:
         return
     if (jax := sys.modules.get("jax")) is not None:
@@ -45,7 +41,7 @@ def keep_programs() -> None:
 
 
 def delete_oldest(folder: Path, most: int = MOST) -> None:
-    """Deletes the programs under a folder that were used longest ago, until the rest have at most so many bytes."""
+    """Deletes the least recently used programs under a folder until the rest have at most `most` bytes."""
     files = []
     for path in folder.glob("*/*-cache"):
         with contextlib.suppress(OSError):  # another process has deleted it
@@ -61,7 +57,7 @@ def delete_oldest(folder: Path, most: int = MOST) -> None:
 
 
 def processor() -> tuple[str, str]:
-    """The name of the processor, and its features as the system lists them."""
+    """Returns the name of the processor, and its features as the system lists them."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return platform.processor() or platform.machine(), platform.machine()
@@ -72,7 +68,7 @@ def processor() -> tuple[str, str]:
 
 
 def _made_folder() -> Path | None:
-    """The folder for programs of this processor, or None where it cannot be made."""
+    """Returns the folder for programs of this processor, or None where it cannot be made."""
     kind = hashlib.sha256(repr(processor()).encode()).hexdigest()[:16]
     with contextlib.suppress(OSError, RuntimeError):  # a disk that refuses; a user without a home
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -14,8 +14,8 @@ _NARROW = 1e-3
 
 
 def lower_tail(low: Any, high: Any, is_upper: Any = None) -> tuple[Any, Any]:
-    """Returns the ends of an interval of the same mass: of one in the upper tail, where both cumulative probabilities
-    are near 1, the reflected ones. By default intervals above 0 are in the upper tail.
+    """Returns the ends of an interval of the same mass, reflected if it is in the upper tail (by default, above 0),
+    where both cumulative probabilities are near 1.
     """
     xp = jnp if isinstance(low, jax.Array) or isinstance(high, jax.Array) else np
     flip = low > 0 if is_upper is None else is_upper
@@ -23,10 +23,7 @@ def lower_tail(low: Any, high: Any, is_upper: Any = None) -> tuple[Any, Any]:
 
 
 def log_mass(low: np.ndarray, high: np.ndarray, width: np.ndarray | None = None) -> np.ndarray:
-    """Returns log(Phi(high) - Phi(low)) in float64, -inf where high <= low.
-
-    `width`: high - low, where these are so near to each other that float64 loses their difference.
-    """
+    """Returns log(Phi(high) - Phi(low)) in float64, -inf where high <= low; `width` is a more exact high - low."""
     from scipy.special import log_ndtr  # takes long to import
 
     first, last = lower_tail(low, high)

@@ -8,11 +8,8 @@
         dropout: float = rate_option()
         activation: str = opt("relu", choices=ACTIVATIONS)
 
-    @ORDERINGS.register("random")
-    def random(grid_shape: Grid, seed: int = seed_option()) -> np.ndarray: ...
-
 The registry reads these declarations: configs, call strings, Python calls and docs/options.md are made from them, and a
-value outside of its range is refused in one sentence.
+value out of its range is refused in one sentence. Arguments of a registered function are declared likewise.
 """
 
 from __future__ import annotations
@@ -33,14 +30,13 @@ from arjax.core.values import as_typed
 
 Called = TypeVar("Called", bound=Callable)
 
-#: The largest integer of an option, unless a registry or a component names another one for it. Larger sizes are slips
-#: of the pen: what they make would not fit into any memory, or take for ever.
+#: The largest integer of an option, unless its declaration names another one: larger sizes would fit into no memory.
 LARGEST = 10_000_000
 #: The largest number of things that Python builds one after another, such as layers.
 DEEPEST = 1000
 #: The largest number of orders that are listed one by one.
 MOST_ORDERS = 10_000
-#: The largest seed: JAX reads 32 bits of it, and would take two larger ones for one.
+#: The largest seed: JAX reads 32 bits of it.
 LARGEST_SEED = 2**32 - 1
 #: The largest integer on devices.
 LARGEST_INT32 = 2**31 - 1
@@ -52,18 +48,18 @@ def check_size(value: Any, most: int, name: str) -> None:
 
 
 def is_integer(value: Any) -> TypeGuard[int]:
-    """Whether a value is an integer of Python or numpy; truth values are not."""
+    """Returns whether a value is an integer of Python or numpy; truth values are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def check_seed(seed: Any, name: str = "the seed") -> None:
-    """Checks that it is a seed."""
+    """Refuses a value that is not a seed."""
     is_seed = is_integer(seed) and 0 <= seed <= LARGEST_SEED
     refuse((not is_seed, f"{name} must be a whole number from 0 to 2^32 - 1, not {seed!r}"))
 
 
 def flat_integers(values: Sequence[Any] | np.ndarray) -> np.ndarray | None:
-    """The values as int64[N], or None when they are not a flat sequence of integers of at most 64 bits."""
+    """Returns the values as int64[N], or None if they are not a flat sequence of integers of at most 64 bits."""
     if isinstance(values, np.ndarray):
         return values.astype(np.int64) if values.ndim == 1 and np.issubdtype(values.dtype, np.integer) else None
     if not isinstance(values, (list, tuple, range)) or not all(map(is_integer, values)):
@@ -109,8 +105,8 @@ class Option:
 
     @classmethod
     def of(cls, default: Any, annotation: Any = "") -> Option:
-        """Returns the declaration that a plain default stands for: whole numbers do not leave the side of zero on which
-        their default is. Without a default, and for the elements of an empty tuple, the annotation decides.
+        """Returns the declaration of a plain default: whole numbers stay on its side of zero. Without a default, and
+        for the elements of an empty tuple, the annotation decides.
         """
         named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
         like = LIKE.get(named, default) if default is inspect.Parameter.empty or default == () else default
@@ -138,7 +134,7 @@ class Option:
         return self.least <= number <= self.most and self.above < number < self.below
 
     def _range(self, number: float) -> str:
-        """Such as "at least 0 and below 1"; for whole numbers, the end that is passed, such as "at most 1000"."""
+        """Returns the range in words, such as "at least 0 and below 1"; for whole numbers, the end that is passed."""
         low = f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:.12g}"
         high = f"below {self.below:g}" if self.below < math.inf else f"at most {self.most:.12g}"
         if is_integer(number) and not (is_integer(self.default) and self.below < math.inf):
@@ -157,9 +153,8 @@ def opt(
     choices: Collection[Any] = (),
     about: str = "",
 ) -> Any:
-    """Declares an option: the default of a field of a dataclass, or of an argument of a function in a registry.
-
-    Limits that are left out are the same as for a plain default, see `Option`. Programs treat the value as static.
+    """Declares an option as the default of a dataclass field or of an argument of a function in a registry. Limits that
+    are left out are the same as for a plain default, see `Option`. Programs treat the value as static.
     """
     plain = Option.of(default)
     low, high = plain.least if above == -math.inf else -math.inf, plain.most if below == math.inf else math.inf
@@ -180,15 +175,13 @@ def rate_option(default: float = 0.0) -> Any:
 
 
 def depth_option(default: int, least: int | None = None) -> Any:
-    """Declares a number of layers, or of taps of a kernel: of parts that are built one after another."""
+    """Declares a number of parts that are built one after another, such as layers or taps of a kernel."""
     return opt(default, least=least, most=DEEPEST)
 
 
 def declared(function: Callable) -> dict[str, Option]:
-    """Returns the declarations of the arguments of a function or of the fields of a dataclass, by name.
-
-    In a function that declares options with `opt`, plain defaults take the places of the declarations, so that it can
-    be called directly.
+    """Returns the declarations of the arguments of a function or of the fields of a dataclass, by name. Plain defaults
+    then take the places of the declarations of a function, so that it can be called directly.
     """
     fields = getattr(function, "__dataclass_fields__", {}) if isinstance(function, type) else {}
     options = {name: field.metadata["option"] for name, field in fields.items() if "option" in field.metadata}
@@ -220,9 +213,8 @@ def defaults(section: type) -> dict[str, Any]:
 
 
 def typed_fields(section: type, values: Mapping[str, Any], words: str = "") -> dict[str, Any]:
-    """Returns values of the fields of a dataclass, each in the type of its default and within its range.
-
-    `words` begin the names in messages, such as "config.train.".
+    """Returns values of the fields of a dataclass, in the types of their defaults and their ranges; `words` begin the
+    names in messages, such as "config.train.".
     """
     explicit = declared(section)
     fields = {f.name: explicit.get(f.name) or Option.of(f.default) for f in dataclasses.fields(section)}
@@ -236,14 +228,11 @@ def typed_fields(section: type, values: Mapping[str, Any], words: str = "") -> d
 
 
 def checked_arguments(like: Callable | None = None, **least: float | None) -> Callable[[Called], Called]:
-    """Decorates a function or a dataclass: a wrong argument is a sentence that names it, before anything else happens.
+    """Decorates a function or a dataclass: a wrong argument is first of all refused in a sentence that names it.
 
-    The names are checked as by `named_arguments`, and the values of arguments that are declared as `bool`, `int`,
-    `float`, `str`, a path, a mapping, or a choice of these. Numbers are finite, and whole ones fit the devices.
-
-    Args:
-      like: the function that gets the `**options`.
-      **least: the least values of numbers by the names of their arguments; None: this argument is checked elsewhere.
+    The names are checked as by `named_arguments`, and the values of arguments declared as `bool`, `int`, `float`,
+    `str`, a path, a mapping, or a choice of these. Numbers are finite, and whole ones fit the devices. `like` is the
+    function that gets the `**options`, and `least` the least value of each number; None: it is checked elsewhere.
     """
 
     def decorate(called: Called) -> Called:
@@ -256,10 +245,8 @@ def checked_arguments(like: Callable | None = None, **least: float | None) -> Ca
 
 
 def named_arguments(called: Called, like: Callable | None = None, rules: Mapping[str, Any] | None = None) -> Called:
-    """Decorates a function, or a class that is called: an argument of another name is refused with the nearest one.
-
-    One that takes any names, `**options`, is checked with `like` alone, the function that gets these options. `rules`
-    are those of the values, by the names of their arguments.
+    """Decorates a function, or a class that is called: an unknown argument is refused with the nearest name. A function
+    that takes `**options` is checked with `like` alone, the function that gets them. `rules` check values by argument.
     """
     if inspect.isclass(called):
         called.__init__ = named_arguments(called.__init__, like, rules)  # type: ignore[method-assign]
@@ -294,7 +281,7 @@ def _names(function: Callable) -> set[str]:
 
 
 class _Rule(NamedTuple):
-    """The values that an argument may have: of one of some kinds, and numbers in a range."""
+    """The values that an argument may have: its kinds, and the range of numbers."""
 
     name: str
     kinds: tuple[str, ...]
@@ -315,7 +302,7 @@ class _Rule(NamedTuple):
 
 
 def _rule(parameter: inspect.Parameter, least: Mapping[str, float | None]) -> _Rule | None:
-    """The rule of a parameter; None where its values are checked elsewhere."""
+    """Returns the rule of a parameter; None where its values are checked elsewhere."""
     kinds, name = tuple(str(parameter.annotation).split(" | ")), parameter.name
     several = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     lowest = least.get(name, -math.inf)
@@ -326,7 +313,7 @@ def _rule(parameter: inspect.Parameter, least: Mapping[str, float | None]) -> _R
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a finite number, also as an array without axes; truth values are none."""
+    """Returns whether a value is a finite number, or an array of one without axes; truth values are not."""
     if isinstance(value, numbers.Real):
         return not isinstance(value, bool) and bool(-math.inf < value < math.inf)  # type: ignore[operator]
     return getattr(value, "shape", None) == () and value.dtype.kind in "fiu" and bool(np.isfinite(value))

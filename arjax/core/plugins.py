@@ -6,17 +6,14 @@ A plugin is a module or a file that registers components. It is written as one o
     my_network in /home/me/configs       a module in a folder
     /home/me/configs/mine.py             a file, such as a config file that registers something
 
-Users write the first form. `with_places` makes the others from the modules that a config file imports from beside it.
-
+Users write the first form. `with_places` makes the others from the modules that a config file imports from its folder.
 A stored run names its plugins in `config.json`, and anyone may have written that file. Such a plugin runs only if it is
 
 - an installed package: a module in a folder `site-packages`, a project that is installed in editable form, or one that
   `pip --target` has put into a folder of `PYTHONPATH`. The current folder never counts as one of these;
 - code that this process has run already, because a call or a config file of the user named it;
 - a file in a folder of `$ARJAX_TRUST`, a list of absolute paths like `PATH`;
-- named within `trusting()`, which is what `trust=True` and `--trust` mean.
-
-Trusted code may import and do anything.
+- named within `trusting()`, which is what `trust=True` and `--trust` mean. Trusted code may import and do anything.
 """
 
 from __future__ import annotations
@@ -67,7 +64,7 @@ class UntrustedCodeError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The line of code that registered a component: its file, its line and the global variables of the code."""
+    """The line of code that registered a component, and the global variables of the code."""
 
     file: str
     line: int
@@ -92,7 +89,7 @@ class Origin:
         return self.module.partition(".")[0] != PACKAGE.name
 
     def repeats(self, earlier: Origin) -> bool:
-        """Whether this is the earlier definition again: the same line, or another execution of the same file."""
+        """Returns whether this is the earlier definition again: the same line, or the same file executed again."""
         if self.module == "__main__" and "__file__" not in self.variables:  # cells of a notebook, or a prompt
             return self.variables is earlier.variables
         again = self.variables is not earlier.variables or self.execution is not earlier.execution
@@ -126,7 +123,7 @@ _TRUSTING = contextvars.ContextVar("trusting", default=False)
 
 @contextlib.contextmanager
 def trusting(trust: bool = True) -> Iterator[None]:
-    """Within, all code that runs name is trusted; `trust=False` changes nothing."""
+    """Trusts, in the body, all code that stored runs name; `trust=False` changes nothing."""
     token = _TRUSTING.set(trust or _TRUSTING.get())
     try:
         yield
@@ -135,7 +132,7 @@ def trusting(trust: bool = True) -> Iterator[None]:
 
 
 def is_trusting() -> bool:
-    """Whether this is the body of `trusting`."""
+    """Returns whether this is the body of `trusting`."""
     return _TRUSTING.get()
 
 
@@ -155,10 +152,8 @@ def _trusted_folders() -> set[str]:
 
 
 def is_installed(module: str, file: str) -> bool:
-    """Whether the file of the module of that name belongs to an installed package, or to this one.
-
-    Of a project in editable form these are the files of its packages, where Python looks for them. Other files in the
-    folder of the project may be runs of other people, also with a module of that name.
+    """Returns whether the file of this module belongs to an installed package, or to arjax. Of a project in editable
+    form, only files where Python looks for its packages count: others in its folder may be runs of other people.
     """
     package, root = module.partition(".")[0], _root(module, file)
     if package == PACKAGE.name and root == str(PACKAGE.parent):
@@ -171,7 +166,7 @@ def is_installed(module: str, file: str) -> bool:
 
 
 def _root(module: str, file: str) -> str:
-    """The folder in which an import finds the file of a module, or the package that the module belongs to."""
+    """Returns the folder in which an import finds the file of a module, or the package that the module belongs to."""
     path = Path(file)
     path = path.parent if path.stem == "__init__" else path
     return str(path.parents[module.count(".")])
@@ -182,36 +177,36 @@ def _is_in(file: str, folders: set[str]) -> bool:
 
 
 def _installed_folders() -> set[str]:
-    """The folders of installed packages, without links: those of this Python, and folders of such a name that Python
-    searches (a cluster has them in `PYTHONPATH`, an environment on top of another one in a `.pth` file).
+    """Returns the folders of installed packages, without links: those of this Python, and folders `site-packages` that
+    `PYTHONPATH` (on a cluster) or a `.pth` file (of an environment on top of another one) names.
     """
     named = {entry for entry in _python_path() if os.path.basename(entry) in ("site-packages", "dist-packages")}
     return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")} | named
 
 
 def _standard() -> set[str]:
-    """The folders of the modules of Python itself; those of installed packages may lie in them."""
+    """Returns the folders of the modules of Python itself; those of installed packages may lie in them."""
     return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
 
 
 def _python_path() -> set[str]:
-    """The folders in which Python searches, without those that were added for the code of runs."""
+    """Returns the folders in which Python searches, without those that were added for the code of runs."""
     return _absolute(sys.path) - _APPENDED
 
 
 def _searched() -> tuple[str, ...]:
-    """The folders with metadata of installed packages."""
+    """Returns the folders with metadata of installed packages."""
     return tuple(sorted({*_installed_folders(), *_absolute(os.environ.get("PYTHONPATH", "").split(os.pathsep))}))
 
 
 def _absolute(entries: list[str]) -> set[str]:
-    """The folders that are written in full, without links and without the current one."""
+    """Returns the folders that are written in full, without links and without the current one."""
     return {os.path.realpath(entry) for entry in entries if os.path.isabs(entry)} - {os.path.realpath(os.curdir)}
 
 
 @functools.cache
 def _packages(searched: tuple[str, ...]) -> set[tuple[str, str, bool]]:
-    """The top-level names of packages in these folders, their folder, and whether it is a project in editable form."""
+    """Returns top-level names of packages, each with its folder, and whether it is a project in editable form."""
     packages = set()
     for folder in searched:
         for each in importlib.metadata.distributions(path=[folder]):
@@ -224,7 +219,7 @@ def _packages(searched: tuple[str, ...]) -> set[tuple[str, str, bool]]:
 
 
 def _editable_project(distribution: importlib.metadata.Distribution) -> str:
-    """The folder of a project that is installed in editable form, "" for others (PEP 610)."""
+    """Returns the folder of a project that is installed in editable form, "" for others (PEP 610)."""
     text = distribution.read_text("direct_url.json")
     try:
         about = json.loads(text) if text else {}
@@ -235,9 +230,8 @@ def _editable_project(distribution: importlib.metadata.Distribution) -> str:
 
 
 def entry_points() -> list[importlib.metadata.EntryPoint]:
-    """The entry points of installed packages, sorted; those of a package that is found twice come from the first.
-
-    Metadata in the current folder belong to no installed package.
+    """Returns the entry points of installed packages, sorted. A package that is found twice counts once, the first
+    time; metadata in the current folder do not count.
     """
     packages: dict[str, importlib.metadata.Distribution] = {}
     for each in importlib.metadata.distributions(path=list(_searched())):
@@ -250,10 +244,7 @@ def entry_points() -> list[importlib.metadata.EntryPoint]:
 
 
 def find(name: str, folders: Sequence[str] | None = None) -> dict[str, str]:
-    """Returns the files that an import of a dotted name runs, by module; empty when there is no such module.
-
-    Searches the `folders`, or whatever Python searches.
-    """
+    """Returns the files that an import of a dotted name runs, by module, from `folders` or as usual; {} for none."""
     files, parts = {}, name.split(".")
     for depth, part in enumerate(parts, start=1):
         if folders is None:
@@ -270,15 +261,9 @@ def find(name: str, folders: Sequence[str] | None = None) -> dict[str, str]:
 
 
 def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
-    """Imports plugins, each once.
-
-    Args:
-      plugins: their names, in the forms at the top of this module.
-      named: this call of the user names them, in an argument or a config file, so they are trusted.
-
-    Raises:
-      PluginError: one of them is no name, is missing or fails; names it and the reason.
-      UntrustedCodeError: a run names one that is not trusted. It has not run.
+    """Imports plugins, each once, by their names in the forms at the top of this module; plugins that the user has
+    `named`, in an argument or a config file, are trusted. Raises `PluginError` for one that is not a name, is missing
+    or fails, and `UntrustedCodeError`, before it runs, for one that is not trusted.
     """
     for plugin in map(str, plugins):
         if "\0" in plugin:
@@ -320,17 +305,16 @@ def _check_imported(module: str, file: str) -> None:
 
 
 def _file_of(module: str) -> str:
-    """The file of an imported module; "" for none."""
+    """Returns the file of an imported module; "" without one."""
     file = getattr(sys.modules.get(module), "__file__", None)
     return os.path.realpath(file) if file else ""
 
 
 @contextlib.contextmanager
 def importing_from(folder: str | os.PathLike) -> Iterator[None]:
-    """Within, `import` searches `folder` before all others; afterwards, if that imported something, after all others.
-
-    A module that is imported already stays as it is, as in all of Python. `UserError` if the folder has a module of the
-    same name as one from another folder. If a file was edited since its import, a remark says so.
+    """Lets `import` in the body search `folder` before all others, and afterwards, if that imported something, after
+    them. A module that is imported already stays as it is; a remark says if its file was edited since. Raises
+    `UserError` if the folder has a module of the same name as one from another folder.
     """
     folder = os.path.realpath(folder)
     importlib.invalidate_caches()  # files that were just written
@@ -367,7 +351,7 @@ def _check_imported_from(folder: str) -> None:
 
 
 def _file_beside(name: str, folder: str) -> str:
-    """The file of an imported module of the user in that folder, or below; "" for all other modules."""
+    """Returns the file of an imported module of the user in that folder, or below; "" for all other modules."""
     file = _file_of(name)
     is_there = file and _root(name, file) == folder and getattr(sys.modules[name], "__name__", "") == name
     return file if is_there and not is_installed(name, file) else ""
@@ -381,10 +365,9 @@ def _run_program(path: str) -> dict[str, Any]:
 
 
 def run_user_file(path: str, function: str, kind: type, *args: Any, instead: tuple[str, str] = ("", "")) -> Any:
-    """Calls `function(*args)` of a Python file of the user and checks the type of its result.
-
-    `instead` names a function that the file may define in its place, with what to do then, in words. Any error in the
-    file is a `UserError` with the file, the line and the reason.
+    """Calls `function(*args)` of a Python file of the user and checks the type of its result. `instead` names a
+    function that the file may define in its place, and the remedy. Any error in the file is a `UserError` with the
+    file, the line and the reason.
     """
     folder = os.path.dirname(path)
     with mistakes_in(path, folder), importing_from(folder):
@@ -400,10 +383,8 @@ def run_user_file(path: str, function: str, kind: type, *args: Any, instead: tup
 
 @contextlib.contextmanager
 def mistakes_in(name: str, folder: str, kind: type[UserError] = UserError) -> Iterator[None]:
-    """Runs code of the user; any error in it but `UntrustedCodeError` becomes one sentence that begins with `name`.
-
-    The sentence has the line where `name` is a file, and the line of another file in the folder where the error comes
-    from one.
+    """Turns any error in code of the user but `UntrustedCodeError` into one sentence that begins with `name`. It names
+    the line where `name` is a file, and the line of another file in the folder that the error comes from.
     """
     try:
         yield
@@ -420,7 +401,7 @@ def mistakes_in(name: str, folder: str, kind: type[UserError] = UserError) -> It
 
 
 def _beside(path: str, folder: str, places: list[tuple[str, int | None]]) -> str:
-    """` (my_network.py, line 7)`: where an error comes from a file in the folder of the user's file."""
+    """Returns ` (my_network.py, line 7)` where an error comes from a file in the folder of the user's file, else ""."""
     folder = os.path.realpath(folder)
     places = [(os.path.realpath(file), line) for file, line in places]
     near = [(file, line) for file, line in places if file.startswith(folder + os.sep) and "site-packages" not in file]
@@ -431,7 +412,7 @@ def _beside(path: str, folder: str, places: list[tuple[str, int | None]]) -> str
 
 
 def _first_line(error: BaseException) -> str:
-    """The kind of an error and the first line of its message; of a locked config, the field and the nearest one."""
+    """Returns the kind of an error and the first line of its message; of a locked config, the field and the nearest."""
     locked = re.search(r'Key "(\w+)" does not exist', str(error))
     if locked:  # ml_collections prints the whole config here
         near = re.search(r'Did you mean "(\w+)"', str(error))
@@ -443,10 +424,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def with_places(plugins: Iterable[str], origins: Iterable[Origin]) -> tuple[str, ...]:
-    """The plugins in the form in which another process finds them, and with them the code of the `origins`.
-
-    Installed packages with an entry point are left out, because they are found without. Components of a notebook or of
-    a program are left out, too: they cannot be found again.
+    """Returns the plugins, and the code of the `origins`, in the form in which another process finds them. Installed
+    packages with an entry point are left out, as they are found without, and so are components of a notebook or of a
+    program, which cannot be found again.
     """
     places = [_place_of_module(plugin) if plugin in sys.modules else plugin for plugin in plugins]
     places += sorted(map(_place, origins))
@@ -454,7 +434,7 @@ def with_places(plugins: Iterable[str], origins: Iterable[Origin]) -> tuple[str,
 
 
 def _place(origin: Origin) -> str:
-    """The plugin that registers something; "" if none can be named, or none is needed."""
+    """Returns the plugin that registers something; "" if none can be named, or none is needed."""
     if origin.module == _RUN_PATH:
         return origin.file
     if origin.module == "__main__" or _file_of(origin.module) != origin.file:
@@ -464,16 +444,15 @@ def _place(origin: Origin) -> str:
 
 
 def _place_of_module(name: str) -> str:
-    """An imported module, with its folder unless that is where packages are installed."""
+    """Returns the name of an imported module, with its folder unless that is where packages are installed."""
     root = _root(name, file) if (file := _file_of(name)) else ""
     installed = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")}
     return f"{name}{_IN}{root}" if root and root not in installed else name
 
 
 def code_of(plugins: Iterable[str]) -> dict[str, str]:
-    """The files of the user that plugins, in the form of `with_places`, run, with the fingerprint of each.
-
-    These are their own files, and the files beside them that this process has imported.
+    """Returns the files that plugins, in the form of `with_places`, run, and those beside them that this process has
+    imported, with the fingerprint of each.
     """
     files, folders = dict[str, str](), set[str]()
     for plugin in plugins:
@@ -489,5 +468,5 @@ def code_of(plugins: Iterable[str]) -> dict[str, str]:
 
 
 def _fingerprint(file: str) -> str:
-    """The fingerprint of the contents of a file; "" if it is not there any more."""
+    """Returns the fingerprint of the contents of a file; "" if the file is gone."""
     return fingerprint_of([digest_of(file)]) if os.path.isfile(file) else ""

@@ -25,23 +25,20 @@ _MEMINFO = Path("/proc/meminfo")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 #: Words of XLA's errors for too little memory. A full disk is an error of another type.
 _MARKS = ("resource_exhausted", "out of memory")
-#: Operations whose results lie in memory. XLA puts most others into loops that compute their results where they are
-#: used: these may be larger than the memory, and do not count.
+#: Operations whose results lie in memory. XLA fuses most others, whose results may be larger than the memory.
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
-#: How many calls of a program fit at once, by the program, the structure and the shapes of its arguments. The hash of a
-#: structure does not count static fields, so the structure itself is the key.
+#: How many calls of a program fit at once. The key holds the structure, as the hash of one ignores static fields.
 _FIT: dict[tuple[int, Any, tuple[Any, ...]], int] = {}
-#: The field of `ByClass`, which is no option.
+#: The field of `ByClass`, which is not an option.
 CLASS_FIELD = "_pytree_class"
 #: Held while a program is compiled: threads that call the same one compile it once.
 _COMPILING = threading.RLock()
 
 
 class ByClass:
-    """A base of dataclasses that are pytrees, in which a static field stands for the class.
-
-    Without it, jaxlib 0.10 holds the structures of two classes that `jax.tree_util.register_dataclass` has registered
-    for equal if their fields are, and now and then calls the compiled program of one for the other.
+    """A base of dataclasses that are pytrees, in which a static field stands for the class. Without it, jaxlib 0.10
+    takes the structures of two registered dataclasses with equal fields for equal, and at times calls the other's
+    program.
     """
 
     _numbers = itertools.count()
@@ -55,10 +52,8 @@ class ByClass:
 
 
 def one_program(**static: Any) -> Callable[[Callable], Callable]:
-    """Decorates a function at the top of a module: outside of `jit` it is one program, which later calls find.
-
-    Operation by operation, each call would compile the loops in it (`scan`, `map`, `while_loop`) anew. Inside a
-    function that is traced already, it is a part of that program. `static` are those of `jax.jit`.
+    """Decorates a function at the top of a module: outside of `jit` its operations are one program, with the `static`
+    options of `jax.jit`, so that later calls do not compile its loops again.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -74,7 +69,7 @@ def one_program(**static: Any) -> Callable[[Callable], Callable]:
 
 
 def checked_pytree(value: Any, what: str) -> Any:
-    """Returns the value, whose class must be registered as a pytree: subclasses do not inherit that."""
+    """Returns the value; refuses one whose class is not registered as a pytree, which subclasses do not inherit."""
     if jax.tree_util.all_leaves([value]):
         raise UserError(
             f"{what} is no pytree: write @jax.tree_util.register_dataclass above @dataclasses.dataclass of its "
@@ -84,10 +79,8 @@ def checked_pytree(value: Any, what: str) -> Any:
 
 
 def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> Any:
-    """Calls a jitted function, if the devices of its arguments have the memory that it needs.
-
-    That is known before anything is allocated. `what` begins the sentence, such as "the arrays of this draw"; `times`
-    is how many such calls run at the same time.
+    """Calls a jitted function if the devices have the memory that it needs, which is known before anything is
+    allocated. `what` begins the sentence, such as "the arrays of this draw"; `times` such calls run at the same time.
     """
     if not is_traced(args, kwargs):
         leaves, structure = jax.tree.flatten((args, kwargs))
@@ -103,7 +96,7 @@ def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwarg
 
 
 def compile_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> jax.stages.Compiled:
-    """The compiled program of a jitted function for arguments like these, if it fits."""
+    """Returns the compiled program of a jitted function for arguments like these, if it fits."""
     traced = program.trace(*args, **kwargs)
     # An array that is too large by far may end the compiler.
     arrays = (leaf for leaf in jax.tree.leaves((args, kwargs)) if isinstance(leaf, jax.Array))
@@ -118,7 +111,7 @@ def compile_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kw
 
 
 def largest_array(jaxpr: Any) -> int:
-    """Bytes of the largest array of a program that lies in memory: its arguments, results and those of `IN_MEMORY`."""
+    """Returns the bytes of a program's largest array in memory: its arguments, its results and those of `IN_MEMORY`."""
     variables, inner = [*jaxpr.invars, *jaxpr.outvars], [0]
     for equation in jaxpr.eqns:
         if equation.primitive.name in IN_MEMORY:
@@ -129,7 +122,7 @@ def largest_array(jaxpr: Any) -> int:
 
 
 def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
-    """The jaxprs of calls, loops and branches among an equation's parameters."""
+    """Yields the jaxprs of calls, loops and branches among an equation's parameters."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if hasattr(item, "jaxpr"):  # a closed jaxpr
@@ -139,24 +132,24 @@ def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
 
 
 def free_bytes() -> int | None:
-    """Bytes that each device of this process has left for an array that all of them hold; None: not known."""
+    """Returns the bytes that each device of this process has left for an array on all of them; None if unknown."""
     return _of_each_device("bytes_in_use", "MemAvailable")
 
 
 def whole_bytes() -> int | None:
-    """Bytes that each device of this process has in all, the part of the machine for CPU devices; None: not known."""
+    """Returns the bytes of memory of each device, of a CPU device its part of the machine; None if unknown."""
     return _of_each_device("", "MemTotal")
 
 
 def _of_each_device(used: str, line: str) -> int | None:
-    """By the statistic that names what is in use, "" for nothing; of CPU devices by a line about the machine."""
+    """Returns the limit of each device less the statistic `used` ("": none); for CPUs, `line` of /proc/meminfo."""
     devices = jax.local_devices()
     statistics = [device.memory_stats() for device in devices]
     if all(stats and "bytes_limit" in stats for stats in statistics):
         return min(stats["bytes_limit"] - stats.get(used, 0) for stats in statistics)
     if devices[0].platform != "cpu":
         return None
-    # the memory of the machine, or the limit of the container or job where that is less
+    # the memory of the machine, or the lower limit of the container or job
     limits = [int(text) for path in _LIMITS if path.is_file() and (text := path.read_text().strip()).isdigit()]
     if _MEMINFO.is_file():
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
@@ -167,10 +160,7 @@ def _of_each_device(used: str, line: str) -> int | None:
 
 
 def check_memory(size: int, what: str, num_devices: int = 1) -> None:
-    """Refuses arrays of so many bytes that, split over the devices, are larger than all of their memory.
-
-    It is called before anything is allocated. `what` begins the sentence: "the parameters of this model take".
-    """
+    """Refuses arrays of `size` bytes for which the devices have too little memory; `what` begins the sentence."""
     there = whole_bytes()
     if there is not None and size > there * num_devices:
         where = "a device has" if num_devices == 1 else f"{num_devices} devices have"
@@ -178,13 +168,13 @@ def check_memory(size: int, what: str, num_devices: int = 1) -> None:
 
 
 def bytes_of(tree: Any) -> int:
-    """The bytes of all arrays, real or abstract, but random keys."""
+    """Returns the bytes of all arrays, real or abstract, except random keys."""
     arrays = (leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is that of the allocator of a device."""
+    """Returns whether the allocator of a device raised this error."""
     return isinstance(error, jax.errors.JaxRuntimeError) and any(mark in str(error).lower() for mark in _MARKS)
 
 

@@ -22,7 +22,7 @@ from arjax.core.values import as_typed, check_type, parse_call, parse_expression
 
 
 class UnknownNameError(UserError):
-    """A name under which nothing is registered, at least not by the modules imported so far."""
+    """A name that no module imported so far has registered."""
 
 
 class NameClashError(UserError):
@@ -33,12 +33,11 @@ class NameClashError(UserError):
         self.registry, self.name = registry, name
 
 
-#: All registries.
 _REGISTRIES: weakref.WeakSet[Registry] = weakref.WeakSet()
 
 
 class Registry:
-    """Maps names to components (classes or functions) of one kind; mistakes raise a `UserError` of one sentence."""
+    """Maps names to components (classes or functions) of one kind; mistakes raise a `UserError`."""
 
     def __init__(
         self,
@@ -49,15 +48,14 @@ class Registry:
         check: Callable[[str, Any, Mapping[str, Any]], None] = lambda name, component, options: None,
         outside: Callable[[str], Callable | None] = lambda name: None,
     ):
-        """An empty registry.
+        """Makes an empty registry.
 
         Args:
           kind: the word used in messages, such as "network".
-          hidden: arguments of the components that are no options: the caller fills them in.
+          hidden: arguments of the components that are not options: the caller fills them in.
           builder: the method of a component that takes its options; by default the component itself.
-          check: `(name, component, options)`, rules about several options of a component.
-          outside: returns a component of another package by its full name, which needs no registration; None if the
-            name is no full name.
+          check: `(name, component, options)` checks rules about several options of a component.
+          outside: returns a component of another package by its full name, without registration; None for other names.
         """
         self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
         self._outside = outside
@@ -67,10 +65,8 @@ class Registry:
         _REGISTRIES.add(self)
 
     def register(self, name: str) -> Callable[[Callable], Callable]:
-        """Decorator that registers a component under `name`; raises `NameClashError` where another definition has it.
-
-        A file that is run again replaces its own components (each reader of a config runs the config file), and so
-        does a cell of a notebook.
+        """Registers the decorated component under `name`; raises `NameClashError` if another definition has the name. A
+        file that is run again, as each reader of a config does, and a cell of a notebook replace their own components.
         """
         origin = Origin.of_caller(2)
 
@@ -87,7 +83,7 @@ class Registry:
 
     @contextlib.contextmanager
     def scope(self, without: Collection[str] = ()) -> Iterator[None]:
-        """Within, the registry lacks the names `without`; afterwards it is as before, whatever was registered."""
+        """Hides the names `without` in the body; afterwards the registry is as before, whatever was registered."""
         before = self._entries, self._origins, self._disputed
         self._entries = {name: entry for name, entry in self._entries.items() if name not in without}
         self._origins, self._disputed = dict(self._origins), dict(self._disputed)
@@ -97,11 +93,11 @@ class Registry:
             self._entries, self._origins, self._disputed = before
 
     def names(self) -> list[str]:
-        """All registered names, sorted."""
+        """Returns all registered names, sorted."""
         return sorted(self._entries)
 
     def origin(self, name: str) -> Origin | None:
-        """Where the component of that name was registered; None when it was not."""
+        """Returns where the component of that name was registered; None if it was not."""
         return self._origins.get(name)
 
     def __repr__(self) -> str:
@@ -120,19 +116,18 @@ class Registry:
         return len(self._entries)
 
     def name_of(self, component: object) -> str:
-        """The name of a component, "" where it is not registered."""
+        """Returns the name of a component, "" if it is not registered."""
         return next((name for name, entry in sorted(self._entries.items()) if entry is component), "")
 
     def about(self, name: str) -> str:
-        """The first sentence of a component's docstring, on one line."""
+        """Returns the first sentence of a component's docstring, on one line."""
         component = self.get(name)
         paragraph = " ".join((inspect.getdoc(component) or "").partition("\n\n")[0].split())
         return re.split(r"(?<=\w\w[.])\s(?=[A-Z])|(?<=\)[.])\s", paragraph, maxsplit=1)[0].rstrip(".:")
 
     def get(self, name: str) -> Any:
-        """The component of that name, also from installed packages with an entry point.
-
-        Raises `UnknownNameError` with the nearest name, or `UserError` if two packages have it.
+        """Returns the component of that name, also from installed packages; raises `UnknownNameError` with the nearest
+        name, or `UserError` if two packages have it.
         """
         if isinstance(name, str) and (outside := self._outside(name)) is not None:
             return outside
@@ -147,19 +142,18 @@ class Registry:
         return self._entries[name]
 
     def options(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Option names of a component with their defaults (`inspect.Parameter.empty` where it must be given).
-
-        `hidden` are arguments that are no options, beside those of the registry.
+        """Returns the options of a component with their defaults (`inspect.Parameter.empty`: required), without
+        `hidden` arguments and those that the registry hides.
         """
         return {option: declaration.default for option, declaration in self.declarations(name, hidden).items()}
 
     def declarations(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Option]:
-        """The options of a component by name, each with its default and its range; `hidden` as for `options`."""
+        """Returns the options of a component by name with their defaults and ranges; `hidden` as for `options`."""
         component = self.get(name)
         return dict(_declarations(component, self._builder(component), (*hidden, *self.hidden)))
 
     def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
-        """Refuses an option that is unknown to the component, and a required one that is missing."""
+        """Refuses an option that is unknown to the component, and a missing required one."""
         known = self.options(name, hidden)
         parameters = _parameters(self.get(name), self._builder(self.get(name)))
         takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters)  # the component checks them itself
@@ -174,11 +168,10 @@ class Registry:
     def resolve(
         self, name: str, given: Mapping[str, Any], hidden: tuple[str, ...] = (), section: str = ""
     ) -> dict[str, Any]:
-        """All options of a component: those given, in the types of their defaults, and the defaults of the others.
+        """Returns all options of a component: given ones, typed as their defaults, and the defaults of the others.
 
-        The one place where options are named, defaulted and checked, for config sections, call strings and Python.
-        Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
-        are. `section`: as in `typed`.
+        All options of config sections, call strings and Python calls pass here. Lists pass as tuples and whole numbers
+        as fractions. The options of a `Component` of this name are returned as they are. `section`: as in `typed`.
         """
         if isinstance(given, Component) and (given.registry, given.name) == (self, name):
             return dict(given)
@@ -190,10 +183,9 @@ class Registry:
     def typed(
         self, name: str, given: Mapping[str, Any], section: str = "", hidden: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Options of a component in the types of their defaults; those that it does not know are left as they are.
-
-        `section` is the section of a config that they stand in, such as "config.network", which messages then name.
-        There a value has a type of config fields, even if its default has none.
+        """Returns options of a component in the types of their defaults, and unknown ones as they are. `section` is
+        their section of a config, such as "config.network", which messages then name; there a value has a type of
+        config fields, even if its default has none.
         """
         declarations, typed = self.declarations(name, hidden), dict(given)
         for key, value in given.items():
@@ -206,34 +198,31 @@ class Registry:
         return typed
 
     def checked(self, component: Any) -> Any:
-        """Returns a component that a user has built, after its fields, which are options, are checked."""
+        """Checks the fields of a component that a user has built, which are options, and returns it."""
         name, options = self.name_of(type(component)), vars(component)
         if name:
             self.typed(name, {key: options[key] for key in self.options(name) if key in options})
         return component
 
     def call(self, text: str, *args: Any, **more: Any) -> Any:
-        """Builds a component from a call string such as `raster` or `random(seed=3)`, with `args` put first.
-
-        `more` are arguments that are no options, by name.
-        """
+        """Builds a component from a call string such as `random(seed=3)`; `args` come first, `more` are not options."""
         name, options = parse_call(text)
         filled = tuple(inspect.signature(self._builder(self.get(name))).parameters)[: len(args)]
         return Component(self, name, self.resolve(name, options, (*filled, *more))).build(*args, **more)
 
     def read(self, text: str) -> Component:
-        """The component of a call string, with all its options."""
+        """Returns the component of a call string, with all its options."""
         return self.component(*parse_call(text))
 
     def component(self, name: str, given: Mapping[str, Any], section: str = "") -> Component:
-        """The component of that name, with all its options."""
+        """Returns the component of that name, with all its options."""
         return Component(self, name, self.resolve(name, given, section=section))
 
 
 @functools.lru_cache(maxsize=2048)
 def _parameters(registered: Any, builder: Callable) -> tuple[inspect.Parameter, ...]:
-    """The arguments of a component; of a module of Flax, without those that all modules have. The `**fields` of a class
-    method of a dataclass are all fields of the class.
+    """Returns the arguments of a component without those of all Flax modules; the `**fields` of a class method of a
+    dataclass are its fields.
     """
     parameters = tuple(inspect.signature(builder).parameters.values())
     if not dataclasses.is_dataclass(builder):
@@ -248,7 +237,7 @@ def _parameters(registered: Any, builder: Callable) -> tuple[inspect.Parameter, 
 
 @functools.lru_cache(maxsize=2048)
 def _declarations(registered: Any, builder: Callable, hidden: tuple[str, ...]) -> dict[str, Option]:
-    """The options of a component by name; reading a signature takes longer than all other checks of a config."""
+    """Returns the options of a component by name; cached, as reading a signature takes longer than all other checks."""
     explicit = declared(registered) | declared(builder)
     plain = {
         p.name: Option.of(p.default, p.annotation)
@@ -263,7 +252,7 @@ def _declarations(registered: Any, builder: Callable, hidden: tuple[str, ...]) -
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Component(Mapping[str, Any]):
-    """A component of a registry with all its options, which are checked once and for all; as a mapping, the options."""
+    """A component of a registry with all its checked options; as a mapping, the options."""
 
     registry: Registry
     name: str
@@ -285,12 +274,12 @@ class Component(Mapping[str, Any]):
 
     @property
     def as_call(self) -> str:
-        """The call string with all options, but for defaults that are no literals."""
+        """Returns the call string with all options that are literals."""
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items() if _is_literal(value))
         return f"{self.name}({options})" if options else self.name
 
     def build(self, *args: Any, **more: Any) -> Any:
-        """Calls it with its options, behind `args`; `more` are arguments that are no options."""
+        """Builds the component from `args` and its options; `more` are arguments that are not options."""
         return self.registry._builder(self.function)(*args, **self.options, **more)
 
 
@@ -302,10 +291,9 @@ def _is_literal(value: Any) -> bool:
 
 @functools.cache
 def import_installed() -> tuple[str, ...]:
-    """Imports the installed packages with an entry point, once in a process; returns a sentence for each failure.
-
-    An entry point of a function calls it. A name that two packages register belongs to neither: `get` raises an error
-    about it. A module in the current folder that hides an installed one is not imported.
+    """Imports the installed packages with an entry point, once in a process, and calls entry points that are functions;
+    returns a sentence for each failure. `get` refuses a name that two packages register. A module in the current folder
+    that hides an installed one is not imported.
     """
     failed = []
     for point in entry_points():

@@ -1,4 +1,4 @@
-"""Scores: their kinds, the names under which reports hold them, and the arithmetic of mixtures, log sum_k w_k p_k."""
+"""Scores: their kinds, their names in reports, and the arithmetic of mixtures, log sum_k w_k p_k."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-#: The log-likelihood itself, and the kind of a score that is no likelihood: a proper score of samples, the lower the
-#: better.
+#: The log-likelihood itself, and a score that is not a likelihood: a proper score of samples, the lower the better.
 EXACT, NO_LIKELIHOOD = "exact", "none"
-#: Kinds of scores.
+#: From the strongest to the weakest.
 SCORE_KINDS = (EXACT, "bound", "estimate", NO_LIKELIHOOD)
 NLL, SAMPLE_SCORE = "nll_nats", "sample_score"
 
@@ -23,31 +22,24 @@ def weakest(*kinds: str) -> str:
 
 
 def kind_of_mixture(*kinds: str, unbiased: bool) -> str:
-    """Returns the kind of the mixture of scores of these kinds.
-
-    For draws L_k of which E[exp(L_k)] is at most p_k (`unbiased`), the mixture of bounds is a bound by the concavity of
-    the logarithm; of others it is an estimate.
+    """Returns the kind of the mixture of scores of these kinds: by the concavity of the logarithm, bounds make a bound
+    if their draws L_k are `unbiased`, with E[exp(L_k)] at most p_k, and otherwise an estimate.
     """
     kind = weakest(*kinds)
     return "estimate" if kind == "bound" and not unbiased else kind
 
 
 def score_name(kind: str) -> str:
-    """The entry of a report that selects parameters and compares models: `nll_nats`, or `sample_score` where there is
-    no likelihood.
-    """
+    """Returns the entry of a report that selects parameters: `nll_nats`, or `sample_score` without a likelihood."""
     return SAMPLE_SCORE if kind == NO_LIKELIHOOD else NLL
 
 
-#: Expectation maximisation ends when no weights can be better by more nats than this, or after so many steps.
+#: EM ends when no weights can be better by more nats than this, or after so many steps.
 _ENOUGH, _MOST_STEPS = 1e-4, 100_000
 
 
 def log_mixture(log_weights: Any, log_probs: Any, axis: int = 0) -> Any:
-    """Returns log sum_k w_k p_k over one axis of `log_probs`: whole examples are mixed, not their conditionals.
-
-    `log_weights` are [K], or broadcast to `log_probs`.
-    """
+    """Returns log sum_k w_k p_k of whole examples over one axis of `log_probs`; `log_weights` are [K] or broadcast."""
     if log_weights.ndim == 1:
         log_weights = log_weights.reshape(*[-1 if i == axis % log_probs.ndim else 1 for i in range(log_probs.ndim)])
     joint = log_weights + log_probs
@@ -68,7 +60,7 @@ def mixed_nats(nats_MN: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
 
 
 def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
-    """The weights [M] of the mixture under which the examples are most probable (expectation maximisation)."""
+    """Returns the weights [M] of the mixture under which the examples are most probable (expectation maximisation)."""
     possible_MN = nll_MN[:, np.isfinite(nll_MN.min(0))]  # without examples impossible under all members
     weights_M = equal_weights(nll_MN)
     if not possible_MN.size:
@@ -83,12 +75,12 @@ def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
 
 
 def equal_weights(nll_MN: np.ndarray) -> np.ndarray:
-    """1/M for each member, [M]."""
+    """Returns 1/M for each member, [M]."""
     return np.full(len(nll_MN), 1 / len(nll_MN))
 
 
 def chosen_weights(nll_MN: np.ndarray) -> np.ndarray:
-    """Equal weights for some members, none for the others: as many of the greedy sequence as give the fewest nats."""
+    """Returns equal weights for `best_members` and 0 for the others, [M]."""
     members = best_members(nll_MN)
     weights_M = np.zeros(len(nll_MN))
     weights_M[members] = 1 / len(members)
@@ -96,7 +88,7 @@ def chosen_weights(nll_MN: np.ndarray) -> np.ndarray:
 
 
 def best_members(nll_MN: np.ndarray, most: int | None = None) -> list[int]:
-    """The first members of the greedy sequence, at most `most`: as many as give the fewest nats with equal weights."""
+    """Returns as many of the first greedy members as give the fewest nats with equal weights, at most `most`."""
     sequence = list(greedy(nll_MN)[:most])
     log_sum_MN = np.logaddexp.accumulate(-nll_MN[sequence], axis=0)  # of the first 1, 2, ..., M
     nats_M = [math.log(size) - log_sum_N.mean() for size, log_sum_N in enumerate(log_sum_MN, start=1)]
@@ -104,7 +96,7 @@ def best_members(nll_MN: np.ndarray, most: int | None = None) -> list[int]:
 
 
 def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:
-    """All members in greedy order: each is the one that improves the mixture of those before it the most."""
+    """Returns all members in greedy order: each improves the mixture of those before it the most."""
     left, chosen = list(range(len(nll_MN))), []
     total_N = np.full(nll_MN.shape[1], -np.inf)  # log of the sum of the likelihoods
     while left:

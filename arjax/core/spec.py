@@ -13,7 +13,6 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import LARGEST_INT32, is_integer, named_arguments
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
-#: The kinds of data whose values are integers.
 DISCRETE_KINDS = ("binary", "levels", "tokens")
 #: The `num_levels` of kinds that leave no choice.
 FIXED_LEVELS = {"binary": 2, "real": 0, "columns": 0}
@@ -29,14 +28,11 @@ def _is_shape(shape: object) -> bool:
 @named_arguments
 @dataclasses.dataclass(frozen=True)
 class EventSpec:
-    """Shape and kind of one example.
-
-    Real values and those of columns are float32, in which NaN at a site says that its value is missing: see
-    `arjax.core.arrays`.
+    """Shape and kind of one example. Real values and those of columns are float32, in which NaN marks a site as
+    missing: see `arjax.core.arrays`.
 
     Attributes:
-      grid_shape: the layout of the D sites, such as `(28, 28)` or `(T,)`; `()` for a part of a context that has no
-        positions.
+      grid_shape: the layout of the D sites, such as `(28, 28)` or `(T,)`; `()` for a context part without positions.
       value_shape: shape of the value of one site, `()` for a scalar, `(88,)` for a frame of notes.
       kind: "binary" (0/1), "levels" (ordered integers), "tokens" (unordered integers), "real", or "columns" (each site
         has a kind of its own; values are float32, integers of discrete columns included).
@@ -111,7 +107,7 @@ class EventSpec:
 
     @property
     def is_class(self) -> bool:
-        """Whether it is one number of finitely many, such as a label."""
+        """Whether it is one of finitely many numbers, such as a label."""
         return not self.shape and self.is_discrete
 
     @property
@@ -121,13 +117,13 @@ class EventSpec:
 
     @property
     def reals(self) -> np.ndarray:
-        """Which scalars of an example are real numbers, bool[*shape]: of mixed columns, some."""
+        """Which scalars of an example are real numbers, bool[*shape]."""
         kinds = np.array([column.kind for column in self.columns] or self.kind)
         return np.broadcast_to(kinds == "real", self.shape)
 
     @property
     def num_values(self) -> int:
-        """V where each site holds one of V whole numbers; 0 for vectors, real values and mixed columns."""
+        """V where each site holds one of V whole numbers, otherwise 0."""
         return 0 if self.value_shape else self.num_levels
 
     @property
@@ -142,9 +138,7 @@ class EventSpec:
 
     @property
     def with_mask(self) -> EventSpec:
-        """The event of examples in which any value may be masked: V + 1 tokens for discrete data, the last of which is
-        the mask; other data have none.
-        """
+        """The event of examples with masked values: V + 1 tokens, of which the last is the mask; other data: itself."""
         return EventSpec(self.grid_shape, self.value_shape, "tokens", self.num_levels + 1) if self.is_discrete else self
 
     @property
@@ -159,7 +153,7 @@ class EventSpec:
 
     @property
     def has_bits(self) -> bool:
-        """Whether scores are probabilities, of which bits are told, too, and no densities."""
+        """Whether scores are probabilities, which are also reported in bits, and not densities."""
         return self.is_discrete
 
     @property
@@ -169,11 +163,11 @@ class EventSpec:
 
     @property
     def may_lack_values(self) -> bool:
-        """Whether NaN can say that a value is missing: integers have none."""
+        """Whether NaN can mark a value as missing, which integers cannot."""
         return self.dtype.kind == "f"
 
     def noise(self, rng: np.random.Generator, num: int) -> np.ndarray:
-        """Returns examples of independent uniform or, of reals, standard normal values, `[num, *grid, *value]`."""
+        """Returns examples of independent uniform or, for real data, standard normal values, `[num, *grid, *value]`."""
         size = (num, *self.shape)
         x = rng.integers(self.num_levels, size=size) if self.is_discrete else rng.normal(size=size)
         return x.astype(self.dtype)
@@ -195,7 +189,7 @@ class EventSpec:
 
     @property
     def unit(self) -> str:
-        """The unit of a log-likelihood of such data; that of a density depends on the units of the data."""
+        """The unit of a log-likelihood of such data; for densities it depends on the units of the data."""
         if any(not column.is_discrete for column in self.columns):
             return "nats, density of the real columns"
         return "nats, a density" if self.kind == "real" else "nats"
@@ -211,7 +205,7 @@ class ContextSpec:
     """The context of the whole joint distribution: named parts, each described like an event.
 
     A part may be a class, a vector, a sequence, an image or any grid of values: `ContextSpec(style=class_label(10),
-    sketch=EventSpec((28, 28)))`. The kinds that are most used have a short form, a part that is named after its kind:
+    sketch=EventSpec((28, 28)))`. The most common kinds have a short form, a part that is named after its kind:
 
         ContextSpec("label", C)         label:    a class, int[B] of 0..C-1
         ContextSpec("vector", E)        vector:   float[B, E]
@@ -233,7 +227,7 @@ class ContextSpec:
     def __init__(
         self, kind: str = "none", size: int = 0, length: int = 0, local: tuple[str, ...] = (), **parts: EventSpec
     ):
-        """The short form, or named parts."""
+        """Takes the short form, or named parts."""
         refuse(
             (not isinstance(kind, str), f"the kind of a context is a text, such as 'label', not {kind!r}"),
             (parts and kind != "none", f"a context has a kind or named parts, not both: {kind!r}, {', '.join(parts)}"),
@@ -254,7 +248,7 @@ class ContextSpec:
         object.__setattr__(self, "local", tuple(sorted(set(local))))
 
     def __bool__(self) -> bool:
-        """Whether there is anything to condition on."""
+        """Returns whether there is anything to condition on."""
         return bool(self.parts)
 
     def __repr__(self) -> str:
@@ -262,13 +256,13 @@ class ContextSpec:
         return f"ContextSpec({', '.join([f'{name}={part!r}' for name, part in self.parts] + local)})"
 
     def only(self, names: Iterable[str]) -> ContextSpec:
-        """The parts of these names."""
+        """Returns the context with the parts of these names."""
         names = set(names)
         kept = dict[str, Any]((name, part) for name, part in self.parts if name in names)
         return ContextSpec(local=tuple(name for name in self.local if name in kept), **kept)
 
     def with_part(self, name: str, part: EventSpec, *, local: bool = False) -> ContextSpec:
-        """The context with one more part."""
+        """Returns the context with one more part."""
         return ContextSpec(local=(*self.local, *([name] if local else [])), **dict[str, Any](self.parts) | {name: part})
 
     @property
@@ -288,7 +282,7 @@ class ContextSpec:
 
 
 def _short_form(kind: str, size: int, length: int) -> dict[str, EventSpec]:
-    """The part that a kind with its size and length stands for."""
+    """Returns the part that a kind with its size and length stands for."""
     is_sized = is_integer(size) and (size > 0 if kind != "none" else size == 0)
     is_long = is_integer(length) and (length > 0 if kind in ("sequence", "frames") else length == 0)
     refuse(
@@ -305,21 +299,20 @@ def _short_form(kind: str, size: int, length: int) -> dict[str, EventSpec]:
 
 
 def class_label(num_classes: int) -> EventSpec:
-    """A part of a context that is a class: int[B] of 0..C-1."""
+    """Returns a part of a context that is a class: int[B] of 0..C-1."""
     return EventSpec((), (), "tokens", num_classes)
 
 
 def vector(size: int) -> EventSpec:
-    """A part of a context that is a vector: float[B, size]."""
+    """Returns a part of a context that is a vector: float[B, size]."""
     return EventSpec((), (size,), "real")
 
 
-#: The context of a model that has none.
 NO_CONTEXT = ContextSpec()
 
 
 def check_spec(value: object, kind: type[EventSpec] | type[ContextSpec]) -> None:
-    """Checks that a value is an `EventSpec`, or a `ContextSpec`."""
+    """Refuses a value that is not an `EventSpec` with a grid, or a `ContextSpec`."""
     example = "an EventSpec such as EventSpec((28, 28))"
     example = example if kind is EventSpec else "a ContextSpec such as ContextSpec('label', 10)"
     if isinstance(value, EventSpec) and not value.grid_shape:

@@ -1,4 +1,4 @@
-"""Traits of models: what some models can do or need and others do not, as a set of words, and the refusal of a lack."""
+"""Traits of models: abilities and needs of some models, as a set of words, and refusals of models without them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ABILITIES = {
     # `estimate`, `train_steps`
     "noise_levels": "a chain of noise levels, not {}",
 }
-#: Traits that are no ability; "biased" and "discrete_latents" are inherited from the parts of a model.
+#: Traits that are not abilities; "biased" and "discrete_latents" are inherited from the parts of a model.
 OTHERS = {
     "holes": "scores examples with missing values, as log p of the observed ones: see `arjax.core.arrays`",
     "training_loss": "training minimises another number than -log p",
@@ -40,10 +40,7 @@ def traits(*always: str, **some: bool) -> frozenset[str]:
 
 
 def require(model: Any, ability: str, needed_by: str) -> Any:
-    """Returns the model, which has the methods of an ability, one of `ABILITIES` or a word of another package.
-
-    `needed_by` is the subject of the refusal, such as "config.sample.length" or "the objective 'elbo'".
-    """
+    """Returns the model if it has the ability, such as one of `ABILITIES`; `needed_by` begins the refusal."""
     if ability not in getattr(model, "traits", ()):
         ending = ABILITIES.get(ability, f"the ability {ability!r}, and {{}} does not have it")
         raise UserError(f"{needed_by} needs {ending.format(type(model).__name__)}")

@@ -1,7 +1,5 @@
-"""Triangular systems by products alone.
-
-On CPUs `jax.lax.linalg.triangular_solve` calls LAPACK in parallel for a batch, and two such calls at once can wait for
-each other for ever where there are two threads. Products are also faster there.
+"""Triangular systems by products alone, which are faster on CPUs. There, where there are two threads, two batched calls
+of `jax.lax.linalg.triangular_solve` at once, which call LAPACK in parallel, can wait for each other for ever.
 """
 
 from __future__ import annotations
@@ -14,10 +12,8 @@ BLOCK = 8
 
 
 def inverse_unit_lower(a: jax.Array) -> jax.Array:
-    """(1 + L)^-1 of the part L of a matrix [..., C, C] below its diagonal, float32.
-
-    The inverses of blocks on the diagonal are joined to those of blocks twice as large,
-    [[A, 0], [B, D]]^-1 = [[A^-1, 0], [-D^-1 B A^-1, D^-1]], for all blocks of a size at once.
+    """Returns (1 + L)^-1 of the part L of a matrix [..., C, C] below its diagonal, float32: inverses of blocks on the
+    diagonal are joined, [[A, 0], [B, D]]^-1 = [[A^-1, 0], [-D^-1 B A^-1, D^-1]], all of a size at once.
     """
     size = full = a.shape[-1]
     while full % BLOCK or full & (full - 1):
@@ -25,7 +21,7 @@ def inverse_unit_lower(a: jax.Array) -> jax.Array:
     a = jnp.pad(a.astype(jnp.float32), [(0, 0)] * (a.ndim - 2) + [(0, full - size)] * 2)
 
     def diagonal(size: int) -> jax.Array:
-        """The blocks of a size on the diagonal, [..., C / size, size, size]."""
+        """Returns the blocks of a size on the diagonal, [..., C / size, size, size]."""
         blocks = a.reshape(*a.shape[:-2], full // size, size, full // size, size)
         return jnp.moveaxis(jnp.diagonal(blocks, axis1=-4, axis2=-2), -1, -3)
 

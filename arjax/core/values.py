@@ -22,16 +22,14 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "
 _TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a text", tuple: "a tuple"}
 _JSON_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
 _JSON_NAMES |= {dict: "an object", types.NoneType: "null"}
-#: Largest depth of nested objects and arrays in a JSON file; the files of arjax are far below.
+#: Largest depth of nested objects and arrays in a JSON file.
 _DEEPEST = 50
 
 
 def parse_value(text: str, like: Any, field: str) -> Any:
-    """Reads `text` as a value of the type of `like`.
-
-    Booleans are `true/false/yes/no/1/0`; integers may be written as `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with
-    elements of the type of those of `like` where they all have one; texts in them need no quotation marks. `field`
-    begins the sentence about another text, such as "config.seed".
+    """Reads `text` as a value of the type of `like`. Booleans are `true/false/yes/no/1/0`; integers may be written as
+    `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with elements of the type of the elements of `like` if these share
+    one; texts in them need no quotation marks. `field`, such as "config.seed", begins the sentence about another text.
     """
     readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, float: float, str: str, tuple: _tuple}
     try:
@@ -42,9 +40,8 @@ def parse_value(text: str, like: Any, field: str) -> Any:
 
 
 def check_type(value: Any, like: Any, field: str) -> None:
-    """Checks that a value is allowed in a config, with the type of `like` where that is such a value.
-
-    Integers pass as floats. Elements of tuples have the type of those of `like` where they all have one.
+    """Checks that a value is allowed in a config, with the type of `like` where that is such a value. Integers pass as
+    floats. Elements of tuples have the type of the elements of `like` if these share one.
     """
     kind = _type_of(like)
     if kind is None:
@@ -62,10 +59,8 @@ def check_type(value: Any, like: Any, field: str) -> None:
 
 
 def as_typed(value: Any, like: Any, field: str) -> Any:
-    """A value given from Python or by a call string, checked as `check_type` does: lists as tuples, integers as floats,
-    and scalars of numpy as those of Python.
-
-    Where `like` is no value (an option without a default), anything passes.
+    """Returns a value from Python or a call string, checked as by `check_type`: lists become tuples, integers floats,
+    and numpy scalars Python's. Anything passes where `like` is not a value (an option without a default).
     """
     value = as_tuples(value)
     if _type_of(like) is None:
@@ -78,7 +73,7 @@ def as_typed(value: Any, like: Any, field: str) -> Any:
 
 
 def as_tuples(value: Any) -> Any:
-    """Lists as tuples and scalars of numpy as those of Python, at any depth, as no config holds them; also in dicts."""
+    """Returns lists as tuples and numpy scalars as Python's, at any depth, also in dicts."""
     if isinstance(value, dict):
         return {key: as_tuples(part) for key, part in value.items()}
     if isinstance(value, np.generic):
@@ -87,12 +82,12 @@ def as_tuples(value: Any) -> Any:
 
 
 def _type_of(like: Any) -> type | None:
-    """The type of a config's values that a value has; None: it has no such type."""
+    """Returns the type of a config's values that a value has; None for other types."""
     return next((kind for kind in _TYPE_NAMES if isinstance(like, kind)), None)
 
 
 def is_value(value: Any) -> bool:
-    """Whether a config can hold it: true or false, a number, a text, or a tuple of those."""
+    """Returns whether a config can hold it: true or false, a number, a text, or a tuple of those."""
     return all(map(is_value, value)) if isinstance(value, tuple) else isinstance(value, bool | int | float | str)
 
 
@@ -104,7 +99,7 @@ def _wrong_type(value: Any, like: Any, field: str) -> str:
 
 
 def parse_expression(text: str) -> ast.expr:
-    """The Python expression that a text is; raises `ValueError` when it is none, or nested too deeply to be read."""
+    """Returns the Python expression in a text; raises `ValueError` without one, or if it is nested too deeply."""
     try:
         with warnings.catch_warnings(action="ignore"):  # about escape sequences and the like
             return ast.parse(text.strip(), mode="eval").body
@@ -113,7 +108,7 @@ def parse_expression(text: str) -> ast.expr:
 
 
 def parse_literal(expression: ast.expr) -> Any:
-    """The value of an expression of literals; raises `ValueError` for any other, and one that cannot be: `{[]: 0}`."""
+    """Returns the value of an expression of literals; raises `ValueError` for any other, also for `{[]: 0}`."""
     try:
         return ast.literal_eval(expression)
     except (TypeError, SyntaxError, MemoryError, RecursionError) as error:
@@ -121,7 +116,7 @@ def parse_literal(expression: ast.expr) -> Any:
 
 
 def compile_regex(pattern: str, name: str) -> re.Pattern:
-    """The compiled regular expression."""
+    """Returns the compiled regular expression."""
     try:
         with warnings.catch_warnings(action="ignore"):  # about sets inside sets
             return re.compile(pattern)
@@ -157,7 +152,7 @@ def _tuple(text: str) -> tuple:
 
 
 def _elements_like(value: tuple, like: tuple) -> tuple:
-    """Checks the elements against those of `like` when these are all of one type; integers pass as floats."""
+    """Checks that the elements have the type of the elements of `like`, if these share one; integers pass as floats."""
     types = {type(element) for element in like}
     if len(types) != 1:
         return value
@@ -170,7 +165,7 @@ def _elements_like(value: tuple, like: tuple) -> tuple:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; raises `ValueError` when it is none, or nested too deeply."""
+    """Returns the value of a JSON text; raises `ValueError` for other texts, or if it is nested too deeply."""
     try:
         value = json.loads(text)
     except RecursionError as error:
@@ -207,7 +202,7 @@ def read_typed(kind: Any, value: Any, place: str) -> Any:
 
     Types are those of JSON (`list` and `dict` with anything in them), `Any`, `tuple[X, ...]`, `dict[str, X]`, unions of
     these, dataclasses and `TypedDict`s: objects with an entry for each field that has no default, and no other entry.
-    True and false are no numbers; a whole number counts as a number, and infinities and nan count as none.
+    True and false are not numbers; a whole number counts as a number, and infinities and nan do not.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):

@@ -23,7 +23,7 @@ CONTEXTS = ("none", "label", "vector", "sequence", "frames", "image")
 MOST_MAPPED = 2**28
 #: Bytes that the system maps around a row, at most.
 _AROUND = 2**16
-#: Of fewer rows two values may be one number in float32 by chance.
+#: Among fewer rows, two values may be one number in float32 by chance.
 LEAST_COMPARED = 100
 
 
@@ -41,24 +41,20 @@ def array_files(
     local: bool = False,
     holes: bool = False,
 ) -> Dataset:
-    """Arrays in `.npy` files, mapped into memory: opening a file reads only its header.
-
-    Values may be stored in any type that holds them (a byte for up to 256 levels). Rows are checked as they are read.
+    """Arrays in `.npy` files, mapped into memory: opening a file reads only its header. Values may be stored in any
+    type that holds them (a byte for up to 256 levels). Rows are checked as they are read.
 
     Args:
-      train: a file of examples [N, *grid, *value], or a folder with `x.npy` and optionally `context.npy`,
-        `mask.npy` [N, *grid] and `weight.npy` [N] (0 or 1: the sites and the examples that are scored).
-      validation: likewise; "" for no such split.
-      test: likewise.
+      train: a file of examples [N, *grid, *value], or a folder with `x.npy` and optionally `context.npy`, `mask.npy`
+        [N, *grid] and `weight.npy` [N] (0 or 1: the sites and the examples that are scored).
+      validation, test: likewise; "" for no such split.
       num_levels: number of values, of levels and tokens.
       value_dims: the number of last dimensions that belong to the value of a site.
       context: kind of `context.npy`: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
         short ones), "frames" float[N, L, E], "image" [N, *grid], of levels or real values; "none" does not read it.
       num_classes: number of labels, of tokens in a sequence, or of levels of an image (0: real values) to condition on.
-      local: whether the context is local: each site reads the places of its grid that belong to the site (see
-        `ContextSpec`).
-      holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.arrays`); else it is
-        refused.
+      local: whether each site reads the places of the context's grid that belong to the site (see `ContextSpec`).
+      holes: whether NaN in real values marks a missing value (see `arjax.core.arrays`); otherwise it is refused.
     """
     refuse((not train, "the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder"))
     paths = {"train": train, "validation": validation, "test": test}
@@ -85,7 +81,7 @@ def array_files(
 
 
 def _context_spec(context: str, num_classes: int, array: np.memmap | None) -> ContextSpec:
-    """The spec of a context of this kind, with the sizes of the array."""
+    """Returns the spec of a context of this kind, with the sizes of the array."""
     if array is None:
         return NO_CONTEXT
     if context == "image":
@@ -101,7 +97,7 @@ def _context_spec(context: str, num_classes: int, array: np.memmap | None) -> Co
 
 
 def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
-    """The arrays of a split, by name."""
+    """Returns the arrays of a split, by name."""
     place = user_path(path)
     if not place.is_dir():
         refuse((with_context, f"a split with a context is a folder with x.npy and context.npy, not {path!r}"))
@@ -117,10 +113,10 @@ def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
 
 
 def _open(path: Path) -> np.memmap:
-    """The array in a file, mapped into memory."""
+    """Returns the array in a file, mapped into memory."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    # the disk; the text of a damaged header, which numpy reads as that of a dict in Python
+    # the disk; a damaged header, which numpy reads as a dict of Python
     except (OSError, ValueError, EOFError, TypeError, OverflowError, tokenize.TokenError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"cannot read the array {str(path)!r}: {reason}") from error
@@ -161,17 +157,17 @@ class FileSource(ArraySource):
         return self.in_types(whole)
 
     def check_all(self) -> None:
-        """Raises `UserError` unless all rows fit; reads the files once, piece by piece."""
+        """Refuses rows that do not fit; reads the files once, piece by piece."""
         for begin in range(0, len(self), self._piece):
             self._read(np.arange(begin, min(begin + self._piece, len(self))))
 
     @property
     def _piece(self) -> int:
-        """Rows that are read at once."""
+        """The number of rows that are read at once."""
         return max(1, MOST_MAPPED // self._bytes_per_row)
 
     def _read(self, indices: np.ndarray) -> Batch:
-        """Copies of some rows as they are stored, checked."""
+        """Returns checked copies of some rows as they are stored."""
         for array in self._files:  # reading beyond the end of a file would kill the process
             if array._mmap.size() < array.offset + array.nbytes:  # type: ignore[attr-defined]
                 raise UserError(f"the file {str(array.filename)!r} was made shorter while it was read")
@@ -205,6 +201,6 @@ class FileSource(ArraySource):
 
 
 def _advise(array: np.memmap, advice: str, *part: int) -> None:
-    """Tells the system how a mapped file, or the bytes from `part[0]` on, will be read, where it takes such advice."""
+    """Advises the system how a mapped file, or its bytes `part`, will be read, if it takes such advice."""
     if hasattr(mmap, advice):
         array._mmap.madvise(getattr(mmap, advice), *part)  # type: ignore[attr-defined]

@@ -34,13 +34,12 @@ MOST_VALUES = 2**27
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """The distribution that the examples of a data set were drawn from: a pytree of arrays.
-
-    The model has the event of the data set, and its conditionals are exact at every prefix.
+    """The distribution that the examples of a data set were drawn from: a pytree of arrays. The model has the event of
+    the data set, and its conditionals are exact at every prefix.
 
     Attributes:
       model: a model with conditionals; or the call string of its network, see `arjax.evaluation.exposure.open_truth`.
-      end: of strings, the token with which an example ends: behind it there is nothing; None: examples are whole.
+      end: the token that ends an example of strings; None: examples are whole.
     """
 
     model: Any
@@ -58,19 +57,18 @@ class Dataset:
       vocabulary: the tokens of a text; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
-      scale: float64[*event.shape] for real data that was standardised, z = (x - shift) / scale: in float32 a column
-        that varies little around a large number would lose its digits. A density in data units follows from
-        log p(x) = log p(z) - sum(log(scale)); evaluation reports it. None: nothing was scaled.
-      shift: likewise.
-      sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
-        rate in Hz; None for all others.
+      scale, shift: float64[*event.shape] for real data that was standardised, z = (x - shift) / scale: in float32 a
+        column that varies little around a large number would lose its digits. Evaluation reports the density in data
+        units, log p(x) = log p(z) - sum(log(scale)). None: nothing was scaled.
+      sound: a function from examples of sound to waveforms float[N, T] in [-1, 1], and their rate in Hz; None for
+        others.
       rows: how rows of the user become examples, of tables and texts; None for all others.
-      classes: the names of the classes of a context that is a label; () where they are numbers alone.
-      fingerprint: digest of the contents of files that a user may change: a run is opened only with those that it was
-        trained on. "": there are none, or they are not checked.
-      truth: the distribution that the examples were drawn from, where it is known; None: it is not.
-      answer: of examples whose scored sites are the answer to the others: the measure of its error that evaluation
-        reports, "accuracy" or "squared_error" of the most probable value; "" for all others.
+      classes: the names of the classes of a label; () where they are only numbers.
+      fingerprint: digest of the contents of files that a user may change: a run is opened only with the files that it
+        was trained on. "": there are none, or they are not checked.
+      truth: the distribution that the examples were drawn from; None if it is unknown.
+      answer: for examples whose scored sites are the answer to the others, the measure that evaluation reports,
+        "accuracy" or "squared_error" of the most probable value; "" for all others.
     """
 
     name: str
@@ -90,7 +88,7 @@ class Dataset:
 
     @property
     def decode(self) -> Callable[[np.ndarray], str] | None:
-        """Tokens int[T] -> text; None for data that is no text."""
+        """Tokens int[T] -> text; None for data other than text."""
         return None if self.vocabulary is None else self.vocabulary.decode
 
     @property
@@ -100,7 +98,7 @@ class Dataset:
 
     @property
     def to_cells(self) -> Callable[[np.ndarray], list[list[str]]] | None:
-        """Examples [N, D] in data units -> rows of cells, the names of the columns first; None if it is no table."""
+        """Examples [N, D] in data units -> rows of cells, the names of the columns first; None for other data."""
         return getattr(self.rows, "to_cells", None)
 
     @property
@@ -115,7 +113,7 @@ class Dataset:
 
     @property
     def text_unit(self) -> str:
-        """The unit of a token, "char" or "byte"; "" for data that is no text."""
+        """The unit of a token, "char" or "byte"; "" for data other than text."""
         return "" if self.vocabulary is None else self.vocabulary.unit
 
     def __repr__(self) -> str:
@@ -125,14 +123,14 @@ class Dataset:
 
     @property
     def log_scale_D(self) -> np.ndarray:
-        """The term of each site that turns -log p into that of a density in data units, float32[D]."""
+        """The term of each site that turns -log p into -log of the density in data units, float32[D]."""
         if self.scale is None:
             return np.zeros(self.event.num_sites, np.float32)
         return np.log(self.scale, dtype=np.float64).reshape(self.event.num_sites, -1).sum(1).astype(np.float32)
 
     def some_examples(self, split: str, most: int = 20_000) -> np.ndarray:
-        """The values of at most so many examples of a split, evenly spaced, [N, *event.shape], half a GB at most: only
-        of examples with weight 1 and no masked or missing site.
+        """Returns at most `most` examples of a split (and half a GB), evenly spaced, [N, *event.shape]; examples that
+        have weight 0, or a masked or missing site, are left out.
         """
         source = self.splits[split]
         most = max(1, min(most, MOST_VALUES // math.prod(self.event.shape)))
@@ -144,12 +142,12 @@ class Dataset:
         return np.asarray(rows.x) if counts.all() else np.asarray(rows.x)[counts]
 
     def check_alike(self, asking: str) -> None:
-        """Refuses sites that are columns or have scales, as those of other lengths have none; `asking` begins it."""
+        """Refuses sites that are columns or have scales, as other lengths have none; `asking` begins the sentence."""
         unlike = self.scale is not None or self.to_cells is not None
         refuse((unlike, f"{asking} needs sites that are alike, and these are columns or have a scale each"))
 
     def thinned(self, num: int) -> Dataset:
-        """With at most `num` examples in each split, evenly spaced; 0: all."""
+        """Returns the data set with at most `num` examples in each split, evenly spaced; 0: all."""
         splits = dict(self.splits)
         for split, source in self.splits.items():
             if 0 < num < len(source):
@@ -157,7 +155,7 @@ class Dataset:
         return dataclasses.replace(self, splits=splits) if num else self
 
     def thinned_numbers(self, split: str, num: int) -> np.ndarray:
-        """The numbers of the examples of a split that `thinned` keeps, int[N], rising."""
+        """Returns the numbers of the examples of a split that `thinned` keeps, int[N], rising."""
         size = len(self.splits[split])
         return np.arange(size) if not num or size <= num else np.arange(num) * size // num
 
@@ -167,12 +165,12 @@ class Dataset:
         return batch if self.transform is None else self.transform(jax.random.key(0), batch, False)
 
     def first_examples(self, num: int) -> Batch:
-        """The first `num` examples of the test split (or the last one), repeated where there are fewer."""
+        """Returns the first `num` examples of the last split, usually test, repeated where there are fewer."""
         split = list(self.splits)[-1]
         return self.events(split, np.arange(num) % len(self.splits[split]))
 
     def in_data_units(self, x: np.ndarray) -> np.ndarray:
-        """Examples [N, *event.shape] as they were before they were standardised."""
+        """Returns examples [N, *event.shape] as they were before they were standardised."""
         return x if self.scale is None or self.shift is None else x * self.scale + self.shift
 
 
@@ -188,19 +186,17 @@ def from_arrays(
     extra: Sequence[str] = (),
     standardise: str = "",
 ) -> Dataset:
-    """A data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
+    """Makes a data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
 
     Args:
-      train: examples [N, *event.shape], or a dict with `x` and optionally `context`, `mask[N, *grid]` (0 or 1:
-        the sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a
-        dict of arrays. NaN says that a real value, or one of columns, is missing (see `arjax.core.arrays`).
-      validation: likewise; None for no such split.
-      test: likewise.
+      train: examples [N, *event.shape], or a dict with `x` and optionally `context`, `mask[N, *grid]` (0 or 1: the
+        sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a dict of
+        arrays. NaN marks a missing real value, also in columns (see `arjax.core.arrays`).
+      validation, test: likewise; None for no such split.
       extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.
-      standardise: "sites": the network sees real values minus their mean, divided by their standard deviation, each
-        place of an example with those that it has in the train split; "values": with those of all sites together, as
-        for images and series. Scores are densities in the units of the arrays all the same, see
-        `Dataset.in_data_units`. "": values are read as they are.
+      standardise: the network sees real values minus their mean, divided by their standard deviation on the train
+        split: "sites" for each place of an example, "values" over all sites together, as for images and series; "":
+        values as they are. Scores are densities in the units of the arrays all the same, see `Dataset.in_data_units`.
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
@@ -224,8 +220,8 @@ def from_splits(
     columns: Sequence[str] = (),
     **more: Any,
 ) -> Dataset:
-    """`from_arrays` of the arrays of each split by its name; `columns` are the names of the places, for messages, and
-    `more` are further fields of the data set.
+    """Makes the data set of `from_arrays` from the arrays of each split by its name; `columns` name the places in
+    messages, and `more` are further fields of the data set.
     """
     examples: Any
     for split, examples in given.items():  # other libraries take examples with their classes as a pair (x, labels)
@@ -243,9 +239,8 @@ def from_splits(
 
 
 def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
-    """The data set registered under `name`, with these options; or that of a component, which has its options.
-
-    `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument.
+    """Makes the data set registered under `name` with these options, or that of a component, which has its options.
+    `open_run` opens another run by its workdir, for the data sets that are made of one.
     """
     component = name if isinstance(name, Component) else DATASETS.component(name, options)
     takes_run = OPEN_RUN in inspect.signature(component.function).parameters
@@ -261,7 +256,7 @@ USUAL_LEVELS = 256
 
 
 def levels_of(kind: str, num_levels: int) -> int:
-    """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone."""
+    """Returns the levels of a kind of data; the option `num_levels` only affects levels and tokens."""
     levels = FIXED_LEVELS.get(kind, num_levels)
     if num_levels not in (levels, USUAL_LEVELS):
         say_once(f"the data set option num_levels={num_levels} has no effect on {kind} data")
@@ -274,12 +269,12 @@ def context_option() -> Any:
 
 
 def label_context(context: str, num_classes: int) -> ContextSpec:
-    """The context of the option `context`."""
+    """Returns the context of the option `context`."""
     return ContextSpec("label", num_classes) if context == "label" else NO_CONTEXT
 
 
 def split_sizes(num_examples: int, part: int = 4) -> dict[str, int]:
-    """The sizes of the splits: validation and test have a `part`-th of the train split."""
+    """Returns the sizes of the splits: validation and test have a `part`-th of the train split."""
     return {split: num_examples // (part if i else 1) for i, split in enumerate(SPLITS)}
 
 
@@ -289,6 +284,6 @@ Drawn = TypeVar("Drawn")
 def draw_splits(
     draw: Callable[[np.random.Generator, int], Drawn], num_examples: int, seed: int, part: int = 4
 ) -> dict[str, Drawn]:
-    """The examples of each split, from `draw(rng, number of examples)`."""
+    """Returns the examples of each split, from `draw(rng, number of examples)`."""
     sizes = split_sizes(num_examples, part)
     return {split: draw(np.random.default_rng((seed, i)), size) for i, (split, size) in enumerate(sizes.items())}

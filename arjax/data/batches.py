@@ -1,4 +1,4 @@
-"""Batches, and reading ahead. A train step reads a pure function of (seed, step), so a resumed run needs no more."""
+"""Batches and reading ahead. A train step's batch is a pure function of (seed, step): a resumed run repeats it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer
 from arjax.data.sources import Source
 
-#: Largest set with a shuffled array as its order. Runs on such sets reproduce those of all versions of this package.
+#: Largest set with a shuffled array as its order, which is the same in all versions of this package.
 LARGEST_SHUFFLE = 2**20
 _ROUNDS = 12
 _SPARE = np.uint64(1)  # one bit less than 64, so that a sum does not overflow
 Item = TypeVar("Item")
-#: Prefix of the names of threads that read ahead.
 THREAD = "read-ahead"
 
 
 def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_size: int) -> np.ndarray:
-    """The examples of the batches of `step`, ..., `step + k - 1`, int32[K, B] (int64 for sets of more than 2^31).
-
-    The examples of all epochs, each in its own random order, form one endless stream that is cut into batches: no
-    example is dropped at the end of an epoch, and a batch may be larger than the data set.
+    """Returns the examples of the batches of `step`, ..., `step + k - 1`, int32[K, B] (int64 for sets of more than
+    2^31). All epochs, each in its own random order, form one endless stream that is cut into batches: no example is
+    dropped at the end of an epoch, and a batch may be larger than the data set.
     """
     refuse((num_examples < 1 or batch_size < 1, f"cannot make batches of {batch_size} from {num_examples} examples"))
     begin, end = step * batch_size, (step + k) * batch_size
@@ -43,12 +41,11 @@ def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_siz
 
 
 def shuffled(seed: int, epoch: int, num_examples: int, places: np.ndarray) -> np.ndarray:
-    """The examples at some places int[...] of the random order of an epoch, int64[...]; pure, each epoch its own order.
-
-    Small sets have a shuffled array. The order of large sets is a pseudo-random permutation, which needs no memory. It
-    is a generalised Feistel network (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002, section 4) over
-    pairs of numbers below a and b, with a b just above N, made to permute 0, ..., N - 1 by cycle walking (section 3):
-    it is applied again until the result is below N.
+    """Returns the examples at places int[...] of the random order of an epoch, int64[...]; pure. Small sets have a
+    shuffled array. The order of large sets is a pseudo-random permutation without memory: a generalised Feistel network
+    (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002, section 4) over pairs of numbers below a and b,
+    with a b just above N. It becomes a permutation of 0, ..., N - 1 by cycle walking (section 3): it is applied again
+    until the result is below N.
     """
     if num_examples <= LARGEST_SHUFFLE:
         return _shuffled_array(seed, epoch, num_examples)[places].astype(np.int64)
@@ -64,12 +61,12 @@ def _shuffled_array(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def round_keys(seed: int, epoch: int) -> tuple[np.uint64, ...]:
-    """The keys of the rounds of the Feistel network."""
+    """Returns the keys of the rounds of the Feistel network."""
     return tuple(np.random.SeedSequence((seed, epoch)).generate_state(_ROUNDS, np.uint64))
 
 
 def pseudo_random_permutation(keys: tuple[np.uint64, ...], num_examples: int, places: np.ndarray) -> np.ndarray:
-    """pi(places) int64[...] of a permutation pi of 0, ..., num_examples - 1 that `keys` choose."""
+    """Returns pi(places), int64[...], for a permutation pi of 0, ..., num_examples - 1 that `keys` choose."""
     a = math.isqrt(num_examples - 1) + 1
     b = -(-num_examples // a)
     places = np.asarray(places)
@@ -97,10 +94,9 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def eval_batches(source: Source, batch_size: int, local_rows: np.ndarray | None = None) -> Iterator[Batch]:
-    """All examples of a source in order, in batches of one size.
-
-    The `weight` float32[R] of the batches is 1, and 0 for the copies of the last example that fill up the last batch,
-    and for examples of weight 0 in the source. `local_rows` of each batch are read, int[R] of 0, ..., B - 1; None: all.
+    """Yields all examples of a source in order, in batches of one size B, of which the rows `local_rows` (None: all)
+    are read. `weight` float32[R] is 0 for copies of the last example that fill up the last batch and for examples of
+    weight 0 in the source, else 1.
     """
     if not is_integer(batch_size) or batch_size < 1:
         raise UserError(f"the evaluation batch size must be a whole number, at least 1, not {batch_size!r}")
@@ -113,10 +109,8 @@ def eval_batches(source: Source, batch_size: int, local_rows: np.ndarray | None 
 
 
 def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """The same items in the same order, each made in a thread while the one before is used.
-
-    One item is made in advance. An exception in the thread is raised when its item is requested. The thread lives from
-    the first item to the last, or until the generator is closed, which waits for the item in progress.
+    """Yields the same items, each made in a thread while the one before is used. An exception there is raised when its
+    item is requested. The thread ends after the last item, or when the generator is closed, after the item in progress.
     """
     end: Any = object()  # comes after the last item
     with ThreadPoolExecutor(1, THREAD) as thread:

@@ -55,8 +55,8 @@ class Words:
     Attributes:
       words: the values; None where cells without a value are one of them.
       from_numbers: whether the table had numbers in this column: then the text of a number is its word, however it is
-        written. Else texts are words as they are, and 1.10 is not 1.1.
-      cuts: of words that are intervals of numbers, the numbers from which on each one after the first begins.
+        written. Otherwise texts are words as they are, and 1.10 is not 1.1.
+      cuts: for words that are intervals of numbers, where each one after the first begins.
     """
 
     name: str
@@ -71,10 +71,7 @@ class Words:
     def cells(
         self, values: np.ndarray, unknown: str = "refuse", place: Place = row_of_table, remedy: str = AS_MISSING
     ) -> np.ndarray:
-        """Returns the cells of values of a frame, float64[N].
-
-        `unknown`: "refuse" words that training never saw, or take them as "missing".
-        """
+        """Returns the cells of values, float64[N]; `unknown`: "refuse" words that training lacks, or "missing"."""
         items, missing = items_of(values), self._by_text.get(None, math.nan)
         of_texts = {item: self.place(item) for item in {item for item in items if type(item) is str}}
         places = [
@@ -93,9 +90,7 @@ class Words:
         return cells
 
     def place(self, value: Any) -> int:
-        """Returns the number of the word that a value is, -1 for none: the one that is written in the same way; of a
-        number, else, the only one that reads as this number.
-        """
+        """Returns the number of the word that spells the value, or of the only one that reads as its number; or -1."""
         for text in spellings(value):
             if text in self._by_text:
                 return self._by_text[text]
@@ -112,13 +107,13 @@ class Words:
 
     @functools.cached_property
     def _by_number(self) -> dict[float | None, int]:
-        """The numbers of the words by the number that no other word reads as."""
+        """The places of words by the numbers that no other word reads as."""
         numbers = {i: self._number(text) for text, i in self._by_text.items() if text is not None}
         counts = collections.Counter(numbers.values())
         return {number: i for i, number in numbers.items() if number is not None and counts[number] == 1}
 
     def _number(self, text: str) -> float | None:
-        """The number that a text reads as, or None: digits that may be a code are not a number."""
+        """Returns the number that a text reads as; None for texts without one, and for digits that may be a code."""
         number = float(text) if is_number(text) and (self.from_numbers or not is_code(text)) else math.nan
         return number if math.isfinite(number) else None
 
@@ -166,11 +161,7 @@ class Words:
 
 @dataclasses.dataclass(frozen=True)
 class Reals:
-    """A column of numbers that float32 holds.
-
-    Attributes:
-      digits: of a number that is shown.
-    """
+    """A column of numbers that float32 holds; values are shown with `digits` digits."""
 
     name: str
     digits: int = 7
@@ -252,7 +243,7 @@ def gaps_of(values: np.ndarray) -> np.ndarray:
 
 
 def without_gaps(values: np.ndarray) -> np.ndarray:
-    """Returns the values without the missing ones."""
+    """Returns the values that are not missing."""
     return values[~gaps_of(values)]
 
 
@@ -263,7 +254,7 @@ def merges(texts: Iterable[str]) -> bool:
 
 
 def refuse_odd_types(name: str, values: np.ndarray, place: Place = row_of_table, remedy: str = "") -> None:
-    """Refuses the first value that is no word, number, truth value or date."""
+    """Refuses the first value that is not a word, number, truth value or date."""
     fine = (str, bool, int, float, datetime.date, type(None))
     for row, value in enumerate(values.tolist() if values.dtype == object else ()):
         if not isinstance(value, fine):
@@ -278,9 +269,9 @@ def are_numbers(texts: Collection[str], with_codes: bool) -> bool:
 
 
 def kind_of(name: str, values: np.ndarray, place: Place, as_words: str, with_codes: bool = False) -> tuple[str, str]:
-    """Returns the kind of the values of a column: "numbers", "date" or "words"; and of numbers with a few words among
-    them a sentence about the first one, "" of all others. Numbers with commas are refused; `as_words` says that they
-    are meant as words. Texts are numbers in tables `with_codes` alone: elsewhere, `Frame` has read them.
+    """Returns the kind of a column, "numbers", "date" or "words"; and for numbers with a few words among them a
+    sentence about the first word, otherwise "". Refuses numbers with commas; `as_words` says how to take them as words.
+    Texts are numbers only in tables `with_codes`: elsewhere, `Frame` has read them.
     """
     if values.dtype != object:
         return "date" if values.dtype.kind == "M" else "numbers", ""
@@ -304,7 +295,7 @@ def kind_of(name: str, values: np.ndarray, place: Place, as_words: str, with_cod
 
 
 def names_rows(values: np.ndarray, few: int) -> str:
-    """Returns why a column of words names the rows, of which there are more than `few`; "" where it does not."""
+    """Returns why a column of words names the rows, of which there are more than `few`; "" if it does not."""
     known = without_gaps(values)
     if values.dtype != object or len(known) <= few or len(set(known.tolist())) < len(known):
         return ""
@@ -314,9 +305,8 @@ def names_rows(values: np.ndarray, few: int) -> str:
 def as_numbers(
     name: str, values: np.ndarray, date: str = "", place: Place = row_of_table, most: float = LARGEST, remedy: str = ""
 ) -> np.ndarray:
-    """Returns values as float64[N], nan for None; refuses the first that is no number up to `most`, or no date.
-
-    `date`: "" for numbers, else the unit of time since 1970 of dates.
+    """Returns values as float64[N], nan for None; refuses values that are not numbers up to `most`, or not dates.
+    `date` is the unit of time since 1970 of dates, "" for numbers.
     """
 
     def number(row: int, value: Any) -> float:
@@ -340,7 +330,7 @@ def as_numbers(
 
 
 def _as_number(value: Any, most: float) -> float:
-    """Raises `ValueError` with the fault of what is no number up to `most`; nan for None."""
+    """Returns a number, nan for None; raises `ValueError` with the fault of anything but a number up to `most`."""
     if value is None:
         return math.nan
     if isinstance(value, str) and not is_number(value):
@@ -359,7 +349,7 @@ def _as_number(value: Any, most: float) -> float:
 
 
 def _as_time(value: Any, unit: str) -> float:
-    """The units of time since 1970, nan for None; raises `ValueError` with the fault of what is no date."""
+    """Returns the units of time since 1970, nan for None; raises `ValueError` with the fault of anything but a date."""
     if value is None:
         return math.nan
     no_date = ValueError("is no date such as 2024-05-31")
@@ -382,5 +372,5 @@ def column_as_json(column: Any) -> dict[str, Any]:
 
 
 def column_from_json(families: Iterable[type], value: Any, place: str) -> Any:
-    """Returns the column of `column_as_json`, which is of one of some families."""
+    """Returns the column of `column_as_json`, which is in one of the families."""
     return read_one_of({family.__name__.lower(): family for family in families}, value, place)[1]

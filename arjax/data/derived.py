@@ -30,9 +30,9 @@ def stage(
 ) -> Dataset:
     """One stage of the examples of another data set, with the coarser stages as the local part `coarse` of the context.
 
-    A model of these data is the part of that number of a `cascade` of the other data: its parameters come into the
-    cascade by `train.init_from`, as in `1=runs/coarse,2=runs/fine`. Where earlier stages leave less than all values, it
-    learns to avoid the others, and the cascade leaves them out. Data that change in each step have no stages.
+    A model of these data is the part of that number of a `cascade` of the other data: `train.init_from` loads its
+    parameters into the cascade, as in `1=runs/coarse,2=runs/fine`. Where earlier stages exclude some values, it learns
+    to avoid them, and the cascade leaves them out. Data that change in each step have no stages.
 
     Args:
       of: the call string of the other data set, such as "mnist(binarize='none')".
@@ -62,7 +62,7 @@ def stage(
 
 
 def _part(source: Source, cut: Stages, k: int) -> Batch:
-    """Stage k, counted from 0, of all examples of a source."""
+    """Returns stage k, counted from 0, of all examples of a source."""
     rows = read_all(source)
     parts = cut.split(np.asarray(rows.x))
     context = {name: np.asarray(part) for name, part in {**rows.context, **cut.context(k, parts[:k])}.items()}
@@ -80,10 +80,10 @@ def drawn(
 ) -> Dataset:
     """Examples drawn from the best parameters of another run, in its order of sites; `truth` is that model.
 
-    A split is drawn when it is read first, and again in each process: nothing is stored. It takes as long as sampling
-    does: 6 s for 20,000 sequences of 64 tokens from a small GRU on two CPU cores. It is a function of the parameters
-    and the seed, up to rounding on another device. Units, tokens and waveforms are those of that run's data. Of a run
-    on strings, examples end where they do in its data, and what stands behind an end is not scored.
+    Each process draws a split when it first reads it: nothing is stored. It takes as long as sampling: 6 s for 20,000
+    sequences of 64 tokens from a small GRU on two CPU cores. The draws are a function of the parameters and the seed,
+    up to rounding on another device. Units, tokens, waveforms and the ends of strings are as in that run's data; sites
+    behind an end are not scored.
 
     Args:
       run: workdir of the other run, of an autoregressive model without a context, and of strings in the order of their
@@ -107,20 +107,20 @@ def drawn(
             "not known: 'drawn' needs a run in raster order",
         ),
     )
-    # of all orders that it was trained on, its own alone is that of the draws
+    # draws have the run's own order, whatever orders it was trained on
     truth, splits = Truth(dataclasses.replace(model, orders=None), other.params, end), {}
     for i, (split, size) in enumerate(sizes.items()):
         draw = functools.partial(_draw, truth, size, jax.random.fold_in(jax.random.key(seed), i))
         splits[split] = LazySource(model.event, NO_CONTEXT, size, draw)
         if jax.process_count() > 1:
             splits[split].arrays  # noqa: B018  drawn now: all processes draw together, and none in a thread
-    # of the parameters, which may be trained further after a run has begun on their draws
+    # of the parameters, as the run may be trained further
     named = {"name": f"drawn/{user_path(run).name}", "fingerprint": fingerprint_of_arrays(other.params)}
     return dataclasses.replace(other.dataset, splits=splits, transform=None, answer="", truth=truth, **named)
 
 
 def _draw(truth: Truth, num: int, key: jax.Array) -> Batch:
-    """`num` examples, drawn by one program in batches of one size; example b has the key fold_in(key, b)."""
+    """Draws `num` examples by one program in batches of one size; example b has the key fold_in(key, b)."""
     size, pieces = min(AT_ONCE, num), []
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(-(-num // size) * size))
     for first in range(0, num, size):

@@ -48,11 +48,10 @@ class Frame:
 
     Attributes:
       columns: the values by the names of the columns.
-      form: "lists" for a dict of columns or a csv file, "rows" for a list of rows, else the library of the frame, such
-        as "polars".
-      missing, delimiter: the texts of cells without a value, and what is between the cells of a csv file.
+      form: "lists" for a dict of columns or a csv file, "rows" for a list of rows, else the library, such as "polars".
+      missing, delimiter: the texts of cells without a value, and the separator of cells in a csv file.
       file: the path of a csv file, else "".
-      first_row: the number that the user calls the first row by: 0, or 2 in a csv file with a header.
+      first_row: the user's number of the first row: 0, or the line in a csv file, 2 with a header and 1 without.
     """
 
     columns: Columns
@@ -95,7 +94,7 @@ class Frame:
         return cells_NC
 
     def back(self, columns: Columns) -> Any:
-        """A table of the same form of other columns."""
+        """Returns a table of the same form with other columns."""
         lists: dict[str, Any] = {name: values.tolist() for name, values in columns.items()}
         if self.form == "lists":
             return lists
@@ -110,9 +109,8 @@ class Frame:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
     def beside(self, data: Any, columns: Columns, with_others: bool = True) -> Any:
-        """The rows of the table `data`, of which this is the frame, with these columns in place of its own. All others
-        stay as they are, or are left out without `with_others`; and so do all names of columns, and the index of a
-        frame of pandas.
+        """Returns the rows of `data`, of which this is the frame, with these columns in place of its own. Others stay
+        as they are, with the column names and the index of a pandas frame, or are left out without `with_others`.
         """
         table = self.back(columns)
         has_index = self.form in ("pandas", "modin", "cudf")
@@ -148,7 +146,7 @@ def read_frame(
     words: Collection[str] | None = (),
     header: bool | None = None,
 ) -> Frame:
-    """The table in any form.
+    """Returns the table in any form.
 
     Args:
       data: a frame of pandas, polars or pyarrow; the path of a csv file (or of a csv.gz); a dict of columns; or a list
@@ -156,9 +154,9 @@ def read_frame(
       missing: the texts of cells without a value; None, nan and NaT have none, too.
       delimiter: of a csv file: a character, or "tab"; "spaces" for columns that are aligned by runs of them.
       tell: whether to print how many rows of a csv file are read, every few seconds.
-      words: columns of a csv file whose cells are words, also where all of them read as numbers; None: all.
-      header: whether the first row of a csv file holds the names of the columns, which else are "0", "1", ...; None: it
-        does, and may hold numbers that count. A first row of numbers in which one stands twice is an example.
+      words: columns of a csv file whose cells are words, even if all of them read as numbers; None: all.
+      header: whether the first row of a csv file names the columns, which else are "0", "1", ...; None: it does, and
+        may hold numbers that count. A first row of numbers in which one stands twice is an example.
     """
     gaps = _texts(missing)
     if isinstance(data, str | os.PathLike):
@@ -180,14 +178,14 @@ def read_frame(
 
 
 def _texts(missing: Any) -> frozenset[str]:
-    """The texts of cells without a value."""
+    """Returns the texts of cells without a value."""
     if isinstance(missing, Mapping) or not isinstance(missing, Iterable):
         raise UserError(f"missing is a text of cells without a value, or a list of such texts, not {missing!r}")
     return frozenset(map(str, [missing] if isinstance(missing, str) else missing))
 
 
 def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str]) -> Columns:
-    """Columns by the texts of their names."""
+    """Returns the columns by the texts of their names."""
     columns: Columns = {}
     for key, values in named:
         name = str(key)
@@ -211,7 +209,7 @@ def _from_library(data: Any, missing: frozenset[str]) -> Frame:
 
 
 def _of_series(series: nw.Series) -> Any:
-    """The values of a column of a frame: an array of numbers, or a list."""
+    """Returns the values of a column of a frame: an array of numbers, or a list."""
     if series.dtype.is_integer() and not series.null_count() and series.dtype not in (nw.Int128, nw.UInt128):
         return series.to_numpy()
     if series.dtype.is_numeric() and not series.dtype.is_integer():
@@ -220,9 +218,7 @@ def _of_series(series: nw.Series) -> Any:
 
 
 def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
-    """The values of a column: float64, int64 or datetime64 where all are, else object with None for no value; masked
-    entries have none.
-    """
+    """Returns the values of a column: float64, int64 or datetime64 where all are, else object with None for gaps."""
     if isinstance(values, np.ma.MaskedArray):
         values = list(values) if np.ma.is_masked(values) else values.data
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":
@@ -248,8 +244,8 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
 
 
 def plain_value(item: Any) -> Any:
-    """A value as Python's own: None without one, times with a time zone as those of UTC without one. Equal texts are
-    one object, so that a cell takes the memory of a reference.
+    """Returns a value as Python's own: None without one, times with a time zone as UTC times without one. Equal texts
+    are one object, so that a cell takes the memory of a reference.
     """
     if type(item) is str:
         return sys.intern(item)
@@ -276,25 +272,25 @@ def plain_value(item: Any) -> Any:
 
 
 def _without(values: np.ndarray, missing: frozenset[str]) -> np.ndarray:
-    """Numbers with nan for those that are named as missing, such as "-999"."""
+    """Returns numbers with nan for numbers that are named as missing, such as "-999"."""
     gaps = np.isin(values, list(_numbers_among(missing)))
     return np.where(gaps, np.nan, values) if gaps.any() else values
 
 
 def _numbers_among(texts: Iterable[str]) -> frozenset[float]:
-    """The numbers that some of the texts read as, but for nan."""
+    """Returns the numbers that some of the texts read as, except nan."""
     return frozenset(float(text) for text in texts if is_number(text) and not math.isnan(float(text)))
 
 
 def _in_place(old: Mapping[Any, Any], new: Mapping[str, Any]) -> dict[Any, Any]:
-    """Entries of a user with the new ones in place of those of the same name, or after them."""
+    """Returns entries of a user, with new ones in place of entries of the same name, or after them."""
     names = set(map(str, old))
     added = {name: value for name, value in new.items() if name not in names}
     return {name: new.get(str(name), value) for name, value in old.items()} | added
 
 
 def _listed(values: Iterable[Any]) -> list[Any]:
-    """Values as a list of Python's own; times that Python does not have stay those of numpy."""
+    """Returns values as a list of Python's own; times that Python does not have stay numpy's."""
     items = values.tolist() if isinstance(values, np.ndarray) else list(values)
     are_times = isinstance(values, np.ndarray) and values.dtype.kind in "mM"
     return list(values) if are_times and int in set(map(type, items)) else items
@@ -306,7 +302,7 @@ def _as_dates(values: list[Any]) -> Any:
 
 
 def as_lists(table: Any) -> dict[str, list[Any]]:
-    """The columns of a table that `Frame.back` has made, as lists."""
+    """Returns the columns of a table that `Frame.back` has made, as lists."""
     if isinstance(table, Mapping):
         return dict(table)
     if isinstance(table, list):
@@ -319,8 +315,8 @@ _MARK = "\x1e"
 
 
 def _column_of(chunks: Sequence[str], missing: frozenset[str], as_texts: bool) -> np.ndarray:
-    """The values of a column of a csv file, whose cells are joined by marks: numbers, where all are and `as_texts` does
-    not keep them as they are written, or texts. Equal texts are one object.
+    """Returns the values of a column of a csv file, whose cells are joined by marks: numbers if all are, unless
+    `as_texts`, or texts. Equal texts are one object.
     """
     cells = _MARK.join(chunks).split(_MARK)
     texts = set(cells)
@@ -430,7 +426,7 @@ class _CsvFile:
 
 
 def _as_written(texts: np.ndarray) -> list[Any]:
-    """Texts, None for empty ones, as whole numbers or numbers where all are written as Python writes them."""
+    """Returns texts, None for empty ones, as whole numbers or numbers if all are written as Python writes them."""
     cells = texts.tolist()
     for kind in (int, float):
         with contextlib.suppress(ValueError):

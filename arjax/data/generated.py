@@ -17,15 +17,13 @@ from arjax.core.spec import KINDS, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, Truth, draw_splits, from_splits, levels_of
 from arjax.data.sources import SPLITS, read_all
 
-#: Options that several of these data sets have.
 LEVELS, CONCENTRATION = opt(8, least=2), opt(0.3, least=0.01, most=1e6)
 NUM_DRAWN, NUM_ANSWERS = opt(20_000, least=4), opt(20_000, least=10)
 
-# Sequences drawn from Markov chains and hidden Markov models: their exact conditionals are known (`Dataset.truth`).
+# Sequences whose exact conditionals are known (`Dataset.truth`).
 
 #: The least probability of a value and of a state, before probabilities are normalised: logarithms stay finite.
 FLOOR = 1e-4
-#: Histories of the largest chain.
 MOST_HISTORIES = 2**16
 #: Rounds of the power iteration, and the change of a probability at which it ends.
 ROUNDS, CHANGE = 20_000, 1e-14
@@ -45,7 +43,7 @@ def hidden_markov(
 ) -> Dataset:
     """Sequences of tokens from a hidden Markov model in its stationary distribution; `truth` is the model.
 
-    Each row of its transitions and emissions is drawn from a symmetric Dirichlet distribution. Its own entropy has no
+    Each row of its transitions and emissions is drawn from a symmetric Dirichlet distribution. Its entropy has no
     closed form; the mean of -log p of a split under the truth estimates it, and no model can be expected to score less.
 
     Args:
@@ -82,12 +80,10 @@ def markov_chain(
 ) -> Dataset:
     """Sequences of tokens from a Markov chain in its stationary distribution; `truth` is the chain.
 
-    The row of each history of `order` values is drawn from a symmetric Dirichlet distribution; the first values have
-    the conditionals of the stationary distribution. So every stretch of a sequence has one distribution, and the
-    entropy of a sequence is that of its first `order` values plus (length - order) times the entropy rate.
-
-    Args:
-      order: k, the values that a value depends on; a chain has at most 65,536 histories.
+    The row of each history of `order` values (at most 65,536 histories) is drawn from a symmetric Dirichlet
+    distribution; the first values have the conditionals of the stationary distribution. So every stretch of a sequence
+    has one distribution, and the entropy is that of the first `order` values plus (length - order) times the entropy
+    rate.
     """
     rng = _rng_of_model(seed)
     if order * np.log(levels) > np.log(MOST_HISTORIES) + 1e-9:
@@ -113,21 +109,20 @@ def markov_chain(
 
 
 def _truth(network: str, probabilities: dict[str, np.ndarray]) -> Truth:
-    """The distribution of the data as a network and its parameters, which are logarithms."""
+    """Returns the distribution of the data as a network and its parameters, which are logarithms."""
     return Truth(network, {name: np.log(p).astype(np.float32) for name, p in probabilities.items()})
 
 
 def dirichlet(rng: np.random.Generator, concentration: float, rows: int, size: int) -> np.ndarray:
-    """Rows of probabilities, float64[rows, size], none of them 0."""
+    """Returns rows of probabilities, float64[rows, size], none of them 0."""
     p = rng.dirichlet(np.full(size, concentration), rows) + FLOOR
     return p / p.sum(1, keepdims=True)
 
 
 def stationary(rows_HV: np.ndarray) -> np.ndarray:
-    """The stationary distribution over the histories of a chain, float64[H], from p(next value | history) [H, V].
-
-    By power iteration; each round is averaged with the one before, so that chains which are nearly periodic settle.
-    Chains that hardly ever leave some histories need more rounds than there are: p = p P is then solved.
+    """Returns the stationary distribution over histories of a chain, float64[H], from p(next value | history) [H, V].
+    Each round of the power iteration is averaged with the one before, so that chains that are nearly periodic settle.
+    Where that needs too many rounds, because a chain hardly ever leaves some histories, p = p P is solved.
     """
     num, levels = rows_HV.shape
     p_H = np.full(num, 1 / num)
@@ -143,7 +138,7 @@ def stationary(rows_HV: np.ndarray) -> np.ndarray:
 
 
 def _solved(rows_HV: np.ndarray) -> np.ndarray:
-    """The solution p of p = p P and sum(p) = 1, float64[H], for the transitions P between the histories of a chain."""
+    """Returns the solution p of p = p P and sum(p) = 1, float64[H], for the transitions P between histories."""
     num, levels = rows_HV.shape
     equations_HH, ones_H = -np.eye(num), np.zeros(num)
     for history, value in np.ndindex(rows_HV.shape):
@@ -153,13 +148,13 @@ def _solved(rows_HV: np.ndarray) -> np.ndarray:
 
 
 def choose(rng: np.random.Generator, p_NV: np.ndarray) -> np.ndarray:
-    """A value drawn from each row of probabilities, int64[N]."""
+    """Returns a value drawn from each row of probabilities, int64[N]."""
     below_N = (rng.random(len(p_NV))[:, None] >= np.cumsum(p_NV, axis=1)).sum(1)
     return np.minimum(below_N, p_NV.shape[1] - 1)  # the last sum may be just below 1
 
 
 def _rng_of_model(seed: int) -> np.random.Generator:
-    """A generator for the parameters of the model, which all splits share."""
+    """Returns a generator for the parameters of the model, which all splits share."""
     return np.random.default_rng((seed, len(SPLITS)))
 
 
@@ -167,15 +162,14 @@ def _rng_of_model(seed: int) -> np.random.Generator:
 
 
 def log_density(name: str, x: np.ndarray, noise: float) -> np.ndarray:
-    """log p of points float[N, 2] (or [N, 1, 2]) under the density of a data set of this file, float64[N], in nats."""
+    """Returns log p in nats, float64[N], of points float[N, 2] (or [N, 1, 2]) under the density of a data set here."""
     log_p, _ = DENSITIES[name]
     return log_p(np.asarray(x, np.float64).reshape(-1, 2), noise)
 
 
 def true_nats(name: str, split: str = "test", **options: Any) -> float:
-    """The mean of -log p over a split of a data set of this file under the density that it was drawn from.
-
-    No model can be expected to score fewer nats; `options` are those of the data set.
+    """Returns the mean of -log p over a split of a data set of this file, with `options`, under the density that it was
+    drawn from. No model can be expected to score fewer nats.
     """
     options = DATASETS.resolve(name, options)
     x = np.asarray(read_all(DATASETS.get(name)(**options).splits[split]).x)
@@ -183,7 +177,7 @@ def true_nats(name: str, split: str = "test", **options: Any) -> float:
 
 
 def _moons(angle: np.ndarray) -> np.ndarray:
-    """The points of both half circles at angles [N] from 0 to pi, [2, N, 2]."""
+    """Returns the points of both half circles at angles [N] from 0 to pi, [2, N, 2]."""
     upper = np.stack([np.cos(angle), np.sin(angle)], -1)
     return np.stack([upper, np.array([1.0, 0.5]) - upper])
 
@@ -197,10 +191,7 @@ _gauss_legendre = functools.cache(np.polynomial.legendre.leggauss)  # of 800 poi
 
 
 def _log_moons(x: np.ndarray, noise: float) -> np.ndarray:
-    """The noise around each point of the half circles, integrated over the angle.
-
-    Neighbours among the Gauss-Legendre points are closer than the scale of the least noise.
-    """
+    """Integrates the noise around the half circles over the angle, at nodes that are closer than the least noise."""
     nodes, weights = _gauss_legendre(800)
     points = _moons(math.pi * (nodes + 1) / 2).reshape(-1, 2)
     return _log_mixture(x, points, np.concatenate([weights, weights]) / 4, noise)
@@ -212,7 +203,7 @@ _MEANS = 2 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
 
 
 def _corners() -> np.ndarray:
-    """The lower corners of the black squares, [8, 2]."""
+    """Returns the lower corners of the black squares, [8, 2]."""
     places = np.stack(np.meshgrid(np.arange(4), np.arange(4), indexing="ij"), -1).reshape(-1, 2)
     return places[places.sum(-1) % 2 == 0] - 2.0
 
@@ -222,7 +213,7 @@ def _draw_board(rng: np.random.Generator, num: int) -> np.ndarray:
 
 
 def _log_board(x: np.ndarray, noise: float) -> np.ndarray:
-    """The mean over the squares of the product of the masses of normal noise between their sides."""
+    """Returns the log of the mean over the squares of the product of the masses of normal noise between their sides."""
     from_corner = x[:, None] - _corners()  # [N, 8, 2], from 0 to 1 on a square
     if noise:
         from scipy.special import ndtr  # takes long to import
@@ -235,7 +226,7 @@ def _log_board(x: np.ndarray, noise: float) -> np.ndarray:
 
 
 def _log_mixture(x: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: float) -> np.ndarray:
-    """log sum_k w_k N(x; m_k, noise^2) of points [N, 2], [N]."""
+    """Returns log sum_k w_k N(x; m_k, noise^2) of points [N, 2], [N]."""
     log_p = []
     for part in np.array_split(x, max(1, len(x) // 1000)):
         square = ((part[:, None] - means) ** 2).sum(-1) / noise**2
@@ -303,13 +294,10 @@ def copy_memory(*, delay: int = 100, num_examples: int = NUM_ANSWERS, seed: int 
 
     "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling" (2018), section 4,
     with `delay` T: T + 20 tokens, namely 10 of 1..8 drawn uniformly, T - 1 blanks (0), the sign (9), and the 10 again.
-    The paper shows the sign ten more times in place of the answer; here the model reads the answer so far, as in any
-    autoregressive sequence, which says nothing of the symbols to come. A model without memory scores 10 log 8 = 20.79
-    nats, one that remembers 0. Evaluation also reports `accuracy`, the part of the ten symbols that are most probable.
-
-    Args:
-      delay: T, tokens between the symbols and their copies.
-      num_examples: of the train split; the others have a tenth of it.
+    The paper shows the sign ten more times in place of the answer; here the model reads the answer so far, which says
+    nothing of the symbols to come. A model without memory scores 10 log 8 = 20.79 nats, one that remembers 0.
+    Evaluation also reports `accuracy`, the part of the ten symbols that are most probable. Validation and test have a
+    tenth of `num_examples`.
     """
     length = delay + 2 * KEPT
     event = EventSpec((length,), kind="tokens", num_levels=SYMBOLS + 2)
@@ -329,13 +317,10 @@ def adding(*, length: int = opt(100, least=2), num_examples: int = NUM_ANSWERS, 
     """The adding problem: numbers in [0, 1], two of which are marked, then their sum. Only the sum is scored.
 
     Hochreiter & Schmidhuber (1997); Bai, Kolter & Koltun (2018), section 4, with T = `length` numbers drawn uniformly
-    and two places drawn without replacement. The paper gives each number and its marker as two channels. A site has one
-    value here, the number u, or u + 2 where it is marked, so that every autoregressive network reads it. The sum has
-    the variance 1/6: the `squared_error` of a model without memory, which evaluation reports of the most probable value
-    (of a Gaussian its mean). Its nats, of the best Gaussian, are log(2 pi e / 6) / 2 = 0.523.
-
-    Args:
-      length: T, numbers before the sum.
+    and two places drawn without replacement. The paper gives each number and its marker as two channels; here a site is
+    the number u, or u + 2 where it is marked, so that every autoregressive network reads it. The sum has the variance
+    1/6: the `squared_error` of a model without memory, which evaluation reports of the most probable value (of a
+    Gaussian its mean). Its nats, of the best Gaussian, are log(2 pi e / 6) / 2 = 0.523.
     """
 
     def draw(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
@@ -350,7 +335,7 @@ def adding(*, length: int = opt(100, least=2), num_examples: int = NUM_ANSWERS, 
 
 
 def _last(num: int, num_sites: int, answer_size: int) -> np.ndarray:
-    """The mask of examples whose last sites are the answer, bool[num, T]."""
+    """Returns the mask of examples whose last sites are the answer, bool[num, T]."""
     return np.broadcast_to(np.arange(num_sites) >= num_sites - answer_size, (num, num_sites))
 
 
@@ -372,11 +357,11 @@ def recall(
 ) -> Dataset:
     """Pairs of a key and a value, and later each key once more, with its value, which alone is scored: tokens [length].
 
-    Keys are the tokens from 1 on, of which no pair has the same; values are those from `vocabulary` / 2 on. Questions
-    stand at even places after the pairs, soon after them more often than late (a power law), and blanks (0) between.
-    The paper leaves out the value after a question; here it stands there, as in any autoregressive sequence, and says
-    nothing of other keys. A model without memory scores `pairs` log(vocabulary / 2) nats. Evaluation also reports
-    `accuracy`, the part of the values that are most probable.
+    Keys are different tokens from 1 on; values are tokens from `vocabulary` / 2 on. Questions stand at even places
+    after the pairs, soon after them more often than late (a power law), with blanks (0) between. The paper leaves out
+    the value after a question; here it stands there, as in any autoregressive sequence, and says nothing of other keys.
+    A model without memory scores `pairs` log(vocabulary / 2) nats. Evaluation also reports `accuracy`, the part of the
+    values that are most probable.
 
     Args:
       pairs: D; the paper has 4 to 64.
@@ -406,10 +391,9 @@ def recall(
     return from_splits(event, draw_splits(draw, num_examples, seed, part=10), name="recall", answer="accuracy")
 
 
-# Tests of state: the answer at the end of a sequence is the state of a small automaton that has read it. Delétang et
-# al., "Neural Networks and the Chomsky Hierarchy" (ICLR 2023), appendix A; Grazzi et al., "Unlocking State-Tracking in
-# Linear RNNs Through Negative Eigenvalues" (ICLR 2025), section 5: networks are trained on short sequences, and tested
-# on longer ones.
+# Tests of state: the answer at the end of a sequence is the state of a small automaton. Delétang et al., "Neural
+# Networks and the Chomsky Hierarchy" (ICLR 2023), appendix A; Grazzi et al., "Unlocking State-Tracking in Linear RNNs
+# Through Negative Eigenvalues" (ICLR 2025), section 5: networks are tested on longer sequences than in training.
 
 #: The sign that asks for the answer, and the first token of a task; blanks stand behind the answer.
 SIGN, FIRST = 1, 2
@@ -429,7 +413,7 @@ class Task(NamedTuple):
 
 
 def _sums(modulus: int) -> Task:
-    """Numbers below the modulus; the answer is their sum."""
+    """Makes the task to sum numbers below the modulus."""
 
     def read(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
         tokens_NT = rng.integers(0, modulus, (len(lengths_N), num))
@@ -440,8 +424,8 @@ def _sums(modulus: int) -> Task:
 
 
 def _products(size: int, most_moved: int) -> Task:
-    """Permutations of `size` things that move so many of them at most; the answer is their product, the first one acts
-    first. All permutations are numbered in lexicographic order.
+    """Makes the task to multiply permutations of `size` things that move at most `most_moved` of them; the first one
+    acts first. All permutations are numbered in lexicographic order.
     """
     elements_GS = np.array(list(itertools.permutations(range(size))))
     drawn_E = np.flatnonzero((elements_GS != np.arange(size)).sum(1) <= most_moved)
@@ -460,7 +444,7 @@ def _products(size: int, most_moved: int) -> Task:
 
 
 def _arithmetic(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """a + b * c - d ..., without brackets: a product comes before sums and differences."""
+    """Draws expressions a + b * c - d ..., without brackets: a product comes before sums and differences."""
     tokens_NT = rng.integers(0, MODULUS, (len(lengths_N), num))
     tokens_NT[:, 1::2] = rng.integers(PLUS, TIMES + 1, tokens_NT[:, 1::2].shape)
     sum_N, product_N = np.zeros_like(lengths_N), tokens_NT[:, 0]  # the value is their sum
@@ -474,7 +458,7 @@ def _arithmetic(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tu
 
 
 def _brackets(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Expressions with brackets around each operation, such as ((2 * (-3)) + 4)."""
+    """Draws expressions with brackets around each operation, such as ((2 * (-3)) + 4)."""
     tokens_NT = np.zeros((len(lengths_N), num), int)
     answers_N = np.zeros(len(lengths_N), int)
     for n, length in enumerate(lengths_N):
@@ -483,7 +467,7 @@ def _brackets(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tupl
 
 
 def _expression(rng: np.random.Generator, length: int) -> tuple[list[int], int]:
-    """The tokens of a random expression of so many, and its value."""
+    """Returns the tokens of a random expression of `length` tokens, and its value."""
     if length < 3:
         number = int(rng.integers(MODULUS))
         return ([number], number) if length == 1 else ([MINUS, number], -number % MODULUS)
@@ -519,13 +503,10 @@ def state_tracking(
 ) -> Dataset:
     """Sequences of a task, a sign, and the answer, which alone is scored: tokens [longest + 2], blanks at the end.
 
-    The answer has one of 2 values ("parity"), 5 (modulo 5: "sum" of numbers, "arithmetic" with + - *, and this with
+    The answer has one of 2 values ("parity"), 5 (modulo 5: "sum" of numbers, "arithmetic" with + - *, and the same with
     "brackets"), 6 or 120 (the product of permutations, "s3" or "s5"; in "s5_swaps" each exchanges two of five things or
-    none). A model without memory scores the log of that number. Evaluation also reports `accuracy`, the part
-    of the answers that are most probable.
-
-    Args:
-      shortest, longest: the length of a sequence is uniform between them; of "arithmetic" it is odd.
+    none). A model without memory scores the log of that number. Evaluation also reports `accuracy`, the part of the
+    answers that are most probable. Lengths are uniform from `shortest` to `longest`, for "arithmetic" odd ones.
     """
     num_tokens, _, read, odd = TASKS[task]
     lengths = np.array([length for length in range(shortest, longest + 1) if length % 2 or not odd])
@@ -557,9 +538,8 @@ def noise(
     num_classes: int = 0,
     context_length: int = 0,
 ) -> Dataset:
-    """Examples of independent uniform (for real data standard normal) values, for plans and timings.
-
-    No model can score below `log(num_levels)` nats per scalar, which is a check as well.
+    """Examples of independent uniform (for real data standard normal) values, for plans and timings. No model can score
+    below `log(num_levels)` nats per scalar, which is a check as well.
 
     Args:
       grid, value: shapes of the grid and of the value of a site, `()` for scalars.
@@ -593,6 +573,6 @@ class NoiseSource:
 
 
 def _tokens(rng: np.random.Generator, part: EventSpec) -> np.ndarray:
-    """A label, or a sequence of random length with -1 after its end."""
+    """Returns a label, or a sequence of random length with -1 after its end."""
     tokens, length = rng.integers(part.num_levels, size=part.shape), part.num_sites
     return np.where(np.arange(length) < rng.integers(1, length + 1), tokens, -1) if part.grid_shape else tokens

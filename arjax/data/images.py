@@ -22,16 +22,15 @@ from arjax.data.prepared import read_splits
 _GRID = (28, 28)
 _NUM_VALIDATION = 10000
 _BINARIZE_SEED = 0
-#: Of the standardised pixels, in levels: some near the border are nearly always 0, and bright in a few images.
+#: The least scale of a pixel, in levels: some near the border are nearly always 0, and bright in a few images.
 _LEAST_SCALE = 16.0
 _DIGITS_SIZES, _DIGITS_SEED = {"train": 1297, "validation": 200, "test": 300}, 0
 
 
 @DATASETS.register("digits")
 def digits(*, context: str = context_option()) -> Dataset:
-    """1797 digits of 8 x 8 pixels with 17 levels; the set has no official split, so a fixed seed shuffles it.
-
-    Source: the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI repository, 1998).
+    """1797 digits of 8 x 8 pixels with 17 levels; the set has no official split, so a fixed seed shuffles it. Source:
+    the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI repository, 1998).
     """
     package = importlib.util.find_spec("sklearn")  # to import it takes more than a second
     if package is None or package.origin is None:
@@ -50,8 +49,7 @@ def digits(*, context: str = context_option()) -> Dataset:
 @DATASETS.register("binarized_mnist")
 def binarized_mnist(*, data_dir: str = "") -> Dataset:
     """MNIST digits binarized once and for all, 50000 / 10000 / 10000: the usual benchmark of the NADE literature.
-
-    Source: Salakhutdinov and Murray 2008 (the draw), Larochelle and Murray 2011 (the files).
+    Sources: Salakhutdinov and Murray 2008 (the draw), Larochelle and Murray 2011 (the files).
     """
     arrays = {split: {"x": a["x"]} for split, a in _read("binarized_mnist", data_dir).items()}
     return from_splits(EventSpec(_GRID), arrays, name="binarized_mnist")
@@ -73,12 +71,11 @@ def mnist(
     Args:
       binarize: "static": every pixel is drawn once, 1 with the probability of its intensity, from a fixed seed;
         "dynamic": the train split is drawn anew in every step, the others as in "static"; "none": 256 grey levels.
-      patches: 0, or the side of square patches, which are the sites then: 4 for 7 x 7 sites of 4 x 4 real numbers. The
-        levels, with `binarize="none"`, are dequantised: each gets fresh uniform noise from [0, 1) in every step of
-        training, and once in a score, and is standardised. A density in units of levels bounds the probabilities of
-        256 levels: on average, -log p of the levels plus noise is at least -log P of the levels (Theis, van den Oord &
-        Bethge, "A Note on the Evaluation of Generative Models", 2016, equation 3). So its nats and bits/dim stand
-        beside those of models of the levels, as upper bounds.
+      patches: 0, or the side of square patches as sites: 4 for 7 x 7 sites of 4 x 4 real numbers. The levels, with
+        `binarize="none"`, are dequantised: each gets fresh uniform noise from [0, 1) in every step of training, and
+        once in a score, and is standardised. On average, -log p of the levels plus noise is at least -log P of the
+        levels (Theis, van den Oord & Bethge, "A Note on the Evaluation of Generative Models", 2016, equation 3), so its
+        nats and bits/dim compare, as upper bounds, with those of models of 256 levels.
     """
     return _grey_images("mnist", binarize, patches, context, data_dir)
 
@@ -107,13 +104,13 @@ def _grey_images(name: str, binarize: str, patches: int, context: str, data_dir:
     drawn = {split: a | {"x": _bernoulli(rng, a["x"])} for split, a in arrays.items()}
     if binarize == "dynamic":
         drawn["train"]["intensity"] = arrays["train"]["x"]
-    # static and dynamic are two data sets with incomparable likelihoods: they have different names in results
+    # likelihoods of static and dynamic do not compare, so their names differ in results
     name, transform = f"{name}_{binarize}", dynamic_binarization if binarize == "dynamic" else None
     return from_splits(EventSpec(_GRID), drawn, name=name, context=spec, extra=("intensity",), transform=transform)
 
 
 def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, spec: ContextSpec) -> Dataset:
-    """Patches of levels as real vectors, standardised: the middles of the levels, in which the transform draws."""
+    """Returns patches of standardised real values: the middles of levels, which the transform dequantises."""
     height, width = (length // side for length in _GRID)
     grid = (-1, height, side, width, side)
     cut = {split: np.ascontiguousarray(a["x"].reshape(grid).swapaxes(2, 3)) for split, a in arrays.items()}
@@ -128,15 +125,14 @@ def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, 
 
 
 def _dequantise(key: jax.Array, batch: Batch, train: bool, *, shift: np.ndarray, scale: np.ndarray) -> Batch:
-    """Levels with uniform noise from [0, 1), standardised, in place of their standardised middles."""
+    """Replaces the standardised middles of levels by the levels plus uniform noise from [0, 1), standardised."""
     levels = jnp.round(batch.x * scale + shift - 0.5)
     return batch.replace(x=(levels + jax.random.uniform(key, batch.x.shape) - shift) / scale)
 
 
 def dynamic_binarization(key: jax.Array, batch: Batch, train: bool) -> Batch:
-    """Replaces `x` by a fresh draw from the intensities uint8[B, H, W] of a batch that has them, when training.
-
-    Rows of the train split also hold the static draw, so that they can be scored like all others.
+    """Replaces `x` by a fresh draw from the intensities uint8[B, H, W] of a batch that has them, in training. Rows of
+    the train split also hold the static draw, so that they can be scored like all others.
     """
     if not train or "intensity" not in batch.extra:
         return batch
@@ -147,7 +143,7 @@ def dynamic_binarization(key: jax.Array, batch: Batch, train: bool) -> Batch:
 
 
 def _bernoulli(rng: np.random.Generator, intensity: np.ndarray) -> np.ndarray:
-    """Pixels that are 1 with probability intensity / 255, uint8."""
+    """Returns pixels that are 1 with probability intensity / 255, uint8."""
     u = rng.integers(0, 255, size=intensity.shape, dtype=np.uint8)
     return (u < intensity).astype(np.uint8)
 

@@ -25,7 +25,7 @@ STOCK = ("binarized_mnist", "fashion_mnist", "mnist")
 
 
 def known_names() -> list[str]:
-    """All names `prepare` takes: `uci_binary` prepares all its sets, `uci_binary/dna` one of them."""
+    """Returns all names `prepare` takes: `uci_binary` prepares all its sets, `uci_binary/dna` one of them."""
     return sorted({*STOCK, *RAW_SETS, *(name.partition("/")[0] for name in RAW_SETS)})
 
 
@@ -36,7 +36,7 @@ def check_name(name: str) -> None:
 
 
 def default_data_dir() -> str:
-    """The default folder of prepared sets, for help texts."""
+    """Returns the default folder of prepared sets, for help texts."""
     return f"the first folder of TFDS_DATA_DIR, or {DEFAULT_DATA_DIR}"
 
 
@@ -61,7 +61,7 @@ def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bo
 
 
 def _prepare_stock(name: str, manual_dir: str, target: Path) -> Path:
-    """A set that tensorflow-datasets ships: its own builder downloads it, and needs TensorFlow for that."""
+    """Prepares a set that tensorflow-datasets ships: its own builder downloads it, with TensorFlow."""
     refuse((manual_dir, f"{name} is downloaded by tensorflow-datasets itself: --manual_dir does not apply"))
     if prepared := prepared_in(target, name):
         return prepared
@@ -91,7 +91,7 @@ def _prepare_raw(name: str, manual_dir: str, target: Path, check_sizes: bool) ->
 
 
 def downloaded(raw: RawSet, folder: Path) -> Path:
-    """The folder of the raw files, which are downloaded unless an earlier download is still there."""
+    """Returns the folder of the raw files, which are downloaded unless an earlier download is still there."""
     file, name = folder / raw.url.rsplit("/", 1)[1], raw.files[0]
     if not file.is_file() or not has_checksum(file, raw.checksum):
         download(raw.url, file, raw.checksum)
@@ -121,7 +121,7 @@ def download(url: str, path: Path, checksum: str) -> None:
 
 
 def has_checksum(path: Path, checksum: str) -> bool:
-    """Whether a file is the one of a checksum: `sha256:` and its SHA-256, or `git:` and its name as a blob of git."""
+    """Returns whether a file has a checksum: `sha256:` and its SHA-256, or `git:` and its name as a blob of git."""
     kind, _, expected = checksum.partition(":")
     content = path.read_bytes()
     if kind == "sha256":

@@ -21,7 +21,7 @@ from arjax.data.sources import SPLITS
 FILE_FORMAT = "array_record"  # the format that can be read by row, and without TensorFlow
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 FEATURES, INFO = "features.json", "dataset_info.json"
-#: Keys of names that are imported: those of current features (in both spellings), and of older ones.
+#: Keys of class names in current features (in both spellings) and in older ones.
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type", "proto_cls")
 #: End of the name of the array with the lengths of the rows that another array holds one after another.
 _LENGTHS = ":lengths"
@@ -41,7 +41,7 @@ def import_tfds() -> ModuleType:
 
 
 def search_path(data_dir: str = "") -> list[Path]:
-    """The folders that may hold prepared sets: `data_dir`, each of `TFDS_DATA_DIR`, then `~/tensorflow_datasets`."""
+    """Returns the folders for prepared sets: `data_dir`, each of `TFDS_DATA_DIR`, then `~/tensorflow_datasets`."""
     folders = [data_dir, *os.environ.get("TFDS_DATA_DIR", "").split(os.pathsep)]
     given = [user_path(folder) for folder in folders if folder]
     try:
@@ -54,7 +54,7 @@ def search_path(data_dir: str = "") -> list[Path]:
 
 
 def prepared_in(folder: Path, name: str) -> Path | None:
-    """The file of a set in a folder of prepared sets, or the folder of its newest version; None if it has neither."""
+    """Returns the file of a set in a folder of prepared sets, or the folder of its newest version; None: neither."""
     if (file := folder / f"{name}.npz").is_file():
         return file
     versions = [file.parent for file in folder.glob(f"{name}/*/{FEATURES}")]
@@ -65,9 +65,8 @@ def prepared_in(folder: Path, name: str) -> Path | None:
 def read_splits(
     name: str, data_dir: str, features: tuple[str, ...] = ("x",), encoded: tuple[str, ...] = ()
 ) -> dict[str, dict[str, Sequence[Any]]]:
-    """The features of all rows, by split and name, of a prepared set such as "uci_binary/dna".
-
-    The set must have the given features; others may be there, too. The `encoded` ones are images that stay png files.
+    """Returns the features of all rows, by split and name, of a prepared set such as "uci_binary/dna". The set must
+    have the given features; others may be there, too. The `encoded` ones are images that stay png files.
     """
     folders, command = search_path(data_dir), f"python scripts/prepare_data.py {name}"
     place = next(filter(None, (prepared_in(folder, name) for folder in folders)), None)
@@ -91,10 +90,8 @@ def read_splits(
 
 
 def write_splits(path: Path, splits: Mapping[str, tuple[Sequence[Any], Mapping[str, Any]]]) -> None:
-    """Writes an .npz file of the rows of each split: their keys, and their features by name.
-
-    The rows stand in the order in which tensorflow-datasets stores rows of these keys, so that the batches of published
-    runs repeat.
+    """Writes an .npz file of the rows of each split: their keys, and their features by name. The rows stand in the
+    order in which tensorflow-datasets stores rows of these keys, so that the batches of published runs repeat.
     """
     arrays = {}
     for split, (keys, features) in splits.items():
@@ -112,7 +109,7 @@ def write_splits(path: Path, splits: Mapping[str, tuple[Sequence[Any], Mapping[s
 
 
 def _read_file(path: Path) -> dict[str, dict[str, Sequence[Any]]]:
-    """The rows of a file of `write_splits`."""
+    """Returns the rows of a file of `write_splits`."""
     arrays = read_arrays(path)
     splits: dict[str, dict[str, Sequence[Any]]] = {}
     for key, array in arrays.items():
@@ -127,7 +124,7 @@ def _read_file(path: Path) -> dict[str, dict[str, Sequence[Any]]]:
 
 
 def _read_folder(tfds: ModuleType, folder: Path, encoded: tuple[str, ...]) -> dict[str, dict[str, Sequence[Any]]]:
-    """The rows of a set of tensorflow-datasets."""
+    """Returns the rows of a set of tensorflow-datasets."""
     try:
         _, info = (check_metadata(folder / name) for name in (FEATURES, INFO))
     except ValueError as error:
@@ -148,11 +145,8 @@ def _read_folder(tfds: ModuleType, folder: Path, encoded: tuple[str, ...]) -> di
 
 
 def check_metadata(path: Path) -> dict[str, Any]:
-    """The object in a file of metadata, when it may be given to tensorflow-datasets.
-
-    `features.json` names Python classes, and tensorflow-datasets imports the module of each: a foreign folder could run
-    any module on the path. So only classes of tensorflow-datasets are accepted. Raises `ValueError` for those of other
-    packages, and where there is no JSON of an object.
+    """Returns the object in a file of metadata; raises `ValueError` without one, or if it names a class outside of
+    tensorflow-datasets, which would import its module: a foreign folder could run any module.
     """
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
@@ -172,7 +166,7 @@ def check_metadata(path: Path) -> dict[str, Any]:
 
 
 def _class_names(value: Any) -> Iterator[str]:
-    """The classes that are named anywhere in the value, also in JSON texts inside it."""
+    """Yields the classes that are named anywhere in the value, also in JSON texts inside it."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in pairs:
         if isinstance(part, str) and key in _CLASS_KEYS:
@@ -182,7 +176,7 @@ def _class_names(value: Any) -> Iterator[str]:
 
 
 def _damage_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of tensorflow-datasets for metadata that contradict the records, or that it does not know."""
+    """Returns exceptions of tensorflow-datasets for metadata that contradict the records, or that it does not know."""
     from google.protobuf.json_format import ParseError
 
     of_values = (ValueError, TypeError, LookupError, AttributeError, AssertionError)

@@ -1,4 +1,4 @@
-"""The prepared sets that are not of tensorflow-datasets: where their raw files are published, and what these hold."""
+"""The prepared sets that tensorflow-datasets lacks: where their raw files are published, and what they hold."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from arjax.core.files import read_arrays
 from arjax.data.sound import SAMPLE_RATE
 from arjax.data.sources import SPLITS
 
-#: Of the binary sets the dimensions, the rows of train, validation and test (Germain et al. 2015, appendix), and the
-#: checksums.
+#: Dimensions, rows of train, validation and test (Germain et al. 2015, appendix), and checksums of the binary sets.
 UCI = {
     "adult": (123, (5000, 1414, 26147), "git:cf506ae6b4a4b818a92a6c951d334e61eeb27d81"),
     "connect4": (126, (16000, 4000, 47557), "git:4685318ab6aabc98eec09b93ad4fa5debc24ec93"),
@@ -53,7 +52,7 @@ class RawSet:
 
 
 def read_uci(path: Path, dims: int) -> dict[str, RawRows]:
-    """Rows of 0/1 in one file per set, with the keys `train_data`, `valid_data` and `test_data`."""
+    """Reads rows of 0/1 in one file per set, with the keys `train_data`, `valid_data` and `test_data`."""
     splits, arrays = {}, read_arrays(path, ("train_data", "valid_data", "test_data"))
     for split, (key, x) in zip(SPLITS, arrays.items(), strict=True):
         if x.ndim != 2 or x.shape[1] != dims or not len(x) or not np.isin(x, (0, 1)).all():
@@ -63,7 +62,7 @@ def read_uci(path: Path, dims: int) -> dict[str, RawRows]:
 
 
 def read_music(path: Path) -> dict[str, RawRows]:
-    """Piano rolls uint8[T, 88] of a MATLAB file, the sounding ones of 88 keys in each frame."""
+    """Reads piano rolls uint8[T, 88] of a MATLAB file, the sounding ones of 88 keys in each frame."""
     from scipy.io import loadmat  # takes long to import
     from scipy.io.matlab import MatReadError
 
@@ -84,9 +83,8 @@ def read_music(path: Path) -> dict[str, RawRows]:
 
 
 def read_recordings(folder: Path) -> dict[str, RawRows]:
-    """Recordings int16[T], with their digits, from files named `{digit}_{speaker}_{index}.wav`.
-
-    Recordings 0 to 4 of each digit and speaker are the official test split; 5 to 9 are ours for validation.
+    """Reads recordings int16[T], with their digits, from files named `{digit}_{speaker}_{index}.wav`. Recordings 0 to 4
+    of each digit and speaker are the official test split; 5 to 9 are ours for validation.
     """
     paths: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for path in sorted(folder.glob("*.wav")):
@@ -103,7 +101,7 @@ def read_recordings(folder: Path) -> dict[str, RawRows]:
 
 
 def _read_wav(path: Path) -> np.ndarray:
-    """The samples of a 16-bit mono recording at 8 kHz, int16[T]."""
+    """Returns the samples of a 16-bit mono recording at 8 kHz, int16[T]."""
     try:
         with wave.open(str(path)) as file:
             layout = (file.getnchannels(), file.getsampwidth(), file.getframerate())
@@ -116,7 +114,7 @@ def _read_wav(path: Path) -> np.ndarray:
 
 
 def read_shakespeare(path: Path) -> dict[str, RawRows]:
-    """The text of each split, cut as tensorflow-datasets cuts it: 90 / 5 / 5 percent of the characters."""
+    """Returns the text of each split, cut as tensorflow-datasets cuts it: 90 / 5 / 5 percent of the characters."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -128,17 +126,15 @@ def read_shakespeare(path: Path) -> dict[str, RawRows]:
 
 
 def read_wines(path: Path) -> dict[str, RawRows]:
-    """Rows float32[12] of a csv file (separated by `;`) or a gzipped tsv file with a header; the grade is the last one.
-
-    The set has no official split: a permutation with a fixed seed takes 80 / 10 / 10 percent. About 15 percent of
-    the wines stand in the table more than once, so some test wines are also in the train split.
+    """Reads rows float32[12] of a csv file (separated by `;`) or a gzipped tsv file with a header; the grade is the
+    last. A permutation with a fixed seed makes splits of 80 / 10 / 10 percent, as there are no official ones. About 15
+    percent of the wines stand in the table more than once, so some test wines are also in the train split.
     """
     opener, delimiter = (gzip.open, "\t") if path.suffix == ".gz" else (open, ";")
     try:
         with opener(path, "rt", newline="") as file:
             _, *rows = csv.reader(file, delimiter=delimiter)
         table = np.array([[float(cell) for cell in row] for row in rows if row], np.float32)
-    # an empty file, ragged rows, words instead of numbers, bytes that are not text, a damaged archive
     except (ValueError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not a table of numbers with a header: {error}") from error
     if table.ndim != 2 or table.shape[1] != COLUMNS_OF_WINES or len(table) < 10:

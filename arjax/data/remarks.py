@@ -1,4 +1,4 @@
-"""Remarks about data that may not be what their user takes them for."""
+"""Remarks about data that its user may not expect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_CHANNELS = 4
 
 
 def remarks_about(dataset: Dataset) -> list[str]:
-    """A sentence each about real values far from those with which networks begin, and images with channels first."""
+    """Returns a sentence each about real values far from standard ones, and about images with channels first."""
     remarks, shape = _about_scale(dataset), dataset.event.shape
     if len(shape) == 3 and shape[0] <= _MOST_CHANNELS < min(shape[1:]):
         given, right = (" x ".join(map(str, sizes)) for sizes in (shape, (*shape[1:], shape[0])))
@@ -27,7 +27,7 @@ def remarks_about(dataset: Dataset) -> list[str]:
 
 
 def _about_scale(dataset: Dataset) -> list[str]:
-    """A sentence about an entry of the real values, not standardised, with a mean or a deviation far from 0 and 1."""
+    """Returns a sentence about an entry of unstandardised real values whose mean or deviation is far from 0 and 1."""
     if not dataset.event.reals.all() or dataset.scale is not None:
         return []
     source = dataset.splits["train"]

@@ -11,16 +11,13 @@ import numpy as np
 from arjax.core.errors import refuse
 from arjax.core.options import Option
 
-#: What becomes of values that training never saw.
+#: What to do with values that training never saw.
 UNKNOWN = ("refuse", "missing")
 
 
 class RowsRead(NamedTuple):
-    """Rows as arrays.
-
-    Attributes:
-      arrays: of a split: `x` [N, *event.shape] as the model sees it, and possibly `mask` and `context`.
-      numbers: the number that the user calls each row by, int[N].
+    """Rows as the arrays of a split: `x` [N, *event.shape] as the model sees it, and possibly `mask` and `context`; and
+    the user's number of each row, int[N].
     """
 
     arrays: dict[str, Any]
@@ -33,21 +30,20 @@ class Rows(Protocol):
     def read(
         self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
     ) -> RowsRead:
-        """Rows as arrays.
+        """Reads rows from memory, or from the path of a file like that of the training.
 
         Args:
-          rows: the path of a file like that of the training, or rows in memory.
           unknown: "refuse" what training never saw, or take it as "missing".
           holes: whether the model takes missing values.
           needed: the names of the columns that are read; None: all.
         """
 
     def decode(self, x: np.ndarray) -> Any:
-        """Examples [N, *event.shape] as the model sees them, as rows of the user in memory."""
+        """Returns examples [N, *event.shape] as the model sees them, as rows of the user in memory."""
 
 
 def is_rows(x: Any) -> bool:
-    """Whether it is rows of a user, not an array: a path, a frame, a dict, or a list of texts or of dicts."""
+    """Returns whether it is rows of a user, not an array: a path, a frame, a dict, or a list of texts or of dicts."""
     if isinstance(x, str | os.PathLike | Mapping) or hasattr(x, "column_names"):
         return True
     if isinstance(x, list | tuple):
@@ -56,7 +52,7 @@ def is_rows(x: Any) -> bool:
 
 
 def check_unknown(unknown: str, holes: bool) -> None:
-    """Raises `UserError` for a choice that is not in `UNKNOWN`, or that the model cannot take."""
+    """Refuses a choice that is not in `UNKNOWN`, or that the model cannot take."""
     Option(choices=UNKNOWN).check(unknown, "unknown")
     no_holes = "unknown='missing' is for models that take missing values, and this one does not"
     refuse((unknown == "missing" and not holes, no_holes))

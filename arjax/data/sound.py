@@ -11,8 +11,6 @@ from arjax.data.base import DATASETS, Dataset, context_option, from_splits, labe
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
 
-# Speech as mu-law coded samples of 8 bits, or as samples of 16 bits.
-
 SAMPLE_RATE = 8000
 _MU = 255
 _FULL_SCALE = 32768.0
@@ -33,12 +31,12 @@ def spoken_digits(
     official test split; recordings 5 to 9 are ours for validation, the others for training.
 
     Args:
-      length: samples of an example; 0 for whole recordings, filled up to the longest (18262 samples). Longer
-        recordings are cut into windows like the pieces of `poly_music`; shorter ones are filled up. The mask is 0
-        for padding and for context that another window scores: every sample is scored once.
+      length: samples of an example; 0 for whole recordings, filled up to the longest (18262 samples). Longer recordings
+        are cut into windows like the pieces of `poly_music`; shorter ones are filled up. The mask is 0 for padding and
+        for context that another window scores: every sample is scored once.
       bits: 8 for mu-law levels, which are finer near silence; 16 for the samples as they were recorded.
-      whole: only windows of `length` samples that lie side by side, for models that take no mask, such as chains; what
-        is left at the end of a recording is left out. Its scores do not compare with those of all samples.
+      whole: only windows of `length` samples that lie side by side, for models without masks, such as chains; the rest
+        of a recording is left out. Its scores do not compare with those of all samples.
     """
     spec = label_context(context, 10)
     refuse(
@@ -60,10 +58,9 @@ def spoken_digits(
 def _windows(
     sequences: dict[str, list[np.ndarray]], option: str, length: int, noun: str, units: str, whole: bool = False
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Returns windows of the sequences of each split (see `cut`), of a length that is at most that of the longest one,
-    for which 0 stands: those of train overlap by the element that the next one starts from, the others by half.
-
-    `whole`: only windows without padding that lie side by side.
+    """Returns windows of the sequences of each split (see `cut`), of a length up to that of the longest one, for which
+    0 stands. Train windows overlap by the element that the next one starts from, others by half; with `whole`, they lie
+    side by side without padding.
     """
     longest = max(len(sequence) for of_split in sequences.values() for sequence in of_split)
     if length > longest:
@@ -80,31 +77,31 @@ def _windows(
 
 
 def mu_law_encode(audio: np.ndarray) -> np.ndarray:
-    """16-bit samples int16[...] as 256 levels uint8[...], finer near silence (WaveNet, van den Oord 2016, sec. 2.2)."""
+    """Returns int16[...] as 256 levels uint8[...], finer near silence (WaveNet, van den Oord et al. 2016, sec. 2.2)."""
     x = audio / _FULL_SCALE
     y = np.sign(x) * np.log1p(_MU * np.abs(x)) / np.log1p(_MU)
     return np.floor((y + 1) / 2 * _MU + 0.5).astype(np.uint8)
 
 
 def waveform(levels: np.ndarray) -> np.ndarray:
-    """Levels as numbers in [-1, 1]."""
+    """Returns levels as numbers in [-1, 1]."""
     return mu_law_decode(levels) / _FULL_SCALE
 
 
 def mu_law_decode(levels: np.ndarray) -> np.ndarray:
-    """The inverse of `mu_law_encode` up to its rounding: int16[...]."""
+    """Returns the inverse of `mu_law_encode` up to its rounding, int16[...]."""
     y = 2 * levels.astype(np.float64) / _MU - 1
     x = np.sign(y) * np.expm1(np.abs(y) * np.log1p(_MU)) / _MU
     return np.clip(np.round(x * _FULL_SCALE), -32768, 32767).astype(np.int16)
 
 
 def linear_encode(audio: np.ndarray) -> np.ndarray:
-    """16-bit samples int16[...] as 65,536 levels uint16[...]; silence is 32,768."""
+    """Returns 16-bit samples int16[...] as 65,536 levels uint16[...]; silence is 32,768."""
     return (np.asarray(audio, np.int32) + 2**15).astype(np.uint16)
 
 
 def linear_waveform(levels: np.ndarray) -> np.ndarray:
-    """The levels of `linear_encode` as numbers in [-1, 1)."""
+    """Returns the levels of `linear_encode` as numbers in [-1, 1)."""
     return levels.astype(np.float64) / 2**15 - 1
 
 
@@ -112,16 +109,12 @@ def linear_waveform(levels: np.ndarray) -> np.ndarray:
 CODES = {8: (mu_law_encode, waveform), 16: (linear_encode, linear_waveform)}
 
 
-# Polyphonic music: sequences of frames, each the set of piano keys that sound.
-
-
 @DATASETS.register("poly_music")
 def poly_music(
     *, set: str = opt("jsb", choices=("jsb", "nottingham")), max_length: int = 0, data_dir: str = ""
 ) -> Dataset:
-    """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for padding.
-
-    The authors have transposed the pieces to C major and C minor. All frames of all splits are scored.
+    """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for padding. The authors have
+    transposed the pieces to C major and C minor. All frames of all splits are scored.
 
     Args:
       set: "jsb" (Bach chorales, up to 160 frames) or "nottingham" (folk tunes, up to 1793 frames).

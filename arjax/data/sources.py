@@ -30,15 +30,14 @@ class Source(Protocol):
     """Examples of one split, read by index."""
 
     def __len__(self) -> int:
-        """Number of examples N."""
+        """Returns the number of examples N."""
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
-        """The examples int[B] as a batch of numpy arrays."""
+        """Returns the examples of numbers int[B] as a batch of numpy arrays."""
 
 
 class ArraySource:
     """Examples that are rows of arrays, of any type that holds their values; batches have the types of the contract.
-
     `gather` is pure and also takes jax arrays, so a split can stay on the device in its compact form. Missing values
     are NaN in `x`; then the masks of batches are 0 there.
     """
@@ -57,11 +56,11 @@ class ArraySource:
         return self.gather(self.arrays, np.asarray(indices))
 
     def gather(self, arrays: Batch, indices: Any) -> Batch:
-        """The rows `indices` of `arrays` in the types of a batch."""
+        """Returns the rows `indices` of `arrays` in the types of a batch."""
         return self.in_types(arrays.take(indices))
 
     def in_types(self, rows: Batch) -> Batch:
-        """Rows as they are stored, in the types of a batch."""
+        """Returns rows as they are stored, in the types of a batch."""
         parts, mask = dict(self.context.parts), rows.mask
         if self.has_holes:
             present = is_present(rows.x, len(self.event.value_shape))
@@ -110,7 +109,7 @@ class Subset:
 
 
 def has_holes(source: Source) -> bool:
-    """Whether values of a source may be missing; sources without the attribute `has_holes` have all values."""
+    """Returns whether values of a source may be missing; sources without the attribute `has_holes` have all values."""
     return getattr(source, "has_holes", False)
 
 
@@ -120,7 +119,7 @@ def read_all(source: Source) -> Batch:
 
 
 def read_in_pieces(source: Source, numbers: np.ndarray | None = None) -> Iterator[Batch]:
-    """The examples of a source of these numbers, None for all, some at once: a split may be larger than memory."""
+    """Yields the examples of a source with these numbers (None: all), some at once, as memory may not hold all."""
     numbers = np.arange(len(source)) if numbers is None else numbers
     for begin in range(0, len(numbers), _PIECE):
         yield source.__getitems__(numbers[begin : begin + _PIECE])
@@ -129,16 +128,13 @@ def read_in_pieces(source: Source, numbers: np.ndarray | None = None) -> Iterato
 SPLITS = ("train", "validation", "test")
 #: Examples that are read at once where not all are in memory.
 _PIECE = 4096
-#: The arrays of a split.
 ARRAYS = ("x", "context", "mask", "weight")
 
 
 def array_source(
     event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
 ) -> ArraySource:
-    """Returns an `ArraySource` of checked arrays: `x` and optionally `context`, `mask`, `weight` and the names in
-    `extra`. Real values, and values of columns, may be missing.
-    """
+    """Returns an `ArraySource` of checked arrays: `x` and perhaps `context`, `mask`, `weight` and the `extra` names."""
     checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked, holes=True)
     present = is_present(checked.x, len(event.value_shape))
@@ -151,7 +147,7 @@ def array_source(
 def with_shapes(
     event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
 ) -> Batch:
-    """The arrays of a split as a batch of all examples. Looks at names, shapes and types, not at values."""
+    """Returns the arrays of a split as a batch of all examples; checks names, shapes and types, not values."""
     for key in arrays:
         if key not in (*ARRAYS, *extra):  # a misspelled mask would be no mask
             raise UserError(f"nothing reads the {split} array {key!r}{did_you_mean(key, (*ARRAYS, *extra))}")
@@ -198,14 +194,14 @@ def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch
 
 
 def _called(split: str, key: str, part: str = "") -> str:
-    """The name of an array, or of a part of the context, in messages."""
+    """Returns the name of an array, or of a part of the context, in messages."""
     names = {"x": "examples", "mask": "masks", "weight": "weights"}
     names["context"] = "labels" if part == "label" else "contexts"
     return f"the {split} {names[key]}" if key in names else f"the {split} array {key!r}"
 
 
 def _parts(context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The parts of the context of a split, their shapes checked."""
+    """Returns the parts of the context of a split, their shapes checked."""
     if ("context" in arrays) != bool(context):
         has, wants = "have a" if "context" in arrays else "have no", [name for name, _ in context.parts]
         raise UserError(f"the {split} arrays {has} 'context', but the context is of kind {', '.join(wants) or 'none'}")
@@ -220,9 +216,7 @@ def _parts(context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> dict[
 
 
 def check_other_files(files: Mapping[str, Sequence[Path]]) -> None:
-    """Refuses two splits with the same files in one sequence, by their places or by their contents: parameters that are
-    scored on the rows that chose them look better than they are.
-    """
+    """Refuses two splits with the same files in order: scores on the rows that chose parameters look too good."""
     for (one, first), (other, second) in itertools.combinations(files.items(), 2):
         same = (a.samefile(b) or filecmp.cmp(a, b, shallow=False) for a, b in zip(first, second, strict=False))
         if len(first) == len(second) and all(same):
@@ -237,7 +231,6 @@ def tell_same_arrays(splits: Mapping[str, Batch]) -> None:
     for (one, first), (other, second) in itertools.combinations(splits.items(), 2):
         structures: list[Any] = [jax.tree.structure(first), jax.tree.structure(second)]
         pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=False)
-        # missing values are equal to missing values
         equal = (np.array_equal(a, b, equal_nan=is_real_type(a.dtype) and is_real_type(b.dtype)) for a, b in pairs)
         if structures[0] == structures[1] and all(equal):
             say_once(f"the {other} examples are the {one} examples: their scores say nothing about other examples")

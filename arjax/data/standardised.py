@@ -12,13 +12,13 @@ from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.spec import EventSpec
 from arjax.data.sources import ArraySource
 
-#: What has a mean and a standard deviation of its own: each place of an example, or each entry of the value of a site.
+#: Means and standard deviations are those of each place of an example, or of each entry of the value of a site.
 UNITS = ("sites", "values")
 #: Smallest standard deviation; the largest one is its inverse. Results computed from these fit float32.
 SMALLEST = 1e-30
 #: A standard deviation of this part of the mean is rounding.
 _ROUNDING = 1e-14
-#: So many standard deviations are hardly meant as such, and whole numbers other than 0 never are.
+#: Values of more standard deviations are taken for raw ones, and so are whole numbers other than 0.
 _FAR = 1e3
 
 
@@ -27,9 +27,9 @@ def in_standard_units(
 ) -> dict[str, np.ndarray]:
     """Replaces the values of each split by z = (x - shift) / scale; returns `scale` and `shift`, float64[*shape] each.
 
-    They are the standard deviation and the mean in the train split. Values that are missing (NaN) or masked, and
-    examples of weight 0, have no part in them; of the units "sites", a place that is masked in all examples is given,
-    and has those of its values. Of mixed columns the discrete ones stay as they are.
+    They are the standard deviation and the mean in the train split, without missing (NaN) or masked values and examples
+    of weight 0. In the units "sites", a place that is masked in all examples is given, and has the moments of its
+    values. Discrete columns among mixed ones stay as they are.
     """
     hint, differ = did_you_mean(units, UNITS), f"each column of {name!r} has units of its own: give standardise='sites'"
     refuse(
@@ -48,7 +48,7 @@ def in_standard_units(
 
 
 def as_float32(z: np.ndarray, what: str) -> np.ndarray:
-    """Standardised values in their type."""
+    """Returns standardised values in their type."""
     far = np.abs(z) > np.finfo(np.float32).max
     if far.any():
         raise UserError(f"a value of {what} is {z[far][0]:.1g} standard deviations from the mean of the train split")
@@ -70,7 +70,7 @@ def remark_if_raw(scale: np.ndarray | None, x: np.ndarray) -> None:
 def _moments(
     event: EventSpec, splits: Mapping[str, ArraySource], units: str, name: str, columns: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each place, or of each entry of a value; 0 and 1 of discrete columns."""
+    """Returns mean and standard deviation of each place, or of each entry of a value; 0 and 1 for discrete columns."""
     rows, real = _scored(event, splits["train"].arrays, units), event.reals
     if units == "values":
         rows, real = rows.reshape(-1, *event.value_shape), np.array(True)
@@ -92,8 +92,8 @@ def _moments(
 
 
 def _scored(event: EventSpec, train: Batch, units: str) -> np.ndarray:
-    """The values of the train split, float64[N, *shape], of the examples that count, with NaN where they are missing or
-    masked. Of what has units of its own and is masked in all of these, a given place, they are what is known of it.
+    """Returns the values of train examples that count, float64[N, *shape], NaN where they are missing or masked. A
+    place masked in all of them is given, and keeps its known values; so do all places together for the units "values".
     """
     x = np.asarray(train.x, np.float64)
     ones = (1,) * len(event.value_shape)
@@ -107,7 +107,7 @@ def _scored(event: EventSpec, train: Batch, units: str) -> np.ndarray:
 
 
 def _called(i: int, shape: tuple[int, ...], units: str, name: str, columns: Sequence[str]) -> str:
-    """The name of a place in messages."""
+    """Returns the name of a place in messages."""
     if columns:
         return f"the column {columns[i]!r} of {name!r}"
     if not shape:

@@ -1,6 +1,4 @@
-"""Tables of yours: csv files, one example per row and one site per column, as real values, levels or mixed columns; and
-other rows by the names and units of their columns.
-"""
+"""Tables of yours: csv files, a row per example and a column per site, as real values, levels or mixed columns."""
 
 from __future__ import annotations
 
@@ -73,27 +71,25 @@ def table(
 
     Args:
       path: the file; with the next two, that of the train split.
-      validation_path: a file of the same columns for the validation split; "": it is cut from the rows of `path`.
-      test_path: likewise.
-      header: whether the first row of a file holds the names of the columns. A first row of numbers in which one stands
-        twice is an example.
+      validation_path, test_path: files of the same columns for these splits; "": cut from the rows of `path`.
+      header: whether the first row names the columns. A first row of numbers in which one stands twice is an example.
       columns: those to take and their order, by name or by number from 0; () for all.
       skip: columns to leave out, by name or by number from 0, such as identifiers of the rows.
       delimiter: between cells, a character or "tab"; "spaces" for columns that are aligned by runs of them.
-      validation: part of the rows for the validation split; likewise `test`. Rows that stand in the table twice may
-        end up in two splits. Without effect on a split that has a file, which a line says.
+      validation, test: parts of the rows for these splits. Rows that stand in the table twice may end up in two splits.
+        Without effect on a split that has a file, which a line says.
       split_seed: of the permutation of the rows that is cut into splits.
       standardise: real columns get mean 0 and standard deviation 1 on the train split for the network; likelihoods and
         samples stay in data units. False: the network sees the numbers as they are.
-      levels: 0 for real values. Else V: every column becomes integers 0 to V - 1, of words their alphabetical place
-        (at most V of them), of numbers of at most V different values the place of the value, of other numbers
-        one of V intervals, cut where equally many train rows would lie in each (with ties, not all do).
-        The words and values are those of all rows. Likelihoods are then those of the levels.
-      mixed: each column has a kind of its own: binary with two different values, tokens with more words, levels with
-        whole numbers of at most `most_levels` different values, else real. Likelihoods are probabilities of discrete
-        columns times densities of real ones.
-      kinds: kinds of single mixed columns, instead of those above, such as ("grade:real", "zip:tokens"). Words that are
-        stated are taken as they are written, identifiers and numbers with zeros in front included.
+      levels: 0 for real values. Otherwise V: every column becomes integers 0 to V - 1, of words their alphabetical
+        place (at most V of them), of numbers of at most V different values the place of the value, of other numbers one
+        of V intervals with about equally many train rows. The words and values are those of all rows. Likelihoods are
+        then those of the levels.
+      mixed: each column has its own kind: binary with two different values, tokens with more words, levels with whole
+        numbers of at most `most_levels` different values, else real. Likelihoods are probabilities of discrete columns
+        times densities of real ones.
+      kinds: kinds of single mixed columns, instead of those above, such as ("grade:real", "zip:tokens"). Tokens are
+        taken as they are written, identifiers and numbers with zeros in front included.
       most_levels: see `mixed`.
       missing: "refuse" cells without a value, make them one more "level" of their column, which is then discrete, or
         leave a "hole": the value is missing (see `arjax.core.arrays`), in real columns, too. A table of levels with
@@ -131,7 +127,7 @@ def table(
 
 
 def _joined(frames: Sequence[Frame]) -> tuple[dict[str, np.ndarray], Place]:
-    """The columns of the rows of all frames, one after another, and the place of a row in messages."""
+    """Returns the columns of the rows of all frames, one after another, and the place of a row in messages."""
     first, ends = frames[0], np.cumsum(list(map(len, frames)))
     few = f"the table {first.file!r} needs three rows or more, one for each split, but has {ends[0]}"
     others = [frame for frame in frames if list(frame.columns) != list(first.columns)]
@@ -151,9 +147,7 @@ def _joined(frames: Sequence[Frame]) -> tuple[dict[str, np.ndarray], Place]:
 
 
 class _Rule(NamedTuple):
-    """The options of the data set `table` for columns, the rows of the train split, the number of rows of the first
-    file, and the places of rows in messages.
-    """
+    """The options of `table` for columns, the train rows, the number of rows of the first file, and places of rows."""
 
     levels: int
     mixed: bool
@@ -164,19 +158,15 @@ class _Rule(NamedTuple):
     place: Place
 
     def numbers(self, name: str, values: np.ndarray) -> np.ndarray:
-        """The values as float64[N], nan without one; refuses the first that is no number of float32."""
+        """Returns the values as float64[N], nan without one; refuses the first that is not a number of float32."""
         write = " or write it as numbers" if self.mixed or self.levels else f", write it as numbers, or {_OTHER_KINDS}"
         remedy = f": leave the column out with `skip`{write}"
         return as_numbers(name, values, place=self.place, most=LARGEST_FLOAT32, remedy=remedy)
 
 
 class _Made(NamedTuple):
-    """A column of the data set.
-
-    Attributes:
-      form: what its values mean.
-      spec: kind and number of levels of its values.
-      x: float64[N] of a real column; integers from 0 otherwise; float64 with NaN where values are missing.
+    """A column of the data set: the meaning of its values, their spec, and `x`: float64[N] of a real column or of one
+    with missing values (NaN), otherwise integers from 0.
     """
 
     form: Words | Reals
@@ -185,7 +175,7 @@ class _Made(NamedTuple):
 
 
 def _made(name: str, values: np.ndarray, rule: _Rule, stated: str) -> _Made:
-    """The column of these texts, object[N], None without a value; `stated` is the kind that a user gives it, or ""."""
+    """Returns the column of these texts, object[N], None without a value; `stated` is its kind from the user, or ""."""
     texts, gaps = set(without_gaps(values).tolist()), gaps_of(values)
     from_numbers = stated != "tokens" and are_numbers(texts, with_codes=True)
     if not stated:
@@ -215,14 +205,14 @@ def _made(name: str, values: np.ndarray, rule: _Rule, stated: str) -> _Made:
 
 
 def _digits(x: np.ndarray) -> int:
-    """Seven digits of the spread of a real column: more where it varies little around a large number."""
+    """Returns how many digits of a real column show seven digits of its spread: more for a large mean."""
     known = without_gaps(x)
     spread = known.std() if len(known) else 0.0
     return 7 + int(np.clip(np.log10(np.abs(known).max() / spread), 0, 10)) if spread else 7
 
 
 def _kind(texts: set[str], from_numbers: bool, rule: _Rule) -> str:
-    """The kind of all columns, or the one that the different texts of a mixed column have."""
+    """Returns the kind of all columns, or the one that the different texts of a mixed column have."""
     if not rule.mixed:
         return "levels" if rule.levels else "real"
     values = set(map(float, texts)) if from_numbers else texts
@@ -235,8 +225,8 @@ def _kind(texts: set[str], from_numbers: bool, rule: _Rule) -> str:
 
 
 def _discrete(name: str, values: np.ndarray, kind: str, from_numbers: bool, rule: _Rule) -> _Made:
-    """A column of integers: the place of each word or number among the different ones. With the option `levels` these
-    are V in all columns, parts of many numbers if need be. Cells without a value are holes, or one more level.
+    """Returns a column of integers: the place of each word or number among the different ones, or, with too many
+    numbers for the option `levels`, among V intervals. Cells without a value are holes, or one more level.
     """
     known, x = without_gaps(values), np.full(len(values), np.nan)
     keys = without_gaps(rule.numbers(name, values)) if from_numbers else known.astype(str)
@@ -266,9 +256,7 @@ def _discrete(name: str, values: np.ndarray, kind: str, from_numbers: bool, rule
 
 
 def _check_column(name: str, values: np.ndarray, rule: _Rule, from_numbers: bool) -> None:
-    """Refuses, or notes on stderr, what a column without a stated kind looks like: numbers among which there are some
-    words, identifiers, or numbers that count the rows.
-    """
+    """Refuses, or notes on stderr, numbers with some words, identifiers and row counts in columns of no stated kind."""
     as_words = f"mixed=True and kinds=('{name}:tokens',)"
     texts = without_gaps(values).tolist()
     if rule.levels or rule.mixed:  # else a word is refused as no number
@@ -299,7 +287,7 @@ def _check_column(name: str, values: np.ndarray, rule: _Rule, from_numbers: bool
 
 
 def _chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:
-    """The numbers of the columns to take, in their order: all without `columns`, but for those to leave out."""
+    """Returns the numbers of the columns to take, in their order: all without `columns`, except skipped ones."""
     taken, left_out = ([index_of(column, names) for column in option] for option in (columns, skip))
     left = [i for i in range(len(names)) if i not in left_out]
     twice = "{} of a table names one of them twice: {!r}"
@@ -313,7 +301,7 @@ def _chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:
 
 
 def index_of(column: str | int, names: list[str]) -> int:
-    """The number of a column that is given by its name or its number."""
+    """Returns the number of a column that is given by its name or its number."""
     if isinstance(column, str) and column in names:
         return names.index(column)
     if not isinstance(column, str) and is_integer(column) and 0 <= column < len(names):
@@ -323,7 +311,7 @@ def index_of(column: str | int, names: list[str]) -> int:
 
 
 def _dataset(name: str, columns: list[_Made], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:
-    """The data set of the columns: of one kind where all of them are alike, else of mixed columns."""
+    """Returns the data set of the columns: of one kind where all of them are alike, else of mixed columns."""
     names, specs = [column.form.name for column in columns], tuple(column.spec for column in columns)
     has_holes = any(np.isnan(column.x).any() for column in columns)
     if len(set(specs)) == 1 and (specs[0].kind == "real" or not has_holes):
@@ -339,7 +327,7 @@ def _dataset(name: str, columns: list[_Made], parts: dict[str, np.ndarray], stan
 
 
 def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]:
-    """The given kinds, by the numbers of their columns."""
+    """Returns the given kinds, by the numbers of their columns."""
     refuse((kinds and not mixed, "kinds of a table are those of mixed columns: give mixed=True as well"))
     stated = {}
     for text in kinds:
@@ -375,10 +363,9 @@ def _tell_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> 
 
 
 def _parts(sizes: Sequence[int], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:
-    """The rows of each split, int[N_split]: those of its own file, or some of the first file.
-
-    `sizes` are the rows of each file, one after another, and `given` its split; the first is "train". `cut` is the part
-    of the rows of the first file for each split that has no file, and `seed` chooses the permutation that is cut.
+    """Returns the rows of each split, int[N_split]: those of its own file, or some of the first file. `sizes` are the
+    rows of each file, one after another, and `given` its split; the first is "train". `cut` is the part of the first
+    file for each split without a file, and `seed` chooses the permutation that is cut.
     """
     ends = np.cumsum(sizes)
     parts = {split: np.arange(end - size, end) for split, size, end in zip(given, sizes, ends, strict=True)}
@@ -398,13 +385,8 @@ def _parts(sizes: Sequence[int], given: list[str], cut: dict[str, float], seed: 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TableRows:
-    """The columns of a table that a data set was made of; see `arjax.data.rows.Rows`.
-
-    Attributes:
-      columns: in the order of the sites.
-      event: of an example.
-      shift, scale: of the standardised columns, as those of the data set; None where nothing was scaled.
-      missing, delimiter, header: how the files of the table are written, see the data set `table`.
+    """The columns of a table, in the order of the sites, that a data set was made of; see `arjax.data.rows.Rows`.
+    `shift` and `scale` are those of the data set; `missing`, `delimiter` and `header` describe the files of the table.
     """
 
     columns: tuple[Words | Reals, ...]
@@ -431,8 +413,8 @@ class TableRows:
     def read(
         self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
     ) -> RowsRead:
-        """`x` [N, D] of a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of
-        dicts. Columns are found by their names, in any order; others are left out. Those that are not `needed` are 0.
+        """Returns `x` [N, D] of a table in any form of `read_frame`. Columns are found by their names, in any order;
+        others are left out, and those that are not `needed` are 0.
         """
         check_unknown(unknown, holes)
         words = [column.name for column in self.columns if isinstance(column, Words)]
@@ -460,9 +442,7 @@ class TableRows:
         return decoded
 
     def given(self, values: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns one row with these values by the names of their columns, as the model sees it, and where they are,
-        bool[D].
-        """
+        """Returns one row with these values by their columns, as the model sees it, and where they are, bool[D]."""
         for name, value in values.items():
             is_nan = isinstance(value, float | np.floating) and np.isnan(value)
             is_one = not (isinstance(value, set | Mapping) or np.ndim(value) or value is None or is_nan)

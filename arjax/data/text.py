@@ -38,20 +38,19 @@ REMEDY = ": give min_count=2 (rare characters then share one token), tokens=byte
 def tiny_shakespeare(*, length: int = 64, eval_stride: int = 0, data_dir: str = "") -> Dataset:
     """A million characters of Shakespeare's plays, 65 different ones (Karpathy 2015).
 
-    Training examples are the windows that start at every character. Evaluation windows score every character of
-    their split once; the mask is 0 for characters that are only context.
+    Training examples are the windows that start at every character. Evaluation windows score every character of their
+    split once; the mask is 0 for characters that are only context.
 
     Args:
-      eval_stride: characters by which an evaluation window moves on; 0 for `length`, that is without context from
-        the window before. A smaller stride gives each character at least `length - eval_stride` of context (except
-        at the beginning of the text), lowers the measured likelihood per character and costs `length / eval_stride`
-        times the work.
+      eval_stride: characters by which an evaluation window moves on; 0 for `length`, without context from the window
+        before. A smaller stride gives each character at least `length - eval_stride` of context (except at the
+        beginning of the text), lowers the measured nats per character and costs `length / eval_stride` times the work.
     """
     return text_windows("tiny_shakespeare", shakespeare(data_dir), length, eval_stride or length)
 
 
 def shakespeare(data_dir: str) -> dict[str, str]:
-    """The text of each split of `tiny_shakespeare`."""
+    """Returns the text of each split of `tiny_shakespeare`."""
     splits = read_splits("tiny_shakespeare", data_dir, features=("text",))
     return {split: bytes(rows["text"][0]).decode("utf-8") for split, rows in splits.items()}
 
@@ -76,10 +75,9 @@ def text(
       tokens: "characters" (the file is UTF-8), or "bytes" of any file.
       eval_stride: as for `tiny_shakespeare`.
       splits: the parts of the file that are train, validation and test.
-      validation: a file of its own, likewise `test`; "" for parts of `file`.
-      min_count: 0: the vocabulary is all characters of the train split, and a character of another split that it lacks
-        is refused. Above 0: the characters that train has at least so often; all others are one token, U+FFFD. Its
-        probability is that of the whole set of these characters.
+      validation, test: files of their own; "" for parts of `file`.
+      min_count: 0: the vocabulary is all characters of the train split, and other characters are refused. Above 0: the
+        characters that train has at least so often; all others share the token U+FFFD and its probability.
     """
     texts, name, fingerprint = read_files("text", file, validation, test, tokens, splits)
     if not validation:
@@ -100,7 +98,7 @@ def text_windows(
     min_count: int = 0,
     fingerprint: str = "",
 ) -> Dataset:
-    """A data set of one text per split, in windows, with the vocabulary of the train split (`make_vocabulary`)."""
+    """Makes a data set of one text per split, in windows, with the vocabulary of train (`make_vocabulary`)."""
     vocabulary = make_vocabulary(texts["train"], tokens, min_count)
     encoded = {}
     for split, text in texts.items():
@@ -121,7 +119,7 @@ def text_windows(
 def read_files(
     dataset: str, file: str, validation: str, test: str, tokens: str, splits: tuple
 ) -> tuple[list[str], str, str]:
-    """The text of one file, to be cut into splits, or those of three; the name of the data; and a digest of them."""
+    """Returns the text of one file, to be cut into splits, or of three; the name of the data; and their digest."""
     refuse(
         (not file, f"the data set {dataset!r} needs a text file: give its path, config.dataset.file=my.txt"),
         (
@@ -140,7 +138,7 @@ def read_files(
 
 
 def ends_of_parts(splits: tuple, num: int, of: str) -> tuple[int, int]:
-    """The ends of train and validation in `num` elements (`of` is their name) that are cut into the parts `splits`."""
+    """Returns the ends of train and validation in `num` elements, named `of`, that are cut into parts `splits`."""
     if len(splits) != 3 or not all(0 < part < 1 for part in splits) or not math.isclose(sum(splits), 1, abs_tol=1e-6):
         raise UserError(f"splits must be three parts above 0 that add up to 1, such as {PARTS}, not {tuple(splits)!r}")
     first, second = round(splits[0] * num), round((splits[0] + splits[1]) * num)
@@ -167,9 +165,9 @@ def strings(
 
     An example is a string and a token that ends it; the padding after that is not scored. So the likelihood is that of
     a whole string of any length: under a model that visits the sites in raster order it sums over all strings to one,
-    less the mass of strings that are too long. In other orders it is given the padding, and so a part of the length.
-    The end counts as one character in numbers per character, as the newline does in the file. Lines without a
-    character are left out.
+    less the mass of strings that are too long. Other orders see the padding, and so a part of the length. The end
+    counts as one character in numbers per character, as the newline does in the file. Lines without a character are
+    left out.
 
     Args:
       file: one string a line; with `labels`, a csv file with a header, or one with tabs whose name ends in .tsv.
@@ -179,8 +177,8 @@ def strings(
         file twice may be in two splits.
       validation: a file of its own, likewise `test`; "" for parts of `file`.
       min_count: as for `text`.
-      labels: the column of labels, on which the model is then conditioned; "": there are none. The classes are the
-        labels of the train split, sorted.
+      labels: the column of labels to condition on; "": there are none. The classes are the labels of the train split,
+        sorted.
       column: the column of strings beside it.
     """
     texts, name, fingerprint = read_files("strings", file, validation, test, tokens, splits)
@@ -217,9 +215,9 @@ def ended_strings(
     labels: dict[str, list[str]] | None = None,
     columns: tuple[str, str] = ("", ""),
 ) -> Dataset:
-    """A data set of strings per split; the vocabulary is that of the train split and an end, see `make_vocabulary`.
-
-    `labels`, one for each string, are its context; `columns` name the columns of labels and of strings in its files.
+    """Makes a data set of strings per split; the vocabulary is that of the train split and an end, see
+    `make_vocabulary`. `labels`, one for each string, are its context; `columns` name those of labels and of strings in
+    its files.
     """
     vocabulary = make_vocabulary("".join(strings["train"]), tokens, min_count, end=True)
     sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in strings.items()}
@@ -250,8 +248,6 @@ def ended_strings(
     return from_splits(event, arrays, context=context, name=name, **more)
 
 
-# A transduction task on real text: restore the vowels and spaces of a fragment of Shakespeare.
-
 REMOVED = str.maketrans("", "", "aeiouAEIOU ")
 END = "\n"  # ends a target; also pads the sites after it, which are not scored
 
@@ -274,7 +270,7 @@ def devowelled_shakespeare(*, words: int = 3, max_length: int = 24, data_dir: st
 
 
 def fragments(text: str, words: int, overlap: bool) -> list[str]:
-    """Runs of so many words within a line, from every word on or, without overlap, one after the other."""
+    """Returns runs of `words` words within a line, from every word on or, without overlap, one after the other."""
     lines = [line.split(" ") for line in text.split("\n") if line and not line.endswith(":")]
 
     def starts(size: int) -> range:
@@ -284,7 +280,7 @@ def fragments(text: str, words: int, overlap: bool) -> list[str]:
 
 
 def restoration(name: str, fragments: dict[str, list[str]], max_length: int) -> Dataset:
-    """Fragments per split as a data set; the context of each is the fragment without vowels and spaces."""
+    """Makes a data set of fragments per split; the context of each is the fragment without vowels and spaces."""
     alphabet = tuple(sorted({END}.union(*fragments["train"])))
     end = alphabet.index(END)
     vocabulary = Vocabulary(alphabet, end=end)

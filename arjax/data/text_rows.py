@@ -22,12 +22,7 @@ from arjax.data.windows import cut
 
 
 class Line(NamedTuple):
-    """A string of a file.
-
-    Attributes:
-      number: of its line, from 1.
-      label: its class; None without one.
-    """
+    """A string of a file, with the number of its line, from 1, and the label of its class, None without one."""
 
     text: str
     number: int
@@ -42,10 +37,8 @@ class TextFile(NamedTuple):
 
 
 def read_text(path: str | os.PathLike, tokens: str) -> TextFile:
-    """A file of text.
-
-    Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are no UTF-8 pass as
-    surrogates (PEP 383), which a vocabulary of bytes writes back as they were.
+    """Reads a file of text. Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are
+    not UTF-8 pass as surrogates (PEP 383), which a vocabulary of bytes writes back as they were.
     """
     with reading(f"the text file {str(path)!r}"):
         content = user_path(path).read_bytes()
@@ -61,14 +54,13 @@ def read_text(path: str | os.PathLike, tokens: str) -> TextFile:
 
 
 def lines_of(text: str) -> list[Line]:
-    """The lines of a text that have a character."""
+    """Returns the lines of a text that have a character."""
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     return [Line(line, number) for number, line in enumerate(lines, 1) if line]
 
 
 def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool = True) -> list[Line]:
-    """The strings and labels of a csv file with a header, or of one with tabs, whose name then ends in .tsv.
-
+    """Returns the strings and labels of a csv file with a header, or of one with tabs, whose name then ends in .tsv.
     Rows whose string has no character are left out. Unless the labels are `needed`, some may be missing.
     """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.endswith(".tsv") else ",")
@@ -94,13 +86,13 @@ def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool 
 
 
 def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
-    """The different labels, numbers by size and words by their letters."""
+    """Returns the different labels, numbers by size and words by their letters."""
     classes = set(labels)
     return tuple(sorted(classes, key=lambda label: (float(label), label) if all(map(is_number, classes)) else label))
 
 
 def class_numbers(labels: Sequence[Any], classes: Sequence[str], place: str = "") -> np.ndarray:
-    """The numbers of labels, int32[N]. `place` begins the sentence."""
+    """Returns the numbers of labels, int32[N]. `place` begins the sentence."""
     known = {name: number for number, name in enumerate(classes)}
     for label in labels:
         if str(label) not in known:
@@ -119,27 +111,20 @@ def say_unknown(vocabulary: Vocabulary, text: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _TokenRows:
-    """Rows of tokens; see `arjax.data.rows.Rows`.
-
-    Attributes:
-      length: of an example: of a string with its end, or of a window.
-    """
+    """Rows of tokens, of a string with its end or of a window of this length; see `arjax.data.rows.Rows`."""
 
     vocabulary: Vocabulary
     length: int
 
     def decode(self, x: np.ndarray) -> list[str]:
-        """The texts of examples."""
+        """Returns the texts of examples."""
         return [self.vocabulary.decode(x_T) for x_T in np.asarray(x).reshape(-1, np.shape(x)[-1])]
 
 
 @dataclasses.dataclass(frozen=True)
 class StringRows(_TokenRows):
-    """Strings with an end.
-
-    Attributes:
-      labels, column: the columns of labels and of strings in a csv file; "" for files with a string in each line.
-      classes: the names of the labels.
+    """Strings with an end. `labels` and `column` are the columns of labels and of strings in a csv file, "" for files
+    with a string in each line; `classes` are the names of the labels.
     """
 
     labels: str = ""
@@ -149,7 +134,7 @@ class StringRows(_TokenRows):
     def read(
         self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
     ) -> RowsRead:
-        """`x` and `mask` [N, T] of a file or a list of strings; the `context` where a file has a column of labels."""
+        """Returns `x` and `mask` [N, T] of a file or a list of strings, and `context` if a file has labels."""
         check_unknown(unknown, holes)
         if isinstance(rows, str | os.PathLike):
             path = os.fspath(rows)
@@ -188,7 +173,7 @@ class WindowRows(_TokenRows):
     def read(
         self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
     ) -> RowsRead:
-        """`x` and `mask` [N, T] of the windows of a file."""
+        """Returns `x` and `mask` [N, T] of the windows of a file."""
         check_unknown(unknown, holes)
         if not isinstance(rows, str | os.PathLike):
             raise UserError("a model of a long text reads the path of a text file, not a list of texts")

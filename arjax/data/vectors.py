@@ -22,8 +22,7 @@ def uci_binary(*, set: str = opt("dna", choices=tuple(UCI)), as_image: bool = Fa
     """Binary sets of the UCI repository with the splits of the NADE and MADE papers (Germain et al. 2015, table 2).
 
     Args:
-      set: "adult" (123 dimensions), "connect4" (126), "dna" (180), "mushrooms" (112), "nips" (500) or
-        "ocr_letters" (128).
+      set: "adult" (123 bits), "connect4" (126), "dna" (180), "mushrooms" (112), "nips" (500) or "ocr_letters" (128).
       as_image: the letters as images of 16 x 8 pixels; the other sets have no such form.
     """
     refuse((as_image and set != "ocr_letters", f"dataset.as_image is for the set ocr_letters: {set} has no images"))
@@ -38,13 +37,12 @@ def uci_binary(*, set: str = opt("dna", choices=tuple(UCI)), as_image: bool = Fa
 def wine_quality(*, noise: float = opt(0.0, least=0), group: int = 1, data_dir: str = "") -> Dataset:
     """Eleven measurements of 1599 red wines and their grade (Cortez et al. 2009), 1279 / 160 / 160.
 
-    Each of the 12 columns is standardised with the mean and standard deviation of the train split; `scale` of the
-    data set turns a density back into data units. The columns are rounded and the grade is a whole number, so a
-    density can be made arbitrarily high by peaks at these values: report it with care.
+    Each of the 12 columns is standardised on the train split; `scale` of the data set turns a density back into data
+    units. The columns are rounded and the grade is a whole number, so a density can be made arbitrarily high by peaks
+    at these values: report it with care.
 
     Args:
-      noise: standard deviation of Gaussian noise on the rows in training, fresh in every step, in the units that the
-        network sees.
+      noise: standard deviation of fresh Gaussian noise on the rows in every training step, in the network's units.
       group: columns of one site, which is then a vector of as many neighbours: a number that divides 12.
     """
     splits = read_splits("wine_quality", data_dir)
@@ -56,7 +54,7 @@ def wine_quality(*, noise: float = opt(0.0, least=0), group: int = 1, data_dir: 
 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:
-    """Real values with fresh Gaussian noise of this standard deviation in training, as the network sees them."""
+    """Adds fresh Gaussian noise of this standard deviation to real values in training, as the network sees them."""
     if not noise:
         return dataset
     dataset.event.check_kind(("real",), f"noise is for real values, and those of {dataset.name!r} are")
@@ -64,9 +62,7 @@ def with_noise(dataset: Dataset, noise: float) -> Dataset:
 
 
 def _add_noise(key: jax.Array, batch: Batch, train: bool, *, noise: float) -> Batch:
-    """x + noise e with e ~ N(0, 1) in training, and x as it is elsewhere.
-
-    Rothfuss et al., "Noise Regularization for Conditional Density Estimation" (2019), section 4: a smoother density
-    fits best, as a kernel estimate is smoother than the rows.
+    """Returns x + noise e, e ~ N(0, 1), in training, for a smoother density (Rothfuss et al., "Noise Regularization for
+    Conditional Density Estimation", 2019, section 4), and x elsewhere.
     """
     return batch.replace(x=batch.x + noise * jax.random.normal(key, batch.x.shape, batch.x.dtype)) if train else batch

@@ -22,12 +22,12 @@ class Vocabulary:
     """The tokens 0 to V - 1 of a text."""
 
     symbols: tuple[str, ...]  # the characters of the tokens; bytes above 127 by their numbers in hexadecimal
-    unit: str = "char"  # that of a token, "char" or "byte"
+    unit: str = "char"  # of a token, "char" or "byte"
     end: int | None = None  # the token that ends a string; None: texts go on
     unknown: int | None = None  # the token of all characters without one of their own; None: these have no token
 
     def __len__(self) -> int:
-        """V."""
+        """Returns V."""
         return len(self.symbols)
 
     @property
@@ -50,7 +50,7 @@ class Vocabulary:
         return codes[order], np.array(plain_tokens, np.int32)[order]
 
     def _codes(self, text: str) -> np.ndarray:
-        """The code points of a text, or the values of its bytes, uint32[T]."""
+        """Returns the code points of a text, or the values of its bytes, uint32[T]."""
         refuse((not isinstance(text, str), f"a text is a string of characters, not {text!r}"))
         if self.unit == "char":
             return code_points(text)
@@ -65,15 +65,15 @@ class Vocabulary:
         return "".join(s for token, s in enumerate(self.symbols) if token not in (self.end, self.unknown))
 
     def missing(self, text: str) -> list[str]:
-        """The characters of a text without a token of their own, in order."""
+        """Returns the characters of a text without a token of their own, in order."""
         return [chr(code) for code in np.setdiff1d(self._codes(text), self._known[0])]
 
     def num_tokens(self, text: str) -> int:
-        """T, the tokens of a text without an end."""
+        """Returns T, the tokens of a text without an end."""
         return len(text) if self.unit == "char" else len(self._codes(text))
 
     def encode(self, text: str) -> np.ndarray:
-        """The tokens of a text, int32[T], without an end; that of unknown characters where there is one."""
+        """Returns the tokens of a text, int32[T], without an end; characters without one become the unknown token."""
         codes, (known, tokens) = self._codes(text), self._known
         places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
         is_known = known[places] == codes
@@ -87,7 +87,7 @@ class Vocabulary:
         return tokens[: ends[0]] if len(ends) else tokens
 
     def decode(self, tokens: np.ndarray) -> str:
-        """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD."""
+        """Returns the text of tokens int[...], up to the first end. Bytes that are not UTF-8 become U+FFFD."""
         tokens = self._before_end(np.asarray(as_array(tokens, "tokens")).ravel())
         if tokens.size:
             check_integers(tokens, len(self), "tokens")
@@ -96,9 +96,8 @@ class Vocabulary:
         return "".join(self.symbols[int(token)] for token in tokens)
 
     def decode_pieces(self, pieces: Iterable[np.ndarray]) -> Iterator[str]:
-        """The text of tokens that come piece by piece, int[...] each, as they come; joined it is that of `decode`.
-
-        A character of several bytes comes with the last of them.
+        """Yields the text of tokens that come piece by piece, int[...] each; joined, it is the text of `decode`. A
+        character of several bytes comes with the last of them.
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for piece in pieces:
@@ -111,15 +110,13 @@ class Vocabulary:
 
 
 def code_points(text: str) -> np.ndarray:
-    """uint32[T]."""
+    """Returns the code points of a text, uint32[T]."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, end: bool = False) -> Vocabulary:
-    """The vocabulary of a training text: its characters sorted by code point, or all 256 bytes.
-
-    `min_count` is 0 for all characters; else those seen less often share one unknown token. `end` adds an end token,
-    the last one.
+    """Returns the vocabulary of a training text: its characters sorted by code point, or all 256 bytes. With
+    `min_count` above 0, characters seen less often share one unknown token. `end` adds an end token, the last one.
     """
     refuse(
         (min_count and tokens == "bytes", f"min_count must be 0 for bytes, of which none is unknown; not {min_count}")
@@ -144,7 +141,7 @@ def check_known(vocabulary: Vocabulary, name: str, split: str, text: str, remedy
 
 
 def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int) -> np.ndarray:
-    """Tokens of many texts, [N, length], with `fill` after the end of each."""
+    """Returns the tokens of many texts, [N, length], with `fill` after the end of each."""
     sizes_N = np.array([vocabulary.num_tokens(text) for text in texts])
     tokens_NT = np.full((len(texts), length), fill, vocabulary.dtype)
     tokens_NT[np.arange(length) < sizes_N[:, None]] = vocabulary.encode("".join(texts))

@@ -12,13 +12,10 @@ from arjax.core.errors import UserError, refuse
 
 
 def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of windows of `length` elements that together score each of N elements exactly once.
-
-    Each window starts `stride` (1 to `length`) after the one before; the last one is moved back to end with the
-    sequence. Elements that an earlier window has scored are context only. When N <= length there is one window.
-
-    Returns:
-      `(starts[W], skips[W])`: first element of each window, and the number of its leading elements that are context.
+    """Returns windows of `length` elements that together score each of N elements exactly once: the first element of
+    each, `starts[W]`, and the number of its leading elements that are context, `skips[W]`, as an earlier window has
+    scored them. Each starts `stride` (1 to `length`) after the one before; the last one ends with the sequence. There
+    is one window if N <= length.
     """
     wrong = not 1 <= stride <= length
     refuse((wrong, f"the stride of windows must be from 1 to their length {length}, not {stride}"))
@@ -29,10 +26,8 @@ def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarr
 
 
 def cut(sequences: Sequence[np.ndarray], length: int, stride: int) -> dict[str, np.ndarray]:
-    """Windows of T elements over each of many sequences [T_n, *value], those shorter padded with 0 at the end.
-
-    Returns:
-      `x[W, T, *value]`, `mask[W, T]` (bool, False for padding and context), `owner[W]`, the sequence of each window.
+    """Returns windows of T elements over sequences [T_n, *value], with 0 behind the end of short ones: `x[W, T,
+    *value]`, bool `mask[W, T]`, False for padding and context, and `owner[W]`, the sequence of each window.
     """
     places = ((n, window_starts(len(sequence), length, stride)) for n, sequence in enumerate(sequences))
     spots = [(n, start, skip) for n, starts_and_skips in places for start, skip in zip(*starts_and_skips, strict=True)]
@@ -62,5 +57,5 @@ class RandomWindows:
         return self.gather(self.arrays, np.asarray(indices))
 
     def gather(self, arrays: Batch, indices: Any) -> Batch:
-        """The windows `x[B, length]` that start at `indices`, of a sequence `arrays.x`; also takes jax arrays."""
+        """Returns the windows `x[B, length]` that start at `indices` in the sequence `arrays.x`, also of jax arrays."""
         return Batch(arrays.x[indices[:, None] + np.arange(self.length)].astype(np.int32))

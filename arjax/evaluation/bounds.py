@@ -29,7 +29,8 @@ from arjax.samplers.rounds import (
     measure_losses,
 )
 
-#: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats.
+#: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats; a function of a module, so that it
+#: compiles once.
 LogProb = Callable[..., jax.Array]
 #: Examples of which a kind may report more, at most.
 REPORTED = 2000
@@ -38,12 +39,7 @@ REPORTED = 2000
 def split_bound(
     model: Model, params: Any, dataset: Dataset, split: str, log_prob: LogProb, *options: Hashable, scoring: Scoring
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns -log_prob in nats, in the units of the data, and the number of scored sites, of each example of a split
-    with such a site, float64[N] each.
-
-    Args:
-      log_prob: a function at the top of a module, so that further calls find the compiled program.
-    """
+    """Returns -log_prob in nats, in units of the data, and the scored sites of each example with one, float64[N]."""
     scorer = SplitScorer(_score_of(log_prob, options), dataset, scoring, _key_of_transform)
     rows = scorer.rows((model, params), split_of(dataset, split))
     scored_N = rows["sites"] > 0
@@ -68,15 +64,15 @@ def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> ScoreOfBatch:
 
 
 def _key_of_transform(key: jax.Array) -> jax.Array:
-    """The key of the transform of a batch: the first half of that of the batch, whose second half draws the bound."""
+    """The first half of the key of a batch is for its transform; the second half draws the bound."""
     return jax.random.split(key)[0]
 
 
 def sampled_scores(
     model: Model, params: Any, dataset: Dataset, split: str, samples: int, scoring: Scoring
 ) -> dict[str, Any]:
-    """Returns the bound of a split that takes more work than a score, see `sampled_bound`, in nats and in bits per
-    scored scalar, and what the kind reports of the scored ones of the first `REPORTED` examples.
+    """Returns the bound of `sampled_bound` over a split, in nats and in bits per scored scalar, and the entries that
+    the kind of model reports about the scored ones of the first `REPORTED` examples.
     """
     bound = sampled_bound(model, samples)
     log_prob = bound.log_prob, *bound.options
@@ -105,29 +101,28 @@ def k_step_scores(
     examples: int = 0,
     scoring: Scoring = Scoring(),  # noqa: B008, frozen
 ) -> dict[str, Any]:
-    """The nats of a split under the samples of `parallel(steps=K)` with a rule `choose`, or a bound of them: the mean
-    over examples of -sum_r log p(the sites of round r | the sites of the rounds before).
+    """Returns the nats of a split under the samples of `parallel(steps=K)` with a rule `choose`, or a bound of them:
+    the mean over examples of -sum_r log p(the sites of round r | the sites of the rounds before).
 
-    "random": the bound of the mixture of all orders, each drawn in these rounds, from above (Jensen). Each example has
-    one random order of its own, a function of `seed` and of its place among the scored examples. With a round for each
-    step it is the mean over the orders of the exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022,
-    equation 3 and section 3.3).
+    "random": an upper bound for the mixture of all orders, each drawn in these rounds (Jensen). Each example has one
+    random order, which `seed` and its place among the scored examples determine. With a round for each step, this is
+    the mean of the exact nats over the orders (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3
+    and section 3.3).
 
-    "order" and "entropy": the rounds of an example are a function of its values alone, so the sum is log p of the
-    samples itself, see `lowest_entropy_log_prob`. It is as exact as the conditional is.
+    "order" and "entropy": the values of an example determine its rounds, so the sum is log p of the samples themselves,
+    see `lowest_entropy_log_prob`. It is as exact as the conditional is.
 
-    "confidence": refused, with more than one round. The value that a site draws chooses whether the site is taken, from
-    noise that all rounds share, and the probability of the choices of all rounds at once (the first term of a bound,
-    Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025) is not computed.
+    "confidence" is refused with more than one round: the probability of the choices of all rounds (the first term of a
+    bound, Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025) is not computed.
 
-    Returns `k_step_bound_nats` and `k_step_bound_stderr` (over the examples) for "random"; `k_step_nll_nats`,
-    `k_step_nll_stderr`, `k_step_choose` and `k_step_kind`, that of the conditional, for the others; and `k_steps`.
+    The entries are `k_step_bound_nats` and `k_step_bound_stderr` (over the examples) for "random"; `k_step_nll_nats`,
+    `k_step_nll_stderr`, `k_step_choose` and `k_step_kind`, the kind of the conditional, for the others; and `k_steps`.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
-      steps, schedule: the rounds, K, and their sizes, see `arjax.samplers.rounds`.
-      examples: how many are scored, see `Dataset.thinned`; the sizes are measured on all.
-      scoring: its seed is that of the orders, and of the noise of a conditional whose log p is drawn.
+      steps, schedule: the number of rounds K and the rule for their sizes, see `arjax.samplers.rounds`.
+      examples: the number of scored examples, see `Dataset.thinned`; the sizes are measured on all.
+      scoring: its seed draws the orders, and the noise of a conditional whose log p is drawn.
     """
     losses_S = None
     if schedule == "optimal":
@@ -144,7 +139,7 @@ def k_step_scores(
 
 
 def check_k_steps(model: AutoregressiveModel, steps: int, choose: str) -> None:
-    """Raises `UserError` unless samples in so many rounds have a score under the rule `choose`."""
+    """Raises `UserError` unless samples in `steps` rounds have a score under the rule `choose`."""
     check_rounds(model, "config.evaluate.steps")
     check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
     if choose == "entropy":
@@ -174,6 +169,6 @@ def _lowest_entropy(
 def _in_model_order(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
-    """In the order of the model; in a single round no order matters, so it serves all rules there."""
+    """Scores the order of the model. In a single round the order does not matter, so this serves every rule."""
     every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(batch), *jnp.shape(leaf))), model.factorization)
     return k_step_log_prob(model, params, batch, every, sizes, key)

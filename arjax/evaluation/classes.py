@@ -32,11 +32,11 @@ class Classes:
 
     @property
     def num(self) -> int:
-        """The number C of combinations, which count as the entries of an array of this shape."""
+        """The number C of combinations, which are numbered as the entries of an array of this shape."""
         return math.prod(self.shape)
 
     def context(self, number: int, rows: int) -> dict[str, np.ndarray]:
-        """The context of so many rows of one combination."""
+        """Returns the context of `rows` examples of one combination."""
         values = np.unravel_index(number, self.shape)
         return {part: np.full(rows, value, np.int32) for part, value in zip(self.parts, values, strict=True)}
 
@@ -73,9 +73,7 @@ def labels_of(source: Source, classes: Classes) -> np.ndarray:
 
 
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
-    """log p(c) of each class, float64[C]: the frequencies in the "train" split, "uniform", or those of an array, which
-    has an axis for each part.
-    """
+    """Returns log p(c), float64[C]: frequencies in "train", "uniform", or those of an array with an axis per part."""
     if isinstance(prior, str):
         refuse((prior not in PRIORS, f"prior cannot be {prior!r}{did_you_mean(prior, PRIORS)}"))
         if prior == "uniform":
@@ -96,7 +94,7 @@ def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _OfClass:
-    """The examples of a source, all of them as if they were of one class."""
+    """The examples of a source, all under the context of one class."""
 
     source: Source
     classes: Classes

@@ -57,7 +57,7 @@ def step_entropy(
 
 
 def _score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
-    """Entropy, -log p and scored sites of each step, [S, B], and of each site, [D, B], in the units of the data."""
+    """Returns entropy, -log p and scored sites of each step, [S, B], and each site, [D, B], in units of the data."""
     model, params = params
     factorization = model.factorization
     per_site = model.conditionals(params, batch.x, context=batch.context, key=key)

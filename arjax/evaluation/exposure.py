@@ -1,10 +1,9 @@
 """Exposure bias against the truth: the errors of a model's conditionals under prefixes of the data, as in its training,
 and under prefixes that it has drawn itself, as in its samples.
 
-Where the data are drawn from a known model, its conditionals are exact at every prefix, those that never occur in the
-data included. So are the divergences here: each is a sum over all values of a site, and only prefixes are drawn.
-Without a truth, errors of single predictions beside those of whole decodings show the difference, and so does another
-model, the judge: the nats of samples under it, beside those of the data.
+Where the data are drawn from a known model, the divergences are exact at every prefix, as they are sums over all values
+of a site; only prefixes are drawn. Without a truth, the errors of single predictions stand beside those of whole
+decodings, and the nats of samples under another model, the judge, beside the nats of the data.
 """
 
 from __future__ import annotations
@@ -36,15 +35,13 @@ from arjax.samplers import example_keys
 Z = 1.96
 #: The divergences of an exposure.
 DIVERGENCES = ("forward_own", "forward_data", "reverse_own", "reverse_data")
-#: Nats per step that are no more than the rounding of float32: an error below is none, and has no excess.
+#: Nats per step that float32 rounds away: a smaller error counts as zero and has no excess.
 ROUNDING = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-    """A divergence between the conditionals of two models, in nats, its mean over N prefixes: the sum of the steps of
-    their order up to each one, and its standard error, float64[S].
-    """
+    """A divergence between conditionals in nats, averaged over prefixes: the sum up to each step, float64[S]."""
 
     accumulated: np.ndarray
     accumulated_stderr: np.ndarray
@@ -58,16 +55,14 @@ class Divergence:
 
 @dataclasses.dataclass(frozen=True)
 class Exposure:
-    """Errors of a model under its own prefixes and under those of the data.
+    """Errors of a model q under its own prefixes and under prefixes of the data, whose distribution p is the truth.
 
-    With p the truth and q the model, the last sums are divergences of whole examples: `forward_data` that of
-    KL(p || q), and `reverse_own` that of KL(q || p).
+    The last sum of `forward_data` is KL(p || q) of whole examples, and that of `reverse_own` is KL(q || p).
 
     Attributes:
       forward_own, forward_data: KL(p(x_t | x_<t) || q(x_t | x_<t)) with x_<t drawn from q, and from p.
       reverse_own, reverse_data: KL(q(x_t | x_<t) || p(x_t | x_<t)), likewise.
-      excess: float64[S], the accumulated `forward_own` in per cent above the accumulated `forward_data`; 0 where both
-        are no more than rounding.
+      excess: float64[S], by how many per cent the accumulated `forward_own` exceeds `forward_data`; 0 below rounding.
       excess_stderr: float64[S], its standard error to first order, over pairs of prefixes.
     """
 
@@ -106,19 +101,17 @@ def open_truth(dataset: Dataset) -> Truth | None:
 def exposure(
     model: AutoregressiveModel, params: Any, truth: Truth, *, num: int, key: jax.Array, batch_size: int = 128
 ) -> Exposure:
-    """The errors of the conditionals of a model along its order, under its own prefixes and under those of the data.
+    """Measures the errors of a model's conditionals along its order, under its own prefixes and under those of the
+    data.
 
-    The excess is that of Arora, El Asri, Bahuleyan & Cheung ("Why Exposure Bias Matters: An Imitation Learning
+    The excess is defined by Arora, El Asri, Bahuleyan & Cheung ("Why Exposure Bias Matters: An Imitation Learning
     Perspective of Error Accumulation in Language Generation", 2022): with R_<=l the error KL(p || q) accumulated over l
-    steps under own prefixes, and eps_<=l the mean error of these steps under prefixes of the data, it is
-    %ExAccErr_<=l = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. It is 0 where own prefixes make no difference.
+    steps under own prefixes, and eps_<=l the mean error of these steps under prefixes of the data, it is %ExAccErr_<=l
+    = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. It is 0 where own prefixes make no difference. Both prefixes are drawn
+    under the same keys, so their difference has a small error where the model is close to the truth.
 
-    Prefixes of the data are drawn from the truth under the keys of the rollouts: where the model is close to the truth
-    the two resemble one another, and their difference has a small error.
-
-    Args:
-      model: the model; one of several orders is measured in the order of the truth, which has to be one of them.
-      num: N, rollouts of the model, and draws from the truth; 2,000 give errors of a few per cent.
+    A model of several orders is measured in the order of the truth, which has to be one of them. `num` is the number N
+    of prefixes of both kinds; 2,000 give errors of a few per cent.
     """
     model = check_truth(model, truth)
     keys, batch_size = keys_of(key, num), min(batch_size, num)
@@ -164,7 +157,7 @@ def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
 
 @jax.jit
 def _divergences(model: AutoregressiveModel, params: Any, truth: Truth, x: jax.Array) -> jax.Array:
-    """KL(truth || model) and KL(model || truth) of each step, [2, B, S] nats; 0 behind the end of a string."""
+    """Returns KL(truth || model) and KL(model || truth) of each step, [2, B, S] nats; 0 behind the end of a string."""
     log_p, log_q = (
         each.head(of).log_table(each.features(of, x)).reshape(len(x), model.event.num_sites, -1, model.event.num_levels)
         for each, of in ((truth.model, truth.params), (model, params))
@@ -211,13 +204,13 @@ def check_decoding(model: Any) -> None:
 
 
 def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_size: int = 128) -> dict[str, float]:
-    """The two errors of Bengio, Vinyals, Jaitly & Shazeer ("Scheduled Sampling for Sequence Prediction with Recurrent
-    Neural Networks", 2015, table 3): how often the most probable value is wrong when all values before it are those of
-    the data, and when the model has decoded them itself. They decode by beam search, this does so greedily.
+    """Returns the two errors of Bengio, Vinyals, Jaitly & Shazeer ("Scheduled Sampling for Sequence Prediction with
+    Recurrent Neural Networks", 2015, table 3): how often the most probable value is wrong after values of the data, and
+    after values that the model has decoded itself. The paper decodes by beam search, this function greedily.
 
-    The first half of the steps is observed in both. The scored sites behind it count. Returns `next_step_error` and
-    `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing where no site of the
-    second half is scored.
+    The first half of the steps is observed in both, and the scored sites behind it count. The entries are
+    `next_step_error` and `greedy_error`, as parts of the sites, each with its `..._stderr` over the examples. There are
+    none if no site of the second half is scored.
     """
     observed_D = np.asarray(model.factorization.step) < model.factorization.num_steps // 2
     batches = (rows.take(np.arange(n, min(n + batch_size, len(rows)))) for n in range(0, len(rows), batch_size))
@@ -232,7 +225,7 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
 
 
 def _wrong(model: AutoregressiveModel, params: Any, batch: Batch, observed_D: np.ndarray) -> jax.Array:
-    """Wrong sites of each example in both ways, and the sites that count, [3, B]."""
+    """Returns the numbers of wrong sites of each example in both ways, and of sites that count, [3, B]."""
     context = batch.context or None
     given: dict[str, Any] = {}
     if observed_D.any():
@@ -278,12 +271,9 @@ def judged_examples(
     key: jax.Array,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
-    """Returns the scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME`.
-
-    Args:
-      model: draws the samples, under the contexts of the data, if it has contexts.
-      rows: the data; a sample is scored at the sites at which a row is, or up to its end.
-      judge: a run, or another `model` with its `params`, of any kind; where its scores are bounds, so are these.
+    """Returns the scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME`. The samples have
+    the contexts of the data `rows`, and are scored at the scored sites of a row or up to their ends. The `judge` is a
+    run, or another object with `model` and `params`, of any kind; if its scores are bounds, so are these.
     """
     keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), dataset.end, []
     for start in range(0, num, batch_size):
@@ -291,7 +281,7 @@ def judged_examples(
         beside = rows.take(numbers % len(rows))
         context = jax.tree.map(jnp.asarray, dict(beside.context))
         x = np.asarray(model.draw(params, keys[numbers], context=context or None, end=end).x)
-        # The sites of the data: windows of a text score those that the window before has not.
+        # Windows of a text score only the sites that the window before has not scored.
         mask = beside.mask if end is None else up_to_end(x, end)
         drawn.append(Batch(x, beside.context, mask))
     samples = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)

@@ -1,8 +1,6 @@
 """Floating-point operations of a JAX function, counted without running or compiling it, the bytes that they move, and
-what bounds them on an accelerator: multiplications or memory (roofline model, Williams, Waterman & Patterson, 2009).
-
-XLA's own cost analysis counts the body of a loop once, however often it runs: a network that scans over its layers
-would look as cheap as one layer. Here a scan counts its body `length` times.
+what bounds them on an accelerator: multiplications or memory (roofline model, Williams, Waterman & Patterson, 2009). A
+scan counts its body `length` times; the cost analysis of XLA counts it once.
 """
 
 from __future__ import annotations
@@ -26,11 +24,11 @@ class Work(NamedTuple):
     """The work of the matrix products and convolutions of a module, forward and backward.
 
     Attributes:
-      module: its path, such as "layers/attention/query"; a product of two activations by its einsum behind its module.
-        What belongs to no module is "other".
-      bits: of the numbers that are multiplied: 32 for float32, 16 for bfloat16.
+      module: its path, such as "layers/attention/query"; for a product of two activations the einsum follows the path.
+        Operations outside of modules are "other".
+      bits: of the multiplied numbers: 32 for float32, 16 for bfloat16.
       flops: multiplications and additions, two for a multiply-add.
-      bytes: of their operands and results, each of which is read or written once.
+      bytes: of the operands and results, each of which is read or written once.
     """
 
     module: str
@@ -43,16 +41,15 @@ class Work(NamedTuple):
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
-    """Multiplications and additions of the matrix products and convolutions in `function(*args)`: two operations per
-    multiply-add, over the whole (not the per-device) program. `args` are arrays or `jax.ShapeDtypeStruct`s.
-
-    Elementwise work is left out, as is usual for a model's FLOPs; a `while` loop of unknown length counts once.
+    """Returns the multiplications and additions of the matrix products and convolutions in `function(*args)`, two for
+    each multiply-add, over all devices together. `args` are arrays or `jax.ShapeDtypeStruct`s. Elementwise operations
+    are left out, as is usual for the FLOPs of a model; a `while` loop of unknown length counts once.
     """
     return sum(work.flops for work in count_work(function, *args))
 
 
 def count_work(function: Callable[..., Any], *args: Any) -> list[Work]:
-    """The work of `function(*args)`, as of `count_flops`, of each module and size of numbers."""
+    """Returns the operations of `count_flops` for each module and size of numbers."""
     totals: dict[tuple[str, int], Work] = {}
     for work in _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr, ""):
         before = totals.get(work[:2], work.times(0.0))
@@ -82,7 +79,7 @@ def _of_equation(equation: Any, scope: str) -> list[Work]:
 
 
 def _module_of(scope: str) -> str:
-    """The path of the module, without transformations such as `jvp(...)`, the class of the network, and methods."""
+    """Returns the path of a module, without transformations such as `jvp(...)`, the class of the network or methods."""
     names: list[str] = []
     for name in re.sub(r"\w+\(|\)", "", scope).split("/"):
         module = name if "->" in name else name.partition(".")[0]
@@ -106,8 +103,8 @@ def _convolution(equation: Any) -> float:
 
 
 class Accelerator(NamedTuple):
-    """What its maker states of one device: operations a second of dense products of bfloat16 and of float32, as JAX
-    multiplies by default (in TF32 on GPUs, in passes of bfloat16 on TPUs), and the bytes of its memory, and a second.
+    """The data sheet of one device: dense products per second in bfloat16 and in float32, as JAX multiplies by default
+    (in TF32 on GPUs, in passes of bfloat16 on TPUs), bytes of memory, and bytes that the memory moves per second.
     """
 
     name: str
@@ -142,7 +139,7 @@ def accelerator_of(name: str) -> Accelerator:
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """What bounds one module in a step, on one device: its work, and the least seconds for its operations and bytes."""
+    """What bounds one module in a step on one device: its work, and the least seconds for its operations and bytes."""
 
     module: str
     flops: float

@@ -80,14 +80,13 @@ def score_hidden(
     visible: np.ndarray,
     scoring: Scoring = Scoring(),  # noqa: B008, frozen
 ) -> dict[str, float]:
-    """The exact negative log-likelihood of the hidden sites given the visible ones, over a whole split.
-
-    With every site hidden these are the scores of `Evaluator` in one order. They are in data units, and those of bits
-    over the hidden scalars. Masked sites are neither scored nor counted.
+    """Returns the exact negative log-likelihood of the hidden sites given the visible ones over a split, in the units
+    of the data, and in bits per hidden scalar. If every site is hidden, these are the scores of `Evaluator` in one
+    order. Masked sites are neither scored nor counted.
 
     Args:
       hidden: bool[*grid], the sites that are scored.
-      visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
+      visible: bool[*grid], the sites that are observed; sites in neither set are marginalised.
     """
     query = HiddenSites(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
     refuse((not query.sites.any(), "no site is hidden, so there is nothing to score"))

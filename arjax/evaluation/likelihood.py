@@ -27,7 +27,7 @@ Rows = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HiddenSites:
-    """A conditional likelihood: that of some sites given others. Compared by value."""
+    """The sites of a conditional likelihood. Compared by value."""
 
     sites: np.ndarray  # bool[*grid], those that are scored
     visible: np.ndarray  # bool[*grid], those that are observed
@@ -52,16 +52,17 @@ def eval_step(
     hidden: HiddenSites | None = None,
     key: jax.Array | None = None,
 ) -> Rows:
-    """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
+    """Returns negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each. A
+    model without a likelihood has minus its score in place of the nats, in standardised units, averaged over the
+    orders. Models with a codebook add `codes/K` [T, B], and a score with terms adds `terms/NAME` [B].
 
-    `log_scale_D` is the term of each site for densities in the units of the data, where these were standardised. With
-    `orders`, K factorizations in one (each array with a first axis of length K) and weights w [K] that add up to 1, the
-    likelihood is that of their mixture, p(x) = sum_k w_k p(x | order k), and `by_order` [B, K] has that of each. The
-    orders are computed one after another, so K costs time and no memory. Models with a codebook have `codes/K` [T, B].
-    With `hidden`, it is the likelihood of these sites given the visible ones, in one order that visits the visible
-    sites first. `key` is that of scores which are drawn; the terms of a score are `terms/NAME` [B], as they are. A
-    model without a likelihood has the negative of its score in place of the nats, in standardised units; of several
-    orders it is their mean.
+    Args:
+      log_scale_D: what the units of standardised data add to the nats of each site.
+      orders: K factorizations in one (each array has a first axis K) and weights w [K] that add up to 1: the likelihood
+        is that of their mixture, p(x) = sum_k w_k p(x | order k), and `by_order` [B, K] has the nats of each. The
+        orders are computed one after another, so K costs time and no memory.
+      hidden: scores these sites given the visible ones, in one order that visits the visible sites first.
+      key: of scores that are drawn.
     """
     num = len(batch)
     all_sites = jnp.ones((num, *model.event.grid_shape), bool)
@@ -98,17 +99,16 @@ def eval_step(
 
 
 def shares_of(model: Model, num_orders: int) -> Shares | None:
-    """How much each of the orders of a score counts for; None for a model of one order."""
+    """Returns the weight of each order of a score; None for a model of one order."""
     return None if model.orders is None else model.orders.shares(num_orders)
 
 
 def score_likelihood(
     model: Model, num_orders: int = 1, hidden: HiddenSites | None = None, answer: str = ""
 ) -> Callable[..., Rows]:
-    """The score of a batch that `SplitScorer` is handed: rows as those of `eval_step`, and `by_order` [K, B].
-
-    With `answer`, the name of a measure, `answers/NAME` has the error of each example, where the score is that of
-    conditionals with one most probable value for each site.
+    """Returns the function with which `SplitScorer` scores a batch: the rows of `eval_step`, with `by_order` [K, B].
+    With `answer`, the name of a measure, `answers/NAME` has the error of each example, if the model guesses one value
+    per site.
     """
     orders = None
     if model.orders is not None and hidden is None:
@@ -138,7 +138,6 @@ class Evaluator:
         scoring: Scoring = Scoring(),  # noqa: B008, frozen
         hidden: HiddenSites | None = None,
     ):
-        """Prepares the program. `hidden`: the scored and the observed sites; None: all sites are scored."""
         self._dataset, self._event, self._kind = dataset, model.event, model.score_kind
         self._shares = shares_of(model, scoring.num_orders)
         score = _cached_score(_Same(model), scoring.num_orders, hidden, dataset.answer)
@@ -150,11 +149,11 @@ class Evaluator:
         return summarize_rows(rows, self._event, self._dataset.text_unit, self._kind, self._shares)
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
-        """The scores of each example of a split, float64[..., N] by the names of `eval_step`."""
+        """Returns the scores of each example of a split, float64[..., N] by the names of `eval_step`."""
         return self.rows_of(params, split_of(self._dataset, split))
 
     def rows_of(self, params: Any, source: Source) -> dict[str, np.ndarray]:
-        """The scores of each example of a source, as those of a split; the program is that of all splits."""
+        """As `rows`, for any source; the compiled program is the same."""
         return self.scorer.rows(params, source)
 
 
@@ -173,7 +172,7 @@ class _Same:
 
 @functools.lru_cache(maxsize=16)
 def _cached_score(of: _Same, num_orders: int, hidden: HiddenSites | None, answer: str) -> Callable[..., Rows]:
-    """One function, and so one program, for all evaluators of a model under the same options."""
+    """One function, and so one compiled program, for all evaluators of a model under the same options."""
     return score_likelihood(of.model, num_orders, hidden, answer)
 
 
@@ -195,9 +194,8 @@ def _rows_in_orders(arguments: Any, batch: Batch, key: jax.Array, log_scale_D: j
     return {"nll": eval_step(model, params, batch, log_scale_D, orders, key=score_key)["nll"]}
 
 
-#: The measures of answers, functions of guesses and values [B, D, size of a value]: the mean over the scored scalars of
-#: an example is its measure, and the mean over the examples is reported, however many scalars each has. The scored
-#: sites of some data sets are an answer to the others (`Dataset.answer`).
+#: The measures of answers, functions of guesses and values [B, D, size of a value]. The measure of an example is the
+#: mean over its scored scalars, and the mean over the examples is reported. See `Dataset.answer`.
 MEASURES = {
     "accuracy": lambda guess, value: (guess == value).astype(jnp.float32),
     "squared_error": lambda guess, value: jnp.square(guess - value),
@@ -205,7 +203,7 @@ MEASURES = {
 
 
 def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.Array:
-    """Returns the measure of each example, float32[B]: the mean over its scored sites of what `model.guess` guesses."""
+    """Returns the measure of each example, float32[B]: the mean over its scored sites of the error of `model.guess`."""
     guesses = require(model, "guesses", "an answer").guess
     values = MEASURES[measure](guesses(params, batch.x, batch.context), batch.x)
     by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)

@@ -89,7 +89,7 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The scores of a split; those of each example, as of `Evaluator.rows`; and curves of exposure bias, [S] each."""
+    """The scores of a split and of its examples, as of `Evaluator.rows`, and curves of exposure bias, [S] each."""
 
     scores: dict[str, Any]
     rows: Mapping[str, np.ndarray]
@@ -97,7 +97,7 @@ class Report:
 
     @property
     def nats(self) -> np.ndarray:
-        """Those of each example with a scored site, float64[N]; sample scores, where there is no likelihood."""
+        """The nats of each example with a scored site, float64[N]; sample scores if there is no likelihood."""
         return self.rows["nll"][self.rows["sites"] > 0]
 
 
@@ -144,9 +144,8 @@ def report(
 
 
 def kind_of_nats(model: Model, num_orders: int = 1, end: int | None = None) -> str:
-    """The kind of the nats of a report: that of the model, or an estimate. The mixture of orders under bounds that are
-    drawn need not be a bound, see `kind_of_mixture`. Strings, which have the token `end`, are scored given the padding
-    that is visited before, see `in_sequence`.
+    """Returns the kind of the nats of a report: that of the model, `kind_of_mixture` for several orders, or an estimate
+    for strings (with the token `end`) whose padding may be visited before them, see `in_sequence`.
     """
     if model.score_kind == NO_LIKELIHOOD:
         return model.score_kind

@@ -123,11 +123,10 @@ def draw_on_mesh(
     sampler: str | Sampler = "cached",
     **options: Any,
 ) -> Draw:
-    """Draws `num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
-
-    Every device computes a part of the examples, whatever the sharding of the parameters. If `num` is no multiple of
-    the size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
-    Returns the draw, whole on every device; example b has the key fold_in(key, b), and `options` are those of a draw.
+    """Returns the draw of `num` examples, split over the data axes of a mesh and then whole on every device: that of
+    `model.sample`, on any mesh. Example b has the key fold_in(key, b), and `options` are those of a draw. All processes
+    of a run call this together. If `num` is no multiple of the size of the axes, further examples are drawn and
+    dropped.
     """
     keys, sampler, request, others = _spread(model, params, key, num, mesh, sampler, options)
     return _cut_to(num, mesh)(draw_part(model, params, keys, sampler, request, **others))
@@ -166,13 +165,13 @@ def _spread(
 
 @functools.lru_cache(maxsize=16)
 def _split_over(mesh: Mesh) -> Callable[[Any], Any]:
-    """One function for all draws on a mesh, compiled once for each of their shapes."""
+    """One function for all draws on a mesh, so that each shape compiles once."""
     return jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))
 
 
 @functools.lru_cache(maxsize=16)
 def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
-    """Cuts a draw to its first examples, on all devices: one function for all of its pieces, compiled once a shape."""
+    """Cuts a draw to its first examples: one function for all pieces, so that each shape compiles once."""
     cut = functools.partial(jax.tree.map, lambda leaf: leaf[:num])
     return jax.jit(cut, out_shardings=replicated(mesh))
 
@@ -180,7 +179,7 @@ def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
 def prepare_sampler(
     sampler: str | Sampler, model: Model, params: Any, dataset: Dataset, open_run: OpenRun, length: int = 0
 ) -> Sampler:
-    """Returns a sampler with the arrays that it needs from the data of a run and from other runs, for some length."""
+    """Returns a sampler with the arrays that it needs from the data of a run and other runs, for a `length`."""
 
     def examples(split: str, num: int) -> Batch:
         return spread_examples(dataset, split, num, "this sampler")

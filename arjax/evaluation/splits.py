@@ -35,11 +35,10 @@ class Scoring:
     """How the examples of a split are scored.
 
     Attributes:
-      batch_size: examples scored at once. It does not change exact results beyond rounding. Scores that are drawn have
-        a key for each batch, so it changes their noise.
-      mesh: that of the parameters; None: where these are, on one device.
-      seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the parameters,
-        so scores compare.
+      batch_size: examples scored at once. Exact results change by rounding alone; the noise of a drawn score changes,
+        as each batch has a key.
+      mesh: that of the parameters; None: the one device that they are on.
+      seed: of a transform and of drawn scores, or their key. Draws do not depend on the parameters, so scores compare.
       num_orders: K, for a model with several orders: the mixture of K of them is scored, by their `Orders.shares`.
     """
 
@@ -54,7 +53,7 @@ class Scoring:
 
 
 def split_of(dataset: Dataset, split: str) -> Source:
-    """The examples of a split, which exist."""
+    """Returns the examples of a split; refuses a missing or empty one."""
     if split not in dataset.splits:
         raise UserError(f"data set {dataset.name!r} has no {split} split{did_you_mean(split, dataset.splits)}")
     refuse((not len(dataset.splits[split]), f"the {split} split of {dataset.name!r} is empty"))
@@ -71,7 +70,7 @@ def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch
 
 
 def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
-    """At most `num` scored examples of a split, evenly spread over it, as batches are when they are scored."""
+    """Returns at most `num` scored examples of a split, evenly spaced, as batches are when they are scored."""
     source = split_of(dataset, split)
     num = min(num, len(source))
     rows = source.__getitems__(np.arange(num) * len(source) // num)
@@ -85,7 +84,10 @@ class SplitScorer:
     """Scores each example of a split by a function of a batch; compiled once for all parameters and splits.
 
     Each process reads the rows that its devices hold. At most two batches are on the devices, and a third is read in a
-    thread, so splits may be larger than memory.
+    thread, so splits may be larger than memory. The batch size is rounded up to a multiple of the mesh's data x fsdp; a
+    drawn score is the same on any mesh where nothing is rounded. Batch i is scored under fold_in(key, i), or under one
+    key for each of keys [S]. `transform_key` makes the key of the transform from that of a batch; None: they are the
+    same.
     """
 
     def __init__(
@@ -95,14 +97,6 @@ class SplitScorer:
         scoring: Scoring,
         transform_key: Callable[[jax.Array], jax.Array] | None = None,
     ):
-        """Prepares the program, which scorers with the same function share.
-
-        Args:
-          scoring: its batch size is rounded up to a multiple of the mesh's data x fsdp. A score that draws is the same
-            on any mesh where nothing is rounded. Batch i is scored under fold_in(key, i). Of keys [S], the score gets
-            as many.
-          transform_key: from the key of a batch to that of the transform; None: they are the same.
-        """
         self.dataset, self._key, mesh = dataset, scoring.key, scoring.mesh
         self._batch_size, self._sharding, self._rows_here = scoring.batch_size, None, None
         if mesh is not None:
@@ -121,7 +115,7 @@ class SplitScorer:
         return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
     def batches(self, params: Any, source: Source) -> Iterator[Rows]:
-        """The same batch by batch; one is computed while the next one is read."""
+        """The scores batch by batch; one batch is computed while the next one is read."""
         batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self._batch_size, self._rows_here))
         before = None
         with contextlib.closing(read_ahead(batches)) as coming:
@@ -135,19 +129,16 @@ class SplitScorer:
             yield _without_padding(*before)
 
     def _put(self, rows: Any) -> jax.Array:
-        """The rows of this process, as a part of an array on the mesh."""
         if self._sharding is None or self._rows_here is None:
             return jnp.asarray(rows)
         return from_local_rows(np.asarray(rows), self._rows_here, self._sharding, self._batch_size)
 
 
 def _key_of_batch(key: jax.Array, i: int) -> jax.Array:
-    """The key of batch i; of keys [S], one for each."""
     return jax.random.fold_in(key, i) if not key.ndim else jax.vmap(jax.random.fold_in, (0, None))(key, i)
 
 
 def _without_padding(scored: dict[str, jax.Array], weight_B: jax.Array) -> Rows:
-    """The scores on the host, without examples of weight 0."""
     keep_B = np.asarray(weight_B) > 0
     return {name: np.asarray(values, np.float64)[..., keep_B] for name, values in scored.items()}
 
@@ -156,7 +147,7 @@ def _without_padding(scored: dict[str, jax.Array], weight_B: jax.Array) -> Rows:
 def _program(
     score: ScoreOfBatch, transform: Transform | None, transform_key: Callable | None, mesh: Mesh | None
 ) -> Callable[..., tuple[dict[str, jax.Array], jax.Array]]:
-    """The program of all scorers with these options: (log_scale_D, params, batch, key) -> scores and weights."""
+    """One program for all scorers with these options: (log_scale_D, params, batch, key) -> scores and weights."""
 
     def scored(log_scale_D: jax.Array, params: Any, batch: Batch, key: jax.Array) -> tuple[Any, jax.Array]:
         weight_B, batch = batch.weight, batch.replace(weight=None)

@@ -34,7 +34,7 @@ class Suggestion:
     Attributes:
       text: the characters; `<end>` where a string ends.
       log_prob: log p(these characters | the prompt) in nats, exact.
-      complete: whether it ends with a space, a line or the string; else it was cut at the length asked for.
+      complete: whether it ends with a space, a newline or the end of the string; else `length` has cut it.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Suggestions:
 
     Attributes:
       prompt: the part of the prompt that was read: all of it, or its last characters where windows are shorter.
-      num_dropped: the number of characters before these, which were not read.
+      num_dropped: the number of characters before it.
       continuations: texts up to and with the first space (or newline) behind another character, or the end.
     """
 
@@ -80,18 +80,14 @@ class SuggestOptions:
 def suggest(
     model: AutoregressiveModel, params: Any, dataset: Dataset, prompt: str = "", *, context: Any = None, **options: Any
 ) -> Suggestions:
-    """The most probable next characters after a prompt, and the most probable continuations that beam search finds.
+    """Returns the most probable next characters after a prompt, and the continuations that beam search finds.
 
     Every probability is exact: a product of conditionals of the model, in an order that visits the prompt and then the
     sites behind it one after another. Beam search keeps the `beams` most probable beginnings of each length, so it may
     miss a continuation with an improbable beginning (Graves, "Sequence Transduction with Recurrent Neural Networks",
-    2012, section 2.4; here without its merging of prefixes).
-
-    Args:
-      prompt: the characters before. Windows of a long text may begin anywhere: of a prompt that does not fit together
-        with `length` further characters, only the last characters are read. The prompt of a string has to fit.
-      context: of one example, for a model that has one.
-      **options: fields of `SuggestOptions`.
+    2012, section 2.4; here without its merging of prefixes). Windows of a long text may begin anywhere: only the last
+    characters of the prompt are read if it does not fit together with `length` further ones. The prompt of a string has
+    to fit. `context` is that of one example, and `options` are fields of `SuggestOptions`.
     """
     asked = SuggestOptions(**typed_fields(SuggestOptions, options))
     num, length, beams = asked.num, asked.length, asked.beams
@@ -123,7 +119,7 @@ def suggest(
 
 
 def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) -> tuple[np.ndarray, int, int]:
-    """The tokens of the prompt that are read, the number of those that are not, and the most tokens that may follow."""
+    """Returns the tokens of the prompt that are read, the number of the others, and the most tokens that may follow."""
     tokens_K, num_sites = encode_prompt(dataset, prompt), dataset.event.num_sites
     if vocabulary.end is not None:
         if len(tokens_K) >= num_sites:
@@ -180,9 +176,8 @@ def _beams(
     kinds: tuple[jax.Array, jax.Array, jax.Array],
     num: int,
 ) -> tuple[Beams, Beams]:
-    """The `num` best complete continuations of the first of B equal rows, and the B best ones of full length.
-
-    `kinds` are bool[V]: the tokens that there are, those that are spaces, and the end.
+    """Returns the `num` best complete continuations of the first of B equal rows, and the B best ones of full length.
+    `kinds` are bool[V]: which values are tokens, which of them are spaces, and the end.
     """
     known_V, space_V, end_V = kinds
 

@@ -1,6 +1,4 @@
-"""The numbers of a report about many examples, from the scores of each: means with standard errors, and the paired
-difference of two models.
-"""
+"""The numbers of a report, from scores of each example: means with standard errors, and differences of two models."""
 
 from __future__ import annotations
 
@@ -18,9 +16,9 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import Shares
 
 T = TypeVar("T")
-#: The names of rows with numbers of codes begin with this, and end with the number of all codes, such as "codes/512".
+#: A row of codes is named after the size of its codebook, such as "codes/512".
 CODES = "codes/"
-#: A difference within so many standard errors of 0 is a tie.
+#: A difference within this many standard errors of 0 is a tie.
 TIE = 2.0
 
 
@@ -31,20 +29,15 @@ def stderr_of(values: np.ndarray) -> np.ndarray:
 
 
 def mean_over_runs(values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over the first axis, that of runs such as those of several seeds, and its standard error; nan where
-    there are less than two, or a value is not finite.
-    """
+    """Returns mean and standard error over the first axis; nan for fewer than two runs and for values not finite."""
     values = np.asarray(values, np.float64)
     known = len(values) > 1 and np.isfinite(values).all()
     return values.mean(0), stderr_of(values) if known else np.full(values.shape[1:], np.nan)
 
 
 def group_by_seed(runs: Iterable[T], but_seed: Callable[[T], tuple[Hashable, Hashable]]) -> list[list[T]]:
-    """Returns the runs in groups: the runs of a group differ in their seed alone.
-
-    Args:
-      but_seed: everything else that a run is made from, and its seed. A second run with one seed is no second seed: it
-        stands in another group.
+    """Returns the runs in groups whose members differ in their seed alone. `but_seed` returns everything else that a
+    run is made from, and its seed; a second run with the same seed goes to another group.
     """
     groups: dict[Hashable, list[T]] = {}
     seen: collections.Counter[Hashable] = collections.Counter()
@@ -56,9 +49,8 @@ def group_by_seed(runs: Iterable[T], but_seed: Callable[[T], tuple[Hashable, Has
 
 
 def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, float]:
-    """Sum of values over sum of sites, and its standard error over the N examples.
-
-    To first order the error is that of the mean of (value - ratio x sites) over mean sites.
+    """Returns sum of values / sum of sites, and its standard error over the N examples. To first order, this is the
+    standard error of the mean of (value - ratio x sites) over mean sites.
     """
     ratio = values_N.sum() / sites_N.sum()
     return float(ratio), float(stderr_of(values_N - ratio * sites_N) / sites_N.mean())
@@ -67,14 +59,14 @@ def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, fl
 def summarize_rows(
     rows: Mapping[str, np.ndarray], event: EventSpec, text: str = "", kind: str = "exact", shares: Shares | None = None
 ) -> dict[str, Any]:
-    """The scores of a split from those of its examples, all numbers by the names of `results.json`.
+    """Returns the scores of a split, by the names of `results.json`, from those of its examples.
 
     Args:
-      rows: float64[..., N] by name: `nll` and `sites` of each example; possibly `by_order` [K, N], the terms of
-        the score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the
-        nats under the truth of the data.
-      kind: of the scores. Those of the kind "none" are no nats: their mean is `sample_score`.
-      shares: of the orders in their mixture, where there is `by_order`.
+      rows: float64[..., N] by name: `nll` and `sites` of each example; possibly `by_order` [K, N], the terms of the
+        score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the nats
+        under the truth of the data.
+      kind: of the scores. Scores of the kind "none" are not nats: their mean is `sample_score`.
+      shares: the weights of the orders in their mixture, if there is `by_order`.
     """
     if kind == NO_LIKELIHOOD:
         rows = {name: values for name, values in rows.items() if name in ("nll", "sites") or "answers/" in name}
@@ -103,17 +95,14 @@ def summarize_rows(
 
 
 def code_counts(name: str, numbers: np.ndarray) -> np.ndarray:
-    """How often each code occurs, int64[K], from a row `codes/K`."""
+    """Returns how often each code occurs, int64[K], from a row `codes/K`."""
     return np.bincount(numbers.astype(np.int64).ravel(), minlength=int(name.removeprefix(CODES)))
 
 
 def summarize_codes(counts_K: np.ndarray, num_tokens: int) -> dict[str, Any]:
-    """The use of a codebook by a split.
-
-    Returns:
-      `num_tokens` T and `num_codes` K; `token_bits`, T log2 K, the bits of the tokens of an example without a prior;
-      `codes_used`, the codes that occur; and `codes_perplexity`, the exponential of the entropy of their frequencies,
-      K where all codes are equally frequent. A batch has fewer and less even codes than a split.
+    """Returns the use of a codebook by a split: `num_tokens` T and `num_codes` K; `token_bits`, T log2 K, the bits of
+    the tokens of an example without a prior; `codes_used`, the number of codes that occur; and `codes_perplexity`, the
+    exponential of the entropy of their frequencies, which is K if all codes are equally frequent.
     """
     frequency = counts_K[counts_K > 0] / counts_K.sum()
     return {
@@ -126,14 +115,13 @@ def summarize_codes(counts_K: np.ndarray, num_tokens: int) -> dict[str, Any]:
 
 
 def summarize_orders(nll_BK: np.ndarray, shares: Shares) -> dict[str, Any]:
-    """The entries of a result about several orders, from the nats of each example under each order.
+    """Returns the entries of a result about several orders, from the nats of each example under each order.
 
-    Returns:
-      `num_orders` K; `negative_elbo_nats`, the mean over the orders by their weights, which bounds the nats of their
-      mixture from above; `negative_elbo_stderr`, its standard error as an estimate of the mean over all orders of the
-      model, of which these are some, drawn without replacement: 0 where they are all, left out where one is drawn of
-      several; of random orders beside listed ones, that of the random ones alone; and `nll_nats_by_num_orders`, the
-      nats of the mixtures of the first 1, 2, ..., K orders.
+    These are `num_orders` K; `negative_elbo_nats`, the weighted mean over the orders, an upper bound of the nats of
+    their mixture; `negative_elbo_stderr`, its standard error as an estimate of the mean over all orders of the model,
+    from which these are drawn without replacement (0 if they are all; left out if one of several is drawn; of the
+    random orders alone, if there are also listed ones); and `nll_nats_by_num_orders`, the nats of the mixtures of the
+    first 1, 2, ..., K orders.
     """
     num_orders, means_K = nll_BK.shape[1], nll_BK.mean(0)
     random_K = shares.drawn if shares.drawn.any() else np.ones(num_orders, bool)
@@ -151,10 +139,8 @@ def summarize_orders(nll_BK: np.ndarray, shares: Shares) -> dict[str, Any]:
 
 
 def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = "") -> dict[str, float]:
-    """The numbers that `evaluate` returns, from the nats and the scored sites of each example.
-
-    Rows without a scored site (a window that is all context) are not examples. `text` is the unit of a text, "char" or
-    "byte".
+    """Returns the scores of a split from the nats and the numbers of scored sites of its examples. Rows without a
+    scored site (a window that is all context) are not examples. `text` is the unit of a text, "char" or "byte".
     """
     nll, sites = _scored(nll, sites)
     per_site, per_site_stderr = ratio_of_means(nll, sites)
@@ -179,7 +165,6 @@ def summarize_samples(score: np.ndarray, sites: np.ndarray) -> dict[str, float]:
 
 
 def _scored(values: np.ndarray, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values and the sites of the examples that have a scored site."""
     if not (sites > 0).any():
         raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
     return values[sites > 0], sites[sites > 0]
@@ -199,12 +184,10 @@ class Difference:
     """Nats of one model less those of another on each of N examples. Below 0 the first model is better.
 
     Attributes:
-      nats_N: float64[N]; means over the seeds, where a model was trained under several.
-      stderr: the standard error of the mean over the examples, which the same examples under both models make small;
-        nan of a single one.
-      seeds_stderr: that over the seeds, where both models were trained under several; nan otherwise.
-      wins: the share of examples on which the first model has fewer nats.
-      losses: the share on which it has more.
+      nats_N: float64[N]; means over the seeds, if a model was trained under several.
+      stderr: the standard error of the mean over the examples, which are paired; nan for a single example.
+      seeds_stderr: the standard error over the seeds, if both models were trained under several; nan otherwise.
+      wins, losses: the shares of examples on which the first model has fewer nats, and more.
     """
 
     nats_N: np.ndarray
@@ -216,9 +199,7 @@ class Difference:
 
     @property
     def is_tie(self) -> bool:
-        """Whether the mean lies within two standard errors of 0, by the larger of the two; or has none. An infinite
-        difference, of an example that one model alone holds impossible, is no tie.
-        """
+        """Whether the mean is nan or within two standard errors of 0, by the larger one. An infinite mean is no tie."""
         return not (math.isinf(self.mean) or abs(self.mean) > TIE * np.fmax(self.stderr, self.seeds_stderr))
 
 

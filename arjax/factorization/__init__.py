@@ -2,9 +2,8 @@
 
     factorization = make_factorization((8, 8), ordering="random(seed=3)", partition="blocks(size=4)")
 
-Orderings, partitions, graphs and distributions over orders are functions in registries, written as call strings. An
-ordering with a parameter `data` is read off training examples; the same examples give the same order, so it is not
-stored.
+Orderings, partitions, graphs and distributions over orders are functions in registries, written as call strings. Those
+with a parameter `data` are read off training examples; the same examples give the same order.
 """
 
 import numpy as np
@@ -54,10 +53,9 @@ def make_factorization(
     data: np.ndarray | None = None,
     graph: str = "",
 ) -> Factorization:
-    """The factorization named by call strings, such as `random(seed=3)`, `blocks(size=4)` and `window(size=8)`.
-
-    `data`: training examples [N, D] or [N, D, value], for orderings and graphs that are read off them. Raises
-    `UserError` for an unknown name or option, an order that is no permutation, or block sizes that do not fit.
+    """Returns the factorization of call strings such as `random(seed=3)`, `blocks(size=4)` and `window(size=8)`.
+    Orderings and graphs may be read off training examples `data`, [N, D] or [N, D, value]. Raises `UserError` for an
+    unknown name or option, an order that is no permutation, or block sizes that do not fit.
     """
     grid_shape = tuple(grid_shape)
     order_D = make_order(ordering, grid_shape, data)

@@ -1,8 +1,4 @@
-"""Orderings that are read off the training data.
-
-Each takes the values of N training examples, `data` [N, D] or [N, D, value] of integers or reals, beside the shape of
-the grid.
-"""
+"""Orderings that are read off N training examples, `data` [N, D] or [N, D, value] of integers or reals."""
 
 from __future__ import annotations
 
@@ -19,17 +15,15 @@ MOST_EXAMPLES = 20_000
 
 @ORDERINGS.register("variance")
 def variance(grid_shape: Grid, data: np.ndarray) -> np.ndarray:
-    """By the variance of each site over the training examples, largest first; equal ones in raster order. The variances
-    of the entries of a vector are added up.
-    """
+    """By the variance of each site over the training examples, added up over its entries, largest first."""
     variance_D = np.asarray(data, np.float64).var(0).reshape(data.shape[1], -1).sum(1)
     return np.argsort(-variance_D, kind="stable")
 
 
 @ORDERINGS.register("mutual_information")
 def mutual_information(grid_shape: Grid, data: np.ndarray, nearest: bool = True) -> np.ndarray:
-    """Greedy: first the site with the largest entropy, then always the site with the largest mutual information with
-    any site visited before it (`nearest=False`: the smallest such maximum, so that early sites are nearly independent).
+    """Greedy: the site with the largest entropy, then always the site with the largest mutual information with any site
+    visited before it (`nearest=False`: the smallest such maximum, so that early sites are nearly independent).
     """
     information_DD = pairwise_information(data)
     order = [int(np.argmax(np.diag(information_DD)))]
@@ -45,8 +39,8 @@ def mutual_information(grid_shape: Grid, data: np.ndarray, nearest: bool = True)
 
 @ORDERINGS.register("chow_liu")
 def chow_liu(grid_shape: Grid, data: np.ndarray) -> np.ndarray:
-    """A walk through the tree of largest total pairwise information (Chow & Liu, 1968): every site comes after its
-    parent. The root is the site with the largest entropy; children in order of the information they share with it.
+    """A walk through the tree of largest total pairwise information (Chow & Liu, 1968) from the site with the largest
+    entropy: every site comes after its parent, children in order of their information about it.
     """
     information_DD = pairwise_information(data)
     parent_D, root = chow_liu_tree(information_DD), int(np.argmax(np.diag(information_DD)))
@@ -61,9 +55,7 @@ def chow_liu(grid_shape: Grid, data: np.ndarray) -> np.ndarray:
 
 
 def chow_liu_tree(information_DD: np.ndarray) -> np.ndarray:
-    """int[D]: the parent of each site in the maximum spanning tree (Prim, 1957); -1 for the root, the site with the
-    largest entropy.
-    """
+    """Parents int[D] in the maximum spanning tree (Prim, 1957); -1: the root, the site with the largest entropy."""
     num_sites = len(information_DD)
     site = int(np.argmax(np.diag(information_DD)))
     parent_D, best_D = np.full(num_sites, -1), np.full(num_sites, -np.inf)
@@ -77,10 +69,8 @@ def chow_liu_tree(information_DD: np.ndarray) -> np.ndarray:
 
 
 def pairwise_information(data: np.ndarray) -> np.ndarray:
-    """Mutual information of all pairs of sites in nats, float64[D, D]; the entropies of the sites on the diagonal.
-
-    From the frequencies of pairs of values among the examples (at most 20,000 of them, evenly spaced). Reals count as
-    one of eight levels, each equally frequent.
+    """Returns the mutual information of all pairs of sites in nats, float64[D, D], with entropies on the diagonal, by
+    frequencies among at most 20,000 examples, evenly spaced. Reals count as one of eight levels of equal frequency.
     """
     if data.ndim > 2 and data[0, 0].size > 1:
         raise UserError("an ordering by mutual information needs one number per site, not vectors")
@@ -102,8 +92,8 @@ def pairwise_information(data: np.ndarray) -> np.ndarray:
 
 
 def _as_levels(data: np.ndarray) -> np.ndarray:
-    """int[N, D] of at most a few dozen levels: reals and finer levels become eight of equal frequency, as far as equal
-    values allow that. Nothing lies above the largest value of a site: where that is frequent, it is above its edges.
+    """int[N, D] of at most a few dozen levels: reals and finer levels become eight, of equal frequency as far as equal
+    values allow. All edges are below the largest value of a site, even where that is frequent.
     """
     if data.dtype.kind in "iub" and len(np.unique(data)) <= 4 * LEVELS_OF_REALS:
         return data.astype(np.int64)

@@ -32,9 +32,8 @@ class Factorization:
       step: int32[D], the step in which a site is generated, 0..S-1.
       blocks: int32[S, M], the sites of each step in order; rows shorter than the largest block are padded with D.
       index_in_blocks: int32[D], the index of a site in `blocks.ravel()`.
-      grid_shape: shape of the grid (static).
-      parents: bool[D, D], [i, j] iff site i may depend on site j, where that is not every site of an earlier step.
-      connected: whether there is any edge in `parents`, where there is such a graph (static).
+      parents: bool[D, D], [i, j] iff there is an edge from site j to site i; None: from every site of an earlier step.
+      connected: whether there is any edge in `parents` (static).
     """
 
     order: Array
@@ -63,10 +62,8 @@ class Factorization:
 
     @property
     def has_edges(self) -> bool:
-        """Whether any site may depend on another: not with one step, nor under a graph without edges.
-
-        Networks then leave out the terms of earlier sites. They must: XLA's CPU compiler (jax 0.10 to 0.12) computes
-        the product with a constant empty mask wrongly when it fuses it with a softmax.
+        """Whether any site may depend on another. If not, networks must leave out earlier sites: XLA's CPU compiler
+        (jax 0.10 to 0.12) computes a product with a constant empty mask wrongly when it is fused with a softmax.
         """
         return self.num_steps > 1 and self.connected
 
@@ -114,9 +111,7 @@ def from_order(order: Integers, sizes: Integers, grid_shape: Sequence[int]) -> F
 
 
 def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
-    """Another order, int[D], cut into blocks like a given factorization without a graph; may be jitted, and checks no
-    values.
-    """
+    """Returns another order, int[D], cut as a factorization without a graph; may be jitted, and checks no values."""
     if like.parents is not None:
         raise UserError("a factorization with a dependency graph cannot be reordered: its edges follow its order")
     order_D = jnp.asarray(order_D, jnp.int32)
@@ -135,7 +130,7 @@ def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
 
 
 def check_permutation(order: Integers, num_sites: int) -> np.ndarray:
-    """The order as int64[D], which visits each of the sites 0..D-1 exactly once."""
+    """Returns the order as int64[D], which visits each of the sites 0..D-1 exactly once."""
     order_D = flat_integers(order)
     if order_D is None:
         raise UserError("an ordering is a flat list of site numbers")

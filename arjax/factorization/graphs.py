@@ -1,8 +1,7 @@
 """Dependency graphs: the earlier sites that a site may depend on, where these are not all earlier sites.
 
-Each graph is a function `(factorization, data, ...) -> bool[D, D]`, [i, j] iff there is an edge from site j to site i.
-In a Bayesian network, conditionals read the parents of each site alone: p(x) = prod_i p(x_i | x_parents(i)) (Pearl,
-"Probabilistic Reasoning in Intelligent Systems", 1988, section 3.3).
+Each graph is a function `(factorization, data, ...) -> bool[D, D]`, [i, j] iff there is an edge from site j to site i:
+p(x) = prod_i p(x_i | x_parents(i)) (Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, section 3.3).
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ GRAPHS = Registry("dependency graph", hidden=("factorization", "data"))
 
 
 def with_graph(factorization: Factorization, text: str, data: np.ndarray | None = None) -> Factorization:
-    """The factorization with the graph of a call string, such as `window(size=3)`; "" leaves all edges. Raises
-    `UserError` for an edge from a site to one of the same step or of an earlier one.
-    """
+    """The factorization with the graph of a call string ("": all edges). Raises `UserError` unless edges go forward."""
     if not text:
         return factorization
     if data is None and graph_needs_data(text):
@@ -42,7 +39,7 @@ def with_graph(factorization: Factorization, text: str, data: np.ndarray | None 
 
 
 def graph_needs_data(text: str) -> bool:
-    """Whether a graph is read off the training examples."""
+    """Returns whether a graph is read off the training examples."""
     return bool(text) and parse_call(text)[0] == "chow_liu_tree"
 
 
@@ -56,8 +53,8 @@ def window(factorization: Factorization, data: np.ndarray | None, *, size: int =
 
 @GRAPHS.register("neighbours")
 def neighbours(factorization: Factorization, data: np.ndarray | None, distance: int = opt(1, least=0)) -> np.ndarray:
-    """Only earlier sites at most so many places away along every axis of the grid: a causal neighbourhood, as in Markov
-    mesh models of images (Abend, Harley & Kanal, "Classification of Binary Random Patterns", 1965).
+    """Only earlier sites at most so many places away along every axis of the grid, as in Markov mesh models of images
+    (Abend, Harley & Kanal, "Classification of Binary Random Patterns", 1965).
     """
     place_DR = np.stack(np.unravel_index(np.arange(factorization.num_sites), factorization.grid_shape), -1)
     near_DD = (np.abs(place_DR[:, None] - place_DR) <= distance).all(-1)
@@ -81,9 +78,9 @@ def edges(factorization: Factorization, data: np.ndarray | None, arrows: tuple[t
 
 @GRAPHS.register("chow_liu_tree")
 def tree(factorization: Factorization, data: np.ndarray) -> np.ndarray:
-    """The tree of largest total pairwise information among the training examples (Chow & Liu, "Approximating Discrete
-    Probability Distributions with Dependence Trees", 1968); its edges point along the order. With the ordering
-    `chow_liu` every site but the first has one parent.
+    """The tree of largest total pairwise information among the training examples, along the order (Chow & Liu,
+    "Approximating Discrete Probability Distributions with Dependence Trees", 1968). With the ordering `chow_liu` all
+    sites but the first have a parent.
     """
     parent_D = chow_liu_tree(pairwise_information(data))
     linked_DD = np.zeros((len(parent_D), len(parent_D)), bool)

@@ -1,8 +1,7 @@
 """Distributions over orders: the orders that a model is trained on, and those of them that it is scored on.
 
-One set of parameters then supports many orders. Each distribution is a function `(grid_shape, ...) -> pool`: the orders
-int64[K, D], all equally probable, or None for all permutations. Of other probabilities it returns `Weighted`. With a
-parameter `data` it also reads training examples, [N, D] or [N, D, value].
+Each is a function `(grid_shape, ...) -> pool`: the orders int64[K, D], all equally probable, None for all permutations,
+or `Weighted` for other probabilities. A parameter `data` takes training examples [N, D] or [N, D, value].
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def pool(grid_shape: Grid, num: int = opt(8, most=MOST_ORDERS), seed: int = seed
 
 
 def permutations(num_sites: int, num: int, seed: int, besides: Collection[tuple[int, ...]] = ()) -> np.ndarray:
-    """`num` different random orders, int64[num, D], none of which is one of `besides`."""
+    """Returns `num` different random orders, int64[num, D], none of which is one of `besides`."""
     if num > num_permutations(num_sites) - len(besides):
         raise UserError(f"{num_sites} sites have {math.factorial(num_sites)} orders, not {num + len(besides)}")
     rng = np.random.default_rng(seed)
@@ -65,15 +64,13 @@ def permutations(num_sites: int, num: int, seed: int, besides: Collection[tuple[
 
 
 def num_permutations(num_sites: int) -> float:
-    """D!, or infinity where that is more than anyone asks for."""
+    """D!, or infinity for more than 12 sites."""
     return math.factorial(num_sites) if num_sites < 13 else math.inf
 
 
 @ORDER_DISTRIBUTIONS.register("rasters")
 def rasters(grid_shape: Grid) -> np.ndarray:
-    """Raster order on the grid flipped and transposed in every way: 8 orders of a plane, 2 of a line. Flips of an axis
-    of length 1 change nothing and count once.
-    """
+    """Raster order on the grid flipped and transposed in every different way: 8 orders of a plane, 2 of a line."""
     rank = len(grid_shape)
     flips = [tuple(f) for n in range(rank + 1) for f in itertools.combinations(range(rank), n)]
     axes = list(itertools.permutations(range(rank)))
@@ -97,8 +94,7 @@ def weighted(
 ) -> Weighted | None:
     """Distributions over orders and single orders, mixed: `weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))`.
 
-    An order is drawn from the k-th of them with a probability in proportion to its weight. Each is a call string, of an
-    ordering or of a distribution over orders, which may be `weighted` itself.
+    The k-th of the call strings is drawn in proportion to its weight; it may be `weighted` itself.
     """
     if len(weights) != len(of):
         raise UserError(f"weighted needs one weight for each of its {len(of)} entries, not {weights!r}")
@@ -113,7 +109,7 @@ def weighted(
 
 
 def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:
-    """The distribution of a call string, which may be that of a single ordering."""
+    """Returns the distribution of a call string, which may name a single ordering."""
     if not _is_distribution(text):
         return Weighted(make_order(text, grid_shape, data)[None], np.ones(1), 0.0)
     distribution = call_distribution(text, grid_shape, data)
@@ -125,7 +121,7 @@ def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:
 
 
 def _is_distribution(text: str) -> bool:
-    """Whether a call string is that of a distribution over orders, and not of an ordering."""
+    """Returns whether a call string names a distribution over orders, and not an ordering."""
     name, _ = parse_call(text)
     if name not in ORDER_DISTRIBUTIONS and name not in ORDERINGS:
         import_installed()
@@ -143,7 +139,7 @@ class Shares(NamedTuple):
     population: float = math.inf  # of which orders the drawn ones are some; where none is drawn, all the listed ones
 
     def first(self, num: int) -> np.ndarray:
-        """Those of the first orders without the others, float64[num]."""
+        """Returns the shares of the first `num` orders in a mixture of these alone, float64[num]."""
         drawn, weights = self.drawn[:num], self.weights[:num].copy()
         if drawn.any():
             weights[drawn] = self.weights[self.drawn].sum() / drawn.sum()
@@ -154,10 +150,8 @@ class Shares(NamedTuple):
 @dataclasses.dataclass(frozen=True, eq=False)
 class Orders:
     """A distribution over factorizations of one block structure; a pytree of arrays: the `first` factorization, by
-    which the others are cut, the `pool` of orders int32[K, D], or None for all permutations, all equally probable.
-
-    With `weights` float32[K] these are the probabilities of the pool; float32[K + 1] ends with the probability that an
-    order is drawn from all permutations.
+    which the others are cut, and the `pool` of orders int32[K, D], or None for all permutations, all equally probable
+    unless there are `weights`: float32[K], or float32[K + 1], where the last is the probability of all permutations.
     """
 
     first: Factorization
@@ -175,15 +169,15 @@ class Orders:
         return np.zeros((0, self.first.num_sites), np.int32) if self.pool is None else np.asarray(self.pool)
 
     def draw(self, key: jax.Array) -> Factorization:
-        """A random factorization; may be jitted."""
+        """Returns a random factorization; may be jitted."""
         return self.draw_with_source(key)[0]
 
     def draw_of_all(self, key: jax.Array) -> Factorization:
-        """A random factorization of all permutations, which are equally probable; may be jitted."""
+        """Returns a random factorization of all permutations, which are equally probable; may be jitted."""
         return reorder(self.first, jax.random.permutation(key, self.first.num_sites))
 
     def draw_with_source(self, key: jax.Array) -> tuple[Factorization, bool | jax.Array]:
-        """A random factorization, and whether it was drawn from all permutations; may be jitted."""
+        """Returns a random factorization, and whether it was drawn from all permutations; may be jitted."""
         if self.pool is None:
             return self.draw_of_all(key), True
         pool_KD, num = jnp.asarray(self.pool), len(self.pool)
@@ -197,13 +191,12 @@ class Orders:
         return reorder(self.first, order_D), k == num
 
     def has(self, factorization: Factorization) -> bool:
-        """Whether an order is one of these."""
+        """Returns whether an order is one of these."""
         return self.has_all or bool((self.listed == np.asarray(factorization.order)).all(1).any())
 
     def members(self, num: int) -> list[Factorization]:
-        """`num` different orders, always the same: the first of the pool, or of a fixed random sequence. The most
-        probable come first where there are weights: each next one is the listed order, or the random one, with the
-        largest share.
+        """Returns `num` different orders, always the same: the first of the pool, or of a fixed random sequence. With
+        weights, each next one is the listed order, or the random one, with the largest share.
         """
         places = self._places(num)
         drawn = sum(place < 0 for place in places)
@@ -214,9 +207,7 @@ class Orders:
         return [self._cut(next(random) if place < 0 else self.listed[place]) for place in places]
 
     def shares(self, num: int) -> Shares:
-        """How much each of the `members` counts for: its own probability, where the random ones share that of all
-        orders that are not listed equally; all of them add up to 1.
-        """
+        """The weights of the `members`, sum 1: random ones share the probability of all unlisted orders equally."""
         listed_K, uniform = self._probabilities()
         places, num_listed = np.array(self._places(num)), len(listed_K)
         drawn, each = places < 0, math.exp(-math.lgamma(self.first.num_sites + 1))  # 1 / D!
@@ -226,12 +217,12 @@ class Orders:
         return Shares(weights / weights.sum(), drawn, population)
 
     def representatives(self) -> list[Factorization]:
-        """All listed orders, and one of all permutations where these may be drawn."""
+        """Returns all listed orders, and one of all permutations where these may be drawn."""
         random = permutations(self.first.num_sites, 1, seed=0) if self.has_all else self.listed[:0]
         return [self._cut(order) for order in [*self.listed, *random]]
 
     def _probabilities(self) -> tuple[np.ndarray, float]:
-        """Those of the listed orders, float64[K], and that of a draw from all permutations."""
+        """Returns the probabilities of the listed orders, float64[K], and of a draw from all permutations."""
         if self.weights is None:
             num = len(self.listed)
             return np.full(num, 1 / max(num, 1)), float(num == 0)

@@ -26,9 +26,7 @@ Grid = tuple[int, ...]
 
 
 def make_order(text: str, grid_shape: Grid, data: np.ndarray | None = None) -> np.ndarray:
-    """The order named by a call string such as `random(seed=3)`, int64[D]; `data` are training examples [N, D] or
-    [N, D, value], for orderings that are read off them.
-    """
+    """The order of a call string such as `random(seed=3)`, int64[D]; `data` are examples [N, D] or [N, D, value]."""
     ordering = ORDERINGS.read(text)
     takes_data = "data" in _parameters(ordering.name)
     lacks_data = takes_data and data is None and needs_data(text)
@@ -40,7 +38,7 @@ def make_order(text: str, grid_shape: Grid, data: np.ndarray | None = None) -> n
 
 
 def needs_data(text: str) -> bool:
-    """Whether an ordering, or that which it is made of, is read off the training examples."""
+    """Returns whether an ordering, or one that it is made of, is read off the training examples."""
     name, options = parse_call(text)
     parameters = _parameters(name)
     if "of" in parameters:
@@ -54,10 +52,7 @@ def _parameters(name: str) -> Any:
 
 
 def order_name(factorization: Factorization) -> str:
-    """`snake order`, `hilbert order, 4 steps`: by the first ordering that gives it at its defaults, else its sites.
-
-    A factorization does not keep the call string of its order, so the name is that of an ordering with the same order.
-    """
+    """`snake order`, `hilbert order, 4 steps`: by the first ordering that gives it at its defaults, else its sites."""
     if isinstance(factorization.order, jax.core.Tracer):
         return "a traced order"
     order_D = np.asarray(factorization.order)
@@ -107,9 +102,8 @@ def diagonal(grid_shape: Grid) -> np.ndarray:
 
 @ORDERINGS.register("spiral")
 def spiral(grid_shape: Grid) -> np.ndarray:
-    """Clockwise around the last two axes from the outside in; `reversed(of='spiral')` goes from the centre out.
-
-    Leading axes are visited in raster order, one spiral after another. On a line it alternates between the two ends.
+    """Clockwise around the last two axes from the outside in; `reversed(of='spiral')` goes from the centre out. Leading
+    axes are visited in raster order. On a line it alternates between the two ends.
     """
     *leading, height, width = (1, *grid_shape) if len(grid_shape) == 1 else grid_shape
     left, parts = np.arange(height * width).reshape(height, width), []
@@ -127,7 +121,7 @@ def spiral(grid_shape: Grid) -> np.ndarray:
 @ORDERINGS.register("tiles")
 def tiles(grid_shape: Grid, height: int = 4, width: int = 4) -> np.ndarray:
     """Rectangles of `height` x `width` in raster order, raster order within each (Parmar et al., "Image Transformer",
-    2018, section 3.3); tiles at the far edges may be smaller. On the last two axes; a line is a row.
+    2018, section 3.3), on the last two axes; tiles at the far edges may be smaller.
     """
     *leading, row, column = np.unravel_index(raster(grid_shape), (1, *grid_shape))
     keys = (*leading, row // height, column // width, row % height, column % width)
@@ -141,8 +135,7 @@ def multiscale(grid_shape: Grid, factor: int = opt(2, least=2), levels: int = 1,
 
     With `interleave` above 1, a scale but the coarsest comes set by set: the sites whose coordinates, counted in sites
     of the scale, have the same remainders by `interleave` are a set (Reed et al., "Parallel Multiscale Autoregressive
-    Density Estimation", 2017, section 3.1, with 2: of a plane, three sets for each factor of 2). The partition `scales`
-    draws each set in one step.
+    Density Estimation", 2017, section 3.1, with 2). The partition `scales` draws each set in one step.
     """
     scale_D, set_D = sets_of_scales(grid_shape, factor, levels, interleave)
     return np.lexsort((set_D, -scale_D))
@@ -150,9 +143,8 @@ def multiscale(grid_shape: Grid, factor: int = opt(2, least=2), levels: int = 1,
 
 @ORDERINGS.register("subscale")
 def subscale(grid_shape: Grid, factor: int = opt(2, least=2)) -> np.ndarray:
-    """Interleaved slices, one after another: sites with coordinates of the same remainders by `factor` are a slice,
-    a small image of the whole (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel
-    Networks", 2019, section 3.1). Slices and sites within a slice in raster order.
+    """Interleaved slices of sites whose coordinates have the same remainders by `factor`, one after another, in raster
+    order (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel Networks", 2019, section 3.1).
     """
     coordinates = np.unravel_index(raster(grid_shape), grid_shape)
     factor = min(factor, max(grid_shape))  # more makes no difference
@@ -195,10 +187,8 @@ def listed(grid_shape: Grid, order: tuple[int, ...]) -> np.ndarray:
 
 @ORDERINGS.register("hilbert")
 def hilbert(grid_shape: Grid) -> np.ndarray:
-    """A space-filling curve on the last two axes, from the first corner; leading axes in raster order.
-
-    On a square with a side of 2^n it is Hilbert's (1891). On other rectangles the pieces are unequal, as in Cerveny's
-    generalisation, and one step may be diagonal where the longer side is odd and the shorter even.
+    """A space-filling curve on the last two axes, from the first corner; leading axes in raster order. On a square with
+    a side of 2^n it is Hilbert's (1891), elsewhere Cerveny's generalisation, in which one step may be diagonal.
     """
     *leading, height, width = (1, *grid_shape) if len(grid_shape) == 1 else grid_shape
     # Points of the plane are complex numbers, column + i row; the walk goes along the longer side.
@@ -208,7 +198,7 @@ def hilbert(grid_shape: Grid) -> np.ndarray:
 
 
 def _curve(corner: complex, along: complex, across: complex) -> Iterator[complex]:
-    """The sites of a rectangle, from a corner to the other end of the side `along`."""
+    """Returns the sites of a rectangle, from a corner to the other end of the side `along`."""
     length, depth = round(abs(along)), round(abs(across))
     forward, sideways = along / length, across / depth
     if depth == 1 or length == 1:
@@ -227,7 +217,7 @@ def _curve(corner: complex, along: complex, across: complex) -> Iterator[complex
 
 
 def _even(half: int, whole: int) -> int:
-    """An even part of a side, so that the walk through it ends on the right side; 1 where there is no other."""
+    """Returns an even part of a side, so that the walk through it ends on the right side; 1 where there is no other."""
     return half + half % 2 if whole > 2 else half
 
 
@@ -247,8 +237,8 @@ def symmetry(
 ) -> np.ndarray:
     """Another order on the grid flipped and transposed: with raster order on a plane, the 8 rasters of its symmetries.
 
-    `of` is the order, on a grid with the axes `axes` of this one, a permutation, or () for the same; `flip` are axes of
-    this grid along which sites are counted from the end.
+    `of` is the order, on a grid with the axes `axes` of this one, () for the same; `flip` are axes of this grid along
+    which sites are counted from the end.
     """
     rank = len(grid_shape)
     axes_R = np.arange(rank) if axes == () else flat_integers(axes)
@@ -266,8 +256,7 @@ def shuffled_within(
     grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster", size: int = 5, seed: int = seed_option()
 ) -> np.ndarray:
     """Another order in which every `size` sites in a row come in a random sequence: letters within a word's length.
-
-    Neighbours stay close: the comparison with `of` shows the local part of the effect of an order.
+    Compared with `of`, it shows the local part of the effect of an order.
     """
     order_D, rng = make_order(of, grid_shape, data), np.random.default_rng(seed)
     return np.concatenate([rng.permutation(order_D[i : i + size]) for i in range(0, len(order_D), size)])

@@ -47,10 +47,10 @@ def by_scale(
     interleave: int = 1,
     by_site: int = 0,
 ) -> list[int]:
-    """One scale per step, from coarse to fine: all sites of a scale at once, given those of all coarser ones. With
-    `interleave` above 1 one set of a scale per step, as in Reed et al., "Parallel Multiscale Autoregressive Density
-    Estimation", 2017. The `by_site` coarsest scales are drawn site by site. Needs the ordering `multiscale` of the same
-    factor, levels and interleave; `subscale(factor=f)` is the one with levels=1 and interleave=f.
+    """One scale per step, from coarse to fine, or one set of a scale per step with `interleave` above 1 (Reed et al.,
+    "Parallel Multiscale Autoregressive Density Estimation", 2017). The `by_site` coarsest scales are drawn site by
+    site. Needs the ordering `multiscale` of the same factor, levels and interleave, of which `subscale(factor=f)` is
+    the case levels=1 and interleave=f.
     """
     if not np.array_equal(order, multiscale(grid_shape, factor, levels, interleave)):
         more = f", interleave={interleave}" if interleave != 1 else ""

@@ -56,13 +56,11 @@ class Architecture:
     buffers: tuple[str, ...]
 
     def options(self, config: Config) -> dict[str, Any]:
-        """The options of `transformer`."""
         shared = {option: config[field] for option, field in self.fields.items()}
         shared["activation"] = translated(config[self.activation], ACTIVATIONS)
         return {**self.fixed, **shared, **self.other_options(config)}
 
     def config(self, options: Mapping[str, Any], num_sites: int) -> dict[str, Any]:
-        """The fields of config.json that describe the network."""
         shared = {field: options[option] for option, field in self.fields.items()}
         shared[self.activation] = translated(options["activation"], ACTIVATION_NAMES)
         shared[self.mlp_size] = options["mlp_size"] or options["mlp_ratio"] * options["width"]
@@ -95,10 +93,7 @@ NULLABLE |= {"rope_theta": 1.0}
 
 
 def check_config(config: Config, defaults: Config, nullable: Config = NULLABLE) -> None:
-    """Raises `UserError` for the first field that has another type than its default, or is a number not above 0.
-
-    `bos_token_id` is left out: another one may be chosen.
-    """
+    """Raises `UserError` for the first field (but `bos_token_id`) of another type than its default, or not above 0."""
     for field, default in defaults.items():
         value, like = config[field], nullable.get(field, default)
         described = f"{field} of this config.json"

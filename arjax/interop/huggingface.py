@@ -1,8 +1,8 @@
 """GPT-2 and Llama models in the folders of the `transformers` library (config.json, *.safetensors), read and written.
 
-Those models read a token and predict the next one; ours predict each token from those before it. So token t here is at
-position t there. The embedding before the first token, `nothing` here, is that of their beginning-of-sequence token:
-the model gives log p(x | bos). The bos itself is read, never scored.
+Those models read a token and predict the next one; ours predict each token from those before it, so token t here is at
+position t there. The embedding before the first token, `nothing` here, is that of their beginning-of-sequence token,
+which is read and never scored: the model gives log p(x | bos).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Shapes = dict[str, tuple[int, ...]]
 def load_huggingface(
     directory: str | Path, *, length: int | None = None, bos: int | None = None, dtype: str = "float32", **options: Any
 ) -> tuple[AutoregressiveModel, Any]:
-    """The model in a folder of the `transformers` library and its parameters: `(model, params)`.
+    """Returns the model in a folder of the `transformers` library and its parameters: `(model, params)`.
 
     `model.features(params, x)` are the logits of tokens x[B, length], `model.log_prob(params, x)` is log p(x | bos).
 
@@ -78,14 +78,12 @@ def load_huggingface(
 def save_huggingface(
     directory: str | Path, model: AutoregressiveModel, params: Any, *, shard_bytes: int = SHARD_BYTES
 ) -> None:
-    """Writes a folder that the `transformers` library loads as GPT2LMHeadModel or LlamaForCausalLM; refuses others.
+    """Writes a folder, replacing a model in it, that the `transformers` library loads as GPT2LMHeadModel or
+    LlamaForCausalLM. The model is a `transformer` with the options of either, on a line of tokens in raster order;
+    others are refused.
 
     Their bos token is the token with the embedding of `nothing`, which exists in models that were loaded and not
     trained further. Else it is added as one more token, V: its logit is to be left out (see generation_config.json).
-
-    Args:
-      directory: made where it does not exist; a model in it is replaced.
-      model: a `transformer` with the options of GPT-2 or Llama, on a line of tokens in raster order.
     """
     _check_tokens(model)
     architecture, options = _fitting(model)

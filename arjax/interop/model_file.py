@@ -57,9 +57,8 @@ class SavedModel(NamedTuple):
 
 
 def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
-    """Writes the file, at once: a file of that name is replaced, or left as it was when the disk refuses.
-
-    Raises `UserError` then, for parameters of another model, or where a part of the model is not registered.
+    """Writes the file, at once. Raises `UserError`, and leaves an earlier file as it was, if the disk refuses, for
+    parameters of another model, or if a part of the model is not registered.
     """
     path = user_path(path)
     (recipe, tensors), parts = _with_tensors(saved), [_with_tensors(part) for part in saved.parts]
@@ -78,7 +77,6 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
 
 
 def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Returns the recipe of a model as JSON, and its tensors."""
     check_params(saved.model.param_shapes, saved.params)
     recipe = recipe_of(saved.model)
     tensors = {f"model/{name}": array for name, array in (recipe.arrays or {}).items()}
@@ -124,7 +122,6 @@ class Content(TypedDict):
 
 
 def _saved(content: Content, tensors: Mapping[str, np.ndarray]) -> SavedModel:
-    """Returns the model, its parameters, facts and parts."""
     whole, parts = dict(tensors), []
     for i, recipe in enumerate(content["parts"]):
         prefix = f"parts/{i}/"
@@ -168,10 +165,8 @@ def _rebuilt(recipe: dict[str, Any], about: dict[str, Any], tensors: Mapping[str
 
 
 def _check_sizes(recipe: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Raises `UserError` for numbers that are too large for these tensors: making a network counts its units.
-
-    A size of a network is that of an axis of a tensor, and layers are at most as many as the tensors, or as the rows of
-    one of them. Other numbers, such as windows, are compared with the elements of all.
+    """Raises `UserError` for numbers that are too large for these tensors, since making a network counts its units: a
+    size above all axes, more layers than tensors or rows of one, or any number, such as a window, above all elements.
     """
     axis = max([len(tensors), _SMALL, *(size for array in tensors.values() for size in array.shape)])
     elements = max(_LARGE, sum(array.size for array in tensors.values()))
@@ -200,7 +195,6 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
 
 
 def _content(path: Path, text: str, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The object in the metadata."""
     damaged = UserError(f"{str(path)!r} is damaged: it does not hold what was written there")
     try:
         content = parse_json(text)
@@ -212,7 +206,6 @@ def _content(path: Path, text: str, tensors: Mapping[str, np.ndarray]) -> dict[s
 
 
 def _checksum(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of the object and of all tensors."""
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
         array = np.asarray(tensors[name], order="C")

@@ -15,7 +15,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.files import check_regular, read_json_object, write_json, writing
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-#: The types of weights, as safetensors writes them; those of other types need scales that stand elsewhere.
+#: The types of weights, as safetensors writes them; other types would need scales.
 FLOATS = ("F64", "F32", "F16", "BF16")
 #: Files of this size at most, as the `transformers` library has them by default.
 SHARD_BYTES = 5 * 10**9
@@ -41,7 +41,6 @@ class TensorFolder:
 
     @property
     def unread(self) -> list[str]:
-        """The names of the tensors that were not read, sorted."""
         return sorted(self._files.keys() - self._read)
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:

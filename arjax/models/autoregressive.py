@@ -53,20 +53,15 @@ MOST_DRAWN_SITES = 1024
 class AutoregressiveModel(Model):
     """One network, scored exactly: p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t, in any order.
 
-    Within a step they are independent given x_<t, unless the conditional is joint: then it keeps their dependence.
-
-    Missing values (NaN, see `arjax.core.arrays`) are for networks that predict from any set of observed sites. A
-    missing site is not shown to the network and adds 0 to every score. So log p is that of the observed values under
-    the order restricted to their sites. This is the marginal of p under an order that visits the missing sites last,
-    and under others as far as the orders of the model agree with one another.
-
-    Orders are arrays of the pytree, so all orders of one block structure share one compiled program.
+    The sites of a step are independent given x_<t, unless the conditional is joint. A missing value (NaN, see
+    `arjax.core.arrays`) needs a network that predicts from any set of observed sites: the network does not see it, and
+    it adds 0 to every score. So log p is that of the observed values under the order restricted to their sites: the
+    marginal of p under an order that visits the missing sites last, and under others as far as the orders of the model
+    agree. Orders are arrays of the pytree, so all orders of one block structure share one compiled program.
 
     Attributes:
-      network: makes the features of the conditionals.
-      conditional: their family.
       factorization: the order and the blocks of samples, and of scores where no other is given.
-      orders: the orders that it is trained on and scored by, where they are more than one.
+      orders: the orders that the model is trained on and scored by, if there are several.
     """
 
     network: Network = dataclasses.field(metadata={"static": True})
@@ -93,9 +88,8 @@ class AutoregressiveModel(Model):
         orders: str = "",
         graph: str = "",
     ) -> AutoregressiveModel:
-        """Returns the model of call strings: an order, a partition of it into steps, and a family ("": the usual one
-        for the data); `orders`, a distribution over orders ("": one order), and `graph`, of dependencies ("": all
-        earlier sites).
+        """Returns the model of call strings; an empty `conditional` means the usual family for the data, empty `orders`
+        mean a single order, and an empty `graph` means that sites depend on all earlier sites.
         """
         recipe.only()
         name, options = recipe.network()
@@ -176,9 +170,7 @@ class AutoregressiveModel(Model):
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns the features of all conditionals in one pass (teacher forcing), [B, *grid, F]. `train=True` needs a
-        `key` for dropout.
-        """
+        """Returns all features in one pass (teacher forcing), [B, *grid, F]; `train` needs a `key`, for dropout."""
         x, context = in_types(self, x, context)
         factorization = self.factorization if factorization is None else factorization
         return apply(self.network, params, key, x, factorization, context, train=train)
@@ -193,18 +185,14 @@ class AutoregressiveModel(Model):
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns the features of all sites given the values of those in `observed` bool[B, *grid], in one pass, [B,
-        *grid, F]; of networks that predict from any set of observed sites, see `arjax.networks.any_order`.
-        """
+        """Returns the features given the sites in `observed` bool[B, *grid], of an any-order network, [B, *grid, F]."""
         x, context = in_types(self, x, context)
         return apply(self.network, params, key, x, jnp.asarray(observed) > 0, context, train=train, method="given")
 
     def features_given_at(
         self, params: Params, x: Array, observed: Array, site: int | jax.Array, *, context: Any = None
     ) -> jax.Array:
-        """Returns what `features_given` has for one site, numbered in the order of the grid, [B, F]; often in less
-        time. The number is an array in a compiled program, which is the same for all sites.
-        """
+        """Returns `features_given` at one site, numbered in raster order, [B, F]; one program serves all sites."""
         x, context = in_types(self, x, context)
         observed = jnp.asarray(observed) > 0
         return apply(self.network, params, None, x, observed, jnp.asarray(site), context, method="given_at")
@@ -220,11 +208,9 @@ class AutoregressiveModel(Model):
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns `number(head, features, x, factorization)` of every site that the mask marks and that has a value,
-        else 0, [B, *grid]: such as `site_log_prob`, or `site_loss`, that a conditional may have in place of -log p.
-
-        With `inputs`, of the shape of x, the sites of earlier steps have those values, as in a training on prefixes
-        that are not those of the data.
+        """Returns `number(head, features, x, factorization)`, such as `site_log_prob` or `site_loss`, of every site
+        that the mask marks and that has a value, else 0, [B, *grid]. The network reads `inputs`, of the shape of x, in
+        place of x if given, as in training on prefixes that are not those of the data.
         """
         x = jnp.asarray(batch.x, self.event.dtype)
         factorization = self.factorization if factorization is None else factorization
@@ -250,9 +236,7 @@ class AutoregressiveModel(Model):
     def log_prob_per_site(
         self, params: Params, x: Array, *, context: Any = None, mask: Any = None, **others: Any
     ) -> jax.Array:
-        """Returns log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0 or x_i is
-        missing. Under a joint conditional the sites visited earlier in the same step are given, too.
-        """
+        """Returns log p(x_i | sites visited earlier), float32[B, *grid]; 0 where `mask` is 0 or x_i is missing."""
         return self.per_site(site_log_prob, params, Batch(x, context or {}, mask), **others)
 
     def score(
@@ -264,8 +248,8 @@ class AutoregressiveModel(Model):
         train: bool = False,
         factorization: Factorization | None = None,
     ) -> Score:
-        """Returns log p(x | c), the sum over the sites of log p(x_i | sites of earlier steps, c). A conditional without
-        a likelihood, or in training one with a loss of its own, has minus the sum of its losses, whose kind is "none".
+        """Returns log p(x | c). For a conditional without a likelihood, and in training for one with a loss of its own,
+        it is minus the sum of the losses, of the kind "none".
         """
         is_loss = self.score_kind == "none" or (train and bool(self.conditional.training_loss))
         how: dict[str, Any] = {"factorization": factorization, "train": train, "key": key}
@@ -288,9 +272,7 @@ class AutoregressiveModel(Model):
         factorization: Factorization | None = None,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns log p(x | c), float32[B]: the sum over the sites with a value, of those that `mask` [B, *grid] marks,
-        in the order of a `factorization` if one is given.
-        """
+        """Returns log p(x | c), float32[B], the sum over the sites with a value that `mask` [B, *grid] marks."""
         batch = checked_batch(self, params, x, context, mask, key)
         if factorization is not None:
             check_factorization(self.network, factorization)
@@ -316,8 +298,7 @@ class AutoregressiveModel(Model):
             missing value is neither given nor scored.
           query, evidence: bool[*grid], the sites that are scored, and those that are given.
           context: [B, ...], for a model that has one.
-          mask: [B, *grid], the sites of the query that count in each example; None: all. As in `log_prob`, others are
-            given to those visited after them.
+          mask: [B, *grid], the sites of the query that count in each example; later sites are given the others, too.
           key: of a conditional whose log p is drawn; None: always the same.
         """
         query, evidence = check_query(self.event, query, evidence)
@@ -330,13 +311,11 @@ class AutoregressiveModel(Model):
     def conditionals(
         self, params: Params, x: jax.Array, *, context: Any = None, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns the log-probability of each site's value, 0 where it is missing, and the entropy of each site's
-        conditional, both [B, *grid].
-        """
+        """Returns log p of each site's value, 0 if missing, and the entropy of its conditional, [B, *grid] each."""
         return self.site_scores(params, checked_batch(self, params, x, context, key=key), key)
 
     def site_scores(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns what `conditionals` has, of arguments that are checked."""
+        """Returns `conditionals` of checked arguments."""
         features = self.features(params, batch.x, context=batch.context, key=key)
         return _site_scores(self, params, features, jnp.asarray(batch.x, self.event.dtype), key)
 

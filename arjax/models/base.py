@@ -32,10 +32,8 @@ class Model(ByClass):
     A model is a pytree: its arrays are leaves, its architecture is static and compared by value, so it is an argument
     of jitted functions. A kind of models is a frozen dataclass that extends this class, is registered as a pytree
     (`jax.tree_util.register_dataclass`) and in `arjax.models.kinds.KINDS`, and defines `make`, `event`, `context_spec`,
-    `score_kind`, `init`, `score` and `draw_examples`.
-
-    `log_prob`, `sample` and `draw` are for users: they check their arguments. `score` and `draw_examples` trust theirs.
-    What only some kinds have is a function registered for their class, see `arjax.models.extras`.
+    `score_kind`, `init`, `score` and `draw_examples`. `log_prob`, `sample` and `draw` check their arguments; `score`
+    and `draw_examples` trust theirs. Abilities that only some kinds have are functions, see `arjax.models.extras`.
     """
 
     #: The registry of its networks; None: its parts have networks, and it has none of its own.
@@ -63,8 +61,8 @@ class Model(ByClass):
 
         @property
         def score_kind(self) -> str:
-            """Kind of its scores: "exact" log-likelihoods, a "bound" on them, an "estimate", or "none" where there is
-            no likelihood and the score is another number, the higher the better.
+            """Kind of the scores: "exact" log-likelihoods, a "bound" on them, an "estimate", or "none": no likelihood,
+            but another number, the higher the better.
             """
 
         @property
@@ -93,19 +91,17 @@ class Model(ByClass):
         return {name: part.init(jax.random.fold_in(key, i)) for i, (name, part) in enumerate(self.named_parts.items())}
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """Returns log p(x | c) of each example in nats, or as `score_kind` says; `key` for dropout and for terms that
-        are drawn. The terms of a score are costs in nats that add up to -log_prob.
-
-        In training it is the number whose negative is minimised: where that is not -log p, its kind is "none", and it
-        has one term with the name of the loss.
+        """Returns log p(x | c) of each example in nats, or as `score_kind` says; `key` is for dropout and drawn terms.
+        The terms of a score are costs in nats that add up to -log_prob. In training its negative is minimised: where
+        that is not -log p, the kind is "none", and one term has the name of the loss.
         """
         raise NotImplementedError
 
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, *args: Any, **others: Any
     ) -> Draw:
-        """Returns the draw of a kind, of arguments that `arjax.models.draws.checked_draw` made: `options.context` holds
-        the parts of the context of each example, or is None. The statistics have int32[B] `network_calls` and `steps`.
+        """Returns the draw, from arguments that `arjax.models.draws.checked_draw` made: `options.context` holds the
+        parts of the context of each example, or is None. The statistics have int32[B] `network_calls` and `steps`.
         """
         raise NotImplementedError
 
@@ -128,20 +124,14 @@ class Model(ByClass):
 
     @public
     def sample(self, params: Params, key: jax.Array, num: int, **options: Any) -> jax.Array:
-        """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
-
-        Example b has the key fold_in(key, b): fewer examples are the first of more.
-        """
+        """Draws `num` examples, [num, *grid, *value]; example b has the key fold_in(key, b). Options: see `draw`."""
         with within_memory(lambda: f"{num} examples need more memory than there is: draw fewer at once"):
             return self.draw(params, keys_of(key, num), **options).x
 
     def draw(self, params: Params, keys: jax.Array, *, sampler: str | Sampler = "cached", **options: Any) -> Draw:
-        """Draws one example for each of the keys: `x` [B, *grid, *value], and statistics of the work.
-
-        Args:
-          params, keys: the parameters, and random keys, [B]. Each example depends on its own key alone.
-          sampler: a call string, see `arjax.samplers`, or a sampler.
-          **options: those of `arjax.samplers.Request`, and the further options of the kind of model, see `takes`.
+        """Draws one example for each of the keys [B]: `x` [B, *grid, *value], and statistics of the work. Each example
+        depends on its own key alone. `sampler` is a sampler or a call string, see `arjax.samplers`; the options are
+        those of `arjax.samplers.Request`, and the further options of the kind of model, see `takes`.
         """
         sampler = make_sampler(sampler)
         request, others = checked_draw(self, params, keys, sampler, options)

@@ -5,9 +5,8 @@
 (Arriola et al., "Block Diffusion: Interpolating Between Autoregressive and Diffusion Language Models", 2025, equations
 3 and 8). The chain of a block is `rounds` of `arjax.models.discrete_chain`: step t of T masks a fixed number of further
 sites of the block, drawn at random. With a step for each site the bound of a block is the mean over all orders inside
-it of log p(x_b | order, x_<b). So a block of one site is scored exactly and without noise, where masks that are drawn
-site by site would score it in a part of the steps only (section 4.2 of the paper), and one block of all sites is the
-order-agnostic model.
+it of log p(x_b | order, x_<b). So a block of one site is scored exactly and without noise, unlike with masks drawn site
+by site (section 4.2 of the paper), and one block of all sites is the order-agnostic model.
 """
 
 from __future__ import annotations
@@ -59,9 +58,7 @@ class BlockRounds(Rounds):
         return jax.vmap(of_example)(keys_B, self.counts_at(t_BS))
 
     def revealed(self, costs_BD, t_BS):
-        """Returns the sum over the sites of each block, [B, S], times (m_t - m_{t-1}) / m_t, where m_t sites of the
-        block are masked after step t.
-        """
+        """Returns (m_t - m_{t-1}) / m_t times the sum over each block, [B, S], with m_t masked sites after step t."""
         by_block_BS = jnp.take(costs_BD, jnp.asarray(self.blocks.blocks), axis=1, mode="fill", fill_value=0.0).sum(-1)
         left_BS, next_BS = self.counts_at(t_BS), self.counts_at(t_BS - 1)
         return (left_BS - next_BS) / left_BS * by_block_BS
@@ -78,8 +75,8 @@ class BlockRounds(Rounds):
 class BlockDiffusion(Chain):
     """Autoregressive over blocks, and in each block sites are revealed in any order. A bound.
 
-    p(x) = prod_b p(x_b | x_<b) over binary data, levels or tokens, each factor an absorbing chain of the process
-    `BlockRounds`. Blocks of one site are an autoregressive model, one block of all sites is masked diffusion.
+    p(x) = prod_b p(x_b | x_<b) over binary data, levels or tokens, each factor a chain of the process `BlockRounds`.
+    Blocks of one site are an autoregressive model, one block of all sites is masked diffusion.
     """
 
     NETWORKS: ClassVar[Any] = NETWORKS
@@ -104,9 +101,7 @@ class BlockDiffusion(Chain):
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),
     ) -> BlockDiffusion:
-        """Returns the model of an order, cut into blocks; `num_steps` of each block, 0 for a step for each site of the
-        largest one. The other options are the fields of the chain.
-        """
+        """Returns the model; `num_steps` is the number of steps in each block, 0: the sites of the largest one."""
         recipe.only()
         (name, options), family = recipe.network(), make_conditional(conditional, recipe.event)
         form = recipe.event, recipe.context, family.num_params, recipe.dtype

@@ -28,7 +28,6 @@ from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, Request, Sampler
 from arjax.stages import Stages, make_stages
 
-#: The part that models all stages.
 SHARED = "shared"
 #: The part of a context with the limits of the values at each site, the lowest and the highest.
 LIMITS = "limits of the stage"
@@ -50,15 +49,12 @@ class CascadeModel(Model):
     Exact where the parts are and the stages are a bijection of x (digits, sub-sampled scales, Haar); otherwise a bound,
     see `arjax.stages`. Parts "1", "2", ... are models of any kind, which read the earlier stages at their own sites as
     the part "coarse" of their context, beside the context of the cascade. One part "shared" models all stages that are
-    alike, such as digits: it reads the earlier ones and the number of the stage.
-
-    Where earlier stages leave less than all values to a stage (the differences of Haar, the last digits of a number of
-    levels that is no power), the table of its conditional is restricted to these, so no probability is lost.
+    alike, such as digits: it reads the earlier ones and the number of the stage. Where earlier stages exclude values of
+    a stage (the differences of Haar, the last digits of a number of levels that is no power), the table of its
+    conditional is restricted to the others, so no probability is lost.
 
     Attributes:
-      event: shape and kind of x.
-      stages: the call string of the stages.
-      parts: the model of each stage, or one.
+      stages: a call string, such as `digits(base=16)`, `subsampled(levels=2)`, `haar` or `averaged`.
       train_stages: of one part for all, the number of stages of each example that a score in training takes, drawn at
         random; 0: all. The mean over the draws is the whole score.
     """
@@ -85,9 +81,7 @@ class CascadeModel(Model):
 
     @classmethod
     def make(cls, recipe: Recipe, *, stages: str = "digits", train_stages: int = 0) -> CascadeModel:
-        """Returns the cascade of its parts; the options are the fields. `stages` is a call string, such as
-        `digits(base=16)`, `subsampled(levels=2)`, `haar` or `averaged`.
-        """
+        """Returns the cascade of its parts; the options are the fields."""
         cut = make_stages(stages, recipe.event)
         names = (SHARED,) if SHARED in recipe.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
         recipe.only(*names)
@@ -121,7 +115,7 @@ class CascadeModel(Model):
         return len(self.parts) == 1
 
     def _name(self, k: int) -> str:
-        """The name of the part that models stage k."""
+        """Returns the name of the part that models stage k."""
         return SHARED if self.shared else str(k + 1)
 
     def __repr__(self) -> str:
@@ -130,7 +124,7 @@ class CascadeModel(Model):
 
     @property
     def score_kind(self) -> str:
-        """That of the weakest part, and a bound at most where the stages are no bijection."""
+        """The kind of the weakest part; at most a bound where the stages are no bijection."""
         return weakest("exact" if self.cut.exact else "bound", *(part.score_kind for part in self.parts))
 
     @property
@@ -149,7 +143,7 @@ class CascadeModel(Model):
         return {self._name(k): part for k, part in enumerate(self.parts)}
 
     def _limited(self, k: int) -> bool:
-        """Whether the values of a stage are limited; of one part for all, whether those of any stage are."""
+        """Returns whether the values of stage k are limited; with one part for all stages, whether any stage is."""
         return any(map(self.cut.limited, range(len(self.cut.events)))) if self.shared else self.cut.limited(k)
 
     def model_of(self, k: int) -> Model:
@@ -163,12 +157,12 @@ class CascadeModel(Model):
             raise UserError(f"the part {self._name(k)!r} of a cascade of {self.stages}: {error}") from error
 
     def params_of(self, k: int, params: Params) -> Params:
-        """Returns the parameters of that model, out of those of the cascade."""
+        """Returns the parameters of the model of stage k from the parameters of the cascade."""
         of_part = params[self._name(k)]
         return limited_params(of_part) if self._limited(k) else of_part
 
     def stage_context(self, k: int, before: Sequence[jax.Array], num: int) -> dict[str, jax.Array]:
-        """What the model of stage k reads of the earlier ones of `num` examples."""
+        """Returns the context by which the model of stage k reads the earlier stages of `num` examples."""
         context = self.cut.context_of_shared(k, before, num) if self.shared else self.cut.context(k, before)
         if self._limited(k):
             event = self.cut.events[k]
@@ -179,7 +173,7 @@ class CascadeModel(Model):
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """Returns the sum of the scores of the stages, with the terms `stage_1`, ...; in training, where parts have
-        losses of their own, the sum of what is minimised, with the name of that loss or "sum_of_losses".
+        losses of their own, minus the sum of the losses, with the name of that loss or "sum_of_losses".
         """
         x, context = in_types(self, batch.x, batch.context)
         parts, num = self.cut.split(x), len(batch)
@@ -218,9 +212,8 @@ class CascadeModel(Model):
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, coarse: Sequence[Any] = ()
     ) -> Draw:
-        """Draws stage by stage. `observed` sites must be those of whole stages, from the first on, and some of the next
-        one: what is drawn comes behind all that is observed, so the draw is exact. `coarse` are values of the first
-        stages, in place of drawn ones, [B, ...] each: a picture to be refined.
+        """Draws stage by stage. `observed` sites must be whole stages, from the first on, and some sites of the next
+        one, so that the draw is exact. `coarse` are given values of the first stages, [B, ...] each.
         """
         num, cut = len(keys), self.cut
         known = self._known(options, coarse)
@@ -242,9 +235,7 @@ class CascadeModel(Model):
         return Draw(cut.join(parts), stats or {"network_calls": none, "steps": none})
 
     def _known(self, options: Request, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """Returns of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none
-        (None).
-        """
+        """Returns each stage's values, and where they are known: at all sites (True), bool[*grid], or none (None)."""
         events, both = self.cut.events, len(coarse) and options.observed is not None
         most = len(events) - 1
         refuse(
@@ -316,7 +307,7 @@ def limited_model(part: Any) -> AutoregressiveModel:
 
 
 def limited_params(params: Params) -> Params:
-    """The parameters of a `limited_model`, out of those of the model."""
+    """Returns the parameters of a `limited_model` from the parameters of the model."""
     network = {name: leaf for name, leaf in params.items() if name != CONDITIONAL}
     of_conditional = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
     return ({"inner": network} if network else {}) | of_conditional

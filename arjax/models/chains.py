@@ -7,10 +7,9 @@
                   + E_q log p(x_0 | x_1)                                             reconstruction
 
 (Sohl-Dickstein et al., "Deep Unsupervised Learning using Nonequilibrium Thermodynamics", 2015; Ho, Jain & Abbeel, 2020,
-equation 5). A chain is an autoregressive model over the noisy versions of an example, the noisiest first.
-
-All chains are one model, `Chain`, of a denoiser and a `Process`. With a factorization it is autoregressive over blocks
-of sites, and each block is a chain of its own given the clean blocks before it.
+equation 5). A chain is an autoregressive model over the noisy versions of an example, the noisiest first. All chains
+are one model, `Chain`, of a denoiser and a `Process`. With a factorization it is autoregressive over blocks of sites,
+and each block is a chain of its own given the clean blocks before it.
 """
 
 from __future__ import annotations
@@ -44,17 +43,15 @@ from arjax.samplers import Draw, Request, example_keys
 
 
 class StepTerms(NamedTuple):
-    """The terms of one step per example: -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1,
-    float32[B] or of each block [B, S]; and of Gaussian chains the squared error of the predicted noise, float32[B].
+    """The terms of one step: -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1, float32[B]
+    or of each block [B, S]; and of Gaussian chains the squared error of the predicted noise, float32[B].
     """
 
     log_prob: jax.Array
     error: jax.Array
 
 
-#: Features of x_t, as the denoiser gives them.
 Features = Callable[[jax.Array], jax.Array]
-#: Of a field of a model that is no array.
 STATIC = {"static": True}
 #: Sizes of a network for the laws.
 SMALL = {"width": 8, "num_layers": 1, "num_heads": 2}
@@ -66,15 +63,10 @@ DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """The protocol of the noise of a chain: the forward process, the terms of its bound, and the steps of a draw.
+    """The noise of a chain: the forward process, the terms of its bound, and the steps of a draw.
 
-    `bind` the parameters before anything but fresh ones is computed. Steps t of 1, ..., T are int[B], or int[B, S]
-    where each of S blocks has a step of its own.
-
-    Attributes:
-      event: shape and kind of the data.
-      num_steps: T.
-      params, blocks, dropout: those of `bind`.
+    Call `bind` before any method but `init`. Steps t of 1, ..., T = `num_steps` are int[B], or int[B, S] where each of
+    S blocks has a step of its own.
     """
 
     event: EventSpec
@@ -130,9 +122,8 @@ class Chain(Model):
 
     Attributes:
       denoiser: features of a noisy example, or of a noisy block given the clean blocks before it.
-      process: the noise.
-      train_steps, score_steps: steps that are drawn per example (and block) for the loss and for a score;
-        `score_steps` of 0: the whole sum.
+      train_steps, score_steps: random steps per example (and block) for the loss and for a score; `score_steps` of 0,
+        or of T and more: the whole sum.
       sample_steps: steps that a draw visits (in each block); 0: all.
       factorization: the blocks and their order, or None where all sites have one time.
     """
@@ -173,7 +164,7 @@ class Chain(Model):
         return self
 
     def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
-        """The steps that a draw visits; raises `UserError` where it cannot visit these."""
+        """Returns the steps that a draw visits; raises `UserError` where it cannot visit these."""
         return visited_steps(steps, self.num_steps, self.num_steps if self.process.ENDS_ANYWHERE else 1)
 
     def __repr__(self) -> str:
@@ -181,7 +172,7 @@ class Chain(Model):
         return f"{type(self).__name__}({'; '.join([*parts, self.event.in_words])})"
 
     def init(self, key: jax.Array) -> Params:
-        """Returns fresh parameters, {"denoiser": ..., and those of the process}."""
+        """Returns fresh parameters: "denoiser", and the parameters of the process."""
         check_init(self, key)
         batch = dummy_batch(self, 1)
         arguments = self.inputs(batch.x, batch.x.astype(self.denoiser.event.dtype), jnp.zeros(1), batch.context)
@@ -213,10 +204,8 @@ class Chain(Model):
         return self.noise(params, dropout).step_terms(x, t, keys_B, features_of)
 
     def weights(self, batch: Batch) -> jax.Array | float:
-        """Returns whether the terms of each block count, [B, S], or 1 for all.
-
-        Blocks without a site of the mask count nothing. All others are scored whole, which is at most the
-        log-probability of their sites in the mask, given the others or not: values are discrete.
+        """Returns whether the terms of each block count, [B, S], or 1 for all. Blocks with a site of the mask are
+        scored whole, which is at most the log-probability of their sites in the mask, as values are discrete.
         """
         if batch.mask is None:
             return 1.0
@@ -245,7 +234,7 @@ class Chain(Model):
         return self._of_terms(params, x, later, first), terms.error.reshape(num, -1).mean(0)
 
     def _of_terms(self, params: Params, x: jax.Array, diffusion: jax.Array, reconstruction: jax.Array) -> Score:
-        """The score of these log-probabilities, float32[B], and the prior."""
+        """Returns the score of these log-probabilities, float32[B], and the prior."""
         prior = self.noise(params).prior_log_prob(x)
         terms = {"prior": -prior, "diffusion": -diffusion, "reconstruction": -reconstruction}
         return Score(prior + diffusion + reconstruction, self.score_kind, terms)
@@ -257,9 +246,8 @@ class Chain(Model):
         return self._of_terms(params, x, later, first)
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """Returns the bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`: an
-        unbiased estimate from `train_steps` or `score_steps` random steps per example, or the whole sum over t where
-        `score_steps` are 0 or not fewer than T. It needs a `key`.
+        """Returns the bound on log p(x | c) in nats, with the terms `prior`, `diffusion` and `reconstruction`: an
+        unbiased estimate from a few steps, or the whole sum over t, see `score_steps`. It needs a `key`.
         """
         key = key_needed(key, "the bound of a chain is an expectation over noise")
         num = self.train_steps if train else self.score_steps
@@ -268,10 +256,9 @@ class Chain(Model):
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
     def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **others: Any) -> Draw:
-        """Draws from x_T down a subset of the steps (in each block): `steps` is their number, or the steps themselves,
-        up to T; None: `sample_steps`. The temperature is that of p(x_0 | x_t) in each step of a discrete chain.
-        With `frames` of 2 or more the statistics have the path from x_T to the data, [B, frames, *grid, *value], at
-        equal distances, as far as there are so many steps; V marks a masked site.
+        """Draws from x_T down a subset of the steps (in each block): `steps` is their number, or the steps themselves;
+        None: `sample_steps`. The temperature is that of p(x_0 | x_t) in each step of a discrete chain. With `frames` of
+        2 or more the statistics have the path, [B, frames, *grid, *value], at equal distances; V marks a masked site.
         """
         too_few = not is_integer(frames) or frames < 0 or frames == 1
         refuse((too_few, f"a path has at least 2 frames, noise and data, not {frames!r}"))
@@ -294,9 +281,7 @@ def _(model: Chain) -> bool:
 
 @extras.sampled_bound.register(Chain)
 def _(model: Chain, samples: int) -> SampledBound:
-    """The bound with less noise than a score: from `samples` steps of each example, evenly spread, or from all T where
-    these are no more.
-    """
+    """The bound with less noise than a score: from `samples` evenly spread steps of each example, at most T."""
     steps = min(samples, model.num_steps)
     if samples > steps:
         say_once(f"config.evaluate.samples={samples} is more than the steps of the chain: all {steps} are taken")
@@ -310,9 +295,7 @@ def _log_prob(model: Chain, params: Params, batch: Batch, key: jax.Array) -> jax
 
 @extras.pictures.register(Chain)
 def _(model: Chain, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-    """`chain`, the dependency graph, and `reverse_process`, examples on their way from noise to data, under the
-    contexts of the first examples where there are any.
-    """
+    """`chain`, the dependency graph, and `reverse_process`, examples on their way from noise to data."""
     yield "chain", ChainGraph(model.num_steps, math.prod(model.times_shape))
     if not is_visible(model.event):
         return
@@ -334,7 +317,7 @@ def draw_rounds(
     places: tuple[int, ...],
     how: Any,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """x_0, [B, *grid, *value], and the frames of its path at these places, from x_T down the visited steps."""
+    """Returns x_0, [B, *grid, *value], and the frames of its path at these places, from x_T down the visited steps."""
     process = model.noise(params)
     x_T = process.start(step_keys(keys_B, jnp.int32(model.num_steps)), how)
     steps = process.reverse_steps(visited, how)
@@ -347,7 +330,7 @@ def draw_rounds(
 
 
 def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
-    """x_0, and x after each round where the path is kept, [R, B, *grid, *value]."""
+    """Returns x_0, and x after each round where the path is kept, [R, B, *grid, *value]."""
 
     def back(x_t: jax.Array, step: tuple[Any, ...]) -> tuple[jax.Array, jax.Array | None]:
         t = step[0]
@@ -359,7 +342,7 @@ def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool)
 
 
 def _by_blocks(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
-    """As `_together`, from block to block with a cache of those that are finished."""
+    """As `_together`, from block to block with a cache of the finished blocks."""
     blocks, process = model.factorization, model.noise(params)
     variables = step_variables(model.denoiser, params["denoiser"])
     call = functools.partial(model.denoiser.apply, variables)
@@ -392,7 +375,7 @@ def _by_blocks(model, params, x_T, steps, keys_B, context, how, keeps_path: bool
 def _summed(
     model: Chain, params: Params, x: jax.Array, context: Any, weights: jax.Array | float, keys_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
+    """Returns the sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
 
     def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         t_B = jnp.full((len(x), *model.times_shape), t)
@@ -406,7 +389,7 @@ def _summed(
 
 
 def frame_places(num_frames: int, num_rounds: int) -> tuple[int, ...]:
-    """The rounds after which a path has a frame, from 0 to the last one; () without frames."""
+    """Returns the rounds after which a path has a frame, from 0 to the last one; () without frames."""
     if not num_frames:
         return ()
     return tuple(int(n) for n in np.unique(np.linspace(0, num_rounds, num_frames).round()))

@@ -1,7 +1,6 @@
-"""Checks of the arguments of public methods of models: shapes and types always, values where they are known.
-
-JAX clamps, wraps or fills values out of range, and broadcasts shapes that do not match: a mistake would come out as
-a plausible number. Inside `jit` values are not known, so only shapes and types are checked there.
+"""Checks of the arguments of public methods of models: shapes and types, and outside of `jit` also values. JAX clamps,
+wraps or fills values out of range, and broadcasts shapes that do not match: a mistake would come out as a plausible
+number.
 """
 
 from __future__ import annotations
@@ -50,10 +49,9 @@ def as_values(
     holes: bool = False,
     remedy: str = MISSING_VALUES,
 ) -> jax.Array:
-    """Returns `values` [B, *event.shape] in the type of the event; they are called `name` in messages.
-
-    With `counts`, bool[*grid], values of other sites may be anything: they come out as 0. With `holes`, values may be
-    missing: they stay NaN (see `arjax.core.arrays`). `remedy` is the advice about a missing one.
+    """Returns `values` [B, *event.shape] in the type of the event; messages call them `name`. Values outside of
+    `counts`, bool[*grid], are not checked and become 0. With `holes`, values may be missing: they stay NaN (see
+    `arjax.core.arrays`). `remedy` is the advice about a missing one.
     """
     values, wanted = as_array(values, name), f"(B, {', '.join(map(str, event.shape))})"
     fits = values.ndim and len(values) and values.shape[1:] == event.shape
@@ -81,9 +79,7 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
 
 def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool = False) -> dict[str, jax.Array] | None:
     """Returns the parts of the context of `num` examples in the types of the spec, [num, ...] each; None without parts.
-
-    A context of one part may be given as its array alone. `one_for_all` also allows the context of a single example,
-    which then counts for all.
+    A context of one part may be given as its array alone. `one_for_all` also allows one context for all examples.
     """
     given = as_parts(spec, context)
     parts = {}
@@ -134,7 +130,7 @@ def check_end(event: EventSpec, end: Any) -> int | None:
 
 
 def public(method: Callable) -> Callable:
-    """Decorates a method for users, whose first argument is `params`: mistakes in a call end in a sentence."""
+    """Decorates a method for users, whose first argument is `params`, with messages for mistakes in a call."""
     named = named_arguments(method)
 
     @functools.wraps(method)
@@ -171,7 +167,7 @@ def check_query(event: EventSpec, query: Any, evidence: Any) -> tuple[np.ndarray
 
 
 def check_init(model: Any, key: Any) -> None:
-    """Refuses what is no random key, and parameters that do not fit into the memory of a device."""
+    """Refuses anything but a random key, and parameters that do not fit into the memory of a device."""
     check_key(key)
     if not is_traced(key):
         check_memory(bytes_of(model.param_shapes), "the parameters of this model take")
@@ -184,9 +180,7 @@ def _check_mapping(params: Any) -> None:
 
 
 def check_params(expected: Any, params: Any) -> None:
-    """Refuses parameters whose names, shapes and types are not `expected`, the `param_shapes` of a model: Flax would
-    read those that it needs and pass over others.
-    """
+    """Refuses parameters whose names, shapes and types are not `expected`: Flax would ignore surplus ones."""
     _check_mapping(params)
     misfit, wanted, given = "these are not the parameters of this model:", _by_path(expected), _by_path(params)
     refuse(

@@ -1,22 +1,20 @@
 """Discrete chains: values are replaced at random (`uniform`), or masked (`absorbing`, `rounds`).
 
-Austin et al., "Structured Denoising Diffusion Models in Discrete State-Spaces" (2021), in which the denoiser gives a
-distribution over x_0.
+Austin et al., "Structured Denoising Diffusion Models in Discrete State-Spaces" (2021); the denoiser predicts x_0.
 
 **Absorbing.** Each site is masked by itself; once masked it stays so. Backwards, a masked site is revealed in step t
-with the probability (a_{t-1} - a_t) / (1 - a_t), and a site that is revealed never changes. So a step costs that weight
-times the sum of -log p(x_i | the sites without a mask) over the masked sites i (Sahoo et al., "Simple and Effective
-Masked Diffusion Language Models", 2024, equation 8; Shi et al., "Simplified and Generalized Masked Diffusion for
-Discrete Data", 2024, equation 4).
+with the probability (a_{t-1} - a_t) / (1 - a_t), and a revealed site never changes. So a step costs that weight times
+the sum of -log p(x_i | the sites without a mask) over the masked sites i (Sahoo et al., "Simple and Effective Masked
+Diffusion Language Models", 2024, equation 8; Shi et al., "Simplified and Generalized Masked Diffusion for Discrete
+Data", 2024, equation 4).
 
 **Rounds.** Step t masks a fixed number of further sites, drawn at random, and m_t are masked after it. The reverse step
 reveals m_t - m_{t-1} of them, again at random, with the weight (m_t - m_{t-1}) / m_t. With a step for each site it is
 
     sum_{t=1}^D E (1 / t) sum over the t masked sites of log p(x_i | the others) = E over orders of log p(x | order),
 
-the score of an order-agnostic model, term by term: the order-agnostic model *is* absorbing diffusion (Hoogeboom et al.,
-"Autoregressive Diffusion Models", 2022, section 3). With fewer steps it is the K-step bound of
-`arjax.evaluation.bounds`. With many steps `absorbing` masks at most one site in each, and comes near to it.
+the score of an order-agnostic model, term by term (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, section
+3). With fewer steps it is the K-step bound of `arjax.evaluation.bounds`. With many steps `absorbing` comes near to it.
 """
 
 from __future__ import annotations
@@ -48,12 +46,7 @@ _small = functools.partial(Example.of, "discrete_chain", network="denoising_tran
 
 @dataclasses.dataclass(frozen=True)
 class Discrete(Process):
-    """The part that the processes of discrete values share. V stands for a masked value.
-
-    Attributes:
-      conditional: the family of x_0 given the features.
-      schedule: "linear" or "cosine", see `arjax.models.noise_schedules`.
-    """
+    """The shared part of the processes of discrete values; `conditional` is the family of x_0, V a masked value."""
 
     conditional: Conditional
     schedule: str = "linear"
@@ -85,8 +78,8 @@ class Discrete(Process):
         raise NotImplementedError
 
     def log_prob_at(self, x: jax.Array, x_t: jax.Array, t: jax.Array, features: jax.Array) -> jax.Array:
-        """Returns -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) of each example, float32[B], or of each block given
-        the blocks before it, float32[B, S]; log p(x_0 | x_1) at t = 1.
+        """Returns -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1, of each example,
+        float32[B], or of each block given the blocks before it, float32[B, S].
         """
         raise NotImplementedError
 
@@ -190,7 +183,6 @@ class Rounds(Absorbing):
         return jnp.asarray(t_R), jnp.asarray(num_T[t_R] - num_T[np.append(t_R[1:], 0)])
 
 
-#: The processes by the names of the option.
 PROCESSES = {"uniform": Uniform, "absorbing": Absorbing, "rounds": Rounds}
 
 
@@ -200,8 +192,7 @@ PROCESSES = {"uniform": Uniform, "absorbing": Absorbing, "rounds": Rounds}
 class DiscreteChain(Chain):
     """Discrete diffusion: values are masked or replaced in many steps, and learned conditionals restore them. A bound.
 
-    The process is `Absorbing`, `Rounds` or `Uniform`. `absorbing` is known as MDLM and MD4, and with one site in each
-    step it is the order-agnostic model.
+    The process `absorbing` is known as MDLM and MD4; `rounds` of one site are the order-agnostic model.
     """
 
     NETWORKS: ClassVar[Any] = NETWORKS
@@ -258,10 +249,7 @@ def replaced(key: jax.Array, x: jax.Array, kept: jax.Array, num_levels: int) -> 
 
 
 class Between(NamedTuple):
-    """A step t and an earlier step s, float32[...] each.
-
-    They are computed in float64: early in a chain of many steps 1 - a_t is less than the rounding of a_t in float32.
-    """
+    """Steps t > s, float32[...] each, computed in float64: float32 would round a small 1 - a_t to 0."""
 
     kept_t: jax.Array  # a_t
     lost_t: jax.Array  # 1 - a_t
@@ -281,12 +269,11 @@ class Between(NamedTuple):
 
 
 def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array:
-    """p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0), of the uniform process: probabilities [..., V].
+    """Returns p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0), of the uniform process, [..., V].
 
-    By Bayes' rule q(x_s | x_t, x_0) = q(x_t | x_s) q(x_s | x_0) / q(x_t | x_0) (Austin et al., equation 3), where
-    q(x_t | x_s) = a d(x_t, x_s) + (1 - a) / V with a = a_t / a_s. So it is
-    q(x_t | x_s) (a_s w(x_s) + (1 - a_s) / V sum w), w(x_0) = p(x_0) / q(x_t | x_0), in V operations. A one-hot p(x_0)
-    gives the posterior given x_0.
+    By Bayes' rule q(x_s | x_t, x_0) = q(x_t | x_s) q(x_s | x_0) / q(x_t | x_0) (Austin et al., equation 3), where q(x_t
+    | x_s) = a d(x_t, x_s) + (1 - a) / V with a = a_t / a_s. So it is q(x_t | x_s) (a_s w(x_s) + (1 - a_s) / V sum w)
+    with w(x_0) = p(x_0) / q(x_t | x_0). A one-hot p(x_0) gives the posterior.
     """
     num_levels = p_0.shape[-1]
     same = jax.nn.one_hot(x_t, num_levels)
@@ -296,14 +283,12 @@ def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array
 
 
 def masked_counts(num_sites: Any, num_steps: int) -> Any:
-    """Returns the sites that are masked after t = 0, ..., T steps of rounds, int[..., T + 1]: t / T of them, rounded
-    up; `num_sites` is an integer, or an array [..., 1].
-    """
+    """Returns how many of `num_sites` (int or [..., 1]) are masked after t = 0, ..., T steps, int[..., T + 1]."""
     return -(-num_sites * np.arange(num_steps + 1) // num_steps)
 
 
 def lowest(key: jax.Array, among: jax.Array, num: jax.Array) -> jax.Array:
-    """A uniformly random set of `num` sites among those marked, bool[D]."""
+    """Returns a uniformly random set of `num` sites among those marked, bool[D]."""
     scores_D = jnp.where(among, jax.random.uniform(key, among.shape), 2.0)
     rank_D = jnp.argsort(jnp.argsort(scores_D))
     return among & (rank_D < num)

@@ -88,9 +88,8 @@ def _prompt(event: EventSpec, num: int, given: Any) -> tuple[Any, np.ndarray]:
 
 
 def draw_part(model: Any, params: Any, keys: jax.Array, sampler: Sampler, options: Request, **others: Any) -> Draw:
-    """Returns the draw of a model or of a part of one, of checked arguments. If the kind cannot stop at an end, the
-    sites behind the first one are filled with it, except for observed ones: up to there the draw has the distribution
-    of one that stops. A statistic `log_prob` would be that of the whole sequence, and is left out.
+    """Returns the draw of a model or a part, of checked arguments. If the kind cannot stop at an end, the unobserved
+    sites behind the first end are filled with it, and the statistic `log_prob`, of the whole sequence, is left out.
     """
     if options.end is None or "end" in model.takes:
         return model.draw_examples(params, keys, sampler, options, **others)
@@ -101,7 +100,7 @@ def draw_part(model: Any, params: Any, keys: jax.Array, sampler: Sampler, option
 
 @functools.singledispatch
 def check_draws(model: Any, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
-    """Raises `UserError` for a sampler or options of draws that a model cannot take: before it is trained, too."""
+    """Raises `UserError` for a sampler or options of draws that a model cannot take; also called before a training."""
     fixed = "sampler" not in model.takes and sampler != Cached()
     refuse((fixed, f"{type(model).__name__} draws in one way: leave sample.sampler at cached"))
     check_taken(model, options)
@@ -164,9 +163,7 @@ def num_keys(keys: Any) -> int:
 
 
 def added_stats(first: Mapping[str, jax.Array], second: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Returns the statistics of a draw behind another one that belongs to the same examples: those of the second, with
-    those of the first added. The member of a mixture is no count: it is left out where both draws chose one.
-    """
+    """Returns the statistics of the second draw plus those of the first; without `member` where both chose one."""
     both = first.keys() & second.keys()
     return {name: value + first[name] if name in both else value for name, value in second.items()
             if not (name == "member" and name in both)}  # fmt: skip

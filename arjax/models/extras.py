@@ -1,9 +1,4 @@
-"""Functions of models that only some kinds have. Each is registered for the classes of those kinds:
-
-@pictures.register(MyKind)
-def _(model, params, batch, key):
-yield "classes", Tiles(...)
-"""
+"""Functions of models that only some kinds have, registered for their classes, as by `@pictures.register(MyKind)`."""
 
 from __future__ import annotations
 
@@ -70,10 +65,8 @@ def step_members(model: Any, params: Params) -> tuple[StepMember, ...]:
 
 
 class SampledBound(NamedTuple):
-    """A bound that takes more draws than a score.
-
-    `log_prob(model, params, batch, key, *options)` gives float32[B] nats; it is a function at the top of a module, so
-    that further calls find the compiled program, and its options are hashable.
+    """A bound that takes more draws than a score: `log_prob(model, params, batch, key, *options)` in nats, float32[B].
+    It is a function at the top of a module with hashable options, so that further calls find the compiled program.
     """
 
     name: str  # the names of its entries in a report begin so, as "importance_bound"
@@ -97,9 +90,7 @@ def report_of_examples(model: Any, params: Params, batch: Batch, key: jax.Array)
 
 @functools.singledispatch
 def code_numbers(model: Any, params: Params, batch: Batch) -> tuple[jax.Array, int] | None:
-    """Returns the discrete codes that stand for the examples, as numbers int32[B, T] from 0 to K - 1, and K, if the
-    model has a codebook. A report tells how many codes a split uses.
-    """
+    """Returns the examples as discrete codes int32[B, T] from 0 to K - 1, and K, if the model has a codebook."""
     return None
 
 

@@ -39,7 +39,6 @@ from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, FixedPoint, Naive
 BASE = "base"
 #: Statistics of a draw that add up over blocks.
 COUNTS = ("network_calls", "steps")
-#: The orderings that blocks take in turn where none are given.
 TURNS = ("raster", "reversed")
 #: The part of the context of a block that holds its noise, where a sampler inverts it.
 NOISE = "noise of the flow"
@@ -47,10 +46,8 @@ NOISE = "noise of the flow"
 
 def dequantised(key: jax.Array, x: jax.Array, num_levels: int) -> tuple[jax.Array, jax.Array]:
     """Returns the values 2 y - 1, y = (x + u) / V with u uniform in [0, 1), of levels x of 0, ..., V - 1 (Theis, van
-    den Oord & Bethge, "A note on the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019,
-    section 3.1), and log |d value / d (x + u)| in nats, float32[B].
-
-    log P(x) >= E_u[log p(x + u)], and p(x + u) = 2 p(value) / V for each scalar. Scores are in nats of the levels.
+    den Oord & Bethge, "A note on the evaluation of generative models", 2016, section 3.1), and log |d value / d (x +
+    u)| in nats, float32[B]. log P(x) >= E_u[log p(x + u)], where p(x + u) = 2 p(value) / V for each scalar.
     """
     y = (x + jax.random.uniform(key, x.shape)) / num_levels
     log_slope = jnp.full(x.shape, math.log(2), jnp.float32) - math.log(num_levels)
@@ -73,10 +70,9 @@ class FlowModel(Model):
 
     z = (f_K o ... o f_1)(x), z from the base distribution. A block is an autoregressive model whose conditional
     transforms normal noise (`gaussian`: affine, `spline`): the noise of its sites is the next block's data. Densities
-    take a pass per block; a draw inverts the blocks by a sampler.
+    take a pass per block; a draw inverts the blocks, from the last to the first, by a sampler.
 
     Attributes:
-      blocks: from the data to the noise.
       base: a model of the noise, of real values without a context or with that of the blocks; None: N(0, 1).
       levels: the event of levels that become real values, so that scores are bounds; None for real data.
     """
@@ -103,11 +99,9 @@ class FlowModel(Model):
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",
     ) -> FlowModel:
-        """Returns the flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
-
-        `num_blocks`: K. `orderings`: call strings that the blocks take in turn; `{block}` in them is the number of the
-        block, as in "random(seed={block})". `partition`: of the sites of every block into steps. `conditional`: the
-        transformation, `gaussian` or `spline` with options.
+        """Returns the flow of K = `num_blocks` blocks with one network; the part base is a model of the noise, N(0, 1)
+        without one. The blocks take the `orderings` in turn; `{block}` in them is the number of the block, as in
+        "random(seed={block})". `conditional` is the transformation, `gaussian` or `spline` with options.
         """
         recipe.only(BASE)
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
@@ -137,7 +131,7 @@ class FlowModel(Model):
 
     @property
     def score_kind(self) -> str:
-        """That of the base; "bound" where levels are dequantised and the base is exact."""
+        """The kind of the base; "bound" where levels are dequantised and the base is exact."""
         base = "exact" if self.base is None else self.base.score_kind
         return "bound" if base == "exact" and self.levels else base
 
@@ -155,9 +149,7 @@ class FlowModel(Model):
         return blocks if self.base is None else blocks | {BASE: self.base}
 
     def init(self, key: jax.Array) -> Params:
-        """Returns parameters with which each block is the identity, as its features are 0. Otherwise their scales would
-        multiply, and a deep flow would start far from every density.
-        """
+        """Returns parameters with which each block is the identity; otherwise the scales of many blocks multiply."""
         paths: dict[Any, frozenset[str]] = {}
         for block in self.blocks:
             if block.network not in paths:
@@ -168,9 +160,7 @@ class FlowModel(Model):
         return params
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """Returns log p(x | c) of each example in nats, float32[B]; of levels the bound E[log p(x + u)] with one u,
-        drawn by `key`. The terms are costs.
-        """
+        """Returns log p(x | c) in nats, float32[B]; of levels one draw of the bound E_u log p(x + u), by `key`."""
         refuse((batch.mask is not None, "a flow scores whole examples: it has no mask of sites"))
         x, context = in_types(self, batch.x, batch.context)
         terms: dict[str, jax.Array] = {}
@@ -191,7 +181,7 @@ class FlowModel(Model):
     def to_noise(
         self, params: Params, x: jax.Array, context: Any = None, *, key: jax.Array | None = None, train: bool = False
     ) -> tuple[jax.Array, jax.Array]:
-        """z [B, *grid, *value] of real values x, and log |det dz/dx| in nats, float32[B]."""
+        """Returns z [B, *grid, *value] of real values x, and log |det dz/dx| in nats, float32[B]."""
         z, log_det = x, jnp.zeros(len(x), jnp.float32)
         for k, block in enumerate(self.blocks):
             features = block.features(params[str(k)], z, context=context, train=train, key=folded(key, k))
@@ -201,9 +191,7 @@ class FlowModel(Model):
         return z, log_det
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
-        """Draws noise from the base, of variance T under the temperature T, then inverts the blocks, the last one
-        first. Calls and steps of the sampler are added over the blocks and the base.
-        """
+        """Draws noise of variance T from the base, then inverts the blocks; the statistics are sums over them all."""
         invert, context = inverting_sampler(sampler), options.context
         if self.base is None:
             x = _normal(keys, self.blocks[0].event.shape, options.temperature)
@@ -228,7 +216,7 @@ def _(model: FlowModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None
 
 @functools.partial(jax.jit, static_argnums=1)
 def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array) -> jax.Array:
-    """Noise of variance T, float32[B, *shape]: that of example b from keys[b] alone."""
+    """Returns noise of variance T, float32[B, *shape]: that of example b from keys[b] alone."""
     return jnp.sqrt(temperature) * jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
 
@@ -246,10 +234,9 @@ def inverting_sampler(sampler: str | Sampler) -> Sampler:
 
 
 def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: Sampler, keys: jax.Array) -> Draw:
-    """The values [B, *grid, *value] of a block whose noise is `noise` (of the same shape): x_i = g(z_i; x_<i), by an
-    exact sampler that takes z_i in place of a random number. It goes step by step with caches, or by Jacobi iteration
-    over all sites (Song, Meng, Liao & Ermon, "Accelerating Feedforward Computation via Parallel Nonlinear Equation
-    Solving", 2021); the keys have no influence.
+    """Returns the values [B, *grid, *value] of a block given its `noise` of the same shape: x_i = g(z_i; x_<i), by an
+    exact sampler, step by step with caches, or by Jacobi iteration over all sites (Song, Meng, Liao & Ermon,
+    "Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving", 2021). The keys have no influence.
     """
     inner = block.network
     spec = block.context_spec.with_part(NOISE, dataclasses.replace(block.event, kind="real", num_levels=0))
@@ -263,7 +250,7 @@ def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: 
 
 @dataclasses.dataclass(frozen=True)
 class GivenNoise(Around):
-    """What samplers need of a conditional, with values that are the transformed noise at the end of the features."""
+    """A conditional for samplers: the value is the transformed noise at the end of the features."""
 
     family: TransformedNormal
     joint = False
@@ -273,5 +260,5 @@ class GivenNoise(Around):
         return self.family.from_noise(raw, noise.reshape(*raw.shape[:-1], *self.value_shape))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
-        """The value, [..., *value_shape], whatever the key and the temperature."""
+        """Returns the value, [..., *value_shape], whatever the key and the temperature."""
         return self.mode(features)

@@ -40,10 +40,9 @@ class GaussianNoise(Process):
     """Gaussian noise on real numbers; levels and binary data are scaled to [-1, 1].
 
     The last conditional p(x_0 | x_1) is a Gaussian around the predicted x_0 with the standard deviation sigma_1; of
-    levels it is integrated over their bins, the outer ones of which reach to infinity (Ho, Jain & Abbeel, section 3.3).
+    levels it is integrated over their bins, and the outer bins reach to infinity (Ho, Jain & Abbeel, section 3.3).
 
     Attributes:
-      schedule: "linear", "cosine" or "learned", see `arjax.models.noise_schedules`.
       prediction: "noise"; "velocity" alpha_t e - sigma_t x_0 (Salimans & Ho, "Progressive Distillation for Fast
         Sampling of Diffusion Models", 2022, appendix D); or "levels", the mean of a distribution over the levels.
       eta: of draws: 1 is ancestral, 0 deterministic after x_T (Song, Meng & Ermon, "Denoising Diffusion Implicit
@@ -83,7 +82,7 @@ class GaussianNoise(Process):
         return output, output, (x_t - sigma * output) / alpha
 
     def _scales(self, gamma_B: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """alpha and sigma, [B, 1, ...] each."""
+        """Returns alpha and sigma, [B, 1, ...] each."""
         gamma = gamma_B.reshape(-1, *[1] * len(self.event.shape))
         return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
 
@@ -114,7 +113,7 @@ class GaussianNoise(Process):
         return StepTerms(jnp.where(is_first_B, self._last_log_prob(x, predicted_x_0), -kl_B), error_B)
 
     def _last_log_prob(self, x: jax.Array, mean: jax.Array) -> jax.Array:
-        """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
+        """Returns log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
         sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas()[0]))
         distance = (self.scaled(x) - mean) / sigma
         if self.event.top is None:
@@ -140,9 +139,7 @@ class GaussianNoise(Process):
         return schedules.reverse_steps(self.gammas(), visited, how[0])
 
     def reverse(self, x_t, step, features, keys_B, how):
-        """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
-        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2).
-        """
+        """Draws from q(x_s | x_t, x_0) with the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2)."""
         _, gamma, of_x_0, of_noise, std = step
         _, noise, x_0 = self.predicted(features, x_t, jnp.full(len(x_t), gamma))
         return of_x_0 * x_0 + of_noise * noise + std * self._noise(keys_B, how[1])
@@ -158,7 +155,7 @@ class GaussianNoise(Process):
 class GaussianChain(Chain):
     """Denoising diffusion: Gaussian noise in many steps, and learned conditionals back. A bound.
 
-    Levels and binary data are scaled to [-1, 1], and real data should be standardised. The process is `GaussianNoise`.
+    Levels and binary data are scaled to [-1, 1], and real data should be standardised.
     """
 
     traits = Chain.traits | {"noise_error"}
@@ -217,12 +214,9 @@ def log_bin_mass(distance: jax.Array, half: jax.Array, level: jax.Array, num_lev
 
 
 def expected_level(logits: jax.Array, y: jax.Array, precision: jax.Array) -> jax.Array:
-    """The mean of the levels c_k under p(k) ~ exp(logits_k) N(y; c_k, 1 / precision^2), [..., V] -> [...]: under the
-    posterior given a noisy y of a prior over the levels.
-
-    The mean of a categorical as the prediction of x_0 is the score interpolation of Dieleman et al., "Continuous
-    Diffusion for Categorical Data" (2022), section 3.1; the likelihood of the noisy value itself, which is known, is
-    not left to the network.
+    """Returns the mean of the levels c_k under p(k) ~ exp(logits_k) N(y; c_k, 1 / precision^2), [..., V] -> [...], the
+    posterior given a noisy y: the score interpolation of Dieleman et al., "Continuous Diffusion for Categorical Data"
+    (2022), section 3.1, in which the network learns the prior alone, as the likelihood of y is known.
     """
     levels_V = jnp.linspace(-1.0, 1.0, logits.shape[-1])
     likelihood = -0.5 * (precision[..., None] * (y[..., None] - levels_V)) ** 2

@@ -2,18 +2,16 @@
 
 p(x) = sum_k w_k N(x; m_k, S_k) (McLachlan & Peel, "Finite Mixture Models", 2000, chapter 3). Training begins where EM
 of scikit-learn ends (Dempster, Laird & Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", 1977).
-
 Given some values x_o, the others are a mixture of Gaussians, too (Bishop, "Pattern Recognition and Machine Learning",
 2006, equations 2.81, 2.82 and 9.39): w_k(x_o) is proportional to w_k N(x_o; m_k, S_k), and within a component
 
     x_u ~ N(m_u + S_uo S_oo^-1 (x_o - m_o), S_uu - S_uo S_oo^-1 S_ou).
 
-A covariance is S = L L^T + s^2 I, with L lower triangular: then no direction has a standard deviation below s. It is
-never computed, because its condition number is the square of that of L, too large for float32. In place of it, a QR
-decomposition of [L, s I]^T with its columns in the order "observed values first" gives the Cholesky factor C of S in
-that order (Golub & Van Loan, "Matrix Computations", 2013, section 5.3). With x = m + C e, the noise e_o follows from
-x_o by a triangular solve, and gives log p(x_o); C_uo e_o is the shift of the conditional mean, and C_uu the Cholesky
-factor of the conditional covariance.
+A covariance is S = L L^T + s^2 I with L lower triangular, so no direction has a standard deviation below s. It is never
+computed, because its condition number is too large for float32. In place of it, a QR decomposition of [L, s I]^T with
+its columns in the order "observed values first" gives the Cholesky factor C of S in that order (Golub & Van Loan,
+"Matrix Computations", 2013, section 5.3). With x = m + C e, the noise e_o follows from x_o by a triangular solve, and
+gives log p(x_o); C_uo e_o is the shift of the conditional mean, and C_uu the factor of the conditional covariance.
 """
 
 from __future__ import annotations
@@ -68,16 +66,13 @@ class GaussianMixtureModel(Model):
     """Gaussians with full covariances, mixed: p(x) = sum_k w_k N(x; m_k, S_k) of D real values. Exact.
 
     A value that is NaN is missing: the score of an example is the log density of its other values. Vectors of sites are
-    flattened. A start by EM needs training examples, and a model out of a file has none.
+    flattened. A start by EM needs training `examples`, and a model out of a file has none.
 
     Attributes:
-      event: real values.
-      components: K.
       min_log_scale: log s, in units of the values that the model sees: standardised ones where a data set does so.
       start: "em", or "random": means from N(0, I), with unit covariances.
       em_starts, em_iterations: runs of EM, of which the best on the training examples is kept, and their most steps.
       em_seed: of the starts of EM; -1: the key of `init` chooses them.
-      examples: for EM; None where there are none.
     """
 
     event: EventSpec = dataclasses.field(metadata={"static": True})
@@ -130,7 +125,7 @@ class GaussianMixtureModel(Model):
 
     def init(self, key: jax.Array) -> Params:
         """Returns {"weights": log w_k up to a constant, [K], "means": [K, D], "roots": L_k, [K, D (D + 1) / 2]}, where
-        L_k stands row by row with the logarithms of the diagonal. EM runs on the host when the arrays are computed.
+        L_k stands row by row with the logarithms of the diagonal. EM runs on the host.
         """
         check_init(self, key)
         k, d = self.components, self.event.num_dims
@@ -149,14 +144,14 @@ class GaussianMixtureModel(Model):
         return self.examples.x_ND
 
     def _em(self, seed: jax.Array) -> dict[str, np.ndarray]:
-        """The parameters at which EM ends."""
+        """Returns the parameters at which EM ends."""
         number, variance = int(seed) if self.em_seed < 0 else self.em_seed, math.exp(2 * self.min_log_scale)
         x_ND = without_holes(self._em_examples(), 10 * self.components, number)
         fit = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
         return gaussian_params(fit.weights_, fit.means_, fit.covariances_, self.min_log_scale)
 
     def roots(self, params: Params) -> jax.Array:
-        """L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
+        """Returns L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
         d = self.event.num_dims
         rows, columns = np.tril_indices(d)
         is_diagonal = rows == columns
@@ -189,18 +184,16 @@ class GaussianMixtureModel(Model):
         return self._without(x.reshape(len(x), -1), ~is_present(x, len(self.event.value_shape)))
 
     def _without(self, x_ND: jax.Array, marks: Any) -> jax.Array:
-        """Rows with NaN in place of the values of sites that are marked, [N, *grid]."""
+        """Returns rows with NaN in place of the values of marked sites, [N, *grid]."""
         marked_ND = jnp.repeat(jnp.asarray(marks).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
         return jnp.where(marked_ND, jnp.nan, x_ND)
 
     def _dims(self, sites: np.ndarray) -> jax.Array:
-        """The scalars bool[D] of sites bool[*grid]."""
+        """Returns the scalars bool[D] of sites bool[*grid]."""
         return jnp.asarray(np.repeat(sites.ravel(), self.event.value_size))
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log p(x) of each example in nats, float32[B], or of the sites whose value is not missing; with a mask, of the
-        sites that it marks given the others.
-        """
+        """log p(x) of the present values in nats, float32[B]; with a mask, of the marked sites given the others."""
         x_ND, all_D = self._whole_sites(jnp.asarray(batch.x, jnp.float32)), jnp.ones(self.event.num_dims, bool)
         log_p_N = _log_marginal(self, params, x_ND, all_D)
         if batch.mask is not None:
@@ -211,11 +204,8 @@ class GaussianMixtureModel(Model):
     def conditional_log_prob(
         self, params: Params, x: jax.Array, *, query: Any, evidence: Any, context: Any = None, mask: Any = None
     ) -> jax.Array:
-        """Returns log p(x[query] | x[evidence]) in nats, float32[B], for any two sets of sites bool[*grid] without
-        overlap: log p(x[query], x[evidence]) - log p(x[evidence]).
-
-        NaN is a missing value, in either set. With a `mask` [B, *grid], the sites of the query that it does not mark
-        are evidence. The model has no `context`.
+        """Returns log p(x[query] | x[evidence]) in nats, float32[B], for any disjoint sets of sites bool[*grid]. NaN is
+        a missing value, in either set. The sites of the query that a `mask` [B, *grid] does not mark are evidence.
         """
         query, evidence = check_query(self.event, query, evidence)
         batch = checked_batch(self, params, x, context or None, mask)
@@ -227,8 +217,8 @@ class GaussianMixtureModel(Model):
         return log_both_N - _log_marginal(self, params, rest_ND, both_D)
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
-        """A component for each key, then all values at once; those in `observed` are given, and the component is one of
-        the posterior. A temperature T gives weights proportional to w^(1 / T), and noise of variance T.
+        """Draws a component for each key, given the observed values, then all other values at once. A temperature T
+        gives weights proportional to w^(1 / T), and noise of variance T.
         """
         num, event = len(keys), self.event
         x, observed_D = jnp.zeros((num, *event.shape)), jnp.zeros(event.num_dims, bool)
@@ -243,7 +233,7 @@ extras.model_in_words.register(GaussianMixtureModel, lambda model: f"mixture of 
 
 
 def is_gaussian_mixture(model: Model) -> TypeGuard[GaussianMixtureModel]:
-    """Whether a model is of this kind: its parameters are weights, means and roots."""
+    """Returns whether a model is of this kind: its parameters are weights, means and roots."""
     return isinstance(model, GaussianMixtureModel)
 
 
@@ -278,7 +268,7 @@ def _draw(
     observed_D: jax.Array,
     temperature: float | jax.Array,
 ) -> jax.Array:
-    """Rows with draws in place of the values that are not observed, float32[N, D]."""
+    """Returns rows with draws in place of the values that are not observed, float32[N, D]."""
 
     def one(key: jax.Array, x_D: jax.Array) -> jax.Array:
         of_component, of_noise = jax.random.split(key)
@@ -293,8 +283,8 @@ def _draw(
 def fit_by_em(
     x_ND: np.ndarray, components: int, variance: float, starts: int = 1, iterations: int = 100, seed: int = 0
 ) -> Any:
-    """Returns the mixture of scikit-learn with full covariances, to whose diagonals EM adds `variance` in every step;
-    of several starts, that with the most probable rows. Raises `ValueError` where a covariance is singular.
+    """Returns scikit-learn's mixture with full covariances, to whose diagonals EM adds `variance` in every step; of
+    several starts, the one with the highest likelihood. Raises `ValueError` where a covariance is singular.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -307,8 +297,8 @@ def fit_by_em(
 
 
 def without_holes(x_ND: np.ndarray, enough: int, seed: int) -> np.ndarray:
-    """The rows without missing values where these are enough; else all rows, with values drawn from those of the same
-    column in place of missing ones, or 0 in a column without values.
+    """Returns the rows without missing values where these are enough; else all rows, with missing values replaced by
+    values drawn from the same column, or by 0 in a column without values.
     """
     missing_ND = np.isnan(x_ND)
     if not missing_ND.any():
@@ -324,9 +314,7 @@ def without_holes(x_ND: np.ndarray, enough: int, seed: int) -> np.ndarray:
 
 
 def gaussians(params: Params, min_log_scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """log w [K], the means [K, D] and the covariances [K, D, D] of a model, float64: in float32 the small eigenvalues
-    of a covariance would be lost.
-    """
+    """log w [K], means [K, D] and covariances [K, D, D], float64: float32 would lose their small eigenvalues."""
     logits, means_KD, entries_KE = (np.asarray(params[name], np.float64) for name in ("weights", "means", "roots"))
     rows, columns = np.tril_indices(means_KD.shape[1])
     is_diagonal = rows == columns
@@ -339,9 +327,7 @@ def gaussians(params: Params, min_log_scale: float) -> tuple[np.ndarray, np.ndar
 def gaussian_params(
     weights_K: np.ndarray, means_KD: np.ndarray, covariances_KDD: np.ndarray, min_log_scale: float
 ) -> dict[str, np.ndarray]:
-    """The parameters of a model with these weights, means and covariances, whose eigenvalues become at least
-    exp(2 min_log_scale).
-    """
+    """Returns the parameters of this mixture, where eigenvalues of covariances become at least exp(2 min_log_scale)."""
     num_dims, least = means_KD.shape[1], math.exp(min_log_scale)
     eigenvalues_KD, vectors_KDD = np.linalg.eigh(covariances_KDD)
     scales_KD = np.sqrt(np.maximum(eigenvalues_KD - least**2, 0))

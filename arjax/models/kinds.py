@@ -50,8 +50,8 @@ _RECIPE = "_recipe"
 
 @dataclasses.dataclass(frozen=True)
 class ModelChoice:
-    """The choices that make a model: its kind, its network ("" where the kind has none of its own), their options as
-    plain values, and by name the models that it is made of: their choices, or whole models.
+    """The choices that make a model: its kind, its network ("" where the kind has none), their options as plain values,
+    and by name the models that it is made of: their choices, or whole models.
     """
 
     kind: str = "autoregressive"
@@ -92,8 +92,6 @@ class Recipe:
     """All that makes a model: plain data, which `make` reads.
 
     Attributes:
-      event, context: of the model.
-      choice: its choices.
       dtype: compute type of the networks.
       examples: training examples, for orders and graphs that are read off them.
       arrays: the orders of the model and of its parts, such as "factorization/order" int[D], the sites in their order,
@@ -136,11 +134,9 @@ class Recipe:
         several_orders: bool = False,
         needs_context: bool = True,
     ) -> Any:
-        """Returns the model of a part, of one order and with a likelihood.
-
-        `event`, `context` and `examples` are by default those of the whole, and `key`, the name of its parameters, is
-        that of the part. `check` refuses a model that cannot be this part. `several_orders` allows several orders, and
-        `needs_context` refuses a model without a context where the whole has one.
+        """Returns the model of a part, of one order and with a likelihood. `event`, `context` and `examples` are by
+        default those of the whole; `key`, by default the name, is that of its parameters. `check` refuses a model that
+        cannot be this part, `needs_context` one without the context. `several_orders` allows several.
         """
         kind, parts = self.choice.kind, self.choice.parts
         there = ", ".join(map(str, parts)) or "none"
@@ -353,22 +349,15 @@ def make_model(
     data: Examples | None = None,
     **options: Any,
 ) -> Model:
-    """Returns a model of any kind from names, by its `Recipe`:
+    """Returns a model of any kind from names, by its `Recipe`; mistakes are refused before anything compiles:
 
         make_model(event, "made", hidden_sizes=(500,), ordering="random(seed=1)")
         make_model(event, "made", kind="flow", num_blocks=5)
         make_model(event, kind="mixture", parts={"a": ModelChoice(network="made"), "b": ModelChoice(network="gru")})
 
-    A mistake is refused before anything compiles.
-
-    Args:
-      event, context, dtype: of the model, see `Recipe`.
-      network: name of a network; "" where the parts have the networks. Or a `ModelChoice`, which names all but event,
-        context, dtype and data.
-      kind, parts: see `ModelChoice`.
-      data: training examples [N, *grid, *value], for orderings and graphs that are read off them, or a function that
-        returns them.
-      **options: those of the kind, see its `make`, and those of the network.
+    `network` is a name, "" where the parts have the networks, or a `ModelChoice`, which names all but event, context,
+    dtype and data. `data`, for orderings and graphs that are read off them, are training examples [N, *grid, *value] or
+    a function that returns them. The options are those of the kind, see its `make`, and those of the network.
     """
     check_spec(event, EventSpec)
     if isinstance(network, str):

@@ -31,8 +31,7 @@ from arjax.samplers import PLAIN_DRAW, Cached, Draw, Request, Sampler, example_k
 
 #: The parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
-#: Pictures: examples that are reconstructed, pairs of examples with a path between them, points of a path, points on a
-#: side of a plane.
+#: Numbers in pictures: examples, pairs with a path between them, points of a path, points on the side of a plane.
 RECONSTRUCTED, PAIRS, POINTS, SIDE = 10, 8, 12, 20
 #: The variance of its posterior mean over examples from which a latent is active.
 ACTIVE = 0.01
@@ -66,11 +65,10 @@ class LatentModel(Model):
 
     Scored by the evidence lower bound with one latent (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014,
     equation 3), whose mean is E_q[log p(x | z)] - KL(q(z | x) | p(z)), or by `importance_bound` (Burda, Grosse &
-    Salakhutdinov, "Importance Weighted Autoencoders", 2016, equation 8). Several stochastic layers are a prior that is
-    a latent model itself.
+    Salakhutdinov, "Importance Weighted Autoencoders", 2016, equation 8). A prior that is a latent model itself gives
+    several stochastic layers.
 
     Attributes:
-      prior: p(z | c), any model.
       likelihood: p(x | z, c), any model; z is the part "z" of its context.
       posterior: q(z | x, c), a network that reads x, the part "x" of its context, and no site of z.
       score_samples: k of the scores outside of training, which are L_k: 1, the evidence lower bound.
@@ -98,10 +96,8 @@ class LatentModel(Model):
         num_levels: int = 0,
         score_samples: int = 1,
     ) -> LatentModel:
-        """Returns the model of its parts.
-
-        `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
-        `score_samples`: k of the scores, validation among them; as many as `iwae` has.
+        """Returns the model of its parts. `latents` is the shape of z, and `values` its kind: real, binary, levels or
+        tokens; the latter two have `num_levels`.
         """
         recipe.only("prior", "likelihood", "posterior")
         event, context = recipe.event, recipe.context
@@ -128,7 +124,7 @@ class LatentModel(Model):
 
     @property
     def reparameterised(self) -> bool:
-        """Whether gradients flow through the draws of the latents: of real ones, and of no others."""
+        """Whether gradients flow through the draws of the latents: only if they are real."""
         return self.posterior.conditional.REPARAMETERISED
 
     @property
@@ -167,10 +163,8 @@ class LatentModel(Model):
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """Returns the evidence lower bound with one latent for each example, or L_k with `score_samples`; its mean over
-        keys is the bound. Terms: `reconstruction`, `kl`, and what L_k gains on these, `importance`. It needs a `key`.
-
-        With a mask it bounds log of the mean of p(x_marked | x_given, z) over the prior of z, as if each example had a
-        latent of its own, which the given sites tell nothing about.
+        keys is the bound. Terms: `reconstruction`, `kl`, and the gain of L_k, `importance`. It needs a `key`. With a
+        mask it bounds log of the mean of p(x_marked | x_given, z) over the prior of z, unchanged by the given sites.
         """
         num = 1 if train else self.score_samples
         weights = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)
@@ -181,14 +175,14 @@ class LatentModel(Model):
         return Score(value, self.score_kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
     def importance_bound(self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once=50) -> jax.Array:
-        """Returns L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of
-        `at_once`. It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts without bias.
+        """Returns L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats, from `at_once` at a
+        time. Its mean grows with k towards log p(x) (Burda et al., theorem 1) if the parts are unbiased.
         """
         return _importance_bound(self, params, batch, key, samples, min(at_once, samples))
 
     def kl_by_unit(self, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
-        """Returns log q(z_i | x) - log p(z_i | z_<i) of each site of one z of q(z | x), float32[B, sites of z] nats;
-        its mean is the divergence that the site adds. For a prior that is one network.
+        """Returns log q(z_i | x) - log p(z_i | z_<i) of each site of one z of q(z | x), float32[B, sites of z] nats,
+        whose mean is the divergence that the site adds. The prior must be one network.
         """
         z = self.weights(params, batch, key).latents[0]
         prior = require(self.prior, "conditionals", "the divergence of a site")
@@ -204,9 +198,7 @@ class LatentModel(Model):
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, latents: jax.Array | None = None
     ) -> Draw:
-        """Draws z from the prior, or takes `latents` [B, *shape of z], then x from the likelihood by the sampler and
-        the other options. The calls of both are counted.
-        """
+        """Draws z from the prior, or takes `latents` [B, *shape of z], then x given z; the calls are added up."""
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         stats: dict[str, jax.Array] = {}
         if latents is None:
@@ -222,7 +214,7 @@ class LatentModel(Model):
 
 @check_draws.register(LatentModel)
 def _(model: LatentModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
-    """As the likelihood, and the posterior given observed sites is not known."""
+    """The options are those of the likelihood, without observed sites: the posterior given these is not known."""
     check_taken(model, Request(given=options.given, observed=options.observed))
     check_draws(model.likelihood, sampler, options)
 
@@ -249,9 +241,8 @@ def _(model: LatentModel, params: Params, batch: Batch, key: jax.Array) -> dict[
 
 @extras.pictures.register(LatentModel)
 def _(model: LatentModel, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-    """Of images. `reconstructions`: examples, and the likelihood given their latents. `interpolation`: the likelihood
-    on the straight lines between the latents of two examples. `latent_plane`, of two real latents: on a grid of points,
-    equal parts of the standard normal prior apart (Kingma & Welling, 2014, figure 4).
+    """Of images: `reconstructions`; `interpolation`, on the straight lines between the latents of two examples; and of
+    two real latents `latent_plane`, on a grid at equal quantiles of N(0, 1) (Kingma & Welling, 2014, figure 4).
     """
     if not is_image(model.event):
         return
@@ -302,8 +293,8 @@ def importance_sampled(model: Any, samples: int) -> SampledBound:
 
 
 def expected_value(model: Any, params: Params, context: dict[str, jax.Array], key: jax.Array, num: int) -> jax.Array:
-    """Returns the mean of a model whose sites are independent given the context, where they have a list of values, else
-    the mode: [num, *event]; draws of other models.
+    """Returns the mean, [num, *event], if the sites are independent given the context and have tables of values, the
+    mode if they have no tables, and draws of other models.
     """
     if "conditionals" not in model.traits or model.network.dependencies(model.factorization).any():
         return model.draw(params, example_keys(key, num), context=context).x

@@ -1,12 +1,9 @@
 """Draws of any length from a model of sequences: beyond its window the carry goes on, or the window slides.
 
-Networks whose carry has the same size at any length and that know no positions (the trait "unbounded") go on: over a
-longer sequence they are the same network, with the same parameters. All others slide their window: its last part is
-read as a prompt, at the first positions, and the rest of the window is drawn behind it. Windows of a long text begin
-anywhere in it, so such a model has learned that.
-
-The noise of site t is a function of the key of the example and t: the first sites are those of an ordinary draw under
-the same keys, and a shorter draw is the beginning of a longer one.
+Networks whose carry has the same size at any length and that know no positions (the trait "unbounded") go on. All
+others slide their window: its last part is read as a prompt, at the first positions, and the rest of the window is
+drawn behind it. Windows of a long text begin anywhere in it, so such a model has learned that. The noise of site t is a
+function of the key of the example and t, so a shorter draw is the beginning of a longer one.
 """
 
 from __future__ import annotations
@@ -37,18 +34,15 @@ from arjax.samplers.loops import StepForm, num_calls
 
 #: Sites that one call of the compiled program draws.
 PIECE = 32
-#: The part of a window that is read again when it slides: of networks that read many sites in one pass, and of others,
-#: for which that takes as long as drawing them.
+#: The part of a window that is read again when it slides, of networks that read many sites in one pass, and of others.
 OVERLAP, OVERLAP_OF_STEPS = 1 / 4, 1 / 6
 
 
 def draw_in_pieces(
     model: Any, params: Any, keys: jax.Array, length: int, *, sampler: str | Sampler = "cached", **options: Any
 ) -> Iterator[Draw]:
-    """Returns the draw of `model.draw(params, keys, length=length, ...)` piece by piece, as it is drawn: `x` [B, n,
-    *value] each, and the cost of the piece.
-
-    Joined along the second axis they are the sequences; they stop early where all examples have ended.
+    """Returns the draw of `model.draw(params, keys, length=length, ...)` piece by piece: `x` [B, n, *value] each, and
+    the cost of the piece. The pieces stop early where all examples have ended.
     """
     sampler = make_sampler(sampler)
     of_length(model, length)
@@ -72,9 +66,8 @@ def to_draw_from(model: Any, request: Request) -> Any:
 
 
 def of_length(model: Any, length: int) -> Any:
-    """Returns the model that draws sequences of `length` sites: over a grid of that length, under one order, if its
-    network goes on, else the model itself, in raster order. Raises `UserError` for no length, no model of sequences, or
-    none in that order.
+    """Returns the model that draws sequences of `length` sites: over a grid of that length, if its network goes on,
+    else the model itself. Raises `UserError` for no length, no model of sequences, or none in raster order.
     """
     if not is_integer(length) or length < 1:
         raise UserError(f"the length of a draw must be a whole number, at least 1, not {length!r}")
@@ -98,7 +91,7 @@ def checked_length(model: Any, request: Request) -> Any:
 
 
 def _goes_on(model: Any) -> bool:
-    """Whether the network is the same over a longer sequence."""
+    """Returns whether the network is the same over a longer sequence."""
     return "unbounded" in model.network.traits
 
 
@@ -146,7 +139,7 @@ def draw_pieces(model: Any, params: Any, keys: jax.Array, sampler: Sampler, requ
 
 
 def _with_prompt(rest: Iterator[Draw], canvas: jax.Array, prompt: int) -> Iterator[Draw]:
-    """The pieces, the first one with the prompt before it."""
+    """Yields the pieces, the first one with the prompt before it."""
     for n, (x, stats) in enumerate(rest):
         yield Draw(jnp.concatenate([canvas[:, :prompt], x], 1) if prompt and not n else x, stats)
 
@@ -154,7 +147,7 @@ def _with_prompt(rest: Iterator[Draw], canvas: jax.Array, prompt: int) -> Iterat
 def _windows(
     model: Any, params: Any, keys: jax.Array, sampler: Sampler, request: Request, prompt: int
 ) -> Iterator[Draw]:
-    """Pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
+    """Yields pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
     canvas, length = request.given, request.given.shape[1]
     size, chunk = model.event.num_sites, StepForm(model.network, None, model.factorization).chunk
     overlap = int(size * (OVERLAP if chunk_of(model.network) > 1 else OVERLAP_OF_STEPS))
@@ -178,7 +171,7 @@ def _windows(
 def _carried(
     model: Any, params: Any, keys: jax.Array, sampler: Cached, request: Request, prompt: int
 ) -> Iterator[Draw]:
-    """Pieces behind the prompt, each of which goes on from the carry of the one before."""
+    """Yields pieces behind the prompt, each of which goes on from the carry of the one before."""
     (num, length), end = request.given.shape[:2], request.end
     model = dataclasses.replace(model, conditional=sampler.head(model.conditional))
     size, chunk = min(PIECE, length), sampler.chunk or StepForm(model.network, None, model.factorization).chunk
@@ -200,9 +193,7 @@ def _carried(
 
 @jax.jit
 def _with_ends(x: jax.Array, ended: jax.Array, end: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Further values [B, n] with the end token behind the end of their example, how many of them stand before it or
-    are it, int32[B], and which examples have ended behind them.
-    """
+    """Values [B, n] with the end token behind ends, their numbers up to it, int32[B], and which examples have ended."""
     counts = up_to_end(x, end) & ~ended[:, None]
     return jnp.where(counts, x, end).astype(x.dtype), counts.sum(1).astype(jnp.int32), ended | (x == end).any(1)
 

@@ -32,9 +32,7 @@ WEIGHTS = "weights"
 class MixtureModel(Model):
     """Models of any kinds with weights that are trained: p(x | c) = sum_k w_k p_k(x | c). Its parts are the members.
 
-    The members p_k have one event and one context, and whole examples are mixed. Trained together, each learns the
-    examples that it explains better than the others. A score costs a score of every member.
-
+    The members p_k have one event and one context, and whole examples are mixed. A score costs a score of every member.
     The mixture of bounds is a bound. Where members draw terms of their scores, the mean of the score is a bound if they
     are unbiased (an ELBO of one latent, dequantisation), see `kind_of_mixture`; with others (chains) it is an estimate.
     """
@@ -67,7 +65,7 @@ class MixtureModel(Model):
         return self.members[0].context_spec
 
     def init(self, key: jax.Array) -> Params:
-        """Returns fresh parameters: those of the members by their numbers, and "weights", equal logits float32[K]."""
+        """Returns fresh parameters: those of each member by its number, and "weights", equal logits float32[K]."""
         return super().init(key) | {WEIGHTS: jnp.zeros(len(self.members), jnp.float32)}
 
     @property
@@ -79,8 +77,8 @@ class MixtureModel(Model):
         return jax.nn.log_softmax(params[WEIGHTS])
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log sum_k w_k p_k(x | c) of each example in nats, float32[B]. With a mask, members score the sites that it
-        marks, and the weights are still w_k: sites that are given do not change them, as they do in a draw.
+        """Returns log sum_k w_k p_k(x | c) in nats, float32[B]. With a mask, members score the marked sites, and the
+        weights are still w_k: unlike in a draw, given sites do not change them.
         """
         scores = [
             member.score(params[str(k)], batch, key=folded(key, k), train=train)
@@ -91,7 +89,7 @@ class MixtureModel(Model):
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
         """Draws from a member that the key of an example chooses, with probability proportional to w^(1 / T). All
-        members draw for all examples: K times the work, but programs of one shape whatever is chosen.
+        members draw for all examples: K times the work, but programs of one shape.
         """
         drawn = [
             draw_part(member, params[str(k)], step_keys(keys, k + 1), sampler, options)
@@ -125,7 +123,7 @@ def _(model: MixtureModel, params: Params) -> tuple[extras.StepMember, ...]:
 
 @jax.jit
 def _chosen(keys: jax.Array, log_weights: jax.Array, drawn: list[Draw]) -> Draw:
-    """The draws of the members that the keys choose; the calls of all of them, and the steps of the chosen one."""
+    """The draws of the members that the keys choose; the calls of all members, and the steps of the chosen one."""
     member_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights))(step_keys(keys, 0))
 
     def choose(*of_members: jax.Array) -> jax.Array:
@@ -137,6 +135,6 @@ def _chosen(keys: jax.Array, log_weights: jax.Array, drawn: list[Draw]) -> Draw:
 
 
 def mixture_params(params: list[Params], weights_K: np.ndarray) -> Params:
-    """The parameters of a mixture of trained members with given weights, which are positive and add up to 1."""
+    """Returns the parameters of a mixture of trained members with given weights, which are positive and add up to 1."""
     weights = {WEIGHTS: jnp.log(jnp.asarray(weights_K, jnp.float32))}
     return {str(k): of_member for k, of_member in enumerate(params)} | weights

@@ -1,9 +1,8 @@
 """Nested models: the conditional of a step is itself an autoregressive model, over the entries of a value or the sites.
 
 p(x_t | x_<t) = prod_d p(x_td | x_t,<d, h_t), where the features h_t of the outer network are the context of the inner
-model. This is exact, while other conditionals assume that the values of a step are independent. An RNN outside and a
-NADE inside are the RNN-NADE of Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependencies in
-High-Dimensional Sequences" (2012), section 3.
+model. An RNN outside and a NADE inside are the RNN-NADE of Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal
+Dependencies in High-Dimensional Sequences" (2012), section 3.
 """
 
 from __future__ import annotations
@@ -35,14 +34,10 @@ from arjax.samplers import Cached, Request, example_keys
 class Nested(WithParameters, JointConditional):
     """An autoregressive model over the entries of a value or, with several sites in a step, over the sites of a block.
 
-    The context of the inner model is the features of the site, or those of all indices of the block, concatenated.
-    Values and features at invalid indices are 0. These are not scored, and the others are conditioned on a constant
-    there, so the rest is a distribution under any inner order.
-
-    Attributes:
-      model: the inner model.
-      value_shape: shape of a value: the grid of the inner model where a step has one site.
-      block_size: M, sites of the largest step: the grid of the inner model where these are several.
+    The context of the inner `model` is the features of the site, or those of all indices of the block, concatenated;
+    its grid is the shape of a value, or the M = `block_size` sites of the largest step. Values and features at invalid
+    indices are 0. These are not scored, and the others are conditioned on a constant there, so the rest is a
+    distribution under any inner order.
     """
 
     model: AutoregressiveModel
@@ -68,11 +63,9 @@ class Nested(WithParameters, JointConditional):
         block_size: int = 1,
         **options: Any,
     ) -> Nested:
-        """Returns a model of the values of an event: `nested(network='nade', hidden_size=100)`.
-
-        `options` are those of the inner network, to which the outer one passes `features` numbers per site. `ordering`,
-        `partition` and `conditional` are those of the entries of a value, or of the M = `block_size` indices of a
-        block; the conditional may be nested again.
+        """Returns a model of the values of an event: `nested(network='nade', hidden_size=100)`. `options` are those of
+        the inner network; the outer one passes `features` numbers per site to it. `ordering`, `partition` and
+        `conditional`, which may be nested again, are of the entries of a value, or of the M indices of a block.
         """
         wanted = "the conditional 'nested' is for values that are vectors or steps of several sites"
         is_number = not event.value_shape and block_size == 1
@@ -107,7 +100,7 @@ class Nested(WithParameters, JointConditional):
         return self.model.init(key)
 
     def order_in_block(self, block_size: int) -> np.ndarray:
-        """The steps of the inner model, and the order within these where its own conditional is joint."""
+        """Returns the steps of the inner model, and the order within these where its own conditional is joint."""
         return visit_numbers(self.model.conditional, self.model.factorization)
 
     def transformed(self, change: Callable[[Conditional], Any]) -> Nested:
@@ -115,7 +108,7 @@ class Nested(WithParameters, JointConditional):
         return dataclasses.replace(self, model=inner)
 
     def _block(self, features: jax.Array, value: jax.Array, kept: jax.Array, valid: jax.Array) -> Batch:
-        """Inner examples [N, M, *value], 0 except at the indices `kept`, and their contexts [N, M * F]."""
+        """Returns inner examples [N, M, *value], 0 except at the indices `kept`, and their contexts [N, M * F]."""
         kept = jnp.broadcast_to(kept, features.shape[:-1])
         value = jnp.where(kept.reshape(*kept.shape, *[1] * len(self.value_shape)), value, 0)
         features = jnp.where(valid[..., None], features, 0).reshape(-1, self.num_context)
@@ -133,7 +126,7 @@ class Nested(WithParameters, JointConditional):
         return self._over_entries(values, features, valid)
 
     def _over_entries(self, values: jax.Array, features: jax.Array, valid: jax.Array) -> jax.Array:
-        """Numbers of the sites of inner examples, added up over the entries of each value, [..., M]."""
+        """Returns numbers of the sites of inner examples, added up over the entries of each value, [..., M]."""
         return jnp.where(valid, values.reshape(*features.shape[:-1], -1).sum(-1), 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
@@ -145,7 +138,7 @@ class Nested(WithParameters, JointConditional):
         return self._draw_block(self.model.conditional, key, features, valid, value, given, temperature)
 
     def block_mode(self, features, valid, value, given):
-        """The most probable value index by index, [..., M, *value_shape]: greedy."""
+        """Returns the most probable value index by index, [..., M, *value_shape]: greedy."""
         head = Modes(self.model.conditional)
         return self._draw_block(head, jax.random.key(0), features, valid, value, given, 1.0)
 
@@ -158,9 +151,7 @@ class Nested(WithParameters, JointConditional):
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """An estimate without bias, in nats, [...]: the entropies of the entries' conditionals along one drawn value
-        each, by the key of `bind` or always the same. The exact sum over all values is out of reach.
-        """
+        """Returns an unbiased estimate in nats, [...]: the sum of the conditionals' entropies along one drawn value."""
         key = jax.random.key(0) if self.key is None else self.key
         drawn = self.sample(key, features)
         return self._of_one(self.block_entropy, features, drawn)

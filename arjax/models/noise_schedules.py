@@ -2,7 +2,7 @@
 
 A Gaussian schedule is gamma_t = log(1 - a_t) - log a_t for t = 1, ..., T, the negative log of the signal-to-noise
 ratio, where q(x_t | x_0) = N(sqrt(a_t) x_0, 1 - a_t). A discrete one is a_t itself for t = 0, ..., T: the probability
-that a site still has its value. A larger gamma, or a smaller a, means more noise.
+that a site still has its value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer
 
-#: Gaussian schedules, and discrete ones.
 GAUSSIAN = ("linear", "cosine", "learned")
 DISCRETE = ("linear", "cosine")
 #: The end points of a learned schedule at its start (Kingma et al., 2021, appendix B).
@@ -34,10 +33,8 @@ MOST_STEPS = 100_000
 
 @functools.cache
 def fixed_gammas(name: str, num_steps: int) -> np.ndarray:
-    """gamma_1, ..., gamma_T of a schedule without parameters, float64[T].
-
-    `linear`: beta from 1e-4 to 0.02 over 1000 steps (Ho, Jain & Abbeel, 2020, section 4); another number of steps
-    visits that process at equal distances. `cosine`: Nichol & Dhariwal (2021), equation 17, with beta at most 0.999.
+    """gamma_1, ..., gamma_T, float64[T]. `linear`: beta from 1e-4 to 0.02 over 1000 steps (Ho, Jain & Abbeel, 2020,
+    section 4), visited at T equal distances. `cosine`: Nichol & Dhariwal (2021), equation 17, with beta at most 0.999.
     """
     if name == "linear":
         log_kept = np.cumsum(np.log1p(-np.linspace(1e-4, 0.02, 1000)))
@@ -51,7 +48,7 @@ def fixed_gammas(name: str, num_steps: int) -> np.ndarray:
 
 
 def init_learned(key: jax.Array) -> dict[str, jax.Array]:
-    """Fresh parameters of a learned schedule."""
+    """Returns fresh parameters of a learned schedule."""
     low, high = LEARNED_ENDS
     keys = jax.random.split(key, 2)
     return {
@@ -65,10 +62,8 @@ def init_learned(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def learned_gammas(params: Any, num_steps: int) -> jax.Array:
-    """gamma_1, ..., gamma_T of a learned schedule, float32[T]: it rises from `low` to `low + range`.
-
-    A monotone network with positive weights, scaled to the end points, which are parameters (Kingma et al.,
-    "Variational Diffusion Models", 2021, section 3.2 and appendix H).
+    """Returns gamma_1, ..., gamma_T, float32[T]: a monotone network with positive weights between the learned end
+    points `low` and `low + range` (Kingma et al., "Variational Diffusion Models", 2021, section 3.2 and appendix H).
     """
     place_T1 = jnp.linspace(0.0, 1.0, num_steps)[:, None]
     rate, weight = jax.nn.softplus(params["rate"]), jax.nn.softplus(params["weight"])
@@ -80,8 +75,8 @@ def learned_gammas(params: Any, num_steps: int) -> jax.Array:
 
 @functools.cache
 def kept(name: str, num_steps: int) -> np.ndarray:
-    """a_0 = 1, ..., a_T = 0 of a discrete schedule, float64[T + 1]. `linear`: 1 - t / T (Austin et al., 2021, section
-    3.1: beta_t = 1 / (T - t + 1)); `cosine`: cos(pi t / 2T)^2 without an offset, so that the end is 0.
+    """Returns a_0 = 1, ..., a_T = 0 of a discrete schedule, float64[T + 1]. `linear`: 1 - t / T (Austin et al., 2021,
+    section 3.1: beta_t = 1 / (T - t + 1)); `cosine`: cos(pi t / 2T)^2 without an offset, so that the end is 0.
     """
     place = np.arange(num_steps + 1) / num_steps
     a = 1 - place if name == "linear" else np.cos(np.pi / 2 * place) ** 2
@@ -90,11 +85,9 @@ def kept(name: str, num_steps: int) -> np.ndarray:
 
 
 def stratified_steps(key: jax.Array, num: int, per_example: int, num_steps: int) -> jax.Array:
-    """Random steps of 1, ..., T for `num` examples, int32[K, B]; each is uniform by itself.
-
-    The K of an example lie in K equal parts of the chain, and those of all examples are spread evenly (as in Kingma et
-    al., 2021, appendix I.1): by multiples of the golden ratio, so those of the first examples do not depend on how many
-    follow.
+    """Returns random steps of 1, ..., T for `num` examples, int32[K, B], each uniform by itself. The K of an example
+    lie in K equal parts of the chain, and the examples are spread evenly by multiples of the golden ratio (as in Kingma
+    et al., 2021, appendix I.1), so that the steps of an example do not depend on how many follow.
     """
     spread = jnp.asarray(np.arange(num) * GOLDEN % 1.0, jnp.float32)
     within_B = (jax.random.uniform(key) + spread) % 1.0
@@ -127,9 +120,8 @@ def reverse_steps(gammas_T: jax.Array, visited: tuple[int, ...], eta: float | ja
     """The steps of a draw, the noisiest first: x_s = c x_0 + d e + std z, from predictions of x_0 and of the noise e.
 
     std^2 is eta^2 times the variance sigma_s^2 (1 - SNR_t / SNR_s) of q(x_s | x_t, x_0), c is alpha_s, and d^2 is
-    sigma_s^2 - std^2 (Song, Meng & Ermon, "Denoising Diffusion Implicit Models", 2021, equations 12 and 16): with
-    eta = 1 that is a draw from q(x_s | x_t, x_0). The last one is x_0 + eta sigma_1 z. Returns t int[S], gamma_t, c, d
-    and std, float32[S] each.
+    sigma_s^2 - std^2 (Song, Meng & Ermon, "Denoising Diffusion Implicit Models", 2021, equations 12 and 16). The last
+    step is x_0 + eta sigma_1 z. Returns t int[S], gamma_t, c, d and std, float32[S] each.
     """
     t_S = jnp.array(visited[::-1])
     gamma_S = gammas_T[t_S - 1]

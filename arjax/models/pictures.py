@@ -57,10 +57,8 @@ Picture = CodesInUse | Tiles | Paths | ChainGraph | OrderGraph | EntropyAlongOrd
 
 
 def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:
-    """[N, *grid, *value] as images [N, H, W(, 3)], or None for other data.
-
-    Planes of scalars, one-channel or colour values are images; a sequence of vectors is drawn as a piano roll, time
-    from left to right and the first component at the bottom.
+    """[N, *grid, *value] as images [N, H, W(, 3)], or None for other data. Planes of scalars, one-channel or colour
+    values are images; a sequence of vectors is a piano roll, time to the right and the first component at the bottom.
     """
     value_shape = x.shape[1 + len(grid_shape) :]
     if len(grid_shape) == 2 and value_shape in ((), (3,)):
@@ -73,10 +71,10 @@ def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def is_image(event: EventSpec) -> bool:
-    """Whether examples of an event can be drawn as images."""
+    """Returns whether examples of an event can be drawn as images."""
     return as_images(np.zeros((1, *event.shape)), event.grid_shape) is not None
 
 
 def is_visible(event: EventSpec) -> bool:
-    """Whether examples of an event can be drawn as images, or may be read as texts."""
+    """Returns whether examples of an event can be drawn as images, or may be read as texts."""
     return is_image(event) or event.is_text

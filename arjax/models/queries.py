@@ -16,14 +16,11 @@ from arjax.factorization import Factorization, from_order
 def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     """Returns a factorization of the model that visits these groups of sites one after another, before all others.
 
-    Draws given evidence and scores of a query use the same order. It is the model's own order where that one fits. Else
-    it is another order of a model with several: the first that fits out of a pool, or, for all orders, the model's own
-    with the groups moved to the front. Two groups may share a step where its sites are independent given the earlier
-    steps, or where a joint conditional can be given any of them. Under other joint conditionals the order within the
-    step has to visit the groups one after another, too.
-
-    The groups are bool[D] each, without overlap: the evidence, then the query; the last one may be left out where it is
-    all remaining sites.
+    The groups are bool[D] each, without overlap: the evidence, then the query, if it is not all remaining sites. The
+    factorization is the model's own if that fits, else the first that fits out of a pool or, for all orders, the
+    model's own with the groups moved to the front. Two groups may share a step whose sites are independent, or whose
+    joint conditional can be given any of them; another joint conditional must visit the groups one after another within
+    it.
     """
     unknown = not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders)))
     sentence = "the orders of a model must be known outside `jit` where sites are observed or scored"
@@ -64,10 +61,7 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
 
 
 def _conflict(step_D: np.ndarray, visit_D: np.ndarray, group_D: np.ndarray) -> str | None:
-    """The reason why the order does not fit, or None where the groups follow one another.
-
-    `visit_D`, int[D], is the step of each site or its `visit_numbers`.
-    """
+    """Why the order, by steps or `visit_numbers` int[D], does not fit; None where the groups follow one another."""
     for number in range(group_D.max()):
         before, after = (np.flatnonzero(part) for part in (group_D <= number, group_D > number))
         if not len(before) or not len(after):

@@ -63,16 +63,14 @@ class TokensModel(Model):
     """A tokenizer and a prior of its tokens: log p(x) >= log p(z(x)) + log p(x | z(x)); parts encoder, decoder, prior.
 
     van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017): the posterior of the tokens z
-    given x is one point, z(x), so the evidence lower bound has these two terms alone: the *rate* -log p(z) and the
-    *distortion* -log p(x | z). The rest of the likelihood is that of all other tokens, which may give x, too:
-    `importance_bound` draws some of these from a posterior around z(x).
+    given x is one point, z(x), so the evidence lower bound has two terms alone: the *rate* -log p(z) and the
+    *distortion* -log p(x | z). It leaves out other tokens that may give x: `importance_bound` draws some of these
+    around z(x).
 
     Attributes:
       encoder: a network that reads x, the part "x" of its context, and no site of its event; the vectors that become
         tokens are the modes of its conditional.
       decoder: p(x | z, c), any model; the codes are the part "z" of its context, on their grid.
-      prior: p(z | c), any model of the tokens.
-      quantizer: makes codes of vectors.
     """
 
     encoder: AutoregressiveModel
@@ -90,9 +88,7 @@ class TokensModel(Model):
     def make(
         cls, recipe: Recipe, *, quantizer: str = "fsq(levels=(8, 6, 5))", grid: tuple[int, ...] = (7, 7)
     ) -> TokensModel:
-        """Returns the model of its parts.
-
-        `quantizer`: a call string. `grid`: the grid of codes. Where it has as many axes as that of the data, apart from
+        """Returns the model of its parts. Where the `grid` of codes has as many axes as that of the data, apart from
         colour channels, x and the codes are local parts of one another's context; else they are read as a whole.
         """
         recipe.only("encoder", "decoder", "prior")
@@ -146,9 +142,7 @@ class TokensModel(Model):
         return Encoded(h, numbers, self.quantizer.passed(params["quantizer"], h, codes))
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """Returns log p(z(x)) + log p(x | z(x)) of each example, with the terms `rate` and `distortion`; it needs a
-        `key` where a part does.
-        """
+        """Returns log p(z(x)) + log p(x | z(x)), with the terms `rate` and `distortion`; a part may need the `key`."""
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         encoded = self.encoded(params, batch, train, keys[0])
         rate = -self.log_prior(params, encoded.numbers, batch, keys[1], train)
@@ -177,9 +171,8 @@ class TokensModel(Model):
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, tokens: jax.Array | None = None
     ) -> Draw:
-        """Draws tokens from the prior by the sampler, or takes `tokens` [B, *token event], then x from the decoder. The
-        temperature is that of both; `top_k`, `top_p` and `min_p` choose among tokens alone. The calls of both are
-        counted, those of the prior also alone.
+        """Draws tokens from the prior, or takes `tokens` [B, *token event], then x from the decoder; the temperature is
+        of both, `top_k`, `top_p` and `min_p` of the tokens. Calls are counted in total and for the prior.
         """
         of_prior, of_decoder = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         stats: dict[str, jax.Array] = {}
@@ -201,15 +194,13 @@ class TokensModel(Model):
 
         The posterior q draws each token by itself, q_t(z_t) ~ p(x, z*_<t, z_t, z*_>t), among the `choices` codes that
         are nearest to the vector of the encoder. z* is the most probable value that one pass over the tokens finds,
-        from z(x). With k = 1 it is the evidence lower bound of a posterior that is refined for each example, as in Kim
-        et al., "Semi-Amortized Variational Autoencoders" (2018). It costs k + 2 T `choices` scores.
+        from z(x). It is refined for each example, as in Kim et al., "Semi-Amortized Variational Autoencoders" (2018).
+        It costs k + 2 T `choices` scores.
         """
         return _importance_bound(self, params, batch, key, samples, min(choices, self.quantizer.num_codes))
 
     def with_prior(self, params: Params, prior: Params) -> Params:
-        """Returns these parameters of the tokenizer with the prior of other parameters of this model, which must have
-        been trained for its tokens.
-        """
+        """Returns these parameters with the prior of others of this model, which must be trained for their tokens."""
         check_params(self.param_shapes, params)
         check_params(self.param_shapes, prior)
         marks = np.asarray(prior[FINGERPRINT])
@@ -221,7 +212,7 @@ class TokensModel(Model):
 
 @check_draws.register(TokensModel)
 def _(model: TokensModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
-    """As the prior with the sampler, and the decoder."""
+    """The prior draws with the sampler, and the decoder step by step."""
     sentence = "the kind of model 'tokens' cannot draw the rest of an example of which a part is given"
     reason = "its tokens depend on all of it, and their distribution given a part is not known"
     refuse((options.given is not None or options.observed is not None, f"{sentence}: {reason}"))
@@ -236,7 +227,7 @@ extras.sampled_part.register(TokensModel, lambda model: "prior")
 
 @extras.examples_of_part.register(TokensModel)
 def _(model: TokensModel, params: Params, batch: Batch) -> Batch:
-    """Their tokens, all of which count, in the same contexts."""
+    """Returns the tokens of the examples, all of which count, in the same contexts."""
     plain = Batch(np.asarray(batch.x), jax.tree.map(np.asarray, dict(batch.context)))
     parts = [plain.take(slice(n, n + TOGETHER)) for n in range(0, len(plain), TOGETHER)]
     tokens = [model.quantizer.tokens_of(_encoded(model, params, part).numbers, model.grid) for part in parts]
@@ -304,7 +295,7 @@ def _importance_bound(
         return _joint(model, params, batch, model.quantizer.tokens_of(numbers_BT, model.grid), of_parts)
 
     def with_each(numbers_BT: jax.Array, t: jax.Array) -> jax.Array:
-        """The joint with each choice of token t in turn, [M, B]."""
+        """Returns the joint with each choice of token t in turn, [M, B]."""
         put = numbers_BT.at[:, t].set
         return jax.lax.map(lambda n_B: joint(put(n_B)), near_BTM[:, t].T)
 
@@ -318,7 +309,7 @@ def _importance_bound(
     log_q_BTM = jax.nn.log_softmax(joint_TMB.transpose(2, 0, 1))
 
     def weight(key: jax.Array) -> jax.Array:
-        """log p(x, z) / q(z | x) of one draw, [B]."""
+        """Returns log p(x, z) / q(z | x) of one draw, [B]."""
         chosen_BT1 = jax.random.categorical(key, log_q_BTM)[..., None]
         numbers_BT = jnp.take_along_axis(near_BTM, chosen_BT1, 2)[..., 0]
         log_q_B = jnp.take_along_axis(log_q_BTM, chosen_BT1, 2)[..., 0].sum(-1)
@@ -329,9 +320,8 @@ def _importance_bound(
 
 
 def fingerprint(params: Params) -> jax.Array:
-    """Returns a digest of the parameters that make the tokens, float32[8] of whole numbers below 2^16.
-
-    Sums of mixed bits modulo 2^32: they do not depend on the order of addition, so all devices and meshes agree.
+    """Returns a digest of the parameters that make the tokens, float32[8] of whole numbers below 2^16. It sums mixed
+    bits modulo 2^32, independently of the order of addition, so all devices and meshes agree.
     """
     return _digest({name: params[name] for name in TOKENIZER})
 

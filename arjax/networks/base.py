@@ -26,7 +26,6 @@ Carries = Any
 PRECOMPUTED = "precomputed"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
-#: Fields that every module of Flax has.
 FLAX_FIELDS = ("parent", "name")
 
 NETWORKS = Registry("network", hidden=BUILDER_FIELDS)
@@ -42,8 +41,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 #: What a network may do, the elements of `Network.traits`.
 #:
 #: - "context": its features depend on the context.
-#: - "orders": it has an input for the site that comes next. Under one order the number of the step identifies it; under
-#:   several orders it does not.
+#: - "orders": it has an input for the site that comes next, without which it serves one order alone.
 #: - "graphs": it keeps to a dependency graph that has fewer edges than the order allows.
 #: - "holes": all forms leave out the sites of `x`, or of a canvas, whose value is missing. A site with NaN counts as
 #:   one that comes after all others, and the features are finite. See `arjax.core.arrays`.
@@ -58,20 +56,12 @@ class Network(nn.Module):
     """Turns an example into one feature vector per site. The features of site i depend on x_j if and only if
     `factorization.step[j] < factorization.step[i]`. A network knows nothing of distributions.
 
-    It has a parallel form, `__call__`, and a step form: `start` and `step`. Both share all parameters, which are made
-    in `setup`, and compute the same features. Subclasses have further forms: a `ChunkedNetwork` reads, and may predict,
-    several steps in one call, an `OrderAgnosticNetwork` predicts from any set of observed sites.
-    Parameters and features are float32; `dtype` is the type of the computation. The other fields of a family, each
-    with a default, are its options.
-
-    The layer that returns the features is named by `READOUT`, see `arjax.networks.readout`: Muon leaves it to Adam, and
-    with zeros in it all features are 0, as in a new flow.
-
-    Attributes:
-      event: shape and kind of one example.
-      context_spec: the context that the joint is conditioned on.
-      num_features: F, features per site.
-      dtype: "float32" or "bfloat16".
+    The parallel form, `__call__`, and the step form, `start` and `step`, share all parameters, which are made in
+    `setup`, and compute the same features. A `ChunkedNetwork` also reads, and may predict, several steps in one call;
+    an `OrderAgnosticNetwork` predicts from any set of observed sites. Parameters and the F = `num_features` features
+    per site are float32; `dtype`, "float32" or "bfloat16", is the type of the computation. The other fields of a
+    family, each with a default, are its options. `READOUT` names the layer that returns the features, see
+    `arjax.networks.readout`: Muon leaves it to Adam, and with zeros in it all features are 0.
     """
 
     event: EventSpec
@@ -85,30 +75,21 @@ class Network(nn.Module):
     TRAITS: ClassVar[Traits] = frozenset({"context", "orders"})
 
     def check(self, factorization: Factorization) -> None:
-        """Raises `UserError` in one sentence when the network, with its event, context and options, does not support
-        this factorization; before any of its submodules are made.
-        """
+        """Raises `UserError` if the network does not support this factorization; called before submodules exist."""
 
     @property
     def traits(self) -> Traits:
-        """What the network does with its options. Local parts of a context have as many places as there are sites, so
-        no network goes on behind them.
-        """
+        """Returns the traits with these options: without "unbounded" if a context has a part at each site."""
         return self.TRAITS - {"unbounded"} if self.context_spec.local else self.TRAITS
 
     def dependencies(self, factorization: Factorization) -> np.ndarray:
-        """Returns bool[D, D]: [i, j] iff the features of site i read x_j. By default all sites of earlier steps;
-        families with a window, a sparse pattern or a blind spot read fewer. The first law tests exactly this.
-        """
+        """Returns bool[D, D], [i, j] iff features of site i read x_j (law 1): by default all sites of earlier steps."""
         return np.asarray(factorization.mask())
 
     def __call__(
         self, x: jax.Array, factorization: Factorization, context: Context | None = None, *, train: bool = False
     ) -> jax.Array:
-        """All conditionals in one parallel pass: x[B, *grid, *value] -> features[B, *grid, F].
-
-        `train=True` needs an rng named "dropout".
-        """
+        """Returns the features [B, *grid, F] of x[B, *grid, *value]; `train` needs an rng named "dropout"."""
         raise TypeError(f"{type(self).__name__} has no parallel form")
 
     def prepare(self) -> None:
@@ -127,16 +108,13 @@ class Network(nn.Module):
         context: Context | None = None,
     ) -> tuple[Carry, jax.Array]:
         """Returns the next carry and the features [B, M, F] of the sites of step t; called for t = 0, 1, ..., in order.
-
         `canvas` [B, *grid, *value] is filled for all steps < t; other values must not matter.
         """
         raise TypeError(f"{type(self).__name__} has no step form")
 
 
 class ChunkedNetwork(Network):
-    """A network with forms of several steps in one call: `extend` and `keep` read them; `ahead`, if the network has the
-    trait "ahead", predicts them. The forms of this class go step by step, and serve networks that have no others.
-    """
+    """A network that reads, and with the trait "ahead" predicts, several steps in one call; by default one by one."""
 
     #: Number of steps of a prompt that `extend` reads in one call.
     CHUNK: ClassVar[int] = 64
@@ -156,9 +134,8 @@ class ChunkedNetwork(Network):
         step, with every carry as the input of `keep`.
 
         Step t + i reads the values of the steps < t + i on the canvas, which is filled for all steps < t + k - 1; other
-        values must not matter. The features of steps that do not exist (t + i >= S) are finite and meaningless.
-
-        `t` may be traced. If it differs from example to example, map over batches of one: `jax.vmap(extend)`.
+        values must not matter. The features of steps that do not exist (t + i >= S) are finite and meaningless. `t` may
+        be traced. If it differs from example to example, map over batches of one: `jax.vmap(extend)`.
         """
 
         def body(network: Network, carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
@@ -171,20 +148,18 @@ class ChunkedNetwork(Network):
         return carries, jnp.swapaxes(features_kBMF, 0, 1)
 
     def keep(self, carries: Carries, n: jax.Array) -> Carry:
-        """Returns the carry after accepting the first n steps of `extend`; the remaining steps are discarded.
-
-        `n` may be traced. It is at most the number of steps that exist, and differs between examples only under `vmap`
-        over batches of one, as `t` does.
+        """Returns the carry after accepting the first n steps of `extend`; the remaining steps are discarded. `n` may
+        be traced. It is at most the number of steps that exist, and differs between examples only under `vmap` over
+        batches of one.
         """
         return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
 
     def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
         """Returns a carry for the steps t < n in the form that a loop updates fastest: caches have places for n steps.
-
         With the trait "grows" the result also serves `extend` up to step n, and n may be larger than S.
 
-        The result holds the steps so far. They are read from `past`, an earlier result of this method for fewer steps,
-        or without `past` from `carry`, a carry of `start` or `keep`. With `past`, `carry` fills the new places.
+        The steps so far are read from `past`, an earlier result of this method for fewer steps, or without `past` from
+        `carry`, a carry of `start` or `keep`. With `past`, `carry` fills the new places.
         """
         return carry if past is None else past
 
@@ -197,11 +172,11 @@ class ChunkedNetwork(Network):
         factorization: Factorization,
         context: Context | None = None,
     ) -> jax.Array:
-        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass, where each step reads only the steps < t.
+        """Returns the features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass; each reads only the steps < t.
 
         The features of step t + i are those under the order in which steps t and t + i change places; a model that is
-        trained on all orders has learned them. `carry` is the carry before step t, and does not change. The canvas is
-        filled for all steps < t; other values must not matter. The features of steps that do not exist are finite and
+        trained on all orders has learned them. `carry`, the carry before step t, does not change. The canvas is filled
+        for all steps < t; other values must not matter. The features of steps that do not exist are finite and
         meaningless.
         """
         raise TypeError(f"{type(self).__name__} predicts the steps one after another")
@@ -218,7 +193,7 @@ def first_loop(network: Network) -> int:
 
 
 def form_of(network: Network, name: str) -> Callable[..., Any]:
-    """Returns a method of the network as a function of it; in place of one that it lacks, that of `ChunkedNetwork`."""
+    """Returns a method of the network as a function of it; the method of `ChunkedNetwork` if the network lacks it."""
     return getattr(type(network), name, None) or getattr(ChunkedNetwork, name)
 
 
@@ -249,9 +224,8 @@ def name_of(network: Network) -> str:
 
 
 def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
-    """The result of `make`, computed from the parameters of a module once for all steps of a loop, under `prepare`.
-
-    XLA repeats all computations in the body of a loop in every iteration, even a slice of a parameter.
+    """Returns the result of `make` from the parameters of a module. Under `prepare` it is computed once for all steps
+    of a loop, in which XLA would repeat it, even a slice of a parameter.
     """
     if module.has_variable(PRECOMPUTED, name):
         return module.get_variable(PRECOMPUTED, name)
@@ -262,10 +236,7 @@ def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
 
 
 def step_variables(network: Network, params: Any) -> dict[str, Any]:
-    """The variables for the step form inside a loop: the parameters, and the values that `prepare` computes from them.
-
-    With the parameters alone the steps give the same values, but take longer.
-    """
+    """Returns the variables for the step form in a loop: the parameters, and what `prepare` makes of them."""
     _, made = network.apply({"params": params}, method="prepare", mutable=PRECOMPUTED)
     return {"params": params, **made}
 
@@ -277,7 +248,7 @@ def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **
 
 
 def fields_from(options: nn.Module, module: type[nn.Module], **given: Any) -> dict[str, Any]:
-    """The fields of a module: those that are `given`, and the others as those of the same names in `options`."""
+    """Returns the fields of a module: the `given` ones, and the others from `options` where it has the same names."""
     names = {field.name for field in dataclasses.fields(module)} - {*FLAX_FIELDS} - given.keys()
     return {name: getattr(options, name) for name in names if hasattr(options, name)} | given
 
@@ -289,9 +260,8 @@ def divides(part: int, whole: int, name: str = "num_heads", of: str = "hidden_si
 
 
 def tell_cut(network: Network, factorization: Factorization, **most: int) -> None:
-    """Says on stderr that an option, such as a window, is longer than the steps of the model: it is cut to them.
-
-    `most` are the largest values that differ in effect from smaller ones, by the names of the options.
+    """Says on stderr that an option, such as a window, exceeds the steps of the model. `most` are the largest values,
+    by the names of the options, that differ in effect from smaller ones.
     """
     for name, largest in most.items():
         value = getattr(network, name)
@@ -303,8 +273,6 @@ def tell_cut(network: Network, factorization: Factorization, **most: int) -> Non
 
 
 def check_remat(network: Any) -> None:
-    """Raises `UserError` for a scan over layers with recomputation and several layers in one iteration: XLA merges a
-    recomputation with its original inside one iteration, so no memory would be saved.
-    """
+    """Raises `UserError` for `remat` with `unroll` > 1, as XLA then merges recomputations with their originals."""
     if network.remat and network.unroll > 1:
         raise UserError(f"network.remat saves memory only with network.unroll=1, not {network.unroll}")

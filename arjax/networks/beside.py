@@ -14,10 +14,9 @@ from arjax.networks.base import ChunkedNetwork, Network, chunk_of, first_loop, f
 
 
 class Beside(ChunkedNetwork):
-    """The features of another network, F, and behind them the v values of a part of the context at the same site.
-
-    The other network, `inner`, does not see the part with the name `part`, which is on the grid of the event. A
-    conditional reads it: noise that it transforms, or limits of a value. All forms return features [..., F + v].
+    """The F features of the network `inner`, and behind them the v values of a part of the context at the same site,
+    [..., F + v]. `inner` does not see this `part`, which is on the grid of the event: a conditional reads it, such as
+    noise that it transforms, or limits of a value.
     """
 
     inner: Network

@@ -53,10 +53,8 @@ class CausalConvLayer(nn.Module):
 
 
 class LayersCore(ConvolutionalCore):
-    """Layers on top of one another, with a normalisation behind the last one if `normalises`.
-
-    Attributes:
-      make_layers: makes each layer, a map (x, train, convolve) -> x that lists its `convolutions`.
+    """Layers on top of one another, with a normalisation behind the last one if `normalises`. `make_layers` make the
+    layers, maps (x, train, convolve) -> x that list their `convolutions`.
     """
 
     make_layers: tuple[Callable[[], nn.Module], ...]
@@ -80,10 +78,8 @@ class LayersCore(ConvolutionalCore):
 
 @NETWORKS.register("causal_conv")
 class CausalConv(ChunkedStepNetwork):
-    """Dilated causal convolution over the steps of any factorization.
-
-    The step form keeps one queue per layer, so a step costs the same however long the sequence is (Paine et al., 2016,
-    "Fast Wavenet Generation Algorithm").
+    """Dilated causal convolution over the steps of any factorization. The step form keeps one queue per layer, so a
+    step costs the same however long the sequence is (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
 
     Options: `hidden_size` E, `num_layers`, `kernel_size` K, `dilation_cycle` (dilations 1, 2, ..., 2^(cycle-1)),
     `dropout`, `activation`, `position`. The receptive field is 1 + (K-1) * (sum of the dilations) steps.
@@ -146,11 +142,9 @@ class TCNBlock(nn.Module):
 
 @NETWORKS.register("tcn")
 class TCN(ChunkedStepNetwork):
-    """Residual blocks of two dilated causal convolutions over the steps of any factorization.
-
-    Options: `hidden_size` U, `num_layers` (blocks; block i has dilation 2^i), `kernel_size` K, `dropout` of whole
-    channels, `embedding_size` E of the inputs (0: as wide as the blocks), `position`. The receptive field is
-    1 + 2 (K-1) (2^num_layers - 1) steps.
+    """Residual blocks of two dilated causal convolutions over the steps of any factorization. Options: `hidden_size` U,
+    `num_layers` (blocks; block i has dilation 2^i), `kernel_size` K, `dropout` of whole channels, `embedding_size` E of
+    the inputs (0: as wide as the blocks), `position`. The receptive field is 1 + 2 (K-1) (2^num_layers - 1) steps.
     """
 
     num_layers: int = depth_option(4)
@@ -217,9 +211,8 @@ class WaveNetLayer(nn.Module):
 
 
 class WaveNetCore(ConvolutionalCore):
-    """A causal convolution, gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4).
-
-    The last 1x1 is the readout of the network: all steps, [B, T, R] -> [B, T, skip_channels].
+    """A causal convolution, gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4). The last 1x1 is
+    the readout of the network: all steps, [B, T, R] -> [B, T, skip_channels].
     """
 
     width: int
@@ -256,14 +249,13 @@ class WaveNetCore(ConvolutionalCore):
 
 @NETWORKS.register("wavenet")
 class WaveNet(ChunkedStepNetwork):
-    """Stacks of gated dilated causal convolutions over the steps of any factorization.
+    """Stacks of gated dilated causal convolutions over the steps of any factorization. A label or vector conditions
+    every layer globally; a sequence or frames also locally, position floor(s L / S) in step s. The step form keeps one
+    queue per layer, so a step costs the same however long the sequence is.
 
-    A label or vector conditions every layer globally; a sequence or frames also locally, position floor(s L / S) in
-    step s. The step form keeps one queue per layer, so a step costs the same however long the sequence is.
-
-    Options: `hidden_size` R (residual channels, and width of the gates), `skip_channels`, `num_layers`,
-    `kernel_size` K, `dilation_cycle` (dilations 1, 2, ..., 2^(cycle-1), then over again), `dropout` on the input of
-    each layer, `position`. The receptive field is K + (K-1) * (sum of the dilations) steps.
+    Options: `hidden_size` R (residual channels, and width of the gates), `skip_channels`, `num_layers`, `kernel_size`
+    K, `dilation_cycle` (dilations 1, 2, ..., 2^(cycle-1), then over again), `dropout` on the input of each layer,
+    `position`. The receptive field is K + (K-1) * (sum of the dilations) steps.
     """
 
     skip_channels: int = 128

@@ -1,7 +1,5 @@
-"""Stacks of blocks with different mixers: linear recurrences and attention, named by call strings.
-
-Two of many examples are De et al. (2024), "Griffin", and Waleffe et al. (2024), "An Empirical Study of Mamba-based
-Language Models".
+"""Stacks of blocks with different mixers, linear recurrences and attention, as in De et al. (2024), "Griffin", and
+Waleffe et al. (2024), "An Empirical Study of Mamba-based Language Models".
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ from arjax.networks.recurrent.linear.mixer import GATED, MIXERS, BlocksCore, Lin
 
 @MIXERS.register("attention")
 def softmax_mixer(width: int, out_scale: float, dtype: str, num_heads: int = 4, window: int = 0) -> nn.Module:
-    """Attention to the last `window` steps, the own one included; 0 for all steps."""
+    """Attention to the last `window` steps, the current one included; 0 for all steps."""
     divides(num_heads, width)
     if not window:
         return SelfAttention(width, num_heads, out_scale, dtype)
@@ -41,7 +39,7 @@ def softmax_mixer(width: int, out_scale: float, dtype: str, num_heads: int = 4, 
 
 
 class Memoryless(NamedTuple):
-    """The terms of steps without a state: what they give is what was convolved, [B, T, U]."""
+    """The terms of steps without a state: the outputs are the convolved inputs, [B, T, U]."""
 
     u: jax.Array
 
@@ -59,8 +57,8 @@ class GatedConvolution(LinearMixer):
     """y_t = W_o (g_t * u_t),  u_t = c + sum_k w_k (W_u x + b_u)_(t-k),  g_t = W_g x_t + b_g
 
     over the last K steps, each feature by itself: BaseConv of "Zoology" (Arora et al., 2023), with a projection before
-    and after it as in "Hyena" (Poli et al., 2023). It puts a step and the one before it together, so that attention in
-    the next layer can look for a key and find the value after it.
+    and after it as in "Hyena" (Poli et al., 2023). Attention in the next layer can then look for a key and find the
+    next value.
     """
 
     kernel_size: int = depth_option(3)
@@ -86,7 +84,7 @@ class GatedConvolution(LinearMixer):
 
 @MIXERS.register("gated_convolution")
 def gated_convolution(width: int, out_scale: float, dtype: str, window: int = depth_option(3)) -> nn.Module:
-    """A gated convolution over the last `window` steps, the own one included."""
+    """A gated convolution over the last `window` steps, the current one included."""
     return GatedConvolution(width, out_scale, dtype, kernel_size=window)
 
 
@@ -113,12 +111,7 @@ def read_layers(text: str) -> tuple[Component, ...]:
 
 
 class HybridCore(BlocksCore):
-    """Residual blocks with a mixer of its own each.
-
-    Attributes:
-      layers: the mixers, see `read_layers`.
-      mlp_size: 0 for blocks without an MLP.
-    """
+    """Residual blocks, each with its own mixer (`layers`, see `read_layers`); `mlp_size` 0: without an MLP."""
 
     layers: str
     width: int
@@ -153,12 +146,12 @@ class HybridCore(BlocksCore):
 
 @NETWORKS.register("hybrid")
 class Hybrid(ChunkedStepNetwork):
-    """Residual blocks with a mixer of its own each, over the steps of any factorization.
+    """Residual blocks, each with its own mixer, over the steps of any factorization.
 
-    Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)": each
-    has the options of the mixer of its name, of attention `num_heads` and `window` (0: all steps), of
-    `gated_convolution` its `window`; `hidden_size` E, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`;
-    `remat`: recompute the activations of a layer in the backward pass.
+    Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)": each has
+    the options of the mixer of its name, `attention` has `num_heads` and `window` (0: all steps), `gated_convolution`
+    has `window`; `hidden_size` E, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat`: recompute the
+    activations of a layer in the backward pass.
     """
 
     layers: str = "gated_delta_net, gated_delta_net, gated_delta_net, attention(window=64)"
@@ -191,7 +184,7 @@ class Hybrid(ChunkedStepNetwork):
 
     @property
     def receptive_field(self):
-        """Of layers with windows alone, what these reach together."""
+        """The reach of all layers together, if all have windows."""
         windows = self._windows()
         return 1 + sum(window - 1 for window in windows) if all(windows) else None
 

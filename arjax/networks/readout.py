@@ -1,7 +1,5 @@
-"""The layers of a network that return its features.
-
-Modules name the layers or parameters of theirs that return features in `READOUT`, and those that map a context as a
-whole straight to features in `FROM_CONTEXT`: so they are known by what they do, not by their paths.
+"""The layers of a network that return its features. Modules name their layers or parameters that return features in
+`READOUT`, and those that map a context as a whole straight to features in `FROM_CONTEXT`.
 """
 
 from __future__ import annotations
@@ -33,11 +31,8 @@ def _collecting_paths() -> Iterator[None]:
 
 
 def readout_paths(init: Callable[[jax.Array], Any], *also: str) -> frozenset[str]:
-    """Returns the paths of the parameters of readouts, such as "readout/out/kernel".
-
-    Args:
-      init: makes the parameters of a model from a key; nothing is computed.
-      also: "FROM_CONTEXT" for the layers that modules name there, too.
+    """Returns the paths of the parameters of readouts, such as "readout/out/kernel". `init` makes the parameters of a
+    model from a key; nothing is computed. With `also="FROM_CONTEXT"`, the layers that modules name there are included.
     """
     paths: set[str] = set()
 
@@ -72,8 +67,8 @@ def readout_paths(init: Callable[[jax.Array], Any], *also: str) -> frozenset[str
 
 
 def with_zero_features(params: Any, paths: frozenset[str]) -> Any:
-    """Returns the parameters with zeros at the paths of readouts, and of what maps a context straight to features: then
-    all features are 0. Of normalised weights, g v / |v|, only g is 0: with both at 0, neither would have a gradient.
+    """Returns the parameters with zeros at the paths, so that all features are 0. Of normalised weights, g v / |v|,
+    only g is 0: with both at 0, neither would have a gradient.
     """
 
     def zeros(path: Any, leaf: jax.Array) -> jax.Array:

@@ -39,11 +39,8 @@ class AsIs(PrefixObjective):
     with Gumbel-Softmax", 2017, equation 2). `pathwise`: real values are functions of features and noise.
 
     All but `score` go through the steps one after another, forwards and backwards, and keep all carries. There is no
-    dropout: draws and losses are those of one network. The loss is reported as `as_is`, in nats per dimension, and
-    `nll` is that of teacher forcing.
-
-    Attributes:
-      samples: of each example, at least 2 for `score`.
+    dropout. The loss is reported as `as_is`, in nats per dimension, and `nll` is that of teacher forcing. `samples` are
+    those of each example, at least 2 for `score`.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"draws"})
@@ -142,7 +139,7 @@ class AsIs(PrefixObjective):
 
 
 def relaxed_event(event: EventSpec) -> EventSpec:
-    """The event of relaxed values: weights [V] over the values of a site, or the weight of 1 where there are two."""
+    """Returns the event of relaxed values: weights [V] over the values of a site, or the weight of 1 of two values."""
     refuse((not event.num_values, f"relaxed values are those of discrete scalars, and a site here is {event.in_words}"))
     return EventSpec(event.grid_shape, () if event.num_levels == 2 else (event.num_levels,), kind="real")
 
@@ -153,10 +150,9 @@ def relaxed_values(event: EventSpec, x: jax.Array) -> jax.Array:
 
 
 def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
-    """The network of a model of discrete scalars as one that reads relaxed values, and its parameters.
-
-    At values that are not between others, it computes the features of the model: a value is looked up in a table by a
-    product with its one-hot vector.
+    """Returns the network of a model of discrete scalars as one that reads relaxed values, and its parameters. At
+    values that are not between others it computes the features of the model: a product with a one-hot vector looks up a
+    row.
     """
     network = model.network.clone(event=relaxed_event(model.event))
     dummy = jnp.zeros((1, *network.event.shape))
@@ -179,7 +175,7 @@ def _unsuited(network: Network) -> UserError:
 
 
 def _mapped(params: Params, expected: Params) -> Params:
-    """The parameters by the names of the network of real values, whose linear maps have the rows of the tables."""
+    """Names the parameters as in the network of real values, whose linear maps have the rows of the tables."""
     if not isinstance(params, Mapping):
         return params
     if "linear" in expected and "table" in params:

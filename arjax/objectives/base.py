@@ -43,7 +43,7 @@ class Metrics:
     """Sums over the batches of some steps, float32[] each.
 
     Attributes:
-      nll: negative log-likelihood (or its bound), nats; None where a loss is none, and no likelihood is computed.
+      nll: negative log-likelihood (or its bound) in nats; None if the loss has no likelihood.
       examples: scored examples, counted by their weights.
       means: further numbers that an objective reports, by name; each is a mean in `metrics.jsonl`.
     """
@@ -62,7 +62,7 @@ class ObjectiveState:
 
     Attributes:
       params: trained by gradients, such as the parameters of a policy, a critic or a posterior.
-      state: not trained by gradients, as a running baseline: each step replaces it.
+      state: replaced by each step, such as a running baseline.
     """
 
     params: Any = dataclasses.field(default_factory=dict)
@@ -80,7 +80,7 @@ class Companion:
 
 #: Frozen models by the names that the objective gives them.
 Companions = Mapping[str, Companion]
-#: The name of the model that gives the true conditionals: that of a run, or of a data set whose distribution is known.
+#: The model that gives the true conditionals: that of a run, or of a data set whose distribution is known.
 TRUTH = "truth"
 
 
@@ -90,7 +90,7 @@ class Step:
     """The circumstances of one train step.
 
     Attributes:
-      key: random key, of this step (and this micro-batch) alone.
+      key: random key of this step (and this micro-batch) alone.
       progress: float32[], the part of the run that is done, from 0 at its first step to just below 1 at its last.
       companions: frozen models by the names of `Objective.companions`.
     """
@@ -103,9 +103,7 @@ class Step:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """The loss of a batch: a sum of means, through whose totals gradients flow; a mixture of objectives has one term
-    for each.
-    """
+    """The loss of a batch: a sum of means, one for each of several objectives; gradients flow through their totals."""
 
     terms: tuple[Mean, ...]
     metrics: Metrics
@@ -130,10 +128,8 @@ ModelT = TypeVar("ModelT", bound=Model, contravariant=True)
 
 @dataclasses.dataclass(frozen=True)
 class Objective(Generic[ModelT]):
-    """The loss that training minimises, of models of one type. Subclasses are frozen dataclasses; their fields are
-    options of a call string.
-
-    All methods are pure: an objective holds options and no arrays.
+    """The loss that training minimises, of models of one type. Subclasses are frozen dataclasses, whose fields are
+    options of a call string. All methods are pure: an objective holds options and no arrays.
     """
 
     #: The kind of model that it is checked with by the laws, see `KINDS`.
@@ -143,13 +139,10 @@ class Objective(Generic[ModelT]):
 
     @property
     def name(self) -> str:
-        """Its registered name."""
         return OBJECTIVES.name_of(type(self))
 
     def check_parts_loss(self, model: Model) -> None:
-        """Refuses a part, or a part of one, with a training loss that is not -log p inside of a model that trains its
-        parts by log p: the loss would never be used.
-        """
+        """Refuses a part, at any depth, with a training loss other than -log p, if its model trains parts by log p."""
         for name, part in model.named_parts.items():
             if "training_loss" in part.traits and "training_loss" not in model.traits:
                 raise UserError(
@@ -171,9 +164,8 @@ class Objective(Generic[ModelT]):
         """Raises `UserError` when the model cannot be trained by this objective; called before anything compiles."""
 
     def companions(self) -> Mapping[str, str]:
-        """The workdirs of the runs whose models `loss` reads, by name; none by default.
-
-        A workdir "" stands for the distribution that the data set was drawn from, where it is known.
+        """The workdirs of the runs whose models `loss` reads, by name; none by default. A workdir "" stands for the
+        distribution that the data set was drawn from, where it is known.
         """
         return {}
 
@@ -185,15 +177,13 @@ class Objective(Generic[ModelT]):
         return ObjectiveState()
 
     def frozen(self, model: ModelT) -> tuple[str, ...]:
-        """The names of the entries of the parameters that a step leaves as they are; none by default.
-
-        They are read from the run that `train.init_from` names, which must then be named. The other entries are read
-        there, too, where they fit.
+        """The names of the entries of the parameters that a step leaves as they are; none by default. They are read
+        from the run in `train.init_from`, as are all other entries that fit.
         """
         return ()
 
     def start(self, model: ModelT, params: Params) -> Params:
-        """The parameters of the model before the first step, from fresh ones or those of `train.init_from`."""
+        """Returns the first parameters of the model, from fresh ones or those of `train.init_from`."""
         return params
 
     def optimizer(self) -> optax.GradientTransformation:
@@ -205,10 +195,9 @@ class Objective(Generic[ModelT]):
         return {}
 
     def after_step(self, model: ModelT, params: Params, state: Any) -> tuple[Params, Any]:
-        """The parameters of the model and the state of the objective after a step, from the parameters that the
-        optimizer has moved and the state after the last micro-batch: for parameters that follow statistics, such as the
-        codes of a codebook. All others must be the same arrays, as they are by default: an average that the optimizer
-        keeps takes those that are not as they are.
+        """Returns the parameters of the model and the state of the objective after a step, from those that the
+        optimizer and the last micro-batch have left: for parameters that follow statistics, such as the codes of a
+        codebook. All others must be the same arrays, as changed arrays replace the average that the optimizer keeps.
         """
         return params, state
 
@@ -229,18 +218,15 @@ def objectives_with(trait: str) -> str:
 
 
 def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Loss:
-    """-sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats without masked sites.
-
-    An example of which nothing is scored has no part in it: a bound with latents would still have their divergence.
+    """Returns -sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats without masked
+    sites. An example without a scored site is left out: a bound with latents would still have their divergence.
     """
     nll, counts = weighted_sum(weights_of(batch), -log_prob_B), count(event, batch)
     return Loss((Mean(nll, counts.dims),), Metrics(nll, *counts))
 
 
 def score_loss(event: EventSpec, batch: Batch, score: Score) -> Loss:
-    """`likelihood_loss` of a score. One without a likelihood is a loss of the model's own: it is reported by its name,
-    and no nats are.
-    """
+    """Returns `likelihood_loss` of a score. A score without a likelihood is reported by its name, without nats."""
     loss = likelihood_loss(event, batch, score.log_prob)
     if score.kind != "none":
         return loss
@@ -249,20 +235,18 @@ def score_loss(event: EventSpec, batch: Batch, score: Score) -> Loss:
 
 
 def weighted_sum(weight_B: Array | None, value_B: jax.Array) -> jax.Array:
-    """sum_b w_b value_b; None: all weights are 1. An example of weight 0 has no part in it, whatever its value."""
+    """Returns sum_b w_b value_b; None: all weights are 1. The value of an example of weight 0 may be anything."""
     return (value_B if weight_B is None else jnp.where(weight_B > 0, weight_B * value_B, 0.0)).sum()
 
 
 def weights_of(batch: Batch) -> Array:
-    """The weights of the examples, [B]; 0 where nothing of one is scored."""
+    """Returns the weights of the examples, [B]; 0 for an example without a scored site."""
     weight_B = jnp.ones(len(batch)) if batch.weight is None else batch.weight
     return weight_B if batch.mask is None else weight_B * (batch.mask > 0).reshape(len(batch), -1).any(-1)
 
 
 class Scored(NamedTuple):
-    """Numbers of examples with a scored site, of scored sites and of scored scalars (dims) of a batch, float32[] each.
-    An example counts by its weight.
-    """
+    """Weighted numbers of examples with a scored site, of scored sites and of scored scalars (dims), float32[] each."""
 
     examples: jax.Array
     sites: jax.Array
@@ -285,8 +269,8 @@ def count(event: EventSpec, batch: Batch) -> Scored:
 
 
 def leave_one_out(value_k: jax.Array) -> jax.Array:
-    """The mean of the other values along the first axis, [k, ...]: a baseline that leaves a gradient unbiased
-    (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for Free!", 2019). 0 for a single value.
+    """Returns the mean of the other values along the first axis, [k, ...], 0 for a single value: a baseline without
+    bias (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for Free!", 2019).
     """
     return (value_k.sum(0) - value_k) / max(len(value_k) - 1, 1)
 

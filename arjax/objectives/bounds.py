@@ -1,6 +1,4 @@
-"""Objectives of models whose likelihood has a bound: latent variables (the evidence lower bound, and the
-importance-weighted one) and chains.
-"""
+"""Objectives of models whose likelihood has a bound: latent variables (evidence lower bound, IWAE) and chains."""
 
 from __future__ import annotations
 
@@ -83,12 +81,10 @@ class Elbo(LatentObjective):
     """loss = -(E_q[log p(x | z)] - beta KL(q(z | x) | p(z))) / (number of scored scalars).
 
     Kingma & Welling, "Auto-Encoding Variational Bayes" (2014), equation 3; beta as in Higgins et al., "beta-VAE"
-    (2017), equation 4. The gradient flows through the draws of real latents; of discrete ones it is that of the score
-    function, with the mean of the other samples as the baseline (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples,
-    Get a Baseline for Free!", 2019). The reported bound has beta = 1.
-
-    Attributes:
-      warmup: the part of the run over which the weight grows from 0.
+    (2017), equation 4; it grows from 0 over the part `warmup` of the run, and the reported bound has beta = 1. The
+    gradient flows through the draws of real latents; for discrete ones it is that of the score function, with the mean
+    of the other samples as the baseline (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for Free!",
+    2019).
     """
 
     beta: float = opt(1.0, least=0)
@@ -140,9 +136,9 @@ class Denoising(Objective[Chain]):
     """The loss of a chain at `train_steps` random steps of each example.
 
     `bound`: the negative bound, in nats per dimension, as `teacher_forcing`; its terms are reported as `prior`,
-    `diffusion` and `reconstruction`. `simple`: the mean squared error of the predicted noise per dimension, the bound
-    without its weights (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020, equation 14), of Gaussian
-    chains with a fixed schedule; it is reported as `simple`, and the nats are those of the bound.
+    `diffusion` and `reconstruction`. `simple`, for Gaussian chains with a fixed schedule: the mean squared error of the
+    predicted noise per dimension, the bound without its weights (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic
+    Models", 2020, equation 14); it is reported as `simple`, and the nats are those of the bound.
     """
 
     KIND: ClassVar[str] = "gaussian_chain"

@@ -40,7 +40,7 @@ class TeacherForcing(Objective[Model]):
     """loss = -sum_b w_b log p(x_b) / (number of scored scalars), in nats per dimension: all conditionals are scored in
     one pass on real data (Williams & Zipser, 1989).
 
-    Conditionals with a training loss of their own have that in place of -log p, and the name of that loss in reports.
+    Conditionals with another training loss have that in place of -log p, and its name in reports.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"holes"})
@@ -58,7 +58,7 @@ class TeacherForcing(Objective[Model]):
         return score_loss(model.event, batch, model.score(params, batch, key=step.key, train=True))
 
 
-#: How many steps are hidden; the smallest part of them, and the standard deviation, of "truncated_normal".
+#: How the number of hidden steps is drawn; the smallest hidden part and the standard deviation of "truncated_normal".
 HIDDEN = ("uniform", "truncated_normal")
 LEAST_HIDDEN, HIDDEN_STD = 0.7, 0.25
 
@@ -72,13 +72,13 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     Networks that predict from any set of observed sites are trained on one random step of one order per example. Under
     all orders, the sites of that step and of all later ones are predicted at once, with a weight that makes the
     expectation S times that of the step alone: S / (number of steps left) for equal blocks (equation 11 there; the
-    absorbing diffusion of Hoogeboom et al., 2022, section 3). That has less noise than the step alone. Orders that a
-    distribution lists use the step alone, and so do blocks of unequal sizes under a joint conditional, where a later
-    block is not exchangeable with that of the step. Of `weighted` orders, an example uses the one or the other, as its
-    order was drawn from all permutations or from those listed.
+    absorbing diffusion of Hoogeboom et al., 2022, section 3). That has less noise than the step alone, which is used
+    for orders that a distribution lists, and for blocks of unequal sizes under a joint conditional, where a later block
+    is not exchangeable with that of the step. Of `weighted` orders, an example uses the one or the other, by the source
+    of its order.
 
     All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
-    batch; 0: one order per example.
+    batch (or micro-batch); 0: one order per example.
 
     Where values are missing (see `arjax.core.arrays`), the loss is E_o [-log p(x_P | o on P)] / (number of observed
     scalars), P the sites with a value and o on P the order that o has there. For the network sees the sites of P in the
@@ -86,13 +86,11 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     left is that of the step t alone, which adds -log p of its site given those of P before it if the site is in P, and
     else 0; the sum over t is -log p(x_P | o on P). Under all orders, the orders on P are all orders of P, too.
 
-    Attributes:
-      orders_per_batch: orders of one batch (or micro-batch), for networks that predict in one pass.
-      hidden: how many steps are hidden, for networks that predict from any set of observed sites and all orders.
-        "uniform": any number is equally probable. "truncated_normal": the part that is hidden is drawn from a normal
-        distribution of mean 1 and standard deviation .25 between .7 and 1 (Li et al., "Autoregressive Image Generation
-        without Vector Quantization", 2024, section 4.2, "masked autoregressive models"). The loss is then no
-        likelihood, as steps with more than .3 observed are never trained: it is reported as `masked`.
+    `hidden` chooses how many steps are hidden, for networks that predict from any set of observed sites and all orders.
+    "uniform": any number is equally probable. "truncated_normal": the hidden part is drawn from a normal distribution
+    of mean 1 and standard deviation .25 between .7 and 1 (Li et al., "Autoregressive Image Generation without Vector
+    Quantization", 2024, section 4.2, "masked autoregressive models"). The loss is then no likelihood, as steps with
+    more than .3 observed are never trained: it is reported as `masked`.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
@@ -137,10 +135,9 @@ def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array,
 
 
 def _alike(model: Any) -> bool:
-    """Whether all sites that are hidden in a step of a random permutation may be scored at once.
-
-    A remaining site is one of step t with the probability size_S[t] / (sites left). Whole blocks of one size are
-    exchangeable, too; under a joint conditional, the score of a site depends on its block.
+    """Whether all hidden sites of a step of a random permutation may be scored at once. A remaining site is one of step
+    t with the probability size_S[t] / (sites left). Whole blocks of one size are exchangeable, too; under a joint
+    conditional, the score of a site depends on its block.
     """
     first = model.orders.first
     one_size = first.num_steps * first.block_size == model.event.num_sites
@@ -156,8 +153,8 @@ def num_observed(key: jax.Array, num_steps: int, hidden: str) -> jax.Array:
 
 
 def _any_observed(model: Any, params: Params, batch: Batch, order_key: jax.Array, key: jax.Array, hidden: str) -> Score:
-    """An unbiased estimate of log p(x | o) for an order per example from one pass given some observed sites; of other
-    numbers of hidden sites than "uniform" ones it is the mean over the hidden sites.
+    """Returns an unbiased estimate of log p(x | o) for an order per example from one pass given some observed sites; if
+    `hidden` is not "uniform", the mean over the hidden sites.
     """
     x, orders = batch.x, model.orders
     num, grid, steps = x.shape[0], model.event.grid_shape, orders.first.num_steps
@@ -194,13 +191,10 @@ class LearnedOrder(Objective[AutoregressiveModel]):
 
     Orders are drawn from a Plackett-Luce distribution with one score per site (Plackett, "The Analysis of
     Permutations", 1975): the next site is each of those left with probability softmax(score). The scores follow the
-    gradient of the expected nats by REINFORCE (Williams, 1992), each order against the mean of the others on the same
-    batch (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for Free!", 2019). The validation split is
-    not used. The metric `order_nats` is the mean of the nats per example under the orders drawn.
-
-    Attributes:
-      orders_per_step: R. Each batch (or micro-batch) is scored under all of them.
-      learning_rate: of the scores (Adam); that of the model is in the section `optimizer`.
+    gradient of the expected nats by REINFORCE (Williams, 1992), each of R = `orders_per_step` orders against the mean
+    of the others on the same batch or micro-batch (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline
+    for Free!", 2019), by Adam with the rate `learning_rate`. The metric `order_nats` is the mean of the nats per
+    example under the orders drawn.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
@@ -257,6 +251,6 @@ def log_prob_order(scores_D: jax.Array, order_D: jax.Array) -> jax.Array:
 
 
 def policy_loss(scores_D: jax.Array, orders_RD: jax.Array, nats_R: jax.Array) -> jax.Array:
-    """A scalar with the REINFORCE gradient: an unbiased estimate of that of the expected nats, from R orders."""
+    """Returns a scalar whose gradient is an unbiased REINFORCE estimate of that of the expected nats, from R orders."""
     log_prob_R = jax.vmap(log_prob_order, in_axes=(None, 0))(scores_D, orders_RD)
     return ((nats_R - leave_one_out(nats_R)) * log_prob_R).mean()

@@ -34,8 +34,8 @@ from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_drawn
 
 @dataclasses.dataclass(frozen=True)
 class PrefixObjective(Objective[AutoregressiveModel]):
-    """A weighted mean of numbers of the examples that read other prefixes. It is no likelihood of the data: it is
-    reported by the name of the objective, and `nll` is that of teacher forcing, without dropout and a gradient.
+    """A weighted mean over examples that read other prefixes. As it is no likelihood of the data, it is reported by the
+    name of the objective, and `nll` is that of teacher forcing, without dropout and a gradient.
     """
 
     def check(self, model: AutoregressiveModel) -> None:
@@ -52,9 +52,7 @@ class PrefixObjective(Objective[AutoregressiveModel]):
             )
 
     def check_whole_steps(self, model: AutoregressiveModel, batch: Batch) -> None:
-        """Refuses a mask where it may cut a block of a joint conditional: a draw is then no draw of the part of the
-        block whose log p is scored, and the score function is biased.
-        """
+        """Refuses a mask that may cut a block of a joint conditional: the score function needs log p of whole draws."""
         if batch.mask is not None and scores_blocks(model.conditional, model.factorization):
             raise UserError(
                 f"the score function of the objective {self.name!r} needs whole blocks, and the examples have masks: "
@@ -74,23 +72,22 @@ class PrefixObjective(Objective[AutoregressiveModel]):
 
 
 def replaceable(model: AutoregressiveModel, batch: Batch) -> jax.Array:
-    """bool[B, D]: the sites whose values may be replaced in prefixes: those that are scored."""
+    """The sites whose values may be replaced in prefixes, bool[B, D]: those that are scored."""
     if batch.mask is None:
         return jnp.ones((len(batch), model.event.num_sites), bool)
     return jnp.asarray(batch.mask).reshape(len(batch), -1) > 0
 
 
 def scored(model: AutoregressiveModel, params: Params, batch: Batch, inputs: Any, key: Any) -> jax.Array:
-    """log p(x_i | inputs of earlier steps) of each site, float32[B, D]; 0 where it is not scored.
-
-    `key` is that of dropout; None: without it, as draws are, for gradients by the score function.
+    """Returns log p(x_i | inputs of earlier steps) of each site, float32[B, D]; 0 where it is not scored. `key` is that
+    of dropout; None: no dropout, as in draws, for gradients by the score function.
     """
     per_site = model.per_site(site_log_prob, params, batch, inputs=inputs, train=key is not None, key=key)
     return per_site.reshape(len(batch), -1)
 
 
 def weighted_mean(model: Model, batch: Batch, value_B: jax.Array, num_B: jax.Array | None = None) -> Mean:
-    """sum_b w_b value_b / sum_b w_b num_b; by default the latter is the number of scored scalars."""
+    """Returns sum_b w_b value_b / sum_b w_b num_b; by default the divisor is the number of scored scalars."""
     if num_B is None:
         num = count(model.event, batch).dims
     else:
@@ -107,13 +104,10 @@ class InputNoise(PrefixObjective):
     """loss = -sum_i log p(x_i | noisy prefix of i) / (number of scored scalars).
 
     Each discrete value of a prefix is replaced, with the probability `rate`, by a random one (Xie et al., "Data Noising
-    as Smoothing in Neural Network Language Models", 2017, section 3); real values get Gaussian noise of the standard
-    deviation `rate`, in the units that the model reads. Values that are predicted stay as they are. The loss is
+    as Smoothing in Neural Network Language Models", 2017, section 3): any one with `values="uniform"`; with "shuffled",
+    for data of any kind, that of a random example of the batch at the same site. Real values get Gaussian noise of the
+    standard deviation `rate`, in the units that the model reads. Predicted values stay as they are. The loss is
     reported as `input_noise`, and `nll` is that of teacher forcing.
-
-    Attributes:
-      values: of replacements: "uniform", over all values, or "shuffled", from a random example of the batch at the
-        same site, for data of any kind.
     """
 
     rate: float = opt(0.1, least=0, most=1)
@@ -144,8 +138,8 @@ class InputNoise(PrefixObjective):
 
 
 _LOW = 1 / (1 + math.exp(6))
-#: The part of `final` that is reached at a part u of the run, from 0 at its start to 1 at its end. The schedules of
-#: Bengio et al. (2015, section 2.4) are those of 1 minus it: k - c i, k^i with k^N = .01, k / (k + exp(i / k)).
+#: The part of `final` that is reached at a part u of the run, from 0 to 1: 1 minus the schedules of Bengio et al.
+#: (2015, section 2.4), k - c i, k^i with k^N = .01, k / (k + exp(i / k)).
 SCHEDULES: dict[str, Callable[[Any], Any]] = {
     "constant": lambda u: jnp.ones_like(u),
     "linear": lambda u: u,
@@ -157,22 +151,18 @@ SCHEDULES: dict[str, Callable[[Any], Any]] = {
 @OBJECTIVES.register("scheduled_sampling")
 @dataclasses.dataclass(frozen=True)
 class ScheduledSampling(PrefixObjective):
-    """loss = -sum_i log p(x_i | prefix of i) / (number of scored scalars); for each site of
-    a prefix, a coin chooses between the value of the data and a draw of the model. No gradient flows through the draws.
+    """loss = -sum_i log p(x_i | prefix of i) / (number of scored scalars); for each site of a prefix, a coin chooses
+    between the value of the data and a draw of the model. No gradient flows through the draws.
 
     Bengio et al., "Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks" (2015), section 2.4. With
     `passes=0` each value is drawn given the mixed values before it, step by step, as there. With `passes=n` all are
     drawn at once from the features of a parallel pass, n times, each pass reading the draws of the one before it, the
     first one the data (Mihaylova & Martins, "Scheduled Sampling for Transformers", 2019; Duckworth et al., "Parallel
     Scheduled Sampling", 2019, algorithm 1). As the noise of a step is the same in all passes, S passes give the values
-    of `passes=0`.
+    of `passes=0`. At the end of the run, the part `final` of the values is drawn.
 
     The loss is no proper scoring rule (Huszar, "How (not) to Train your Generative Model", 2015): it is reported as
     `scheduled_sampling`, in nats per dimension, and `nll` stays that of teacher forcing.
-
-    Attributes:
-      final: the part of the values that are drawn at the end of the run.
-      passes: parallel passes; 0: step by step.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"draws"})

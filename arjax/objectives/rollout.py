@@ -99,7 +99,7 @@ class Rollout(PrefixObjective):
         )
 
     def check_companions(self, model: AutoregressiveModel, companions: Companions) -> None:
-        """The oracle has conditionals of the same values, in the same order, given the same context."""
+        """Refuses an oracle of other values, in another order, or given another context."""
         if self.target not in OF_ORACLE:
             return
         oracle = require(companions[TRUTH].model, "conditionals", "an oracle")
@@ -122,7 +122,7 @@ class Rollout(PrefixObjective):
         return -scored(model, params, batch, inputs, key).sum(-1), None
 
     def _draw(self, model, params: Params, batch: Batch, step: Step) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The sites of the window bool[B, D], the examples with these drawn, and a key for the rest of the step."""
+        """Returns the sites of the window bool[B, D], the examples with these drawn, and a key for the rest."""
         place_key, draw_key, key = jax.random.split(step.key, 3)
         num_steps, length = model.factorization.num_steps, jnp.int32(self.length)
         if self.grow:

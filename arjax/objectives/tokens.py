@@ -1,6 +1,4 @@
-"""Objectives of tokenizers with a prior: the tokenizer first, or both together, and the prior of a tokenizer that stays
-as it is.
-"""
+"""Objectives of tokenizers with a prior: both together, or the tokenizer first and then the prior alone."""
 
 from __future__ import annotations
 
@@ -38,14 +36,11 @@ class Tokenizer(Objective[TokensModel]):
     """loss = -log p(x | z(x)) / (number of scored scalars) + the loss of the quantizer, and the rate where it has a
     weight.
 
-    van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017), equation 3, with the codes
-    as running means (appendix A.1): these are the state of the objective, and are written into the parameters after
-    each step. The gradient of the distortion reaches the encoder through the quantizer; that of the rate is for the
-    prior alone. The reported nll is the bound; where the rate has no weight, that of the uniform prior, T log K nats.
-
-    Attributes:
-      rate: weight of -log p(z(x)) / (number of scored scalars), which trains the prior in the same run; 0: the prior
-        waits for a run of its own, see `token_prior`.
+    van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017), equation 3, with the codes as
+    running means (appendix A.1): these are the state of the objective, and are written into the parameters after each
+    step. The gradient of the distortion reaches the encoder through the quantizer. `rate` is the weight of -log p(z(x))
+    / (number of scored scalars), which trains the prior alone; with 0 the prior waits for another run, see
+    `token_prior`. The reported nll is the bound, for the rate 0 that of the uniform prior, T log K nats.
     """
 
     KIND: ClassVar[str] = "tokens"
@@ -108,10 +103,8 @@ class TokenPrior(Objective[TokensModel]):
     """The loss of another objective for the prior, with the tokens of x as its data. Encoder, quantizer and decoder
     stay as they are in the run that `train.init_from` names.
 
-    The reported numbers are those of the prior: nats of all tokens of an example, and nats per token.
-
-    Attributes:
-      of: call string of the objective, such as `order_agnostic` for a prior of several orders.
+    The reported numbers are those of the prior: nats of all tokens of an example, and nats per token. `of` is the call
+    string of the objective, such as `order_agnostic` for a prior of several orders.
     """
 
     KIND: ClassVar[str] = "tokens"

@@ -101,7 +101,6 @@ class Weighted(Objective[Model]):
         return params, _numbered(states)
 
     def loss(self, model: Model, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The weighted sum; the first objective has the key of the step, as it has alone."""
         losses = []
         for i, part in enumerate(self.parts):
             key = jax.random.fold_in(step.key, i) if i else step.key
@@ -114,10 +113,8 @@ class Weighted(Objective[Model]):
 
 
 def _numbered(trees: Iterable[Any]) -> dict[str, Any]:
-    """Parameters or states by the number of the objective, of those that have some."""
     return {str(i): tree for i, tree in enumerate(trees) if jax.tree.leaves(tree)}
 
 
 def _of(aux: ObjectiveState, i: int) -> ObjectiveState:
-    """The parameters and the state of one objective."""
     return ObjectiveState(aux.params.get(str(i), {}), aux.state.get(str(i), {}))

@@ -29,9 +29,8 @@ MOST_SITES, MOST_LEVELS = 1600, 256
 def contents(
     model: Model, params: Any, dataset: Dataset, results: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], list[np.ndarray], int]:
-    """Returns the parts of the page of a model with its parameters: the description that the scripts read, as JSON,
-    without the arrays; the arrays, the weights first and then the constants of the programs; and how many of them are
-    weights.
+    """Returns the parts of the page of a model with its parameters: the description that the scripts read, as JSON
+    without the arrays; the arrays, the weights first and then the constants of the programs; and the number of weights.
 
     There are three forms of pages. `any_order`: the network predicts from any set of observed sites, by one program
     `given`. `in_order` and `text`: it reads the sites in one order, by the programs `start` and `step`. The class on
@@ -149,9 +148,8 @@ def _given(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str
 
 
 def _steps(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str, Program]:
-    """`start(class) -> carry`, `step(carry, canvas int32[1, *grid], t, class) -> log p of all values [V], carry`.
-
-    The site is that of step t, and the canvas has the values of the steps before t. A carry is some number of arrays.
+    """`start(class) -> carry`, `step(carry, canvas int32[1, *grid], t, class) -> log p of all values [V], carry`: of
+    the site of step t, on a canvas with the values of the steps before t. A carry is some number of arrays.
     """
     network, factorization = model.network, model.factorization
 
@@ -179,5 +177,4 @@ def _class_input(model: AutoregressiveModel) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _of_network(params: Any) -> Any:
-    """Returns the parameters of the network alone."""
     return {name: part for name, part in params.items() if name != CONDITIONAL}

@@ -53,7 +53,6 @@ class Page:
         return f'<iframe title="a page of arjax" style="{style}" srcdoc="{text}"></iframe>'
 
     def saved(self, path: str | os.PathLike) -> Page:
-        """Writes the file, and returns the page with its path."""
         path = user_path(path)
         refuse((path.suffix.lower() not in (".html", ".htm"), f"a page is a file such as page.html, not {str(path)!r}"))
         write_text(path, self.html)
@@ -63,13 +62,9 @@ class Page:
 def make_page(
     model: Model, params: Any, dataset: Dataset, results: Mapping[str, Any] | None = None, *, precision: str = "auto"
 ) -> Page:
-    """The page of a model with its parameters.
-
-    Args:
-      dataset: what it was trained on: its name, and the vocabulary of a text.
-      results: its scores, which the page names; None for a model without scores.
-      precision: of the weights in the page: "float32", or "float16", with half the size; "auto" takes float16 where
-        the page would otherwise have more than 2 MB.
+    """Returns the page of a model with its parameters. It names the data set and the scores `results`, None for none.
+    The weights have the `precision` "float32", "float16", or "auto": float16 if the page would otherwise have more than
+    2 MB.
     """
     if precision not in ("auto", "float32", "float16"):
         raise UserError(f"precision must be auto, float32 or float16, not {precision!r}")

@@ -1,8 +1,7 @@
-"""Functions of arrays as programs that a browser runs: a jaxpr, as a list of operations with their numbers.
-
-JAX traces a function into a jaxpr: a list of primitive operations on arrays of known shapes. `translate` writes this
-list as JSON, which `static/engine.js` interprets. Both have the same closed list of operations: `OPERATIONS` here,
-`OPERATIONS` there. So a network is not written a second time, and one that needs another operation is refused by name.
+"""Functions of arrays as programs that a browser runs: a jaxpr, a list of primitive operations on arrays of known
+shapes, which `translate` writes as JSON and `static/engine.js` interprets. Both have the same closed list of
+operations, `OPERATIONS`, so no network is written a second time, and one that needs another operation is refused by
+name.
 """
 
 from __future__ import annotations
@@ -153,12 +152,9 @@ Program = dict[str, Any]
 
 
 def translate(function: Callable[..., Any], arrays: Arrays, weights: Any, *arguments: Any) -> Program:
-    """The program of `function(weights, *arguments)`, which returns a pytree of arrays.
-
-    Args:
-      arrays: gets the leaves of `weights` and the constants of the function.
-      weights: pairs of an array and its number in `arrays`, as the leaves of a pytree: see `numbered`.
-      arguments: pytrees of arrays of the shapes and types that the page passes; the inputs are their leaves.
+    """Returns the program of `function(weights, *arguments)`, which returns a pytree of arrays. `arrays` gets the
+    leaves of `weights`, a pytree of `numbered` arrays, and the constants of the function. The leaves of `arguments`,
+    arrays of the shapes and types that the page passes, are the inputs.
     """
     leaves, tree = jax.tree.flatten(weights, is_leaf=lambda leaf: isinstance(leaf, Numbered))
     closed = jax.make_jaxpr(lambda leaves, *args: function(jax.tree.unflatten(tree, leaves), *args))(
@@ -185,7 +181,7 @@ def numbered(arrays: Arrays, tree: Any) -> Any:
 
 
 class _Writer:
-    """Writes one program; the programs in loops and branches have writers of their own."""
+    """Writes one program; the programs in loops and branches have other writers."""
 
     def __init__(self, arrays: Arrays):
         self.arrays, self.count = arrays, 0
@@ -202,14 +198,12 @@ class _Writer:
         self.held.append([self.number(variable), number])
 
     def operand(self, atom: Any) -> Operand:
-        """The number of a variable, or the value of a literal."""
         if isinstance(atom, core.Literal):
             value = np.asarray(atom.val)
             return [_text(value), _type_of(atom.aval)]
         return self.operands[atom]
 
     def write(self, closed: Any, inputs: Iterable[Any]) -> Program:
-        """The program of a closed jaxpr, with its constants among the arrays."""
         written = [[self.number(variable), *_form(variable.aval)] for variable in inputs]
         self.constants(closed)
         self.inline(closed.jaxpr)
@@ -221,7 +215,6 @@ class _Writer:
         return _plain(program)
 
     def constants(self, closed: Any) -> None:
-        """Takes the constants of a closed jaxpr among the arrays."""
         for variable, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
             self.hold(variable, self.arrays.add(value))
 
@@ -230,7 +223,6 @@ class _Writer:
             self.add(equation)
 
     def call(self, equation: Any, inner: Any) -> None:
-        """Writes the jaxpr of a call in its place."""
         if isinstance(inner, core.ClosedJaxpr):
             self.constants(inner)
             inner = inner.jaxpr
@@ -329,12 +321,10 @@ class _Writer:
 
 
 def _numbers(operands: Iterable[Operand]) -> list[int]:
-    """Those that are numbers of arrays."""
     return [operand for operand in operands if isinstance(operand, int)]
 
 
 def _needed(operations: list[Operation], outputs: list[Operand]) -> list[Operation]:
-    """The operations on whose results the outputs depend."""
     needed, kept = set(_numbers(outputs)), []
     for operation in reversed(operations):
         _, _, operands, results = operation
@@ -375,7 +365,6 @@ def _text(value: np.ndarray) -> str:
 
 
 def _type_of(array: Any) -> str:
-    """The letter of the element type of an array or its description."""
     name = str(array.dtype)
     refuse((name not in TYPES, f"a page computes with float32, int32, uint32 and bool, not with {name}"))
     return TYPES[name]

@@ -62,10 +62,8 @@ def tasks_on_node(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def local_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> list[int]:
-    """Numbers of the devices, among those that this process sees, that are its own; an empty list stands for all.
-
-    A process that is alone on its node, or that sees only its own devices, has all that it sees. Where the processes of
-    a node all see the same ones, each takes an equal part of them.
+    """Returns the numbers of the devices, among those that this process sees, that it uses; [] for all. If the
+    processes of a node all see the same devices, each takes an equal part of them.
     """
     chosen = environment.get("JAX_LOCAL_DEVICE_IDS", "")
     if chosen:
@@ -105,19 +103,13 @@ MOST_PROCESSES = 1_000_000
 
 
 def initialize(coordinator_address: str = "", num_processes: int = 0, process_id: int = -1) -> int:
-    """Connects the processes of a run; must come before anything else that uses JAX's devices.
+    """Connects the processes of a run, and returns their number; must come before anything else that uses JAX's
+    devices.
 
-    Without arguments they come from `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; then from a
-    launcher (SLURM, Open MPI, a TPU pod). When there is none, this is a run of one process.
-
-    A process uses all the devices that it sees, unless a launcher shows the same ones to several processes of a node;
-    see `local_devices`. When some process does not connect within `WAIT_SECONDS`, the others report it and exit with
-    code 2.
-
-    Args:
-      coordinator_address: `host:port` of process 0.
-      num_processes: their number, which is returned.
-      process_id: number of this process, from 0.
+    Without arguments (`host:port` of process 0, the number of processes, and that of this one, from 0) these come from
+    `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; then from a launcher (SLURM, Open MPI, a TPU
+    pod). Without a launcher, this is a run of one process. A process uses all devices that it sees, see
+    `local_devices`. If a process does not connect within `WAIT_SECONDS`, the others report it and exit with code 2.
     """
     unset, started_by = ("", 0, -1), launcher(os.environ)
     given = coordinator_address, num_processes, process_id
@@ -164,7 +156,6 @@ def _connect(others: str, **arguments: Any) -> int:
 
 
 def _check_port(port: int) -> None:
-    """Raises `UserError` when the first process cannot wait for the others at this port of its machine."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -180,7 +171,7 @@ def _reason(error: OSError | OverflowError) -> str:
 
 @contextmanager
 def _time_limit(others: str, address: str) -> Iterator[None]:
-    """Ends this process with a sentence after `WAIT_SECONDS`: JAX itself would abort it with a stack trace."""
+    """Ends this process with a sentence after `WAIT_SECONDS`; JAX itself would abort it with a stack trace."""
 
     def give_up() -> None:
         silent = address and _why_silent(address)
@@ -199,7 +190,6 @@ def _time_limit(others: str, address: str) -> Iterator[None]:
 
 
 def _why_silent(address: str) -> str:
-    """Why nothing answers at `host:port`; "" when something does."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=5):

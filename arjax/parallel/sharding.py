@@ -2,14 +2,12 @@
 
 The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and optimizer state over `fsdp` (each
 device holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device
-computes a part of every layer: Shoeybi et al., "Megatron-LM", 2019, section 3). XLA's partitioner inserts the
-communication.
+computes a part of every layer: Shoeybi et al., "Megatron-LM", 2019, section 3).
 
-The two split the same dimension of a matrix, `tensor` first: a device then gathers its own columns (or rows) and no
-others. Never one dimension each: on a mesh with all axes above 1, XLA's partitioner computes a product of activations
-split as ((data, fsdp), tensor) with a matrix split as (tensor, fsdp) wrongly when tensor and fsdp are equal (seen with
-jax 0.10 to 0.12; `tests/training/test_mesh_gradients.py` holds the smallest program). The gradient of a layer is such a
-product, so losses are right and gradients are not.
+The two split the same dimension of a matrix, `tensor` first: a device then gathers only its columns (or rows). Never
+one dimension each: if all axes are above 1 and tensor and fsdp are equal, XLA's partitioner computes the product of
+activations split as ((data, fsdp), tensor) with a matrix split as (tensor, fsdp), the gradient of a layer, wrongly
+(seen with jax 0.10 to 0.12; `tests/training/test_mesh_gradients.py` holds the smallest program).
 """
 
 from __future__ import annotations
@@ -46,9 +44,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of all devices (of all processes, or those given) with axes of these sizes; `data=-1` takes all devices
-    that the other two leave.
-    """
+    """Returns a mesh of these (or all) devices with axes of these sizes; `data=-1` takes all devices that are left."""
     devices = available_devices() if devices is None else devices
     if fsdp < 1 or tensor < 1 or (data < 1 and data != -1):
         raise UserError(f"mesh axes must be at least 1 (data may be -1), not data={data}, fsdp={fsdp}, tensor={tensor}")
@@ -111,14 +107,11 @@ def different_forms(there: Mapping[str, str], here: Mapping[str, str]) -> str:
 
 
 def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
-    """The sharding of each parameter: that of the first rule with a regex that is found in its path.
-
-    Args:
-      abstract_params: a tree of arrays or of `jax.ShapeDtypeStruct`.
-      rules: see `Rule`; none means `DEFAULT_RULES`. Parameters that no rule matches are replicated. Axes stand for the
-        trailing dimensions (layers stacked by a scan have one more in front). Of axes that together do not divide
-        their dimension, the last are left out, and all of them where those that are left would be refused (see Raises);
-        where none divides, the other dimension of a matrix is tried.
+    """Returns the sharding of each parameter, an array or `jax.ShapeDtypeStruct`: that of the first rule (() means
+    `DEFAULT_RULES`) whose regex is found in its path; a parameter that no rule matches is replicated. The axes of a
+    rule stand for the trailing dimensions (layers stacked by a scan have one more in front). Of axes that together do
+    not divide their dimension, the last are left out, and all of them if the remaining split is refused (see the top of
+    this file); if none divides, the other dimension of a matrix is tried.
     """
     compiled = [_compile_rule(rule, mesh) for rule in rules or DEFAULT_RULES]
 
@@ -190,7 +183,7 @@ def local_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
 def from_local_rows(
     rows: np.ndarray, local: np.ndarray, sharding: NamedSharding, batch_size: int, axis: int = 0
 ) -> jax.Array:
-    """A global array [..., B, ...] of the rows `own` of axis `axis` that this process has, [..., len(own), ...]."""
+    """Returns a global array [..., B, ...] from the rows `local` of `axis` on this process, [..., len(local), ...]."""
 
     def part(index: tuple[slice, ...] | None) -> np.ndarray:
         assert index is not None

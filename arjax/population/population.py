@@ -63,10 +63,10 @@ class Population:
           config: a whole config; its `model.ordering` and `seed` are replaced by those of the members.
           orders: call strings of orderings, or permutations of the sites.
           seeds: of parameters, batches and noise.
-          strategy: "vmap" does one step of all members at once, which fills an accelerator. "map" takes the members
-            one after another, many steps each: on CPU, where one member keeps all cores busy, it is the faster one
-            (experiments/order_matters/speed.csv). "": the one that suits the device.
-          setup: `shared_setup(config)`, where it is built already.
+          strategy: "vmap" does one step of all members at once, which fills an accelerator. "map" takes the members one
+            after another, many steps each, which is faster on CPU (experiments/order_matters/speed.csv). "": by the
+            device.
+          setup: `shared_setup(config)`, if it is built already.
         """
         strategies = f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}"
         refuse(
@@ -97,7 +97,6 @@ class Population:
 
     @property
     def factorizations(self) -> list[Factorization]:
-        """The orders and blocks of the members, one for each order."""
         return [model.factorization for model in self.members]
 
     @property
@@ -167,7 +166,6 @@ def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
 
 
 def _with_order(config: ConfigDict, order: str | np.ndarray) -> ConfigDict:
-    """A copy of the config with a call string of the order."""
     config = config.copy_and_resolve_references()
     config.model.ordering = order if isinstance(order, str) else f"list(order={tuple(int(site) for site in order)})"
     return config

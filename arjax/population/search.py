@@ -50,12 +50,8 @@ def random_search(
 def local_search(
     population: Population, rounds: int, parents: int = 2, seed: int = 0, log: Callable[[str], None] = lambda text: None
 ) -> SearchResult:
-    """Starts from the orders of the population; each round changes the best ones so far, each by one random move.
-
-    Args:
-      population: O orders and any number of seeds, over which validation nats are averaged.
-      rounds: the first of them trains the orders of the population.
-      parents: the number of the best orders so far that are changed.
+    """Starts from the orders of the population, which the first round trains; each further round changes the `parents`
+    best ones so far, each by one random move. Validation nats are means over the seeds of the population.
     """
     rng, start = np.random.default_rng(seed), orders_of(population)
     seen: set[tuple[int, ...]] = set()
@@ -138,15 +134,14 @@ def learn_order(
     seed: int | None = None,
     workdir: str | os.PathLike = "",
 ) -> PolicyResult:
-    """Trains model and policy for the steps of the config, under so many orders in every step.
-
-    After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised.
+    """Trains model and policy for the steps of the config, under `orders_per_step` orders in every step. After SIGTERM
+    or SIGINT the state is saved, and `KeyboardInterrupt` raised.
 
     Args:
       config: a whole config; the network must support any order. Its partition cuts the orders.
       learning_rate: of the scores (Adam); that of the model is in the config.
       seed: of parameters, batches and orders; None: that of the config.
-      workdir: folder of the run, which goes on there when it was interrupted; "": nothing is kept.
+      workdir: folder of the run, which goes on there if it was interrupted; "": nothing is kept.
     """
     if not is_integer(orders_per_step) or orders_per_step < 2:
         raise UserError(f"a policy needs at least 2 orders per step to compare, not {orders_per_step!r}")

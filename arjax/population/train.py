@@ -71,7 +71,6 @@ class Members(Learner):
 
     @property
     def abstract_state(self) -> PopulationState:
-        """The orders are spread over the devices."""
         abstract = jax.eval_shape(lambda: self._fresh(None))
         return with_shardings(abstract, jax.tree.map(lambda _: self.population.sharding, abstract))
 
@@ -94,7 +93,6 @@ class Members(Learner):
         self._zeros, self._program = programs[key]
 
     def _compiled(self, state: PopulationState, step: int) -> tuple[MetricSums, jax.stages.Compiled]:
-        """The sums of no steps, and the train program."""
         population, spec = self.population, self.setup.spec
         arrays, gather = population.resident
 
@@ -115,7 +113,6 @@ class Members(Learner):
         return zeros, compile_chunk(spec, state.train, sums, *arguments, mapped=mapped)
 
     def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
-        """Those behind the states and the sums; each seed has the batches of its run."""
         population, size = self.population, self.setup.train.batch_size
         indices_SKB = np.zeros((len(population.seeds), self.setup.train.steps_per_dispatch, size), np.int32)
         num_examples = len(self.setup.dataset.splits["train"])
@@ -149,8 +146,6 @@ class Members(Learner):
 
 @jax.jit
 def _chosen(better_OS: jax.Array, new: Any, old: Any) -> Any:
-    """The new parameters of the members that became better, the old ones of all others."""
-
     def choose(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(better_OS.reshape(*better_OS.shape, *[1] * (new.ndim - 2)), new, old)
 
@@ -161,7 +156,6 @@ class PopulationReporter(Reporter):
     """Reports members together: progress, and `metrics.jsonl` with means over members."""
 
     def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:
-        """Reports means over the members, without those that have diverged."""
         fine = sums.bad_step < 0
         mean = jax.tree.map(lambda leaf_OS: leaf_OS[fine].mean(dtype=np.float64), sums)
         super().train(step, mean, learning_rate, seconds / fine.size)
@@ -171,7 +165,6 @@ class PopulationReporter(Reporter):
         return f"{scores[NLL]:.4f} nats on average" if NLL in scores else super()._in_words(scores)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
-        """Reports the range of the best scores so far."""
         best, lost = history.best_value, int((~history.alive).sum())
         values = scores["nll_nats"][history.alive]
         self._writer.write(step, {"validation/nll_nats": values.mean(), "validation/best_nll_nats": best.min()})
@@ -210,14 +203,11 @@ def train_population(
 ) -> Scores:
     """Trains all members to the end, each with its own best parameters by validation, and scores them.
 
-    A member with a loss that is not finite keeps its best parameters, and scores infinity without a finite score. One
-    that has not improved for `train.patience` evaluations keeps its parameters; the program ends when that holds
-    for all, or with the last step. After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised.
-
-    Args:
-      log: called with a line for every validation, where no progress is shown.
-      workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
-      show: the progress that is shown, such as `arjax.reporting.progress.Progress`; see `Show`.
+    A member with a loss that is not finite keeps its best parameters, and scores infinity without a finite score. A
+    member that has not improved for `train.patience` evaluations keeps its parameters; the program ends when that holds
+    for all, or with the last step. After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised. The
+    training goes on in `workdir`; with "" nothing is kept. `log` is called with a line for every validation, unless
+    progress is shown by `show`, such as `arjax.reporting.progress.Progress`.
     """
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
@@ -229,7 +219,7 @@ def train_population(
 def _scores(
     population: Population, state: PopulationState, history: History, code: Mapping[str, Sequence[str]]
 ) -> Scores:
-    """The scores of the best parameters of all members; members that never had a finite score have none."""
+    """Returns the scores of the best parameters of all members; infinite nats if none of its scores was finite."""
     setup, split = population.setup, population.setup.evaluate.split
     valid, test = (counted(population.rows(state.best, name)) for name in ("validation", split))
     test |= truth_rows(setup.scored, split, setup.scoring)

@@ -1,4 +1,4 @@
-"""Residual quantization over scales: a coarse grid of codes first, then what it leaves, scale by scale."""
+"""Residual quantization over scales: a coarse grid of codes first, then the rest, scale by scale."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ResidualQuantizer(Quantizer):
         return sum(self._sizes)
 
     def token_event(self, grid: Grid) -> EventSpec:
-        """One sequence, the coarsest scale first."""
+        """Returns one sequence, the coarsest scale first."""
         return self.inner.token_event((self.num_tokens(grid),))
 
     def numbers_of(self, tokens: jax.Array) -> jax.Array:
@@ -102,7 +102,7 @@ class ResidualQuantizer(Quantizer):
         return self.inner.tokens_of(numbers, (self.num_tokens(grid),))
 
     def init(self, key: jax.Array) -> Params:
-        """`of`, and `kernels` [n, 3, 3, E, E]."""
+        """Returns `of`, and `kernels` [n, 3, 3, E, E]."""
         of_inner, of_kernels = jax.random.split(key)
         params: dict[str, Any] = {OF: self.inner.init(of_inner)}
         if self.convolutions:
@@ -120,7 +120,7 @@ class ResidualQuantizer(Quantizer):
         return sum(others, first)
 
     def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
-        """The mean over the scales of |sum - h|^2 for the sum, and `commitment` times as much for h."""
+        """Returns the mean over the scales of |sum - h|^2 for the sum, and `commitment` times as much for h."""
         h = h.astype(jnp.float32)
         fixed = jax.lax.stop_gradient(h)
         total = jnp.zeros((), jnp.float32)
@@ -137,14 +137,12 @@ class ResidualQuantizer(Quantizer):
         return self.inner.collect(params[OF], state, assigned, weight_B, key)
 
     def follow(self, params: Params, state: State) -> tuple[Params, State]:
-        """As the quantizer of the scales; the convolutions have gradients."""
+        """Lets the quantizer of the scales follow; the convolutions have gradients."""
         of_inner, state = self.inner.follow(params[OF], state)
         return params | {OF: of_inner}, state
 
     def _split(self, params: Params, h: jax.Array) -> tuple[Assigned, list[jax.Array]]:
-        """The codes of all scales without a gradient, and the sums over the first 1, 2, ... scales, with gradients of
-        the convolutions.
-        """
+        """Returns the codes of all scales without a gradient, and the sums over the first 1, 2, ... scales with one."""
         rest, so_far = h.astype(jnp.float32), jnp.zeros(h.shape, jnp.float32)
         by_scale, sums = [], []
         for k, side in enumerate(self.scales):
@@ -157,7 +155,7 @@ class ResidualQuantizer(Quantizer):
         return Assigned(*(jnp.concatenate(parts, 1) for parts in zip(*by_scale, strict=True))), sums
 
     def _at_grid(self, params: Params, numbers: jax.Array, k: int) -> jax.Array:
-        """What scale k adds, [B, *grid, E], of its numbers [B, s * s]."""
+        """Returns the addend of scale k, [B, *grid, E], from its numbers [B, s * s]."""
         side, full = self.scales[k], self.scales[-1]
         z = self.inner.lookup(params[OF], numbers, (side, side))
         z = jax.image.resize(z, (len(z), full, full, self.width), "cubic")
@@ -170,7 +168,7 @@ class ResidualQuantizer(Quantizer):
 
 
 def _means(side: int, full: int) -> np.ndarray:
-    """The means over `side` equal parts of `full` places, float32[side, full]; places on a border count for both."""
+    """Returns means over `side` equal parts of `full` places, float32[side, full]; places on a border are in both."""
     edges = np.arange(side + 1) * full / side
     overlap = np.minimum(edges[1:, None], np.arange(full) + 1) - np.maximum(edges[:-1, None], np.arange(full))
     return (np.maximum(overlap, 0) * side / full).astype(np.float32)

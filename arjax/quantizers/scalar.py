@@ -31,8 +31,8 @@ class Fsq(Quantizer):
 
     Attributes:
       levels: L_i of each scalar, at least 2; K is their product.
-      digits: the tokens are the digits, levels of a vector at each site, in place of one number: for ordinal and
-        `nested` conditionals. Where the L_i differ, values of the prior beyond L_i count as the largest digit.
+      digits: tokens are vectors of digits at each site, not numbers: for ordinal and `nested` conditionals. Where the
+        L_i differ, values of the prior beyond L_i count as the largest digit.
     """
 
     levels: tuple[int, ...] = opt((8, 6, 5), least=2, most=2**16, fewest=1)
@@ -51,7 +51,7 @@ class Fsq(Quantizer):
         return len(self.levels)
 
     def token_event(self, grid: Grid) -> EventSpec:
-        """Numbers of codes, or digits; a single digit is ordinal itself."""
+        """Returns numbers of codes, or digits; a single digit is ordinal itself."""
         if self.digits:
             return EventSpec(grid, (self.width,), "levels", max(self.levels))
         return EventSpec(grid, (), "levels" if self.width == 1 else "tokens", self.num_codes)
@@ -77,11 +77,11 @@ class Fsq(Quantizer):
         return self._digits(numbers).reshape(len(numbers), *self.token_event(grid).shape)
 
     def _digits(self, numbers: jax.Array) -> jax.Array:
-        """[...] -> int32[..., d]."""
+        """Returns the digits of numbers, [...] -> int32[..., d]."""
         return (numbers[..., None].astype(jnp.int32) // jnp.asarray(self._basis)) % jnp.asarray(self._levels)
 
     def bounded(self, h: jax.Array) -> jax.Array:
-        """f(h), float32[..., d]: rounding gives whole numbers from -floor(L/2) to floor((L-1)/2)."""
+        """Returns f(h), float32[..., d]: rounding gives whole numbers from -floor(L/2) to floor((L-1)/2)."""
         half, offset = (self._levels - 1) * (1 + MARGIN) / 2, np.where(self._levels % 2, 0.0, 0.5)
         shift = jnp.asarray(np.arctanh(offset / half), jnp.float32)
         return jnp.asarray(half) * jnp.tanh(h.astype(jnp.float32) + shift) - offset
@@ -93,7 +93,7 @@ class Fsq(Quantizer):
         return Assigned(h, (digits * self._basis).sum(-1).astype(jnp.int32))
 
     def distances(self, params: Params, h: jax.Array) -> jax.Array:
-        """In units of levels: those of f(h) from the whole numbers."""
+        """Returns squared distances of f(h) from the codes, in units of levels."""
         digits = self._digits(jnp.arange(self.num_codes)) - self._levels // 2
         return squared_distances(self.bounded(h).reshape(len(h), -1, self.width), digits.astype(jnp.float32))
 
@@ -102,7 +102,7 @@ class Fsq(Quantizer):
         return (z / (self._levels // 2)).astype(jnp.float32).reshape(len(numbers), *grid, self.width)
 
     def passed(self, params: Params, h: jax.Array, codes: jax.Array) -> jax.Array:
-        """The gradient is that of f(h) / floor(L / 2)."""
+        """Returns the codes with the gradient of f(h) / floor(L / 2)."""
         bounded = self.bounded(h) / (self._levels // 2)
         return super().passed(params, bounded, codes)
 
@@ -129,8 +129,7 @@ class Lfq(Quantizer):
 
     Attributes:
       bits: of a code, at most 20; there are 2^bits codes.
-      entropy: weight of the entropies.
-      commitment: weight of the commitment.
+      entropy, commitment: weights of these terms of the loss.
       temperature: of q(c | h).
     """
 
@@ -160,7 +159,7 @@ class Lfq(Quantizer):
         return (2.0 * bits - 1.0).astype(jnp.float32).reshape(len(numbers), *grid, self.bits)
 
     def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
-        """entropy (E[H(q)] - H(E[q])) + commitment |h - sign(h)|^2, the latter a mean over scalars; nats."""
+        """Returns entropy (E[H(q)] - H(E[q])) + commitment |h - sign(h)|^2, the latter a mean over scalars; nats."""
         h_BTE = h.astype(jnp.float32).reshape(len(h), -1, self.bits)
         signs_BTE = jnp.where(h_BTE > 0, 1.0, -1.0)
         commitment = self.commitment * mean_by_weight((h_BTE - signs_BTE) ** 2, weight_B)
@@ -174,9 +173,8 @@ class Lfq(Quantizer):
 
 
 def _mean_assignment(p_BTE2: jax.Array, weight_B: jax.Array) -> jax.Array:
-    """E[q(c)] over examples and sites, float32[2^bits], from the probabilities of bits 0 and 1.
-
-    A code is the pair of its higher and its lower bits, whose probabilities multiply: the mean is one matrix product.
+    """Returns E[q(c)] over examples and sites, float32[2^bits], from the probabilities of bits 0 and 1. The
+    probabilities of the higher and the lower bits of a code multiply, so that the mean is one matrix product.
     """
     bits = p_BTE2.shape[2]
     p_NE2 = p_BTE2.reshape(-1, bits, 2)
@@ -188,7 +186,7 @@ def _mean_assignment(p_BTE2: jax.Array, weight_B: jax.Array) -> jax.Array:
 
 
 def _products(p_NE2: jax.Array) -> jax.Array:
-    """The probabilities of all numbers of some bits, the first bit varies fastest: [N, 2^E]."""
+    """Returns the probabilities of all numbers of some bits, the first bit varies fastest: [N, 2^E]."""
     joint = jnp.ones((len(p_NE2), 1), jnp.float32)
     for i in range(p_NE2.shape[1]):
         joint = (p_NE2[:, i, :, None] * joint[:, None, :]).reshape(len(p_NE2), -1)

@@ -45,7 +45,7 @@ class Vq(Quantizer):
     Attributes:
       codes: K.
       dims: E, the scalars of a vector.
-      commitment: the weight of the commitment, beta there.
+      commitment: the weight of the commitment, beta in the paper.
       decay: g.
       expiry: the part of the mean number of hits below which a code is dead; 0: none is.
     """
@@ -67,7 +67,7 @@ class Vq(Quantizer):
         return self.dims
 
     def init(self, key: jax.Array) -> Params:
-        """Normal vectors, which stand until the first train step."""
+        """Returns normal vectors, which stand until the first train step."""
         return {CODEBOOK: jax.random.normal(key, (self.codes, self.dims), jnp.float32)}
 
     def assign(self, params: Params, h: jax.Array) -> Assigned:
@@ -87,8 +87,8 @@ class Vq(Quantizer):
         return self.commitment * mean_by_weight((h.astype(jnp.float32) - codes) ** 2, weight_B)
 
     def init_state(self, key: jax.Array) -> State:
-        """`hits` N_k, `sums` m_k, both of the batches of this step, the vectors that are kept of it (those of the
-        largest priorities), and whether the codes have begun.
+        """Returns `hits` N_k and `sums` m_k, both also for the batches of this step alone; the vectors that are kept of
+        it, those of the largest priorities; and whether the codes have begun.
         """
         zeros_K, zeros_KE = jnp.zeros(self.codes), jnp.zeros((self.codes, self.dims))
         kept = {"kept": jnp.zeros((KEPT * self.codes, self.dims)), "priority": jnp.full(KEPT * self.codes, -1.0)}
@@ -111,7 +111,7 @@ class Vq(Quantizer):
         }
 
     def follow(self, params: Params, state: State) -> tuple[Params, State]:
-        """The codes after a step: k-means after the first one, then the moving averages, and the end of dead codes."""
+        """Returns the codes after a step: k-means after the first, then moving averages, and dead codes revived."""
 
         def begin() -> tuple[jax.Array, jax.Array]:
             centres_KE, hits_K = k_means(state["kept"], state["priority"] >= 0, self.codes)
@@ -134,7 +134,7 @@ class Vq(Quantizer):
     def _revived(
         self, codebook_KE: jax.Array, hits_K: jax.Array, sums_KE: jax.Array, state: State
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The codes e = m / N, their hits and sums, where dead ones are at kept vectors and as alive as need be."""
+        """Returns the codes e = m / N, their hits and sums; dead codes move to kept vectors, with the fewest hits."""
         means_KE = sums_KE / jnp.maximum(hits_K, FEWEST)[:, None]
         codebook_KE = jnp.where(hits_K[:, None] >= FEWEST, means_KE, codebook_KE)
         least = self.expiry * hits_K.mean()
@@ -146,14 +146,14 @@ class Vq(Quantizer):
 
 
 def _nearest(h: jax.Array, codebook_KE: jax.Array) -> jax.Array:
-    """argmin_k |h - e_k|^2 of vectors [..., E], int32[...]."""
+    """Returns argmin_k |h - e_k|^2 of vectors [..., E], int32[...]."""
     products = jnp.einsum("...e,ke->...k", h, codebook_KE, precision="highest")
     return jnp.argmin((codebook_KE**2).sum(-1) - 2 * products, axis=-1).astype(jnp.int32)
 
 
 def k_means(vectors_ME: jax.Array, counts_M: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
-    """The means of `num` clusters [num, E] and their sizes after some rounds (Lloyd, "Least Squares Quantization in
-    PCM", 1982), of those vectors [M, E] that count. The first vectors are the first means, again where they are fewer.
+    """Returns the means of `num` clusters [num, E] of the vectors [M, E] that count, and their sizes, after some rounds
+    (Lloyd, "Least Squares Quantization in PCM", 1982). The first vectors are the first means, repeated if they are few.
     """
     valid_M = counts_M.astype(jnp.float32)
     first = vectors_ME[jnp.arange(num) % jnp.maximum(counts_M.sum(), 1)]

@@ -10,22 +10,19 @@ import numpy as np
 from arjax.factorization import Factorization
 from arjax.reporting.figures import ACCENT, FIRST_STEP, INK, SOFT, arrow, new_figure, row_of_axes
 
-#: Most sites of a graph, in which more edges would hide one another; largest grid with numbers in its cells.
+#: Most sites of a graph, since edges would hide one another; largest grid with numbers in its cells.
 MOST_NODES, MOST_NUMBERS = 12, 16
 COLOURS = "viridis"
-#: Steps of a chain, and blocks, that are all drawn; of more, the first and the last ones.
+#: The largest chain, and number of blocks, of which all are drawn; otherwise the first and the last ones.
 MOST_STEPS, MOST_BLOCKS = 4, 3
 
 
 def factorization_figure(
     factorization: Factorization, dependencies_DD: np.ndarray | None = None, names: Sequence[str] = ()
 ) -> Any:
-    """The sites coloured by their step, and the dependencies: as a graph of few sites, as a matrix of many.
-
-    Args:
-      factorization: of a grid; axes before the last two are drawn below one another.
-      dependencies_DD: bool[D, D], [i, j] iff site i reads site j; by default all that the factorization allows.
-      names: of the sites, such as A, B, C; by default their numbers.
+    """Draws the sites coloured by their step, and the dependencies: as a graph of few sites, as a matrix of many. Axes
+    of the grid before the last two are drawn below one another. `dependencies_DD` bool[D, D] is true at [i, j] iff site
+    i reads site j, by default all that the factorization allows; `names` of the sites are by default their numbers.
     """
     step_D = np.asarray(factorization.step)
     reads_DD = np.asarray(factorization.mask() if dependencies_DD is None else dependencies_DD)
@@ -87,9 +84,8 @@ def _draw_grid(axis: Any, order: np.ndarray, step_HW: np.ndarray) -> None:
 
 
 def chain_figure(num_steps: int, num_blocks: int = 1) -> Any:
-    """The dependency graph x_T -> ... -> x_1 -> x_0 of a chain, with the fixed forward process dashed.
-
-    With blocks it has a row for each, every step of which also reads the clean blocks above.
+    """Draws the graph x_T -> ... -> x_1 -> x_0 of a chain, with the fixed forward process dashed; with blocks a row for
+    each, every step of which also reads the clean blocks above.
     """
     steps = _shown(num_steps, MOST_STEPS)
     rows = _shown(num_blocks - 1, MOST_BLOCKS - 1)[::-1]
@@ -114,7 +110,7 @@ def chain_figure(num_steps: int, num_blocks: int = 1) -> Any:
 
 
 def _shown(last: int, most: int) -> list[int | None]:
-    """last, ..., 0, or where these are too many the two at each end with None between them."""
+    """Returns last, ..., 0, or if these are too many the two at each end with None between them."""
     if last <= most:
         return list(range(last, -1, -1))
     return [last, last - 1, None, 1, 0] if most > 2 else [last, None, 0]

@@ -29,7 +29,7 @@ def check_matplotlib() -> None:
 
 @functools.cache
 def _figure_class() -> type:
-    """Matplotlib's figure with a display form: IPython shows plain figures by itself only where pyplot is in use."""
+    """Matplotlib's figure with a display form: IPython shows plain figures by itself only if pyplot is in use."""
     from matplotlib.figure import Figure
 
     class ShownFigure(Figure):
@@ -92,9 +92,7 @@ def save_figure(figure: Any, path: str | os.PathLike) -> None:
 
 
 def draw_into(figure: Any, path: str | os.PathLike) -> None:
-    """Draws a figure into a file, once: with `bbox_inches="tight"` matplotlib would draw it twice, first to find the
-    places of its parts.
-    """
+    """Draws a figure into a file, once: `bbox_inches="tight"` would draw it twice, first to find its parts."""
     layout = figure.get_layout_engine()
     if layout is not None:  # that of a kind of model of one's own may have none
         layout.execute(figure)

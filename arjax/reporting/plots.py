@@ -37,7 +37,7 @@ EXPOSURE = "exposure"
 
 
 def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None) -> Any:
-    """Samples, beside real examples when given, as crisp tiles.
+    """Draws samples, beside real examples if there are any, as crisp tiles.
 
     Args:
       samples: [N, H, W] gray or [N, H, W, 3] colour; the first 64 are drawn.
@@ -95,12 +95,8 @@ def draw_completions(
     log_prob_truth: np.ndarray,
     max_value: float,
 ) -> None:
-    """Draws one row per example: visible sites, the truth, and completions, each with its log-probability in nats.
-
-    Args:
-      truth: images [N, H, W] or [N, H, W, 3].
-      drawn: completions [N, K, H, W(, 3)].
-      log_prob: of the completions, [N, K], and `log_prob_truth` [N].
+    """Draws a row for each of N images [N, H, W(, 3)]: the visible sites, the truth, and K completions [N, K, H, W(,
+    3)], with log-probabilities in nats, [N] and [N, K].
     """
     num, num_completions = drawn.shape[:2]
     figure = new_figure(1.0 * (num_completions + 2), 1.18 * num)
@@ -141,13 +137,11 @@ def entropy_figure(
     measured: np.ndarray | None = None,
     over_grid: np.ndarray | None = None,
 ) -> Any:
-    """The uncertainty of a model along its order.
+    """Draws the uncertainty of a model along its order.
 
     Args:
-      nats_per_step: [S] mean entropy of the conditionals of each step, in nats.
-      stderr: [S] its standard error.
-      measured: [S] mean of -log p of the data in each step, in nats; where it lies above the entropy the model is
-        overconfident.
+      nats_per_step, stderr: [S] mean entropy of the conditionals of each step in nats, and its standard error.
+      measured: [S] mean of -log p of the data in each step, in nats; above the entropy, the model is overconfident.
       over_grid: [H, W] mean entropy of each site, drawn as an image beside the curve.
     """
     panels = 1 if over_grid is None else 2
@@ -173,9 +167,7 @@ def entropy_figure(
 
 
 def loss_figure(history: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str = "bits_per_dim") -> Any:
-    """Training and validation loss over steps, from the steps and the values of `train/<name>` and `validation/<name>`
-    in a history.
-    """
+    """Draws the loss over steps: `train/<name>` and `validation/<name>` of a history."""
     figure = new_figure(6.4, 3.4)
     (axis,) = row_of_axes(figure, 1)
     drawn: list[float] = []
@@ -200,12 +192,12 @@ def loss_figure(history: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str 
 def path_figure(
     frames: np.ndarray, labels: Sequence[str], masked: np.ndarray | None = None, max_value: float | None = None
 ) -> Any:
-    """Examples along the reverse process, one in each row, from noise on the left to data on the right.
+    """Draws examples along the reverse process, one in each row, from noise on the left to data on the right.
 
     Args:
       frames: [N, F, H, W] gray or [N, F, H, W, 3] colour.
       labels: F words, above the columns.
-      masked: bool[N, F, H, W], the sites that are masked, drawn in a colour of their own; None: there are none.
+      masked: bool[N, F, H, W], the sites that are drawn in the colour of masks.
       max_value: the value drawn as white; by default the largest one of the last frames.
     """
     columns = frames.shape[1]
@@ -241,11 +233,8 @@ def text_of_path(paths: Sequence[Sequence[str]], labels: Sequence[str]) -> str:
 
 
 def exposure_figure(curves: Mapping[str, np.ndarray]) -> Any:
-    """The errors of an exposure against the truth, and their excess, with bands that cover 95 %.
-
-    Args:
-      curves: `forward_own` and `forward_data` [S], the accumulated errors in nats up to each step, and `excess` [S] in
-        per cent. Each has its standard error beside it, `NAME_stderr`.
+    """Draws the accumulated errors in nats, `forward_own` and `forward_data` [S], and their `excess` [S] in per cent,
+    with bands that cover 95 % from the standard errors `NAME_stderr`.
     """
     figure = new_figure(9.2, 3.4)
     errors, excess = row_of_axes(figure, 2)

@@ -12,10 +12,8 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """Shows the progress of a run: step, loss, speed and the time that is left.
-
-    On a terminal a bar moves below the printed lines, in a notebook above them; anywhere else (log files, pipes) each
-    update is a line.
+    """Shows the progress of a run: step, loss, speed and the time that is left. On a terminal a bar moves below the
+    printed lines, in a notebook above them; anywhere else (log files, pipes) each update is a line.
     """
 
     def __init__(
@@ -26,7 +24,6 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         indent: str = "",
     ):
-        """Starts the clock, at the step from which a resumed run goes on."""
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
         self._clock, self._indent = clock, indent
@@ -55,14 +52,12 @@ class Progress:
         self.message(f"{self._position(step)}  validation {scores}")
 
     def message(self, text: str) -> None:
-        """Prints a line above the bar."""
         if self._bar is None:
             self._write(text)
         else:
             self._bar.message(self._indent + text)
 
     def close(self) -> None:
-        """Stops the bar; later output comes below it. Call it when the run ends."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -98,7 +93,6 @@ class Progress:
 
 
 def _bar_for(stream: TextIO) -> type[_Bar] | type[_NotebookBar] | None:
-    """The bar that can be drawn on a stream; None if it shows lines only."""
     if type(stream).__module__.startswith("ipykernel."):  # the output of a cell
         return _NotebookBar
     # A dumb terminal (an editor's shell, some CI logs) cannot draw a line anew.

@@ -12,8 +12,7 @@ from arjax.core.files import read_json_object
 from arjax.core.scores import NLL, NO_LIKELIHOOD, SAMPLE_SCORE
 
 FILE_NAME = "results.json"
-#: The kind of a score that is the log-likelihood itself; others are "bound", "estimate", and "none" of models without a
-#: likelihood.
+#: The kind of a score that is the log-likelihood itself; others are "bound", "estimate" and "none".
 EXACT = "exact"
 _TEXTS = ("dataset", "split", "device", "kind")
 _NUMBERS = ("num_examples", "num_params", "step", "best_step", "seed", "train_seconds")
@@ -53,12 +52,10 @@ TERMS = ("reconstruction", "kl", "importance", "prior", "diffusion", "dequantisa
 
 
 def _each(*names: str) -> tuple[str, ...]:
-    """Each name, and that of its standard error."""
     return tuple(f"{name}{ending}" for name in names for ending in ("", "_stderr"))
 
 
 def _nats(*names: str) -> tuple[str, ...]:
-    """The nats of each name, and their standard error."""
     return tuple(f"{name}_{ending}" for name in names for ending in ("nats", "stderr"))
 
 
@@ -118,11 +115,9 @@ BOUNDS = (
 
 
 def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
-    """`86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and the further scores of texts, frames and mixtures of orders.
-
-    Args:
-      scores: numbers by the names of `results.json`; a standard error that is not there is left out.
-      bits: whether bits per dimension mean anything: those of a density depend on the units of the data.
+    """Returns `86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and the further scores of texts, frames and mixtures of
+    orders. The `scores` have the names of `results.json`. `bits` tells whether bits per dimension mean anything: those
+    of a density depend on the units of the data.
     """
     if SAMPLE_SCORE in scores:
         return with_stderr(scores[SAMPLE_SCORE], scores.get(f"{SAMPLE_SCORE}_stderr"), "sample score, no likelihood")
@@ -169,7 +164,6 @@ def _about(results: Mapping[str, Any]) -> str:
 
 
 def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
-    """Errors under own prefixes beside those of the data, of the truth, of decodings and under a judge."""
     parts = []
     if "exposure_forward_own_nats" in scores:
         of_model, of_data = (scores[f"exposure_forward_{name}_nats"] for name in ("own", "data"))
@@ -188,7 +182,7 @@ def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
 
 
 def with_stderr(value: float, stderr: float | None, unit: str = "", digits: int = 4) -> str:
-    """A value with its standard error and its unit; a single example, or all orders of a model, have no such error."""
+    """A value with its unit and its standard error, unless that is 0 or None, as for a single example."""
     error = f" ± {stderr:.{digits}f}" if stderr else ""
     return f"{value:.{digits}f}{error} {unit}".rstrip()
 

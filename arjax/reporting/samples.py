@@ -1,6 +1,4 @@
-"""Samples of a run as files: images, text, sound and tables; in the folder `samples/` of the run itself, and in
-`samples-1/`, `samples-2/`, ... of all others.
-"""
+"""Samples of a run as files: images, text, sound and tables, in `samples/`, `samples-1/`, `samples-2/`, ..."""
 
 from __future__ import annotations
 
@@ -34,8 +32,7 @@ def write_samples(
     sample_rate: int = 0,
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None,
 ) -> list[Path]:
-    """Writes samples [N, *grid, *value] in every format that suits them, and returns the files; the image needs
-    matplotlib.
+    """Writes samples [N, *grid, *value] in every format that suits them, and returns the files; images need matplotlib.
 
     Args:
       real: real examples of the same shape, drawn beside the samples.

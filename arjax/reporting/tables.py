@@ -19,7 +19,7 @@ def format_bytes(number: float) -> str:
 
 
 def _with_unit(number: float, base: int, units: Sequence[str]) -> tuple[str, str]:
-    """A number of at least three digits in the unit in which it is below the base when it is rounded, and this unit."""
+    """Returns a number in the unit in which it is below the base when rounded to three digits or more, and the unit."""
     place = 0
     while float(_digits(number)) >= base and place < len(units) - 1:
         number, place = number / base, place + 1
@@ -27,7 +27,6 @@ def _with_unit(number: float, base: int, units: Sequence[str]) -> tuple[str, str
 
 
 def _digits(number: float) -> str:
-    """Three digits, or all of a number of more."""
     return f"{number:.0f}" if number >= 999.5 else f"{number:.3g}"
 
 

@@ -30,7 +30,6 @@ _WANDB_FOLDER, _WANDB_ID = "wandb", "arjax-run-id"
 
 class Writer(abc.ABC):
     """A destination of the metrics of a run. Subclasses are dataclasses; their fields are the options of a call string.
-
     The first process of a run opens its writers, writes and closes. A run that goes on opens them again: they must then
     show every number once, as `metrics.jsonl` does.
     """
@@ -40,7 +39,6 @@ class Writer(abc.ABC):
     EXTRA: ClassVar[str] = ""
 
     def check(self) -> None:
-        """Raises `UserError` when the package is not installed."""
         if self.PACKAGE and importlib.util.find_spec(self.PACKAGE) is None:
             hint = f" (pip install 'arjax[{self.EXTRA}]')" if self.EXTRA else ""
             name = WRITERS.name_of(type(self)) or type(self).__name__
@@ -48,8 +46,8 @@ class Writer(abc.ABC):
 
     @abc.abstractmethod
     def open(self, workdir: Path, resume_step: int | None, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Begins to write in the folder of a run. It goes on from `resume_step`, so earlier lines about later steps are
-        void; 0 for a fresh run, None to append.
+        """Begins to write in the folder of a run, from `resume_step`: earlier lines about later steps are void. 0: a
+        fresh run, None: append.
         """
 
     @abc.abstractmethod
@@ -69,16 +67,13 @@ class Writer(abc.ABC):
 
 
 class MetricWriter(contextlib.AbstractContextManager):
-    """Appends named numbers to `workdir/metrics.jsonl`, one JSON object per line, and hands them to other writers.
-
-    A line reads `{"step": 100, "train/bits_per_dim": 2.1}`; a number that is not finite is written as `null`. Lines
-    reach the disk at once, so that a killed run loses none.
+    """Appends named numbers to `workdir/metrics.jsonl`, one JSON object per line, and hands them to other writers. A
+    line reads `{"step": 100, "train/bits_per_dim": 2.1}`, with `null` for a number that is not finite. Lines reach the
+    disk at once, so that a killed run loses none. Lines behind `resume_step` are removed, as the run will write them
+    again; 0 starts a fresh file, None keeps every whole line.
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, others: Sequence[Writer] = ()):
-        """Opens the file for appending, and the other writers. Lines behind `resume_step` are removed, as the run will
-        write them again; 0 starts a fresh file, None keeps every whole line.
-        """
         self._path, self._others = Path(workdir) / FILE_NAME, []
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +88,6 @@ class MetricWriter(contextlib.AbstractContextManager):
             self._others.append(writer)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line; `values` are scalars (Python, numpy or jax)."""
         scalars = {name: float(value) for name, value in values.items()}
         line = {"step": int(step)} | {k: v if math.isfinite(v) else None for k, v in scalars.items()}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
@@ -102,7 +96,6 @@ class MetricWriter(contextlib.AbstractContextManager):
             writer.write(int(step), scalars)
 
     def result(self, step: int, values: Mapping[str, float]) -> None:
-        """Hands the scores of the finished run, those of `results.json`, to the other writers."""
         for writer in self._others:
             writer.result(int(step), values)
 
@@ -120,9 +113,7 @@ def make_writers(writers: str | Sequence[Component]) -> list[Writer]:
 
 
 def read_writers(text: str) -> tuple[Component, ...]:
-    """The writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "". `Writer.check` tells
-    whether their packages are there.
-    """
+    """Returns the writers that a text calls, such as `tensorboard,wandb(project='digits')`; packages may be missing."""
     return tuple(WRITERS.read(call) for call in _calls(text))
 
 
@@ -160,7 +151,6 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _metrics(line: str) -> dict[str, Any] | None:
-    """The metrics in a line; None where it is broken."""
     try:
         values = parse_json(line)
     except ValueError:
@@ -173,9 +163,8 @@ def _metrics(line: str) -> dict[str, Any] | None:
 @WRITERS.register("tensorboard")
 @dataclasses.dataclass
 class TensorBoard(Writer):
-    """TensorBoard events: scalars, the config as text, and the plots of the run.
-
-    They are written at once: in tensorboardX's own writer a thread does it, and cannot report that the disk is full.
+    """TensorBoard events: scalars, the config as text, and the plots of the run. They are written at once: the thread
+    of tensorboardX's own writer cannot report that the disk is full.
     """
 
     PACKAGE, EXTRA = "tensorboardX", "tensorboard"
@@ -228,13 +217,10 @@ class TensorBoard(Writer):
 class WeightsAndBiases(Writer):
     """A run of Weights & Biases: scalars by step, the config, and test scores in its summary.
 
-    A run that goes on is one run there. Its server has rows up to some step and takes none before it, and an offline
-    run begins with none: the lines of `metrics.jsonl` that it lacks are sent again, so no number is lost or doubled.
-    Of several offline folders of a workdir the newest one holds everything, and is the one to `wandb sync`.
-
-    Attributes:
-      project, entity, group: the place of the run on the server; "" for the package's default.
-      name: of the run; "": that of the workdir.
+    A run that goes on is one run there. Its server takes no rows before its last step, and an offline run begins with
+    none: the lines of `metrics.jsonl` that it lacks are sent again, so no number is lost or doubled. Of several offline
+    folders of a workdir, `wandb sync` the newest one, which holds everything. `project`, `entity` and `group` are the
+    place of the run on the server, "" for the package's default; the `name` "" is that of the workdir.
     """
 
     project: str = "arjax"

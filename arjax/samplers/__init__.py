@@ -1,13 +1,12 @@
 """Samplers: algorithms that draw examples from a model.
 
 The noise of example b in step t is a function of `keys[b]` and t alone. A sample therefore depends neither on the
-number of samples that are drawn together nor on the mesh. Exact samplers draw the same values from the same keys;
-`speculative(coupling='rejection')` is the exception, it draws other values of the same distribution.
+number of samples that are drawn together nor on the mesh. Exact samplers draw the same values from the same keys,
+except `speculative(coupling='rejection')`: it draws other values of the same distribution.
 
 - `naive` is the definition: a parallel pass for each step. `cached` uses the step form of the network.
-- `fixed_point` and `speculative` read several steps in one call and keep the first steps that are right. Their
-  guesses are the values of the previous call, or the proposals of a draft (`drafts`). A draft never sees how its
-  proposals are judged, and the judgement never sees where they come from.
+- `fixed_point` and `speculative` read several steps in one call and keep the first steps that are right. Their guesses
+  are the values of the previous call, or the proposals of a draft (`drafts`), which does not see how they are judged.
 - `parallel` draws the sites of several steps at once from `Network.ahead`, an approximation.
 - `greedy`, `beam` and `best` search for probable values.
 """

@@ -35,8 +35,8 @@ class Draw(NamedTuple):
     """Samples [B, *grid, *value], and the cost of drawing them: arrays of each example.
 
     `network_calls` int32[B] counts full passes, steps and windows of steps; `steps` int32[B] the steps of the order in
-    which a site was drawn, until the example ended. Samplers may add others, such as `log_prob` float32[B] of what
-    was drawn given what is observed, in nats.
+    which a site was drawn, until the example ended. Samplers may add others, such as `log_prob` float32[B] in nats of
+    the drawn values given the observed ones.
     """
 
     x: jax.Array
@@ -56,8 +56,7 @@ class Sampler(ByClass, abc.ABC):
 
     Their options are static fields with a default that is a bool, int, float or str, so a call string such as
     `cached(chunk=32)` names one; arrays that a sampler needs beside the model are other fields, which `prepare` fills.
-    The noise of example b in step t is a function of `keys[b]` and t alone: a draw depends neither on how many are
-    drawn together nor on where they are, and samplers that follow the naive one agree value by value.
+    A draw follows the rule of noise in `arjax.samplers`.
     """
 
     #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
@@ -72,7 +71,7 @@ class Sampler(ByClass, abc.ABC):
 
     def __call__(self, model: Any, params: Any, keys: jax.Array, request: Request) -> Draw:
         """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites. The
-        `request` is checked, and its truncation is that of the conditional already.
+        `request` is checked, and the conditional is truncated already.
         """
         has_parts = vars(type(self)).get("PARTS", False)
         parts = num_parts(len(keys), params, model, keys, request) if has_parts else 1
@@ -131,7 +130,7 @@ def make_sampler(text: str | Sampler) -> Sampler:
 
 @functools.partial(jax.jit, static_argnums=1)
 def example_keys(key: jax.Array, num: int) -> jax.Array:
-    """Returns the keys of `num` examples, fold_in(key, b): those of fewer examples are the first of those of more."""
+    """Returns the keys of `num` examples, fold_in(key, b); the keys of more examples begin with the same ones."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
@@ -142,7 +141,7 @@ def keys_of_steps(keys: jax.Array, step_S: jax.Array) -> jax.Array:
 
 
 def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
-    """The same count for each of the examples, int32[B]."""
+    """Returns the same count for each of the examples, int32[B]."""
     return jnp.broadcast_to(jnp.asarray(count, jnp.int32), x.shape[:1])
 
 
@@ -153,9 +152,7 @@ def placed(
     values_BMv: jax.Array,
     observed: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """Returns the canvas [B, *grid, *value] with values of the sites of step t, [B, M, size of a value], except for
-    sites int[M] that are `observed`, bool[M].
-    """
+    """Returns the canvas with values [B, M, size of a value] of step t, except at sites that are `observed`."""
     sites_M, valid_M = factorization.sites(t)
     num_sites = factorization.num_sites
     flat = canvas.reshape(canvas.shape[0], num_sites, -1)
@@ -171,8 +168,8 @@ class Steps:
     """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only.
 
     Attributes:
-      keys_SB: the random key of each step and example. A sampler that needs further random numbers folds a number of
-        its own into these keys, `OWN_NUMBERS` or more: smaller ones give the noise of some conditionals again.
+      keys_SB: the random key of each step and example. A sampler that needs further random numbers folds `OWN_NUMBERS`
+        or more into these keys: smaller numbers give the noise of some conditionals again.
       temperature: divides the logits, float32[].
       factorization: the order and the blocks of the draw.
       stop: behind the last requested step, int32[] or a whole number.
@@ -189,15 +186,15 @@ class Steps:
         self.keys_SB = keys_of_steps(keys, first + jnp.arange(self.factorization.num_steps))
 
     def of(self, model: Any, params: Any) -> Steps:
-        """The same steps and keys of another model, which has the same event."""
+        """Returns the same steps and keys of another model, which has the same event."""
         return self.replace(factorization=model.factorization, head=bound(model.conditional, params))
 
     def at_temperature(self, temperature: float | jax.Array) -> Steps:
-        """The same steps, keys and observed sites at another temperature, which may be traced."""
+        """Returns the same steps, keys and observed sites at another temperature, which may be traced."""
         return self.replace(temperature=temperature)
 
     def replace(self, **attributes: Any) -> Steps:
-        """The same steps with other attributes."""
+        """Returns the same steps with other attributes."""
         other = copy.copy(self)
         vars(other).update(attributes)
         return other
@@ -219,7 +216,7 @@ class Steps:
         return self.to_draw() & (jnp.arange(self.factorization.num_steps) < self.stop)
 
     def prompt(self) -> int | jax.Array:
-        """Number of steps at the start of the order with all their sites observed."""
+        """Returns the number of steps at the start of the order with all their sites observed."""
         if self.observed_D is None:
             return 0
         to_draw_S = self.to_draw()
@@ -243,7 +240,7 @@ class Steps:
         return jax.vmap(self.value, (0, None, 0, 0))(self.keys_SB[t], t, flat, features_BMF)
 
     def fill(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
-        """The canvas with the sites of step t drawn, where they are not observed."""
+        """Returns the canvas with the sites of step t drawn, where they are not observed."""
         observed = None if self.observed_D is None else self.observed
         return placed(self.factorization, canvas, t, self.values(canvas, t, features_BMF), observed)
 
@@ -255,9 +252,7 @@ class Steps:
         return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self.observed(sites_kM)
 
     def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
-        """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.
-        Returns [k, M, size of a value]; anything for steps that do not exist.
-        """
+        """Draws the steps t, ..., t + k - 1 of one example, [k, M, size of a value]; any values behind the last."""
         step_k, _, _ = self._steps(t, len(features_kMF))
         flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
         return jax.vmap(self.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
@@ -275,12 +270,12 @@ class Steps:
         return flat_Dv.at[place_kM].set(values_kMv, mode="drop").reshape(canvas_1.shape)
 
     def read(self, canvas_1: jax.Array, t: jax.Array, k: int) -> jax.Array:
-        """The values of the steps t, ..., t + k - 1 of one example, [k, M, size of a value]."""
+        """Returns the values of the steps t, ..., t + k - 1 of one example, [k, M, size of a value]."""
         _, sites_kM, _ = self._steps(t, k)
         flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
         return flat_Dv[jnp.minimum(sites_kM, self.factorization.num_sites - 1)]
 
     def same(self, t: jax.Array, first_kMv: jax.Array, second_kMv: jax.Array) -> jax.Array:
-        """Whether the drawn sites of each of the steps t, ..., t + k - 1 have the same values, bool[k]."""
+        """Returns whether the drawn sites of each of the steps t, ..., t + k - 1 have the same values, bool[k]."""
         _, _, drawn_kM = self._steps(t, len(first_kMv))
         return ((first_kMv == second_kMv) | ~drawn_kM[..., None]).all((1, 2))

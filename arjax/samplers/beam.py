@@ -24,7 +24,7 @@ class Beams(NamedTuple):
     score: jax.Array  # what sequences are compared by
 
     def take(self, places: jax.Array) -> Beams:
-        """Those at some places [N] of one example."""
+        """Returns the sequences at some places [N] of one example."""
         return jax.tree.map(lambda leaf: leaf[places], self)
 
 
@@ -42,13 +42,10 @@ class SearchState(NamedTuple):
 class BeamSearch:
     """A beam search over the steps start, ..., stop - 1, each of one site; lives inside `jit`.
 
-    In each step every sequence that goes on is continued by every value. The `num` best of those that are complete by
-    it are kept, and so are the W most probable of the others. The search of an example stops when none of these can
-    become better than the complete ones, or after the last step.
-
-    Sequences of n chosen values are compared by log p / ((5 + n) / 6)^a, where a is the length penalty (Wu et al.,
-    "Google's Neural Machine Translation System", 2016, section 7, equation 14, without the coverage).
-
+    In each step every unfinished sequence is continued by every value. The `num` best complete ones are kept, and the W
+    most probable of the others. The search of an example stops when none of these can become better than the complete
+    ones, or after the last step. Sequences of n chosen values are compared by log p / ((5 + n) / 6)^a, where a is the
+    length penalty (Wu et al., "Google's Neural Machine Translation System", 2016, equation 14, without the coverage).
     """
 
     #: (carry, x [B, W, D], t) -> (carry, log p of the values of step t, [B, W, V] in nats)
@@ -62,13 +59,13 @@ class BeamSearch:
     length_penalty: float = 0.0
 
     def score(self, log_prob: jax.Array, stop: int | jax.Array) -> jax.Array:
-        """What sequences are compared by whose last value is that of the step before `stop`."""
+        """The number by which sequences are compared, where their last value is that of the step before `stop`."""
         return log_prob / ((5 + stop - self.start) / 6) ** self.length_penalty
 
     def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> SearchState:
-        """Searches from B beginnings, of which `ended_B` are complete already, and the carry [B, W, ...] before the
-        first step. Returns the last state: `going` holds sequences up to `stop`, of examples whose search has not
-        stopped before.
+        """Searches from B beginnings, of which `ended_B` are complete, with the carry [B, W, ...] before the first
+        step. Returns the last state; `going` holds sequences up to `stop` unless the search of an example stopped
+        early.
         """
         ended_B = jnp.zeros(len(x_BD), bool) if ended_B is None else ended_B
         state = SearchState(
@@ -112,7 +109,7 @@ class BeamSearch:
         return *self._best(t, going, rest_WV, len(rest_WV)), complete
 
     def _best(self, t: jax.Array, going: Beams, log_prob_WV: jax.Array, num: int) -> tuple[jax.Array, Beams]:
-        """The most probable continuations, and the sequences that they continue, [num]."""
+        """Returns the most probable continuations, and the sequences that they continue, [num]."""
         log_prob, place = jax.lax.top_k(log_prob_WV.ravel(), num)
         parent, value = jnp.divmod(place, log_prob_WV.shape[1])
         x = going.x[parent].at[:, self.site_S[t]].set(value.astype(going.x.dtype))
@@ -120,7 +117,7 @@ class BeamSearch:
 
 
 def _beginnings(x_BD: jax.Array, num: int, there_B: jax.Array) -> Beams:
-    """Places for `num` sequences of each example, of which the first is its beginning where it is there."""
+    """Returns places for `num` sequences of each example, of which the first is its beginning where it is there."""
     log_prob_BN = jnp.where((jnp.arange(num) == 0) & there_B[:, None], 0.0, -jnp.inf)
     return Beams(jnp.broadcast_to(x_BD[:, None], (len(x_BD), num, x_BD.shape[1])), log_prob_BN, log_prob_BN)
 
@@ -131,15 +128,14 @@ def _beginnings(x_BD: jax.Array, num: int, there_B: jax.Array) -> Beams:
 class Beam(Sampler):
     """The most probable sequence that beam search finds, for each example: no draw from the model.
 
-    In each step it keeps the `width` most probable beginnings, each with a carry of the network; so it computes B times
-    `width` rows, and finds the most probable sequence of all where there are no more than `width` beginnings. With an
-    end token, sequences that have ended stay in the competition, and the search stops when no other can win. It takes
-    discrete values with a list of probabilities, one a step. Keys and temperatures do not matter.
+    In each step it keeps the `width` most probable beginnings, each with a carry of the network: B times `width` rows.
+    The result is the most probable sequence of all where there are no more than `width` beginnings. With an end token,
+    complete sequences stay in the competition, and the search stops when no other can win. It takes discrete values
+    with a list of probabilities, one a step. Keys and temperatures do not matter.
 
-    Statistics: `log_prob` float32[B], that of the sequence given what is observed in nats, up to its end.
+    Statistics: `log_prob` float32[B] in nats, of the sequence up to its end given the observed values.
 
-    Options: `width`; `length_penalty`, the exponent a of `BeamSearch` by which longer sequences are preferred: of use
-    where sequences end by themselves.
+    Options: `width`; `length_penalty`, the exponent a of `BeamSearch` by which longer sequences are preferred.
     """
 
     width: int = opt(4)
@@ -180,9 +176,7 @@ class Beam(Sampler):
 
 
 def _step_form(model: Any, params: Any, steps: Any, canvas: jax.Array, context: Any, width: int) -> tuple:
-    """What advances the beams of B examples, mapped over batches of one, their carries, and the steps read in one
-    call.
-    """
+    """Returns `advance` for the beams of B examples, their carries, and the steps read in one call."""
     form, num = StepForm.of(model, params), len(canvas)
     order_S = jnp.asarray(model.factorization.order)
 

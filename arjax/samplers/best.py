@@ -21,11 +21,9 @@ from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Sampler, Steps, mak
 class Best(Sampler):
     """The most probable of several draws, for each key; not a draw from the model, except with `of=1`.
 
-    Draws `of` samples per key, all B times `of` at once, the first of them under the key itself. It keeps the one of
-    the highest exact log-likelihood, of what was drawn given what is observed: that of the model itself, whatever the
-    temperature and the truncation of the draws.
-
-    Statistics: `log_prob` float32[B], that likelihood in nats. The network is called once more, for the likelihoods.
+    Draws `of` samples per key, all B times `of` at once, the first of them under the key itself. It keeps the one with
+    the highest exact log-likelihood given the observed values, under the model without temperature and truncation:
+    `log_prob` float32[B] nats in the statistics. This takes one more network call.
 
     Options: `of`, how many; `sampler`, the call string of the sampler that draws them.
     """
@@ -60,7 +58,7 @@ class Best(Sampler):
 
 
 def _candidates(keys: jax.Array, num: int) -> jax.Array:
-    """The keys of `num` draws for each of B keys, [B, num]: the key itself, and others made from it."""
+    """Returns the keys of `num` draws for each of B keys, [B, num]: the key itself, and others made from it."""
     number = OWN_NUMBERS + jnp.arange(1, num, dtype=jnp.uint32)
     others = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, number))(keys)
     return jnp.concatenate([keys[:, None], others], 1)

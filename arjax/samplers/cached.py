@@ -1,6 +1,4 @@
-"""Samplers of one step at a time: the definition of ancestral sampling, with a full parallel pass for each step; the
-step form, in which each step costs one step of the network; and greedy decoding in the same way.
-"""
+"""Samplers of one step at a time: ancestral sampling by parallel passes or by the step form, and greedy decoding."""
 
 from __future__ import annotations
 
@@ -47,20 +45,18 @@ def naive_step(model: Any, params: Any, steps: Steps, canvas: jax.Array, context
 class Cached(Sampler):
     """Samples step by step with the network's carry (key-value cache, state, queue); the values of the naive sampler.
 
-    With an end token, it stops when all examples of the draw have ended.
+    With an end token, it stops when all examples of the draw have ended. Fully observed steps at the start of the
+    order, a prompt, are read in chunks by `extend`; once for all examples where they share it, and not at all for
+    networks without a carry.
 
-    Fully observed steps at the start of the order, a prompt, are read in chunks by `extend`; once for all examples
-    where they share it, and not at all for networks without a carry.
-
-    Options: `chunk`, the steps of a prompt that are read in one call of the network; 1: step by step; 0: as many as
-    suit the network.
+    Options: `chunk`, the steps of a prompt that are read in one call of the network; 0: as many as suit the network.
     """
 
     chunk: int = opt(0)
     PARTS: ClassVar[bool] = True
 
     def head(self, conditional: Any) -> Any:
-        """What it draws the values of a step from, made of the conditional of a model: that itself."""
+        """Returns the conditional that draws the values of a step: by default that of the model."""
         return conditional
 
     def draw(self, model, params, steps, canvas, context):
@@ -94,10 +90,8 @@ class Cached(Sampler):
 class Greedy(Cached):
     """The most probable value of each step, given those before; of a joint conditional a probable block.
 
-    One sequence for all keys and temperatures, no draw from the model. Its probability may be far below that of the
+    One sequence for all keys and temperatures, no draw from the model: its probability may be far below that of the
     most probable sequence, which `beam` looks for. Real values are the modes of their densities.
-
-    Options: those of `cached`.
     """
 
     exact: ClassVar[bool] = False

@@ -1,9 +1,7 @@
 """Draws on several cores of a CPU: parts of the examples at the same time, each in a separate thread.
 
-The operations of a step are small, and XLA gives many of them, such as the products of attention at batch 16, to a
-single core. Several programs at once use several cores. On two cores, two halves of 16 examples were drawn 1.1 to 1.9
-times as fast as the whole, by networks of up to 20 MB of parameters. Each example depends on its key alone, so
-the parts draw what the whole would draw.
+XLA gives many small operations of a step to a single core, so several programs at once use more of them: on two cores,
+two halves of 16 examples were drawn 1.1 to 1.9 times as fast as the whole, by networks of up to 20 MB of parameters.
 """
 
 from __future__ import annotations
@@ -27,15 +25,15 @@ MOST_PARAMS = 32 * 2**20
 
 
 def num_cores() -> int:
-    """The cores of this process."""
+    """Returns the cores of this process."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def num_parts(num: int, params: Any, *others: Any) -> int:
-    """The parts in which examples are drawn: 1 inside of `jit`, for large parameters, for arrays on several devices or
-    none on a CPU, and in a thread with settings of its own.
+    """Returns the parts in which examples are drawn: 1 inside of `jit`, for large parameters, for arrays on several
+    devices or none on a CPU, and in a thread with settings of its own.
     """
     arrays = jax.tree.leaves((params, others))
     if is_traced(params, others) or sum(np.size(p) * p.dtype.itemsize for p in jax.tree.leaves(params)) > MOST_PARAMS:
@@ -59,9 +57,7 @@ def has_own_settings() -> bool:
 
 
 def starts_of(num: int, parts: int) -> tuple[int, list[int]]:
-    """The examples in a part, and the first of each part: all have one size and one program, so the last may
-    overlap.
-    """
+    """The size of all parts, so that they share one program, and their first examples; the last part may overlap."""
     size = -(-num // parts)
     return size, [min(start, num - size) for start in range(0, num, size)]
 
@@ -79,11 +75,11 @@ def in_parts(draw: Callable[[Any], Any], of_examples: Any, parts: int) -> Any:
 # One program each: slices and joins one by one would be compiled, or read from the cache, one by one.
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _cut(of_examples: Any, size: int, starts: tuple[int, ...]) -> list[Any]:
-    """The parts of the examples from each of the starts on."""
+    """Returns the parts of the examples from each of the starts on."""
     return [jax.tree.map(lambda leaf, start=start: leaf[start : start + size], of_examples) for start in starts]
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _joined(drawn: list[Any], rest: int) -> Any:
-    """The parts one after another; of the last one, the last `rest` examples."""
+    """Returns the parts one after another; of the last one, the last `rest` examples."""
     return jax.tree.map(lambda *leaves: jnp.concatenate([*leaves[:-1], leaves[-1][-rest:]]), *drawn)

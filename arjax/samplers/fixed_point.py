@@ -1,9 +1,9 @@
 """Fixed-point sampling: all steps at once, again and again, until nothing changes.
 
-Under fixed noise the values of a step are a function of those before it, so a sample is the solution of a triangular
-system of equations. Jacobi iteration solves it in at most S passes (Song, Meng, Liao & Ermon, "Accelerating Feedforward
-Computation via Parallel Nonlinear Equation Solving", 2021, sections 3.1 and 4.3; for images Wiggers & Hoogeboom,
-"Predictive Sampling with Forecasting Autoregressive Models", 2020, section 2.3), and usually in far fewer.
+Under fixed noise the values of a step are a function of those before it: a triangular system of equations. Jacobi
+iteration solves it in at most S passes (Song, Meng, Liao & Ermon, "Accelerating Feedforward Computation via Parallel
+Nonlinear Equation Solving", 2021, sections 3.1 and 4.3; for images Wiggers & Hoogeboom, "Predictive Sampling with
+Forecasting Autoregressive Models", 2020, section 2.3), and usually in far fewer.
 """
 
 from __future__ import annotations
@@ -69,10 +69,8 @@ class Previous(Draft):
 
 
 def _draw_in_passes(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any) -> Draw:
-    """Jacobi iteration by parallel passes over all steps.
-
-    After a pass a beginning of n steps is right: the one more than were right before it, and as many of those after it
-    as did not change. So an example is finished when no step but the last has changed, or after S passes.
+    """Jacobi iteration by parallel passes. Each pass makes one more step right, and as many behind it as did not
+    change, so an example is finished when no step but the last has changed, or after S passes.
     """
     num_steps, start = model.factorization.num_steps, jnp.int32(0)
     keys_BS = jnp.swapaxes(steps.keys_SB, 0, 1)
@@ -102,9 +100,7 @@ def _draw_in_passes(model: Any, params: Any, steps: Steps, canvas: jax.Array, co
 def draft_whole(
     draft: Draft, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any
 ) -> tuple[jax.Array, int | jax.Array]:
-    """The canvas [B, *grid, *value] with the values that a draft proposes for all steps that are not observed, and the
-    calls of the model's network that it took.
-    """
+    """The canvas [B, *grid, *value] with proposals for all unobserved steps, and the calls of the model's network."""
     target, prompt, num_steps = (
         target_of_draft(model, params, steps, draft),
         steps.prompt(),

@@ -19,8 +19,7 @@ from arjax.networks.base import Carries, Carry, Network, chunk_of, first_loop, f
 class StepForm:
     """A network in its step form, with its parameters and an order; lives inside `jit`.
 
-    Contexts are arguments, as draws map over examples: the first axis of their parts is that of the canvas [B, *grid,
-    *value].
+    Contexts are arguments, as draws map over examples; the first axis of their parts is B, that of the canvas.
     """
 
     network: Network
@@ -103,8 +102,7 @@ class StepForm:
         goes_on: Callable[[jax.Array, Any], jax.Array] | None = None,
     ) -> tuple[int | jax.Array, Any]:
         """Runs `body(t, (carry, state)) -> (carry, state)` for t from `start`, which may be traced, to the last step,
-        or until `goes_on(t, state)` is no longer true; `body` gets what `loop_carry` makes of the carry. Returns the
-        step behind the last one that was made, and the state.
+        or until `goes_on(t, state)` is false, with the carry of `loop_carry`. Returns the next step, and the state.
         """
         t, begin, past = start, 0, None
         for end in self.ends:
@@ -136,10 +134,8 @@ def loop_ends(first: int, num_steps: int) -> list[int]:
 
 
 class Ends:
-    """Which examples of a draw have ended; lives inside `jit`.
-
-    An example ends at the first site, along the line of sites, that holds the end token. It has ended for good once all
-    sites before that one are visited, in whatever order.
+    """Which examples of a draw have ended: at the first site, along the line of sites, that holds the end token, once
+    all sites before it are visited, in whatever order. Lives inside `jit`.
     """
 
     def __init__(self, factorization: Factorization, end: int | jax.Array | None):
@@ -150,7 +146,7 @@ class Ends:
             self.visited = jnp.append(first_missing_S, self.num_sites)
 
     def __bool__(self) -> bool:
-        """Whether there is an end token."""
+        """Returns whether there is an end token."""
         return self.token is not None
 
     def ended(self, canvas: jax.Array, t: jax.Array) -> jax.Array:
@@ -174,11 +170,11 @@ class Ends:
         return jnp.ones((len(x), self.num_sites), bool) if self.token is None else up_to_end(x, self.token)
 
     def filled(self, x: jax.Array, observed_D: jax.Array | None) -> jax.Array:
-        """The samples with the end token at all sites behind the first one, but for observed ones."""
+        """Returns the samples with the end token at all sites behind the first one, but for observed ones."""
         return x if self.token is None else filled_behind_end(x, self.token, observed_D)
 
     def steps(self, x: jax.Array, to_draw_S: jax.Array) -> jax.Array:
-        """The steps that draw a site before their example has ended, int32[B]."""
+        """Returns the steps that draw a site before their example has ended, int32[B]."""
         if not self:
             return jnp.broadcast_to(to_draw_S.sum().astype(jnp.int32), x.shape[:1])
         needed_BS = self.visited[:-1] < self.counts(x).sum(1)[:, None]

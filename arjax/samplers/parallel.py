@@ -40,21 +40,19 @@ class Parallel(Sampler):
     `choose="order"`, it draws the values of the naive sampler. Fewer rounds change the distribution of the samples.
 
     For models of all orders. What is observed counts as drawn already: rounds that it covers are left out, and one that
-    it cuts draws the rest.
-
-    `arjax.evaluation.bounds.k_step_scores` has the likelihood of its samples: exact for "order" and "entropy", a bound
-    for "random", none for "confidence".
+    it cuts draws the rest. `arjax.evaluation.bounds.k_step_scores` has the likelihood of its samples: exact for "order"
+    and "entropy", a bound for "random", none for "confidence".
 
     The noise of a site is that of its step in the order of the model, whenever it is drawn. So a value that is drawn
-    and not chosen is drawn again from the same noise: were it fresh, improbable values would have many chances of being
-    passed over, and would be too rare.
+    and not chosen is drawn again from the same noise: fresh noise would give improbable values many chances of being
+    passed over.
 
-    Options: `steps`, the number of rounds K (0: 16, or as many as the model has steps where these are fewer; or those
-    that `sizes` has); `schedule`, their sizes: "uniform", "cosine" (few first, as in MaskGIT,
-    Chang et al., 2022) or "optimal" (for the losses that the model has on validation examples, Hoogeboom et al., 2022);
-    `choose`: "random" (another random order for each sample), "order" (that of the model, in which neighbours may
-    be drawn at once), or of all sites that are left those of which the drawn value has the highest probability
-    ("confidence") or the distribution the lowest entropy ("entropy"); `sizes`: of the rounds, in place of a schedule.
+    Options: `steps`, the number of rounds K (0: that of `sizes`, else 16, or the steps of the model where these are
+    fewer); `schedule`, their sizes: "uniform", "cosine" (few first, as in MaskGIT, Chang et al., 2022) or "optimal"
+    (for the losses that the model has on validation examples, Hoogeboom et al., 2022); `choose`: "random" (another
+    random order for each sample), "order" (that of the model, in which neighbours may be drawn at once), or of all
+    remaining sites those of which the drawn value has the highest probability ("confidence") or the distribution the
+    lowest entropy ("entropy"); `sizes`: of the rounds, in place of a schedule.
     """
 
     exact: ClassVar[bool] = False
@@ -137,7 +135,7 @@ class Parallel(Sampler):
         return self.choose in ("confidence", "entropy")
 
     def _first_order(self, keys_S: jax.Array, prompt: int | jax.Array) -> jax.Array:
-        """The steps of the model in the order of one example, int[S], before any are chosen by their scores."""
+        """Returns the steps of the model in the order of one example, int[S], before any are chosen by their scores."""
         place_S = jnp.arange(len(keys_S))
         if self.choose != "random":
             return place_S
@@ -174,7 +172,7 @@ class Parallel(Sampler):
     def _score(
         self, steps: Steps, canvas: jax.Array, step_k: jax.Array, values: jax.Array, features_kMF: jax.Array
     ) -> jax.Array:
-        """What the sites of single-site steps are chosen by, the highest first, float32[k]."""
+        """Returns the scores of k single-site steps, float32[k]; the steps with the highest are chosen."""
         family = untruncated(steps.head)  # scores by the conditional of the model
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
         if self.choose == "entropy":

@@ -24,8 +24,7 @@ def draw_in_steps(
     last: int | jax.Array | None = None,
 ) -> jax.Array:
     """Returns examples x [B, *grid, *value] with the sites of `drawn_BD` drawn one step after another, from step
-    `first` to before step `last`, which may be traced. All sites are the values of the sampler `naive` under the same
-    keys.
+    `first` to before step `last`, which may be traced; the values are those of the sampler `naive` under the same keys.
     """
     model = jax.tree.map(jnp.asarray, model)  # outside of jit its orders are on the host, where no step can be traced
     steps, form = Steps(model, params, keys, PLAIN_DRAW), StepForm.of(model, params)
@@ -40,10 +39,8 @@ def draw_in_steps(
 
 
 def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: Array, features: jax.Array) -> jax.Array:
-    """Returns all sites drawn at once from their features [B, *grid, F], each with the noise of its step.
-
-    If `inputs`, from which the features were computed, are draws of an earlier pass under the same keys, this is a pass
-    of Jacobi iteration: after t passes the first t steps are those of the sampler `naive`.
+    """Returns all sites drawn at once from their features [B, *grid, F] of `inputs`, each with the noise of its step.
+    It is a pass of Jacobi iteration: after t passes the first t steps are those of the sampler `naive`.
     """
     steps = Steps(model, params, keys, PLAIN_DRAW)
 

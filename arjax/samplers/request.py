@@ -34,26 +34,23 @@ class Request(DrawOptions):
     Attributes:
       given: the values of observed sites, [*grid, *value] or [B, *grid, *value]; without `observed` the first sites of
         a sequence, [P, *value] or [B, P, *value]. When it is checked it is the canvas that the sampler fills, [B,
-        *grid, *value], with 0 where nothing is observed. Values of one shape for all, under one context, are read once
-        where they are a prompt: the first steps of the order.
+        *grid, *value], with 0 where nothing is observed. A prompt (the first steps of the order) that all examples
+        share, under one context, is read once.
       observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
         which needs an order of the model with every observed site before (or in the same step as) every other; a model
         trained under all orders has one for any set of sites. Within a step, a `nested` conditional has to visit the
-        observed sites first, too. It is the order in which `conditional_log_prob` scores the rest given these sites.
+        observed sites first, too.
       context: int[B] or float[B, size], or one for all: int[] or float[size]; of several parts a dict. When it is
         checked, its parts [B, ...] by name, or None.
       temperature: divides the logits, up to 1e20; 1 is the distribution of the model, and tiny ones draw the most
         probable value of each step.
       top_k, top_p, min_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
       end: of sequences of tokens, the one that ends an example: behind it all is `end` again, and the values up to it
-        are those without this option. `cached` stops when all examples have ended; kinds of models that draw whole
-        examples are filled up behind the first end.
+        are those without this option.
       length: sites of each sequence, see `arjax.models.longer`; 0: as many as the model was trained on.
       shared: whether all examples have the same given values and the same context.
-      first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
-        longer sequence.
-      stop: the steps before it are requested; None: all. Samplers that compare sequences compare these
-        steps; the values of the others do not matter.
+      first: the number of step 0 in a longer sequence: the noise of step t is that of the keys and first + t.
+      stop: the steps before it are requested; None: all. The values of other steps do not matter.
     """
 
     given: Any = None

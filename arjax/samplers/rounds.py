@@ -1,6 +1,4 @@
-"""Rounds: several steps predicted from those before all of them. Their sizes, which steps a round takes, what they cost
-in nats, and the losses by which sizes are chosen.
-"""
+"""Rounds of several steps, each predicted from the steps before the round alone: sizes, costs in nats, and losses."""
 
 from __future__ import annotations
 
@@ -28,8 +26,8 @@ SCHEDULES = ("uniform", "cosine", "optimal")
 
 
 def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
-    """Few steps first, then more and more: after r of K rounds S cos(pi r / 2K) steps are left (Chang et al., "MaskGIT:
-    Masked Generative Image Transformer", 2022, section 3.2), and at least one is drawn in each.
+    """Few steps first: S cos(pi r / 2K) steps are left after r of K rounds (Chang et al., "MaskGIT: Masked Generative
+    Image Transformer", 2022, section 3.2), and at least one is drawn in each.
     """
     left = num_steps * np.cos(np.pi / 2 * np.arange(rounds + 1) / rounds)
     done = num_steps - np.rint(left).astype(int)
@@ -40,9 +38,8 @@ def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
 
 
 def optimal_sizes(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
-    """Returns the sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) (`losses_S`, in
-    nats) is the loss of a step given t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion
-    Models" (2022), section 3.3 (following Watson et al., 2021).
+    """Returns the sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), where L(t) (`losses_S`, in nats)
+    is the loss of a step given t steps (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, section 3.3).
     """
     losses_S = np.asarray(losses_S, np.float64)
     num_steps = len(losses_S)
@@ -61,8 +58,8 @@ def optimal_sizes(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[
 
 
 def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns the non-increasing sequence nearest to some values in weighted squares (Ayer et al., 1955): the more
-    sites are known, the less the next one costs on average, and a schedule would pick the lucky places of the noise.
+    """Returns the non-increasing sequence nearest to some values in weighted squares (Ayer et al., 1955): a site costs
+    less on average the more are known, and a schedule would otherwise pick the lucky places of the noise.
     """
     from scipy.optimize import isotonic_regression  # takes long to import
 
@@ -70,7 +67,7 @@ def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
-    """The sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
+    """Returns the sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
     if schedule == "optimal":
         assert losses_S is not None
         return optimal_sizes(losses_S, steps)
@@ -78,13 +75,13 @@ def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray |
 
 
 def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:
-    """Raises `UserError` for more rounds than steps; `owner` names whoever asks."""
+    """Raises `UserError` for more rounds than steps; the message begins with `owner`."""
     fewer = f"{rounds} rounds, but the model has {num_steps} steps, at least one a round"
     refuse((rounds > num_steps, f"{owner} asks for {fewer}"))
 
 
 def _sizes(done: np.ndarray) -> tuple[int, ...]:
-    """From the steps that are drawn after 0, 1, ..., K rounds."""
+    """Returns the sizes from the numbers of steps that are drawn after 0, 1, ..., K rounds."""
     return tuple(int(size) for size in np.diff(done))
 
 
@@ -97,7 +94,7 @@ TOGETHER = 32
 
 
 def check_rounds(model: Any, owner: str) -> None:
-    """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
+    """Raises `UserError` unless a model predicts each step from any set of others; the message begins with `owner`."""
     if model.orders is not None:
         require_ahead(model.network)
     has_all = model.orders is not None and model.orders.has_all
@@ -105,7 +102,7 @@ def check_rounds(model: Any, owner: str) -> None:
 
 
 def check_single_sites(model: Any, owner: str) -> None:
-    """Raises `UserError` unless each step of a model has one site; `owner` names whoever chooses among them."""
+    """Raises `UserError` unless each step of a model has one site; the message begins with `owner`."""
     size = model.factorization.block_size
     refuse((size > 1, f"{owner} chooses among single sites, and steps here have up to {size}: take choose='order'"))
 
@@ -113,7 +110,7 @@ def check_single_sites(model: Any, owner: str) -> None:
 def step_log_prob(
     head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, sites_kM: jax.Array
 ) -> jax.Array:
-    """log p of the sites of k steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
+    """Returns log p of the sites of k steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
     num_sites = factorization.num_sites
     values = x.reshape(num_sites, *x.shape[len(factorization.grid_shape) :])[jnp.minimum(sites_kM, num_sites - 1)]
     if scores_blocks(head, factorization):
@@ -133,7 +130,7 @@ def log_prob_ahead(
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the nats of one example in the k steps from each of P increasing `points` on, given the steps before that
-    alone, and the number of their sites, float32[P, k] each. Masked sites do not count, nor do steps that do not exist.
+    alone, and the number of their sites, float32[P, k] each. Masked sites and steps that do not exist count 0.
     """
     form, num_sites = (
         dataclasses.replace(StepForm.of(model, params), factorization=factorization),
@@ -159,7 +156,7 @@ def log_prob_ahead(
 
 
 def _counted(example: Batch, num_sites: int) -> jax.Array:
-    """The sites of one example that its mask marks, bool[D]."""
+    """Returns the sites of one example that its mask marks, bool[D]."""
     return jnp.ones(num_sites, bool) if example.mask is None else (jnp.asarray(example.mask) > 0).reshape(-1)
 
 
@@ -171,9 +168,9 @@ def k_step_log_prob(
     sizes: tuple[int, ...],
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats: its
-    average over orders is a bound on log p of their mixture. `orders` has one order for each example. The sites of a
-    conditional whose log p is drawn have separate noise by the key, without one always the same.
+    """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats: on
+    average over orders a bound on log p of their mixture. `orders` has one for each example. Where log p is drawn, its
+    noise follows from the key, or is always the same without one.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
@@ -186,12 +183,12 @@ def k_step_log_prob(
 
 
 def _noise_keys(key: jax.Array | None, num: int) -> jax.Array:
-    """The keys of the noise of as many examples; None: always the same ones."""
+    """Returns the keys of the noise of as many examples; None: always the same ones."""
     return example_keys(jax.random.key(0) if key is None else key, num)
 
 
 def entropies(head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -> jax.Array:
-    """The entropy of the site of each of k steps of one site, float32[k] in nats."""
+    """Returns the entropy of the site of each of k steps of one site, float32[k] in nats."""
     return jax.vmap(lambda sites, features: head.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
 
 
@@ -206,10 +203,8 @@ def lowest_entropy_log_prob(
     model: Any, params: Any, batch: Batch, sizes: tuple[int, ...], key: jax.Array | None = None
 ) -> jax.Array:
     """Returns log p(x) under the sampler `parallel(choose="entropy")` in rounds of these sizes, [B] in nats: the sum
-    over K rounds of log p(the sites of the round | the sites of the rounds before).
-
-    The rounds of an example follow from its values, as the entropies are those given the rounds before, so no other
-    rounds lead to it. A masked site takes its turn and does not count; missing values come after all others.
+    over K rounds of log p(the sites of the round | the sites of the rounds before). The values determine the rounds, so
+    no others lead to x. A masked site takes its turn and does not count; missing values come last.
     """
     factorization, num_steps, most = model.factorization, model.factorization.num_steps, max(sizes)
     form, head = StepForm.of(model, params), bound(model.conditional, params)
@@ -244,7 +239,7 @@ def lowest_entropy_log_prob(
 
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
     """Returns the mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1,
-    smoothed such that it never rises. Of more than `MOST_POINTS` steps, some are measured and the others interpolated.
+    smoothed such that it never rises, and interpolated between at most `MOST_POINTS` measured steps.
     """
     num_steps = model.factorization.num_steps
     points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
@@ -260,8 +255,8 @@ def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.n
 def log_prob_of_rest(
     model: Any, params: Any, batch: Batch, points: tuple[int, ...], seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the log-probabilities of all steps after t of a random order, each given the first t alone, at P points
-    t, float64[N, P], and the number of their sites, float64[N, P]. Each example has another order.
+    """Returns the log-probabilities of all steps after t of a random order for each example, each given the first t
+    alone, at P points t, float64[N, P], and the number of their sites, float64[N, P].
     """
     batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
     keys = jax.random.split(jax.random.key(seed), len(batch))

@@ -1,6 +1,4 @@
-"""Speculative sampling: a draft proposes, and the model verifies several steps in one call; with the loop of samplers
-that read several steps in one call of the network and keep the first of them.
-"""
+"""Speculative sampling: a draft proposes several steps, and the model verifies them in one call."""
 
 from __future__ import annotations
 
@@ -60,10 +58,8 @@ def draw_in_windows(
     accept: Accept,
 ) -> Draw:
     """Draws by windows: a draft proposes the values of the next W - 1 steps, the network reads W steps in one call, and
-    the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more.
-
-    Every example is a batch of one that has its own step t, so none waits for another; a call is made for all examples
-    as long as one is not finished. The canvas has guesses at sites that are not observed, where the draft reads them.
+    the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more. Every example has its
+    own step t, so none waits for another. The canvas has guesses at unobserved sites, where the draft reads them.
     """
     network, num_steps, num = model.network, model.factorization.num_steps, len(canvas)
     target, window = target_of_draft(model, params, steps, draft), min(window, num_steps)
@@ -97,7 +93,7 @@ def draw_in_windows(
 
 
 def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk: int) -> Window:
-    """The examples [B, 1, ...] before the first window: the prompt is read, `chunk` steps in one call."""
+    """Returns the examples [B, 1, ...] before the first window: the prompt is read, `chunk` steps in one call."""
     steps, num = target.steps, len(canvas)
     prompt = steps.prompt()
 
@@ -164,14 +160,14 @@ def over_examples(num: int) -> Callable[[Callable], Callable]:
 
 
 def leading(right_k: jax.Array) -> jax.Array:
-    """How many entries at the beginning of bool[k] are True."""
+    """Returns how many entries at the beginning of bool[k] are True."""
     return jnp.cumprod(right_k.astype(jnp.int32)).sum()
 
 
 def accept_by_keys(
     steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
-    """The values of the naive sampler under the same keys; a proposal is right where it is that value."""
+    """Returns the values of the naive sampler under the same keys; a proposal is right where it is that value."""
     values = steps.window_values(keys_S, canvas, t, features)
     return values, leading(steps.same(t, values[:-1], proposal.values))
 
@@ -193,7 +189,7 @@ class Speculative(Sampler):
     of observed sites; or the folder of another run. `window` W: steps that are verified in one call, of which W - 1 are
     proposed. `coupling`: "keys", draft and model share the noise of each step, and the values are those of the naive
     sampler; "rejection", a proposal is accepted with probability min(1, p / q), else the value is drawn from the
-    positive part of p - q: other values of the same distribution, and more proposals that are accepted.
+    positive part of p - q: other values of the same distribution, and more accepted proposals.
     """
 
     draft: str = opt("counts(order=3)")
@@ -230,8 +226,8 @@ def accept_by_rejection(
     steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
     """Each scalar of a proposal stays with probability min(1, p / q), else it is drawn from max(p - q, 0) normalised; a
-    step is right where all of its scalars have stayed, and the one behind the proposals is drawn from p. Whether a step
-    is looked at does not depend on its noise, so it may be used again when the step is proposed again.
+    step is right if all its scalars stay, and the step behind the proposals is drawn from p. Whether a step is examined
+    does not depend on its noise, so the noise may be used again when the step is proposed again.
     """
     log_p = log_table(steps.head, features, steps.temperature)  # [W, M, *value, V]
     log_q = proposal.log_q

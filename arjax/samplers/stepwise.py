@@ -1,9 +1,6 @@
-"""The steps of the sampler `cached` whose values come from outside: in each step, a compiled loop asks the program
-around it for the values of the step, by the tables of their probabilities. The values may be known, or a file may
-decide on them.
-
-The same program at the same batch computes the same bits whatever the values are for. A pass over known values and a
-draw that goes through them therefore see the same tables: this is what a lossless coder needs.
+"""The steps of the sampler `cached` with values from outside: in each step, a compiled loop asks the program around it
+for the values, by the tables of their probabilities. The same program at the same batch computes the same bits whatever
+the values are for, so a pass over known values and a draw of them see the same tables: a lossless coder needs this.
 """
 
 from __future__ import annotations
@@ -39,9 +36,8 @@ Choose = Callable[[np.ndarray, int, int], np.ndarray]
 
 
 class Asked:
-    """Whom the loop of a program asks for values: a program is compiled once, and calls `choose` of this call by its
-    number. What `choose` or the handler of Ctrl-C raises is kept until the program has ended; a second Ctrl-C acts as
-    usual.
+    """The program outside, which the loop of a compiled program asks for values by the number of its call. What
+    `choose` or the handler of Ctrl-C raises is kept until the program has ended; a second Ctrl-C acts as usual.
     """
 
     _waiting: dict[int, Asked] = {}
@@ -86,7 +82,7 @@ class Asked:
 
     @classmethod
     def values(cls, who: np.ndarray, table_BkV: np.ndarray) -> np.ndarray:
-        """The values int32[B, k]; `who` is [number, t, j]."""
+        """Returns the values int32[B, k]; `who` is [number, t, j]."""
         number, t, j = who.tolist()
         call = cls._waiting[number]
         try:
@@ -111,7 +107,7 @@ def _answer(_: Any, out: Any, who: Any, table_BkV: Any) -> None:
 
 
 def ask_for_values(number: jax.Array, t: jax.Array, j: int | jax.Array, table_BkV: jax.Array) -> jax.Array:
-    """The values int32[B, k] of the scalars j, ... of step t, which the program outside chooses."""
+    """Returns the values int32[B, k] of the scalars j, ... of step t, which the program outside chooses."""
     who = jnp.stack([number, t, jnp.asarray(j, jnp.int32)])
     shape = jax.ShapeDtypeStruct(table_BkV.shape[:2], jnp.int32)
     if jax.default_backend() == "cpu":  # 6 us a call, where `io_callback` takes 150
@@ -128,11 +124,9 @@ LEAST = 2.0**-24
 class OutsideSteps:
     """The steps of B examples of a model, or of a mixture of several models with the same order: `begin`, then `run`.
 
-    A mixture has the conditionals p(x_t | x_<t) = sum_k w_k(x_<t) p_k(x_t | x_<t). Its weights w_k(x_<t) follow from
-    the values so far by Bayes' rule, so the product of the conditionals is the mixture of whole examples.
-
-    The n scalars of a step (`num_scalars`) are those of the M sites of the largest step: `exists_Sn` says which exist
-    in short steps; the tables of the others have no meaning. `t` is the next step.
+    A mixture has the conditionals p(x_t | x_<t) = sum_k w_k(x_<t) p_k(x_t | x_<t), where the weights w_k(x_<t) follow
+    from the values so far by Bayes' rule. The n = `num_scalars` scalars of a step are those of the M sites of the
+    largest step: `exists_Sn` says which exist; the tables of the others have no meaning. `t` is the next step.
     """
 
     def __init__(self, members: Sequence[Any], num: int):
@@ -153,8 +147,8 @@ class OutsideSteps:
         self.t = 0
 
     def begin(self, context: Any = None, prompt: np.ndarray | None = None) -> None:
-        """Goes to step 0 of B examples under the parts of a context [B, ...]; or reads a prompt [B, P, *value], of one
-        site a step and in raster order, and goes to step P. The weights of a mixture begin anew.
+        """Goes to step 0 of B examples under the parts of a context [B, ...] and with new weights; or reads a prompt
+        [B, P, *value], of one site a step and in raster order, and goes to step P.
         """
         self._context = jax.tree.map(jnp.asarray, dict(context)) if context else None
         canvas = np.zeros((self.num, *self.event.shape), self.event.dtype)
@@ -183,7 +177,7 @@ class OutsideSteps:
                 self.t = last
 
     def _grown(self) -> int:
-        """The step before which the caches have places, of which there are some now."""
+        """Returns the step before which the caches have places, of which there are some now."""
         for k, ends in enumerate(self._ends):
             if self.t >= self._places[k]:
                 self._places[k] = next(end for end in ends if end > self.t)
@@ -208,7 +202,7 @@ def check_tables(model: Any) -> None:
 
 
 def _log_table(head: Conditional, factorization: Factorization, t: jax.Array, features: jax.Array) -> jax.Array:
-    """log p of the values of the scalars of step t, [..., n, V], from its features [..., M, F]."""
+    """Returns log p of the values of the scalars of step t, [..., n, V], from its features [..., M, F]."""
     table = head.at(factorization.sites(t)[0]).log_table(features)
     return table.reshape(*features.shape[:-2], -1, table.shape[-1])
 
@@ -258,7 +252,7 @@ def _run(
 def _table(
     model: Any, variables: Any, past: Any, canvas: jax.Array, t: jax.Array, context: Any
 ) -> tuple[Any, jax.Array]:
-    """The carry behind step t, and the probabilities [B, n, V] of the values of its scalars."""
+    """Returns the carry behind step t, and the probabilities [B, n, V] of the values of its scalars."""
     past, features = StepForm(model.network, variables, model.factorization).step(past, canvas, t, context)
     head = bound(model.conditional, variables["params"])
     return past, jnp.exp(_log_table(head, model.factorization, t, features))
@@ -270,9 +264,7 @@ def _chosen(
     log_weight_KB: jax.Array,
     exists_n: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The values int32[B, n] of a step by the tables [B, n, V] of the members, and the weights given them. In a mixture
-    the scalars are chosen one after another: given each one, the weights change.
-    """
+    """Returns the values int32[B, n] by the members' tables [B, n, V], scalar by scalar, and the weights given them."""
     if len(tables) == 1:
         return ask(0, tables[0]), log_weight_KB
     p_KBnV = jnp.stack(tables)
@@ -289,7 +281,7 @@ def _chosen(
 def _weights(
     log_weight_KB: jax.Array, p_KBnV: jax.Array, values_Bn: jax.Array, exists_n: jax.Array, j: int | jax.Array
 ) -> jax.Array:
-    """The log weights [K, B] given the first j scalars of a step."""
+    """Returns the log weights [K, B] given the first j scalars of a step."""
     p_KBn = jnp.take_along_axis(p_KBnV, values_Bn[None, :, :, None], -1)[..., 0]
     counts_n = exists_n & (jnp.arange(values_Bn.shape[1]) < j)
     given_KB = jnp.where(counts_n, jnp.log(jnp.maximum(p_KBn, LEAST)), 0.0).sum(-1)
@@ -297,6 +289,6 @@ def _weights(
 
 
 def _mixed(log_weight_KB: jax.Array, p_KBnV: jax.Array, j: jax.Array) -> jax.Array:
-    """The table of scalar j under the mixture, [B, 1, V]."""
+    """Returns the table of scalar j under the mixture, [B, 1, V]."""
     p_KBV = jax.lax.dynamic_index_in_dim(p_KBnV, j, 2, keepdims=False)
     return (jnp.exp(log_weight_KB)[..., None] * p_KBV).sum(0)[:, None]

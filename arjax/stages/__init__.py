@@ -2,7 +2,7 @@
 
     stages = make_stages("digits(base=16)", EventSpec((28, 28), kind="levels", num_levels=256))
 
-A class in a registry, written as a call string. The package knows events and arrays, no networks and no models.
+They are classes in a registry, written as call strings. The package knows events and arrays, no networks and no models.
 """
 
 from arjax.stages.base import COARSE, STAGE, STAGES, Limits, Stages, make_stages

@@ -18,7 +18,7 @@ from arjax.core.registry import Registry
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 STAGES = Registry("stages", hidden=("event",))
-#: The part of the context with the earlier parts, and that with the number of the stage, where one model has all.
+#: Parts of the context: the earlier parts and, where one model has all stages, the number of the stage.
 COARSE, STAGE = "coarse", "stage"
 #: The lowest and the highest value of each scalar, int[B, *grid, *value] each.
 Limits = tuple[jax.Array, jax.Array]
@@ -39,14 +39,13 @@ class Stages(abc.ABC):
 
     #: Whether the cut is a bijection.
     exact: ClassVar[bool] = True
-    #: The kinds of data that can be cut.
     KINDS: ClassVar[tuple[str, ...]] = ("binary", "levels", "tokens", "real")
 
     def __post_init__(self):
         self.event.check_kind(self.KINDS, f"the stages {self.name!r} are for {' and '.join(self.KINDS)}")
 
     def check_grid(self, factor: int, levels: int) -> None:
-        """Raises `UserError` unless the grid can be made coarser by the factor so many times."""
+        """Refuses a grid that cannot be made coarser by the factor `levels` times."""
         grid = self.event.grid_shape
         too_often = math.log(factor) * levels > math.log(max(grid)) + 1e-9
         if too_often or any(side % factor**levels for side in grid):
@@ -63,34 +62,34 @@ class Stages(abc.ABC):
     @property
     @abc.abstractmethod
     def contexts(self) -> tuple[ContextSpec, ...]:
-        """What the model of each part reads of the earlier ones, as local parts of a context; none of the first."""
+        """The local context that the model of each part reads, of earlier parts; empty for the first."""
 
     @abc.abstractmethod
     def split(self, x: Array) -> tuple[jax.Array, ...]:
-        """x [B, *event.shape] -> the parts, [B, *events[k].shape] each."""
+        """Returns the parts of x [B, *event.shape], [B, *events[k].shape] each."""
 
     @abc.abstractmethod
     def join(self, parts: Sequence[Array]) -> jax.Array:
-        """The inverse of `split`."""
+        """Returns x from its parts, the inverse of `split`."""
 
     @abc.abstractmethod
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        """The values of `contexts[k]`, from the k earlier parts."""
+        """Returns the values of `contexts[k]`, from the k earlier parts."""
 
     def limited(self, k: int) -> bool:
-        """Whether earlier parts leave less than all values of its event to part k."""
+        """Returns whether earlier parts exclude values of the event of part k."""
         return False
 
     def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
-        """The values that part k of B = `num` examples can still take behind the k earlier parts: the lowest and the
-        highest of each scalar, int[B, *events[k].shape]. Each value between them occurs. None where all values of the
-        event are left, whatever the earlier parts.
+        """Returns the lowest and the highest value of each scalar of part k, int[B, *events[k].shape], that the k
+        earlier parts leave to B = `num` examples; each value between them occurs. None: all values of the event,
+        whatever the earlier parts.
         """
         return None
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
-        """The sites of the parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each, if each site
-        of a part belongs to one site of x.
+        """Returns the sites of parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each, where each
+        site of a part belongs to one site of x; by default refuses.
         """
         raise UserError(
             f"the stages {self.name!r} mix the sites of an example: they have no mask of single sites, and no sites "
@@ -123,7 +122,7 @@ class Stages(abc.ABC):
         return NO_CONTEXT.with_part(COARSE, stack, local=True).with_part(STAGE, EventSpec((), (), "tokens", num))
 
     def context_of_shared(self, k: int, before: Sequence[Array], num: int) -> dict[str, jax.Array]:
-        """The values of `shared_context` of B examples at stage k."""
+        """Returns the values of `shared_context` of B examples at stage k."""
         first, axis = self.events[0], 1 + len(self.events[0].grid_shape)
         unknown = jnp.full((num, *first.shape), first.num_levels, jnp.int32)
         slots = [*before, *[unknown] * (len(self.events) - 1 - k)][: len(self.events) - 1]
@@ -131,12 +130,12 @@ class Stages(abc.ABC):
 
 
 def make_stages(text: str, event: EventSpec) -> Stages:
-    """The stages of a call string, such as `digits(base=16)`, for an event."""
+    """Returns the stages of a call string, such as `digits(base=16)`, for an event."""
     return STAGES.call(text, event)
 
 
 def stacked_context(event: EventSpec, num: int) -> ContextSpec:
-    """The context of `num` pictures of one event at the same sites: the picture itself, or a stack as its value."""
+    """Returns the context of `num` pictures of an event at the same sites: the picture, or a stack as its value."""
     if not num:
         return NO_CONTEXT
     if num > 1:
@@ -145,7 +144,7 @@ def stacked_context(event: EventSpec, num: int) -> ContextSpec:
 
 
 def stacked_values(event: EventSpec, pictures: Sequence[Array]) -> dict[str, jax.Array]:
-    """The values of `stacked_context`."""
+    """Returns the values of `stacked_context`."""
     if not pictures:
         return {}
     return {COARSE: jnp.asarray(pictures[0]) if len(pictures) == 1 else jnp.stack(pictures, 1 + len(event.grid_shape))}
@@ -162,7 +161,7 @@ def to_cells(x: Array, rank: int, factor: int) -> jax.Array:
 
 
 def from_cells(cells: jax.Array, rank: int, factor: int) -> jax.Array:
-    """The inverse of `to_cells`."""
+    """Inverts `to_cells`."""
     coarse, rest = cells.shape[1 : 1 + rank], cells.shape[2 + rank :]
     cut = cells.reshape(len(cells), *coarse, *[factor] * rank, *rest)
     cut = jnp.moveaxis(cut, range(1 + rank, 1 + 2 * rank), range(2, 2 + 2 * rank, 2))
@@ -170,5 +169,5 @@ def from_cells(cells: jax.Array, rank: int, factor: int) -> jax.Array:
 
 
 def coarser(event: EventSpec, factor: int) -> EventSpec:
-    """The event on a grid that is coarser by a factor."""
+    """Returns the event on a grid that is coarser by a factor."""
     return dataclasses.replace(event, grid_shape=tuple(side // factor for side in event.grid_shape))

@@ -22,9 +22,8 @@ class Digits(Stages):
 
     256 levels are 8 digits of base 2, 4 of base 4 or 2 of base 16. A model of 65,536 levels needs as many logits for
     each site; one of its digits needs `base`. Upscaling of Hoogeboom et al., "Autoregressive Diffusion Models" (2022),
-    section 3.3; the depth of Menick & Kalchbrenner, "Subscale Pixel Networks" (2019), section 3.2.
-
-    Where the number of levels is no power of the base, the last values are missing: `limits` leaves them out.
+    section 3.3; the depth of Menick & Kalchbrenner, "Subscale Pixel Networks" (2019), section 3.2. Where the number of
+    levels is not a power of the base, `limits` leaves out the digits of missing values.
     """
 
     base: int = opt(16, least=2)
@@ -58,7 +57,7 @@ class Digits(Stages):
         return tuple(stacked_context(self._digit, k) for k in range(self.num_digits))
 
     def _place(self, k: int) -> int:
-        """The value of a one in digit k."""
+        """Returns the value of a one in digit k."""
         return self.base ** (self.num_digits - 1 - k)
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
@@ -72,11 +71,11 @@ class Digits(Stages):
         return stacked_values(self.event, before)
 
     def limited(self, k: int) -> bool:
-        """Whether the largest value of all has another digit here than base - 1."""
+        """Returns whether the largest value has a smaller digit here than base - 1."""
         return (self.event.num_levels - 1) // self._place(k) % self.base < self.base - 1
 
     def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
-        """Behind the leading digits of the largest value, its own digit is the highest."""
+        """Returns all digits; behind the leading digits of the largest value, only digits up to its own."""
         if not self.limited(k):
             return None
         largest = self.event.num_levels - 1

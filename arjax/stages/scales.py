@@ -32,10 +32,9 @@ class Subsampled(Stages):
     not among them, and so on to all sites. Exact: a site belongs to one part.
 
     The finer sites of a scale lie on the grid of the coarser one, with the factor^rank - 1 new sites of a cell along a
-    last axis, as the channels of an image: of a plane, the order `symmetry(axes=(2, 0, 1))` with blocks draws them set
-    by set, and the partition `whole` at once.
-    With `apart` each of these sets, a small image, is a stage of its own (Menick & Kalchbrenner, "Subscale Pixel
-    Networks", 2019, section 3.1), which reads the sets before it.
+    last axis, as the channels of an image: in a plane, the order `symmetry(axes=(2, 0, 1))` with blocks draws them set
+    by set, and the partition `whole` at once. With `apart` each of these sets, a small image, is a stage of its own
+    (Menick & Kalchbrenner, "Subscale Pixel Networks", 2019, section 3.1), which reads the sets before it.
 
     Attributes:
       factor: between one scale and the next, along each axis.
@@ -66,7 +65,7 @@ class Subsampled(Stages):
         return self.factor**self._rank - 1
 
     def _pictures(self) -> Iterator[EventSpec]:
-        """The coarsest scale, and the coarser grid of each further one."""
+        """Yields the coarsest scale, and the coarser grid of each further one."""
         for level in range(self.levels, 0, -1):
             yield coarser(self.event, self.factor**level)
 
@@ -90,7 +89,7 @@ class Subsampled(Stages):
         return (stacked_context(self.event, 0), *contexts)
 
     def _parts_of(self, x: Array) -> tuple[jax.Array, ...]:
-        """Of values, or of marks of sites."""
+        """Returns the parts of values, or of marks of sites."""
         x, axis = jnp.asarray(x), 1 + self._rank
         parts: list[jax.Array] = []
         for _ in range(self.levels):
@@ -183,15 +182,10 @@ class Haar(Stages):
 
     The two numbers determine a and b, so nothing is lost by the rounding (the integer Haar transform of Calderbank,
     Daubechies, Sweldens & Yeo, "Wavelet Transforms That Map Integers to Integers", 1998, section 2). The means are a
-    picture of half the size, with the levels of x. A mean s of levels 0, ..., m leaves the differences of size
-    min(2 s + 1, 2 (m - s)) at most to its pair, all of which occur: these are the `limits`. A difference d is the level
-    d + m of a part, so equal neighbours have the level in the middle.
-
-    The parts are the coarsest picture and, from coarse to fine, the differences along the first axis, then along the
-    second, and so on.
-
-    Attributes:
-      levels: number of times that each axis is halved.
+    picture of half the size, with the levels of x. A mean s of levels 0, ..., m leaves its pair all differences of size
+    up to min(2 s + 1, 2 (m - s)): these are the `limits`. A difference d is the level d + m of a part, so equal
+    neighbours have the level in the middle. The parts are the coarsest picture and, from coarse to fine, the
+    differences along the first axis, then along the second, and so on. Each axis is halved `levels` times.
     """
 
     levels: int = 1
@@ -208,12 +202,12 @@ class Haar(Stages):
         return self.event.num_levels - 1
 
     def _axes(self) -> Iterator[int]:
-        """The axis that each part but the first refines, counted from 0, in the order of the parts."""
+        """Yields the axis, counted from 0, that each part but the first refines."""
         for _ in range(self.levels):
             yield from range(len(self.event.grid_shape))
 
     def _pictures(self) -> list[EventSpec]:
-        """The means that each part but the first refines, and x itself."""
+        """Returns the means that each part but the first refines, and x itself."""
         grid = [side // 2**self.levels for side in self.event.grid_shape]
         pictures = [dataclasses.replace(self.event, grid_shape=tuple(grid))]
         for axis in self._axes():
@@ -240,7 +234,7 @@ class Haar(Stages):
         return (x, *details)
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
-        """The picture with these means and differences; with fewer parts, a coarser one."""
+        """Returns the picture with these means and differences; with fewer parts, a coarser one."""
         x = jnp.asarray(parts[0])
         for part, axis in zip(parts[1:], self._axes(), strict=False):
             difference = part - self._top
@@ -256,7 +250,7 @@ class Haar(Stages):
         return k > 0
 
     def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
-        """Differences that keep both values of a pair in the range of x."""
+        """Returns the differences that keep both values of a pair in the range of x."""
         if not k:
             return None
         mean = self.context(k, before)[COARSE]

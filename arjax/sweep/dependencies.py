@@ -23,8 +23,8 @@ def places_named(run: Run) -> set[str]:
 
 
 def dependencies(runs: Sequence[Run]) -> dict[str, set[str]]:
-    """By the name of each run, the names of the others that it reads: its pilots, and those of which its config's
-    argument or a field, such as `train.init_from`, names the folder, a file in it, or a folder of several runs.
+    """Returns, by the name of each run, the names of the others that it reads: its pilots, and the runs whose folder, a
+    file in it, or a folder of several runs is named by an argument or a field of its config, such as `train.init_from`.
     """
     names, needs = {run.name for run in runs}, dict[str, set[str]]()
     for run in runs:
@@ -39,8 +39,8 @@ def _is_in(path: str, folder: str) -> bool:
 
 
 def check_dependencies(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> None:
-    """Raises `UserError` where a run that waits names a folder of the workdir that is no run and does not exist, or
-    another run without `{workdir}`, and where runs read each other in a circle.
+    """Raises `UserError` if a waiting run names a folder of the workdir that does not exist and is no run, or another
+    run without `{workdir}`, or if runs read each other in a circle.
     """
     needs = dependencies(waiting)
     last = [run.name for stage in in_stages(waiting, needs)[-1:] for run in stage]
@@ -71,7 +71,7 @@ def with_dependencies(names: Iterable[str], runs: Sequence[Run]) -> list[str]:
 
 
 def in_stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:
-    """Returns the runs by stages: each stands after the runs that it `needs`, those of circles in the last stage."""
+    """Returns the runs by stages: each stands after the runs that it `needs`; circles are in the last stage."""
     left, by_stage = list(runs), []
     while left:
         waiting = {run.name for run in left}
@@ -82,7 +82,7 @@ def in_stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[R
 
 
 def note_dependencies(run: Run, workdir: Path) -> None:
-    """Notes in the record of a run which runs it reads, and with which parameters, beside those of an earlier start."""
+    """Notes in the record of a run which runs it reads, and with which parameters, beside those of earlier starts."""
     if read := _versions_of_dependencies(run, workdir):
         folder = writable_folder(workdir / run.name)
         note_read(read, folder, anew=not any((folder / "checkpoints" / "latest").glob("*")))
@@ -114,7 +114,7 @@ def print_changes(runs: Sequence[Run], workdir: Path) -> None:
 
 
 def _versions_of_dependencies(run: Run, workdir: Path) -> dict[str, str]:
-    """By its name, a text that tells the best parameters of each finished run that a run names."""
+    """Returns, by name, a text that identifies the best parameters of each finished run that a run names."""
     versions = {}
     for place in sorted(places_named(run) - {run.name}):
         for name in map(str, (Path(place), *Path(place).parents[:-1])):  # a file lies in the folder of its run

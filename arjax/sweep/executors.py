@@ -38,15 +38,17 @@ class Executor(Protocol):
     """Runs jobs and yields (run, exit code) as they end, in any order."""
 
     def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
-        """Executes all runs, each in its folder of the sweep's workdir; a run that fails does not stop the others.
-
-        A run is taken from `runs` when it can start, after the caller has seen all that ended before: it may depend on
-        those. When the caller is interrupted, running jobs are asked to save and end, and waiting ones do not start.
+        """Executes all runs, each in its folder of the sweep's workdir; a run that fails does not stop the others. A
+        run is taken from `runs` when it can start, after the caller has seen all that ended before: it may depend on
+        them. When the caller is interrupted, running jobs are asked to save and end, and waiting ones do not start.
         """
 
 
 class LocalExecutor:
-    """Runs up to `jobs` processes at once on this machine, which end with this one."""
+    """Runs up to `jobs` processes at once on this machine, which end with this one. Each gets `devices_per_job`
+    devices, or all; if there are no devices, the cores are shared out. `program` is `arjax` without its arguments, and
+    `most` the largest number of runs that can go on at once, if known.
+    """
 
     def __init__(
         self,
@@ -56,10 +58,6 @@ class LocalExecutor:
         *,
         most: int | None = None,
     ):
-        """Shares out devices, `devices_per_job` to each job or all of them to all; where there are none the cores.
-
-        `program` is `arjax` without its arguments, `most` the most runs that can go on at once, where it is known.
-        """
         all_devices, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
         devices: list[list[str]] = [[]] * self._jobs
         if devices_per_job is not None and most != 0:
@@ -167,9 +165,8 @@ def last_line(folder: Path) -> str:
 def execute(
     executor: Executor, stages: Iterable[Iterable[Run]], total: int, table: Table
 ) -> Iterator[tuple[Run, int, str]]:
-    """Executes the runs, `total` of them, stage by stage; prints the end of each, and notes those that have results.
-
-    Yields the run, its exit code, and the sentence about its failure, "" for one that has results.
+    """Executes `total` runs stage by stage; prints the end of each, and notes those that have results. Yields the run,
+    its exit code, and the sentence about its failure, "" for one that has results.
     """
     begun = time.monotonic()
 

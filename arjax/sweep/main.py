@@ -28,7 +28,7 @@ from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table
 from arjax.training.record import CONFIG_NAME
 
-#: Beginnings of fields that change no duration to speak of.
+#: Beginnings of fields that hardly change the duration of a run.
 SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "suggest.")
 _ABOUT = "Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were."
 _USAGE = """\
@@ -107,7 +107,6 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
 
 
 def _executor(flags: SimpleNamespace, workdir: Path, most: int) -> Executor:
-    """The executor of the flags; `most`: the number of runs of the largest stage."""
     if flags.executor == "local":
         return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most)
     if flags.executor == "population":
@@ -206,8 +205,8 @@ def slurm_options(text: str) -> dict[str, Any]:
 
 
 def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
-    """A dry run, which writes nothing: prints each run's name, its state, its minutes and the fields in which the runs
-    differ; or, in the form `commands`, its command. Returns the exit code.
+    """Prints each run's name, state, minutes and the fields in which the runs differ, or its command in the form
+    `commands`, and writes nothing. Returns the exit code.
     """
     runs = [table.resolved(run) for run in runs]
     commands = [shlex.join(["arjax", *run.arguments(table.workdir)]) for run in runs]
@@ -250,8 +249,8 @@ def state(run: Run, table: Table) -> str:
 
 
 def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict[str, float]:
-    """Returns the minutes of runs by their names: a run's own, or the mean of runs of its config file whose overrides
-    differ in `SAME_COST` alone; a run without either is left out.
+    """Returns the minutes of runs by name: a run's own, or the mean of runs of its config file whose overrides differ
+    in `SAME_COST` alone; a run without either is left out.
     """
 
     def kind(run: Run) -> str:

@@ -48,10 +48,8 @@ class Dot(NamedTuple):
 
 
 def draw_results(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Draws the rows of a table, the best one at the top, each as a dot with its standard error; a diamond marks the
-    published number of the same model.
-
-    A panel for each data set and metric that has 2 to 200 rows. Returns whether a picture was drawn.
+    """Draws the rows of a table, the best at the top, as dots with standard errors, and published numbers as diamonds,
+    in a panel for each data set and metric that has 2 to 200 rows. Returns whether a picture was drawn.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -75,7 +73,6 @@ def draw_results(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def _dots(labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Dot]:
-    """A dot for each row; labels that several have name the seed."""
     taken, dots = collections.Counter(labels), []
     for label, row in zip(labels, rows, strict=True):
         label += f", seed {row['seed']}" if taken[label] > 1 else ""
@@ -97,10 +94,9 @@ def panels_of_lines(sizes: Sequence[int]) -> tuple[Any, list[Any]]:
 
 
 def draw_curves(path: Path, finished: Sequence[Finished]) -> bool:
-    """Draws the validation curves of runs, in the metric of their rows, over the examples trained on.
-
-    One panel for each data set and metric. Runs that differ in their seed only are one curve: their mean, in a band of
-    one standard error over the seeds. Runs that never validated have none. Returns whether a picture was drawn.
+    """Draws the validation curves of runs, in the metric of their rows, over the examples trained on, in a panel for
+    each data set and metric. Runs that differ in their seed only are one curve: their mean, in a band of one standard
+    error. Runs that never validated are left out. Returns whether a picture was drawn.
     """
     by_name = {ended.run.name: ended for ended in finished if _curve(ended).x}
     panels: dict[tuple[str, str], list[tuple[tuple[str, ...], BandedCurve]]] = {}
@@ -127,7 +123,6 @@ def _named(curves: Sequence[tuple[tuple[str, ...], BandedCurve]]) -> dict[str, B
 
 
 def _curve(ended: Finished) -> BandedCurve:
-    """The validation scores of a run; an empty curve where it has none."""
     key, batch_size = f"validation/{ended.run.metric}", ended.config["train"]["batch_size"]
     lines = [line for line in read_metrics(ended.folder) if line.get(key) is not None]
     return BandedCurve([line["step"] * batch_size for line in lines], [line[key] for line in lines])
@@ -144,9 +139,8 @@ def _mean(curves: Sequence[BandedCurve]) -> BandedCurve:
 
 
 def draw_orders(path: Path, finished: Sequence[Finished]) -> bool:
-    """Draws the scores of runs under every order: a dot for each seed, a bar at the mean.
-
-    A panel for each config and metric that has runs in two orders or more. Returns whether a picture was drawn.
+    """Draws the scores of runs under every order, a dot for each seed and a bar at the mean, in a panel for each config
+    and metric that has runs in two orders or more. Returns whether a picture was drawn.
     """
     panels: dict[tuple[str, str], dict[str, list[float]]] = {}
     titles = {}
@@ -166,7 +160,6 @@ def draw_orders(path: Path, finished: Sequence[Finished]) -> bool:
 
 
 def _draw_panel(axis: Any, by_order: Mapping[str, Sequence[float]], xlabel: str, title: str) -> None:
-    """A line for each order, the best at the top."""
     ranked = sorted(by_order.items(), key=lambda item: -float(np.mean(item[1])))
     for place, (_, values) in enumerate(ranked):
         axis.plot(values, np.full(len(values), place), "o", color="C0", markersize=4, alpha=0.7)
@@ -177,7 +170,7 @@ def _draw_panel(axis: Any, by_order: Mapping[str, Sequence[float]], xlabel: str,
 
 
 def _draw_dots(axis: Any, dots: Sequence[Dot], lower_is_better: bool) -> None:
-    """The axis zooms to the range where models differ; a result far outside is written at the edge."""
+    """Draws dots on an axis that zooms to where models differ; a result far outside is written at the edge."""
     ranked = sorted(dots, key=lambda dot: dot.value, reverse=lower_is_better)
     low, high = _limits(ranked, lower_is_better)
     bars = [dot.value + sign * dot.stderr for dot in ranked for sign in (-1, 1) if low <= dot.value <= high]
@@ -224,9 +217,7 @@ class BandedCurve(NamedTuple):
 
 
 def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Mapping[str, BandedCurve]]]) -> None:
-    """Draws the validation curves of several runs, a panel per data set. `panels`: (data set, metric, {run: validation
-    scores over the training examples seen}) of each.
-    """
+    """Draws validation curves, a panel for each (data set, metric, {run: validation scores over training examples})."""
     units = [panel[1].removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ") for panel in panels]
     labelled = [(panel[0], f"validation, {unit}", panel[2]) for panel, unit in zip(panels, units, strict=True)]
     figure = panels_of_curves(labelled, "training examples")

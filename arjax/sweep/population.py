@@ -53,14 +53,12 @@ class FullGrid:
 
     @property
     def config(self) -> ConfigDict:
-        """That of one of the members."""
         return next(iter(self.jobs.values()))[0].config
 
 
 class PopulationExecutor:
-    """Trains runs that differ in `model.ordering` and `seed` only in one program, population after population.
-
-    The state of a population is in the sweep's workdir until its runs have their results, so that a sweep resumes it.
+    """Trains runs that differ in `model.ordering` and `seed` only in one program, population after population. The
+    state of a population is in the sweep's workdir until its runs have their results, so that a sweep resumes it.
     """
 
     def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
@@ -157,7 +155,6 @@ def _cut_alike(jobs: Sequence[Job]) -> list[tuple[list[Job], Setup | None]]:
 
 @contextlib.contextmanager
 def _named(run: Run) -> Iterator[None]:
-    """Adds the name of the run to a `UserError` about it."""
     try:
         yield
     except UserError as error:

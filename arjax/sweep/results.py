@@ -33,8 +33,8 @@ LOSSES = ("nats", "bits", "error", "excess", "perplexity", "sample_score")
 
 
 def read_results(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Returns report and config of a run that has ended with scores of the split that its config asks for; None where
-    there is none, or a file lacks an entry that the tables or the curves need.
+    """Returns report and config of a run that has ended with scores of the split of its config; None if there are none,
+    or a file lacks an entry that the tables or the curves need.
     """
     report, config = read_report(folder), read_json_object(folder / CONFIG_NAME)
     match config:
@@ -50,7 +50,7 @@ def read_results(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A run that has ended with scores of the split that its config asks for, with its folder, report and config."""
+    """A run that has ended with scores of the split that its config asks for."""
 
     run: Run
     folder: Path
@@ -59,14 +59,13 @@ class Finished:
 
     @classmethod
     def read(cls, run: Run, folder: Path) -> Finished | None:
-        """Returns the run in a folder; None where it has not ended so."""
         results = read_results(folder) if folder.is_dir() else None
         return None if results is None else cls(run, folder, *results)
 
     @property
     def data(self) -> str:
-        """The data that the metric is of: the data set; its split, where it is not that of the test; and, where
-        `evaluate.examples` chose some examples, their number. Rows of other examples are not compared.
+        """The data set of the metric, with the split unless it is "test", and the number of examples if
+        `evaluate.examples` chose some: rows of other examples are not compared.
         """
         split, chosen = self.config["evaluate"]["split"], self.config["evaluate"]["examples"]
         about = [f"{split} split"] if split != "test" else []
@@ -85,7 +84,7 @@ class Finished:
         return self.run.ordering or (ordering if isinstance(ordering, str) else "")
 
     def validation(self) -> tuple[float, float]:
-        """The metric of the best parameters on validation, and its standard error; nan where they are unknown."""
+        """The metric of the best parameters on validation, and its standard error; nan if unknown."""
         name = f"validation_{self.run.metric}"
         return self.report[name] if is_json_number(self.report.get(name)) else math.nan, stderr_in(self.report, name)
 
@@ -149,7 +148,6 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int]]]:
-    """The rows that are compared, by their numbers: those of one data set and metric."""
     groups: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault((row["dataset"], row["metric"]), []).append(i)
@@ -157,15 +155,10 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int]]]:
 
 
 def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -> list[str]:
-    """For each row "tie", where it ties with the best row of its data set and metric, "best" for that row where it was
-    compared with another one, or "".
-
-    The best row is that on validation, or else by its value. A tie is a paired difference of the nats of the same
-    examples within two standard errors of 0, see `arjax.evaluation.summaries`.
-
-    Args:
-      rows: of a results table.
-      nats: of the examples of each row, [S, N] under S seeds; None where they are not known.
+    """Returns for each row "tie" if it ties with the best row of its data set and metric, "best" for that row if it was
+    compared with another one, or "". The best row is that on validation, or else by its value. A tie is a paired
+    difference of the `nats` of the same examples, [S, N] of each row under S seeds or None, within two standard errors
+    of 0.
     """
     on_validation, marks = best_by_validation(rows), [""] * len(rows)
     for metric, group in _groups(rows):
@@ -221,9 +214,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Returns the readable form of a table: column names, cells, and the names of the columns to align right.
-
-    The best on validation and ties are marked. The command, and columns that no row fills, are left to the csv file.
+    """Returns column names, cells, and the names of the columns to align right. The best on validation and ties are
+    marked; the command, and columns that no row fills, are left to the csv file.
     """
     texts = ("name", "dataset", "model", "ordering", "seed", "metric", "kind")
     columns = {name: [str(row[name]) for row in rows] for name in texts}

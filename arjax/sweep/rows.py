@@ -38,8 +38,8 @@ class Derived:
 
     Attributes:
       of: the names of the runs.
-      model: the row's model, in words; "" is that of the runs, with the operation.
-      ordering: the row's ordering; "" is that of the runs, or their number of orders.
+      model: the row's model, in words; "": that of the runs, with the operation.
+      ordering: the row's ordering; "": that of the runs, or their number of orders.
     """
 
     name: str
@@ -91,9 +91,8 @@ class Derived:
 @checked_arguments(published=None)
 @dataclasses.dataclass(frozen=True)
 class Mean(Derived):
-    """The mean of the metric of runs, such as those of one order and several seeds, with its standard error over them.
-
-    Parameters and minutes are those of one run.
+    """The mean of the metric of runs, such as several seeds of one order, with its standard error over them. Parameters
+    and minutes are those of one run.
     """
 
     def check(self, runs: Mapping[str, Run]) -> None:
@@ -124,11 +123,10 @@ class Mean(Derived):
 @checked_arguments(published=None)
 @dataclasses.dataclass(frozen=True)
 class Mixture(Derived):
-    """Whole examples mixed, p(x) = sum_m w_m p_m(x), in nats, with the standard error over the examples.
-
-    The weights are "equal"; "fitted": those under which the validation split is most probable; or "chosen": equal ones
-    for as many runs as are best on validation, in the sequence of a greedy search, and none for the others. Parameters
-    and minutes are those of all runs together.
+    """Whole examples mixed, p(x) = sum_m w_m p_m(x), in nats, with the standard error over the examples. The weights
+    are "equal"; "fitted": those under which the validation split is most probable; or "chosen": equal for the first
+    runs of a greedy search, as many as are best on validation, and 0 for the others. Parameters and minutes are sums
+    over all runs.
     """
 
     weights: str = "equal"
@@ -173,7 +171,6 @@ class Mixture(Derived):
         return fields, nll_N[None]
 
     def _nats(self, members: Sequence[Finished], split: str) -> np.ndarray:
-        """The nats of each example under each member, [M, N]."""
         from arjax.api.comparing import nats_of_run
 
         nll_MN = []
@@ -201,13 +198,11 @@ def grid(
     overrides: Mapping[str, Any] | None = None,
     **about: Any,
 ) -> list[Run]:
-    """One run for every combination of values, in the sequence of nested loops over the fields.
-
-    A field in braces in `config` is an argument of the config file, `configs/digits.py:network={network}`;
-    every other one is a config field that is set.
+    """Returns a run for every combination of values, in the sequence of nested loops over the fields. A field in braces
+    in `config` is an argument of the config file, `configs/digits.py:network={network}`; every other one is set in the
+    config.
 
     Args:
-      config: config file with its argument.
       values: of each field, `{"model.ordering": ["raster", "spiral"], "seed": range(3)}`.
       name: of a run, with fields in braces by their whole name or its last part: `{ordering}-{seed}`. Characters that
         no folder may have are replaced. "": the values, in the sequence of the fields.
@@ -254,7 +249,6 @@ def fill_fields(text: str, point: Mapping[str, str]) -> str:
 
 
 def _choices(field: str, values: Iterable[Any]) -> list[str]:
-    """The values of a field as on a command line."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise UserError(f"field {field!r} of the grid needs a list of values, not {values!r}")
     texts = [flag_text(value) for value in values]
@@ -333,9 +327,8 @@ def check_runs(runs: Sequence[Run], path: str) -> None:
 
 
 def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs in groups: those of a group differ in their name and the override of `seed`, and in nothing else.
-
-    A run without that override has the seed of its config file, and stands alone.
+    """Returns the runs in groups whose members differ in their name and the override of `seed` alone. A run without
+    that override has the seed of its config file, and stands alone.
     """
 
     def but_seed(run: Run) -> tuple[Hashable, str]:
@@ -347,7 +340,7 @@ def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def mean_over_seeds(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows with one `Mean` for all listed runs that differ in their seed only, in place of their rows."""
+    """Returns the rows with one `Mean` in place of all listed runs that differ in their seed only."""
     names = {row.name for row in rows}
     groups = groups_of_seeds([row for row in rows if isinstance(row, Run) and row.listed])
     several = {run.name: group for group in groups if len(group) > 1 for run in group}

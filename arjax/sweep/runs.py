@@ -25,19 +25,19 @@ WORKDIR = "{workdir}"
 @checked_arguments(published=None)
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One row of a sweep: an `arjax` job and the fields of its row in the results table.
+    """A row of a sweep: an `arjax` job and the fields of its row in the results table.
 
     Attributes:
       name: folder of the run inside the sweep's workdir, such as `made-dna`.
       config: config file with its argument, such as `configs/uci_binary.py:dna`.
-      overrides: config fields to set, such as `{"seed": 1, "model.ordering": "random(seed=3)"}`. Here and in `config`
+      overrides: config fields to set, such as `{"seed": 1, "model.ordering": "random(seed=3)"}`. Here and in `config`,
         `{workdir}` is the workdir of the sweep: `{"train.init_from": "{workdir}/teacher"}` reads another run.
       dataset, model, ordering: those of the row, in words; "" takes them from the results and the config of the run.
       metric: the number of `results.json` to report, such as `nll_nats` or `bits_per_dim`.
       published, published_mark: the number to compare with, nan for none, and its source or differences.
-      listed: whether it has a row of its own; False for a run that only a `Mean` or a `Mixture` reads.
-      pilots: names of other runs, which end before this one begins: it takes the overrides of the one that is best on
-        validation in its metric, unless it sets the field, such as the learning rate.
+      listed: whether it has a row; False for a run that only a `Mean` or a `Mixture` reads.
+      pilots: names of runs that end before this one begins: it takes the overrides of the best of them on validation in
+        its metric, such as the learning rate, except for fields that it sets.
     """
 
     name: str
@@ -71,20 +71,16 @@ class Run:
             )
 
     def override_texts(self) -> list[tuple[str, str]]:
-        """The overrides as on a command line."""
         return [(key, flag_text(value)) for key, value in self.overrides.items()]
 
     def texts(self) -> list[str]:
-        """The config with its argument, and the values of the overrides."""
         return [self.config, *(text for _, text in self.override_texts())]
 
     def placed(self, workdir: str | os.PathLike) -> Run:
-        """The run with the workdir of its sweep in the place of `{workdir}`."""
         overrides = {key: text.replace(WORKDIR, str(workdir)) for key, text in self.override_texts()}
         return dataclasses.replace(self, config=self.config.replace(WORKDIR, str(workdir)), overrides=overrides)
 
     def arguments(self, workdir: str | os.PathLike) -> list[str]:
-        """The arguments of `arjax` for this run of a sweep in `workdir`."""
         placed = self.placed(workdir)
         overrides = [f"--config.{key}={text}" for key, text in placed.override_texts()]
         return [f"--config={placed.config}", f"--workdir={Path(workdir) / self.name}", *overrides]
@@ -140,8 +136,8 @@ def _read_config(run: Run, workdir: str | os.PathLike) -> ConfigDict:
 
 
 def outdated(run: Run, workdir: Path) -> str:
-    """Returns in words by which fields the results of a run, in its folder of `workdir`, are not those of its config as
-    it is now; "" where they are, or one of the configs cannot be read.
+    """Returns by which fields the results of a run, in its folder of `workdir`, differ from its present config; "" if
+    by none, or if one of the configs cannot be read.
     """
     from arjax.config.files import other_results
 

@@ -138,7 +138,7 @@ class Search:
 
     @property
     def sign(self) -> int:
-        """1 where lower is better, -1 where higher is: the score times this sign is lowest for the best trial."""
+        """1 if lower is better, else -1: the score times this sign is lowest for the best trial."""
         return 1 if lower_is_better(self.metric) else -1
 
     @property
@@ -169,10 +169,9 @@ def load_search(path: str) -> Search:
 def propose(
     space: Mapping[str, Space], past: Sequence[tuple[Mapping[str, Any], str, float | None]], seed: int
 ) -> dict[str, Any]:
-    """Returns the point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
-
-    The first ten are random. Running trials count as bad ones, so that trials which run at once differ. `past` has the
-    values by field of each trial before, its state, and, if it is finished, its score: the lower, the better.
+    """Returns the point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next; the
+    first ten are random. Running trials count as bad ones, so that trials at the same time differ. `past` has the
+    values by field of each earlier trial, its state, and, if it is finished, its score: the lower, the better.
     """
     import optuna
 
@@ -230,18 +229,15 @@ class Trials:
             yield self.list[-1].run
 
     def unfinished(self) -> list[Trial]:
-        """The trials that were begun and have neither results nor diverged."""
         return [trial for trial in self.list if self.state(trial) == RUNNING]
 
     def finished(self) -> list[Finished]:
         return [ended for trial in self.list if (ended := self.ended(trial)) is not None]
 
     def ended(self, trial: Trial) -> Finished | None:
-        """A trial with its results; None where it has none."""
         return None if trial.diverged else self.table.finished(trial.run)
 
     def diverged(self, run: Run) -> None:
-        """Notes that the loss of a trial was not finite."""
         next(trial for trial in self.list if trial.run is run).diverged = True
         self._save()
 
@@ -253,11 +249,9 @@ class Trials:
                 raise UserError(f"{name} has no {metric} on validation, by which a search compares its trials")
 
     def state(self, trial: Trial) -> str:
-        """`FINISHED`, `FAILED` or `RUNNING`."""
         return FAILED if trial.diverged else RUNNING if self.ended(trial) is None else FINISHED
 
     def loss(self, ended: Finished) -> float:
-        """The score of a trial on validation, with the sign by which lower is better."""
         return self.search.sign * ended.validation()[0]
 
     def rows(self) -> list[dict[str, Any]]:

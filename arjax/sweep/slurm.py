@@ -24,8 +24,8 @@ from arjax.sweep.runs import Run
 EXIT_NAME = "slurm_exit.json"
 JOB_FILE = "slurm_job.json"
 POLL_SECONDS = 5.0
-#: A job without an exit code counts as killed when so many polls in a row have not found it in the queue: it may have
-#: been queued again, or its files may reach this machine late.
+#: Polls in a row without the job in the queue after which a job without an exit code counts as killed: it may be queued
+#: again, or its files may reach this machine late.
 LOOKS = 3
 #: States in which squeue still shows a job that will not run any more.
 ENDED = (
@@ -35,11 +35,10 @@ ENDED = (
 
 
 class SlurmJob:
-    """Runs a command in a folder; a callable that submitit sends to the cluster.
-
-    SLURM warns of the time limit with SIGUSR2 (`slurm_signal_delay_s` before it), and of a preemption with SIGTERM.
-    Then the command is asked to save and end, and the job is queued again, provided that something new was saved: else
-    it would go on like that forever. A cancelled job saves and is not queued again.
+    """Runs a command in a folder; a callable that submitit sends to the cluster. SLURM warns of the time limit with
+    SIGUSR2 (`slurm_signal_delay_s` before it), and of a preemption with SIGTERM. Then the command is asked to save and
+    end, and the job is queued again if something new was saved: else it would repeat forever. A cancelled job is not
+    queued again.
     """
 
     def __init__(self, command: Sequence[str], folder: Path):
@@ -60,7 +59,6 @@ class SlurmJob:
         return code
 
     def _run(self) -> int:
-        """Runs the command with its output appended to the folder's log."""
         # SLURM sends its signals to every process of the job. The command has no use for SIGUSR2 and inherits the mask.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         signal.signal(signal.SIGUSR2, self._warn)
@@ -81,7 +79,6 @@ class SlurmJob:
         self._terminated = True  # the command has received it, too
 
     def _queued_again(self, before: str) -> bool:
-        """Puts a stopped job back into the queue; returns whether it is there."""
         if read_results(self._folder) or not (self._time_is_up or (self._terminated and _is_preempted())):
             return False
         if newest_checkpoint(self._folder) == before:
@@ -120,16 +117,15 @@ def _is_preempted() -> bool:
 
 
 class SlurmExecutor:
-    """Submits one SLURM job for each run and waits for all of them; needs submitit.
-
-    The number of its job is kept in the folder of a run: a job that is still in the queue when a sweep starts is waited
-    for and not submitted again. squeue tells the states of jobs, on clusters without accounting as well.
+    """Submits one SLURM job for each run and waits for all of them; needs submitit. A job from an earlier start of the
+    sweep that is still in the queue is waited for: its number is in the folder of its run. squeue tells the states of
+    jobs, on clusters without accounting as well. At most `jobs` are in the queue at once, None: all; `options` go to
+    `submitit.AutoExecutor.update_parameters`.
     """
 
     def __init__(
         self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM, *, jobs: int | None = None
     ):
-        """`options` go to `submitit.AutoExecutor.update_parameters`; `jobs`: in the queue at once, None: all."""
         if importlib.util.find_spec("submitit") is None:
             raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
         import submitit

@@ -23,7 +23,7 @@ class Table:
 
     Attributes:
       sweep: the sweep file; with `options` the command of a row that is made of several runs.
-      outdated: by name, in words, why the results of a run are not those of its row by now; "" where they are.
+      outdated: by name, in words, why the results of a run no longer belong to its row; "" if they do.
     """
 
     rows: Sequence[Row]
@@ -33,7 +33,7 @@ class Table:
     outdated: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def resolved(self, run: Run) -> Run:
-        """The run with the overrides of the best of its pilots on validation; as it is while one has no such score."""
+        """The run with the overrides of the best of its pilots on validation; as it is before one has a score."""
         if not run.pilots:
             return run
         pilots = [row for row in self.rows if isinstance(row, Run) and row.name in run.pilots]
@@ -45,8 +45,8 @@ class Table:
         return dataclasses.replace(run, overrides={**best.overrides, **run.overrides}, pilots=())
 
     def finished(self, run: Run) -> Finished | None:
-        """The run with the overrides of its pilots and its results; None where its folder does not hold the results of
-        exactly this run: one whose row or whose config file has changed is executed again.
+        """Returns the run with the overrides of its pilots and its results; None if its folder does not hold the
+        results of exactly this run: it is executed again if its row or config file has changed.
         """
         run = self.resolved(run)
         ended = None if run.pilots else Finished.read(run, self.workdir / run.name)
@@ -55,7 +55,7 @@ class Table:
         return None if ended is None or self.outdated[run.name] else ended
 
     def outcome(self, run: Run) -> Finished | UserError | None:
-        """Returns a run that has a row, or why it has none though it has ended, as it lacks its metric; None before."""
+        """Returns a run that has a row, the reason why an ended run has none (it lacks its metric), or None before."""
         try:
             ended = self.finished(run)
             if ended is not None:
@@ -69,7 +69,6 @@ class Table:
         return [outcome for outcome in outcomes if isinstance(outcome, Finished)]
 
     def complaints(self, runs: Sequence[Run]) -> list[str]:
-        """A sentence for each run that has ended and has no row."""
         return [str(error) for run in runs if isinstance(error := self.outcome(run), UserError)]
 
     def made(self, derived: bool = True) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -97,7 +96,6 @@ class Table:
         return [made | {"tie": tie} for made, tie in zip(rows, ties(rows, nats), strict=True)], failed
 
     def command(self, row: Derived) -> str:
-        """The command that makes the row again, with its runs."""
         workdir = f"runs/{self.workdir.resolve().name}"
         flags = [f"--sweep={self.sweep}", f"--workdir={workdir}", *self.options, f"--only={row.name}"]
         return shlex.join(["arjax-sweep", *flags])

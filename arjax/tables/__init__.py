@@ -11,7 +11,7 @@ __all__ = ["Probability", "TableModel", "fit_table", "load_table"]
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, each imported when it is used first: `arjax-table --help` does not wait for JAX."""
+    """Imports a public name when it is first used: `arjax-table --help` does not wait for JAX."""
     if name not in __all__:
         raise AttributeError(f"module 'arjax.tables' has no attribute {name!r}")
     return getattr(importlib.import_module(f"arjax.tables.{'fitting' if name == 'fit_table' else 'table'}"), name)

@@ -27,11 +27,8 @@ ROWS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Sites:
-    """The sites of columns: one for a column of few codes, else one for each of two digits of a code.
-
-    Attributes:
-      sizes: the number of codes of each column.
-      most_levels: codes of a column with one site.
+    """The sites of columns: one for a column of at most `most_levels` codes, else one for each of two digits of a code.
+    `sizes` are the numbers of codes of the columns.
     """
 
     sizes: tuple[int, ...]
@@ -61,7 +58,7 @@ class Sites:
         return EventSpec((len(kinds),), kind="columns", columns=kinds)
 
     def values(self, codes_NC: np.ndarray) -> np.ndarray:
-        """Codes as values of the sites, float32[N, D], nan for a missing one."""
+        """Returns codes as values of the sites, float32[N, D], nan for a missing one."""
         x_ND = np.empty((len(codes_NC), len(self.levels)), np.float32)
         for codes, base, sites in zip(codes_NC.T, self.bases, self.of_column, strict=True):
             for site, digit in zip(sites, [codes] if base == 1 else [codes // base, codes % base], strict=True):
@@ -69,26 +66,21 @@ class Sites:
         return x_ND
 
     def spread(self, marks_NC: np.ndarray) -> np.ndarray:
-        """Marks of columns as marks of sites, [N, D]."""
+        """Returns marks of columns as marks of sites, [N, D]."""
         return np.repeat(marks_NC, [len(sites) for sites in self.of_column], axis=1)
 
 
 def codes_of(columns: Sequence[Column], cells_NC: np.ndarray) -> np.ndarray:
-    """The codes of cells, int32[N, C]."""
+    """Returns the codes of cells, int32[N, C]."""
     pairs = zip(columns, np.asarray(cells_NC, np.float64).T, strict=True)
     return np.stack([column.codes(cells_N).astype(np.int32) for column, cells_N in pairs], 1)
 
 
 class AnyOrderTable(TableEngine):
-    """The codes of all columns under one network for all orders.
-
-    Attributes:
-      columns: of the table.
-      model, params: of the values of the `Sites`.
-    """
+    """The codes of all columns under one network for all orders: `model` with `params`, of the values of `sites`."""
 
     def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any, sites: Sites | None = None):
-        """`sites`: None for the usual ones."""
+        """Makes the engine; `sites` follow from the columns unless they are given."""
         self.columns, self.model, self.params = tuple(columns), model, params
         self.sites = sites or Sites(tuple(column.num_codes for column in columns))
 
@@ -96,7 +88,7 @@ class AnyOrderTable(TableEngine):
         return f"a network for all orders of the columns, {self.model.num_params:,} parameters"
 
     def _table(self, x_ND: np.ndarray, observed_ND: np.ndarray, site: int) -> np.ndarray:
-        """log p of the values of a site given the observed ones, float64[N, V]; once for equal observed values."""
+        """Returns log p of a site's values given the observed ones, float64[N, V], computed once for equal rows."""
         seen_ND = np.where(observed_ND, x_ND, np.nan)
         first_R, row_N = _different(seen_ND)
 
@@ -124,7 +116,7 @@ class AnyOrderTable(TableEngine):
         return nats_N
 
     def _in_one_pass(self, codes_NC: np.ndarray, order: Sequence[int]) -> np.ndarray:
-        """log p(code | codes of the columns before it in the order), float64[N, C]."""
+        """Returns log p(code | codes of the columns before it in the order), float64[N, C]."""
         places = [site for c in order for site in self.sites.of_column[c]]
         factorization = from_order(np.array(places), np.ones(len(places), np.int64), (len(places),))
         x_ND = self.sites.values(codes_NC)
@@ -135,9 +127,7 @@ class AnyOrderTable(TableEngine):
         return np.stack([nats_ND[:, list(sites)].sum(1) for sites in self.sites.of_column], 1)
 
     def _log_there(self, x_ND: np.ndarray, codes_N: np.ndarray, order: Sequence[int], c: int) -> np.ndarray:
-        """log of the probability that the second digit of a column is one of a code, float64[N]; 0 but for the last
-        first digit.
-        """
+        """Returns log p(a code has the second digit of a column), float64[N]; 0 unless the first digit is the last."""
         log_p_N, base, num = np.zeros(len(codes_N)), self.sites.bases[c], self.columns[c].num_codes
         rows = np.flatnonzero(codes_N // base == (num - 1) // base)
         if len(rows) and num % base:
@@ -150,7 +140,7 @@ class AnyOrderTable(TableEngine):
         return log_p_N
 
     def _code_log_prob(self, x_ND, observed_NC, codes_N, c: int) -> np.ndarray:
-        """log p(code of a column | observed columns), float64[N]."""
+        """Returns log p(code of a column | observed columns), float64[N]."""
         observed_ND, base = self.sites.spread(observed_NC), self.sites.bases[c]
         rows, first_N = np.arange(len(codes_N)), codes_N // base
         total_N = self._first_digit(x_ND, observed_ND, c)[rows, first_N]
@@ -159,11 +149,11 @@ class AnyOrderTable(TableEngine):
         return total_N
 
     def _first_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, c: int) -> np.ndarray:
-        """log p of the code of a column, or of its first digit, float64[N, V]."""
+        """Returns log p of the code of a column, or of its first digit, float64[N, V]."""
         return self._table(x_ND, observed_ND, self.sites.of_column[c][0])
 
     def _second_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, first_N: np.ndarray | int, c: int) -> np.ndarray:
-        """log p of the second digit given the first one, among those of which there is a code, float64[N, base]."""
+        """Returns log p of the second digit given the first, among the digits of codes, float64[N, base]."""
         (first, second), base = self.sites.of_column[c], self.sites.bases[c]
         x_ND = x_ND.copy()
         x_ND[:, first] = first_N
@@ -212,7 +202,7 @@ class AnyOrderTable(TableEngine):
         return column.draw(codes_N, rng, condition), log_mass_N
 
     def num_sums(self, conditions: Conditions) -> float:
-        """Combinations of the codes that all conditions but the last one allow."""
+        """Returns the number of combinations of codes that all conditions but the last one allow."""
         return math.prod(float((self.columns[c].weights(condition) > 0).sum()) for c, condition in conditions[:-1])
 
     def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
@@ -235,7 +225,7 @@ class AnyOrderTable(TableEngine):
 def _log_table(
     model: AutoregressiveModel, params: Any, x_BD: jax.Array, observed_BD: jax.Array, site: jax.Array
 ) -> jax.Array:
-    """log p of the values of one site, float32[B, V] with the V of the largest site; one program for all sites."""
+    """Returns log p of the values of one site, float32[B, V] with the V of the largest site; one program for all."""
     features_BF = model.features_given_at(params, x_BD, observed_BD, site)
     head = model.head(params)
     assert isinstance(head, Columns), "the sites of a table are columns"
@@ -260,9 +250,7 @@ def _site_log_prob(model: AutoregressiveModel, params: Any, x_BD: jax.Array, fac
 
 
 def _in_pieces(compute: Callable[[np.ndarray], jax.Array], rows_ND: np.ndarray) -> np.ndarray:
-    """What a program computes of rows, float64[N, ...], some at once. Pieces are filled to one of a few sizes, so that
-    few programs serve all numbers of rows.
-    """
+    """Returns the results of a program for rows, float64[N, ...], in pieces of few sizes, which need few programs."""
     size, computed = ROWS if len(rows_ND) > ROWS else 1 << max(4, (len(rows_ND) - 1).bit_length()), []
     for start in range(0, len(rows_ND), ROWS):
         part = rows_ND[start : start + ROWS]
@@ -272,9 +260,7 @@ def _in_pieces(compute: Callable[[np.ndarray], jax.Array], rows_ND: np.ndarray) 
 
 
 def _different(array_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the rows that no row before equals, int[R], and which of these each row equals, int[N]; nan equals
-    nan.
-    """
+    """Returns the numbers of the different rows, int[R], and which of them each row equals, int[N]; nan equals nan."""
     varied = (array_ND != array_ND[:1]) & ~(np.isnan(array_ND) & np.isnan(array_ND[:1]))
     keys_NK = np.nan_to_num(array_ND[:, varied.any(0)], nan=-1.0)
     if not keys_NK.shape[1]:

@@ -1,4 +1,4 @@
-"""Columns of a table as codes: what a column holds, the code of each value, and the values of each code.
+"""Columns of a table as codes: the contents of a column, the code of each value, and the values of each code.
 
 A model of tables predicts a code for each cell: a word, a number that is frequent, or an interval of numbers. Within an
 interval all numbers are equally probable.
@@ -49,20 +49,19 @@ _FEW_ROWS = 20
 class Numbers:
     """A column of numbers: intervals [low, high] of numbers that are rounded to `step`, or of real numbers.
 
-    Whole numbers stay whole. The probability of a number within an interval is that of the interval over the number of
-    its values, or over its length for real numbers. One in `num_rows` + 1 values is a number that training never saw,
-    with the density of a Cauchy distribution around the median; draws leave it out, so they stay within the range of
-    the training rows.
+    Whole numbers stay whole. A number within an interval has the probability of the interval over the number of its
+    values, or over its length for real numbers. One in `num_rows` + 1 values is a number that training never saw, with
+    the density of a Cauchy distribution around the median; draws leave it out, so they stay within the range of the
+    training rows.
 
     Attributes:
       step: distance of two neighbouring numbers, 1 for whole ones; 0 for real numbers.
-      low, high: float64[V], the first and the last number of each code, in rising order. Real numbers have neighbouring
-        intervals, [low, high).
+      low, high: float64[V], the first and the last number of each code, in rising order; [low, high) for real numbers.
       centre, spread: the median of the training rows, and half of their interquartile range.
-      num_rows: of them.
+      num_rows: the number of training rows with a value.
       date: "", or the unit of time since 1970 that the numbers count.
       is_int: whether numbers are shown without decimals.
-      is_counted: whether log p is that of a probability, as for whole numbers and dates, and no density.
+      is_counted: whether p is a probability, as for whole numbers and dates, and not a density.
     """
 
     name: str
@@ -97,9 +96,7 @@ class Numbers:
         return as_numbers(self.name, values, self.date, place)
 
     def values(self, cells: np.ndarray) -> np.ndarray:
-        """Returns cells as values of a frame, object[N], None without a value: without the noise of binary fractions;
-        numbers between two steps stay as they are.
-        """
+        """Returns cells as values of a frame, object[N], None without a value; numbers near a step are put on it."""
         if self.date:
             cells = cells.round()
         elif self._has_decimals:
@@ -137,8 +134,8 @@ class Numbers:
         return np.where(gaps, MISSING, np.where(nearer, after, code))
 
     def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns log p(value | code) in nats, float64[N], 0 without a value; and whether the value has a code,
-        bool[N]: that of another number is its log-probability, whatever the code.
+        """Returns log p(value | code) in nats, or log p(value) where no code has the value, float64[N], 0 without a
+        value; and whether a code has the value, bool[N].
         """
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
         code = self.codes(cells)
@@ -158,9 +155,7 @@ class Numbers:
 
     @property
     def log_unit(self) -> float:
-        """What is taken from the log of the probability of a rounded number for its density in the unit of the column;
-        0 for numbers that are counted, which have probabilities.
-        """
+        """log(step), by which log p of a rounded number is above its log-density; 0 for real and counted numbers."""
         return math.log(self.step) if self.step and not self.is_counted else 0.0
 
     def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
@@ -185,8 +180,8 @@ class Numbers:
         return np.minimum(allowed / whole, 1)
 
     def _overlap(self, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-        """What a range has in common with each code, float64[V] each: the first number (that of a grid is counted from
-        the low end of the code), and how many, or the length for real numbers.
+        """Returns the first number that a range and each code share, in steps from the low end of the code if there are
+        steps, and how many numbers they share, or their length for real numbers, float64[V] each.
         """
         low, high = self.lows, self.highs
         if not self.step:
@@ -197,7 +192,7 @@ class Numbers:
         return start, np.clip(last - start + 1, 0, None)
 
     def parts(self, condition: Condition) -> list[tuple[float, float]]:
-        """The ranges of a condition in rising order, where no two of them overlap."""
+        """Returns the ranges of a condition in rising order, merged where they overlap."""
         parts: list[tuple[float, float]] = []
         for first, last in sorted(map(self.ends, condition if isinstance(condition, list) else [condition])):
             if parts and first <= parts[-1][1] + 2e-4 * self.step:
@@ -212,7 +207,7 @@ class Numbers:
         return (self.lows + self.highs) / 2
 
     def rounded(self, cells: np.ndarray) -> np.ndarray:
-        """The nearest numbers that the column can have."""
+        """Returns the nearest numbers that the column can have."""
         if not self.step:
             return cells
         if not self._has_decimals:  # a few real numbers
@@ -232,7 +227,7 @@ class Numbers:
         return f"{self.name}: {kind} from {first} to {last}, {self.num_codes} codes"
 
     def ends(self, condition: Condition) -> tuple[float, float]:
-        """The ends of a range, or a number twice."""
+        """Returns the ends of a range, or a number twice."""
         if not isinstance(condition, tuple):
             end = self._end(condition)
             return end, end
@@ -243,7 +238,7 @@ class Numbers:
         return first, last
 
     def _end(self, value: Any, open_end: float = math.nan) -> float:
-        """An end of a range, or a number, where `open_end` is nan."""
+        """Returns an end of a range, or a number where `open_end` is nan."""
         if not math.isnan(open_end) and (value is None or (isinstance(value, float) and value == open_end)):
             return open_end
         try:
@@ -267,15 +262,14 @@ def find_columns(
     rows: np.ndarray | None = None,
     place: Place = row_of_table,
 ) -> tuple[list[Column], dict[str, str]]:
-    """The columns of a table that are modelled, each printed as soon as it is found, and the reasons of those that are
-    not, by their names.
+    """Returns the columns to model, each printed as soon as it is found, and the reasons against the others, by name.
 
     Args:
       values: of each column, as in `arjax.data.frames.Frame`.
-      rows: the numbers of the train rows, which have the codes; None: all.
       kinds: "words", "numbers", "date" or "skip" of single columns, in place of what their values say.
       most_codes: of a column of numbers.
-      place: of a row in messages.
+      rows: the numbers of the train rows, which determine the codes; None: all.
+      place: the place of a row in messages.
     """
     for name, kind in kinds.items():
         is_column = f"kinds names the column {name!r}, which is not there{did_you_mean(str(name), list(values))}"
@@ -300,9 +294,7 @@ def find_columns(
 
 
 def _of_kind(name: str, values: np.ndarray, kind: str, place: Place) -> np.ndarray:
-    """The values of a column as its kind has them: words as object, numbers as float64 or int64, dates as datetime64.
-    Refuses the first value of another kind.
-    """
+    """Returns a column as its kind has it: words object, numbers float64 or int64, dates datetime64; refuses others."""
     refuse_odd_types(name, values, place, f": kinds={{{name!r}: 'skip'}} leaves the column out")
     if not kind:
         as_words = f"kinds={{{name!r}: 'words'}}"
@@ -317,7 +309,7 @@ def _of_kind(name: str, values: np.ndarray, kind: str, place: Place) -> np.ndarr
 
 
 def _reason_against(values: np.ndarray, kind: str) -> str:
-    """Why a column cannot be modelled; "" where it can."""
+    """Returns why a column cannot be modelled; "" where it can."""
     known = without_gaps(values)
     if not len(known):
         return "it has no value in any row"
@@ -334,8 +326,8 @@ def _reason_against(values: np.ndarray, kind: str) -> str:
 
 
 def _find_column(name: str, values: np.ndarray, every: np.ndarray, most_codes: int, from_numbers: bool) -> Column:
-    """The column of train values, and of those of every row, as `_of_kind` returns them: a word or a time of day that
-    only validation rows have is known, too, so that the table itself can be completed.
+    """Returns the column of train values, as from `_of_kind`. Words and times of day that only other rows have are
+    known, too, so that the table itself can be completed.
     """
     if values.dtype == object:
         return make_words(name, values.tolist(), every.tolist(), from_numbers)
@@ -349,7 +341,7 @@ def _find_column(name: str, values: np.ndarray, every: np.ndarray, most_codes: i
 
 
 def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = (), from_numbers: bool = False) -> Words:
-    """The column of these values of the train rows, None without one; and of those that only other rows have."""
+    """Returns the column of the values of train rows, None without one, and of words that only other rows have."""
     counts: dict[Any, int] = collections.Counter(values)
     for value in dict.fromkeys(others):
         counts.setdefault(value, 0)
@@ -359,10 +351,9 @@ def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = (), fro
 
 
 def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", is_int: bool = False) -> Numbers:
-    """The column of numbers float64[N] (nan without a value) with at most about `most_codes` codes.
-
-    Of few different numbers, each has a code. Else a number that is at least as frequent as a code has to be has one of
-    its own, and the others are cut into intervals of about equally many rows.
+    """Returns the column of numbers float64[N] (nan without a value) with at most about `most_codes` codes. Of few
+    different numbers, each has a code; otherwise frequent numbers have one each, and the others are cut into intervals
+    of about equally many rows.
     """
     known = np.sort(cells[~np.isnan(cells)])
     step = 1.0 if is_int or date else _step_of(known)
@@ -388,7 +379,7 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
 
 
 def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """First and last number of each code: frequent numbers alone, others together until they are `least` rows."""
+    """Returns first and last number of each code: frequent numbers alone, others together up to `least` rows."""
     low: list[float] = []
     high: list[float] = []
     inside = 0.0
@@ -404,10 +395,8 @@ def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple
 
 
 def _step_of(known: np.ndarray) -> float:
-    """The largest power of ten, from 1 down, of which all sorted numbers are multiples; 0 for none.
-
-    Numbers may have the rounding of float32, which is the same for equal numbers: two that differ by more than the
-    rounding of float64 are not the same multiple.
+    """Returns the largest power of ten, from 1 down, of which all sorted numbers are multiples; 0 for none. Numbers may
+    have the rounding of float32, but two that differ by more than float64 rounds are not the same multiple.
     """
     for decimals in range(_MOST_DECIMALS + 1):
         scaled = known * 10.0**decimals
@@ -422,7 +411,7 @@ def _step_of(known: np.ndarray) -> float:
 
 
 def as_texts(values: np.ndarray) -> np.ndarray:
-    """Values as words, object[N], None without one: truth values alone stay as they are."""
+    """Returns values as words, object[N], None without one; if all are truth values, they stay truth values."""
     items = items_of(values)
     if not all(v is None or isinstance(v, bool) for v in items):
         items = [None if v is None else as_text(v) for v in items]
@@ -430,7 +419,7 @@ def as_texts(values: np.ndarray) -> np.ndarray:
 
 
 def _has_numbers(values: np.ndarray) -> bool:
-    """Whether any value is a number, and no text of one."""
+    """Returns whether any value is a number, not the text of one."""
     types = set(map(type, values.tolist())) if values.dtype == object else set()
     return values.dtype.kind in "iuf" or bool({int, float} & types)
 

@@ -19,13 +19,9 @@ Conditions = Sequence[tuple[int, Condition]]
 class TableEngine(abc.ABC):
     """The joint distribution of the columns of a table.
 
-    Rows are cells float64[N, C] as in `arjax.data.columns`, nan where there is no value, and marks of cells are
-    bool[N, C]. A distribution may depend on the order in which the columns are read; within one order the chain rule
+    Rows are cells float64[N, C] as in `arjax.data.columns`, nan without a value; marks of cells are bool[N, C]. Unless
+    `orders_agree`, a distribution depends on the order in which the columns are read; within one order the chain rule
     holds. Ranges and draws are those of the distribution within the range of the training rows.
-
-    Attributes:
-      columns: of the table.
-      orders_agree: whether `log_prob` is the same in all orders.
     """
 
     columns: tuple[Column, ...]
@@ -33,36 +29,34 @@ class TableEngine(abc.ABC):
 
     @abc.abstractmethod
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
-        """log p(all other known cells | given ones) of each row in nats, float64[N], column by column in the order;
-        None: that of the table.
-        """
+        """Returns log p(other known cells | given ones) of rows in nats, float64[N]; `order` None is the table's."""
 
     @abc.abstractmethod
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
-        """p(code of a column | given cells) of each row, float64[N, V]; the column itself is not given."""
+        """Returns p(code of a column | given cells) of each row, float64[N, V]; the column itself is not given."""
 
     @abc.abstractmethod
     def draw(
         self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Cells of a column given the known cells of the others, drawn among those that a condition allows (None: all),
-        float64[N]; and the log of the probability of these, float64[N].
+        """Returns cells of a column, float64[N], drawn given the known cells of the others among the values that a
+        condition allows (None: all), and log p of these values, float64[N].
         """
 
     @abc.abstractmethod
     def num_sums(self, conditions: Conditions) -> float:
-        """How many terms `exact_mass` of these conditions sums over; infinity where it is not known exactly."""
+        """Returns the number of terms that `exact_mass` sums over; infinity where it is not exact."""
 
     @abc.abstractmethod
     def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
-        """p(the first k conditions | known cells) for every k."""
+        """Returns p(the first k conditions | known cells) for every k."""
 
     @abc.abstractmethod
     def in_words(self) -> str:
-        """The engine in a line."""
+        """Returns the engine in a line."""
 
     def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
-        """Returns the log of the mean probability of cells over so many orders of the columns, float64[N]."""
+        """Returns the log of the mean probability of cells over `num_orders` orders of the columns, float64[N]."""
         given_NC, rng, num = np.zeros(cells_NC.shape, bool), np.random.default_rng(0), cells_NC.shape[1]
         others = 0 if self.orders_agree else num_orders - 1
         orders = [range(num), *(rng.permutation(num).tolist() for _ in range(others))]
@@ -78,19 +72,19 @@ class TableEngine(abc.ABC):
         return nats_NC
 
     def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
-        """The mean of a column of numbers given cells, float64[N]."""
+        """Returns the mean of a column of numbers given cells, float64[N]."""
         column = self.columns[c]
         assert isinstance(column, Numbers), "words have no mean"
         return self.code_table(cells_NC, given_NC, c) @ column.middles
 
     def guess(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
-        """The best guess of a column given cells, float64[N]: the most probable word, or the mean of a number."""
+        """Returns the best guess of a column given cells, float64[N]: the most probable word, or the mean."""
         if isinstance(self.columns[c], Numbers):
             return self.means(cells_NC, given_NC, c)
         return self.code_table(cells_NC, given_NC, c).argmax(1).astype(np.float64)
 
     def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draws all cells that are not given, of each row in the same random order of the columns: cells [N, C]."""
+        """Returns cells [N, C] with all that are not given drawn, each row in the same random order of the columns."""
         cells_NC = np.where(given_NC, cells_NC, np.nan)
         for c in rng.permutation(len(self.columns)).tolist():
             rows = np.flatnonzero(np.isnan(cells_NC[:, c]))
@@ -101,12 +95,10 @@ class TableEngine(abc.ABC):
     def progressive(
         self, cells_C: np.ndarray, conditions: Conditions, num: int, rng: np.random.Generator
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Progressive sampling (Yang et al., "Deep Unsupervised Cardinality Estimation", 2019, section 5), for every k:
-        cells [num, C] that fulfil the first k conditions, and the log of an unbiased estimate of p(these | known cells)
-        from each of the draws, float64[num].
-
-        A column is drawn among the values that its condition allows, and the estimate is the product of the
-        probabilities of these.
+        """Yields, for every k, cells [num, C] that fulfil the first k conditions, and the log of an unbiased estimate
+        of p(these conditions | known cells) from each draw, float64[num]. A column is drawn among the values that its
+        condition allows; the estimate is the product of their probabilities (Yang et al., "Deep Unsupervised
+        Cardinality Estimation", 2019, section 5).
         """
         cells_NC, total_N = np.repeat(cells_C[None], num, 0), np.zeros(num)
         for c, condition in conditions:
@@ -116,7 +108,7 @@ class TableEngine(abc.ABC):
 
 
 def only_given(cells_NC: np.ndarray, given_NC: np.ndarray, c: int | None = None) -> np.ndarray:
-    """The given cells, nan elsewhere and in the column `c`."""
+    """Returns the given cells, nan elsewhere and in the column `c`."""
     cells_NC = np.where(given_NC, np.asarray(cells_NC, np.float64), np.nan)
     if c is not None:
         cells_NC[:, c] = np.nan
@@ -124,13 +116,13 @@ def only_given(cells_NC: np.ndarray, given_NC: np.ndarray, c: int | None = None)
 
 
 def categorical(p_NV: Any, rng: np.random.Generator) -> np.ndarray:
-    """One index for each row, with these probabilities up to a factor; the last possible one where all are 0."""
+    """Returns one index for each row, with these probabilities up to a factor; the last one if all are 0."""
     ends = np.cumsum(p_NV, 1)
     index = (ends <= rng.random(len(p_NV))[:, None] * ends[:, -1:]).sum(1)
     return np.minimum(index, p_NV.shape[1] - 1)
 
 
 def normalised_logs(log_p_KN: np.ndarray) -> np.ndarray:
-    """Log-probabilities that add up to 1 over the first axis, also where all are so small that weights are rounded."""
+    """Returns log-probabilities normalised over the first axis, also where all of them are very small."""
     log_p_KN = log_p_KN - log_p_KN.max(0)
     return log_p_KN - np.logaddexp.reduce(log_p_KN, 0)

@@ -27,7 +27,7 @@ from arjax.tables.gaussian_fitting import fit_gaussians, thinned
 from arjax.tables.mixed import mix_engines
 from arjax.tables.table import TableModel
 
-#: Train rows from which on a size with more units is tried.
+#: Train rows from which on larger networks are tried.
 _MANY_ROWS = 5000
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
@@ -61,7 +61,7 @@ class NetworkSize:
 
 
 def network_sizes(num_rows: int) -> list[NetworkSize]:
-    """Those that are tried for so many train rows, the first one first."""
+    """Returns the sizes that are tried for so many train rows, the first one first."""
     if num_rows >= _MANY_ROWS:
         return [NetworkSize((512, 512), 0.1), NetworkSize((512, 512), 0.25)]
     return [NetworkSize((128, 128), 0.3), NetworkSize((128, 128), 0.5), NetworkSize((256, 256), 0.1)]
@@ -87,21 +87,19 @@ def fit_table(
 
     Each cell has a code: a word, a frequent number or an interval of numbers; a network for all orders (DeepNADE, Uria,
     Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014) predicts the codes of any columns from those of
-    any others. A missing cell is neither shown to the network nor scored, which is right where a value is missing at
-    random. A table of numbers, and of few words beside them, is fitted by mixtures of Gaussians, too, and the model is
+    any others. A missing cell is neither shown to the network nor scored, which is right where values are missing at
+    random. A table of numbers, and of few words beside them, is also fitted by mixtures of Gaussians, and the model is
     a mixture of both with the weights that are best on validation.
 
     Args:
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
-      minutes: of training, about.
-      validation: part of the rows that choose the recipe and the parameters, or a table of such rows. Of more than
-        10,000 rows, an even choice of at most so many is scored.
+      minutes: approximate minutes of training.
+      validation: part of the rows that choose the recipe and the parameters, or a table of such rows; an even choice of
+        at most 10,000 of them is scored.
       kinds: "words", "numbers", "date" or "skip" of single columns, where their values are misleading.
-      missing: the texts of cells without a value.
-      delimiter: of a csv file.
+      missing, delimiter: the texts of cells without a value, and the separator of cells in a csv file.
       most_codes: of a column of numbers: more are finer, and need more rows.
       seed: of the split, the parameters and the batches.
-      quiet: prints nothing.
     """
     no_dict = f"kinds is a dict from the names of columns to their kinds, not {kinds!r}"
     refuse(
@@ -125,7 +123,7 @@ def fit_table(
 
 
 def _split(frame: Frame, validation: Any, seed: int) -> tuple[np.ndarray, Frame]:
-    """The numbers of the train rows, and the table of the validation rows."""
+    """Returns the numbers of the train rows, and the table of the validation rows."""
     if not isinstance(validation, float | int):
         words = [name for name, values in frame.columns.items() if values.dtype == object]
         other = read_frame(validation, frame.missing, frame.delimiter, words=words)
@@ -152,7 +150,7 @@ def _fit(
     minutes: float,
     seed: int,
 ) -> TableModel:
-    """The best engine on validation: a network for all orders, and of numbers with few words mixtures of Gaussians."""
+    """Returns the best engine on validation: a network for all orders and, for few words, mixtures of Gaussians."""
     start, held_NC = time.monotonic(), cells["validation"]
     fitted: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
     words = [column.num_codes for column in columns if isinstance(column, Words)]
@@ -178,7 +176,7 @@ def _fit(
 def _fit_any_order(
     columns: Sequence[Column], cells: Mapping[str, np.ndarray], minutes: float, seed: int
 ) -> tuple[AnyOrderTable, dict[str, Any]]:
-    """A network for all orders of the best size on validation, and facts about it."""
+    """Returns the network for all orders that is best on validation among some sizes, and facts about it."""
     sites = Sites(tuple(column.num_codes for column in columns))
     x = {split: sites.values(codes_of(columns, cells_NC)) for split, cells_NC in cells.items()}
     tried: list[tuple[float, NetworkSize, Fitted]] = []
@@ -204,7 +202,7 @@ def _train(
     seed: int,
     speeds: dict[tuple[int, ...], float],
 ) -> Fitted:
-    """Trains for so many minutes, about. `speeds` has steps per second by hidden sizes, which some steps tell."""
+    """Trains for about so many minutes. `speeds` has steps per second by hidden sizes, measured with a few steps."""
     began, num = time.monotonic(), len(x["train"])
     sizes: dict[str, Any] = {"hidden_sizes": size.hidden_sizes, "dropout": size.dropout, "activation": "gelu"}
     model = make_model(sites.event, "deep_nade", orders="uniform", **sizes)
@@ -231,7 +229,7 @@ def _train(
 
 
 def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
-    """Quantiles of the surprise of each column in some rows of validation, [C, Q]; 0 for a column without values."""
+    """Returns quantiles of the surprise of each column in validation rows, [C, Q]; 0 for a column without values."""
     every = -(-len(cells_NC) // _USUAL_ROWS)
     surprise_NC = engine.surprise(cells_NC[::every])
     known_NC = np.where(np.isnan(surprise_NC).all(0), 0.0, surprise_NC)

@@ -1,5 +1,4 @@
-"""A mixture of Gaussians with full covariances as a model of a table of numbers, and of some words: any columns given
-any others.
+"""A mixture of Gaussians with full covariances models a table of numbers and some words: any columns given others.
 
 On the scale z of the margins, component k has the mean m_k and the covariance S_k = C C^T, with the Cholesky factor C
 of the columns in some order. A column c given those before it has the mean m_c + C_c,<c e_<c and the scale C_cc, with
@@ -10,11 +9,9 @@ that is rounded has the probability of its rounding interval [a, b],
 
 and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. A real number has the density. For real numbers all
 orders of the columns agree; for rounded ones they do as far as the intervals are short beside the scales. A word has a
-probability under each component, whatever the other columns (latent classes).
-
-The scale z of a column is a monotone function of its numbers: skewed columns may be made more symmetric by the
-transformation of Yeo & Johnson ("A new family of power transformations to improve normality or symmetry", Biometrika
-2000, equation 2.1).
+probability under each component, whatever the other columns (latent classes). The scale z of a column is a monotone
+function of its numbers: skewed columns may be made more symmetric by the transformation of Yeo & Johnson ("A new family
+of power transformations to improve normality or symmetry", Biometrika 2000, equation 2.1).
 """
 
 from __future__ import annotations
@@ -57,16 +54,16 @@ class Margin:
     spread: float = 1.0
 
     def forward(self, cells: np.ndarray) -> np.ndarray:
-        """z of numbers, float64[...]."""
+        """Returns z of numbers, float64[...]."""
         return (_yeo_johnson((cells - self.shift) / self.scale, self.power) - self.mean) / self.spread
 
     def log_slope(self, cells: np.ndarray) -> np.ndarray:
-        """log dz/dx."""
+        """Returns log dz/dx."""
         t = (cells - self.shift) / self.scale
         return (self.power - 1) * np.sign(t) * np.log1p(abs(t)) - math.log(self.scale * self.spread)
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
-        """The numbers with these z; those beyond the range of the training rows become its ends."""
+        """Returns the numbers with these z, clipped to the range of the training rows."""
         low, high = self.range
         z = np.clip(z, *self.forward(np.array(self.range)))
         t = _inverse_yeo_johnson(z * self.spread + self.mean, self.power)
@@ -74,7 +71,7 @@ class Margin:
 
     @functools.cached_property
     def atoms(self) -> np.ndarray | None:
-        """The values of a column that has few of them, which are no grid, in rising order; else None."""
+        """The values of a column with few values that are not on a grid, in rising order; else None."""
         low = np.array(self.column.low)
         if not self.column.step or self.column.low != self.column.high:
             return None
@@ -94,7 +91,7 @@ class Margin:
         return np.concatenate([[self.range[0]], (high[:-1] + low[1:]) / 2, [self.range[1]]])
 
     def bounds(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The ends of the numbers that are rounded to each cell."""
+        """Returns the ends of the numbers that are rounded to each cell."""
         half = self.column.step / 2
         low, high = cells - half, cells + half
         if self.atoms is not None:
@@ -104,9 +101,7 @@ class Margin:
         return low, high
 
     def parts(self, condition: Condition) -> list[tuple[float, float]]:
-        """The intervals of numbers that are rounded to one which a condition allows, within the range of the training
-        rows; None allows all.
-        """
+        """Returns the intervals in the training range that round to numbers which a condition allows; None: all."""
         if condition is None:
             return [self.range]
         parts = [self._part(*ends) for ends in self.column.parts(condition)]
@@ -124,7 +119,7 @@ class Margin:
         return float(max(first, self.range[0])), float(min(last, self.range[1]))
 
     def snapped(self, cells: np.ndarray) -> np.ndarray:
-        """The nearest numbers that the column can have, within the range of the training rows."""
+        """Returns the nearest numbers that the column can have, within the range of the training rows."""
         low, high, step = self.column.low[0], self.column.high[-1], self.column.step
         if self.atoms is not None:
             return self.atoms[np.clip(np.searchsorted(self.edges, cells) - 1, 0, len(self.atoms) - 1)]
@@ -142,9 +137,7 @@ class WordTable:
 
 
 def fit_margin(column: Numbers, cells: np.ndarray, is_power: bool) -> Margin:
-    """The margin under which cells float64[N] (nan without a value) have mean 0 and variance 1; with the most probable
-    power, or without one.
-    """
+    """Returns the margin, with the best power if `is_power`, by which cells float64[N] have mean 0 and variance 1."""
     known = cells[~np.isnan(cells)]
     if not len(known):
         return Margin(column, column.centre, column.spread)
@@ -155,7 +148,7 @@ def fit_margin(column: Numbers, cells: np.ndarray, is_power: bool) -> Margin:
     log_t = (np.sign(t) * np.log1p(abs(t))).mean()
 
     def nats(power: float) -> float:
-        """-log of the density of the numbers, over how many there are, where y is normal (section 3)."""
+        """Returns the mean of -log density of the numbers, where y is normal (section 3)."""
         return 0.5 * math.log(_yeo_johnson(t, power).var() + 1e-300) - (power - 1) * log_t
 
     power = float(minimize_scalar(nats, bounds=(_LEAST_POWER, _MOST_POWER), method="bounded").x)
@@ -164,7 +157,7 @@ def fit_margin(column: Numbers, cells: np.ndarray, is_power: bool) -> Margin:
 
 
 def _yeo_johnson(t: Any, power: float) -> np.ndarray:
-    """sign(t) ((1 + |t|)^p - 1) / p with p = power for t >= 0, and 2 - power below; log(1 + |t|) for p = 0."""
+    """Returns sign(t) ((1 + |t|)^p - 1) / p, p = power for t >= 0, else 2 - power; sign(t) log(1 + |t|) for p = 0."""
     t = np.asarray(t, np.float64)
     if power == 1:
         return t
@@ -194,11 +187,8 @@ class _Factor(NamedTuple):
 
 
 class GaussianTable(TableEngine):
-    """Columns of numbers, and of words, under a mixture of Gaussians.
-
-    Attributes:
-      margins: of all columns; `numbers` and `words` have them by the numbers of their columns.
-      model, params: of the kind `gaussian_mixture`, of the z of all numbers.
+    """Columns of numbers, and of words, under a mixture of Gaussians: `model`, with `params`, of the z of all numbers.
+    `margins` are those of all columns; `numbers` and `words` have them by the numbers of their columns.
     """
 
     def __init__(self, margins: Sequence[Margin | WordTable], model: GaussianMixtureModel, params: Any):
@@ -231,7 +221,7 @@ class GaussianTable(TableEngine):
     def _log_prob(
         self, cells_NC: np.ndarray, factor: _Factor, given: Sequence[int], queried: Sequence[int]
     ) -> np.ndarray:
-        """log p(queried columns | given ones) of rows in which all of these are known; the factor has the numbers."""
+        """Returns log p(queried columns | given ones) of rows where all are known; the factor has the numbers."""
         log_p_SKN, num_given = self._in_order(cells_NC, factor), sum(c in self.numbers for c in given)
         before_KN = self._of_words(cells_NC, given) + log_p_SKN[:num_given].sum(0)
         before_KN = before_KN + self._log_weights[:, None]
@@ -240,7 +230,7 @@ class GaussianTable(TableEngine):
         return nats_N - sum(self.numbers[c].column.log_unit for c in factor.order[num_given:])
 
     def _of_words(self, cells_NC: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        """log of the probability that each component gives to the words in some columns, float64[K, N]."""
+        """Returns log of the probability that each component gives to the words in some columns, float64[K, N]."""
         log_p_KN = np.zeros((len(self._means), len(cells_NC)))
         for c in columns:
             if c in self.words:
@@ -248,19 +238,19 @@ class GaussianTable(TableEngine):
         return log_p_KN
 
     def _factor(self, order: Sequence[int]) -> _Factor:
-        """The Cholesky factor of the numbers among columns in an order."""
+        """Returns the Cholesky factor of the numbers among columns in an order."""
         order = [c for c in order if c in self.numbers]
         dims = [self._dims[c] for c in order]
         root_KSS = np.linalg.cholesky(self._covariances[:, dims][:, :, dims])
         return _Factor(order, root_KSS, np.linalg.inv(root_KSS))
 
     def _noise(self, cells_NC: np.ndarray, factor: _Factor) -> np.ndarray:
-        """e of the S columns of a factor, [K, S, N]."""
+        """Returns e of the S columns of a factor, [K, S, N]."""
         z_SN = np.stack([self.numbers[c].forward(cells_NC[:, c]) for c in factor.order])
         return factor.inverse @ (z_SN - self._means[:, [self._dims[c] for c in factor.order]][..., None])
 
     def _in_order(self, cells_NC: np.ndarray, factor: _Factor) -> np.ndarray:
-        """log p_k(x_c | the columns before it) of the S columns of a factor, float64[S, K, N]."""
+        """Returns log p_k(x_c | the columns before it) of the S columns of a factor, float64[S, K, N]."""
         if not factor.order:
             return np.zeros((0, len(self._means), len(cells_NC)))
         noise_KSN = self._noise(cells_NC, factor)
@@ -278,9 +268,9 @@ class GaussianTable(TableEngine):
         return np.maximum(np.stack(log_ps), _LEAST_LOG)
 
     def _conditionals(self, cells_NC: np.ndarray, c: int, wide: int = 1) -> Iterator[tuple[np.ndarray, ...]]:
-        """A column given the known cells of all others, for some rows at a time: fewer where `wide` scalars of each
-        component are needed. The numbers of the rows [N], the log-weights of the components [K, N], and the means
-        [K, N] and the scales [K, 1] of z; 0 for words.
+        """Yields the conditionals of a column given the known cells of the others, some rows at a time (fewer if `wide`
+        scalars of each component are needed): the numbers of the rows [N], the log-weights of the components [K, N],
+        and the means [K, N] and the scales [K, 1] of z; 0 for words.
         """
         known_NC = ~np.isnan(cells_NC)
         known_NC[:, c] = False
@@ -293,7 +283,7 @@ class GaussianTable(TableEngine):
                 yield some, normalised_logs(log_r_KN), *self._moments(cells_NC[some], before, c)
 
     def _moments(self, cells_NC: np.ndarray, before: _Factor, c: int) -> tuple[np.ndarray, np.ndarray]:
-        """The mean [K, N] and the scale [K, 1] of the z of a column given the numbers of a factor."""
+        """Returns the mean [K, N] and the scale [K, 1] of the z of a column given the numbers of a factor."""
         if c in self.words:
             return np.zeros((len(self._means), len(cells_NC))), np.zeros((len(self._means), 1))
         root_KSS = self._factor([*before.order, c]).root
@@ -325,14 +315,14 @@ class GaussianTable(TableEngine):
         return table_NV
 
     def _word_table(self, cells_NC: np.ndarray, c: int) -> np.ndarray:
-        """p(word | known cells of the other columns) of each row, float64[N, V]."""
+        """Returns p(word | known cells of the other columns) of each row, float64[N, V]."""
         table_NV = np.empty((len(cells_NC), self.columns[c].num_codes))
         for rows, log_r_KN, *_ in self._conditionals(cells_NC, c):
             table_NV[rows] = np.exp(log_r_KN).T @ self.words[c].p
         return table_NV
 
     def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
-        """The mean of a column given cells, with numbers beyond the range of the training rows at its ends."""
+        """Returns the mean of a column given cells, with numbers beyond the range of the training rows at its ends."""
         cells_NC, margin, means_N = only_given(cells_NC, given_NC, c), self.numbers[c], np.empty(len(cells_NC))
         weights_Q = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
         for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, len(_NODES)):
@@ -386,7 +376,7 @@ class GaussianTable(TableEngine):
 
 
 def _patterns(marks_NM: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The rows with the same marks, and these."""
+    """Yields the rows with the same marks, and these marks."""
     if not len(marks_NM):
         return
     different, which_N = np.unique(marks_NM, axis=0, return_inverse=True)
@@ -397,7 +387,7 @@ def _patterns(marks_NM: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _draw_between(low_N: np.ndarray, high_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal numbers between two ends."""
+    """Draws standard normal numbers between two ends."""
     flip, (first, last) = low_N > 0, lower_tail(low_N, high_N)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_p = np.logaddexp(log_ndtr(first), np.log(rng.random(len(first))) + log_mass(first, last))

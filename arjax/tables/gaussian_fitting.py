@@ -1,12 +1,9 @@
-"""Fits mixtures of Gaussians to a table of numbers and some words within some minutes: all choices are made on
-validation.
+"""Fits mixtures of Gaussians to a table of numbers and some words within some minutes; validation makes all choices.
 
-EM of mixtures of Gaussians on rows with missing values (Ghahramani & Jordan, "Supervised learning from incomplete
-data via an EM approach", NIPS 1993, section 3).
-
-With the observed values o of a row, component k has the responsibility r_k, proportional to w_k N(x_o; m_o, S_oo), and
-expects the row m + S W (x - m) with the covariance S - S W S, where W is the inverse of S_oo with 0 for missing values.
-The step of maximisation takes the moments of these.
+EM of mixtures of Gaussians on rows with missing values (Ghahramani & Jordan, "Supervised learning from incomplete data
+via an EM approach", NIPS 1993, section 3). With the observed values o of a row, component k has the responsibility r_k,
+proportional to w_k N(x_o; m_o, S_oo), and expects the row m + S W (x - m) with the covariance S - S W S, where W is the
+inverse of S_oo with 0 for missing values. The maximisation step takes the moments of these.
 """
 
 from __future__ import annotations
@@ -32,7 +29,6 @@ from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
 
 #: Variances that EM adds to the diagonals of the covariances of standardised columns.
 FLOORS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-#: The floor that is tried first.
 _FIRST_FLOOR = 1e-3
 #: Numbers of components, up to where validation stops gaining; and that by which kinds of margins are put in order.
 SIZES, _PILOT = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512, 1024), 8
@@ -54,8 +50,7 @@ _SEEDS = 8
 _AGAIN = 4
 #: The most fits that one mixture is made of, out of so many that are the best alone.
 _MEMBERS, _CANDIDATES = 12, 48
-#: The most components of such a mixture times the cube of the columns: rows with different missing cells take so many
-#: operations each.
+#: The most components of it times the cube of the columns: the operations of a row with other missing cells.
 _MOST_WORK = 2**23
 #: Steps of rounding above this part of the standard deviation are worth a fit of rows with noise in place of rounding.
 _COARSE = 0.02
@@ -86,16 +81,14 @@ class Components(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """The Gaussians of the numbers, and the probabilities of words under each component, by the numbers of their
-    columns, float64[K, V] each.
-    """
+    """The Gaussians of the numbers, and p(word | component) by the numbers of the columns, float64[K, V] each."""
 
     components: Components
     words: Mapping[int, np.ndarray]
 
 
 class GaussianSearch:
-    """Fits of one table until a deadline: the `members`, each with -log p of the validation rows, float64[N]."""
+    """Fits of one table until a deadline: `members`, each with -log p of the validation rows, float64[N]."""
 
     def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
         self.members: dict[Options, tuple[Fit, np.ndarray]] = {}
@@ -116,7 +109,7 @@ class GaussianSearch:
         }
 
     def run(self) -> None:
-        """All of the search: more components, the most promising margins first, then other seeds of the best fits."""
+        """Searches: more components, the most promising margins first, then other seeds of the best fits."""
         coarse = (self._steps > _COARSE * np.nanstd(self._x, axis=0)).any()
         kinds = list(itertools.product((True, False), (False, True) if coarse else (False,)))
         pilot = min(_PILOT, len(self._train) // 2)
@@ -134,16 +127,14 @@ class GaussianSearch:
                 self._fit(options._replace(seed=seed))
 
     def _best(self, is_power: bool) -> list[Options]:
-        """The options of the members with these margins, the best on validation first."""
+        """Returns the options of the members with these margins, the best on validation first."""
         return sorted((each for each in self.members if each.is_power == is_power), key=self._mean_nats)
 
     def _mean_nats(self, options: Options) -> float:
         return float(self.members[options][1].mean())
 
     def _grow(self, options: Options, end: float) -> None:
-        """More and more components, up to where validation stops gaining, with the best floor; then numbers of
-        components between those that were tried.
-        """
+        """Fits more and more components until validation stops gaining, with the best floor; then sizes in between."""
         best, best_nats, gained = options, math.inf, 0
         for i, components in enumerate(SIZES):
             if components < len(self._train) * _PER_ROW:
@@ -164,7 +155,7 @@ class GaussianSearch:
                 self._best_floor(best._replace(components=between), end)
 
     def _best_floor(self, options: Options, end: float) -> tuple[Options, float]:
-        """The floor from which neither neighbour is better, and its mean nats on validation."""
+        """Returns the options with the floor from which neither neighbour is better, and their mean nats."""
         at, nats = FLOORS.index(options.floor), self._fit(options, end)
         for step in (1, -1):
             moved = False
@@ -178,9 +169,7 @@ class GaussianSearch:
         return options._replace(floor=FLOORS[at]), nats
 
     def _fit(self, options: Options, end: float = math.inf) -> float:
-        """The mean nats of validation rows under a fit, which becomes a member; infinity where it fails, or would take
-        longer than there is time.
-        """
+        """Returns the mean nats of validation rows under a new member; infinity if the fit fails or lacks time."""
         if options in self.members:
             return self._mean_nats(options)
         start = time.monotonic()
@@ -207,10 +196,9 @@ class GaussianSearch:
         return self._mean_nats(options)
 
     def _by_em(self, z_ND: np.ndarray, options: Options, rng: np.random.Generator, end: float) -> Fit:
-        """Reads words as one-hot numbers with noise; the components then count the words of their rows.
-
-        EM of scikit-learn starts from rows without missing cells, or with gaps that are filled; where cells are
-        missing, further steps read all rows as they are.
+        """Fits by EM, which reads words as one-hot numbers with noise; the components then count the words of their
+        rows. EM of scikit-learn starts from rows without missing cells, or with filled ones; where cells are missing,
+        further steps read all rows as they are.
         """
         num, words = z_ND.shape[1], {c: x for c, x in enumerate(self._train.T) if c not in self._numbers}
         codes = {c: np.arange(self.columns[c].num_codes) for c in words}
@@ -229,7 +217,7 @@ class GaussianSearch:
         return Fit(numbers, p)
 
     def table(self, is_power: bool, fits: Sequence[Fit], floor: float) -> GaussianTable:
-        """The mixture of fits with equal weights; no variance is below the floor."""
+        """Returns the mixture of fits with equal weights; no variance is below the floor."""
         margins = iter(self.margins[is_power])
         p = {c: np.concatenate([fit.words[c] for fit in fits]) for c in fits[0].words}
         all_margins = [
@@ -239,7 +227,7 @@ class GaussianSearch:
         return gaussian_table(all_margins, [fit.components for fit in fits], floor)
 
     def mixed(self, is_power: bool) -> tuple[GaussianTable, list[Options]] | None:
-        """One mixture of Gaussians out of the members with these margins that are best together on validation."""
+        """Returns the mixture of the members with these margins that is best on validation, and their options."""
         best = self._best(is_power)[:_CANDIDATES]
         if not best:
             return None
@@ -252,9 +240,7 @@ class GaussianSearch:
 
 
 def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
-    """The probabilities of words under each component, by the rows that have a word: as often as there, and one row
-    more, which is like all together; float64[K, V].
-    """
+    """Returns p(word | component), float64[K, V], counted in the rows with a word and in one average row more."""
     there_N = ~np.isnan(hot_NV[:, 0])
     hot_NV, r_NK = hot_NV[there_N], r_NK[there_N]
     one_more_V = (hot_NV.sum(0) + 1) / (len(hot_NV) + hot_NV.shape[1])
@@ -263,14 +249,14 @@ def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
 
 
 def thinned(rows_NC: np.ndarray, most: int) -> np.ndarray:
-    """Rows at equal distances, at most so many."""
+    """Returns at most so many rows at equal distances."""
     return rows_NC[:: -(-len(rows_NC) // most)]
 
 
 def fit_gaussians(
     columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int
 ) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
-    """A mixture of Gaussians of the columns as they are, `gaussian`, and one of columns made symmetric by powers,
+    """Returns a mixture of Gaussians of the columns as they are, `gaussian`, and of columns made symmetric by powers,
     `gaussian_power`, each with facts about it.
     """
     search = GaussianSearch(columns, cells, seconds, seed)
@@ -284,7 +270,7 @@ def fit_gaussians(
 
 
 def gaussian_table(margins: Sequence[Margin | WordTable], parts: Sequence[Components], floor: float) -> GaussianTable:
-    """The mixture of several mixtures with equal weights; no variance is below the floor."""
+    """Returns the mixture of several mixtures with equal weights; no variance is below the floor."""
     weights, means, covariances = map(np.concatenate, zip(*parts, strict=True))
     least, event = 0.5 * math.log(floor), EventSpec((means.shape[1],), (), "real")
     model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=least)
@@ -297,9 +283,9 @@ def gaussian_table(margins: Sequence[Margin | WordTable], parts: Sequence[Compon
 def em_with_holes(
     x_ND: np.ndarray, start: Components, variance: float, iterations: int, deadline: float = math.inf
 ) -> tuple[Components, np.ndarray]:
-    """The components after so many steps from a start, to whose covariances each step adds `variance`, and the
-    responsibilities of the rows, float64[N, K]; nan marks a missing value. It stops earlier where log p gains little,
-    or after the time `deadline`.
+    """Returns the components after EM on rows with missing values (nan), and the responsibilities of the rows,
+    float64[N, K]. Each step adds `variance` to the covariances; EM ends early where log p gains little, or at the time
+    `deadline`.
     """
     components, last = start, -math.inf
     order = np.lexsort(np.isnan(x_ND).T)  # rows with the same values missing are neighbours
@@ -317,9 +303,7 @@ def em_with_holes(
 
 
 def _expect(x_ND: np.ndarray, components: Components) -> tuple[list[np.ndarray], np.ndarray, float]:
-    """The moments of `_expect_some`, the responsibilities [N, K] and the mean of log p of the rows, some of which are
-    read at a time.
-    """
+    """Returns the sums of `_expect_some` over all rows, the responsibilities [N, K] and the mean of log p."""
     num, width = components.means.shape
     size = max(1, _MOST_SCALARS // (num * width * width))
     parts = [_expect_some(x_ND[start : start + size], components) for start in range(0, len(x_ND), size)]
@@ -331,9 +315,7 @@ def _expect(x_ND: np.ndarray, components: Components) -> tuple[list[np.ndarray],
 def _expect_some(
     x_ND: np.ndarray, components: Components
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """The number of rows of each component [K], the sums of what it expects of them [K, D], and of their products
-    [K, D, D]; the responsibilities and log p of the rows.
-    """
+    """Returns the sums of r [K], of expected rows [K, D] and of their products [K, D, D]; r_NK; and log p [N]."""
     _, means_KD, covariances_KDD = components
     seen_ND = ~np.isnan(x_ND)
     seen_PD, pattern_N = np.unique(seen_ND, axis=0, return_inverse=True)

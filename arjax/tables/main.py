@@ -50,9 +50,7 @@ _PARSERS = _PARSER.add_subparsers(dest="command", required=True, metavar="COMMAN
 
 
 def _command(about: str, *arguments: str, **flags: tuple) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
-    """Declares a command: its arguments in their order, and of its flags the default, the meaning and, of those that
-    take several values, the form of one.
-    """
+    """Declares a command with its arguments, and flags: default, meaning and, for several values, the form of one."""
 
     def declare(run: Callable[[Any], None]) -> Callable[[Any], None]:
         name = run.__name__.removeprefix("_")
@@ -176,20 +174,20 @@ def _opened(flags: Any) -> Any:
 
 
 def _check_outputs(outputs: Sequence[str], *read: str) -> None:
-    """Refuses, before any work, a file that cannot be written, or is one of those that are read."""
+    """Refuses, before any work, a file that cannot be written, or that is read."""
     for path in outputs:
         if path != "-":
             result_file(path, *read)
 
 
 def _conditions(table: Any, texts: Sequence[str]) -> dict[str, Any]:
-    """The conditions of the command line, by the names of their columns."""
+    """Returns the conditions of the command line, by the names of their columns."""
     conditions = _by_name(texts, "a condition", "age=30..40", "conditions")
     return {name: table.condition(name, value) for name, value in conditions.items()}
 
 
 def _by_name(texts: Sequence[str], what: str, example: str, several: str) -> dict[str, str]:
-    """What texts such as `age=30..40` say, by the names of their columns."""
+    """Returns the values of texts such as `age=30..40`, by the names of their columns."""
     by_name: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -202,7 +200,7 @@ def _by_name(texts: Sequence[str], what: str, example: str, several: str) -> dic
 
 
 def _numbered(path: str, number: int) -> str:
-    """The path of a completion, `full-1.csv`."""
+    """Returns the path of a completion, `full-1.csv`."""
     output = Path(path)
     refuse((output.name in ("", ".."), f"{path!r} is a folder, and the result is a file: name one in it"))
     name, *ends = output.name.rsplit(".", 2 if output.name.endswith(".gz") else 1)

@@ -1,8 +1,8 @@
 """A mixture of models of a table: p(x) = sum_e w_e p_e(x), in conditionals by responsibilities of the evidence.
 
-Its best guesses have weights of their own, because the engine with the most probable rows need not have the smallest
-errors: guesses of numbers are the sum of the means of the engines, each times a weight (stacking, Breiman, "Stacked
-regressions", Machine Learning 1996), and those of words the most probable under the sum of their probabilities.
+Best guesses have weights of their own, because the engine with the most probable rows need not have the smallest
+errors: a number is guessed by the weighted sum of the means of the engines (stacking, Breiman, "Stacked regressions",
+Machine Learning 1996), and a word is the most probable one under the weighted sum of their probabilities.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NUMBERS, WORDS = GUESSED = ("numbers", "words")
 _ROWS, _PATTERNS = 1000, 32
 #: An engine with less weight than this is left out.
 _LEAST_WEIGHT = 0.02
-#: Weighs the equation that weights add up to 1 against those of the cells.
+#: The weight of the equation that weights add up to 1, beside the equations of the cells.
 _STIFF = 1e4
 
 
@@ -34,10 +34,10 @@ class MixedTable(TableEngine):
     responsibilities r_e are proportional to w_e p_e(evidence).
 
     Attributes:
-      engines: of which each has all columns.
-      weights: w_e, which add up to 1; 0 for an engine that has a part in best guesses alone.
-      guess_weights: those of best guesses, which add up to 1, for each of `GUESSED`; a kind that is not there is
-        guessed by the distribution itself.
+      engines: each has all columns.
+      weights: w_e, which add up to 1; 0 for an engine that only takes part in best guesses.
+      guess_weights: weights of best guesses, which add up to 1, for each of `GUESSED`; for a kind without weights, the
+        distribution itself makes the guesses.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class MixedTable(TableEngine):
         return ", ".join(f"{weight:.2f} of {engine.in_words()}" for weight, engine in parts if weight)
 
     def _responsibilities(self, cells_NC: np.ndarray) -> np.ndarray:
-        """log r_e given the known cells, float64[E, N]."""
+        """Returns log r_e given the known cells, float64[E, N]."""
         nothing_NC = np.zeros(cells_NC.shape, bool)
         log_EN = np.repeat(self._log_weights[:, None], len(cells_NC), 1)
         if not np.isnan(cells_NC).all():
@@ -110,7 +110,7 @@ class MixedTable(TableEngine):
         return cells_EN[engine_N, np.arange(len(cells_NC))], np.logaddexp.reduce(log_EN, 0)
 
     def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draws an engine for each row by its responsibility, and all cells that are not given by this engine."""
+        """Draws an engine for each row by its responsibility, and all cells that are not given from this engine."""
         cells_NC = only_given(cells_NC, given_NC)
         engine_N = categorical(np.exp(self._responsibilities(cells_NC)).T, rng)
         for e, engine in enumerate(self._parts):
@@ -130,9 +130,7 @@ class MixedTable(TableEngine):
 def mix_engines(
     fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray, num_orders: int
 ) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
-    """Returns the mixture of engines that is best on validation rows, or the only engine with weight; its nats of each
-    row; and the facts about each of the engines. Best guesses have weights of their own.
-    """
+    """Returns the engine or mixture that is best on validation rows, its nats of each row, and facts about engines."""
     names, engines = list(fitted), [engine for engine, _ in fitted.values()]
     nats_EN = -np.stack([engine.log_prob_over_orders(cells_NC, num_orders) for engine in engines])
     weights_E = _without_small(fit_weights, nats_EN)
@@ -153,7 +151,7 @@ def mix_engines(
 
 
 class Hidden(NamedTuple):
-    """Rows of which some cells are hidden."""
+    """Rows of which some known cells are hidden."""
 
     cells: np.ndarray  # float64[N, C]
     given: np.ndarray  # the known cells that are not hidden, bool[N, C]
@@ -161,7 +159,7 @@ class Hidden(NamedTuple):
 
 
 def hide(cells_NC: np.ndarray, seed: int) -> Hidden:
-    """Up to half of the cells of each row hidden, at least one; few rows are repeated with other patterns."""
+    """Hides up to half of the cells of each row, at least one; few rows are repeated with other patterns."""
     rng, (num, width) = np.random.default_rng(seed), cells_NC.shape
     rows = rng.permutation(np.arange(max(num, _ROWS)) % num)[:_ROWS]
     many_M = rng.integers(1, max(1, width // 2) + 1, _PATTERNS)
@@ -171,9 +169,8 @@ def hide(cells_NC: np.ndarray, seed: int) -> Hidden:
 
 
 def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """The weights of engines in the guesses of `MixedTable`: of numbers those with the least squared error in standard
-    deviations of the columns, of words those under which they are most probable. A kind of columns that the table does
-    not have is not there.
+    """Returns weights of engines for the guesses of each kind of columns that there is: for numbers, those with the
+    least squared error in standard deviations of the columns; for words, the most probable ones.
     """
     hidden, weights = hide(cells_NC, seed), {}
     for kind, fit in ((NUMBERS, _stacked), (WORDS, fit_weights)):
@@ -185,9 +182,7 @@ def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray, seed: int 
 
 
 def _errors(engines: Sequence[TableEngine], hidden: Hidden, c: int) -> np.ndarray:
-    """What each engine does with the hidden cells of a column, float64[E, N]: errors of the means in standard
-    deviations of the column, or nats of words.
-    """
+    """Returns the errors of engines at hidden cells of a column, float64[E, N]: in standard deviations, or nats."""
     rows, column = np.flatnonzero(hidden.queried[:, c]), engines[0].columns[c]
     cells_NC, given_NC = hidden.cells[rows], hidden.given[rows]
     if not len(rows):
@@ -201,7 +196,7 @@ def _errors(engines: Sequence[TableEngine], hidden: Hidden, c: int) -> np.ndarra
 
 
 def _stacked(errors_EN: np.ndarray) -> np.ndarray:
-    """The weights, none below 0 and their sum 1, whose sum of errors has the least square: [E]."""
+    """Returns the weights [E] of at least 0 and sum 1 that minimise the square of the weighted sum of errors."""
     stiff = _STIFF * math.sqrt(errors_EN.shape[1] * max(float((errors_EN**2).mean()), 1e-12))
     equations = np.concatenate([errors_EN.T, np.full((1, len(errors_EN)), stiff)])
     weights_E, _ = nnls(equations, np.append(np.zeros(errors_EN.shape[1]), stiff))
@@ -209,7 +204,7 @@ def _stacked(errors_EN: np.ndarray) -> np.ndarray:
 
 
 def _without_small(fit: Callable[[np.ndarray], np.ndarray], errors_EN: np.ndarray) -> np.ndarray:
-    """The weights of a fit, without the engines that have little of them: [E]."""
+    """Returns the weights of a fit, [E], without the engines of little weight."""
     kept = np.arange(len(errors_EN))
     while True:
         weights = fit(errors_EN[kept])

@@ -1,7 +1,5 @@
-"""The model of a table in one safetensors file, with its columns.
-
-The file has the model of each engine: the first one as that of the file, the others as its parts. The entry `engines`
-of its facts says how each of them reads the columns.
+"""The model of a table in one safetensors file, with its columns: the model of the first engine as that of the file,
+those of the others as its parts. The entry `engines` of its facts says how each of them reads the columns.
 """
 
 from __future__ import annotations

@@ -28,12 +28,7 @@ _CANDIDATES = 8
 
 
 class Probability(NamedTuple):
-    """An estimate of a probability.
-
-    Attributes:
-      value: the estimate.
-      stderr: its standard error; 0 where all values were summed over.
-    """
+    """An estimate of a probability; its standard error is 0 where all values were summed over."""
 
     value: float
     stderr: float
@@ -46,12 +41,11 @@ class TableModel:
     """The joint distribution of the columns of a table, as from `arjax.fit_table`.
 
     Tables of the user are frames of pandas, polars or pyarrow, paths of csv files, dicts of columns or lists of rows;
-    results have the form of what was given, and those of `sample` that of the training table. Columns are found by
-    their names, in any order.
+    results have the same form, and draws that of the training table. Columns are found by name, in any order.
 
     Attributes:
-      columns: those that are modelled.
-      left_out: reasons by the names of the columns that are not.
+      columns: the columns of the model.
+      left_out: reasons by the names of the columns that are not modelled.
       results: the nats of held-out rows and facts about the training.
     """
 
@@ -64,8 +58,8 @@ class TableModel:
         frame: Frame | None = None,
         num_orders: int = 4,
     ):
-        """`usual` [C, Q] are rising surprises of validation cells; `frame` is the training table, whose rows need not
-        be there: tables are read as it was, and draws have its form.
+        """Makes the model; `usual` [C, Q] are rising surprises of validation cells; `frame` is the training table,
+        possibly without rows, by whose form tables are read and draws are made.
         """
         self.columns, self.results, self.left_out = engine.columns, dict(results), dict(left_out)
         self._engine, self._usual, self._num_orders = engine, usual, num_orders
@@ -87,7 +81,7 @@ class TableModel:
         return save_table(path, self._engine, about | {"results": self.results, "left_out": self.left_out})
 
     def in_words(self) -> str:
-        """The columns, a line each, and the results."""
+        """Returns the columns, a line each, and the results."""
         held = self.results.get("validation_nats")
         lines = [column.in_words() for column in self.columns]
         lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
@@ -98,7 +92,7 @@ class TableModel:
         return "\n".join(lines)
 
     def condition(self, name: str, text: str) -> Condition:
-        """A condition as it is written on a command line: `Female`, `30..40`, `30..`, `a|b`."""
+        """Returns the condition that a text of a command line states: `Female`, `30..40`, `30..`, `a|b`."""
         column = self.columns[self._index(name)]
         first, dots, last = text.partition("..")
         if dots and isinstance(column, Numbers):
@@ -112,11 +106,8 @@ class TableModel:
 
             table.sample(1000, given={"sex": "Female", "age": (30, 40)})
 
-        Args:
-          num: of rows.
-          given: conditions on columns: a value, a list of values, or a range (low, high) with None for no end. With
-            several lists or ranges the rows are resampled out of eight times as many draws, an approximation.
-          seed: of the draws.
+        Conditions `given` are a value, a list of values, or a range (low, high) with None for no end. With several
+        lists or ranges the rows are resampled out of eight times as many draws, an approximation.
         """
         rng, given = np.random.default_rng(seed), _plain_conditions(given)
         cells_C, conditions = self._conditions(given)
@@ -132,11 +123,10 @@ class TableModel:
 
     @checked_arguments(seed=None, orders=0)
     def log_prob(self, table: Any, *, unknown: str = "refuse", orders: int = 0) -> np.ndarray:
-        """log p of the known cells of each row in nats, float64[N]: probabilities of words and whole numbers, densities
-        in their units of other numbers.
+        """Returns log p of the known cells of each row in nats, float64[N]: probabilities of words and whole numbers,
+        densities in their units of other numbers.
 
         Args:
-          table: rows with the columns of the model, in any order.
           unknown: "refuse" absent columns and words that training never saw, or take them as "missing".
           orders: of the columns, whose mixture is scored; 0: as many as in the training.
         """
@@ -144,17 +134,15 @@ class TableModel:
 
     @checked_arguments(num=0, seed=0)
     def impute(self, table: Any, *, num: int = 0, seed: int = 0, unknown: str = "refuse", rounded: bool = True) -> Any:
-        """The table with its missing cells filled in; with `num`, a list of so many completions.
+        """Returns the table with its missing cells filled in; with `num`, a list of so many completions.
 
-        Without `num`, each cell by itself given the known cells of its row: the most probable word, and the mean of a
-        number, which has the smallest mean squared error. Where the model mixes engines, words and numbers are guessed
-        with the weights of the engines that are best for hidden cells of validation rows. With `num`, all missing cells
-        of a row are drawn together.
+        Without `num`, each cell is guessed by itself given the known cells of its row: the most probable word, or the
+        mean of a number, which has the smallest mean squared error. A mixture guesses with the weights of the engines
+        that are best for hidden cells of validation rows. With `num`, all missing cells of a row are drawn together.
 
         Args:
           table: rows, in which None, nan or an empty cell has no value.
-          num: of completions; 0 for the best guess.
-          seed: of the draws.
+          num: number of completions, drawn with the `seed`; 0 for the best guess.
           unknown: as in `log_prob`.
           rounded: whether means are rounded to numbers that the column can have, such as whole ones; without, the mean
             of children may be 1.4. Draws and dates are always rounded.
@@ -176,8 +164,8 @@ class TableModel:
         return frame.beside(table, self._filled(frame, filled_NC, known_NC))
 
     def _filled(self, frame: Frame, cells_NC: np.ndarray, known_NC: np.ndarray) -> dict[str, np.ndarray]:
-        """The columns of a table whose missing cells are filled in. Known numbers and times keep all their digits;
-        where none is missing, their column of a frame is left as it is.
+        """Returns the columns of a table with missing cells filled in. Known numbers and times keep all their digits;
+        columns of a frame without missing ones are left as they are.
         """
         values = self._values(cells_NC)
         for column, known_N in zip(self.columns, known_NC.T, strict=True):
@@ -192,8 +180,8 @@ class TableModel:
 
     @checked_arguments()
     def predict_proba(self, table: Any, column: str, *, unknown: str = "refuse") -> Any:
-        """p(column = value | known cells of all other columns) of each row: a table with a column for each word, or for
-        each code of a number, such as "30" or "31 to 35". The column itself may be absent.
+        """Returns p(column = value | known cells of all other columns) of each row: a table with a column for each word
+        or code of a number, such as "30" or "31 to 35". The column itself may be absent.
         """
         c = self._index(column)
         cells_NC, frame = self._cells(table, unknown, needed={*self.names} - {column})
@@ -203,20 +191,17 @@ class TableModel:
 
     @checked_arguments()
     def surprise(self, table: Any, *, unknown: str = "refuse") -> Any:
-        """-log p(cell | all other known cells of its row) in nats: a table of the columns of the model, nan for a
-        missing cell.
-        """
+        """Returns -log p(cell | other known cells of its row) in nats, a table of all columns; nan: a missing cell."""
         cells_NC, frame = self._cells(table, unknown)
         surprise_NC = self._engine.surprise(cells_NC)
         return frame.beside(table, {name: surprise_NC[:, c] for c, name in enumerate(self.names)}, with_others=False)
 
     @checked_arguments(num=0)
     def outliers(self, table: Any, *, num: int = 0, unknown: str = "refuse") -> Any:
-        """The rows by their strangeness, strangest first: a table with the number of the `row`, its `nats`, and its
-        most surprising cell: the `column`, the `value`, its `surprise` in nats given all other cells, and the part of
-        the cells of this column in validation that are less surprising (`quantile`).
-
-        A row is as strange as its most surprising cell, compared within its column. `num`: of rows; 0 for all.
+        """Returns the rows, strangest first: a table with the number of the `row`, its `nats`, and its most surprising
+        cell: the `column`, the `value`, its `surprise` in nats given all other cells, and the part of the cells of this
+        column in validation that are less surprising (`quantile`). A row is as strange as its most surprising cell,
+        compared within its column. `num` is the number of rows; 0 for all.
         """
         cells_NC, frame = self._cells(table, unknown)
         surprise_NC = self._engine.surprise(cells_NC)
@@ -248,18 +233,12 @@ class TableModel:
         num: int = 2000,
         seed: int = 0,
     ) -> Probability:
-        """The probability that a row fulfils conditions, given others.
+        """Returns the probability that a row fulfils the conditions `event`, given others, written as in `sample`.
 
             table.probability({"age": (30, 40), "hours": (50, None)}, given={"sex": "Female"})
 
         Columns are read in the order of the table, those of `given` first. Where their codes have at most 20,000
-        combinations, all of these are summed over; else it is an estimate by progressive sampling.
-
-        Args:
-          event: conditions as in `sample`.
-          given: conditions as in `sample`, or None.
-          num: of draws of an estimate.
-          seed: of the draws.
+        combinations, all of these are summed over; otherwise `num` draws estimate it by progressive sampling.
         """
         event, given = _plain_conditions(event), _plain_conditions(given)
         for name in sorted(event.keys() & given.keys()):
@@ -275,7 +254,7 @@ class TableModel:
         return _ratio(draws[-1], draws[len(evidence)], given)
 
     def _conditions(self, given: Mapping[str, Condition]) -> tuple[np.ndarray, list[tuple[int, Condition]]]:
-        """Conditions as cells of single values, float64[C], and the columns and conditions of all others."""
+        """Returns conditions as cells of single values, float64[C], and the columns and conditions of all others."""
         cells_C, others = np.full(len(self.columns), np.nan), []
         for c, condition in self._in_order(given):
             column = self.columns[c]
@@ -290,7 +269,7 @@ class TableModel:
         return cells_C, others
 
     def _in_order(self, conditions: Mapping[str, Condition]) -> list[tuple[int, Condition]]:
-        """Conditions by the numbers of their columns, checked."""
+        """Returns conditions by the numbers of their columns, checked."""
         by_column = {self._index(name): condition for name, condition in conditions.items()}
         for c, condition in by_column.items():
             self.columns[c].weights(condition)
@@ -304,14 +283,14 @@ class TableModel:
         return self.names.index(name)
 
     def _cells(self, table: Any, unknown: str, needed: Collection[str] | None = None) -> tuple[np.ndarray, Frame]:
-        """The cells of a table, float64[N, C], and the table."""
+        """Returns the cells of a table, float64[N, C], and the table."""
         check_unknown(unknown, holes=True)
         words = [column.name for column in self.columns if isinstance(column, Words)]
         frame = read_frame(table, self._frame.missing, self._frame.delimiter, words=words)
         return frame.cells(self.columns, unknown, needed), frame
 
     def _values(self, cells_NC: np.ndarray) -> dict[str, np.ndarray]:
-        """Cells as values, by the names of the columns."""
+        """Returns cells as values, by the names of the columns."""
         return {column.name: column.values(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)}
 
 
@@ -322,7 +301,7 @@ def load_table(path: str | os.PathLike) -> TableModel:
 
 
 def _plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
-    """Conditions with Python's own values: a value, a list of several values or ranges, or a tuple for a range."""
+    """Returns conditions with Python's own values: a value, a list of several values or ranges, or a range."""
     no_dict = f"conditions are a dict from the names of columns to what they must be, not {conditions!r}"
     refuse((not isinstance(conditions or {}, Mapping), no_dict))
     plain = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
@@ -345,7 +324,7 @@ def _plain_condition(condition: Condition) -> Condition:
 
 
 def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, Condition]) -> Probability:
-    """p(both) / p(given) of draws, with the standard error of a ratio."""
+    """Returns p(both) / p(given) of draws, with the standard error of a ratio."""
     refuse((not np.isfinite(log_given_N).any(), f"no row can have {dict(given)!r}"))
     scale = log_given_N.max()
     both, under = np.exp(log_both_N - scale), np.exp(log_given_N - scale)

@@ -41,11 +41,9 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
 
         test_my_family = conditional_laws("my_family(components=3)")
 
-    Args:
-      call: its call string.
-      values: kinds of values, of `arjax.testing.conditional.VALUES`; those that the family refuses are skipped.
-      scale: standard deviation of the random features, under which densities are integrated: smaller where scales get
-        too small or too large for a grid of points.
+    The kinds of `values` are those of `arjax.testing.conditional.VALUES`; those that the family refuses are skipped.
+    `scale` is the standard deviation of the random features, under which densities are integrated: smaller where scales
+    get too small or too large for a grid of points.
     """
     checks = by_name(check_shapes, check_normalised, check_samples, check_entropy, check_mode, check_gradients)
     families = [functools.partial(family_of, call, value) for value in values]
@@ -62,9 +60,7 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
 
 
 def family_of(call: str, value: str) -> tuple[EventSpec, Any]:
-    """An event of `VALUES`, and the family for it, with random parameters of its own where it has some; `NotSupported`
-    where it refuses.
-    """
+    """Returns an event of `VALUES`, and the family for it with random parameters; or raises `NotSupported`."""
     event = VALUES[value]
     with refusals():
         family = make_conditional(call, event)
@@ -78,8 +74,8 @@ def random_features(family: Any, num: int, scale: float, seed: int = 0) -> np.nd
 
 
 def _log_prob(family: Any, event: EventSpec, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
-    """log p float64[B, N] of the values at N points of every feature vector, those points [N or B, N, ...], and the
-    weights [N] of a sum over the points: 1 for discrete values, those of an integral for real scalars.
+    """Returns log p float64[B, N] of the values at N points of every feature vector, those points [N or B, N, ...], and
+    the weights [N] of a sum over the points: 1 for discrete values, those of an integral for real scalars.
     """
     if event.is_discrete:
         points, weights = all_values(event, grid=False), 1.0
@@ -94,9 +90,7 @@ def _log_prob(family: Any, event: EventSpec, features: np.ndarray) -> tuple[np.n
 
 
 def check_shapes(call: str, value: str, scale: float) -> None:
-    """Scores and training losses are float32[...], values [..., *value_shape] of the type of the event, also for
-    features in bfloat16.
-    """
+    """Scores and losses are float32[...], values [..., *value_shape] of the event's type, also for bfloat16 input."""
     (event, family), key = family_of(call, value), jax.random.key(0)
     for leading, dtype in (((2, 3), jnp.float32), ((), jnp.float32), ((2,), jnp.bfloat16)):
         features = jax.ShapeDtypeStruct((*leading, family.num_params), dtype)

@@ -36,8 +36,7 @@ CONTEXTS = {
         local=("coarse", "same"),
     ),
 }
-#: Examples in one pass: the batch of `dependence` (8 examples for each of 6 sites, which is changed in them), so that
-#: all laws of a network run the same compiled programs.
+#: Examples in one pass: the batch of `dependence`, 8 examples for each of 6 sites, so that all laws share programs.
 BATCH = 8 * 6
 
 
@@ -50,9 +49,7 @@ def random_x(event: EventSpec, num: int, seed: int = 0) -> np.ndarray:
 
 
 def with_holes(event: EventSpec, x: np.ndarray, seed: int = 2) -> np.ndarray:
-    """The examples, of real values or columns, with missing values at random sites: one site in three, others in each
-    example; the first example has all its values, the second none.
-    """
+    """Returns real examples or columns without a random third of the sites; the first has all, the second none."""
     missing = np.random.default_rng(seed).random((len(x), *event.grid_shape)) < 1 / 3
     missing[0], missing[1] = False, True
     return np.where(missing.reshape(*missing.shape, *[1] * len(event.value_shape)), np.nan, x).astype(event.dtype)
@@ -93,8 +90,8 @@ def all_values(event: EventSpec, grid: bool = True) -> np.ndarray:
 
 
 def random_like(shapes: Any, seed: int = 1) -> Any:
-    """Parameters of these shapes without zeros, about twice as large as at initialisation: every path matters, and no
-    distribution is near uniform.
+    """Returns parameters of these shapes without zeros, about twice as large as at initialisation: every path matters,
+    and no distribution is near uniform.
     """
     rng = np.random.default_rng(seed)
 

@@ -66,8 +66,7 @@ WINDOW, ROUNDS = 3, 9
 
 @functools.partial(jax.jit, static_argnums=0)
 def in_cuts(network, params, x, garbage, factorization, kept, context):
-    """One program for all cuts: of each example b and round r, `kept[b, r]` of the steps of a window happened.
-
+    """One program for all cuts: of each example b and round r, the first `kept[b, r]` steps of a window are kept.
     Returns t[B, R], the first step of the window; kept[B, R] as far as steps are left; features [B, R, k + 1, M, F] of
     the window and, from `step`, of the first step after those kept.
     """
@@ -93,8 +92,8 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
 
 @functools.partial(jax.jit, static_argnums=(0, 6))
 def in_place_of(network, params, x, garbage, factorization, context, k):
-    """What `ahead` says before each step t: features [B, S, k, M, F] of the steps t, ..., t + k - 1, on a canvas that
-    holds `garbage` for the steps >= t.
+    """Returns what `ahead` says before each step t: features [B, S, k, M, F] of the steps t, ..., t + k - 1, on a
+    canvas with `garbage` for the steps >= t.
     """
     form = StepForm(network, {"params": params}, factorization)
 
@@ -121,9 +120,8 @@ def swapped(factorization: Factorization, t: int, other: int) -> Factorization:
 def dependence(
     network: Network, params: Any, factorization: Factorization, num: int = 8, context: Any = None
 ) -> np.ndarray:
-    """bool[D, D]: whether changing x_j changes the features of site i at all, on any of `num` examples.
-
-    Both passes are one program on batches of one size: the same row then has the same bits, wherever it stands.
+    """bool[D, D]: whether changing x_j changes the features of site i at all, on any of `num` examples. Both passes are
+    one program on batches of one size: the same row then has the same bits, wherever it stands.
     """
     event, num_sites = network.event, factorization.num_sites
     same, changed = _with_each_site_changed(event, num)

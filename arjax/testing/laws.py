@@ -1,7 +1,6 @@
-"""Laws: properties of all components of a kind; checked one by one, or as the items of a pytest test.
-
-A law is a function `check_...`, whose docstring states the property. It raises `LawBroken` where the property does not
-hold, with the place and the size of the difference.
+"""Laws: properties of all components of a kind; checked one by one, or as the items of a pytest test. A law is a
+function `check_...`, whose docstring states the property; it raises `LawBroken` with the place and the size of a
+difference.
 """
 
 from __future__ import annotations
@@ -39,10 +38,8 @@ def by_name(*checks: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
 
 
 def check_laws(laws: Iterable[Law]) -> dict[str, str]:
-    """Checks all laws, without pytest; returns "kept", or the sentence of the refusal, for each.
-
-    Raises:
-      LawBroken: a law is broken (the first of them), or every case is refused: then nothing was checked.
+    """Checks all laws, without pytest; returns "kept", or the sentence of the refusal, for each. Raises `LawBroken` for
+    the first broken law, or if every case is refused: then nothing was checked.
     """
     outcomes = {}
     for law in laws:
@@ -71,9 +68,8 @@ def as_test(laws: Iterable[Law]) -> Callable[[Law], None]:
 
 
 class LawTest(Generic[P]):
-    """A decorator of the function `of` that lists the laws of a component: a call makes a pytest test of them.
-
-    `check` takes the same arguments, without pytest; see `check_laws`.
+    """Decorates the function `of` that lists the laws of a component: a call makes a pytest test of them. `check` takes
+    the same arguments, without pytest; see `check_laws`.
     """
 
     def __init__(self, of: Callable[P, Iterable[Law]]):

@@ -17,7 +17,7 @@ from arjax.testing.laws import Law, LawTest, NotSupported, by_name, require
 from arjax.testing.models import random_like
 from arjax.testing.statistics import require_follows
 
-#: Draws of each score that is one: the mean of so many is taken for the bound.
+#: Draws of a score that is drawn: their mean is taken for the bound.
 DRAWS = 200
 #: Samples that are compared with the probabilities.
 SAMPLES = 4096
@@ -30,9 +30,7 @@ def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> list[La
 
         test_my_kind = model_laws("my_kind")
 
-    Args:
-      kind: its name.
-      small: small models of the kind by names; by default those that it was registered with.
+    `small` are small models of the kind by name; by default those that it was registered with.
     """
     checks = by_name(check_mass, check_terms, _check_gradients, _check_draws, _check_samples, check_files)
     cases = KINDS.get(kind).EXAMPLES if small is None else small
@@ -47,7 +45,7 @@ def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> list[La
 
 def _model(case: Example) -> tuple[Model, Any]:
     model = make_model(case.event, case.choice, context=case.context)
-    # Under large parameters a bound is far below the likelihood, and says nothing; under small ones all examples of an
+    # Under large parameters a bound is too far below the likelihood to be a test; under small ones all examples of an
     # exact kind are nearly equally probable, and a wrong sampler is not noticed.
     scale = 1.0 if model.score_kind == "exact" else 0.4
     return model, jax.tree.map(lambda leaf: np.float32(scale) * leaf, random_like(model.param_shapes))
@@ -60,7 +58,7 @@ def _score(model: Model, params: Any, batch: Batch, key: jax.Array, train: bool 
 
 @functools.partial(jax.jit, static_argnames="method")
 def _draw(model: Model, params: Any, keys: jax.Array, context: Any, method: Any) -> Any:
-    """`method`, which draws, is there for the cache: that of a class can be replaced."""
+    """`method`, which draws, is an argument for the cache: a class may get another one."""
     return method(model, params, keys, context=context)
 
 
@@ -74,7 +72,7 @@ def _batch(model: Model, x: np.ndarray) -> Batch:
 
 
 def _examples(model: Model) -> Batch:
-    """All examples, or some of real values: one batch, so that all laws of a model score in the same program."""
+    """All examples, or some of real values, in one batch, so that all laws of a model score in the same program."""
     return _batch(model, several(model.event, NUM))
 
 
@@ -110,8 +108,8 @@ def check_mass(model: Model, params: Any) -> None:
 
 
 def check_terms(model: Model, params: Any) -> None:
-    """A score has one finite number for each example, the kind of the model (in training "none", where the model has
-    another training loss), and terms that add up to its negative.
+    """A score has one finite number for each example, the kind of the model (in training "none" with another training
+    loss), and terms that add up to its negative.
     """
     batch = _examples(model)
     num = len(batch.x)
@@ -155,9 +153,7 @@ def _check_draws(model: Model, params: Any) -> None:
 
 
 def _check_samples(model: Model, params: Any) -> None:
-    """Samples of an exact kind follow its probabilities (chi-square test); each example is drawn at least as often as
-    the bound of a kind says.
-    """
+    """Samples follow the probabilities of an exact kind (chi-square test), and no bound exceeds their frequencies."""
     if model.score_kind == "estimate":
         raise NotSupported("estimates may exceed the probabilities")
     batch = _batch(model, all_values(model.event))

@@ -29,16 +29,15 @@ def autoregressive_networks() -> list[str]:
 def small_model(
     network: str, event: EventSpec, ordering: str = "raster", partition: str = "sites", **choice: Any
 ) -> AutoregressiveModel | str:
-    """A model of a network with the options in its `SMALL`, or the message of the refusal of the combination.
-
-    `choice` are other arguments of `make_model`, options of the network among them.
+    """Returns a model of a network with the options in its `SMALL`, or the message of a refusal. `choice` are other
+    arguments of `make_model`, options of the network among them.
     """
     return _small_model(NETWORKS.get(network), network, event, ordering=ordering, partition=partition, **choice)
 
 
 @functools.cache
 def _small_model(family: Any, network: str, event: EventSpec, **choice: Any) -> AutoregressiveModel | str:
-    """`family` is there for the cache: a name can be registered again."""
+    """`family` is an argument for the cache: a name can be registered again."""
     try:
         # data: for orderings that read it
         model = make_model(event, network, data=random_x(event, 30), **{**family.SMALL, **choice})
@@ -51,8 +50,8 @@ def _small_model(family: Any, network: str, event: EventSpec, **choice: Any) -> 
 def supported_model(
     network: str, event: EventSpec, ordering: str, partition: str, **choice: Any
 ) -> AutoregressiveModel | str:
-    """The small model of this order and partition or, where it is refused, of the next one that the network supports:
-    single sites, raster-like orders, and from coarse to fine. A refusal only where all are refused.
+    """Returns the small model of this order and partition or, if it is refused, of the next one that the network
+    supports: single sites, raster-like orders, and from coarse to fine. A refusal only if all are refused.
     """
     for order in (ordering, "reversed", "raster", "multiscale"):
         for cut in (partition, "sites"):
@@ -87,5 +86,5 @@ def params_of(model: AutoregressiveModel) -> Any:
 
 
 def gentle_params_of(model: AutoregressiveModel) -> Any:
-    """Smaller parameters, for real values: else products of scales and slopes overflow float32 after a few steps."""
+    """Smaller parameters, for real values: products of scales and slopes would overflow float32 after a few steps."""
     return jax.tree.map(lambda leaf: 0.3 * leaf, params_of(model))

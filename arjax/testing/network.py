@@ -50,9 +50,7 @@ def close(values: np.ndarray, expected: np.ndarray, tolerance: float, message: s
 
 
 def check_steps(model: AutoregressiveModel, params: Any, context: Any = None, holes: bool = False) -> None:
-    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read;
-    with `holes`, values of the examples are missing.
-    """
+    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read."""
     x, garbage = _examples(model.event, holes), random_x(model.event, BATCH, seed=1)
     expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
     features = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
@@ -64,7 +62,7 @@ def check_steps(model: AutoregressiveModel, params: Any, context: Any = None, ho
 
 
 def _rounding(model: AutoregressiveModel, params: Any, x: np.ndarray, context: Any, features: np.ndarray) -> np.ndarray:
-    """How far features move with the last bits of the parameters: a norm magnifies those of a vector near 0."""
+    """How far features move with the last bits of the parameters: a norm magnifies them for a vector near 0."""
     rng, moved = np.random.default_rng(4), np.zeros_like(features)
     for _ in range(4):
         near = jax.tree.map(lambda leaf: leaf * (1 + rng.choice(LAST_BIT, leaf.shape)).astype(leaf.dtype), params)
@@ -81,8 +79,8 @@ def _examples(event: EventSpec, holes: bool) -> np.ndarray:
 def check_extends(
     model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6, holes: bool = False
 ) -> np.ndarray:
-    """Law 3: windows of `extend`, of which the first n steps are kept, give them too; n differs between examples.
-    Returns the number of comparisons of each step, int[S].
+    """Law 3: windows of `extend`, of which the first n steps are kept (n differs between examples), give the features,
+    too. Returns the number of comparisons of each step, int[S].
     """
     event, factorization = model.event, model.factorization
     x, garbage = _examples(event, holes), random_x(event, BATCH, seed=1)
@@ -109,9 +107,7 @@ def check_extends(
 
 
 def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None, holes: bool = False) -> None:
-    """Law 3: before each step, `ahead` gives the features of the next steps, each under the order in which it comes at
-    once, whatever the canvas holds for them.
-    """
+    """Law 3: before each step, `ahead` gives the features of the next steps, each as if it came next, on any canvas."""
     with refusals():
         require_ahead(model.network)
     event, factorization, num = model.event, model.factorization, 8
@@ -153,7 +149,7 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
     Args:
       name: of the network, which has been imported, or is found by an entry point.
       events: kinds of data, of `arjax.testing.EVENTS`.
-      **options: of the network, where they are others than in its `SMALL`.
+      **options: of the network, if they differ from its `SMALL`.
     """
     in_orders = by_name(check_autoregressive, check_steps, check_extends, check_ahead)
     single = by_name(_check_context, check_local_context, _check_normalised, _check_samples, _check_gradients)
@@ -202,8 +198,8 @@ def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any =
 def _checked_in_context(
     name: str, spec: ContextSpec, options: dict[str, Any]
 ) -> tuple[AutoregressiveModel, Any, dict[str, np.ndarray]]:
-    """A model in this context, which keeps the laws 1 and 3 there, its parameters, and contexts; raises `NotSupported`
-    for a network that refuses it, or reads none.
+    """Returns a model in this context that keeps the laws 1 and 3 there, its parameters, and contexts; raises
+    `NotSupported` if the network refuses the context or reads none.
     """
     model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
     if "context" not in model.network.traits:
@@ -315,10 +311,10 @@ def check_left_out(
     params: Any,
     forms: Sequence[Callable[..., Any]] = (check_steps, check_extends, check_ahead),
 ) -> None:
-    """With missing values, log p is that of the observed values under the order that visits the missing sites last,
-    one by one, whatever stands there without a mark; so is its gradient, which is finite. The other sites of a block
-    stay together. Where discrete values alone are missing it is the log of the sum over all of them. The step forms
-    agree with the pass, those whose checks are `forms`.
+    """With missing values, log p is that of the observed values under the order that visits the missing sites last, one
+    by one, whatever stands there without a mark; so is its gradient, which is finite. The other sites of a block stay
+    together. If discrete values alone are missing, it is the log of the sum over all of them. The step forms checked by
+    `forms` agree with the pass.
     """
     event, grid, factorization = model.event, model.event.grid_shape, model.factorization
     x, order_D, num = random_x(event, BATCH), np.asarray(factorization.order), event.num_sites
@@ -393,8 +389,8 @@ def check_dropout(name: str, options: dict[str, Any]) -> None:
 
 def check_bfloat16(name: str, options: dict[str, Any]) -> float:
     """With `dtype="bfloat16"` parameters and features stay float32, and features stay close to those of float32, or
-    change at most three times as much as under parameters in bfloat16: some networks divide by norms of small states.
-    Returns the mean change, relative to the largest feature.
+    change at most three times as much as under parameters in bfloat16, since some networks divide by norms of small
+    states. Returns the mean change, relative to the largest feature.
     """
     event, choice = EVENTS["tokens"], (ORDERS[0], "sites")
     low, high = (supported(name, event, *choice, dtype=dtype, **options) for dtype in ("bfloat16", "float32"))

@@ -26,10 +26,8 @@ def objective_laws(call: str, *, network: str = "made", orders: str = "") -> lis
 
         test_my_loss = objective_laws("my_loss(weight=0.5)")
 
-    Args:
-      call: its call string. An objective with companions is checked without them.
-      network: of the small model that it trains, where that is autoregressive.
-      orders: of that model; `pool(num=4)` where the objective draws from orders and none are named.
+    An objective with companions is checked without them. `network` and `orders` are those of the small autoregressive
+    model that it trains; by default `pool(num=4)` for an objective that draws from orders.
     """
     checks = by_name(_check_finite, check_downhill, _check_weights)
     return [Law(name, functools.partial(check, call, network, orders)) for name, check in checks.items()]

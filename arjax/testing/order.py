@@ -1,6 +1,4 @@
-"""The laws of orderings, distributions over orders and partitions: permutations of the sites, and sizes of blocks, on
-grids of several ranks.
-"""
+"""The laws of orderings, distributions over orders and partitions, on grids of several ranks."""
 
 from __future__ import annotations
 
@@ -23,33 +21,24 @@ GRIDS: tuple[Grid, ...] = ((1,), (7,), (2, 3), (4, 4), (5, 1), (3, 2, 2))
 
 @LawTest
 def ordering_laws(call: str, *, grids: Sequence[Grid] = GRIDS) -> list[Law]:
-    """A pytest test of a registered ordering:
-
-        test_my_order = ordering_laws("my_order(size=2)")
-
-    Grids that the ordering refuses are skipped, with the refusal as the reason.
+    """A pytest test of a registered ordering; grids that it refuses are skipped, with the refusal as the reason. For
+    example `test_my_order = ordering_laws("my_order(size=2)")`.
     """
     return _laws(call, grids, functools.partial(check_ordering, call))
 
 
 @LawTest
 def orders_laws(call: str, *, grids: Sequence[Grid] = GRIDS) -> list[Law]:
-    """A pytest test of a registered distribution over orders:
-
-        test_my_orders = orders_laws("my_orders(num=4)")
-
-    Grids that it refuses are skipped, with the refusal as the reason.
+    """A pytest test of a registered distribution over orders; grids that it refuses are skipped, with the refusal as
+    the reason. For example `test_my_orders = orders_laws("my_orders(num=4)")`.
     """
     return _laws(call, grids, functools.partial(_check_orders, call))
 
 
 @LawTest
 def partition_laws(call: str, *, ordering: str = "raster", grids: Sequence[Grid] = GRIDS) -> list[Law]:
-    """A pytest test of a registered partition, under an ordering that it fits:
-
-        test_my_blocks = partition_laws("my_blocks(size=2)")
-
-    Grids that either refuses are skipped, with the refusal as the reason.
+    """A pytest test of a registered partition under an ordering; grids that either refuses are skipped, with the
+    refusal as the reason. For example `test_my_blocks = partition_laws("my_blocks(size=2)")`.
     """
     return _laws(call, grids, functools.partial(check_partition, call, ordering))
 
@@ -61,7 +50,7 @@ def _laws(call: str, grids: Sequence[Grid], check: Callable[[Grid], None]) -> li
 
 
 def _order(call: str, grid: Grid) -> Any:
-    """The order of a grid, as an ordering returns it; `NotSupported` where it refuses the grid."""
+    """Returns the order of a grid, as an ordering returns it, or raises `NotSupported`."""
     reads_data = "data" in inspect.signature(ORDERINGS.get(parse_call(call)[0])).parameters
     data = np.random.default_rng(0).integers(0, 2, (30, math.prod(grid)))
     with refusals():

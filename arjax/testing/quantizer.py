@@ -23,14 +23,7 @@ MOST = 2**14
 
 @LawTest
 def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
-    """A pytest test of a registered quantizer:
-
-        test_my_codes = quantizer_laws("my_codes(levels=3)")
-
-    Args:
-      call: its call string.
-      grid: of the vectors.
-    """
+    """A pytest test of a registered quantizer of vectors on a grid, by its call string such as "my_codes(levels=3)"."""
     checks = by_name(
         check_tokens,
         check_reach,
@@ -46,7 +39,7 @@ def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
 
 @functools.partial(jax.jit, static_argnames=("quantizer", "method", "grid"))
 def _of(quantizer: Quantizer, method: str, *args: Any, grid: tuple[int, ...] | None = None) -> Any:
-    """A method as one program: operation by operation it would take several times as long."""
+    """Calls a method as one program, which is several times as fast as operation by operation."""
     return getattr(quantizer, method)(*args, *([] if grid is None else [grid]))
 
 
@@ -128,9 +121,7 @@ def _error(quantizer: Quantizer, params: Any, h: np.ndarray, numbers: Any, grid:
 
 
 def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """The code of a vector is the one with the least distance, distances are none below 0, and a vector of a code has
-    the distance 0 from it.
-    """
+    """The code of a vector is the nearest one, no distance is below 0, and a vector of a code is at 0 from it."""
     if type(quantizer).distances is Quantizer.distances:
         raise NotSupported(f"{quantizer!r} has no distances of its codes")
     h = _vectors(quantizer, grid)
@@ -147,8 +138,8 @@ def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
 
 
 def _check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """The numbers of codes are int32 from 0 to K - 1, of bfloat16 vectors and of very large ones, too; and the codes of
-    bfloat16 vectors are those of the same values in float32.
+    """The numbers of codes are int32 from 0 to K - 1, also for bfloat16 vectors, whose codes are those of the same
+    values in float32, and for very large ones.
     """
     for scale in (1e-3, 1e4):
         h = _vectors(quantizer, grid, scale=scale).astype(jnp.bfloat16)
@@ -177,8 +168,8 @@ def _check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> 
 
 
 def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Statistics keep their structure, two micro-batches count as one batch of both, examples of weight 0 do not count,
-    and a step without examples changes nothing.
+    """Statistics keep their structure, two micro-batches count as one batch of both, and examples of weight 0, or a
+    step without examples, change nothing.
     """
     if not quantizer.LEARNS:
         raise NotSupported("the codes are fixed, or trained by gradients")

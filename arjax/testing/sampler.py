@@ -26,15 +26,13 @@ NUM, DRAWS = 16, 4096
 
 @LawTest
 def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> list[Law]:
-    """A pytest test of a sampler:
+    """A pytest test of a sampler, by its call string or itself:
 
         test_my_sampler = sampler_laws("my_sampler(chunk=3)")
 
-    Args:
-      call: its call string, or the sampler itself.
-      exact: whether it draws the values of the naive sampler from the same keys. Else it must have its distribution,
-        unless it says itself that it has not (`Sampler.exact`).
-      network: the network of the small model, which has all orders where the sampler is an approximation.
+    If it is `exact`, it must draw the values of the naive sampler from the same keys; else it must have its
+    distribution, unless it declares that it has not (`Sampler.exact`). `network` is that of the small model, which has
+    all orders where the sampler is an approximation.
     """
     follows = make_sampler(call).exact
     law, check = ("distribution", check_distribution) if follows else ("statistics", check_statistics)
@@ -47,7 +45,7 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> lis
 
 
 def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") -> tuple[Any, Any]:
-    """A small model that the sampler can draw from, and its parameters; a model of all orders if it takes no other."""
+    """Returns a small model that the sampler can draw from, of all orders if it takes no other, and its parameters."""
     for choice in ({}, {"orders": "uniform"}):
         model = supported(network, event, "random(seed=3)", partition, **choice)
         try:
@@ -60,9 +58,7 @@ def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") 
 
 
 def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
-    """A sampler that has what it needs beside a model: random examples, and the model itself as another run. Raises
-    `UserError`: it cannot draw from the model.
-    """
+    """Prepares a sampler with random examples, and with the model as another run; refuses as `Sampler.prepare`."""
     resources = Resources(
         examples=lambda split, num: Batch(random_x(model.event, min(num, 64), seed=len(split))),
         open_run=lambda workdir: types.SimpleNamespace(model=model, params=params),
@@ -71,7 +67,6 @@ def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
 
 
 def _draw(model: Any, params: Any, call: Any, keys: jax.Array | int = NUM, **options: Any) -> Any:
-    """A draw under these keys, or so many; raises `NotSupported` where the sampler refuses the model."""
     keys = jax.random.split(jax.random.key(4), keys) if isinstance(keys, int) else keys
     with refusals():
         return model.draw(params, keys, sampler=ready_sampler(call, model, params), **options)
@@ -94,7 +89,7 @@ def check_distribution(call: Any, network: str) -> None:
 
 def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarray, np.ndarray]:
     """Statistics are int32[B], and `log_prob` float32[B] is that of the sample. Returns `num` samples of four binary
-    sites, as numbers below 16, and log p of each of these, in nats.
+    sites, as numbers below 16, and log p of each of the numbers, in nats.
     """
     event = EventSpec((2, 2))
     model, params = _model(call, network, event)
@@ -124,9 +119,8 @@ def check_observed(call: Any, network: str, event: str) -> None:
 
 
 def check_own_key(call: Any, network: str) -> None:
-    """An example depends on its own key alone: the first examples of a large batch are those of a small one.
-
-    Of samplers that do not follow the model on its own observed values, too: keys may not matter to them.
+    """An example depends on its own key alone: the first examples of a large batch are those of a small one. For a
+    sampler that does not follow the model, each example has other observed values: the keys may not matter to it.
     """
     follows = make_sampler(call).exact
     event = "tokens" if follows else "binary"

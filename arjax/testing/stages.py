@@ -31,11 +31,8 @@ STAGED_EVENTS = (
 
 @LawTest
 def stages_laws(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> list[Law]:
-    """A pytest test of registered stages, each law on each of the events:
-
-        test_my_stages = stages_laws("my_stages(size=2)")
-
-    Events that the stages refuse are skipped, with the refusal as the reason.
+    """A pytest test of registered stages, each law on each of the events; events that the stages refuse are skipped,
+    with the refusal as the reason. For example `test_my_stages = stages_laws("my_stages(size=2)")`.
     """
     checks = by_name(check_fit, check_inverse, check_limits)
 
@@ -113,8 +110,8 @@ def check_inverse(stages: Stages, x: np.ndarray) -> None:
 
 
 def check_limits(stages: Stages, x: np.ndarray) -> None:
-    """The limits hold for all data and are tight: whatever the earlier parts of an exact cut, the combinations of
-    values that occur are as many as the limits allow, so no probability is lost.
+    """The limits hold for all data and are tight: after any earlier parts of an exact cut, as many combinations of
+    values occur as the limits allow, so no probability is lost.
     """
     if not stages.event.num_levels:
         raise NotSupported("real values have no limits")

@@ -8,14 +8,12 @@ from arjax.testing.laws import require
 
 #: Among many laws a p-value of 1e-4 can occur by chance; with fixed keys the same run always gives the same p-value.
 LEAST_P = 1e-6
-#: Draws that are expected of a class of the chi-square test, at least; of the last one there may be fewer.
+#: The fewest expected draws of a class of the chi-square test; the last class may have fewer.
 LEAST_EXPECTED = 5.0
 
 
 def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
-    """p-value of the hypothesis that counts[N] follow probabilities[N] (Pearson, 1900); values that are too rare for it
-    are in classes of several, each of about equally rare ones.
-    """
+    """Returns the p-value of counts[N] under probabilities[N] (Pearson, 1900); similarly rare values share a class."""
     from scipy.stats import chi2  # takes long to import
 
     if counts[probabilities == 0].sum():

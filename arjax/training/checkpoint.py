@@ -1,9 +1,8 @@
 """Checkpoints on disk: Orbax writes the arrays, and a manifest with checksums, written last, marks them as complete.
 
-A step is written to `partial-STEP`, sealed by its manifest and then renamed to `STEP`, so that a kill at any moment
-leaves either a whole checkpoint or a `partial-` folder that is never read. Orbax itself restores flipped bytes without
-an error, so every file is hashed. Other processes may read while a run saves: a checkpoint that is being read is not
-removed, and a reader that comes too late takes the newer one.
+A step is written to `partial-STEP`, sealed by its manifest and then renamed to `STEP`: a kill at any moment leaves a
+whole checkpoint, or a `partial-` folder that is never read. Every file is hashed, as Orbax does not notice flipped
+bytes. A checkpoint that another process is reading is not removed; a reader that comes too late takes the newer one.
 
     DIR/100/state/...       arrays, by Orbax
     DIR/100/manifest.json   {"files": {name: sha256}, "tree": {path: shape}, "extra": {...}, "checksum": sha256}
@@ -34,7 +33,7 @@ from arjax.parallel.sharding import different_forms, forms_of
 
 MANIFEST = "manifest.json"
 STATE = "state"
-#: Orbax and TensorStore take some of the other characters for patterns, separators or addresses.
+#: Orbax and TensorStore read other characters as patterns, separators or addresses.
 _PLAIN = re.compile(r"[\w/.,=+ -]*")
 #: TensorStore's errors begin with a status, `RESOURCE_EXHAUSTED: ...`, and name the operating system's error.
 _DETAILS = re.compile(r" \[(source locations|tensorstore_spec|\w+=).*")
@@ -43,10 +42,9 @@ PARTIAL = "partial-"
 
 
 class CheckpointStore:
-    """The newest checkpoints of a run, in one folder. All processes of a run make the same calls."""
+    """The `keep` newest checkpoints of a run, in one folder. All processes of a run make the same calls."""
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
-        """Keeps the `keep` newest checkpoints in `directory`, which is created by the first save."""
         self.directory, self._keep = Path(directory).absolute(), keep
 
     def steps(self) -> list[int]:
@@ -59,10 +57,9 @@ class CheckpointStore:
             raise UserError(f"{self.directory} is no folder of checkpoints: {error.strerror}") from error
 
     def save(self, step: int, tree: Any, extra: dict[str, Any]) -> None:
-        """Writes a checkpoint after so many steps; returns when it is on disk: its arrays may be donated afterwards.
-
-        `tree` is a pytree of arrays, global ones when there are several processes; `extra` anything JSON can hold.
-        Folders of this step and of later ones are removed first: these steps are trained again.
+        """Writes a checkpoint of a pytree of (global) arrays, and of `extra`, anything JSON can hold. Returns when it
+        is on disk: the arrays may be donated afterwards. Folders of this step and of later ones, which are trained
+        again, are removed.
         """
         partial = self.directory / f"{PARTIAL}{step}"
         self._on_process_0(step, lambda: self._make_room(step))
@@ -72,11 +69,10 @@ class CheckpointStore:
             self._on_process_0(step, lambda: self._seal(step, forms_of(tree), extra))
 
     def restore(self, abstract_tree: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """The newest readable checkpoint as (step, tree, extra), or None when there is none at all.
+        """Returns the newest readable checkpoint as (step, tree, extra), or None if there is none at all.
 
-        A damaged checkpoint gives a warning with its name, and the one before it is tried. Where a run replaces its
-        checkpoints at the same time, the newer one is read. `abstract_tree` is a pytree of `jax.ShapeDtypeStruct` with
-        shardings: those of the restored arrays, whatever the mesh that they were saved from. None: no arrays are read.
+        A damaged checkpoint gives a warning with its name, and the one before it is tried. `abstract_tree` is a pytree
+        of `jax.ShapeDtypeStruct` with the shardings of the restored arrays, on any mesh. None: no arrays are read.
         """
         while True:
             with contextlib.ExitStack() as locks:
@@ -94,7 +90,7 @@ class CheckpointStore:
                 raise UserError(f"the checkpoint {self.directory / str(step)} cannot be read: {reason}")
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
-        """Step and `extra` of the checkpoint that `restore` would take, without its arrays; raises as that does."""
+        """Returns step and `extra` of the checkpoint that `restore` would take; raises as that does."""
         newest = self.restore(None)
         return newest and (newest[0], newest[2])
 
@@ -148,7 +144,6 @@ class CheckpointStore:
         return whole or ((-1, {}) if steps else None)
 
     def _fingerprint(self) -> dict[int, tuple[int, int]]:
-        """Whether checkpoints were added or removed since the last call."""
         newest = {}
         for step in self.steps():
             with contextlib.suppress(FileNotFoundError):
@@ -157,7 +152,6 @@ class CheckpointStore:
         return newest
 
     def _make_room(self, step: int) -> None:
-        """Makes the folder, and removes partial checkpoints and those of steps that are trained again."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in self.directory.glob(f"{PARTIAL}*"):
             shutil.rmtree(path)
@@ -244,7 +238,6 @@ def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that Orbax wrote below `folder`."""
     hashes = {}
     for path in sorted(filter(Path.is_file, (folder / STATE).rglob("*"))):
         with path.open("rb") as file:
@@ -258,10 +251,9 @@ def _digest(body: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def plain_path(folder: Path) -> Iterator[Path]:
-    """A path to a folder without the special characters of Orbax and TensorStore: a link where the folder has some.
-
-    Orbax looks for files by patterns, so that `lr[1e-3]` means `lr1`; TensorStore takes a backslash for a slash. All
-    processes get the same path, as Orbax demands; all of them call this together, and wait for one another at its end.
+    """Yields a path to a folder without the special characters of Orbax and TensorStore, through a link if necessary:
+    Orbax reads `lr[1e-3]` as the pattern `lr1`, and TensorStore reads a backslash as a slash. All processes call this
+    together, get the same path, as Orbax demands, and wait for one another at its end.
     """
     if _PLAIN.fullmatch(str(folder)):
         yield folder
@@ -282,7 +274,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
 
 
 def refusal(error: OSError | ValueError) -> str | None:
-    """The reason why the disk refused, such as "No space left on device"; None for an error that is not of a disk."""
+    """Returns why the disk refused, such as "No space left on device"; None for an error that is not of a disk."""
     if isinstance(error, TimeoutError) and error.errno is None:
         return (
             f"Orbax has waited too long ({error}), by the clock of this machine: the disk is slow, or the clock was "
@@ -299,7 +291,7 @@ def refusal(error: OSError | ValueError) -> str | None:
 
 @contextlib.contextmanager
 def without_tracebacks() -> Iterator[None]:
-    """Orbax logs the traceback of an error once per thread before it raises it; the error itself is enough."""
+    """Silences the traceback of an error that Orbax logs once per thread before it raises the error."""
     logger = logging.get_absl_logger()
 
     def has_none(record: Any) -> bool:

@@ -34,7 +34,7 @@ class GatherSource(Protocol):
     arrays: Batch
 
     def gather(self, arrays: Batch, indices: jax.Array) -> Batch:
-        """The batch of the rows `indices` int[B], from `arrays` wherever they are; pure."""
+        """Returns the batch of the rows `indices` int[B] from `arrays`, wherever they are; pure."""
 
 
 @jax.tree_util.register_dataclass
@@ -71,7 +71,10 @@ Chunk = ResidentChunk | HostChunk
 
 
 class Feed(contextlib.AbstractContextManager):
-    """The batches of a run, of which the rows are a function of (seed, step). A context, which ends its threads."""
+    """The batches of a run: B examples each, at most K = `max_steps` of them in a chunk, whose rows are a function of
+    (seed, step). `steps_from` returns the number of steps of the chunk that begins at a step, 0 after the last: a feed
+    may read these chunks ahead. A context, which ends its threads.
+    """
 
     def __init__(
         self,
@@ -82,11 +85,6 @@ class Feed(contextlib.AbstractContextManager):
         max_steps: int,
         steps_from: Callable[[int], int] = lambda step: 0,
     ):
-        """Feeds batches of B examples, at most K = `max_steps` of them in a chunk.
-
-        `steps_from` returns the number of steps of the chunk that begins at a step, 0 after the last: a feed may read
-        these chunks ahead.
-        """
         self._source, self._mesh, self._seed = source, mesh, seed
         self._batch_size, self._max_steps, self._steps_from = batch_size, max_steps, steps_from
 
@@ -118,16 +116,15 @@ class ResidentFeed(Feed):
 
 
 class HostFeed(Feed):
-    """Assembles batches on the host, for splits that do not fit on a device; each process reads its own rows only.
-
-    While a run uses one chunk, a thread reads the next one and puts it onto the devices.
+    """Assembles batches on the host, for splits that do not fit on a device; each process reads only its rows. While a
+    run uses one chunk, a thread reads the next one and puts it onto the devices.
     """
 
     _coming: Generator[HostChunk, None, None] | None = None
     _foreseen = (-1, -1)  # step and n of the chunk that comes next
 
     def chunk(self, step: int, n: int) -> HostChunk:
-        """The batches of n steps, read ahead where this is the chunk that follows the last one."""
+        """Returns the batches of n steps, read ahead if this is the chunk that follows the last one."""
         if self._coming is None or (step, n) != self._foreseen:
             self.__exit__()
             if n != self._steps_from(step):
@@ -144,7 +141,6 @@ class HostFeed(Feed):
             self._coming = None
 
     def _chunks(self, step: int) -> Iterator[HostChunk]:
-        """The chunks of a run from this step on."""
         while n := self._steps_from(step):
             yield self._read(step, n)
             step += n
@@ -166,7 +162,7 @@ class HostFeed(Feed):
 def compact_form(
     source: Source, remedy: str = "take fewer examples"
 ) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
-    """The arrays of a split in the compact form of its source, and the function that gathers batches from them."""
+    """Returns the arrays of a split in the compact form of its source, and the function that gathers from them."""
     if not isinstance(source, GatherSource):
         row = source.__getitems__(np.zeros(1, np.int64))
         _check_fits(len(source), bytes_of(row) * len(source), remedy)

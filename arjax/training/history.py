@@ -30,7 +30,6 @@ class History:
 
     @classmethod
     def fresh(cls, shape: tuple[int, ...]) -> History:
-        """The history before the first step."""
         zeros = np.zeros(shape, np.int64)
         return cls(np.full(shape, np.inf), zeros, zeros, np.ones(shape, np.bool_))
 
@@ -65,7 +64,6 @@ class History:
         return better
 
     def check_companion(self, name: str, step: int) -> None:
-        """Records the step of a companion's parameters."""
         before = self.companion_steps.setdefault(name, step)
         if before != step:
             raise UserError(

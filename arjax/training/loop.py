@@ -41,7 +41,6 @@ class Learner:
     shape: tuple[int, ...] = ()  # of the members
 
     def __init__(self, setup: Setup, workdir: str | os.PathLike):
-        """`setup` holds the parts; the best parameters are kept in `workdir`."""
         self.setup, self.record, self._workdir = setup, setup.record, workdir
         self._best = best_store(workdir)
         self._best.steps()  # raises now where a file is in its place, and not after the first validation
@@ -49,19 +48,16 @@ class Learner:
 
     @property
     def abstract_state(self) -> Any:
-        """Shapes, types and shardings of the state, for checkpoints."""
         return self.setup.abstract_state
 
     def begin(self, companions: Companions, state: Any | None) -> Any:
-        """The state to start from: the one that is given, or a fresh one."""
         init_key, self._key = self.setup.keys()
         self._companions = companions
         return self.setup.init_state(init_key) if state is None else state
 
     def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
-        """Prepares the feed and compiles the train program, once for the whole run.
-
-        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends the threads of the feed.
+        """Prepares the feed and compiles the train program, once for the whole run. `steps_from` is that of `Feed`;
+        `threads` ends the threads of the feed.
         """
         setup, train = self.setup, self.setup.train
         kind = ResidentFeed if train.data_on_device else HostFeed
@@ -74,7 +70,6 @@ class Learner:
         self._program = compile_chunk(setup.spec, state, self.sums({}), *arguments)
 
     def sums(self, stored: Mapping[str, Any]) -> MetricSums:
-        """The sums on the devices, from those stored in a history."""
         whole = replicated(self.setup.mesh)
         return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, stored))
 
@@ -96,7 +91,6 @@ class Learner:
         return state
 
     def reporter(self, step: int) -> Reporter:
-        """The reporter of progress and metrics from `step` on."""
         return Reporter(self._workdir, self.setup, step)
 
 
@@ -112,10 +106,9 @@ class Outcome:
 
 
 def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
-    """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters.
-
-    `workdir` holds `checkpoints/`, `metrics.jsonl` and `results.json`, and is created when missing; or it is a
-    `RunFolder`, which the caller holds open. A loss that is not finite raises `TrainingDiverged`.
+    """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters. `workdir`,
+    a path or an open `RunFolder`, holds `checkpoints/`, `metrics.jsonl` and `results.json`. A loss that is not finite
+    raises `TrainingDiverged`.
     """
     # 1. A mistake ends here, before anything compiles.
     if setup.evaluate.split not in setup.dataset.splits:
@@ -151,7 +144,6 @@ class Training:
     """A learner, its state and its history; the methods are the steps of `train`. A context manager."""
 
     def __init__(self, learner: Learner, workdir: str | os.PathLike):
-        """Writes nothing yet."""
         setup, train = learner.setup, learner.setup.train
         for writer in make_writers(train.writers):
             writer.check()
@@ -177,7 +169,6 @@ class Training:
 
     @functools.cached_property
     def reporter(self) -> Any:
-        """Progress and metrics, opened when there is something to report."""
         return self._open.enter_context(self.learner.reporter(self.step))
 
     def advance(self) -> None:
@@ -195,7 +186,6 @@ class Training:
                 self._fit()
 
     def _needs(self) -> str:
-        """The sentence for a run that is too large for the memory of its devices."""
         state = self.setup.abstract_state
         params, whole = (bytes_of(tree) / 1e9 for tree in (state.params, state))
         return (
@@ -205,7 +195,6 @@ class Training:
         )
 
     def stopped(self) -> str:
-        """The sentence for a run that was interrupted."""
         return f"stopped at step {self.step} of {self.total}; the same command goes on from there"
 
     def is_finished(self) -> bool:
@@ -246,11 +235,10 @@ class Training:
         return next_pause(step, self.total, train.log_every, train.eval_every, train.checkpoint_every)
 
     def _steps_from(self, step: int) -> int:
-        """Steps of the chunk that begins at a step."""
         return min(self.train.steps_per_dispatch, self._next_pause(step) - step)
 
     def _train_until(self, pause: int) -> None:
-        """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
+        """Dispatches chunks up to the pause, at most two in flight: one runs while the host prepares the next."""
         started = time.monotonic()
         while self.step < pause and not self.stop.requested(at_pause=False):
             n, before = self._steps_from(self.step), self.sums
@@ -264,7 +252,6 @@ class Training:
         self.history.interval_seconds += elapsed
 
     def _pause(self) -> None:
-        """Does the work that is due after this step: logs, validates with the averaged parameters, saves."""
         sums = jax.tree.map(np.asarray, self.sums)
         self._check_finite(sums.bad_step)
         self.folder.check()
@@ -295,7 +282,6 @@ class Training:
         self.history.sums, self.history.interval_seconds = {}, 0.0
 
     def _validate(self) -> None:
-        """Scores the validation split and keeps the parameters that are the best so far."""
         values, scores = self.learner.validate(self.state)
         self.folder.check()
         better = self.history.select(values, self.step, self.train.patience)

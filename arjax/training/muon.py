@@ -1,13 +1,11 @@
 """Muon: which parameters are matrices, and the transformation of their gradients.
 
-One rule decides by the path and the rank of a parameter:
-
 1. A parameter is a kernel if its path ends in `kernel` and it has two axes or more. All others (embeddings, tables of
-   positions, norms, biases) go to Adam, and so do the kernels of readouts, the layers that return the features of
-   sites, and those with `adam_pattern` in their path: by default layers that read values, and depthwise convolutions.
-2. The last two axes of a kernel are those of a matrix, inputs x outputs: that of queries of N heads is E x NH, and the
-   convolutions of arjax have the K^2 taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal
-   matrix, directions, sites) hold matrices that are orthogonalised one by one, as those of separate layers are.
+   positions, norms, biases) go to Adam, as do the kernels of readouts, the layers that return the features of sites,
+   and those with `adam_pattern` in their path: by default layers that read values, and depthwise convolutions.
+2. The last two axes of a kernel are a matrix, inputs x outputs: E x NH for the queries of N heads; convolutions of
+   arjax have the K^2 taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal matrix,
+   directions, sites) hold matrices that are orthogonalised one by one.
 3. The kernels with `taps_pattern` in their path have axes for taps, [K, K, I, O], and are the matrix K K I x O.
 """
 
@@ -62,9 +60,8 @@ def muon_of_matrices(
 
     The momentum, with its look-ahead, is made nearly orthogonal by `ns_steps` steps of Newton and Schulz (Jordan et
     al., "Muon: An optimizer for hidden layers in neural networks", 2024). A matrix of I inputs and O outputs is then
-    scaled by `consistent_rms` sqrt(max(I, O)), so that its elements have this root mean square whatever its shape (Liu
-    et al., "Muon is Scalable for LLM Training", 2025; that of AdamW is .2 to .4); where it is 0 by
-    sqrt(max(1, O / I)), as by Jordan et al.
+    scaled by `consistent_rms` sqrt(max(I, O)), the root mean square of its elements for any shape (Liu et al., "Muon is
+    Scalable for LLM Training", 2025; that of AdamW is .2 to .4), or for 0 by sqrt(max(1, O / I)), as by Jordan et al.
     """
 
     def axes(updates: Any) -> Any:

@@ -30,10 +30,9 @@ PREFIX = "optax."
 
 
 def by_full_name(name: str) -> Callable | None:
-    """The function of optax with a full name such as `optax.adafactor`; None for a name that does not begin so.
-
-    It is a public function of a public module of optax that states that it returns a gradient transformation. Nothing
-    else counts, so that a config can call no other code.
+    """Returns the public function of a public module of optax with a full name such as `optax.adafactor`; None for a
+    name that does not begin with `optax.`. It has to state that it returns a gradient transformation: a config calls no
+    other code.
     """
     if not name.startswith(PREFIX):
         return None
@@ -71,7 +70,7 @@ def is_of_optax(rule: Callable) -> bool:
 
 @contextlib.contextmanager
 def _told(rule: Component) -> Iterator[None]:
-    """Turns an error of optax about a transformation of its own, or its options, into a sentence."""
+    """Turns an error of optax about a transformation or its options into a sentence."""
     try:
         yield
     except (TypeError, ValueError, AttributeError) as error:
@@ -82,9 +81,8 @@ def _told(rule: Component) -> Iterator[None]:
 
 
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
-#: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, which turns
-#: gradients into updates: so are most of those of optax, which have their full names. A rule with a parameter
-#: `readout` also gets the paths of the parameters that return features, see `arjax.networks.readout`.
+#: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, as most
+#: functions of optax. A rule with a parameter `readout` also gets the paths of `arjax.networks.readout`.
 OPTIMIZERS = Registry("optimizer", hidden=("learning_rate", "readout"), outside=by_full_name)
 
 DECAYING = r"(kernel|embedding)$"
@@ -212,14 +210,14 @@ def make_optimizer(
     model: Model | None = None,
     **options: Any,
 ) -> Transformation:
-    """An optax optimizer.
+    """Returns an optax optimizer.
 
     Args:
       name: of a registered rule; or the rule, from `read_rule`, which has its options.
       learning_rate: a schedule, from `make_schedule`; or the peak of one with the next four arguments.
       model: whose parameters are trained, for rules that treat readouts in another way.
-      **options: of the rule. Those in `SHARED` that the rule lacks are left out and said, except for a weight decay and
-        another eps: errors.
+      **options: of the rule. Those in `SHARED` that the rule lacks are left out with a remark; a weight decay or
+        another eps is then an error.
     """
     rate = learning_rate
     if not callable(rate):
@@ -230,7 +228,6 @@ def make_optimizer(
 
 
 def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None) -> list[Transformation]:
-    """The transformations of a rule, from gradients to updates of this learning rate."""
     takes = inspect.signature(rule.function).parameters
     takes_rate = "learning_rate" in takes
     more: dict[str, Any] = {"learning_rate": rate} if takes_rate else {}
@@ -243,7 +240,7 @@ def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None
 
 
 def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Component:
-    """The rule with the options that it takes, checked; `section`: of a config that they stand in."""
+    """Returns the rule with the options that it takes, checked; `section` is the section of a config that has them."""
     known = OPTIMIZERS.options(name)
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
@@ -267,7 +264,7 @@ def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Compo
 
 
 def options_of_rule(name: str) -> dict[str, Any]:
-    """The options of a rule with their defaults, but for those that are as in every config or, of optax, no values."""
+    """Returns the options of a rule that differ from those of every config; for optax, all with a value as default."""
     options = OPTIMIZERS.options(name)
     if is_of_optax(OPTIMIZERS.get(name)):
         return {key: value for key, value in options.items() if is_value(value)}
@@ -278,10 +275,8 @@ def options_of_rule(name: str) -> dict[str, Any]:
 
 
 def decay(weight_decay: float, pattern: str, cautious: bool = False) -> list[Transformation]:
-    """Weight decay of the parameters with the pattern in their path; no transformation when it is 0.
-
-    Where it is cautious, a weight w with the update -u decays only if u w >= 0, that is where the update moves it
-    towards 0, too (Chen et al., "Cautious Weight Decay", 2025).
+    """Weight decay of the parameters with the pattern in their path; no transformation if it is 0. Cautious decay of a
+    weight w with the update -u takes place only if u w >= 0 (Chen et al., "Cautious Weight Decay", 2025).
     """
     regex = compile_regex(pattern, "optimizer.decay_pattern")
 

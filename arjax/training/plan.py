@@ -21,7 +21,7 @@ from arjax.training.setup import Setup
 from arjax.training.state import TrainState, parts_of_optimizer
 from arjax.training.step import train_step
 
-#: JAX makes them one after another: so many take it almost a minute.
+#: JAX makes them one after another: this many take it almost a minute.
 MOST_DEVICES = 4096
 
 
@@ -44,7 +44,7 @@ class Plan:
 
 
 def simulate_devices(num: int) -> list[jax.Device]:
-    """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices."""
+    """Makes JAX simulate `num` devices on the CPU and returns them; call it before any other use of JAX's devices."""
     check_size(num, MOST_DEVICES, "the number of simulated devices")
     try:
         jax.config.update("jax_platforms", "cpu")
@@ -95,7 +95,7 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
 
 
 def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example: Batch | None = None) -> Batch:
-    """Shapes and types of a batch for the model, or of one of examples such as this one."""
+    """Returns shapes and types of a batch for the model, or of examples such as this one."""
     batch = jax.eval_shape(lambda: dummy_batch(model, 1)) if example is None else example
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype, sharding=sharding), batch)
 
@@ -108,7 +108,6 @@ def _forward_flops(model: Model, params: Any) -> float:
 
 
 def _part_of(leaf: Any) -> str:
-    """The part of an array that lies on one device."""
     num_parts = leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
     return f"1/{num_parts}" if num_parts > 1 else "all"
 

@@ -1,11 +1,9 @@
 """Is this the same run? The record of a run, and the one comparison of a run with the record in a folder.
 
-`config.json` has the fields of a run. `record.json` has what the fields stand for: the contents of the user's files of
-data, the orders of the model, the user's code and, in a sweep, the parameters of the runs that this one reads. Runs
-without a config (`fit_arrays`, populations) have their fields there, too.
-
-With other data or in another order, the parameters of a run would have another meaning: it is refused. Code that has
-changed gives a remark alone, since most edits change no number. `RunFolder` notices that the folder is another one.
+`config.json` has the fields of a run. `record.json` has fingerprints of what they stand for: the user's files of data,
+the orders of the model, the user's code and, in a sweep, the parameters of the runs that this one reads; and the fields
+of runs without a config (`fit_arrays`, populations). A run with other data or orders is refused, as its parameters
+would mean something else; changed code gives a remark, since most edits change no number.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from arjax.core.values import as_tuples
 from arjax.factorization import Factorization, Orders
 
 CONFIG_NAME, FILE_NAME = "config.json", "record.json"
-#: What the run in a folder is needed for: to read its parameters, to train on, or to take its results as they are.
+#: What the run in a folder is needed for: its parameters, further training, or its results.
 Purpose = Literal["open", "train", "results"]
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
 #: Beginnings of the fields that change neither parameters nor scores, but the output, the speed or the devices.
@@ -38,7 +36,7 @@ OUTPUT = (
     *("sample.", "inpaint.", "suggest.", "mesh."),
 )
 #: Beginnings of the fields that change the results of a run and not its training, and those of them that choose its
-#: best parameters: all validations of a training have as many orders and examples.
+#: best parameters.
 RESULTS, SELECTION = ("evaluate.", "train.patience"), ("evaluate.num_orders", "evaluate.examples")
 #: Folders of other runs, and files of data whose contents the record knows.
 RUNS = ("train.init_from", "dataset.run")
@@ -61,14 +59,14 @@ class Record:
     code: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def write(self, workdir: str | os.PathLike, *, anew: bool = True) -> None:
-        """Writes the record as a training begins `anew`; one that goes on adds the versions of its code."""
+        """Writes the record as a training begins `anew`; a training that goes on adds the versions of its code."""
         noted = _read(workdir)
         code = _versions({} if anew else noted, "code", self.code)
         entries = {"data": self.data, "orders": self.orders, "code": code}
         write_json(Path(workdir) / FILE_NAME, noted | entries | ({"fields": self.fields} if self.fields else {}))
 
     def check(self, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
-        """Raises `UserError` when `workdir` holds another run, as far as it is known; tells which code has changed."""
+        """Raises `UserError` if `workdir` holds another run, as far as it is known; tells which code has changed."""
         then = stored(workdir)
         if self.fields:
             check_same_fields(self.fields, workdir, purpose)
@@ -141,9 +139,8 @@ def _value(fields: Mapping[str, Any], name: str) -> str:
 
 
 def differences(fields: Mapping[str, Any], then: Record, purpose: Purpose, root: str = "") -> list[str]:
-    """Returns the names of the fields by which a run is another one than that of a record, for a purpose.
-
-    `root`: a folder that may have had another name then, as in the paths of runs that another one reads.
+    """Returns the names of the fields by which a run differs from a record, for a purpose. `root` is a folder that may
+    have had another name then, as in the paths of runs that another one reads.
     """
     if not then.fields:
         return []
@@ -152,7 +149,6 @@ def differences(fields: Mapping[str, Any], then: Record, purpose: Purpose, root:
 
 
 def _agrees(name: str, fields: Mapping[str, Any], then: Record, purpose: Purpose) -> bool:
-    """Whether a field is the same in both, or may differ."""
     is_in_both = name in fields and name in then.fields
     if (is_in_both and fields[name] == then.fields[name]) or name.startswith(OUTPUT):
         return True
@@ -172,7 +168,7 @@ def _agrees(name: str, fields: Mapping[str, Any], then: Record, purpose: Purpose
 
 
 def _renamed(then: Any, now: Any, root: str) -> bool:
-    """Whether two values differ in the name of one folder only, which begins paths and is `root` now."""
+    """Whether two values differ only in the name of one folder, which begins paths and is `root` now."""
     first, *rest = map(re.escape, re.split(rf"(?<![\w./~-]){re.escape(root)}(?=/)", str(now)))
     same = r"\1"
     return bool(rest) and re.fullmatch(f"{first}(.+){same.join(rest)}", str(then)) is not None
@@ -211,7 +207,7 @@ def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
 
 
 def changed_code(workdir: str | os.PathLike, loaded: Collection[str] | None = None) -> list[str]:
-    """Returns the files, of those still there (and `loaded`), that have not trained the run as they are throughout."""
+    """Returns the existing files (of those `loaded`) that have changed since, or during, the training of the run."""
     code = {file: versions for file, versions in stored(workdir).code.items() if loaded is None or file in loaded}
     return [file for file, versions in code.items() if os.path.isfile(file) and versions_of([file])[file] != versions]
 
@@ -231,7 +227,7 @@ def versions_read(workdir: str | os.PathLike) -> dict[str, list[str]]:
 def _versions(
     noted: Mapping[str, Any], entry: str, now: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> dict[str, list[str]]:
-    """The versions of each file or run that are noted, and those of now, which come last."""
+    """Returns the versions of each file or run that are noted, and those of `now` behind them."""
     known = noted.get(entry)
     known = known if isinstance(known, dict) else {}
     before = {name: versions for name, versions in known.items() if isinstance(versions, list)}
@@ -270,7 +266,7 @@ class RunFolder(os.PathLike):
             return False
 
     def check(self) -> None:
-        """Refuses to write where the folder is gone: a deleted one would be made again, without its files."""
+        """Refuses to write if the folder is gone: a deleted one would be made again, without its files."""
         if not self.is_there():
             raise UserError(
                 f"the folder {self._path} was deleted, moved or replaced during the run, which ends here; where it was "

@@ -37,11 +37,7 @@ class Silent:
 
 
 class Reporter:
-    """Progress and metrics of a run; silent on all processes but the first. A context manager.
-
-    Attributes:
-      progress: lines, and the bar below them.
-    """
+    """The progress and the metrics of a run; silent on all processes but the first. A context manager."""
 
     _writer: Any
     progress: Any
@@ -64,7 +60,6 @@ class Reporter:
         self._writer.close()
 
     def start(self) -> None:
-        """Prints the first lines of the run."""
         for line in (*headline(self._setup), *self._lines):
             self.progress.message(line)
 
@@ -85,7 +80,6 @@ class Reporter:
         return describe_scores(scores, self._bits)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
-        """Reports the scores of the validation split."""
         self._writer.write(step, _named("validation", scores))
         best = ", the best so far" if history.best_step == step else ""
         self.progress.validation(step, f"{describe_scores(scores, self._bits)} ({self._kind}){best}")

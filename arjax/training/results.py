@@ -70,9 +70,8 @@ def training_entries(
     seed: int | None = None,
     device: str = "",
 ) -> dict[str, Any]:
-    """The entries that a training of `step` steps adds to the report of a split.
-
-    `history`: the seconds of `History`, if known; `seed`, `device`: by default those of the setup and of this process.
+    """Returns the entries that a training of `step` steps adds to the report of a split. `history` has the seconds of
+    `History`, if known; `seed` and `device` are by default those of the setup and of this process.
     """
     params, best_step, note = best
     cost = {name: history[name] for name in ("train_seconds", "compile_seconds") if history}
@@ -103,7 +102,7 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
 
 
 def set_results_aside(workdir: str | os.PathLike) -> None:
-    """Moves the report of a run to `evaluations/`, where there is one: the run has none until it is scored again."""
+    """Moves the report of a run to `evaluations/`: the run has none until it is scored again."""
     earlier = read_report(workdir)
     if earlier is not None:
         write_evaluation(workdir, earlier)

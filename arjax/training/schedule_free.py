@@ -1,5 +1,5 @@
-"""Schedule-Free learning (Defazio et al., "The Road Less Scheduled", 2024): the parameters z that a rule moves, their
-average x, which is scored, and y between them, at which gradients are taken and which the train state holds.
+"""Schedule-Free learning (Defazio et al., "The Road Less Scheduled", 2024): a rule moves parameters z, their average x
+is scored, and gradients are taken at y between them, which the train state holds.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from optax.contrib import ScheduleFreeState
 def schedule_free(
     rule: optax.GradientTransformation, learning_rate: optax.Schedule, b1: float
 ) -> optax.GradientTransformation:
-    """The updates of y = (1 - b1) z + b1 x, where `rule`, without momentum, moves z: algorithm 1 of the paper.
-
+    """Returns the updates of y = (1 - b1) z + b1 x, where `rule`, without momentum, moves z: algorithm 1 of the paper.
     In the average x, each z has the weight of its squared learning rate.
     """
     # optax counts the steps of the weights from 1, and those of the rule from 0.

@@ -28,7 +28,7 @@ class Course:
     Attributes:
       t: float32[], the step, 0 for the first.
       done: float32[], the part of the steps after the warm-up that is done, 0 to 1.
-      warmup_steps, end_factor: length of the warm-up, and the factor at which schedules that fall end.
+      warmup_steps, end_factor: length of the warm-up, and the factor at which falling schedules end.
     """
 
     t: jax.Array
@@ -39,13 +39,13 @@ class Course:
 
 @SCHEDULES.register("constant")
 def constant(course: Course) -> jax.Array:
-    """1."""
+    """1: the rate stays at its peak."""
     return jnp.ones_like(course.t)
 
 
 @SCHEDULES.register("linear")
 def linear(course: Course) -> jax.Array:
-    """1 - (1 - e) r."""
+    """1 - (1 - e) r: the rate falls from its peak to the part e of it."""
     return 1 - (1 - course.end_factor) * course.done
 
 
@@ -76,10 +76,9 @@ def make_schedule(
     warmup_steps: int = 0,
     end_factor: float = 0.0,
 ) -> optax.Schedule:
-    """The learning rate of step t = 0, 1, ..., total_steps - 1.
-
-    `learning_rate` times a linear warm-up over w = `warmup_steps`, times the factor of the schedule, a call string of
-    `SCHEDULES`, with e = `end_factor` and r the part of the steps after the warm-up that is done.
+    """Returns the learning rate of step t = 0, 1, ..., total_steps - 1: `learning_rate` times a linear warm-up over w =
+    `warmup_steps`, times the factor of the schedule, a call string of `SCHEDULES`, with e = `end_factor` and r the part
+    of the steps after the warm-up that is done.
     """
     component = SCHEDULES.read(schedule) if isinstance(schedule, str) else schedule
     if not 0 <= warmup_steps < max(total_steps, 1):

@@ -97,17 +97,14 @@ class Setup:
 
     @property
     def model(self) -> Model:
-        """The trained model."""
         return self.spec.model
 
     @property
     def scoring(self) -> Scoring:
-        """How a split is scored."""
         return self.evaluate.scoring(self.mesh, self.seed)
 
     @property
     def total_steps(self) -> int:
-        """The length of the run."""
         return self.spec.total_steps
 
     @property
@@ -117,12 +114,10 @@ class Setup:
 
     @property
     def scored(self) -> Dataset:
-        """The data set with the examples that are scored."""
         return self.dataset.thinned(self.evaluate.examples)
 
     @functools.cached_property
     def abstract_state(self) -> TrainState:
-        """Shapes, types and shardings of the train state."""
         abstract = abstract_state(self.spec, self.mesh)
         return with_shardings(abstract, state_shardings(abstract, self.spec, self.mesh, self.rules))
 
@@ -150,10 +145,9 @@ class Setup:
         return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
-        """The parameters of the run in `train.init_from`, for these models, which have those of this one; or those of
-        some parts by their names, each of another run, from `1=runs/coarse,2=runs/fine`.
-
-        Where the objective leaves some entries as they are, these, and all others that fit.
+        """Returns the parameters of the run in `train.init_from` for these models; or those of some parts by their
+        names, from `1=runs/coarse,2=runs/fine`; or, if the objective leaves some entries as they are, these and all
+        others that fit.
         """
         source, wanted, entries = self.train.init_from, self.abstract_state.params, self.frozen
         if sources := sources_of_parts(source, self.model):
@@ -169,7 +163,6 @@ class Setup:
         return other.params
 
     def _params_of_parts(self, sources: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
-        """The parameters of some parts by their names, each of a run of its own."""
         if left := sorted(set(self.frozen) - sources.keys()):
             these = ", ".join(left)
             raise UserError(
@@ -185,7 +178,7 @@ class Setup:
         return params
 
     def init_state(self, key: jax.Array) -> TrainState:
-        """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named."""
+        """Returns a fresh train state, created sharded, from the parameters of `train.init_from` if it names a run."""
         check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state take", self.mesh.size)
         params = self.first_params((self.model,)) if self.train.init_from else None
         return init_state(self.spec, key, self.mesh, self.rules, params)
@@ -228,7 +221,6 @@ def make_setup(
 
 
 def _check_parts(setup: Setup, schedule: Component) -> None:
-    """Refuses parts that do not fit one another."""
     objective, averages, decay = setup.spec.objective, keeps_average(setup.spec.optimizer), setup.train.ema_decay
     this, name = "with this optimizer, which averages the parameters itself", OBJECTIVES.name_of(type(objective))
     lacks, holes = f"the data set {setup.dataset.name!r} has missing values, and", setup.dataset.has_holes
@@ -272,7 +264,7 @@ def _store(workdir: str | os.PathLike, name: str, keep: int) -> CheckpointStore:
 
 
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:
-    """The best parameters of a run, or the latest before a validation, on the mesh, with their step and their note."""
+    """Returns the best parameters of a run, or the latest before a validation, on the mesh, with step and note."""
     setup.record.check(workdir)
     best = best_store(workdir)
     while (checkpoint := best.restore(setup.abstract_state.params)) is None:

@@ -1,4 +1,4 @@
-"""The first parameters of a run that begins with those of another one, of which some may have another meaning there."""
+"""The first parameters of a run that begins with those of another one, and checks that they mean the same."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class Trained:
 
     @property
     def companion(self) -> Companion:
-        """The part of it that an objective reads."""
         return Companion(self.model, self.params)
 
 
@@ -42,8 +41,8 @@ def check_start(
     model: Model, data: Dataset | None, params: Any, other: Trained, workdir: str, entries: tuple[str, ...] = ()
 ) -> None:
     """Refuses parameters of a run that cannot start this model, and says on stderr how a run that can differs from it.
-
-    `data` is None for a part, which has other values; `params` are shapes; `entries` those that are read, () for all.
+    `data` is None for a part, which has other values; `params` are shapes; `entries` are those that are read, () for
+    all.
     """
     named = f"train.init_from={workdir}"
     if problem := different_forms(forms_of(other.params), forms_of(params)):
@@ -78,7 +77,7 @@ def sources_of_parts(text: str, model: Model) -> dict[str, str]:
 
 
 def part_of_run(name: str, params: Any, other: Trained) -> Trained:
-    """The run as one of the part of that name: of a model that is the part itself, with `params`, or that has it."""
+    """Returns a run as one of its part `name`: the run may be the part itself, with `params`, or have it."""
     itself = forms_of(params).keys() == forms_of(other.params).keys()
     if itself or name not in other.model.named_parts:
         return other
@@ -127,7 +126,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> bool:
-    """Whether the orders, blocks or graphs differ, and the other model was not trained on this order, too."""
+    """Whether the orders, blocks or graphs differ, and the other model was not trained on this order as well."""
     ours, theirs = dict(arrays_of(here)), dict(arrays_of(there))
     if entries:
         kept = tuple(f"{entry}/" for entry in entries)
@@ -141,7 +140,6 @@ def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> 
 
 
 def _scaled_alike(here: Dataset, there: Dataset) -> bool:
-    """Whether real data were standardised alike, or not at all."""
     pairs = (here.scale, there.scale), (here.shift, there.shift)
     return all(
         a is b if a is None or b is None else np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3)

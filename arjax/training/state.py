@@ -18,8 +18,8 @@ from arjax.objectives import Objective, ObjectiveState
 from arjax.parallel.sharding import Rule, param_shardings, path_string, replicated
 from arjax.training.schedule_free import average_of
 
-#: For a program that runs once, on CPUs: it compiles in two thirds of the time. On one device it gives the same values;
-#: on a mesh, JAX 0.12 gives some of them other last bits at each level of optimisation.
+#: For a program that runs once on CPUs: it compiles in two thirds of the time. On a mesh, the optimisation level
+#: changes the last bits of some values in JAX 0.12.
 RUNS_ONCE = {"xla_backend_optimization_level": 1}
 
 
@@ -101,7 +101,7 @@ def fresh_state(spec: StepSpec, key: jax.Array, params: Any = None) -> TrainStat
 
 
 def abstract_state(spec: StepSpec, mesh: Mesh | None = None) -> TrainState:
-    """Shapes and types of the state, traced for a key on the mesh: `init_state` then finds what is traced here."""
+    """Shapes and types of the state, traced with a key on the mesh, so that `init_state` finds the same trace."""
     key = jax.eval_shape(jax.random.key, 0)
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=None if mesh is None else replicated(mesh))
     return jax.eval_shape(lambda key: fresh_state(spec, key), key)

@@ -1,8 +1,8 @@
 """The train step, and many of them in one dispatch.
 
-A loss is a sum of means, sum_i T_i / C_i. The totals T_i add up over micro-batches, and so do their gradients and the
-counts C_i; the division comes last. So an accumulated gradient is that of the whole batch, to rounding, also where
-masks and weights leave each micro-batch another number of scored values.
+A loss is a sum of means, sum_i T_i / C_i. The totals T_i, their gradients and the counts C_i add up over micro-batches;
+the division comes last. So an accumulated gradient is that of the whole batch, to rounding, also where masks and
+weights leave each micro-batch another number of scored values.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ def _in_data_units(spec: StepSpec, loss: Loss, batch: Batch) -> Loss:
 def _inputs(
     spec: StepSpec, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None
 ) -> tuple[Batch, Step]:
-    """The batch of a step, transformed, and its circumstances."""
     transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
     if spec.transform is not None:
         batch = spec.transform(transform_key, batch, True)
@@ -131,10 +130,9 @@ def train_chunk(
     companions: Companions | None = None,
     model: Model | None = None,
 ) -> tuple[TrainState, MetricSums]:
-    """`n` train steps, at most as many as the chunk has batches.
-
-    `n`, int32[], is traced: one program is enough for every n, and gives the same bits for any grouping of the steps.
-    `model` takes the place of that of the spec: a member of a population.
+    """Makes `n` train steps, at most as many as the chunk has batches. `n`, int32[], is traced: one program is enough
+    for every n, and gives the same bits for any grouping of the steps. `model` replaces that of the spec: a member of a
+    population.
     """
     spec = spec if model is None else dataclasses.replace(spec, model=model)
 
@@ -156,10 +154,9 @@ def compile_chunk(
     *rest: Any,
     mapped: Callable[[Callable], Callable] = lambda chunk: chunk,
 ) -> jax.stages.Compiled:
-    """`train_chunk` for arguments like these, compiled once: `program(state, sums, ...) -> (state, sums)`.
-
-    The state is donated, and the new one has the same shardings. `mapped` makes of the function that of several
-    members, which takes their models among `rest`.
+    """Compiles `train_chunk` for arguments like these: `program(state, sums, ...) -> (state, sums)`. The state is
+    donated, and the new one has the same shardings. `mapped` turns the function into one of several members, with their
+    models in `rest`.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, sums))
     chunk = mapped(functools.partial(train_chunk, spec))
@@ -215,5 +212,5 @@ def _accumulated(spec: StepSpec, params: Any, aux: ObjectiveState, batch: Batch,
 
 
 def cut_batch(batch: Batch, num: int) -> Batch:
-    """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices."""
+    """Returns the batch in parts [num, B / num, ...]: rows k, k + num, ... are part k and stay on their devices."""
     return jax.tree.map(lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0), batch)

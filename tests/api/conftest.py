@@ -53,5 +53,4 @@ def model():
 
 @pytest.fixture(scope="session")
 def fitted(model) -> arjax.Fitted:
-    """A training on arrays."""
     return arjax.fit_arrays(model, **binary_arrays(), **OPTIONS)

@@ -68,8 +68,7 @@ def test_arrays_in_standard_units_are_scored_in_their_own(tmp_path, capsys):
     assert "model.in_data_units(samples)" in (tmp_path / "model.md").read_text()
     again = arjax.load(tmp_path / "model.safetensors")
     np.testing.assert_allclose(again.standardise(x[48:]), z[48:], rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match="a data set is standardised where it is made"):
-        arjax.fit_arrays(model, train=own.dataset, standardise="sites", **options)
+    assert "standardised where" in refusal(arjax.fit_arrays, model, train=own.dataset, standardise="sites", **options)
 
 
 @pytest.mark.slow
@@ -139,19 +138,17 @@ def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch, caps
     np.testing.assert_array_equal(loaded.log_prob(arrays["test"]), whole.log_prob(arrays["test"]))
     others = {"train": arrays["train"][::-1]}
     for changes, sentence in (
-        ({"learning_rate": 0.02}, r"optimizer\.learning_rate was 0\.03 there and is 0\.02 now; choose another"),
-        ({"steps": 30}, r"train\.steps was 40 there and is 30 now; a run can be made longer"),
+        ({"learning_rate": 0.02}, "optimizer.learning_rate was 0.03 there and is 0.02 now; choose another"),
+        ({"steps": 30}, "train.steps was 40 there and is 30 now; a run can be made longer"),
         (others, "the data have changed since the run"),
     ):
-        with pytest.raises(UserError, match=sentence):
-            arjax.fit_arrays(model, **arrays | options | changes, workdir=folder)
+        assert sentence in refusal(arjax.fit_arrays, model, **arrays | options | changes, workdir=folder)
     assert "was made by arjax.fit_arrays" in refusal(arjax.open_run, folder)
 
 
 def test_a_folder_with_something_else(model, run, tmp_path):
     shutil.copy(run.workdir / "config.json", tmp_path)
-    with pytest.raises(UserError, match="holds the run of a config"):
-        arjax.fit_arrays(model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
+    assert "the run of a config" in refusal(arjax.fit_arrays, model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
     (tmp_path / "config.json").unlink()
     (tmp_path / "record.json").write_text("{")
     assert "record.json is damaged" in refusal(arjax.fit_arrays, model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
@@ -165,39 +162,30 @@ def test_it_begins_with_the_parameters_of_a_trained_model(fitted, model, tmp_pat
     options = OPTIONS | {"steps": 1, "learning_rate": 1e-9, "quiet": True}
     tuned = arjax.fit_arrays(model, **arrays, **options, init_from=loaded, workdir=tmp_path / "tuned")
     assert -tuned.log_prob(arrays["train"]).mean() == pytest.approx(before, rel=1e-4)
-    with pytest.raises(UserError, match=r"train\.init_from was .* there and is .* now"):
-        arjax.fit_arrays(model, **arrays, **options, workdir=tmp_path / "tuned")
+    assert "train.init_from was " in refusal(arjax.fit_arrays, model, **arrays, **options, workdir=tmp_path / "tuned")
     other = arjax.make_model(model.event, "made", hidden_sizes=(7,))
-    with pytest.raises(
-        UserError, match=r"of train\.init_from=the given model do not fit this model; .* is absent there"
-    ):
-        arjax.fit_arrays(other, **arrays, **options, init_from=loaded)
-    with pytest.raises(UserError, match=r"init_from must be a trained model, as from arjax\.load"):
-        arjax.fit_arrays(model, **arrays, **options, init_from="model.safetensors")
+    assert "do not fit this model" in refusal(arjax.fit_arrays, other, **arrays, **options, init_from=loaded)
+    assert "be a trained model" in refusal(arjax.fit_arrays, model, **arrays, **options, init_from="model.safetensors")
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"train": np.zeros((4, 3), int)}, r"the train examples must have shape \(N, 5\)"),
+        ({"train": np.zeros((4, 3), int)}, "the train examples must have shape (N, 5)"),
         ({"validation": np.full((4, 5), 2)}, "the validation examples of binary data must be 0 to 1"),
         ({"steps": 0}, "exactly one of train.steps, train.examples and train.epochs must be above 0"),
         ({"eval_every": 2.5}, "eval_every must be an integer"),
         ({"ema_decay": 1}, "ema_decay must be at least 0 and below 1"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
-        *[
-            ({"seed": seed}, "seed must be a whole number, at (least 0|most 4294967295), not")
-            for seed in (-1, 1.5, "3", 2**32, True)
-        ],
+        *[({"seed": seed}, "seed must be a whole number, at ") for seed in (-1, 1.5, "3", 2**32, True)],
         ({"num_orders": 2}, "num_orders=2 is for models of several orders, and this one has one"),
-        ({"patience": 3, "validation": None}, "a patience of 3 counts validations, .* has no validation split"),
+        ({"patience": 3, "validation": None}, "a patience of 3 counts validations, "),
         ({"objective": "order_agnostic"}, "needs model.orders"),
         ({"test": {"x": np.zeros((2, 5), int), "context": [1, 2]}}, "have a 'context'"),
     ],
 )
 def test_mistakes(model, options, sentence):
-    with pytest.raises(UserError, match=sentence):
-        arjax.fit_arrays(model, **binary_arrays() | OPTIONS | options)
+    assert sentence in refusal(arjax.fit_arrays, model, **binary_arrays() | OPTIONS | options)
 
 
 @pytest.mark.slow
@@ -208,8 +196,7 @@ def test_a_whole_data_set(model, fitted):
     assert whole.results["nll_nats"] == arrays.results["nll_nats"] and whole.dataset is fitted.dataset
     with pytest.raises(UserError, match="has its own splits"):
         arjax.fit_arrays(model, train=fitted.dataset, test=splits["test"], **options)
-    with pytest.raises(UserError, match=r"Dataset\(digits: .* does not fit AutoregressiveModel"):
-        arjax.fit_arrays(model, train=arjax.make_dataset("digits"), **options)
+    assert " does not fit" in refusal(arjax.fit_arrays, model, train=arjax.make_dataset("digits"), **options)
 
 
 @pytest.mark.slow

@@ -12,8 +12,6 @@ from refusals import refusal
 import arjax
 from arjax.api.comparing import mixture_of_runs, row_in_words
 from arjax.api.trained_model import TrainedModel
-from arjax.core.errors import UserError
-from arjax.evaluation.summaries import paired_difference
 
 
 def by_hand(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -87,8 +85,7 @@ def test_what_cannot_be_compared_is_refused(run, fitted):
     assert "model 2 has other examples in its test split" in refusal(arjax.compare, fitted, other)
     assert "no testt split, did you mean 'test'" in refusal(arjax.compare, run, run.workdir, split="testt")
     broken = dataclasses.replace(fitted, params=jax.tree.map(lambda leaf: leaf * np.nan, fitted.params))
-    with pytest.raises(UserError, match="model 2 has nats that are not finite on 100 examples of the test split"):
-        arjax.compare(fitted, broken)
+    assert "model 2 has nats that are not finite on 100 examples of the test" in refusal(arjax.compare, fitted, broken)
 
 
 def test_examples_of_which_other_sites_are_scored_are_not_paired(fitted):
@@ -150,11 +147,4 @@ def test_a_mixture_is_of_models_that_see_the_same_values(run, change, message, t
     np.savetxt(tmp_path / "other.csv", table[::-1], delimiter=",", header="a,b,c", comments="")
     config["dataset"] |= change | ({"path": str(tmp_path / change["path"])} if "path" in change else {})
     (workdir / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=message):
-        mixture_of_runs([run.workdir, workdir], "equal")
-
-
-def test_one_example_decides_nothing():
-    """Its difference has no standard error."""
-    assert paired_difference(np.zeros((1, 1)), np.ones((1, 1))).is_tie
-    assert not paired_difference(np.zeros((1, 3)), np.ones((1, 3))).is_tie
+    assert message in refusal(mixture_of_runs, [run.workdir, workdir], "equal")

@@ -44,54 +44,38 @@ def again(programs):
     return count
 
 
-def test_of_a_trained_model(again):
+def test_of_trained_models_and_of_what_they_consist_of(again):
     run, observed = trained(network="gru", hidden_size=4), np.arange(4) < 2
+    (model, params), batch = (run.model, run.params), dummy_batch(run.model, 2)
     calls = {
         "sample": lambda seed: run.sample(2, seed=seed),
         "given": lambda seed: run.sample(2, seed=seed, given=X[seed % 2], observed=observed),
         "stream": lambda seed: list(run.stream(6, seed=seed)),
         "log_prob": lambda seed: run.log_prob((X + seed) % 4),
         "evaluate": lambda seed: run.evaluate(("train", "validation", "test")[seed])["nll_nats"],
+        "model.log_prob": lambda seed: model.log_prob(params, (X + seed) % 4),
+        "model.conditionals": lambda seed: model.conditionals(params, (X + seed) % 4),
+        "init": lambda seed: model.init(KEYS[seed]),
+        "model.sample": lambda seed: model.sample(params, KEYS[seed], 2),
+        "complete": lambda seed: completions_of(model, params, batch, ~observed, 2, KEYS[seed]).log_prob,
     }
     assert again(calls) == {}
 
 
 @pytest.mark.slow
-def test_of_other_methods_of_a_trained_model(again):
-    run, observed = trained(network="gru", hidden_size=4), np.arange(4) < 2
+def test_of_other_methods_and_functions(again):
+    run, other = trained(network="gru", hidden_size=4), trained(network="deep_nade", orders="uniform")
+    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, dummy_batch(run.model, 2)
     of_class = trained(network="gru", hidden_size=4, context=ContextSpec("label", 2))
+    k_steps = functools.partial(k_step_scores, other.model, other.params, TEXT, "test", steps=2)
     calls = {
         "temperature": lambda seed: run.sample(2, seed=seed, temperature=1 + seed),
         "length": lambda seed: run.sample(2, seed=seed, length=6),
-        "conditional_log_prob": lambda seed: run.conditional_log_prob((X + seed) % 4, query=~observed),
+        "conditional_log_prob": lambda seed: run.conditional_log_prob((X + seed) % 4, query=hidden),
         "posterior": lambda seed: of_class.posterior((X + seed) % 4, prior=("uniform", (1, 2), (2, 1))[seed]),
         "conditionals": lambda seed: run.conditionals((X + seed) % 4).probabilities,
         "suggest": lambda seed: run.suggest("abc"[: seed % 2 + 1], num=1, length=1, beams=2).num_dropped,
         "entropy": lambda seed: len(run.plot_entropy("test", 2).axes),
-    }
-    pytest.importorskip("matplotlib")
-    assert again(calls) == {}
-
-
-def test_of_models_and_functions_outside_of_jit(again):
-    run = trained(network="gru", hidden_size=4)
-    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, dummy_batch(run.model, 2)
-    calls = {
-        "log_prob": lambda seed: model.log_prob(params, (X + seed) % 4),
-        "conditionals": lambda seed: model.conditionals(params, (X + seed) % 4),
-        "init": lambda seed: model.init(KEYS[seed]),
-        "sample": lambda seed: model.sample(params, KEYS[seed], 2),
-        "complete": lambda seed: completions_of(model, params, batch, hidden, 2, KEYS[seed]).log_prob,
-    }
-    assert again(calls) == {}
-
-
-@pytest.mark.slow
-def test_of_other_functions_outside_of_jit(again):
-    run, other = trained(network="gru", hidden_size=4), trained(network="deep_nade", orders="uniform")
-    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, dummy_batch(run.model, 2)
-    k_steps = functools.partial(k_step_scores, other.model, other.params, TEXT, "test", steps=2)
-    calls = {
         "score": lambda seed: model.score(params, batch),
         "given": lambda seed: model.conditional_log_prob(params, X, query=hidden, evidence=~hidden),
         "evaluate": lambda seed: Evaluator(model, TEXT, Scoring(2, run.settings.mesh))(params, "test")["nll_nats"],
@@ -99,6 +83,7 @@ def test_of_other_functions_outside_of_jit(again):
         "k steps": lambda seed: k_steps(scoring=Scoring(2, seed=seed))["k_step_bound_nats"],
         "k steps by entropy": lambda seed: k_steps(scoring=Scoring(2, seed=seed), choose="entropy")["k_step_nll_nats"],
     }
+    pytest.importorskip("matplotlib")
     assert again(calls) == {}
 
 

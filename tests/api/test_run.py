@@ -18,7 +18,7 @@ from arjax.api.fitting import silence
 from arjax.api.trained_model import as_history
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import say_once
 from arjax.core.files import only_run_in
 from arjax.reporting.writers import MetricWriter, read_metrics
 
@@ -81,8 +81,7 @@ def test_a_remark_that_was_silenced_is_made_later(capsys):
 )
 def test_mistakes_in_overrides(config, run, overrides, sentence):
     before = (run.workdir / "config.json").read_bytes()
-    with pytest.raises(UserError, match=sentence):
-        arjax.fit(config, run.workdir, overrides, quiet=True)
+    assert sentence in refusal(arjax.fit, config, run.workdir, overrides, quiet=True)
     assert (run.workdir / "config.json").read_bytes() == before
 
 
@@ -126,10 +125,8 @@ def test_damaged_results_are_named(run, tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     opened = arjax.open_run(workdir)
     assert opened.status == "damaged" and "; damaged)" in repr(opened)
-    with pytest.raises(UserError, match=rf"{path} is damaged: the command that trained the run computes it again"):
-        _ = opened.results
-    with pytest.raises(UserError, match=rf"{path} is damaged"):
-        mixture_of_runs([workdir])
+    for call in (lambda: opened.results, lambda: mixture_of_runs([workdir])):
+        assert f"{path} is damaged" in refusal(call)
     path.unlink()
     assert opened.status == "stopped" and opened.results is None
 
@@ -187,13 +184,11 @@ def test_a_run_scores_as_evaluation_does(run):
     np.testing.assert_allclose(run.standardise(run.in_data_units(x)), x, rtol=1e-4, atol=1e-5)
     assert run.in_data_units(x)[:, 1].std() > 10
     missing = np.where(np.arange(3) == 1, np.nan, x)
-    wrong = {"must have shape": x[0, :2], "must have shape .N, 3": x[:, :2], "have no values": x * np.nan}
-    for sentence, bad in (wrong | {"^x has missing values, and this model takes none": missing}).items():
-        with pytest.raises(UserError, match=sentence):
-            run.log_prob(bad)
+    wrong = {"must have shape": x[0, :2], "must have shape (N, 3": x[:, :2], "have no values": x * np.nan}
+    for sentence, bad in (wrong | {"x has missing values, and this model takes none": missing}).items():
+        assert sentence in refusal(run.log_prob, bad)
     evidence = np.eye(3, dtype=bool)[0]
-    with pytest.raises(UserError, match=r"^x has missing values"):
-        run.conditional_log_prob(missing, query=~evidence, evidence=evidence)
+    assert "x has missing values" in refusal(run.conditional_log_prob, missing, query=~evidence, evidence=evidence)
     assert "has no context" in refusal(run.log_prob, x, context=1)
 
 
@@ -239,8 +234,7 @@ def test_a_run_that_has_nothing_yet(config, run, tmp_path):
     shutil.copy(run.workdir / "config.json", tmp_path)
     opened = arjax.open_run(tmp_path, config)
     assert (opened.status, opened.results, opened.history) == ("stopped", None, {})
-    with pytest.raises(UserError, match="holds no checkpoint yet"):
-        _ = opened.params
+    assert "holds no checkpoint yet" in refusal(lambda: opened.params)
     with only_run_in(tmp_path):
         assert opened.status == "training"
         assert "has no parameters yet: it saves the first ones after 2 steps" in refusal(opened.sample)

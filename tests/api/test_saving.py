@@ -1,4 +1,4 @@
-"""Models in safetensors files, and the cards beside them."""
+"""Models in safetensors files, the cards beside them, and their pages, which tests/page tests themselves."""
 
 import dataclasses
 import json
@@ -11,6 +11,7 @@ from refusals import refusal
 
 import arjax
 from arjax.api.saving import model_card
+from arjax.cli.main import main
 from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary
@@ -103,11 +104,9 @@ def test_a_card_calls_a_density_a_density_and_a_sample_score_no_nats():
 def test_a_card_takes_the_place_of_nothing_else(fitted, tmp_path):
     """Of no other model, of no other page, and not of the model that was just written."""
     for name in ("m.md", "m.MD", "/"):
-        with pytest.raises(UserError, match=r"cannot be saved as .*name a file such as 'model\.safetensors'"):
-            fitted.save(tmp_path / name)
+        assert "name a file such as 'model.safetensors'" in refusal(fitted.save, tmp_path / name)
     (tmp_path / "notes.md").write_text("my notes")
-    with pytest.raises(UserError, match=r"notes\.md is there and no model card: choose another name"):
-        fitted.save(tmp_path / "notes.safetensors")
+    assert "notes.md is there and no model card: choose another" in refusal(fitted.save, tmp_path / "notes.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
     for name in ("m.v1", "m.v2", "m", "m.v1"):
         assert arjax.load(fitted.save(tmp_path / name)).results == fitted.results
@@ -129,8 +128,7 @@ def test_a_model_of_text_takes_its_characters_along(fitted, tmp_path):
     for loaded in (arjax.load(path), arjax.load(arjax.load(path).save(tmp_path / "again.safetensors"))):
         assert loaded.dataset.vocabulary == dataset.vocabulary
         np.testing.assert_array_equal(loaded.sample(3, prompt="\né")[:, :2], [[1, 0]] * 3)
-        with pytest.raises(UserError, match=r"prompt must be a text, not \[1, 0\]: .* are `given`"):
-            loaded.sample(3, prompt=[1, 0])
+        assert "prompt must be a text, not [1, 0]: " in refusal(loaded.sample, 3, prompt=[1, 0])
         assert "write prompt='é', not given" in refusal(loaded.sample, 3, given="é")
 
 
@@ -146,7 +144,6 @@ def test_parts_without_parameters_come_back(tmp_path):
 
 @pytest.fixture(scope="module")
 def saved(fitted, tmp_path_factory):
-    """A saved model, as bytes."""
     return fitted.save(tmp_path_factory.mktemp("saved") / "m.safetensors").read_bytes()
 
 
@@ -178,9 +175,8 @@ def test_damaged_and_foreign_files_are_one_sentence(name, saved, tmp_path):
     damage, sentence = DAMAGES[name]
     path = tmp_path / "m.safetensors"
     path.write_bytes(damage(saved))
-    with pytest.raises(UserError, match=sentence) as error:
-        arjax.load(path)
-    assert str(path) in str(error.value)
+    told = refusal(arjax.load, path)
+    assert sentence in told and str(path) in told
 
 
 def test_other_mistakes(fitted, model, tmp_path):
@@ -189,8 +185,7 @@ def test_other_mistakes(fitted, model, tmp_path):
     before = path.read_bytes()
     assert "not the parameters of this model" in refusal(save_model, path, SavedModel(model, {}, None, None, {}))
     changed = dataclasses.replace(fitted.model, orders=None)
-    with pytest.raises(UserError, match="AutoregressiveModel has no recipe, as it was put together or changed by hand"):
-        dataclasses.replace(fitted, model=changed).save(path)
+    assert "AutoregressiveModel has no recipe, as it" in refusal(dataclasses.replace(fitted, model=changed).save, path)
     missing = pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'")
     with NETWORKS.scope(without=["made"]), missing:
         arjax.load(path)
@@ -198,3 +193,24 @@ def test_other_mistakes(fitted, model, tmp_path):
     (tmp_path / "folder").mkdir()
     assert "cannot write" in refusal(fitted.save, tmp_path / "folder")
     assert "there is no file" in refusal(arjax.load, tmp_path / "folder")
+
+
+def test_a_trained_model_has_a_page(fitted, tmp_path):
+    page = fitted.page(tmp_path / "own.html", precision="float16")
+    assert page.path == tmp_path / "own.html" and page.path.read_text() == page.html
+    assert page.half and repr(page).endswith("weights in half precision)")
+    assert "test: " in page.html and fitted.page().path is None
+    with pytest.raises(arjax.UserError, match=r"a page is a file such as page.html, not '.*page.txt'"):
+        fitted.page(tmp_path / "page.txt")
+
+
+def test_the_mode_page_writes_the_page_of_a_run(run, fitted, tmp_path, capsys, monkeypatch):
+    command = ["--mode=page", f"--workdir={run.workdir}", f"--output={tmp_path / 'page.html'}"]
+    assert main(command) == 2  # its values are real
+    assert capsys.readouterr().err.splitlines() == [
+        "arjax: a page shows sites of one whole number below 256, not 3 sites, real"
+    ]
+    monkeypatch.setattr(arjax.Run, "page", lambda self, path: fitted.page(path))
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "page.html")]
+    assert "test: " in (tmp_path / "page.html").read_text()

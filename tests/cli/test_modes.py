@@ -29,7 +29,6 @@ def test_a_finished_run_holds_everything(finished_run):
 
 
 def files(workdir):
-    """Every file of a run with what it holds."""
     return {str(path.relative_to(workdir)): path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
 
 
@@ -146,13 +145,9 @@ def test_a_run_that_goes_on_or_is_scored_otherwise_has_no_report_until_then(
 @pytest.mark.slow
 def test_a_run_can_be_made_longer_and_says_so(config_file, workdir, finished_run, capsys):
     lines = (finished_run.parent / "printed.txt").read_text().splitlines()
-    assert lines[0].startswith(
-        "digits: train 1,297, validation 200, test 300 examples of 8 x 8 sites, 17 levels, given"
-    )
+    assert lines[0].startswith("digits: train 1,297, validation 200, test 300 examples of 8 x 8 sites, 17 levels")
     results = json.loads((finished_run / "results.json").read_text())
-    assert lines[1].startswith(
-        f"made in raster order, {results['num_params']:,} parameters; 6 steps of 8 examples on CPU"
-    )
+    assert lines[1].startswith(f"made in raster order, {results['num_params']:,} parameters; 6 steps of 8 examples")
     assert lines[2] == "compiling ..." and "scoring the test split ..." in lines
     numbers = [results[name] for name in ("nll_nats", "nll_stderr", "bits_per_dim", "bits_per_dim_stderr")]
     told = "finished at step 6; test: {:.4f} ± {:.4f} nats, {:.4f} ± {:.4f} bits/dim (exact)".format(*numbers)
@@ -230,10 +225,9 @@ def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, fin
 
 
 @pytest.mark.parametrize("mode", ["evaluate", "sample"])
-def test_a_data_set_of_a_config_file_needs_the_file_again(mode, workdir, capsys):
+def test_a_data_set_of_a_config_file_needs_the_file_again(mode, workdir, sentence_of):
     config = json.loads((workdir / "config.json").read_text())
     config["dataset"]["name"] = "parity"
     (workdir / "config.json").write_text(json.dumps(config))
-    assert main([f"--mode={mode}", f"--workdir={workdir}"]) == 2
-    error = capsys.readouterr().err
-    assert "unknown dataset 'parity'" in error and "add --config=FILE.py" in error and error.count("\n") == 1
+    error = sentence_of([f"--mode={mode}", f"--workdir={workdir}"])
+    assert "unknown dataset 'parity'" in error and "add --config=FILE.py" in error

@@ -68,7 +68,6 @@ def test_only_layers_from_config_up_know_configs():
 
 
 def test_one_loop_goes_over_the_batches_of_a_split():
-    """The scores of a split share `SplitScorer`; the batches of the training have a feed of their own."""
     found = {name for name, path in MODULES.items() if "eval_batches" in path.read_text()}
     assert found == {"arjax.data.batches", "arjax.evaluation.splits"}
 
@@ -86,7 +85,6 @@ LONGER = {"base_config": 90}
 
 
 def test_functions_are_short():
-    """At most 50 lines each, without the docstring."""
     for path in MODULES.values():
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef):
@@ -110,9 +108,7 @@ def classes_of_models() -> set[str]:
 
 
 def test_only_models_tell_their_classes_apart():
-    """Outside of `arjax/models`, what a model can do is asked of the model: no file looks at its class, at the name of
-    its class, or at the attributes that it happens to have.
-    """
+    """What a model can do is asked of the model, not of its class, the name of that, or the attributes that it has."""
     classes = classes_of_models()
     assert {"AutoregressiveModel", "Chain", "GaussianChain", "LatentModel", "MixtureModel"} < classes
     of_models = {"score", "draw", "features", "network", "conditional", "members", "blocks", "prior", "denoiser"}
@@ -154,7 +150,6 @@ def test_kinds_of_models_have_one_registry():
 
 
 def test_the_options_of_a_draw_stand_in_one_signature_beside_the_request():
-    """`Request` has them; all others pass it whole."""
     options = {"given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end"}
     found = []
     for path in MODULES.values():

@@ -14,7 +14,6 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize("array", (np.asarray, jnp.asarray))
 @pytest.mark.parametrize("axis", (0, 1, -1))
 def test_the_log_of_a_weighted_sum(array, axis):
-    """Over any axis, and far below the smallest number that exp has."""
     probs = PROBS if axis == 0 else PROBS.T
     log_probs, expected = array(np.log(probs) - 2000), np.log(WEIGHTS @ PROBS) - 2000
     mixed = log_mixture(array(np.log(WEIGHTS)), log_probs, axis)

@@ -41,7 +41,6 @@ def test_systems_of_any_diagonal_are_solved(size):
 
 
 def test_systems_are_solved_where_jax_has_double_precision():
-    """In float32, as elsewhere, whatever the types of the arguments."""
     rng = np.random.default_rng(0)
     a, b = np.tril(rng.normal(size=(2, 11, 11))) + 4 * np.eye(11), rng.normal(size=(2, 11, 1))
     exact = np.linalg.solve(a, b)

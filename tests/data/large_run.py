@@ -31,9 +31,7 @@ def sparse(path: Path, num_examples: int, length: int = 1024) -> None:
 
 
 def peak() -> int:
-    """The peak of resident memory, in bytes. That of `getrusage` begins with the memory of the process that started
-    this one.
-    """
+    """The peak of resident memory, in bytes: that of `getrusage` counts the process that started this one."""
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return 1024 * (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -1,4 +1,4 @@
-"""The batches of a train step and of an evaluation, reading ahead, and the order of an epoch that takes no memory."""
+"""The batches of a train step and of an evaluation, windows, reading ahead, and the order of an epoch."""
 
 import collections
 import math
@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from refusals import refusal
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -20,7 +21,49 @@ from arjax.data.batches import (
     shuffled,
     train_index_block,
 )
-from arjax.data.windows import RandomWindows, window_starts
+from arjax.data.windows import RandomWindows, cut, window_starts
+
+
+@pytest.mark.parametrize("num_elements", [1, 2, 7, 8, 9, 15, 16, 17, 40, 41])
+@pytest.mark.parametrize(("length", "stride"), [(8, 8), (8, 4), (8, 3), (8, 1), (8, 7), (1, 1)])
+def test_windows_score_every_element_once(num_elements, length, stride):
+    starts, skips = window_starts(num_elements, length, stride)
+    counts = np.zeros(num_elements, int)
+    for start, skip in zip(starts, skips, strict=True):
+        assert start >= 0 and start + length <= max(num_elements, length)
+        assert skip < length
+        counts[start + skip : start + length] += 1
+    np.testing.assert_array_equal(counts, 1)
+    assert skips[0] == 0
+    assert (skips[1:] >= length - stride).all()  # the context that was asked for
+
+
+@pytest.mark.parametrize(("length", "stride"), [(4, 4), (4, 2), (4, 3), (20, 10)])
+def test_cut_scores_every_frame_of_every_sequence_once(length, stride):
+    sequences = [np.arange(100 * n, 100 * n + size, dtype=np.int32) + 1 for n, size in enumerate([1, 4, 5, 11])]
+    places = cut(sequences, length, stride)
+    assert places["x"].shape == (len(places["owner"]), length)
+    np.testing.assert_array_equal(np.sort(places["x"][places["mask"]]), np.concatenate(sequences))
+    owners = (places["x"] - 1) // 100
+    padding = places["x"] == 0
+    np.testing.assert_array_equal(owners[~padding], np.broadcast_to(places["owner"][:, None], padding.shape)[~padding])
+    assert not places["mask"][padding].any()
+
+
+def test_cut_keeps_vector_values():
+    sequences = [np.arange(6, dtype=np.uint8).reshape(3, 2), np.ones((1, 2), np.uint8)]
+    places = cut(sequences, 3, 3)
+    np.testing.assert_array_equal(places["x"], [[[0, 1], [2, 3], [4, 5]], [[1, 1], [0, 0], [0, 0]]])
+    np.testing.assert_array_equal(places["mask"], [[1, 1, 1], [1, 0, 0]])
+
+
+def test_random_windows_are_all_windows():
+    tokens = np.arange(10, dtype=np.int32)
+    source = RandomWindows(tokens, 4)
+    assert len(source) == 7
+    x = source.__getitems__(np.arange(7)).x
+    np.testing.assert_array_equal(x, np.arange(7)[:, None] + np.arange(4))
+    assert "do not fit" in refusal(RandomWindows, tokens, 11)
 
 
 def train_indices(seed, step, num_examples, batch_size):
@@ -114,8 +157,7 @@ def test_what_goes_wrong_in_the_thread_is_told_where_the_item_is_asked_for():
 
     coming = read_ahead(items())
     assert next(coming) == 1
-    with pytest.raises(UserError, match="row 7 is damaged"):
-        next(coming)
+    assert "row 7 is damaged" in refusal(next, coming)
     assert not threads()
 
 
@@ -126,20 +168,13 @@ def test_limits_of_windows_and_batches():
     source = make_dataset("noise", num_examples=3).splits["train"]
     assert [batch.weight.tolist() for batch in eval_batches(source, 2)] == [[1, 1], [1, 0]]
     assert len(list(eval_batches(source, 1))) == 3
-    for wrong in (
-        lambda: window_starts(5, 0, 1),
-        lambda: window_starts(5, 3, 0),
-        lambda: window_starts(5, 3, 4),
-        lambda: RandomWindows(np.arange(3), 4),
-        lambda: RandomWindows(np.arange(3), 0),
-        lambda: train_index_block(0, 0, 1, 0, 1),
-        lambda: train_index_block(0, 0, 1, 1, 0),
-        lambda: next(eval_batches(source, 0)),
-        lambda: next(eval_batches(source, 1.5)),
-        lambda: next(eval_batches(source, True)),
+    for call, *arguments in (
+        *((window_starts, 5, *rest) for rest in ((0, 1), (3, 0), (3, 4))),
+        *((RandomWindows, np.arange(3), length) for length in (0, 4)),
+        *((train_index_block, 0, 0, 1, *rest) for rest in ((0, 1), (1, 0))),
+        *((lambda size: next(eval_batches(source, size)), size) for size in (0, 1.5, True)),
     ):
-        with pytest.raises(UserError):
-            wrong()
+        assert refusal(call, *arguments)
 
 
 LARGE = LARGEST_SHUFFLE + 5

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -49,11 +48,8 @@ def test_wrong_options_are_told_in_one_sentence(name, options, sentence, no_data
 
 def test_digits():
     dataset = make_dataset("digits", context="label")
-    assert {split: len(source) for split, source in dataset.splits.items()} == {
-        "train": 1297,
-        "validation": 200,
-        "test": 300,
-    }
+    sizes = {split: len(source) for split, source in dataset.splits.items()}
+    assert sizes == {"train": 1297, "validation": 200, "test": 300}
     assert dataset.event == EventSpec((8, 8), kind="levels", num_levels=17)
     assert dataset.context == ContextSpec("label", 10)
     batches = [read_all(source) for source in dataset.splits.values()]
@@ -76,17 +72,6 @@ def test_batches_have_the_types_of_the_contract():
     found = jax.tree.map(lambda a: f"{a.dtype}{a.shape}", batch)
     assert found == Batch("int32(4, 4)", {"label": "int32(4,)"}, "float32(4, 4)")
     np.testing.assert_array_equal(batch.context["label"], [1, 1, 0, 2])
-
-
-def test_gathering_in_a_jitted_function_gives_the_same_batch():
-    arrays = {"x": np.arange(12, dtype=np.uint8).reshape(3, 4), "context": np.eye(3, dtype=np.float32)}
-    event = EventSpec((4,), kind="levels", num_levels=12)
-    source = from_arrays(event, train=arrays, context=ContextSpec("vector", 3)).splits["train"]
-    indices = np.array([2, 0])
-    inside = jax.jit(source.gather)(jax.tree.map(jnp.asarray, source.arrays), indices)
-    outside = source.__getitems__(indices)
-    jax.tree.map(np.testing.assert_array_equal, inside, outside)
-    assert jax.tree.map(lambda a: a.dtype, inside) == jax.tree.map(lambda a: a.dtype, outside)
 
 
 BINARY, REAL = EventSpec((2,)), EventSpec((2,), kind="real", num_levels=0)
@@ -159,9 +144,8 @@ def grey(monkeypatch):
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_static_and_dynamic_binarization_are_two_data_sets(grey, name):
-    static, again, dynamic = (
-        make_dataset(name, binarize=binarize, context="label") for binarize in ("static", "static", "dynamic")
-    )
+    kinds = ("static", "static", "dynamic")
+    static, again, dynamic = (make_dataset(name, binarize=kind, context="label") for kind in kinds)
     assert (static.name, dynamic.name) == (f"{name}_static", f"{name}_dynamic")
     assert static.transform is None and dynamic.transform is dynamic_binarization
     assert static.event == dynamic.event == EventSpec((28, 28))

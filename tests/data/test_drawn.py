@@ -78,7 +78,6 @@ def strings_run(ordering="raster"):
 
 
 def test_strings_are_drawn_and_scored_up_to_their_ends():
-    """As those of the other run: its score is the probability of a string, which ends behind its first end token."""
     other = strings_run()
     end, data = other.dataset.end, make_dataset("drawn", run="x", num_examples=4096, open_run=lambda _: other)
     batch = data.splits["train"].__getitems__(np.arange(4096))

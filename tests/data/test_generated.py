@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from examples_of import x_of
+from refusals import refusal
 from scipy import special
 
 from arjax.core.errors import UserError, say_once
@@ -32,7 +33,6 @@ def entropy(p: np.ndarray) -> np.ndarray:
 
 
 def check_mean(found: np.ndarray, expected: float) -> None:
-    """The mean of the nats is the entropy, within three standard errors."""
     stderr = found.std(ddof=1) / np.sqrt(len(found))
     assert abs(found.mean() - expected) < 3 * stderr and stderr < 0.02 * expected
 
@@ -94,9 +94,8 @@ def test_seeds_and_splits_differ_and_the_truth_is_a_pytree(name):
     first, again, other = (make_dataset(name, length=30, num_examples=40, seed=seed) for seed in (0, 0, 1))
     assert [len(first.splits[split]) for split in SPLITS] == [40, 10, 10]
     np.testing.assert_array_equal(x_of(first, "test"), x_of(again, "test"))
-    assert (x_of(first, "test") != x_of(other, "test")).any() and (
-        x_of(first, "test") != x_of(first, "validation")
-    ).any()
+    for x in (x_of(other, "test"), x_of(first, "validation")):
+        assert (x_of(first, "test") != x).any()
     leaves, others = jax.tree.leaves(first.truth.params), jax.tree.leaves(other.truth.params)
     assert all((a != b).any() for a, b in zip(leaves, others, strict=True))
     assert jax.tree.structure(open_truth(first)) == jax.tree.structure(open_truth(again))
@@ -104,8 +103,7 @@ def test_seeds_and_splits_differ_and_the_truth_is_a_pytree(name):
 
 
 def test_histories_and_concentrations_have_limits():
-    with pytest.raises(UserError, match=r"at most 65,536 histories, and levels\^order are 8\^9"):
-        make_dataset("markov_chain", order=9)
+    assert "at most 65,536 histories, and levels^order are 8^9" in refusal(make_dataset, "markov_chain", order=9)
     for concentration in (0.01, 1e6):
         dataset = make_dataset("hidden_markov", concentration=concentration, num_examples=4)
         x = np.asarray(dataset.splits["train"].arrays.x)
@@ -146,12 +144,10 @@ def test_the_true_nats_are_the_mean_over_the_split(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_point_as_one_site_is_the_same_point(name):
-    """Its nats, too: they are those of the whole example."""
     dataset = make_dataset(name, num_examples=40, as_one_site=True)
     assert (dataset.event.grid_shape, dataset.event.value_shape) == ((1,), (2,))
-    np.testing.assert_array_equal(
-        points_of(name, num_examples=40, as_one_site=True)[:, 0], points_of(name, num_examples=40)
-    )
+    as_one_site = points_of(name, num_examples=40, as_one_site=True)
+    np.testing.assert_array_equal(as_one_site[:, 0], points_of(name, num_examples=40))
     assert true_nats(name, num_examples=40, as_one_site=True) == true_nats(name, num_examples=40)
 
 
@@ -159,8 +155,7 @@ def test_the_checkerboard_is_uniform_on_eight_squares():
     inside, outside = np.array([[-1.5, -1.5], [1.5, 1.9]]), np.array([[-1.5, -0.5], [2.5, 0.5]])
     np.testing.assert_allclose(log_density("checkerboard", inside, 0.0), -np.log(8))
     assert (log_density("checkerboard", outside, 0.0) == -np.inf).all()
-    with pytest.raises(UserError, match="must be 0, or from"):
-        make_dataset("checkerboard", noise=0.001)
+    assert "must be 0, or from" in refusal(make_dataset, "checkerboard", noise=0.001)
 
 
 def test_densities_by_hand():
@@ -177,10 +172,8 @@ def test_densities_by_hand():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_seeds_and_splits_differ(name):
-    first, again, other, validation = (
-        points_of(name, *which, num_examples=40, **seed)[:10]
-        for which, seed in (((), {}), ((), {}), ((), {"seed": 1}), (("validation",), {}))
-    )
+    first, again, other = (points_of(name, num_examples=40, seed=seed)[:10] for seed in (0, 0, 1))
+    validation = points_of(name, "validation", num_examples=40)[:10]
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).min() > 0 and np.abs(first - validation).min() > 0
 
@@ -231,9 +224,8 @@ def test_the_answer_is_the_state_after_the_sequence(task):
 
 
 def test_swaps_are_permutations_that_exchange_two_things_or_none():
-    x = read_all(
-        make_dataset("state_tracking", task="s5_swaps", shortest=4, longest=4, num_examples=400).splits["train"]
-    ).x
+    dataset = make_dataset("state_tracking", task="s5_swaps", shortest=4, longest=4, num_examples=400)
+    x = x_of(dataset, "train")
     elements = list(itertools.permutations(range(5)))
     moved = [sum(a != b for a, b in enumerate(elements[token - FIRST])) for token in set(x[:, :4].ravel().tolist())]
     assert sorted(moved) == [0] + [2] * 10
@@ -343,8 +335,7 @@ def test_sequences_to_condition_on_have_every_length():
     lengths = (context >= 0).sum(1)
     assert set(lengths) == {1, 2, 3}
     np.testing.assert_array_equal(context >= 0, np.arange(3) < lengths[:, None])
-    with pytest.raises(UserError, match="'context_length' needs 'num_classes'"):
-        make_dataset("noise", context_length=3)
+    assert "'context_length' needs 'num_classes'" in refusal(make_dataset, "noise", context_length=3)
 
 
 def test_levels_are_of_levels_and_tokens(capsys):

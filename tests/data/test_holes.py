@@ -50,9 +50,7 @@ def test_masks_of_batches_are_0_where_values_are_missing():
 
 def test_what_reads_the_values_of_a_set_reads_those_that_are_there(capsys):
     np.testing.assert_array_equal(from_arrays(REAL, train=X).some_examples("train"), X[2:3])
-    with pytest.raises(
-        UserError, match="no order can be read off 'arrays': every example has sites that are not scored"
-    ):
+    with pytest.raises(UserError, match="no order can be read off 'arrays': every example has sites that are not sc"):
         from_arrays(REAL, train=X[:2]).some_examples("train")
     say_once.cache_clear()
     from_arrays(REAL, train=X, test=X.copy())
@@ -80,9 +78,7 @@ def test_arrays_in_files(tmp_path):
     np.testing.assert_array_equal(source.__getitems__(np.array([1, 0])).mask, PRESENT[[1, 0]])
     np.testing.assert_array_equal(source.gather(source.arrays, np.arange(4)).mask, PRESENT)
     assert data.has_holes
-    with pytest.raises(
-        UserError, match="must be finite as float32, not nan: with holes=True it says that a value is mis"
-    ):
+    with pytest.raises(UserError, match="must be finite as float32, not nan: with holes=True it says that"):
         make_dataset("array_files", **choice).splits["train"].__getitems__(np.arange(4))
     np.save(tmp_path / "x.npy", np.zeros((3, 2), np.uint8))
     with pytest.raises(UserError, match="holes=True needs real values, in which NaN marks a missing one, not binary"):
@@ -161,7 +157,5 @@ def test_masked_entries_of_numpy_arrays_are_missing_values():
     assert source.has_holes and not from_arrays(REAL, train=masked[2:3]).has_holes
     np.testing.assert_array_equal(from_arrays(REAL, train=list(masked)).splits["train"].arrays.x, X)
     codes = np.ma.array([[1, 0, 2], [0, 1, 1]], mask=[[0, 1, 0], [0, 0, 0]])
-    with pytest.raises(
-        UserError, match="has masked entries, which are missing values \\(NaN\\), and numbers of type int64"
-    ):
+    with pytest.raises(UserError, match=r"has masked entries, which are missing values .*, and numbers of type int64"):
         from_arrays(EventSpec((3,), kind="tokens", num_levels=3), train=codes)

@@ -1,10 +1,11 @@
-"""Text of a user: vocabularies, files in windows, strings, and fragments to be restored."""
+"""Text of a user: vocabularies, files in windows, strings and their labels, and fragments to be restored."""
 
 import itertools
 
 import jax
 import numpy as np
 import pytest
+from refusals import refusal
 
 from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError
@@ -33,8 +34,7 @@ def test_texts_and_tokens_are_two_ways_to_write_the_same():
     broken = b"\xff\xc3a".decode("utf-8", "surrogateescape")  # no UTF-8, as a command line passes it on
     np.testing.assert_array_equal(vocabulary.encode(broken), [255, 195, 97])
     assert vocabulary.decode(np.array([255, 97])) == "\ufffda"
-    with pytest.raises(UserError, match="cannot be written in bytes"):
-        vocabulary.encode("\ud800")
+    assert "cannot be written in bytes" in refusal(vocabulary.encode, "\ud800")
 
 
 def test_rare_characters_share_a_token_or_are_told():
@@ -43,8 +43,7 @@ def test_rare_characters_share_a_token_or_are_told():
     assert common.decode(common.encode("abcz")) == "ab\ufffd\ufffd" and common.missing("zca") == ["c", "z"]
     with pytest.raises(UserError, match="no token stands for the character 'z'; there are those of 'abc'"):
         make_vocabulary("abc").encode("abz")
-    with pytest.raises(UserError, match="a text is a string of characters, not 7"):
-        common.encode(7)
+    assert "a text is a string of characters, not 7" in refusal(common.encode, 7)
 
 
 def test_an_end_is_not_the_token_of_unknown_characters():
@@ -86,10 +85,8 @@ def test_files_of_their_own_and_bytes(write):
     paths = {name: write(text, name) for name, text in (("a", "abab\r\nab"), ("b", "ba\n\n"), ("c", "bbb"))}
     given = {"file": paths["a"], "validation": paths["b"], "test": paths["c"]}
     dataset = make_dataset("text", **given, length=3)
-    assert (
-        dataset.decode(read_all(dataset.splits["train"]).x[3]) == "b\na"
-        and len(read_all(dataset.splits["test"]).x) == 1
-    )
+    assert dataset.decode(read_all(dataset.splits["train"]).x[3]) == "b\na"
+    assert len(read_all(dataset.splits["test"]).x) == 1
     raw = make_dataset("text", **given, length=3, tokens="bytes")
     np.testing.assert_array_equal(read_all(raw.splits["train"]).x[3], list(b"b\r\n"))
     assert raw.event.num_levels == 256 and raw.text_unit == "byte"
@@ -135,14 +132,9 @@ def test_the_likelihood_is_that_of_the_string_with_its_end(write):
 MISTAKES = [
     ("text", {}, "needs a text file"),
     ("text", {"file": "no/such.txt"}, "cannot read the text file 'no/such.txt': No such file"),
-    ("text", {"file": "words", "splits": (0.5, 0.5)}, "three parts above 0 that add up to 1"),
     ("text", {"file": "words", "splits": (0.8, 0.1, 0.2)}, "three parts above 0 that add up to 1"),
     ("text", {"file": "words", "validation": "words"}, "give both or neither"),
-    (
-        "text",
-        {"file": "words", "validation": "words", "test": "words", "splits": (0.5, 0.25, 0.25)},
-        "leave it out where validation and test",
-    ),
+    ("text", dict.fromkeys(("file", "validation", "test"), "words") | {"splits": (0.5, 0.25, 0.25)}, "leave it out"),
     ("text", {"file": "words", "length": 64, "min_count": 1}, "fewer than length=64"),
     ("text", {"file": "late", "length": 3}, "has the character 'z', which train lacks: give min_count=2"),
     ("text", {"file": "accents", "tokens": "bytes", "length": 65}, "train split of 'text/accents' has 64 bytes, fewer"),
@@ -195,24 +187,119 @@ def test_fragments_are_examples_and_their_contexts():
     np.testing.assert_array_equal(ends, 0)  # "\n" is the first character
 
 
-@pytest.mark.parametrize(
-    ("found", "sentence"),
-    [
-        ({"train": ["ab"], "validation": []}, "validation split of 'toy' has no fragment of at most 6 characters"),
-        ({"train": ["ab"], "validation": ["ac"]}, "validation split of 'toy' has the character 'c', which train lacks"),
-    ],
-)
-def test_splits_that_cannot_be_used(found, sentence):
-    with pytest.raises(UserError, match=sentence):
-        restoration("toy", found, 6)
+def test_splits_that_cannot_be_used():
+    for validation, sentence in (([], "no fragment of at most 6 characters"), (["ac"], "'c', which train lacks")):
+        with pytest.raises(UserError, match=f"validation split of 'toy' has .*{sentence}"):
+            restoration("toy", {"train": ["ab"], "validation": validation}, 6)
 
 
 def test_parts_of_a_file():
     assert ends_of_parts((0.5, 0.25, 0.25), 8, "lines") == (4, 6)
     assert ends_of_parts((0.4, 0.3, 0.3), 3, "lines") == (1, 2)
     for wrong in ((0.5, 0.5), (1.0, 0.0, 0.0), (0.5, 0.3, 0.3), (0.5, 0.6, -0.1), (0.5, 0.25, 0.2501)):
-        with pytest.raises(UserError, match="three parts above 0"):
-            ends_of_parts(wrong, 100, "lines")
+        assert "three parts above 0" in refusal(ends_of_parts, wrong, 100, "lines")
     for num in (0, 1, 2):
         with pytest.raises(UserError, match=f"^{num} lines are too few for train"):
             ends_of_parts((0.5, 0.25, 0.25), num, "lines")
+
+
+PAIRS = [("it", "anna"), ("de", "hans"), ("it", "lu, a"), ("de", "otto"), ("fr", "an"), ("it", "nula"), ("fr", "tu")]
+PAIRS *= 5
+
+
+@pytest.fixture
+def write_rows(write):
+    def to(rows, name: str = "names.csv", header=("language", "text")) -> str:
+        mark = "\t" if name.endswith(".tsv") else ","
+        lines = [mark.join(f'"{cell}"' if mark in cell else cell for cell in row) for row in (header, *rows)]
+        return write("\n".join(lines) + "\n", name)
+
+    return to
+
+
+def pairs_of(dataset, split: str) -> list[tuple[str, str]]:
+    rows = read_all(dataset.splits[split])
+    labels = np.asarray(rows.context["label"])
+    return [(dataset.classes[c], dataset.decode(x)) for c, x in zip(labels, rows.x, strict=True)]
+
+
+def test_labels_stay_beside_their_strings(write_rows):
+    dataset = make_dataset("strings", file=write_rows(PAIRS), labels="language")
+    assert dataset.classes == ("de", "fr", "it") and dict(dataset.context.parts)["label"].num_levels == 3
+    every = [pair for split in dataset.splits for pair in pairs_of(dataset, split)]
+    assert sorted(every) == sorted(PAIRS)
+    plain = make_dataset("strings", file=write_rows([("1", text) for _, text in PAIRS], "x.csv"))
+    assert not plain.classes and not plain.context
+    tabs = make_dataset("strings", file=write_rows(PAIRS, "names.tsv"), labels="language")
+    assert pairs_of(tabs, "test") == pairs_of(dataset, "test")
+    short = make_dataset("strings", file=write_rows(PAIRS), labels="language", max_length=4)
+    every = [pair for split in short.splits for pair in pairs_of(short, split)]
+    assert sorted(every) == sorted(pair for pair in PAIRS if len(pair[1]) <= 4)
+    numbers = make_dataset("strings", file=write_rows([(str(len(a) * 5), a) for _, a in PAIRS]), labels="language")
+    assert numbers.classes == ("10", "20", "25")
+
+
+def test_splits_of_their_own_have_the_classes_of_train(write_rows):
+    files = {"validation": write_rows(PAIRS[:2], "v.csv"), "test": write_rows(PAIRS[1:3], "t.csv")}
+    dataset = make_dataset("strings", file=write_rows(PAIRS), labels="language", **files)
+    assert pairs_of(dataset, "test") == [("de", "hans"), ("it", "lu, a")]
+    files["test"] = write_rows([("es", "anna")], "t.csv")
+    with pytest.raises(UserError, match=r"test split of .*: the label 'es' is none of the 3 classes of the training"):
+        make_dataset("strings", file=write_rows(PAIRS), labels="language", **files)
+
+
+def test_mistakes_of_labels(write_rows):
+    for rows, options, sentence in (
+        (PAIRS, {"labels": "langage"}, r"has no column 'langage', did you mean 'language'\?"),
+        (PAIRS, {"labels": "language", "column": "name"}, "has no column 'name'; there are: language, text"),
+        ([*PAIRS, ("", "otto")], {"labels": "language"}, "line 37 of .* has no label in the column 'language'"),
+        ([*PAIRS, ("it",)], {"labels": "language"}, "line 37 of .* has 1 cells, but the first has 2"),
+        ([("it", text) for _, text in PAIRS], {"labels": "language"}, "has one label in all rows"),
+        ([(str(n), "ab") for n in range(30)], {"labels": "language"}, "has another label in each row"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            make_dataset("strings", file=write_rows(rows), **options)
+
+
+def test_other_strings(write_rows, tmp_path):
+    dataset = make_dataset("strings", file=write_rows(PAIRS), labels="language")
+    found = dataset.rows.read(write_rows([("tu", "de"), ("anna", "it")], "new.csv", ("text", "language")))
+    assert found.arrays["context"].tolist() == [0, 2] and found.numbers.tolist() == [2, 3]
+    assert found.arrays["mask"].sum(1).tolist() == [3, 5] and dataset.rows.decode(found.arrays["x"]) == ["tu", "anna"]
+    without = dataset.rows.read(write_rows([("tu",)], "new.csv", ("text",)))
+    assert "context" not in without.arrays
+    np.testing.assert_array_equal(dataset.rows.read(["tu", "anna"]).arrays["x"], found.arrays["x"])
+    for rows, sentence in (
+        (["annaanna"], "the string of number 0 is longer than the 5 characters of the model"),
+        (["xyz"], "no token stands for the character 'x'"),
+        ([], "has no string"),
+        ({"text": ["tu"]}, "strings are a list of texts, or the path of a file, not a dict"),
+        ([{"text": "tu"}], "strings are a list of texts, or the path of a file, not a list with a dict"),
+        ("tu", r"there is no text file 'tu'; strings are a list, also a single one: \['tu'\]"),
+        (write_rows([("tu", "es")], "es.csv", ("text", "language")), "the label 'es' is none of the 3 classes"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            dataset.rows.read(rows)
+    (tmp_path / "lines.txt").write_text("anna\n\ntu\n" * 9)
+    lines = make_dataset("strings", file=str(tmp_path / "lines.txt"))
+    (tmp_path / "new.txt").write_text("tu\n\nanna\n")
+    assert lines.rows.read(tmp_path / "new.txt").numbers.tolist() == [1, 3]
+
+
+def test_a_text_in_windows_is_scored_once(tmp_path):
+    (tmp_path / "book.txt").write_text("to be or not to be " * 20)
+    dataset = make_dataset("text", file=str(tmp_path / "book.txt"), length=8, eval_stride=4)
+    (tmp_path / "new.txt").write_text("not to be or be")
+    arrays = dataset.rows.read(tmp_path / "new.txt").arrays
+    assert arrays["mask"].sum() == 15 and dataset.rows.decode(arrays["x"])[:2] == ["not to b", "to be or"]
+    (tmp_path / "new.txt").write_text("not")
+    assert "has 3 characters, fewer than the 8 of a window" in refusal(dataset.rows.read, tmp_path / "new.txt")
+
+
+def test_unknown_characters_of_new_strings_are_named(tmp_path, capsys):
+    (tmp_path / "dna.txt").write_text("ACGT\nGATTACA\n" * 9)
+    dataset = make_dataset("strings", file=str(tmp_path / "dna.txt"), min_count=2)
+    dataset.rows.read(["ACGT"])
+    assert not capsys.readouterr().err
+    dataset.rows.read(["gatt", "AN"])
+    assert capsys.readouterr().err.endswith("scored as the unknown token: 'N', 'a', 'g', 't'\n")

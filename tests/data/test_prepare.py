@@ -1,7 +1,11 @@
+"""Sets that are downloaded and prepared, and prepared folders that are damaged or name classes of others."""
+
 import dataclasses
 import hashlib
 import io
+import json
 import runpy
+import shutil
 import sys
 import tarfile
 import urllib.error
@@ -11,6 +15,7 @@ import pytest
 
 from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
+from arjax.data import make_dataset
 from arjax.data import prepare as preparing
 from arjax.data.prepare import known_names, prepare
 from arjax.data.raw_sets import RAW_SETS, RawSet
@@ -96,35 +101,33 @@ def sha256(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def archive_of(content):
-    """A set whose raw files lie in an archive of this content."""
-    return RawSet(("recordings",), "https://example.org/v1.tar.gz", sha256(content), (1, 1, 1), dict)
-
-
-def test_an_archive_is_unpacked_once(answers, tmp_path, monkeypatch):
+def archive_of(name: str) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        archive.addfile(tarfile.TarInfo("set-1.0/recordings/0_ann_0.wav"))
-    raw = archive_of(file.getvalue())
-    answers[raw.url] = file.getvalue()
+        archive.addfile(tarfile.TarInfo(name))
+    return file.getvalue()
+
+
+def set_in(archive: bytes, answers) -> RawSet:
+    """A set whose raw files lie in an archive, which the network has."""
+    raw = RawSet(("recordings",), "https://example.org/v1.tar.gz", sha256(archive), (1, 1, 1), dict)
+    answers[raw.url] = archive
+    return raw
+
+
+def test_an_archive_is_unpacked_once(answers, tmp_path):
+    raw = set_in(archive_of("set-1.0/recordings/0_ann_0.wav"), answers)
     folder = preparing.downloaded(raw, tmp_path)
     assert (folder / "recordings" / "0_ann_0.wav").is_file()
     answers.clear()
     assert preparing.downloaded(raw, tmp_path) == folder
 
 
-@pytest.mark.parametrize(("content", "sentence"), [(b"no archive", "is damaged"), (None, "does not hold a folder")])
-def test_a_wrong_archive_is_told(content, sentence, answers, tmp_path, monkeypatch):
-    if content is None:
-        file = io.BytesIO()
-        with tarfile.open(fileobj=file, mode="w:gz") as archive:
-            archive.addfile(tarfile.TarInfo("set-1.0/other"))
-        content = file.getvalue()
-    raw = archive_of(content)
-    answers[raw.url] = content
-    with pytest.raises(UserError, match=sentence):
-        preparing.downloaded(raw, tmp_path)
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "set-1.0"] == []
+def test_a_wrong_archive_is_told(answers, tmp_path):
+    for archive, sentence in ((b"none", "is damaged"), (archive_of("set-1.0/other"), "does not hold a folder")):
+        with pytest.raises(UserError, match=sentence):
+            preparing.downloaded(set_in(archive, answers), tmp_path)
+        assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "set-1.0"] == []
 
 
 def test_stock_sets_need_tensorflow_and_say_so(monkeypatch, tmp_path):
@@ -170,3 +173,126 @@ def test_the_script_ends_in_one_sentence_and_exit_code_2(
     assert tell_mistakes("prepare_data", main) == 2
     error = capsys.readouterr().err
     assert sentence in error and error.startswith("prepare_data: ") and error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    import tensorflow_datasets as tfds
+
+    class TinyShakespeare(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {
+                split: iter([(split, {"text": "to be or not to be" * 9})]) for split in ("train", "validation", "test")
+            }
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    folder = tmp_path_factory.mktemp("prepared")
+    TinyShakespeare(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+@pytest.fixture
+def folder(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "out"))
+    shutil.copytree(prepared, tmp_path / "out")
+    return tmp_path / "out" / "tiny_shakespeare" / "1.0.0"
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The name of a module on the path that has not been imported."""
+    (tmp_path / "somebody_elses.py").write_text("raise SystemExit('it was run')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "somebody_elses"
+    assert "somebody_elses" not in sys.modules
+
+
+def edit(path, *keys, value):
+    whole = json.loads(path.read_text())
+    part = whole
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    path.write_text(json.dumps(whole))
+
+
+IMAGE = {"pythonClassName": "tensorflow_datasets.core.features.image_feature.Image", "image": {}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("pythonClassName",), "MODULE.Features"),
+        (("featuresDict", "features", "text", "pythonClassName"), "MODULE.Tensor"),
+        (("featuresDict", "features", "text", "python_class_name"), "MODULE.Tensor"),
+        (("type",), "MODULE.Features"),
+        (("proto_cls",), "MODULE.Features"),
+        (
+            ("featuresDict", "features", "y"),
+            {
+                "pythonClassName": "tensorflow_datasets.core.features.sequence_feature.Sequence",
+                "sequence": {"length": "-1", "feature": IMAGE | {"pythonClassName": "MODULE.Image"}},
+            },
+        ),
+        (
+            ("featuresDict", "features", "y"),
+            IMAGE | {"json": {"json": json.dumps({"type": "MODULE.Image", "content": {}})}},
+        ),
+    ],
+)
+def test_classes_of_other_packages_are_not_imported(keys, value, folder, module):
+    edit(folder / "features.json", *keys, value=json.loads(json.dumps(value).replace("MODULE", module)))
+    with pytest.raises(UserError, match=rf"names the class '{module}\.\w+', which does not belong to tensorflow-dat"):
+        make_dataset("tiny_shakespeare")
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "[" * 100_000, '{"a": ' * 300 + "1" + "}" * 300, "\xff"])
+def test_files_that_are_no_json_objects(name, text, folder):
+    (folder / name).write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=rf"{name} (is not JSON|holds no object).*prepare_data\.py tiny_shakespeare"):
+        make_dataset("tiny_shakespeare")
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "value", "sentence"),
+    [
+        ("features.json", ("featuresDict",), 3, "is damaged"),
+        ("features.json", ("featuresDict", "features", "text"), {}, "is damaged"),
+        ("features.json", ("featuresDict", "features"), {}, "is damaged|has no feature .text."),
+        ("features.json", ("pythonClassName",), "tensorflow_datasets.no.such.Class", "is damaged"),
+        ("features.json", ("featuresDict", "features", "text", "text"), 3, "is damaged"),
+        ("dataset_info.json", ("splits",), [], "is damaged|has no train split"),
+        ("dataset_info.json", ("splits", 0, "name"), "abc", "file .* is missing|unknown split"),
+        ("dataset_info.json", ("splits", 0, "shardLengths"), ["9"], "is damaged"),
+        ("dataset_info.json", ("splits", 0, "shardLengths"), [], "has no train split|is damaged"),
+        ("dataset_info.json", ("version",), [], "is damaged"),
+        ("dataset_info.json", ("fileFormat",), "tfrecord", "only TensorFlow reads the tfrecord files"),
+    ],
+)
+def test_metadata_that_say_something_else(name, keys, value, sentence, folder):
+    edit(folder / name, *keys, value=value)
+    with pytest.raises(UserError, match=rf"({sentence}).*") as refusal:
+        make_dataset("tiny_shakespeare")
+    assert "delete it and run: python scripts/prepare_data.py tiny_shakespeare" in str(refusal.value)
+
+
+def test_a_folder_is_read_as_a_file_is(folder):
+    assert make_dataset("tiny_shakespeare", length=4).decode([0, 1]) == " b"
+    for record in folder.glob("*-test.array_record*"):
+        intact = record.read_bytes()
+        for content in (intact[:1000], bytes(len(intact))):
+            record.write_bytes(content)
+            with pytest.raises(UserError, match="damaged"):
+                make_dataset("tiny_shakespeare")
+        record.unlink()
+        with pytest.raises(UserError, match="is missing"):
+            make_dataset("tiny_shakespeare")

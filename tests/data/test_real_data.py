@@ -12,12 +12,8 @@ from arjax.data import make_dataset
 from arjax.data.prepare import prepare
 from arjax.data.sources import read_all
 
-RAW = {
-    "uci_binary": "uci_binary",
-    "poly_music": "poly_music",
-    "spoken_digits": "free-spoken-digit-dataset-1.0.9",
-    "wine_quality": "wine_quality",
-}
+RAW = {name: name for name in ("uci_binary", "poly_music", "wine_quality")}
+RAW["spoken_digits"] = "free-spoken-digit-dataset-1.0.9"
 FILES = {"jsb": "JSB_Chorales.mat", "nottingham": "Nottingham.mat"}
 
 

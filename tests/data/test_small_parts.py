@@ -14,9 +14,8 @@ from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data import images, table, vectors
 from arjax.data.base import from_arrays, from_splits
-from arjax.data.batches import eval_batches
 from arjax.data.columns import Reals, merges
-from arjax.data.vectors import wine_quality, with_noise
+from arjax.data.vectors import wine_quality
 from arjax.data.vocabulary import make_vocabulary
 
 rng = np.random.default_rng(0)
@@ -112,9 +111,8 @@ def test_arrays_that_have_no_standard_units():
 
 def test_given_places_and_discrete_columns_have_units_without_a_scored_value():
     z = rng.normal(5, 2, (20, 2))
-    given = from_arrays(
-        EventSpec((2,), kind="real"), train={"x": z, "mask": np.tile([0, 1], (20, 1))}, standardise="sites"
-    )
+    train = {"x": z, "mask": np.tile([0, 1], (20, 1))}
+    given = from_arrays(EventSpec((2,), kind="real"), train=train, standardise="sites")
     np.testing.assert_allclose([given.shift, given.scale], [z.mean(0), z.std(0)])
     columns = EventSpec((), (), "real"), EventSpec((), (), "levels", 3)
     x = np.stack([z[:, 0], np.full(20, np.nan)], 1)
@@ -157,18 +155,6 @@ def test_units_of_many_values_are_added_up_exactly():
     np.testing.assert_array_equal(found, np.log(scale.astype(np.float64)).sum(1).astype(np.float32))
 
 
-def test_noise_is_for_training_and_real_values():
-    dataset = standardised("mine", ROWS, EVENT)
-    assert with_noise(dataset, 0) is dataset and with_noise(dataset, 0.0) is dataset
-    levels = from_arrays(EventSpec((2,), kind="levels", num_levels=3), train=np.zeros((4, 2), np.int32))
-    assert with_noise(levels, 0.0) is levels
-    assert "noise is for real values" in refusal(with_noise, levels, 0.1)
-    noisy, x = with_noise(dataset, 0.25), np.zeros((3000, 6), np.float32)
-    key = jax.random.key(0)
-    np.testing.assert_array_equal(noisy.transform(key, Batch(x), False).x, x)
-    assert np.std(noisy.transform(key, Batch(x), True).x) == pytest.approx(0.25, rel=0.02)
-
-
 def test_characters_that_are_seen_often_enough_have_a_token():
     assert make_vocabulary("banana").symbols == ("a", "b", "n")
     rare = make_vocabulary("banana", min_count=2)
@@ -185,13 +171,6 @@ def test_characters_that_are_seen_often_enough_have_a_token():
     assert data.units == "bytes" and data.num_tokens("\u00e9") == 2 and rare.num_tokens("\u00e9") == 1
     for num, dtype in ((128, np.int8), (129, np.int16), (2**15, np.int16), (2**15 + 1, np.int32)):
         assert make_vocabulary("".join(map(chr, range(num)))).dtype == dtype
-
-
-def test_weights_of_examples_stay_and_copies_weigh_nothing():
-    weight = np.array([1, 0, 1, 1, 1], np.float32)
-    source = from_arrays(EventSpec((2,)), train={"x": np.zeros((5, 2), np.int32), "weight": weight}).splits["train"]
-    found = [np.asarray(batch.weight).tolist() for batch in eval_batches(source, 3)]
-    assert found == [[1, 0, 1], [1, 1, 0]]
 
 
 def test_patches_are_pieces_of_images(monkeypatch):

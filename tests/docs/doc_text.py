@@ -25,14 +25,7 @@ _NAMED_FILE = re.compile(r"(?<![\w/.])(?:arjax|configs|docs|experiments|scripts|
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A fenced code block.
-
-    Attributes:
-      language: the first word behind the fence.
-      title: the file that the block is, from `title="..."`; "" for none.
-      info: everything behind the fence.
-      text: the code.
-    """
+    """A fenced code block: the first word behind its fence, the file of its `title="..."`, the whole line, its code."""
 
     language: str
     title: str
@@ -41,7 +34,7 @@ class Block:
 
 
 def blocks(page: pathlib.Path) -> list[Block]:
-    """All code blocks of a page."""
+
     found = []
     for info, text in _FENCE.findall(page.read_text(encoding="utf-8")):
         title = _TITLE.search(info)

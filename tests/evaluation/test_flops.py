@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from refusals import refusal
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.evaluation.flops import UTILISATION, accelerator_of, count_flops, count_work, roofline_seconds, rooflines
 from arjax.models import make_model
@@ -41,10 +41,7 @@ def conv(groups):
     ],
 )
 def test_operations_are_counted(function, shapes, expected):
-    assert (
-        count_flops(function, *(jax.ShapeDtypeStruct(shape, bool if not shape else jnp.float32) for shape in shapes))
-        == expected
-    )
+    assert count_flops(function, *(array(*shape, dtype=jnp.float32 if shape else bool) for shape in shapes)) == expected
 
 
 def test_recomputation_is_counted():
@@ -110,5 +107,4 @@ def test_modules_have_the_paths_of_their_parameters():
 
 
 def test_an_accelerator_of_another_name_is_refused():
-    with pytest.raises(UserError, match="there is no accelerator 'H10', did you mean 'H100'"):
-        accelerator_of("H10")
+    assert "there is no accelerator 'H10', did you mean 'H100'" in refusal(accelerator_of, "H10")

@@ -12,6 +12,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 from compiled import of_model
+from refusals import refusal
 from scipy.special import log_softmax
 from scipy.stats import chisquare
 
@@ -19,7 +20,6 @@ from arjax.api.showing import sample_options
 from arjax.config import base_config, dataset_config, network_config
 from arjax.config.build import build
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation import bounds
@@ -82,9 +82,8 @@ def test_no_bound_exceeds_the_likelihood_of_the_mixture(built):
     found = np.array([bounds(np.array(order)) for order in orders], np.float64)  # [orders, schedules, B]
     for s, sizes in enumerate(SIZES):
         blocks = [from_order(order, sizes, (2, 2)) for order in orders]
-        by_order = np.array(
-            [cases.log_prob(dataclasses.replace(model, factorization=f, orders=None), x) for f in blocks]
-        )
+        models = [dataclasses.replace(model, factorization=each, orders=None) for each in blocks]
+        by_order = np.array([cases.log_prob(each, x) for each in models])
         np.testing.assert_allclose(found[:, s], by_order, atol=1e-5)
         mixture = np.logaddexp.reduce(by_order, axis=0) - np.log(len(orders))
         assert np.exp(mixture).sum() == pytest.approx(1, abs=1e-5)
@@ -104,8 +103,7 @@ def test_losses_are_those_of_all_sites_that_are_left(built):
     assert (sites[:, 0] == 3).all() and set(sites[:, 1]) == {1, 2}  # of two that are left one may be masked
     losses = measure_losses(model, params, batch)
     assert losses.shape == (4,) and (np.diff(losses) <= 0).all()
-    with pytest.raises(UserError, match=r"^losses cannot be measured: the masks"):
-        measure_losses(model, params, Batch(x, mask=np.zeros_like(mask)))
+    assert "losses cannot be measured:" in refusal(measure_losses, model, params, Batch(x, mask=np.zeros_like(mask)))
 
 
 @pytest.mark.slow
@@ -219,8 +217,7 @@ def test_a_config_asks_for_the_bound():
     assert "nats in 2 steps by entropy (exact)" in describe_scores(by_entropy)
     other = config(steps=2)
     other.model.orders, other.objective = "", "teacher_forcing"
-    with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
-        build(other)
+    assert "steps needs a model of all orders" in refusal(build, other)
 
 
 def test_samples_of_an_approximation_say_so():
@@ -347,25 +344,20 @@ def numbers(family, features, x):
 
 
 REFUSED = [
-    ({"choose": "confidence"}, {}, r"^config.evaluate.choose='confidence' has no score with more than one round: the"),
-    ({"choose": "entropy"}, {"partition": "blocks(size=2)"}, r"='entropy' chooses among single sites, and steps"),
-    ({"choose": "entropy"}, {"orders": ""}, r"^config.evaluate.steps needs a model of all orders"),
-    ({"choose": "order", "steps": 9}, {}, r"^config.evaluate.steps asks for 9 rounds, but the model has 4 steps"),
+    ({"choose": "confidence"}, {}, "config.evaluate.choose='confidence' has no score with more than one round: the"),
+    ({"choose": "entropy"}, {"partition": "blocks(size=2)"}, "='entropy' chooses among single sites, and steps"),
+    ({"choose": "entropy"}, {"orders": ""}, "config.evaluate.steps needs a model of all orders"),
+    ({"choose": "order", "steps": 9}, {}, "config.evaluate.steps asks for 9 rounds, but the model has 4 steps"),
 ]
 
 
 @pytest.mark.parametrize(("asked", "choice", "sentence"), REFUSED)
 def test_rules_and_models_without_the_score_are_refused(asked, choice, sentence):
     model, _ = model_of(**choice)
-    with pytest.raises(UserError, match=sentence):
-        Measures(**{"steps": 2} | asked).check(model, some())
-
-
-def test_a_mixture_of_models_is_refused():
+    assert sentence in refusal(Measures(**{"steps": 2} | asked).check, model, some())
     parts = {name: ModelChoice(network=name) for name in ("made", "independent")}
     mixture = make_model(LEVELS, ModelChoice("mixture", parts=parts))
-    with pytest.raises(UserError, match=r"^config.evaluate.steps needs"):
-        Measures(steps=2, choose="entropy").check(mixture, some())
+    assert "steps needs" in refusal(Measures(steps=2, choose="entropy").check, mixture, some())
 
 
 @pytest.mark.slow
@@ -454,6 +446,5 @@ def _sum_of_scored(model, params, batch, key):
 
 
 def test_one_network_has_no_such_bound():
-    model = make_model(PAIR, "made", hidden_sizes=(4,))
-    with pytest.raises(UserError, match="needs a model of the kind latent or tokens, or a chain"):
-        sampled_scores(model, {}, from_arrays(PAIR, train=PAIRS, test=PAIRS), "test", 3, Scoring(9))
+    model, data = make_model(PAIR, "made", hidden_sizes=(4,)), from_arrays(PAIR, train=PAIRS, test=PAIRS)
+    assert "needs a model of the kind" in refusal(sampled_scores, model, {}, data, "test", 3, Scoring(9))

@@ -99,8 +99,7 @@ def test_weighted_orders_have_their_probabilities(text, raster, reverse, other):
 
 def test_shares_tell_of_how_many_orders_the_scored_ones_are_some():
     """Of random orders the permutations that are not listed, and else the list."""
-    mixed = "weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))"
-    for text, num, population in (("uniform", 3, 6), ("pool(num=4)", 3, 4), ("rasters", 2, 2), (mixed, 3, 5)):
+    for text, num, population in (("uniform", 3, 6), ("pool(num=4)", 3, 4), ("rasters", 2, 2), (MIXED, 3, 5)):
         assert make_orders(text, (3,)).shares(num).population == population
     assert make_orders("uniform", (4, 4)).shares(3).population == np.inf
 

@@ -17,7 +17,6 @@ def built(event: EventSpec, network: str = "made", scale: float = 1.0, **options
 
 
 def with_params(model, scale: float = 1.0):
-    """A model and parameters."""
     return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from arjax.core.spec import EventSpec
+from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.models import ModelChoice, make_model
 from arjax.testing.examples import all_values
 
@@ -15,10 +15,12 @@ X = all_values(EVENT)
 KEY = jax.random.key(0)
 
 
-def latent_model(latents=(2,), values="real", event=EVENT, prior=None, context=None):
-    parts = {"prior": prior or ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
-    choice = ModelChoice("latent", {"latents": latents, "values": values}, parts=parts)
-    return make_model(event, choice, **({} if context is None else {"context": context}))
+PARTS = {"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+
+
+def latent_model(latents=(2,), values="real", event=EVENT, context=NO_CONTEXT, **parts):
+    choice = ModelChoice("latent", {"latents": latents, "values": values}, parts=PARTS | parts)
+    return make_model(event, choice, context=context)
 
 
 def through(params, inputs):

@@ -1,4 +1,4 @@
-"""The model: sums of conditionals, masks, contexts, and other orders with the same parameters."""
+"""The model: sums of conditionals, masks, contexts, other orders; and as an argument of jitted functions."""
 
 from __future__ import annotations
 
@@ -53,13 +53,9 @@ def test_masked_sites_pass_no_gradient_even_when_their_score_is_not_finite(made)
     model, params = made
     mask = np.ones((5, 2, 3))
     mask[:, 1] = 0
-    params = {
-        **params,
-        "out_bias": np.where(np.arange(36) < 18, params["out_bias"], np.nan),
-    }  # at the last site, masked
+    params = params | {"out_bias": np.where(np.arange(36) < 18, params["out_bias"], np.nan)}  # at the last, masked site
     value, gradient = jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, X, mask=mask).sum()))(params)
-    assert np.isfinite(value)
-    assert np.isfinite(gradient["out_bias"][:18]).all()
+    assert np.isfinite(value) and np.isfinite(gradient["out_bias"][:18]).all()
 
 
 def test_mean_log_probability_is_minus_the_entropy():
@@ -69,8 +65,7 @@ def test_mean_log_probability_is_minus_the_entropy():
     everything = cases.all_values(event)
     log_p = np.asarray(of_model(model, "log_prob", params, everything), float)
     _, entropy = of_model(model, "conditionals", params, everything)
-    expected = (np.exp(log_p) * np.asarray(entropy).sum(-1)).sum()
-    np.testing.assert_allclose(-(np.exp(log_p) * log_p).sum(), expected, rtol=1e-5)
+    np.testing.assert_allclose(-log_p @ np.exp(log_p), np.exp(log_p) @ np.asarray(entropy).sum(-1), rtol=1e-5)
 
 
 def test_another_factorization_gives_the_likelihood_of_that_order(made):
@@ -129,3 +124,64 @@ def test_its_repr_says_what_it_is(made):
     seen = []
     jax.jit(lambda model: seen.append(repr(model)))(model)
     assert "a traced order" in seen[0]
+
+
+def counted(function):
+    """The jitted function, and how often it was traced."""
+    traces = []
+
+    def traced(*args):
+        traces.append(1)
+        return function(*args)
+
+    return jax.jit(traced), traces
+
+
+@pytest.mark.parametrize("network", ["made", "lstm", pytest.param("gated_pixelcnn", marks=pytest.mark.slow)])
+def test_one_program_serves_equal_models_and_all_orders(network):
+    score, traces = counted(lambda model, params, x: model.log_prob(params, x))
+    orders = ("raster", "raster", "symmetry(flip=(0,))", "symmetry(flip=(0, 1))")
+    models, (params, *_) = zip(*(built(EVENT, network, ordering=order) for order in orders), strict=True)
+    scores = [np.asarray(score(model, params, X)) for model in models]
+    assert len(traces) == 1
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert not np.allclose(scores[0], scores[2]) and not np.allclose(scores[2], scores[3])
+    np.testing.assert_allclose(scores[3], jax.jit(models[3].log_prob)(params, X), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_equal_nested_conditionals_share_a_program():
+    event = EventSpec((3,), (4,))
+    options = {"conditional": "nested(network='made', hidden_sizes=(8,), ordering='random(seed=1)')"}
+    score, traces = counted(lambda model, params, x: model.log_prob(params, x))
+    models, (params, _) = zip(*(built(event, "rnn", **options) for _ in range(2)), strict=True)
+    assert models[0].conditional == models[1].conditional
+    assert hash(models[0].conditional) == hash(models[1].conditional)
+    other = options["conditional"].replace("seed=1", "seed=2")
+    assert models[0].conditional != built(event, "rnn", conditional=other)[0].conditional
+    for model in models:
+        score(model, params, np.zeros((2, 3, 4), np.int32))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("objective_orders", ["pool(num=3)", "uniform"])
+def test_a_distribution_over_orders_is_part_of_the_pytree(objective_orders):
+    model, _ = built(EVENT, orders=objective_orders)
+    draw, traces = counted(lambda model, key: model.orders.draw(key).order)
+    order = draw(model, jax.random.key(1))
+    assert sorted(np.asarray(order)) == list(range(6)) and len(traces) == 1
+    assert jax.tree.structure(model) == jax.tree.structure(built(EVENT, orders=objective_orders)[0])
+
+
+def test_queries_say_that_they_need_the_orders_outside_of_jit():
+    top = np.arange(6).reshape(2, 3) < 2
+    queries = {
+        "sample": lambda model, params: model.sample(params, jax.random.key(0), 1, given=X[0], observed=top),
+        "score": lambda model, params: model.conditional_log_prob(params, X, query=~top, evidence=top),
+    }
+    for network, options in (("independent", {}), ("made", {"orders": "uniform"})):
+        model, params = built(EVENT, network, **options)
+        for query in queries.values():
+            with pytest.raises(UserError, match=r"must be known outside `jit`.*close over the model"):
+                jax.eval_shape(query, model, params)
+            jax.eval_shape(lambda params, query=query, model=model: query(model, params), params)

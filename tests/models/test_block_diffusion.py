@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from built import built
-from chain_cases import KEY
 from numpy_layers import block, dense, layer_norm, layers
+from refusals import each_refused
 
 from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.block_diffusion import BlockDiffusion
 from arjax.networks.denoisers.block_transformer import block_mask
@@ -23,7 +22,7 @@ from arjax.samplers import example_keys
 from arjax.testing.examples import all_values, random_x
 from arjax.testing.statistics import LEAST_P, chi_square
 
-EVENT = EventSpec((4,), kind="tokens", num_levels=3)
+KEY, EVENT = jax.random.key(0), EventSpec((4,), kind="tokens", num_levels=3)
 X = all_values(EVENT)
 SMALL = {"width": 12, "num_layers": 2, "num_heads": 2}
 ORDER = "list(order=(2, 0, 3, 1))"
@@ -253,18 +252,12 @@ def test_every_block_has_its_own_time_and_a_random_set_of_masks():
     assert abs(np.corrcoef(masked[:, 0], masked[:, 4])[0, 1]) < 0.08
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: build("blocks(size=2)", 3), "blocks of 2 sites have as many steps at most"),
-        (lambda: build("blocks(size=3)"), "do not divide 4 sites"),
-        (lambda: build("sites", event=EventSpec((4,), kind="real")), "need binary data, levels or tokens"),
-        (lambda: build("sites", conditional="mixture_of_products"), "cannot be a joint one"),
-        (lambda: build("sites", num_heads=5), "does not divide"),
-        (lambda: build("sites", position="none"), "learned, sinusoidal"),
-        (lambda: build("sites", network="transformer"), "'transformer' does not denoise block by block"),
-    ],
+test_refusals = each_refused(
+    (lambda: build("blocks(size=2)", 3), "blocks of 2 sites have as many steps at most"),
+    (lambda: build("blocks(size=3)"), "do not divide 4 sites"),
+    (lambda: build("sites", event=EventSpec((4,), kind="real")), "need binary data, levels or tokens"),
+    (lambda: build("sites", conditional="mixture_of_products"), "cannot be a joint one"),
+    (lambda: build("sites", num_heads=5), "does not divide"),
+    (lambda: build("sites", position="none"), "learned, sinusoidal"),
+    (lambda: build("sites", network="transformer"), "'transformer' does not denoise block by block"),
 )
-def test_refusals(call, message):
-    with pytest.raises(UserError, match=message):
-        call()

@@ -12,22 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from built import built
-from chain_cases import KEY, SMALL, log_prob_at
+from refusals import each_refused
 
 from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.models.block_diffusion import BlockDiffusion, BlockRounds
-from arjax.models.discrete_chain import (
-    PROCESSES,
-    Absorbing,
-    Between,
-    DiscreteChain,
-    masked_counts,
-)
+from arjax.models.discrete_chain import PROCESSES, Absorbing, Between, DiscreteChain, masked_counts
 from arjax.networks.denoisers import Denoiser
 from arjax.networks.denoisers.base import as_denoiser
 from arjax.samplers.rounds import k_step_log_prob
@@ -39,6 +32,13 @@ EVENT = EventSpec((2,), kind="tokens", num_levels=3)
 X = all_values(EVENT)
 STATES = np.array(list(itertools.product(range(4), repeat=2)), np.int32)
 CASES = {"uniform": "cosine", "absorbing": "linear", "rounds": "linear"}
+SMALL = {"width": 12, "num_layers": 1, "num_heads": 1}
+KEY = jax.random.key(0)
+
+
+@jax.jit
+def log_prob_at(model, params, x, x_t, t_N):
+    return model.noise(params).log_prob_at(x, x_t, t_N, model.features(params, x, x_t, t_N))
 
 
 def each_of(*fast):
@@ -199,28 +199,16 @@ def test_the_bound_is_below_the_likelihood_over_all_paths(process):
 VECTORS = EventSpec((2,), (3,), "levels", 4)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: build("rounds", num_steps=3), "2 sites are revealed in as many rounds"),
-        (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
-        (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),
-        (lambda: build("uniform", VECTORS, conditional="discretized_logistic_mixture"), "take categorical"),
-        (
-            lambda: make_model(EVENT, "masked_transformer", kind="discrete_chain", process="uniform", **SMALL),
-            "has no masks",
-        ),
-        (
-            lambda: build("rounds", num_steps=2, schedule="cosine"),
-            "rounds have equal sizes, and no schedule 'cosine'",
-        ),
-        (lambda: build("absorbing")[0].draw(build("absorbing")[1], jax.random.split(KEY, 2), steps=4), "1 to 3 steps"),
-        (lambda: build("absorbing")[0].sample(build("absorbing")[1], KEY, 2, top_p=0.5), "cannot draw with top_p"),
-    ],
+test_refusals = each_refused(
+    (lambda: build("rounds", num_steps=3), "2 sites are revealed in as many rounds"),
+    (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
+    (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),
+    (lambda: build("uniform", VECTORS, conditional="discretized_logistic_mixture"), "take categorical"),
+    (lambda: make_model(EVENT, "masked_transformer", kind="discrete_chain", process="uniform"), "has no masks"),
+    (lambda: build("rounds", num_steps=2, schedule="cosine"), "rounds have equal sizes, and no schedule 'cosine'"),
+    (lambda: build("absorbing")[0].draw(build("absorbing")[1], jax.random.split(KEY), steps=4), "1 to 3 steps"),
+    (lambda: build("absorbing")[0].sample(build("absorbing")[1], KEY, 2, top_p=0.5), "cannot draw with top_p"),
 )
-def test_refusals(call, message):
-    with pytest.raises(UserError, match=message):
-        call()
 
 
 #: Three sites of three values, and all their orders.
@@ -236,7 +224,6 @@ def order_agnostic():
 
 
 def chain_of(model, num_steps, process):
-    """A chain with the network and the conditional of the model."""
     return DiscreteChain(as_denoiser(model.network), PROCESSES[process](TRIPLE, num_steps, model.conditional))
 
 
@@ -265,7 +252,6 @@ def test_one_site_per_step_is_the_order_agnostic_model():
 
 @pytest.mark.slow
 def test_fewer_rounds_are_the_k_step_bound():
-    """Two rounds over three sites: the sizes of the schedule `uniform`."""
     model, params, of_chain = order_agnostic()
     chain = chain_of(model, 2, "rounds")
     x = all_values(model.event)[::9]

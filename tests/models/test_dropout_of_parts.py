@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from latent_cases import latent_model
 
 from arjax.conditionals.categorical import Categorical
 from arjax.core.batch import Batch
@@ -18,7 +19,6 @@ from arjax.models.base import dummy_batch
 PAIRS = EventSpec((2,), (2,), "tokens", 3)
 REAL = EventSpec((2,), kind="real")
 SMALL = {"width": 4, "num_layers": 1, "num_heads": 1}
-HIDDEN = ModelChoice(network="independent", network_options={"hidden_sizes": (3,)})
 
 
 def made(rate):
@@ -53,32 +53,25 @@ def noisy(model, rate):
     return dataclasses.replace(model, process=process)
 
 
-def latent(**parts):
-    return make_model(EventSpec((3,)), ModelChoice("latent", {"latents": (2,)}, parts=PARTS | parts))
+def chain(event, kind="discrete_chain", **options):
+    return make_model(event, "denoising_transformer", kind=kind, num_steps=2, **SMALL, **options)
 
 
-PARTS = {"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+def blocks(**options):
+    return make_model(PAIRS, "block_transformer", kind="block_diffusion", **SMALL, **options)
+
+
 #: Functions from a rate to a model with that dropout in one part.
 MODELS = {
     "network": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), dropout=rate),
     "conditional": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), conditional=nested(rate)),
-    "denoiser of a gaussian chain": lambda rate: make_model(
-        REAL, "denoising_transformer", kind="gaussian_chain", num_steps=3, dropout=rate, **SMALL
-    ),
-    "denoiser of a discrete chain": lambda rate: make_model(
-        PAIRS, "denoising_transformer", kind="discrete_chain", num_steps=2, dropout=rate, **SMALL
-    ),
-    "conditional of a discrete chain": lambda rate: noisy(
-        make_model(PAIRS, "denoising_transformer", kind="discrete_chain", num_steps=2, **SMALL), rate
-    ),
-    "denoiser of block diffusion": lambda rate: make_model(
-        PAIRS, "block_transformer", kind="block_diffusion", dropout=rate, **SMALL
-    ),
-    "conditional of block diffusion": lambda rate: noisy(
-        make_model(PAIRS, "block_transformer", kind="block_diffusion", **SMALL), rate
-    ),
-    "prior": lambda rate: latent(prior=made(rate)),
-    "likelihood": lambda rate: latent(likelihood=made(rate)),
+    "denoiser of a gaussian chain": lambda rate: chain(REAL, "gaussian_chain", dropout=rate),
+    "denoiser of a discrete chain": lambda rate: chain(PAIRS, dropout=rate),
+    "conditional of a discrete chain": lambda rate: noisy(chain(PAIRS), rate),
+    "denoiser of block diffusion": lambda rate: blocks(dropout=rate),
+    "conditional of block diffusion": lambda rate: noisy(blocks(), rate),
+    "prior": lambda rate: latent_model(prior=made(rate)),
+    "likelihood": lambda rate: latent_model(likelihood=made(rate)),
     "block of a flow": lambda rate: make_model(
         REAL, "made", kind="flow", num_blocks=1, hidden_sizes=(4,), dropout=rate
     ),
@@ -92,7 +85,6 @@ MODELS = {
 
 
 def program(model, train):
-    """The operations of a score."""
     batch, key = dummy_batch(model, 2), jax.eval_shape(jax.random.key, 0)
 
     def score(params, batch: Batch, key):

@@ -1,4 +1,4 @@
-"""Gaussian chains against the formulas of Ho, Jain & Abbeel (2020) and Song, Meng & Ermon (2021), in numpy."""
+"""Gaussian chains and noise schedules against the formulas of their papers, and the steps and paths of all chains."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ import numpy as np
 import optax
 import pytest
 from built import built
-from chain_cases import KEY, gap_of
+from refusals import each_refused, refusal
 from scipy import stats
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.chains import frame_places
 from arjax.models.gaussian_chain import GaussianChain, GaussianNoise, expected_level, log_bin_mass
-from arjax.models.noise_schedules import fixed_gammas, reverse_steps
+from arjax.models.noise_schedules import (
+    GOLDEN,
+    LEARNED_ENDS,
+    fixed_gammas,
+    init_learned,
+    learned_gammas,
+    reverse_steps,
+    stratified_steps,
+    visited_steps,
+)
 from arjax.networks.denoisers import Denoiser
 from arjax.testing.examples import random_like
 
 LEVELS = EventSpec((2, 3), kind="levels", num_levels=5)
 REAL = EventSpec((6,), kind="real")
 SMALL = {"width": 8, "num_layers": 1, "num_heads": 1}
+KEY = jax.random.key(0)
 X = np.random.default_rng(0).integers(0, 5, (4, 2, 3)).astype(np.int32)
 
 
@@ -42,7 +52,7 @@ def gammas_of(model, params):
 
 def forward(model, params):
     """alpha_bar_t, t = 0, ..., T, and beta_t."""
-    a = np.append(1.0, 1 / (1 + np.exp(np.asarray(gammas_of(model, params), np.float64))))
+    a = np.append(1.0, kept_of(gammas_of(model, params)))
     return a, 1 - a[1:] / a[:-1]
 
 
@@ -201,6 +211,21 @@ def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
     assert abs(still.var() / (a[1] * factor**2) - 1) < 0.05
 
 
+def kept_of(gammas):
+    return 1 / (1 + np.exp(np.asarray(gammas, np.float64)))
+
+
+def gap_of(gammas):
+    """Nats by which the bound of one normal value is below log p, with the ideal denoiser: the mean of each term.
+
+    The noise that it predicts is off by alpha_t^2, as x_0 given x_t has the variance sigma_t^2; the last step is exact.
+    """
+    kept = kept_of(gammas)
+    prior = -0.5 * np.log(1 - kept[-1])
+    steps = 0.5 * (np.expm1(np.diff(np.asarray(gammas, np.float64))) * kept[1:]).sum()
+    return prior + steps + 0.5 * np.log(1 - kept[0])
+
+
 class Says0(Denoiser):
     """The ideal denoiser of normal values, by their velocity, and of uniform levels, by their distribution."""
 
@@ -290,22 +315,162 @@ def test_pictures_in_a_context():
     assert abs(float(value(params, np.int32([1, 1, 2]))[0] - nll)) > 1e-6
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda m, p: build(EventSpec((3,), kind="tokens", num_levels=4)), "needs levels, binary or real data"),
-        (lambda m, p: build(REAL, prediction="levels"), "real data have none"),
-        (lambda m, p: build(schedule="learned", num_steps=1), "two end points"),
-        (lambda m, p: build(sample_steps=8), "visits 2 to 7 steps"),
-        (lambda m, p: m.score(p, Batch(X)), "give a random `key`"),
-        (lambda m, p: m.score(p, Batch(X, mask=np.ones((4, 2, 3))), key=KEY), "all sites noisy together"),
-        (lambda m, p: m.sample(p, KEY, 2, temperature=0.5), "no temperature"),
-        (lambda m, p: m.sample(p, KEY, 2, sampler="naive"), "draws in one way"),
-        (lambda m, p: m.sample(p, KEY, 2, top_k=3), "cannot draw with top_k"),
-        (lambda m, p: m.sample(p, KEY, 2, eta=1.1), "eta must be in"),
-    ],
+test_refusals = each_refused(
+    (lambda m, p: build(EventSpec((3,), kind="tokens", num_levels=4)), "needs levels, binary or real data"),
+    (lambda m, p: build(REAL, prediction="levels"), "real data have none"),
+    (lambda m, p: build(schedule="learned", num_steps=1), "two end points"),
+    (lambda m, p: build(sample_steps=8), "visits 2 to 7 steps"),
+    (lambda m, p: m.score(p, Batch(X)), "give a random `key`"),
+    (lambda m, p: m.score(p, Batch(X, mask=np.ones((4, 2, 3))), key=KEY), "all sites noisy together"),
+    (lambda m, p: m.sample(p, KEY, 2, temperature=0.5), "no temperature"),
+    (lambda m, p: m.sample(p, KEY, 2, sampler="naive"), "draws in one way"),
+    (lambda m, p: m.sample(p, KEY, 2, top_k=3), "cannot draw with top_k"),
+    (lambda m, p: m.sample(p, KEY, 2, eta=1.1), "eta must be in"),
+    given=build,
 )
-def test_refusals(call, message):
-    model, params = build()
-    with pytest.raises(UserError, match=message):
-        call(model, params)
+
+
+def test_linear_is_that_of_ho():
+    """a_t = prod (1 - beta_s), beta from 1e-4 to 0.02; fewer steps visit the same process."""
+    a = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    np.testing.assert_allclose(kept_of(fixed_gammas("linear", 1000)), a, rtol=1e-9)
+    np.testing.assert_allclose(kept_of(fixed_gammas("linear", 10)), a[99::100], rtol=1e-9)
+
+
+def test_cosine_is_that_of_nichol_and_dhariwal():
+    """f(t) / f(0), f(t) = cos((t / T + s) / (1 + s) pi / 2)^2, s = 0.008, until beta is cut at 0.999."""
+    for num_steps in (10, 1000):
+        f = np.cos((np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * np.pi / 2) ** 2
+        a = kept_of(fixed_gammas("cosine", num_steps))
+        np.testing.assert_allclose(a[:-1], f[1:-1] / f[0], rtol=1e-9)
+        np.testing.assert_allclose(a[-1], a[-2] * 0.001, rtol=1e-9)
+
+
+def test_the_page_has_the_gaps_of_the_schedules(repository):
+    """docs/models.md: nats of each normal value, and their limit, half of Euler's constant, of the first two schedules.
+
+    Near the data their noise sigma_t^2 grows like t: ratios of 2, 3/2, 4/3, ... of which sum (1/t - log(1 + 1/t)) / 2
+    is lost, however many steps there are.
+    """
+    page = (repository / "docs" / "models.md").read_text()
+    for num_steps in (10, 100, 1000, 10_000):
+        gammas = [fixed_gammas("linear", num_steps), fixed_gammas("cosine", num_steps)]
+        cells = [f"{gap_of(each):.3f}" for each in (*gammas, np.linspace(*LEARNED_ENDS, num_steps))]
+        assert f"| {num_steps:,} | {' | '.join(cells)} |" in page, cells
+    ends = [gap_of(fixed_gammas(name, 1_000_000)) for name in ("linear", "cosine")]
+    np.testing.assert_allclose(ends, np.euler_gamma / 2, rtol=0.01)
+
+
+def test_learned_rises_between_its_end_points():
+    ends = {"low": np.float32(-8.0), "range": np.float32(12.0), "slope": np.float32(-9.0)}
+    params = init_learned(jax.random.key(0)) | ends
+    is_first = np.arange(len(params["rate"])) < 20
+    # units that would rise early and fall late, were their rates not made positive
+    bent = {"rate": np.where(is_first, 8.0, -8.0), "bias": np.where(is_first, -2.0, 6.0)}
+    bent = {name: np.float32(value) for name, value in bent.items()} | {"weight": 0 * params["weight"]}
+    for changes in ({}, {"slope": np.float32(1.0)}, bent):
+        gammas = np.asarray(jax.jit(learned_gammas, static_argnums=1)(params | changes, 50))
+        assert (np.diff(gammas) > 0).all()
+        np.testing.assert_allclose(gammas[[0, -1]], [-8, 4], atol=1e-5)
+
+
+def test_learned_schedules_are_their_equation():
+    """Kingma et al. (2021), appendix H: l_1(t) + sum w sigmoid(...), scaled to the end points; slopes count."""
+
+    def softplus(x):
+        return np.log1p(np.exp(np.asarray(x, np.float64)))
+
+    params = dict(jax.jit(init_learned)(jax.random.key(0))) | {"low": np.float32(-8.0), "range": np.float32(12.0)}
+    gammas = jax.jit(learned_gammas, static_argnums=1)
+    for slope in (-1.0, 0.0, 2.0):
+        place = np.linspace(0, 1, 9)[:, None]
+        hidden = 1 / (1 + np.exp(-(softplus(params["rate"]) * place + np.asarray(params["bias"]))))
+        rising = softplus(slope) * place[:, 0] + (softplus(params["weight"]) * hidden).sum(-1)
+        share = (rising - rising[0]) / (rising[-1] - rising[0])
+        found = gammas(params | {"slope": np.float32(slope)}, 9)
+        np.testing.assert_allclose(found, -8 + 12 * share, rtol=1e-4, atol=1e-4)
+
+
+def test_random_steps_are_spread_over_the_chain():
+    """Each example has one in each of K equal parts; those of an example do not depend on how many follow."""
+    key, num_steps = jax.random.key(3), 1000
+    draw = jax.jit(stratified_steps, static_argnums=(1, 2, 3))
+    steps = np.asarray(draw(key, 6, 4, num_steps))
+    within = (float(jax.random.uniform(key)) + np.arange(6) * GOLDEN) % 1
+    expected = np.floor((np.arange(4)[:, None] + within) / 4 * num_steps) + 1
+    assert np.abs(steps - expected).max() <= 1 and (steps == expected).mean() > 0.9
+    assert (np.asarray(draw(key, 3, 4, num_steps)) == steps[:, :3]).all()
+    one = np.asarray(draw(key, 500, 1, 3))
+    assert one.min() == 1 and one.max() == 3 and np.bincount(one[0])[1:].min() > 160
+
+
+def test_visited_steps():
+    assert visited_steps(0, 5) == (1, 2, 3, 4, 5) and visited_steps(3, 9) == (1, 5, 9)
+    assert visited_steps((1, 4, 9), 9) == (1, 4, 9) and visited_steps(0, 1) == (1,)
+    assert visited_steps(1, 9, 9) == (9,) and visited_steps((4, 9), 9, 9) == (4, 9)
+
+
+@pytest.mark.parametrize("steps", [1, 6, -1, (1, 3), (2, 5), (1, 3, 3, 5), (1, 4, 3, 5), (), (0, 5), 2.5, True])
+def test_steps_that_cannot_be_visited(steps):
+    assert "draw" in refusal(visited_steps, steps, 5)
+
+
+FOUR, KEYS = EventSpec((2, 2), kind="levels", num_levels=3), jax.random.split(jax.random.key(0), 5)
+MODELS = {
+    "gaussian": (FOUR, {"kind": "gaussian_chain", "prediction": "levels"}),
+    "real": (EventSpec((3,), kind="real"), {"kind": "gaussian_chain"}),
+    "absorbing": (FOUR, {"kind": "discrete_chain"}),
+    "uniform": (FOUR, {"kind": "discrete_chain", "process": "uniform"}),
+    "blocks": (FOUR, {"kind": "block_diffusion", "partition": "rows", "network": "block_transformer"}),
+}
+
+
+def chain_of(name):
+    event, options = MODELS[name]
+    steps = {} if name == "blocks" else {"num_steps": 6}
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
+    return built(event, **{"network": "denoising_transformer"} | options | steps | sizes)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "blocks")) for n in MODELS])
+def test_the_last_frame_is_the_draw(name):
+    model, params = chain_of(name)
+    path = np.asarray(model.draw(params, KEYS, frames=4).stats["path"])
+    assert path.shape == (5, 4, *model.event.shape)
+    np.testing.assert_allclose(path[:, -1], model.draw(params, KEYS).x, rtol=1e-5 if name == "real" else 0)
+    assert len(np.unique(path[:, 0].reshape(5, -1), axis=0)) == (1 if name in ("absorbing", "blocks") else 5)
+    if name in ("absorbing", "blocks"):
+        masked = path == 3
+        assert masked[:, 0].all() and not masked[:, -1].any()
+        kept = ~masked[:, :-1]
+        np.testing.assert_array_equal(path[:, 1:][kept], path[:, :-1][kept])  # what is revealed stays
+        assert (masked.sum((2, 3))[:, 1:3] < 4).any()
+    if name == "blocks":
+        assert not masked[:, 2, 0].any()  # after three of four rounds the first row is finished
+        assert (masked[:, 2, 1].sum(-1) == 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_draws_visit_some_steps_and_count_them(name):
+    """In each of two blocks, where a call puts each finished block into the cache, too."""
+    model, params = chain_of(name)
+    steps, blocks = (2, 2) if name == "blocks" else (3, 1)
+    visited = {"blocks": (1, 2), "gaussian": (1, 4, 6), "real": (1, 4, 6)}.get(name, (2, 4, 6))
+    few, listed = (model.draw(params, KEYS, steps=each) for each in (steps, visited))
+    np.testing.assert_array_equal(few.x, listed.x)
+    assert few.x.dtype == model.event.dtype and len(np.unique(few.x)) > 1
+    np.testing.assert_array_equal(few.stats["steps"], [steps * blocks] * 5)
+    np.testing.assert_array_equal(few.stats["network_calls"], [steps * blocks + (blocks if blocks > 1 else 0)] * 5)
+    every = model.draw(params, KEYS)
+    assert (np.asarray(every.x) != few.x).any() or name == "blocks"
+    if name in ("blocks", "absorbing"):  # all masked at once: the most probable values, the same for all
+        coldest = np.asarray(model.draw(params, KEYS, steps=1, temperature=1e-9).x)
+        assert (coldest == coldest[:1]).all()
+
+
+def test_frames_lie_at_equal_distances():
+    assert [frame_places(*each) for each in ((4, 6), (9, 3), (0, 6))] == [(0, 2, 4, 6), (0, 1, 2, 3), ()]
+    model, params = chain_of("gaussian")
+    for wrong in (1, -1, 2.0):
+        assert "at least 2 frames" in refusal(model.draw, params, KEYS, frames=wrong)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from refusals import each_refused, refusal
 
 from arjax.config import base_config, dataset_config, model_config, network_config, part
 from arjax.config.build import build
@@ -33,7 +36,6 @@ def config(**changes):
 
 
 def test_parts_of_parts():
-    """A mixture of a network and of a model with latents below latents."""
     deep = dict(config().parts) | {"prior": part(model=model_config("latent", latents=(2,)), parts=config().parts)}
     both = {"plain": part("made", {"ordering": "snake"}), "deep": part(model=model_config("latent"), parts=deep)}
     found = config()
@@ -70,26 +72,18 @@ def test_a_part_under_two_names_is_two_parts():
     assert other.parts.likelihood.network.hidden_sizes == hidden.network.hidden_sizes == (8,)
 
 
-@pytest.mark.parametrize(
-    ("override", "sentence"),
-    [
-        ("model.kind=flow", "config.model.kind cannot be changed on the command line"),
-        ("parts.prior.network.name=made", "config.parts.prior.network.name cannot be changed on the command line"),
-        ("parts.prio.network.name=made", "unknown config field 'parts.prio.network.name'"),
-        ("parts.likelihood.network.hidden_sizes=many", "config.parts.likelihood.network.hidden_sizes"),
-        ("model.latents=3.5", "config.model.latents"),
-    ],
-)
-def test_overrides_that_cannot_be(override, sentence):
-    with pytest.raises(UserError, match=sentence):
-        apply_overrides(config(), [tuple(override.split("=", 1))])
+OVERRIDES = {
+    "model.kind=flow": "config.model.kind cannot be changed on the command line",
+    "parts.prior.network.name=made": "config.parts.prior.network.name cannot be changed on the command line",
+    "parts.prio.network.name=made": "unknown config field 'parts.prio.network.name'",
+    "parts.likelihood.network.hidden_sizes=many": "config.parts.likelihood.network.hidden_sizes",
+    "model.latents=3.5": "config.model.latents",
+}
 
 
-def broken(change):
-    found = config()
-    with found.unlocked(), found.parts.unlocked():
-        change(found)
-    return found
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_overrides_that_cannot_be(override):
+    assert OVERRIDES[override] in refusal(apply_overrides, config(), [tuple(override.split("=", 1))])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +110,9 @@ def broken(change):
     ],
 )
 def test_configs_that_cannot_be(change, sentence):
-    found = broken(change)
+    found = config()
+    with found.unlocked(), found.parts.unlocked():
+        change(found)
     with pytest.raises(UserError, match=sentence):
         validate(found)
         build(found)
@@ -126,8 +122,7 @@ def test_samples_of_latents_need_latents():
     found = config()
     found.model, found.parts, found.network = model_config("autoregressive"), {}, network_config("made")
     found.evaluate.samples = 5
-    with pytest.raises(UserError, match="needs a model of the kind latent"):
-        build(found)
+    assert "needs a model of the kind latent" in refusal(build, found)
 
 
 def test_denoisers_are_the_networks_of_chains():
@@ -137,11 +132,9 @@ def test_denoisers_are_the_networks_of_chains():
     validate(found)
     assert build(found).model.num_steps == 4
     found.network = network_config("lstm")
-    with pytest.raises(UserError, match=r"'lstm' only those of earlier steps: choose one of adaptive_mlp, .*unet"):
-        build(found)
+    assert "'lstm' only those of earlier steps: choose one of adaptive_mlp, " in refusal(build, found)
     found.model, found.network = model_config("autoregressive"), network_config("unet")
-    with pytest.raises(UserError, match="'unet' denoises the examples of a chain"):
-        build(found)
+    assert "'unet' denoises the examples of a chain" in refusal(build, found)
 
 
 def test_scores_that_are_drawn_have_a_plan():
@@ -165,31 +158,20 @@ def test_one_function_makes_models_of_every_kind():
         assert make_model(case.event, case.choice, context=case.context).context_spec == case.context
 
 
-@pytest.mark.parametrize(
-    ("make", "sentence"),
-    [
-        (lambda: make_model(BITS, "made", num_block=2, kind="flow"), "takes no 'num_block', did you mean 'num_blocks'"),
-        (lambda: make_model(BITS, "made", hidden_size=(3,)), "did you mean 'hidden_sizes'"),
-        (lambda: make_model(BITS, ModelChoice(network="made"), ordering="snake"), "leave them out beside it"),
-        (
-            lambda: make_model(BITS, kind="mixture", parts={"a": "made"}),
-            "a part is a ModelChoice or a model, not 'made'",
-        ),
-        (lambda: make_model(BITS, kind="mixture", size=3), "has no option 'size', and no network is named"),
-        (lambda: make_model(BITS, "made", kind="mixtur"), "unknown kind of model 'mixtur', did you mean 'mixture'"),
-        (lambda: make_model(BITS, "made", parts={"a": ModelChoice()}), "'autoregressive' has no parts, not 'a'"),
-        (lambda: make_model(BITS, kind="flow"), "the kind of model 'flow' needs a network"),
-        (lambda: make_model(BITS, "made", kind="latent"), "has no network of its own, but 'made' is named"),
-        (
-            lambda: require(make_model(BITS, "made"), "latents", "this"),
-            "this needs a model with latents, of the kind latent",
-        ),
-        (lambda: require(make_model(BITS, "made"), "wings", "this"), "this needs the ability 'wings', and Auto"),
-    ],
+made = functools.partial(make_model, BITS)
+test_models_that_cannot_be_made = each_refused(
+    (lambda: made("made", num_block=2, kind="flow"), "takes no 'num_block', did you mean 'num_blocks'"),
+    (lambda: made("made", hidden_size=(3,)), "did you mean 'hidden_sizes'"),
+    (lambda: made(ModelChoice(network="made"), ordering="snake"), "leave them out beside it"),
+    (lambda: made(kind="mixture", parts={"a": "made"}), "a part is a ModelChoice or a model, not 'made'"),
+    (lambda: made(kind="mixture", size=3), "has no option 'size', and no network is named"),
+    (lambda: made("made", kind="mixtur"), "unknown kind of model 'mixtur', did you mean 'mixture'"),
+    (lambda: made("made", parts={"a": ModelChoice()}), "'autoregressive' has no parts, not 'a'"),
+    (lambda: made(kind="flow"), "the kind of model 'flow' needs a network"),
+    (lambda: made("made", kind="latent"), "has no network of its own, but 'made' is named"),
+    (lambda: require(made("made"), "latents", "this"), "this needs a model with latents, of the kind latent"),
+    (lambda: require(made("made"), "wings", "this"), "this needs the ability 'wings', and Auto"),
 )
-def test_models_that_cannot_be_made(make, sentence):
-    with pytest.raises(UserError, match=sentence):
-        make()
 
 
 def test_models_have_the_methods_of_their_abilities():
@@ -219,12 +201,10 @@ def test_call_strings_of_all_kinds_are_read_when_a_config_is_checked():
     found = config(objective="denoising")
     found.model, found.parts = model_config("block_diffusion", partition="blocks(size=8)"), {}
     found.network = network_config("block_transformer", width=8, num_layers=1, num_heads=2)
-    assert validate(found).model.options["partition"].options == {"size": 8}
     assert build(found).about == "block_diffusion: block_transformer in raster order, in blocks blocks(size=8)"
     for option in ("ordering", "partition", "conditional"):
         found.model[option] = "cat"
-        with pytest.raises(UserError, match=f"unknown {option} 'cat'"):
-            validate(found)
+        assert f"unknown {option} 'cat'" in refusal(validate, found)
         found.model[option] = model_config("block_diffusion")[option]
 
 

@@ -10,9 +10,9 @@ import law_cases as cases
 import numpy as np
 import pytest
 from compiled import of_model
+from refusals import refusal
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.models.mixture import MixtureModel, mixture_params
@@ -25,7 +25,6 @@ LOGITS = np.float32([0.3, -0.8])
 
 @functools.cache
 def build():
-    """Two members of different networks with unequal weights."""
     gru = make_model(EVENT, "gru", hidden_size=6, ordering="reversed")
     model = MixtureModel((make_model(EVENT, "made", hidden_sizes=(8,)), gru))
     return model, cases.random_like(model.param_shapes) | {"weights": LOGITS}
@@ -50,15 +49,14 @@ def test_probabilities_are_the_weighted_sum_of_those_of_the_members():
 def test_draws_follow_the_mixture():
     model, params = build()
     draw = model.draw(params, jax.random.split(jax.random.key(1), 20_000))
-    counts = np.bincount(np.asarray(draw.x).reshape(-1, 4) @ (8, 4, 2, 1), minlength=16)
+    codes = np.asarray(draw.x).reshape(-1, 4) @ (8, 4, 2, 1)
+    counts = np.bincount(codes, minlength=16)
     p, p_of = joint()
     assert chi_square(counts, p / p.sum()) > 1e-4
     assert chi_square(counts, p_of.mean(0)) < 1e-4  # it can fail
     members = np.bincount(draw.stats["member"], minlength=2)
     assert chi_square(members, np.exp(LOGITS) / np.exp(LOGITS).sum()) > 1e-4
-    of_second = np.bincount(
-        np.asarray(draw.x).reshape(-1, 4)[np.asarray(draw.stats["member"]) == 1] @ (8, 4, 2, 1), minlength=16
-    )
+    of_second = np.bincount(codes[np.asarray(draw.stats["member"]) == 1], minlength=16)
     assert chi_square(of_second, p_of[1] / p_of[1].sum()) > 1e-4
     np.testing.assert_array_equal(draw.stats["network_calls"], 8)  # of both members
     np.testing.assert_array_equal(draw.stats["steps"], 4)
@@ -104,8 +102,7 @@ def test_one_bound_makes_a_bound():
     assert first.kind == "bound" and np.abs(np.asarray(first.log_prob) - other.log_prob).max() > 1e-3
     totals = [np.exp(np.asarray(score(model, params, jax.random.key(k)).log_prob)).sum() for k in range(30)]
     assert np.mean(totals) < 1 + 3 * np.std(totals) / 30**0.5
-    with pytest.raises(UserError, match="give a random `key`"):
-        model.log_prob(params, x)
+    assert "give a random `key`" in refusal(model.log_prob, params, x)
 
 
 @pytest.mark.slow
@@ -118,19 +115,16 @@ def test_weights_of_trained_members_are_kept():
 def test_mistakes_are_told():
     model, params = build()
     keys = jax.random.split(jax.random.key(0), 2)
-    with pytest.raises(UserError, match="cannot draw with given"):
-        model.draw(params, keys, given=np.zeros((2, 2)), observed=np.eye(2))
-    with pytest.raises(UserError, match="these are not the parameters of this model: they lack 'weights'"):
-        model.log_prob({"0": params["0"], "1": params["1"]}, ALL)
+    assert "cannot draw with given" in refusal(model.draw, params, keys, given=np.zeros((2, 2)), observed=np.eye(2))
+    without = {"0": params["0"], "1": params["1"]}
+    assert "not the parameters of this model: they lack 'weights'" in refusal(model.log_prob, without, ALL)
     for other, sentence in (
-        (make_model(EventSpec((2,)), "made"), "the b of the kind 'mixture': it must be of 2 x 2 sites, .* not of 2"),
+        (make_model(EventSpec((2,)), "made"), "the b of the kind 'mixture': it must be of 2 x 2 sites"),
         (make_model(EVENT, "made", context=ContextSpec("label", 3)), "its context must be"),
         (make_model(EVENT, "masked_transformer", orders="uniform"), "scored under one order"),
     ):
-        with pytest.raises(UserError, match=sentence):
-            make_model(EVENT, kind="mixture", parts={"a": model.members[0], "b": other})
-    with pytest.raises(UserError, match="at least one member"):
-        make_model(EVENT, kind="mixture", parts={})
+        assert sentence in refusal(make_model, EVENT, kind="mixture", parts={"a": model.members[0], "b": other})
+    assert "at least one member" in refusal(make_model, EVENT, kind="mixture", parts={})
 
 
 @pytest.mark.slow

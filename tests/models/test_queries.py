@@ -1,4 +1,4 @@
-"""Conditional queries against sums over all values of the joint."""
+"""Conditional queries against sums over all values of the joint, and what is no set of sites."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 from built import built
 from compiled import of_model
+from refusals import refusal
 
-from arjax.core.errors import UserError
+from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
+from arjax.data import from_arrays
+from arjax.evaluation.inpainting import completions_of, score_hidden
+from arjax.evaluation.splits import Scoring
+from arjax.models import make_model
 from arjax.models.queries import evidence_first
 
 EVENT = EventSpec((2, 2))
@@ -29,10 +34,7 @@ def answers(model, params, questions, x=ALL) -> list[np.ndarray]:
     """log p(query | evidence) of each (evidence, query), in one compiled program."""
 
     def ask(params):
-        return [
-            model.conditional_log_prob(params, x, query=sites(*query), evidence=sites(*evidence))
-            for evidence, query in questions
-        ]
+        return [model.conditional_log_prob(params, x, query=sites(*q), evidence=sites(*e)) for e, q in questions]
 
     return [np.asarray(answer) for answer in jax.jit(ask)(params)]
 
@@ -75,31 +77,34 @@ def test_what_is_not_in_the_two_sets_does_not_matter():
         np.testing.assert_allclose(*found, atol=1e-6)
 
 
-def test_only_trained_orders_are_used():
-    model, _ = build(orders="any_of(orderings=('reversed', 'list(order=(3, 1, 0, 2))'))")
-    assert np.asarray(model.factorization.order).tolist() == [3, 2, 1, 0]  # raster is none of them
-    assert np.asarray(evidence_first(model, sites(3)).order).tolist() == [3, 2, 1, 0]
-    model, _ = build(orders="any_of(orderings=('reversed', 'raster'))")
-    assert np.asarray(model.factorization.order).tolist() == [0, 1, 2, 3]
+#: Orders, the first of which is that of the model, and for observed sites the order that answers, or why none does.
+ORDERS = [
+    ("any_of(orderings=('reversed', 'list(order=(3, 1, 0, 2))'))", [3, 2, 1, 0], {(3,): [3, 2, 1, 0]}),
+    ("any_of(orderings=('reversed', 'raster'))", [0, 1, 2, 3], {}),
+    (
+        "any_of(orderings=('raster', 'reversed', 'list(order=(3, 1, 0, 2))'))",
+        [0, 1, 2, 3],
+        {(3,): [3, 2, 1, 0], (3, 1): [3, 1, 0, 2], (2, 0): "none of the 3 orders of this model visits the observed"},
+    ),
+    # the listed orders are tried first, as they are trained most; a random one answers for all other sites
+    (
+        "weighted(of=('uniform', 'raster', 'reversed'), weights=(1, 1, 1))",
+        [0, 1, 2, 3],
+        {(3,): [3, 2, 1, 0], (2, 0): [0, 2, 1, 3]},
+    ),
+    ("weighted(of=('raster', 'reversed'), weights=(1, 3))", [0, 1, 2, 3], {(2, 0): "none of the 2 orders of this"}),
+]
 
 
-def test_a_pool_answers_with_the_first_order_that_fits():
-    model, _ = build(orders="any_of(orderings=('raster', 'reversed', 'list(order=(3, 1, 0, 2))'))")
-    assert evidence_first(model, sites(3)).order.tolist() == [3, 2, 1, 0]
-    assert evidence_first(model, sites(3, 1)).order.tolist() == [3, 1, 0, 2]
-    with pytest.raises(UserError, match="none of the 3 orders of this model visits the observed sites first"):
-        evidence_first(model, sites(2, 0))
-
-
-def test_weighted_orders_answer_with_a_listed_order_or_any():
-    """The listed orders are tried first, as they are trained most; a random one answers for all other sites."""
-    model, _ = build(orders="weighted(of=('uniform', 'raster', 'reversed'), weights=(1, 1, 1))")
-    assert np.asarray(model.factorization.order).tolist() == [0, 1, 2, 3]
-    assert evidence_first(model, sites(3)).order.tolist() == [3, 2, 1, 0]
-    assert evidence_first(model, sites(2, 0)).order.tolist() == [0, 2, 1, 3]
-    model, _ = build(orders="weighted(of=('raster', 'reversed'), weights=(1, 3))")
-    with pytest.raises(UserError, match="none of the 2 orders of this model visits the observed sites first"):
-        evidence_first(model, sites(2, 0))
+@pytest.mark.parametrize(("orders", "own", "expected"), ORDERS)
+def test_only_trained_orders_answer(orders, own, expected):
+    model, _ = build(orders=orders)
+    assert np.asarray(model.factorization.order).tolist() == own
+    for observed, order in expected.items():
+        if isinstance(order, str):
+            assert order in refusal(evidence_first, model, sites(*observed))
+        else:
+            assert evidence_first(model, sites(*observed)).order.tolist() == order
 
 
 @pytest.mark.slow
@@ -114,19 +119,6 @@ def test_samples_given_any_sites_follow_the_conditional():
         p = float(np.exp(probability[tuple(example.ravel())]))
         found = ((x[:, 0, 0] == a) & (x[:, 1, 1] == b)).mean()
         assert abs(found - p) < 5 * (p * (1 - p) / 20_000) ** 0.5
-
-
-@pytest.mark.slow
-def test_sampling_and_queries_may_be_jitted():
-    model, params = build(orders="uniform")
-    key, given, evidence = jax.random.key(0), ALL[3], sites(1, 2)
-    drawn = jax.jit(lambda p, k: model.sample(p, k, 4))(params, key)
-    np.testing.assert_array_equal(drawn, model.sample(params, key, 4))
-    drawn = jax.jit(lambda p, k, g: model.sample(p, k, 4, given=g, observed=evidence))(params, key, given)
-    np.testing.assert_array_equal(drawn, model.sample(params, key, 4, given=given, observed=evidence))
-    answer = jax.jit(lambda p, x: model.conditional_log_prob(p, x, query=sites(0), evidence=evidence))(params, ALL)
-    joint = joint_of(model, params, evidence_first(model, evidence, sites(0)))
-    np.testing.assert_allclose(answer, summed(joint, sites(0), evidence), atol=1e-5)
 
 
 def test_blocks_are_cut_where_they_can_be():
@@ -146,6 +138,59 @@ def test_blocks_are_cut_where_they_can_be():
     ],
 )
 def test_mistakes_are_told(query, evidence, sentence):
-    model, params = build()
-    with pytest.raises(UserError, match=sentence):
-        model.conditional_log_prob(params, ALL, query=query, evidence=evidence)
+    assert sentence in refusal(build()[0].conditional_log_prob, build()[1], ALL, query=query, evidence=evidence)
+
+
+LINE, KEY = EventSpec((3,), (), "levels", 4), jax.random.key(0)
+MODEL = make_model(LINE, "made", hidden_sizes=(4,), orders="uniform")
+X = np.array([[0, 1, 2], [3, 2, 1]])
+LAST, NONE = np.array([0, 0, 1]), np.array([0, 0, 0])
+DATASET = from_arrays(LINE, train=X, test=X)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return MODEL.init(KEY)
+
+
+def queries(params, marked):
+    """Every function that takes a set of sites, with the name of the set in its messages."""
+    return {
+        "the query": lambda: MODEL.conditional_log_prob(params, X, query=marked, evidence=NONE),
+        "the evidence": lambda: MODEL.conditional_log_prob(params, X, query=LAST, evidence=marked),
+        "`observed`": lambda: MODEL.sample(params, KEY, 2, given=X, observed=marked),
+        "hidden": lambda: score_hidden(MODEL, params, DATASET, "test", marked, NONE, Scoring(2)),
+        "visible": lambda: score_hidden(MODEL, params, DATASET, "test", LAST, marked, Scoring(2)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("marked", "message"),
+    [
+        ([0, 2, 1], "must be 0 or 1 everywhere, not 2"),
+        ([np.nan, 0, 0], "must be 0 or 1 everywhere, not nan"),
+        (np.ones((2, 3)), "has shape (2, 3), but the grid is (3,)"),
+        ("abc", "must be real numbers"),
+    ],
+)
+def test_what_is_no_set_of_sites_is_told(params, marked, message):
+    for name, call in queries(params, marked).items():
+        assert f"{name} {message}" in refusal(call)
+    assert f"hidden {message}" in refusal(completions_of, MODEL, params, Batch(X), marked, 2, KEY)
+
+
+def test_sets_of_sites_are_no_arguments_of_jitted_functions(params):
+    for name in ("the query", "the evidence", "`observed`"):
+        traced = jax.jit(lambda marked, name=name: queries(params, marked)[name]())
+        assert f"{name} must be known outside `jit`" in refusal(traced, LAST)
+
+
+def test_hidden_sites_may_be_integers(params):
+    done, same = (completions_of(MODEL, params, Batch(X), marked, 2, KEY) for marked in (LAST, LAST > 0))
+    np.testing.assert_array_equal(done.drawn, same.drawn)
+    assert (done.drawn[:, :, :2] == X[:, None, :2]).all()
+
+
+def test_a_batch_of_a_split_is_a_whole_number(params):
+    sentence = refusal(score_hidden, MODEL, params, DATASET, "test", LAST, NONE, Scoring(2.5))
+    assert "the evaluation batch size must be a whole number, at least 1" in sentence

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refusal
 
 from arjax.core.batch import Score
-from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.interop import load_huggingface, save_huggingface
 from arjax.interop.model_file import SavedModel, load_model, save_model
@@ -25,7 +25,6 @@ MADE = {"hidden_sizes": (5,)}
 
 
 def again(model):
-    """The model out of its recipe as in a file."""
     recipe = recipe_of(model)
     return make(Recipe.from_json(json.loads(json.dumps(recipe.as_json())), recipe.arrays))
 
@@ -49,8 +48,7 @@ def test_orders_that_were_read_off_data_come_back_without_the_data(options):
     x[:, 3] = x[:, 0]
     model = make_model(BITS, **({"network": "made", "data": x, **MADE} | options))
     assert_same(again(model), model)
-    with pytest.raises(UserError, match="read off"):
-        make(dataclasses.replace(recipe_of(model), arrays=None))
+    assert "read off" in refusal(make, dataclasses.replace(recipe_of(model), arrays=None))
 
 
 def test_an_order_is_passed_as_arrays():
@@ -61,15 +59,14 @@ def test_an_order_is_passed_as_arrays():
     assert_same(again(model), model)
     for changes, sentence in (
         ({"factorization/order": [0, 1, 2, 2]}, "not a permutation"),
-        ({"factorization/order": [[0, 1, 2, 3]]}, r"the type int32 and 1 axes, not int64\[1, 4\]"),
+        ({"factorization/order": [[0, 1, 2, 3]]}, "the type int32 and 1 axes, not int64[1, 4]"),
         ({"factorization/order": [0.5, 1, 2, 3]}, "the type int32 and 1 axes, not float64"),
         ({"factorization/sizes": [2, 1]}, "add up to 3"),
         ({"factorization/parents": np.ones((4, 4), bool)}, "no graph of edges from earlier steps"),
     ):
-        with pytest.raises(UserError, match=sentence):
-            make(dataclasses.replace(recipe, arrays=arrays | changes))
-    with pytest.raises(UserError, match="there is no array 'factorization/sizes'"):
-        make(dataclasses.replace(recipe, arrays={"factorization/order": np.arange(4)}))
+        assert sentence in refusal(make, dataclasses.replace(recipe, arrays=arrays | changes))
+    order_alone = dataclasses.replace(recipe, arrays={"factorization/order": np.arange(4)})
+    assert "there is no array 'factorization/sizes'" in refusal(make, order_alone)
 
 
 def test_whole_models_are_parts_with_recipes_of_their_own():
@@ -93,20 +90,17 @@ def test_whole_models_are_parts_with_recipes_of_their_own():
 def test_a_model_that_was_changed_has_no_recipe():
     model = make_model(BITS, "made", **MADE)
     for changed in (dataclasses.replace(model, orders=None), jax.tree.map(lambda leaf: leaf, model)):
-        with pytest.raises(UserError, match="has no recipe, as it was put together or changed by hand"):
-            recipe_of(changed)
+        assert "has no recipe, as it was put together or changed by hand" in refusal(recipe_of, changed)
         mixed = make_model(BITS, kind="mixture", parts={"a": changed})
-        with pytest.raises(UserError, match="this AutoregressiveModel has no recipe"):
-            recipe_of(mixed)
+        assert "this AutoregressiveModel has no recipe" in refusal(recipe_of, mixed)
 
 
 def test_call_strings_and_options_are_complete():
     """So a recipe says the same under other defaults, and that of a config is that of a notebook."""
     options = recipe_of(make_model(BITS, "made", ordering="random", **MADE)).choice.options
     assert options["ordering"] == "random(seed=0)" and options["conditional"] == "bernoulli"
-    one, two = (
-        make_model(REAL, "made", conditional=call) for call in ("gaussian_mixture(components=10)", "gaussian_mixture()")
-    )
+    calls = "gaussian_mixture(components=10)", "gaussian_mixture()"
+    one, two = (make_model(REAL, "made", conditional=call) for call in calls)
     assert recipe_of(one).as_json() == recipe_of(two).as_json()
 
 

@@ -40,7 +40,6 @@ log_prob = jax.jit(lambda model, params, x, mask=None: model.log_prob(params, x,
 
 @functools.partial(jax.jit, static_argnums=0)
 def step(objective, model, params, batch, key=KEY):
-    """The loss with its sums, and its gradient."""
     return jax.value_and_grad(lambda p: loss_and_sums(objective, model, p, batch, key), has_aux=True)(params)
 
 

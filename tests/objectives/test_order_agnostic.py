@@ -8,9 +8,9 @@ import law_cases as cases
 import numpy as np
 import pytest
 from objective_cases import loss_and_sums
+from refusals import each_refused, refusal
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import from_order
 from arjax.models import make_model
@@ -106,18 +106,17 @@ def test_masked_sites_are_not_scored():
         assert nothing["nll"] == 0 and value > 0
 
 
-def test_mistakes_are_told():
-    with pytest.raises(UserError, match=r"cannot be cut into 4 equal parts"):
-        model, params = build("made", "uniform")
-        loss(OrderAgnostic(orders_per_batch=4), model, params, Batch(X), jax.random.key(0))
-    with pytest.raises(UserError, match=r"needs model\.orders"):
-        OrderAgnostic().check(build("made", "")[0])
-    with pytest.raises(UserError, match=r"set network\.position=learned"):
-        build("transformer", "uniform", position="none")
-    with pytest.raises(UserError, match=r"set network\.target_position=True"):
-        build("transformer", "uniform", target_position=False)
-    with pytest.raises(UserError, match="needs a raster-like order"):
-        build("pixelcnn", "uniform")
+def whole_loss(parts):
+    return loss(OrderAgnostic(orders_per_batch=parts), *build("made", "uniform"), Batch(X), jax.random.key(0))
+
+
+test_mistakes_are_told = each_refused(
+    (lambda: whole_loss(4), "cannot be cut into 4 equal parts"),
+    (lambda: OrderAgnostic().check(build("made", "")[0]), r"needs model\.orders"),
+    (lambda: build("transformer", "uniform", position="none"), r"set network\.position=learned"),
+    (lambda: build("transformer", "uniform", target_position=False), r"set network\.target_position=True"),
+    (lambda: build("pixelcnn", "uniform"), "needs a raster-like order"),
+)
 
 
 def test_the_hidden_part_is_that_of_a_truncated_normal():
@@ -145,8 +144,7 @@ def test_other_hidden_parts_are_no_likelihood():
     # of four steps, at least three are hidden: all of a row of the loss are between the least and the largest -log p
     assert 0 < float(found.value) < 10
     for name, orders in (("made", "uniform"), ("masked_transformer", "pool(num=3)")):
-        with pytest.raises(UserError, match="needs a network that predicts from any set"):
-            objective.check(build(name, orders)[0])
+        assert "needs a network that predicts from any set" in refusal(objective.check, build(name, orders)[0])
 
 
 COLUMNS = (EventSpec((), (), "tokens", 3), EventSpec((), (), "binary"), EventSpec((), (), "real"))

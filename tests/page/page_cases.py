@@ -24,7 +24,6 @@ CLASSES, LABEL = ContextSpec("label", 3), 2
 
 
 def data_of(event, vocabulary=None):
-    """A data set without examples."""
     return Dataset("small", event, NO_CONTEXT, {}, vocabulary)
 
 
@@ -44,7 +43,6 @@ def random_params(model, seed=0):
 
 
 def small(network, event, **options):
-    """A small model of a network with random parameters."""
     model = make_model(event, network, **{**NETWORKS.get(network).SMALL, **options})
     return model, random_params(model)
 
@@ -54,7 +52,6 @@ def write(model, params, path, vocabulary=None, **options):
 
 
 def need_node():
-    """The path of node; the test is skipped where there is none."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node, to run the scripts of a page without a browser")

@@ -1,4 +1,4 @@
-"""The file of a page, and the models that have none."""
+"""The file of a page, the models that have none, and numbers that are those of Python: node runs the scripts."""
 
 import dataclasses
 import html
@@ -8,13 +8,16 @@ import re
 import numpy as np
 import page_cases
 import pytest
+from refusals import refusal
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.data.vocabulary import Vocabulary
+from arjax.data.vocabulary import UNKNOWN, Vocabulary, make_vocabulary
 from arjax.models import make_model
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.page import make_page
 from arjax.page.contents import check
+from arjax.testing.models import autoregressive_networks
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +50,10 @@ def test_weights_are_exact_or_in_half_precision():
     np.testing.assert_array_equal(half.params["mlp"]["in_kernel"], params["mlp"]["in_kernel"].astype(np.float16))
     assert len(half.html) < len(exact.html) and "rounded to half precision" in half.html
     params["mlp"]["in_bias"] = params["mlp"]["in_bias"] + np.float32(1e5)
-    with pytest.raises(UserError, match="do not fit half precision"):
-        make_page(model, params, data, precision="float16")
-    with pytest.raises(UserError, match="not all finite"):
-        make_page(model, {"mlp": params["mlp"] | {"in_bias": params["mlp"]["in_bias"] * np.nan}}, data)
-    with pytest.raises(UserError, match="precision must be auto, float32 or float16"):
-        make_page(model, params, data, precision="half")
+    assert "do not fit half precision" in refusal(make_page, model, params, data, precision="float16")
+    assert "precision must be auto, float32 or float16" in refusal(make_page, model, params, data, precision="half")
+    params["mlp"]["in_bias"] = params["mlp"]["in_bias"] * np.nan
+    assert "not all finite" in refusal(make_page, model, params, data)
 
 
 GRID, TEXT = EventSpec((4, 4), (), "levels", 5), EventSpec((6,), (), "tokens", 3)
@@ -75,15 +76,65 @@ GRID, TEXT = EventSpec((4, 4), (), "levels", 5), EventSpec((6,), (), "tokens", 3
 def test_models_without_a_page_are_refused_in_a_sentence(event, network, options, sentence):
     model = make_model(event, network, **options)
     vocabulary = Vocabulary(("a", "b", "c")) if event is TEXT else None
-    with pytest.raises(UserError, match=sentence):
-        check(model, page_cases.data_of(event, vocabulary))
+    assert sentence in refusal(check, model, page_cases.data_of(event, vocabulary))
 
 
 def test_bytes_and_other_kinds_of_models_are_refused():
     model = make_model(EventSpec((6,), (), "tokens", 256), "gru")
-    with pytest.raises(UserError, match="texts of characters"):
-        check(model, page_cases.data_of(model.event, Vocabulary(tuple(map(chr, range(256))), unit="byte")))
+    data = page_cases.data_of(model.event, Vocabulary(tuple(map(chr, range(256))), unit="byte"))
+    assert "texts of characters" in refusal(check, model, data)
     event = EventSpec((3,), kind="real")
     other = make_model(event, kind="gaussian_mixture", components=2, start="random")
-    with pytest.raises(UserError, match="a page needs the conditionals of an autoregressive model"):
-        make_page(other, {}, page_cases.data_of(event))
+    assert "a page needs the conditionals of an" in refusal(make_page, other, {}, page_cases.data_of(event))
+
+
+def check_of(network, event, path, vocabulary=None, **options):
+    """A request about the page of a small model, and the comparison of its answer with Python."""
+    model, params = page_cases.small(network, event, **options)
+    page = page_cases.write(model, params, path, vocabulary)
+    any_order = vocabulary is None and isinstance(model.network, OrderAgnosticNetwork)
+    return (page_cases.check_given if any_order else page_cases.check_steps)(model, page.params, page)
+
+
+def test_log_probabilities_are_those_of_python_on_20_prefixes(tmp_path):
+    grid, text = page_cases.grid_event(), page_cases.text_event()
+    cases = [
+        check_of("deep_nade", grid, tmp_path / "deep_nade.html", context=page_cases.CLASSES),
+        check_of("gru", text, tmp_path / "gru.html", page_cases.TEXT),
+        check_of("transformer", text, tmp_path / "gpt.html", page_cases.TEXT, context=page_cases.CLASSES),
+        check_of("lstm", grid, tmp_path / "lstm.html", ordering="spiral"),
+    ]
+    requests, comparisons = zip(*cases, strict=True)
+    for answer, compare in zip(page_cases.numbers(requests), comparisons, strict=True):
+        compare(answer)
+
+
+def test_the_tokens_of_a_text_are_those_of_python(tmp_path):
+    """Also where the character that stands for unknown ones is in the data itself, with a token of its own."""
+    vocabulary = make_vocabulary("aabb" + 2 * UNKNOWN + "c", min_count=2, end=True)
+    model, params = page_cases.small("gru", EventSpec((4,), (), "tokens", len(vocabulary)))
+    page = page_cases.write(model, params, tmp_path / "text.html", vocabulary)
+    texts = ["abba", f"a{UNKNOWN}b", "c<end>", ""]
+    (found,) = page_cases.numbers([{"page": str(page.path), "texts": texts}])
+    assert found == [vocabulary.encode(text).tolist() for text in texts] and found[1] == [0, 2, 1]
+
+
+def test_weights_in_half_precision_are_those_that_the_page_names(tmp_path):
+    model, params = page_cases.small("deep_nade", page_cases.grid_event())
+    page = page_cases.write(model, params, tmp_path / "half.html", precision="float16")
+    assert page.half
+    request, compare = page_cases.check_given(model, page.params, page)
+    compare(page_cases.numbers([request])[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", autoregressive_networks())
+def test_all_networks_have_a_page_with_the_numbers_of_python_or_a_refusal(network, tmp_path):
+    page_cases.need_node()
+    for event, vocabulary in ((page_cases.grid_event(), None), (page_cases.text_event(), page_cases.TEXT)):
+        try:
+            request, compare = check_of(network, event, tmp_path / "page.html", vocabulary)
+        except UserError as error:  # of the event or of its usual order, before the page
+            assert "page" not in str(error)
+            continue
+        compare(page_cases.numbers([request])[0])

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refusal
 from scipy import stats
 
 import arjax
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.splits import Scoring
@@ -25,9 +25,13 @@ from arjax.objectives.base import Loss
 from arjax.testing.examples import random_like, random_x
 
 
-@pytest.fixture
-def matches(load_script):
-    return load_script("experiments/seq2seq/exact_match.py")
+def script(name):
+    """A fixture: a script of the experiments."""
+    return pytest.fixture(lambda load_script: load_script(f"experiments/{name}.py"))
+
+
+matches, memory_study, measure = map(script, ("seq2seq/exact_match", "memory/measure", "state_tracking/measure"))
+differences, metrics = map(script, ("continuous_density/differences", "tables/metrics"))
 
 
 def test_answers_are_counted_by_whole_fragments_and_by_characters(matches):
@@ -61,11 +65,6 @@ TOKENS = arjax.EventSpec((12,), (), "tokens", 4)
 SIZES = {"width": 8, "num_layers": 2, "num_heads": 2, "segment": 3}
 
 
-@pytest.fixture
-def memory_study(load_script):
-    return load_script("experiments/memory/measure.py")
-
-
 @pytest.mark.slow
 def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(memory_study):
     model = arjax.make_model(TOKENS, "transformer_xl", memory=6, **SIZES)
@@ -79,11 +78,6 @@ def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(memory_study):
         np.testing.assert_allclose(nll, -np.asarray(jax.jit(other.log_prob)(params, x)), rtol=1e-5)
         assert sites.tolist() == [12] * 5
     assert np.abs(memory_study.scored_with(run, 0)[0] - nll).max() > 1e-3
-
-
-@pytest.fixture
-def differences(load_script):
-    return load_script("experiments/continuous_density/differences.py")
 
 
 def test_a_model_that_is_the_truth_has_fewer_nats_than_a_fit(differences, monkeypatch):
@@ -112,13 +106,7 @@ def test_a_folder_without_runs_is_refused(differences, tmp_path):
         differences.main([str(tmp_path)])
 
 
-@pytest.fixture(scope="module")
-def measure(load_script):
-    return load_script("experiments/state_tracking/measure.py")
-
-
 def end(folder: Path, name: str, start: str) -> None:
-    """The files of a run that has ended."""
     (folder / name).mkdir(parents=True)
     (folder / name / "results.json").write_text(json.dumps({"accuracy": 1.0, "train_seconds": 60.0}))
     (folder / name / "config.json").write_text(json.dumps({"train": {"init_from": start}}))
@@ -143,7 +131,7 @@ def test_a_row_has_the_trainings_of_its_curriculum(measure, tmp_path):
         ({"": ""}, "parity-lstm-0 begins with fresh parameters, and in this sweep with those of parity-lstm-0-8"),
         ({"": "x/parity-lstm-0-8"}, "parity-lstm-0-8 has no results that can be read, and the row 'parity-lstm-0'"),
         ({"": "x/parity-lstm-0-4", "-8": ""}, "parity-lstm-0 begins with the parameters of x/parity-lstm-0-4"),
-        ({"": "x/parity-lstm-0-8", "-8": "y"}, "parity-lstm-0-8 begins with the parameters of y, .* fresh ones"),
+        ({"": "x/parity-lstm-0-8", "-8": "y"}, "parity-lstm-0-8 begins with the parameters of y, "),
     ],
 )
 def test_runs_of_another_recipe_end_in_one_sentence_and_leave_the_page(measure, tmp_path, starts, sentence):
@@ -151,8 +139,7 @@ def test_runs_of_another_recipe_end_in_one_sentence_and_leave_the_page(measure, 
         end(tmp_path / "runs", f"parity-lstm-0{suffix}", start)
     page = tmp_path / "page.md"
     page.write_text("<!-- measured -->\n<!-- end measured -->\n")
-    with pytest.raises(UserError, match=sentence):
-        measure.main([str(tmp_path / "runs"), f"--page={page}"])
+    assert sentence in refusal(measure.main, [str(tmp_path / "runs"), f"--page={page}"])
     assert page.read_text() == "<!-- measured -->\n<!-- end measured -->\n"
 
 
@@ -161,11 +148,6 @@ def study(load_script, monkeypatch, tmp_path):
     found = load_script("experiments/tables/study.py")
     monkeypatch.setattr(found, "RESULTS", tmp_path / "results.csv")
     return found
-
-
-@pytest.fixture
-def metrics(load_script):
-    return load_script("experiments/tables/metrics.py")
 
 
 def words(*values):
@@ -209,8 +191,7 @@ def test_one_hot_vectors_are_found_in_bits(study):
     x = np.random.default_rng(0).integers(0, (3, 2, 4), (50, 3))
     bits = np.concatenate([np.eye(n, dtype=np.uint8)[x[:, i]] for i, n in enumerate((3, 2, 4))], 1)
     assert study.one_hot_groups(bits) == [(0, 3), (3, 5), (5, 9)]
-    with pytest.raises(UserError, match="the bits from 5 on are no one-hot vectors"):
-        study.one_hot_groups(np.delete(bits, 7, 1))
+    assert "the bits from 5 on are no one-hot vectors" in refusal(study.one_hot_groups, np.delete(bits, 7, 1))
 
 
 def test_the_page_shows_what_was_measured(load_script, repository):

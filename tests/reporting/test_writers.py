@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 import pytest
+from refusals import refusal
 
-from arjax.core.errors import UserError
 from arjax.reporting.figures import save_figure
 from arjax.reporting.plots import sample_figure
 from arjax.reporting.writers import WRITERS, MetricWriter, Writer, make_writers, read_metrics
@@ -59,12 +59,8 @@ def test_garbage_is_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with MetricWriter(tmp_path) as writer:
         writer.write(1, {"a": 1.0})
-    path.write_bytes(
-        path.read_bytes()
-        + b'3\n[]\n{"a": 1}\n{"step": "x"}\n{"step": 1, "a": "x"}\n\xff\xfe\x00\n'
-        + b"[" * 100_000
-        + b'\n{"st'
-    )
+    garbage = b'3\n[]\n{"a": 1}\n{"step": "x"}\n{"step": 1, "a": "x"}\n\xff\xfe\x00\n' + b"[" * 100_000 + b'\n{"st'
+    path.write_bytes(path.read_bytes() + garbage)
     assert read_metrics(tmp_path) == [{"step": 1, "a": 1.0}]
     with MetricWriter(tmp_path, resume_step=1) as writer:
         writer.write(2, {"a": 2.0})
@@ -81,14 +77,12 @@ def test_a_full_disk_is_one_sentence_and_loses_no_line(tmp_path, monkeypatch):
     for call in (lambda: MetricWriter(tmp_path, resume_step=1), lambda: write(tmp_path, [3])):
         with monkeypatch.context() as patch:
             patch.setattr(pathlib.Path, "write_text", full)
-            with pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: No space left on device"):
-                call()
+            assert "metrics.jsonl: No space left on device" in refusal(call)
         assert (tmp_path / "metrics.jsonl").read_text() == before
     writer = MetricWriter(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(pathlib.Path, "open", full)
-        with pytest.raises(UserError, match="No space left on device"):
-            writer.write(3, {"a": 1.0})
+        assert "No space left on device" in refusal(writer.write, 3, {"a": 1.0})
     writer.write(3, {"a": 1.0})
     writer.close()
     assert steps_of(tmp_path) == [1, 2, 3]
@@ -97,8 +91,7 @@ def test_a_full_disk_is_one_sentence_and_loses_no_line(tmp_path, monkeypatch):
 def test_a_folder_in_its_place_is_one_sentence(tmp_path):
     (tmp_path / "metrics.jsonl").mkdir()
     for call in (read_metrics, MetricWriter):
-        with pytest.raises(UserError, match=r"metrics\.jsonl: Is a directory"):
-            call(tmp_path)
+        assert "metrics.jsonl: Is a directory" in refusal(call, tmp_path)
 
 
 def test_a_text_calls_writers():
@@ -112,16 +105,14 @@ def test_a_text_calls_writers():
         ("tensorboard wandb", "cannot read 'tensorboard wandb'"),
         ("wandb(project=3)", "must be a text"),
     ):
-        with pytest.raises(UserError, match=words):
-            make_writers(text)
+        assert words in refusal(make_writers, text)
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
         (writer,) = make_writers(name)
-        with pytest.raises(UserError, match=rf"'{name}' needs the package {package}.*pip install 'arjax\[{name}\]'"):
-            writer.check()
+        assert f"'{name}' needs the package {package}" in refusal(writer.check)
 
 
 @dataclasses.dataclass
@@ -198,8 +189,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
 
     with MetricWriter(tmp_path, 0, make_writers("tensorboard")) as writer, monkeypatch.context() as patch:
         patch.setattr(EventsWriter, "write_event", full)
-        with pytest.raises(UserError, match=r"cannot write the TensorBoard events in .*: No space left on device"):
-            writer.write(1, {"a": 1.0})
+        assert "cannot write the TensorBoard events in " in refusal(writer.write, 1, {"a": 1.0})
     assert [line["step"] for line in read_metrics(tmp_path)] == [1]
 
 
@@ -256,5 +246,4 @@ def test_a_refusal_of_wandb_is_one_sentence(tmp_path, monkeypatch):
     server = Server()
     server.init = lambda **options: (_ for _ in ()).throw(RuntimeError("no key"))
     monkeypatch.setitem(sys.modules, "wandb", server)
-    with pytest.raises(UserError, match="wandb begins no run: no key; WANDB_MODE=offline works"):
-        MetricWriter(tmp_path, 0, make_writers("wandb"))
+    assert "wandb begins no run: no key;" in refusal(MetricWriter, tmp_path, 0, make_writers("wandb"))

@@ -9,10 +9,10 @@ import law_cases as cases
 import numpy as np
 import pytest
 from compiled import of_model
+from refusals import refusal
 from scipy.special import log_softmax
 
 from arjax.conditionals import make_conditional
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import from_order
 from arjax.samplers import OWN_NUMBERS, Cached, example_keys, make_sampler
@@ -126,8 +126,7 @@ def test_blocks_are_drawn_several_at_a_time():
 
 @pytest.mark.parametrize("options", ["steps=3,sizes=(3,3)", "schedule='cosine',sizes=(3,3)"])
 def test_rounds_have_sizes_or_a_schedule(options):
-    with pytest.raises(UserError, match=r"has 2 rounds of given sizes: leave steps=\d and schedule='\w+' out, or the"):
-        make_sampler(f"parallel({options})")
+    assert "has 2 rounds of given sizes: leave steps=" in refusal(make_sampler, f"parallel({options})")
 
 
 REFUSED = [
@@ -136,8 +135,8 @@ REFUSED = [
     ("parallel", {"orders": "pool(num=3)"}, "needs a model of all orders"),
     ("parallel(choose='entropy')", {"partition": "blocks(size=2)"}, "choose='entropy' chooses among single sites"),
     ("parallel(choose='confidence')", {"event": EventSpec((2, 3), (), "real", 0)}, "needs a list of probabilities"),
-    ("parallel(sizes=(2, 3))", {}, "add up to 5, but the model has 6 steps$"),
-    ("parallel(steps=7)", {}, "'parallel' asks for 7 rounds, but the model has 6 steps, at least one a round$"),
+    ("parallel(sizes=(2, 3))", {}, "add up to 5, but the model has 6 steps"),
+    ("parallel(steps=7)", {}, "'parallel' asks for 7 rounds, but the model has 6 steps, at least one a round"),
     ("parallel(schedule='optimal')", {}, "is measured on validation data"),
 ]
 
@@ -145,8 +144,7 @@ REFUSED = [
 @pytest.mark.parametrize(("call", "choice", "sentence"), REFUSED)
 def test_models_that_cannot_are_refused(call, choice, sentence):
     model, params = build(**{"network": "deep_nade"} | choice)
-    with pytest.raises(UserError, match=sentence):
-        model.draw(params, KEYS, sampler=call)
+    assert sentence in refusal(model.draw, params, KEYS, sampler=call)
 
 
 @pytest.mark.parametrize("call", ["gaussian", "gaussian_mixture(components=1)", "logistic_mixture(components=1)"])
@@ -167,17 +165,14 @@ def test_the_random_order_is_not_made_of_the_noise_of_the_values(call):
 @pytest.mark.slow
 @pytest.mark.parametrize("choose", ["entropy", "confidence"])
 def test_truncated_draws_are_chosen_by_the_scores_of_the_model(choose):
-    vectors = EventSpec((4,), (3,), "tokens", 3), {"conditional": "nested(hidden_sizes=(6,), features=4)"}
-    event, options = vectors if choose == "entropy" else (TOKENS, {})
-    model, params = build("masked_transformer" if choose == "entropy" else "deep_nade", event, **options)
+    vectors, nested = EventSpec((4,), (3,), "tokens", 3), {"conditional": "nested(hidden_sizes=(6,), features=4)"}
+    model, params = build("masked_transformer", vectors, **nested) if choose == "entropy" else build("deep_nade")
     call = f"parallel(steps=2,choose='{choose}')"
-    np.testing.assert_array_equal(
-        *(draw(model, params, call, **how)[0] for how in ({"top_k": 1}, {"temperature": 1e-9}))
-    )
+    best, cold = (draw(model, params, call, **options)[0] for options in ({"top_k": 1}, {"temperature": 1e-9}))
+    np.testing.assert_array_equal(best, cold)
 
 
 def compositions(num_steps: int, rounds: int):
-    """All sizes of `rounds` rounds over the steps."""
     for cuts in itertools.combinations(range(1, num_steps), rounds - 1):
         yield tuple(np.diff((0, *cuts, num_steps)).tolist())
 

@@ -139,6 +139,13 @@ def test_all_packages_are_drawn_from(mutants, repository):
     assert len({mutant.package for mutant in mutants.mutants_of(repository, 1, 60)}) > 10
 
 
+def test_the_settings_of_the_tests_import_nothing_of_the_project(repository):
+    """Else the tests of a mutant would not see what has changed in it."""
+    code = "import runpy, sys; runpy.run_path('tests/conftest.py'); print([n for n in sys.modules if n[:5] == 'arjax'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_equivalent_mutants_have_reasons(mutants, repository):
     reasons = mutants.equivalents(repository)
     assert reasons and all(len(why) > 20 for why in reasons.values())

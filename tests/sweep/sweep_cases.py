@@ -33,18 +33,24 @@ results |= dict(seed=seed, num_params=12345, train_seconds=90.0, train_sites_per
 json.dump(results, open(folder + "/results.json", "w"))
 """
 
-#: The config file of the runs of the stand-in; its argument is a field, too.
-GOOD = """
+
+def config_text(train, more=""):
+    """A config file with these fields of the training, and another line."""
+    return f"""
 from arjax.config import base_config, dataset_config, network_config
 
 def get_config(arg=""):
     config = base_config()
     config.dataset = dataset_config("digits")
     config.network = network_config("made", hidden_sizes=(8,))
-    config.train.update(steps=100, batch_size=10)
-    config.objective = arg or config.objective
+    config.train.update({train})
+    {more}
     return config
 """
+
+
+#: The config file of the runs of the stand-in; its argument is a field, too.
+GOOD = config_text("steps=100, batch_size=10", "config.objective = arg or config.objective")
 
 #: The report of a run, as far as tables need it.
 REPORT = {"dataset": "dna", "split": "test", "device": "1 x cpu", "nll_nats": 79.8, "nll_stderr": 0.5}

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from population_rows import CONFIG, SWEEP, alone, results, sweep, write_population
+from refusals import refusal
 from sweep_cases import rows
 
 from arjax.api import open_run
@@ -21,9 +21,9 @@ from arjax.api.comparing import mixture_of_runs
 from arjax.cli.main import main as arjax
 from arjax.config import build
 from arjax.config.files import load_workdir_config
-from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.scores import fit_weights, mixed_nats
+from arjax.data import DATASETS
 from arjax.factorization import PARTITIONS
 from arjax.population.train import Members
 from arjax.sweep.main import main
@@ -31,10 +31,69 @@ from arjax.sweep.population import FullGrid, Job, grids, plan
 from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import Run
 
+#: Every bit is flipped at random, in each step and whenever it is scored: the draws are those of the seed.
+CONFIG = """
+import dataclasses
+import jax
+import numpy as np
+from arjax.config import base_config, dataset_config, network_config
+from arjax.core.spec import EventSpec
+from arjax.data import DATASETS, from_arrays
+
+def flip(key, batch, train):
+    return batch.replace(x=batch.x ^ jax.random.bernoulli(key, 0.1, batch.x.shape).astype(batch.x.dtype))
+
+def noisy(validation: bool = True):
+    x = (np.arange(96 * 4).reshape(96, 4) ** 2 % 7 < 3).astype(np.int32)
+    splits = {"train": x[:60], "test": x[60:80]} | ({"validation": x[80:]} if validation else {})
+    return dataclasses.replace(from_arrays(EventSpec((4,)), **splits), transform=flip)
+
+if "noisy" not in DATASETS.names():
+    DATASETS.register("noisy")(noisy)
+
+def get_config(arg=""):
+    config = base_config()
+    config.dataset = dataset_config("noisy")
+    config.network = network_config("made", hidden_sizes=(8,))
+    config.train.update(steps=16, batch_size=8, steps_per_dispatch=4, log_every=4, eval_every=2, checkpoint_every=4)
+    config.train.patience = 2
+    config.optimizer.learning_rate = 0.3
+    return config
+"""
+
+SWEEP = """
+from arjax.sweep import Mean, Mixture, Run
+
+def run(name, **overrides):
+    return Run(name, "config.py", {key.replace("__", "."): value for key, value in overrides.items()})
+
+def get_sweep():
+    grid = [run(f"{o}-{s}", model__ordering=o, seed=s) for o in ("raster", "reversed") for s in (0, 1)]
+    return [*grid, run("odd", model__ordering="random", seed=1)]
+"""
+
+
+def sweep(*flags, workdir="out"):
+    return main(["--sweep=sweep.py", f"--workdir={workdir}", "--executor=population", *flags])
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def alone(folder, order, seed, *flags):
+    overrides = [f"--config.model.ordering={order}", f"--config.seed={seed}", *flags]
+    assert arjax(["--config=config.py", f"--workdir={folder}", *overrides]) == 0
+    return results(folder)
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, scope):
-    write_population(tmp_path, monkeypatch, scope)
+    """Holds the sweep and its config; a data set that the config registers is forgotten again."""
+    monkeypatch.chdir(tmp_path)
+    scope(DATASETS)
+    (tmp_path / "config.py").write_text(CONFIG)
+    (tmp_path / "sweep.py").write_text(SWEEP)
     return tmp_path
 
 
@@ -229,18 +288,14 @@ MIXED = SWEEP.replace(
 
 
 def check_mixture_of_runs(workdirs, weights):
-    """The same mixture as a model."""
     model, params = mixture_of_runs(workdirs)
     np.testing.assert_allclose(np.exp(model.log_weights(params)), weights, atol=1e-5)
     x = np.eye(4, dtype=np.int32)[:2]
     nats = np.stack([-np.asarray(open_run(str(workdir)).log_prob(x)) for workdir in workdirs])
     np.testing.assert_allclose(-np.asarray(jax.jit(model.log_prob)(params, x)), mixed_nats(nats, weights), rtol=1e-5)
-    with pytest.raises(UserError, match="weights of a mixture cannot be 'fited', did you mean 'fitted'"):
-        mixture_of_runs(workdirs, "fited")
-    with pytest.raises(UserError, match="is no finished run"):
-        mixture_of_runs([workdirs[0], workdirs[0].parent])
-    with pytest.raises(UserError, match="at least one run"):
-        mixture_of_runs([])
+    assert "weights of a mixture cannot be 'fited', did you mean" in refusal(mixture_of_runs, workdirs, "fited")
+    assert "is no finished run" in refusal(mixture_of_runs, [workdirs[0], workdirs[0].parent])
+    assert "at least one run" in refusal(mixture_of_runs, [])
 
 
 @pytest.mark.slow
@@ -250,13 +305,8 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     assert sweep("--only=mean,equal,fitted,chosen") == 0
     out = folder / "out"
     made = rows()
-    assert [row["model"] for row in made] == [
-        *["made"] * 3,
-        "made, mean of 2 seeds",
-        "made, 2 mixed, equal weights",
-        "made, 2 mixed, fitted weights",
-        "some",
-    ]
+    of_mixtures = [f"made, 2 mixed, {weights} weights" for weights in ("equal", "fitted")]
+    assert [row["model"] for row in made] == [*["made"] * 3, "made, mean of 2 seeds", *of_mixtures, "some"]
     values = [results(out / name)["nll_nats"] for name in ("raster-0", "raster-1")]
     mean, equal, fitted, chosen = made[3:]
     assert float(mean["value"]) == pytest.approx(np.mean(values), rel=1e-5)
@@ -265,14 +315,12 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     mixed = -np.log((np.exp(-one) + np.exp(-two)) / 2)
     assert float(equal["value"]) == pytest.approx(mixed.mean(), rel=1e-5)
     assert float(equal["value_stderr"]) == pytest.approx(mixed.std(ddof=1) / np.sqrt(20), rel=1e-2)
-    weights = fit_weights(
-        np.stack([read_arrays(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")])
-    )
+    valid = np.stack([read_arrays(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")])
+    weights = fit_weights(valid)
     assert abs(weights[0] - 0.5) > 0.02, "fitted weights ought to differ from equal ones"
     assert float(fitted["value"]) == pytest.approx(mixed_nats(np.stack([one, two]), weights).mean(), rel=1e-5)
     assert (equal["stderr_over"], mean["stderr_over"]) == ("examples", "seeds")
-    valid = [read_arrays(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]
-    assert float(fitted["validation"]) == pytest.approx(mixed_nats(np.stack(valid), weights).mean(), rel=1e-5)
+    assert float(fitted["validation"]) == pytest.approx(mixed_nats(valid, weights).mean(), rel=1e-5)
     assert float(fitted["validation"]) <= float(equal["validation"]) and float(equal["validation_stderr"]) > 0
     assert (equal["published"], equal["published_mark"], equal["kind"]) == ("1.5", "M", "exact")
     assert (equal["ordering"], equal["seed"], mean["ordering"], mean["seed"]) == ("2 orders", "0, 1", "raster", "0, 1")

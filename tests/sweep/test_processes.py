@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
+from refusals import refusal
 from sweep_cases import STAND_IN, sweep, write_sweep
 
 from arjax.cli.main import PARENT
-from arjax.core.errors import UserError
 from arjax.core.files import only_run_in
 from arjax.parallel.devices import share_cores, share_devices, usable_cores, visible_devices
 from arjax.sweep.main import main
@@ -79,13 +79,12 @@ def start(folder, repository):
         process.communicate(timeout=20)
 
 
-def running(folder, name):
-    """Waits until the job of a run runs."""
+def wait_for(path):
     for _ in range(200):
-        if (folder / "out" / name / "running").exists():
+        if path.exists():
             return
         time.sleep(0.05)
-    raise AssertionError("the job does not start")
+    raise AssertionError(f"there is no {path}")
 
 
 @pytest.mark.slow
@@ -93,7 +92,7 @@ def test_a_killed_sweep_can_be_started_again_at_once(folder, start):
     """Its jobs see that it is gone, and save; the next sweep waits for that and goes on."""
     write_sweep(folder, "Run('a', 'good.py')")
     process = start()
-    running(folder, "a")
+    wait_for(folder / "out/a/running")
     process.send_signal(signal.SIGKILL)
     out, err = start().communicate(timeout=30)
     assert "finished" in out and err == "" and (folder / "out/a/saved").exists()
@@ -106,23 +105,19 @@ def test_jobs_save_whatever_a_terminal_sends_to_its_processes(folder, start, num
     """Ctrl-C, and the end of the terminal; or `kill`, which reaches the sweep alone. Waiting jobs do not start."""
     write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py')")
     process = start("--jobs=1")
-    running(folder, "a")
+    wait_for(folder / "out/a/running")
     (os.kill if number == "SIGTERM" else os.killpg)(process.pid, getattr(signal, number))
     err = process.communicate(timeout=20)[1]
     if number != "SIGHUP":
         assert process.returncode == 130 and err == "arjax-sweep: interrupted\n"
-    for _ in range(100):
-        if (folder / "out/a/saved").exists():
-            assert not (folder / "out/b/running").exists()
-            return
-        time.sleep(0.05)
-    raise AssertionError("the job has not saved")
+    wait_for(folder / "out/a/saved")
+    assert not (folder / "out/b/running").exists()
 
 
 def test_a_second_sweep_in_the_folder_is_refused(folder, start, capsys):
     write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py')")
     start("--only=a")
-    running(folder, "a")
+    wait_for(folder / "out/a/running")
     assert sweep("--only=b") == 2
     assert "in out: wait for it, or choose another --workdir" in capsys.readouterr().err
     assert not (folder / "out" / "b").exists()
@@ -183,6 +178,8 @@ def test_each_job_has_devices_of_its_own(folder, monkeypatch, capsys):
     assert sweep("--jobs=3", "--devices_per_job=5") == 1  # one after the other
     assert sweep("--executor=slurm", "--devices_per_job=2") == 2
     assert "--slurm_options=gpus_per_node=N" in capsys.readouterr().err
+    sweep("--only=a", workdir="all")
+    assert json.loads((folder / "all/a/times.json").read_text())["devices"] == "2,3,GPU-5e,7,0"
 
 
 CORES = """
@@ -222,14 +219,6 @@ def test_shares_of_cores(jobs, expected, monkeypatch):
     assert share_cores(jobs) == expected
 
 
-def test_jobs_see_all_devices_by_default(folder, monkeypatch):
-    (folder / "stand_in.py").write_text(DEVICES)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    write_sweep(folder, "Run('a', 'good.py')")
-    sweep()
-    assert json.loads((folder / "out/a/times.json").read_text())["devices"] == "2,3"
-
-
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
@@ -250,5 +239,4 @@ def test_visible_devices(environment, expected, tmp_path):
 
 @pytest.mark.parametrize(("devices", "jobs", "each"), [([], 1, 1), (["0"], 2, 1), (["0"], 1, 0)])
 def test_too_few_devices(devices, jobs, each):
-    with pytest.raises(UserError, match="--devices_per_job"):
-        share_devices(devices, jobs, each)
+    assert "--devices_per_job" in refusal(share_devices, devices, jobs, each)

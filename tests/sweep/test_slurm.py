@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from sweep_cases import STAND_IN
+from sweep_cases import STAND_IN, config_text
 
 from arjax.sweep.slurm import JOB_FILE, newest_checkpoint
 
@@ -25,17 +25,8 @@ def has_cluster() -> bool:
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif("not has_cluster()", reason="there is no SLURM cluster here")]
 
-CONFIG = """
-from arjax.config import base_config, dataset_config, network_config
-
-def get_config(arg=""):
-    config = base_config()
-    config.dataset = dataset_config("digits")
-    config.network = network_config("made", hidden_sizes=(16,))
-    config.train.update(steps=int(arg or 20), batch_size=16, log_every=100, eval_every=1000, checkpoint_every=200)
-    config.sample.num = 1
-    return config
-"""
+TRAIN = "steps=int(arg or 20), batch_size=16, log_every=100, eval_every=1000, checkpoint_every=200"
+CONFIG = config_text(TRAIN, "config.sample.num = 1")
 SWEEP = """
 from arjax.sweep import Run, Search, choice, log_uniform
 
@@ -59,14 +50,8 @@ def start(tmp_path, repository, monkeypatch):
 
     def start(*steps, more=(), workdir="out", code=code):
         (tmp_path / "sweep.py").write_text(SWEEP.replace("STEPS", str(steps)))
-        flags = [
-            "--sweep=sweep.py",
-            f"--workdir={workdir}",
-            "--executor=slurm",
-            "--slurm_options=timeout_min=10",
-            *more,
-        ]
-        started.append(subprocess.Popen([sys.executable, "-c", code, *flags], stdout=-1, stderr=-2, text=True))
+        flags = ["--sweep=sweep.py", f"--workdir={workdir}", "--executor=slurm", "--slurm_options=timeout_min=10"]
+        started.append(subprocess.Popen([sys.executable, "-c", code, *flags, *more], stdout=-1, stderr=-2, text=True))
         return started[-1]
 
     yield start
@@ -150,10 +135,7 @@ def test_a_search_that_was_killed_goes_on_with_its_jobs(start, tmp_path):
     output = process.communicate(timeout=400)[0]
     assert process.returncode == 0 and "4 trials, 0 of them already ended" in output
     assert all(f"trial-00{i}: SLURM job {job} is in the queue already" in output for i, job in enumerate(jobs))
-    assert (
-        json.loads((folder / "search.json").read_text())["trials"][:2] == before
-        and "best by validation: trial-00" in output
-    )
+    assert json.loads((folder / "search.json").read_text())["trials"][:2] == before
     assert {job_of(folder / f"trial-00{i}") for i in range(2)} == set(jobs)
     scores = [json.loads((folder / f"trial-00{i}/results.json").read_text()) for i in range(4)]
     best = min(range(4), key=lambda i: scores[i]["validation_nll_nats"])

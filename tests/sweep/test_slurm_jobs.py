@@ -9,9 +9,9 @@ import time
 import types
 
 import pytest
+from refusals import refusal
 from sweep_cases import sweep, write_sweep
 
-from arjax.core.errors import UserError
 from arjax.core.files import write_json
 from arjax.sweep import Run, slurm
 from arjax.sweep.slurm import EXIT_NAME, exit_code, job_id, newest_checkpoint
@@ -157,15 +157,13 @@ def test_an_interrupt_cancels_all_jobs(tmp_path, queue):
 def test_a_changed_row_with_a_job_in_the_queue_is_a_mistake(tmp_path, queue):
     record(tmp_path / "a" / slurm.JOB_FILE, {"job_id": "7", "command": "arjax --config=other.py"})
     queue[0][:] = [{"7": "PENDING"}]
-    with pytest.raises(UserError, match="'a' is another one than its SLURM job 7 in the queue: scancel 7 first"):
-        list(Executor().execute(RUNS[:1], tmp_path))
+    assert "'a' is another one than its SLURM job 7 in the" in refusal(list, Executor().execute(RUNS[:1], tmp_path))
     assert queue[1] == []
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path, queue):
     queue[0][:] = [None]
-    with pytest.raises(UserError, match="squeue does not answer"):
-        list(Executor().execute(RUNS, tmp_path))
+    assert "squeue does not answer" in refusal(list, Executor().execute(RUNS, tmp_path))
 
 
 def test_a_job_that_finished_after_its_sweep_had_died_is_not_submitted(folder, queue, monkeypatch, capsys):

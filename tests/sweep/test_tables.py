@@ -34,7 +34,6 @@ def root(tmp_path):
 
 @pytest.fixture
 def update(run_script, root):
-    """A function that runs the script for the files in `root`."""
     return functools.partial(run_script, "scripts/update_tables.py", f"--root={root}")
 
 
@@ -78,18 +77,13 @@ def test_an_index_has_a_line_for_each_study(update, root):
     assert "| [Study](../experiments/x/README.md) | Is a \\| b? | It is. |\n<!-- end table -->" in text
     (root / "experiments" / "x" / "README.md").write_text("# Study\n\n**Question.** Is it?\n")
     done = update()
-    assert (
-        done.returncode == 2 and "experiments/x/README.md has no paragraph that begins with **Result.**" in done.stderr
-    )
+    assert done.returncode == 2 and "x/README.md has no paragraph that begins with **Result.**" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("readme", "piece"),
     [
-        (
-            "<!-- table: experiments/y/results.csv -->\n<!-- end table -->\n",
-            "experiments/y/results.csv, which does not exist",
-        ),
+        ("<!-- table: experiments/y/results.csv -->\n<!-- end table -->\n", "y/results.csv, which does not exist"),
         ("<!-- table: experiments/x/results.csv -->\n", "has no '<!-- end table -->'"),
         ("<!-- best: experiments/x/results.csv:adult -->\n<!-- end table -->\n", "has no rows about adult"),
         ("<!-- table: experiments/x/results.csv seeds=each -->\n<!-- end table -->\n", "has the option 'seeds=each'"),

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from refusals import refusal
 from scipy import stats
 from scipy.integrate import quad
 
@@ -143,7 +144,6 @@ def test_conditionals_are_ratios_of_the_joint_distribution(engine, column):
 
 
 def test_the_chain_rule(engine, mixed):
-    """Column by column in an order is the same as all at once."""
     cells = np.array([[0.3, 1.0, -0.4], [-1.2, 0.0, 2.0]])
     for some, order in itertools.product((engine, mixed), ([0, 1, 2], [1, 2, 0])):
         total, given = np.zeros(2), none(cells)
@@ -228,9 +228,8 @@ def test_a_mixture_of_engines(mixed):
     before = [engine.log_prob(evidence, none(cells)) for engine in mixed.engines]
     r = 0.4 * np.exp(before[0]) / (0.4 * np.exp(before[0]) + 0.6 * np.exp(before[1]))
     tables = [engine.code_table(cells, given, 2) for engine in mixed.engines]
-    np.testing.assert_allclose(
-        mixed.code_table(cells, given, 2), r[:, None] * tables[0] + (1 - r[:, None]) * tables[1], rtol=1e-6
-    )
+    expected = r[:, None] * tables[0] + (1 - r[:, None]) * tables[1]
+    np.testing.assert_allclose(mixed.code_table(cells, given, 2), expected, rtol=1e-6)
     drawn = mixed.complete(np.repeat(evidence[:1], 2000, 0), np.repeat(~np.isnan(evidence[:1]), 2000, 0), RNG)
     p = mixed.code_table(cells[:1], given[:1], 2)[0]
     counts = np.bincount(TENTHS.codes(drawn[:, 2]), minlength=3)
@@ -309,8 +308,6 @@ def test_engines_are_saved_bit_for_bit(kind, engine, mixed, tmp_path):
     np.testing.assert_array_equal(again.log_prob(rows), table.log_prob(rows))
     assert again.sample(5, seed=3) == table.sample(5, seed=3) and again.in_words() == table.in_words()
     assert "mixture of 2 Gaussians" in again.in_words()
-    with pytest.raises(UserError, match=r"holds the model of a table: open it with arjax.load_table"):
-        arjax.load(tmp_path / "t.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -329,8 +326,7 @@ def test_a_forged_file_is_one_sentence(table, tmp_path, change, sentence):
     saved = load_model(table.save(tmp_path / "t.safetensors"))
     change(saved.about["table"]["engines"])
     save_model(tmp_path / "t.safetensors", saved)
-    with pytest.raises(UserError, match=sentence):
-        load_table(tmp_path / "t.safetensors")
+    assert sentence in refusal(load_table, tmp_path / "t.safetensors")
 
 
 COLOUR = Words("colour", ("red", "green", "blue"))
@@ -341,7 +337,6 @@ CELLS = np.array([[0.3, 0, -0.4, 1.1], [-0.2, 2, 0.9, 0.1], [1.5, 1, 0.0, -0.7]]
 
 @pytest.fixture(scope="module")
 def with_words():
-    """A word between numbers."""
     numbers = [Margin(dataclasses.replace(REAL, name=name), 0.2, 1.5, 1.0, 0.1, 0.8) for name in "abc"]
     return of_margins([numbers[0], WordTable(COLOUR, P), *numbers[1:]])
 
@@ -414,13 +409,11 @@ def test_words_are_saved_bit_for_bit_and_forged_ones_are_refused(with_words, tmp
         saved = load_model(tmp_path / "t.safetensors")
         change(saved.about["table"]["engines"][0]["margins"][1]["words"])
         save_model(tmp_path / "f.safetensors", saved)
-        with pytest.raises(UserError, match=sentence):
-            load_table(tmp_path / "f.safetensors")
+        assert sentence in refusal(load_table, tmp_path / "f.safetensors")
 
 
 @pytest.mark.slow
 def test_a_table_of_numbers_and_few_words_is_fitted_by_gaussians_too():
-    """Two groups whose numbers and words differ: a word given the numbers, and numbers given a word."""
     rng = np.random.default_rng(0)
     group = rng.random(400) < 0.4
     x = rng.normal(size=400) + np.where(group, 3.0, -3.0)

@@ -65,9 +65,7 @@ def test_hidden_cells_are_known_ones_and_none_is_given():
 
 
 def test_the_engine_with_the_smallest_errors_guesses():
-    """The first engine has the rows with the highest probability, the second the best means, the third the best words;
-    the first has a part in nothing but the distribution.
-    """
+    """The first engine has the most probable rows, the second the best means, the third the best words."""
     engines = {
         "fine": (Made(-1.0, 3.0, 0.5), {}),
         "means": (Made(2.0, -3.0, 0.4), {}),
@@ -78,9 +76,8 @@ def test_the_engine_with_the_smallest_errors_guesses():
     np.testing.assert_allclose(engine.weights, [1, 0, 0])
     np.testing.assert_allclose(engine.guess_weights["numbers"], [0, 1, 0], atol=1e-3)
     np.testing.assert_allclose(engine.guess_weights["words"], [0, 0, 1], atol=1e-3)
-    assert facts["means"]["weight"] == 0 and facts["means"]["weight_in_guesses_of_numbers"] == pytest.approx(
-        1, abs=1e-3
-    )
+    of_means = facts["means"]
+    assert of_means["weight"] == 0 and of_means["weight_in_guesses_of_numbers"] == pytest.approx(1, abs=1e-3)
     table = TableModel(engine, np.zeros((3, 2)), {}, {})
     full = table.impute({"a": [0.5, -1.0], "b": [None, -2.0], "word": ["high", None]})
     assert full["b"] == pytest.approx([1.0, -2.0], rel=1e-2) and full["word"] == ["high", "low"]

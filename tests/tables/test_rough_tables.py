@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from refusals import refusal
 
 import arjax
 from arjax.core.errors import UserError
@@ -35,7 +36,6 @@ def of_numbers():
 
 
 def test_draws_keep_the_kind_of_the_values(tmp_path):
-    """One table with a column of each kind."""
     columns = [
         (every(True, False, None), bool),
         (every(*map(np.float64, range(4))), int),
@@ -71,21 +71,8 @@ def test_draws_keep_the_kind_of_the_values(tmp_path):
         (every("1.5.2024", "2.5.2024"), {"kinds": {"v": "date"}}, "row 0 .*holds '1.5.2024' .* no date"),
         (every(2001, 2002), {"kinds": {"v": "date"}}, "row 0 .*holds 2001.0 in the column 'v', which is no date"),
         (every(*"12345678", "x"), {"kinds": {"v": "numbers"}}, "row 8 .*holds 'x' in the column 'v', which is no num"),
-        (
-            np.array(every("2024-01-01", "20240-01-01"), "M8[D]"),
-            {},
-            "row 1 .*holds .* in the column 'v', which is no date",
-        ),
-        (
-            every(1, 2),
-            {"missing": -999},
-            "missing is a text of cells without a value, or a list of such texts, not -999",
-        ),
-        (
-            every(1, 2),
-            {"missing": {"v": "x"}},
-            "missing is a text of cells without a value, or a list of such texts, not",
-        ),
+        (np.array(every("2024-01-01", "20240-01-01"), "M8[D]"), {}, "row 1 .* in the column 'v', which is no date"),
+        *((every(1, 2), {"missing": wrong}, "missing is a text of .* such texts, not") for wrong in (-999, {"v": "x"})),
         (5, {}, "the column 'v' is not a list of values, but 5"),
         (every(1, 2), {"kinds": ["v"]}, "kinds is a dict"),
         (every(1, 2), {"validation": {"other": [1]}}, "the table of validation rows lacks the column 'v'"),
@@ -182,24 +169,25 @@ def test_times_with_a_zone_are_those_of_utc():
     assert read_frame(frame).columns["v"][0] == np.datetime64("2024-01-01T02:00")
 
 
-@pytest.mark.parametrize("dtype", ["Int64", "boolean", "string", "category", "datetime64[ns]"])
-def test_dtypes_of_pandas(dtype):
-    values = {
-        "Int64": [1, 2, None],
-        "boolean": [True, False, None],
-        "datetime64[ns]": ["2024-01-01", "2024-01-05", None],
-    }
-    frame = pd.DataFrame({"other": OTHER, "v": pd.Series(every(*values.get(dtype, ["a", "b", None])), dtype=dtype)})
+@pytest.mark.parametrize(
+    ("dtype", "one", "other", "kind"),
+    [
+        ("Int64", 1, 2, "i"),
+        ("boolean", True, False, "b"),
+        ("datetime64[ns]", "2024-01-01", "2024-01-05", "M"),
+        *((dtype, "a", "b", "O") for dtype in ("string", "category")),
+    ],
+)
+def test_dtypes_of_pandas(dtype, one, other, kind):
+    frame = pd.DataFrame({"other": OTHER, "v": pd.Series(every(one, other, None), dtype=dtype)})
     table = arjax.fit_table(frame, quiet=True)
-    assert table.columns[1].num_codes == 2
-    assert table.sample(3)["v"].dtype.kind == {"Int64": "i", "boolean": "b", "datetime64[ns]": "M"}.get(dtype, "O")
+    assert table.columns[1].num_codes == 2 and table.sample(3)["v"].dtype.kind == kind
 
 
 def test_names_of_columns():
     assert list(read_frame(pd.DataFrame(np.eye(2))).columns) == ["0", "1"]
     for table in ({1: [1], "1": [2]}, pd.DataFrame(np.eye(2), columns=["1", "1"])):
-        with pytest.raises(UserError, match="two columns of"):
-            read_frame(table)
+        assert "two columns of" in refusal(read_frame, table)
 
 
 def test_new_rows_are_read_as_the_training_table(tmp_path):
@@ -214,40 +202,25 @@ def test_new_rows_are_read_as_the_training_table(tmp_path):
 
 
 CONDITIONS = [
-    None,
-    math.nan,
-    math.inf,
-    "x",
-    {"a": 1},
-    [None],
-    [[1]],
-    (1,),
-    (1, 2, 3),
-    (3, 1),
-    slice(1, 3),
-    1.5,
-    object(),
+    *(None, math.nan, math.inf, 1.5, "x", {"a": 1}, object(), slice(1, 3)),
+    *([None], [[1]], (1,), (1, 2, 3), (3, 1)),
 ]
 
 
 def test_wrong_conditions():
     table = fitted(every(1, 2, 3, 4))
     for condition in CONDITIONS:
-        with pytest.raises(UserError, match="'v'"):
-            table.sample(2, given={"v": condition})
+        assert "'v'" in refusal(table.sample, 2, given={"v": condition})
         if condition != 1.5:  # which has probability 0
-            with pytest.raises(UserError, match="'v'"):
-                table.probability({"v": condition})
+            assert "'v'" in refusal(table.probability, {"v": condition})
     words = fitted(every("a", "b"))
     for condition in (None, ("a", "b"), [["a"]], {"a": 1}, 3, object()):
         for call, more in ((words.sample, "given"), (words.probability, "event")):
             with pytest.raises(UserError, match=r"the column 'v' (never has|holds words, which have no ranges)"):
                 call(**{more: {"v": condition}})
     for call in (lambda: table.sample(given=["v"]), lambda: table.probability("v")):
-        with pytest.raises(UserError, match="conditions are a dict"):
-            call()
-    with pytest.raises(UserError, match="no row can have"):
-        table.sample(given={"v": []})
+        assert "conditions are a dict" in refusal(call)
+    assert "no row can have" in refusal(table.sample, given={"v": []})
 
 
 def test_conditions_of_numpy():
@@ -374,9 +347,8 @@ def test_other_columns_stay_as_they_are(form):
     for full in (of_numbers().impute(data), of_numbers().impute(data, num=1)[0]):
         if form == "rows":
             assert [list(row) for row in full] == [list(row) for row in rows]
-            assert [{name: row[name] for name in OTHERS} for row in full] == [
-                {name: row[name] for name in OTHERS} for row in rows
-            ]
+            others, expected = ([{name: row[name] for name in OTHERS} for row in some] for some in (full, rows))
+            assert others == expected
         elif form == "pandas":
             pd.testing.assert_frame_equal(full[list(OTHERS)], data[list(OTHERS)])
         elif form == "polars":

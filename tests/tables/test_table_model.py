@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from example_table import AGE, COLUMNS, table_of, untrained
+from refusals import refusal
 
 import arjax
 from arjax.core.errors import UserError
@@ -56,8 +57,7 @@ def test_a_condition_that_no_row_fulfils_has_probability_zero(table):
     for ages in ((1000, 2000), []):
         for event in ({"age": ages, "work": ["a", "b"]}, {"age": ages, "work": "a"}, {"age": ages}):
             assert table.probability(event) == (0.0, 0.0)
-        with pytest.raises(UserError, match="no row can have"):
-            table.probability({"work": "a"}, given={"age": ages})
+        assert "no row can have" in refusal(table.probability, {"work": "a"}, given={"age": ages})
 
 
 def test_ranges_are_monotone_and_complements_add_up(table):
@@ -121,8 +121,7 @@ def test_draws_of_a_column_in_digits_follow_the_model(table, engine, words):
 
 def test_draws_that_no_row_can_have_are_refused_in_digits():
     """Also where digits are more than there are codes, here 2 x 2 for 3."""
-    with pytest.raises(UserError, match="no row can have"):
-        table_of(untrained(COLUMNS, 2)).sample(2, given={"age": (1000, 2000)})
+    assert "no row can have" in refusal(table_of(untrained(COLUMNS, 2)).sample, 2, given={"age": (1000, 2000)})
 
 
 def test_completions_keep_the_known_cells(table):

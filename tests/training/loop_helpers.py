@@ -45,7 +45,8 @@ def tiny_config(network: str = "made", **changes) -> ConfigDict:
 
 def run_python(code: str, devices: int = 1, **environment: str) -> subprocess.Popen:
     """Starts a Python process that can import the tests' helpers, with so many simulated devices."""
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    folders = (ROOT, ROOT / "tests", ROOT / "tests" / "training")
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices)} | environment,
@@ -63,7 +64,6 @@ def finish(process: subprocess.Popen, timeout: float = 240) -> str:
 
 
 def assert_same_bits(left, right) -> None:
-    """Both trees have the same structure, types and bits."""
     assert jax.tree.structure(left) == jax.tree.structure(right)
     for path, (a, b) in zip(
         jax.tree_util.tree_leaves_with_path(left),
@@ -87,9 +87,9 @@ def metrics(workdir):
     return [{k: v for k, v in line.items() if k != "examples_per_second"} for line in read_metrics(workdir)]
 
 
-def stop_at(monkeypatch, step):
+def stop_at(monkeypatch, step, feed=ResidentFeed):
     """Sends the run SIGTERM when it has done `step` steps, by way of the feed."""
-    original = ResidentFeed.chunk
+    original = feed.chunk
 
     def chunk(self, start, n):
         # The first call only shows the compiler what a chunk is: a signal then comes before the first step.
@@ -99,15 +99,15 @@ def stop_at(monkeypatch, step):
         return original(self, start, n)
 
     chunk.calls = 0
-    monkeypatch.setattr(ResidentFeed, "chunk", chunk)
+    monkeypatch.setattr(feed, "chunk", chunk)
 
 
-def assert_a_stop_changes_no_bit(make, folder, monkeypatch, step):
+def assert_a_stop_changes_no_bit(make, folder, monkeypatch, step, feed=ResidentFeed):
     """A run that stops after so many steps and goes on is the one without a stop; returns the outcomes of both."""
     straight, stopped = folder / "straight", folder / "stopped"
     outcome = train(make(), straight)
     with monkeypatch.context() as patch:
-        stop_at(patch, step)
+        stop_at(patch, step, feed)
         assert train(make(), stopped).status == "interrupted"
     assert latest_store(stopped).steps()[-1] == step
     resumed = train(make(), stopped)

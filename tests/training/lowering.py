@@ -69,12 +69,10 @@ def train_steps(
 
 
 def score(model: Model) -> Program:
-    """The scores of a batch."""
     return Program(_score, _shapes((model, model.param_shapes, _examples(model), jax.random.key(0))))
 
 
 def draw(model: Model) -> Program:
-    """One example for each key."""
     context = random_context(model.context_spec, BATCH)
     return Program(_draw, _shapes((model, model.param_shapes, _keys(), context)))
 

@@ -133,16 +133,6 @@ def test_the_same_parameters_under_other_meanings_are_said_or_refused(capsys):
 
 
 @pytest.mark.slow
-def test_a_run_in_another_order_is_said_when_it_starts(first, capsys):
-    setup = build(tiny_config(train__init_from=str(first), model__ordering="spiral"))
-    setup.init_state(setup.keys()[0])
-    assert (
-        f"train.init_from={first}, have another meaning there: it was trained in another order"
-        in capsys.readouterr().err
-    )
-
-
-@pytest.mark.slow
 def test_a_mixture_that_begins_with_a_model_of_several_orders_has_another_order():
     """A kind of models without one order is compared, and does not fail for the lack of it."""
     event = EventSpec((4,))

@@ -54,7 +54,6 @@ def autoregressive(network: str, dtype: str):
 
 
 def refusals(model, objective: str = "teacher_forcing") -> dict[str, str]:
-    """What cannot be lowered of the programs of a model, each with the reason."""
     found = {
         "train steps": refusal(train_steps, model, objective, MESH, num_devices=8),
         "score": refusal(score, model),
@@ -65,7 +64,6 @@ def refusals(model, objective: str = "teacher_forcing") -> dict[str, str]:
 
 @pytest.mark.parametrize(["network", "dtype"], EACH_NETWORK)
 def test_train_steps_on_a_mesh_and_the_step_form_of_every_network(network, dtype):
-    """Both loops, for a prompt and for the steps after it."""
     model = autoregressive(network, dtype)
     assert not refusal(train_steps, model, "teacher_forcing", MESH, num_devices=8)
     assert not refusal(draw_after_prompt, model)
@@ -100,7 +98,6 @@ def test_every_network_of_a_chain(kind, network, dtype):
 
 
 def test_programs_that_only_a_cpu_has_are_refused():
-    """An operation without a form for accelerators, and a call of Python."""
     numbers = jax.ShapeDtypeStruct((3,), jnp.float32)
     alone = jax.jit(lambda x: jax.lax.platform_dependent(x, cpu=jnp.sin))
     python = jax.jit(lambda x: jax.pure_callback(np.sin, x, x))

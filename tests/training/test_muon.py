@@ -39,7 +39,6 @@ PARAMETERS = {
 
 
 def tree_of(leaves: dict) -> dict:
-    """A tree of dicts from leaves by paths."""
     tree: dict = {}
     for path, leaf in leaves.items():
         *parents, last = path.split("/")
@@ -101,10 +100,9 @@ def test_a_rule_decides_what_is_a_matrix_and_options_change_it():
     expected = {path: "adam" if matrices is None else "muon" for path, (_, matrices) in PARAMETERS.items()}
     assert parts(optax.chain(*muon(READOUT)), params) == expected
     moved = parts(optax.chain(*muon(READOUT, adam_pattern="stretch|^out_0")), params)
-    assert {path for path in moved if moved[path] != expected[path]} == {
-        *("lower/stretch_0/kernel", "out_0/kernel", "in_kernel", "value/linear/kernel"),
-        "core/layers/attention/conv_kernel",
-    }
+    others = {"lower/stretch_0/kernel", "out_0/kernel", "in_kernel", "value/linear/kernel"}
+    others |= {"core/layers/attention/conv_kernel"}
+    assert {path for path in moved if moved[path] != expected[path]} == others
     assert parts(make_optimizer("adamw", 0.1, 10), params) == {}
     for option in ("adam_pattern", "taps_pattern"):
         with pytest.raises(UserError, match=rf"optimizer\.{option}"):
@@ -137,9 +135,8 @@ def test_a_run_tells_what_moves_the_parameters():
     config.optimizer = optimizer_config("muon")
     (_, line) = headline(build(config))
     kernel, biases = 64 * 17 * 16, 16 + 64 * 17
-    assert (
-        f"{2 * kernel + biases:,} parameters, {kernel:,} of them by muon, {kernel + biases:,} of them by adam;" in line
-    )
+    muon, adam = f"{kernel:,} of them by muon", f"{kernel + biases:,} of them by adam"
+    assert f"{2 * kernel + biases:,} parameters, {muon}, {adam};" in line
     (_, line) = headline(build(tiny_config()))
     assert f"{2 * kernel + biases:,} parameters; " in line
 
@@ -147,9 +144,7 @@ def test_a_run_tells_what_moves_the_parameters():
 @pytest.mark.slow
 @pytest.mark.parametrize("network", autoregressive_networks())
 def test_the_last_layers_of_every_network_go_to_adam(network):
-    """Kernels with as many outputs as there are features of a site, or of all sites: only some blocks of PixelSNAIL
-    have as many by chance.
-    """
+    """Kernels with as many outputs as a site, or all sites, have features; blocks of PixelSNAIL may by chance."""
     event = cases.EVENTS["tokens"]
     model = cases.supported_model(network, event, "raster", "sites")
     labels = parts(make_optimizer("muon", 0.1, 10, model=model), model.param_shapes) if model.param_shapes else {}

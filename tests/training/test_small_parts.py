@@ -8,8 +8,8 @@ import types
 
 import numpy as np
 import pytest
+from refusals import refusal
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.objectives import Mean, Metrics
@@ -26,7 +26,6 @@ SCORES = {"split": "test", "best_step": 900, "nll_nats": 1.5, "num_orders": 1}
 
 
 def test_evaluations_are_named_by_split_step_and_orders(tmp_path):
-    """One with the same scores replaces its file; others stay beside it."""
     first = write_evaluation(tmp_path, SCORES)
     assert first == tmp_path / "evaluations" / "test-step-900.json" and json.loads(first.read_text()) == SCORES
     assert write_evaluation(tmp_path, SCORES | {"device": "other"}) == first
@@ -168,12 +167,10 @@ def test_limits_of_a_warm_up():
     for steps in (0, 9):
         make_schedule(0.1, 10, "cosine", steps)
     for steps in (-1, 10):
-        with pytest.raises(UserError, match=r"optimizer\.warmup_steps"):
-            make_schedule(0.1, 10, "cosine", steps)
+        assert "optimizer.warmup_steps" in refusal(make_schedule, 0.1, 10, "cosine", steps)
 
 
 def test_stores_keep_so_many_checkpoints(tmp_path):
-    """Two of the latest, of which the last may be damaged; one of the best."""
     for store, kept in ((latest_store(tmp_path), [3, 4]), (best_store(tmp_path), [4])):
         for step in range(5):
             store.save(step, {"w": np.zeros(2)}, {})
@@ -200,8 +197,7 @@ def test_a_history_selects_the_best():
     assert history.select(np.array([0.1, 0.1, 0.1]), 40, 2).tolist() == [False, True, False]  # one has stopped
     history.check_companion("oracle", 3)
     history.check_companion("oracle", 3)
-    with pytest.raises(UserError, match="at step 3 when the run began and has them at step 4 now"):
-        history.check_companion("oracle", 4)
+    assert "at step 3 when the run began and has them at step 4 now" in refusal(history.check_companion, "oracle", 4)
 
 
 @pytest.mark.parametrize("given, steps", [((7, 0, 0.0), 7), ((0, 33, 0.0), 4), ((0, 0, 0.5), 7), ((0, 0, 2), 25)])
@@ -209,16 +205,11 @@ def test_total_steps(given, steps):
     assert total_steps(*given, batch_size=10 if given[1] == 33 else 8, num_examples=100) == steps
 
 
-@pytest.mark.parametrize("given", [(0, 0, 0.0), (1, 1, 0.0), (1, 0, 0.5), (1, 1, 1.0), (-1, 0, 0.0)])
-def test_exactly_one_duration(given):
-    with pytest.raises(UserError, match="exactly one of"):
-        total_steps(*given, batch_size=8, num_examples=100)
-
-
-@pytest.mark.parametrize("given", [(2**31, 0, 0.0), (0, 10**400, 0.0), (0, 0, 1e30), (0, 0, 1e307)])
-def test_more_steps_than_can_be_counted(given):
-    with pytest.raises(UserError, match="a run has at most 2147483647 steps"):
-        total_steps(*given, batch_size=8, num_examples=100)
+def test_one_duration_that_can_be_counted():
+    for given in ((0, 0, 0.0), (1, 1, 0.0), (1, 0, 0.5), (1, 1, 1.0), (-1, 0, 0.0)):
+        assert "exactly one of" in refusal(total_steps, *given, batch_size=8, num_examples=100)
+    for given in ((2**31, 0, 0.0), (0, 10**400, 0.0), (0, 0, 1e30), (0, 0, 1e307)):
+        assert "a run has at most 2147483647 steps" in refusal(total_steps, *given, batch_size=8, num_examples=100)
 
 
 def test_pauses():

@@ -56,7 +56,6 @@ def first(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_tokenizer_with_a_codebook_resumes_bit_for_bit(tmp_path, monkeypatch):
-    """With its hits, sums and kept vectors, under accumulation and with an average of the parameters."""
     config = tokens_config(train__accumulate=2, train__steps_per_dispatch=1)
     assert_a_stop_changes_no_bit(lambda: build(config), tmp_path, monkeypatch, 5)
     own = latest_store(tmp_path / "stopped").restore(build(config).abstract_state)[1].objective.state
@@ -138,9 +137,8 @@ def test_micro_batches_move_the_codes_as_the_whole_batch_does(first):
     state = state.replace(objective=dataclasses.replace(state.objective, state=own))
     after = []
     for num in (1, 2):
-        step = jax.jit(
-            lambda s, n=num: train_step(dataclasses.replace(spec, accumulate=n), s, batch, jax.random.key(1))
-        )
+        own_spec = dataclasses.replace(spec, accumulate=num)
+        step = jax.jit(lambda state, spec=own_spec: train_step(spec, state, batch, jax.random.key(1)))
         after.append(step(state)[0])
     for name in ("hits", "sums"):
         np.testing.assert_allclose(*(each.objective.state[name] for each in after), rtol=1e-4)

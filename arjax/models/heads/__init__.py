@@ -4,7 +4,7 @@
     flow_matching   an ordinary differential equation; its log p is exact up to the error of the solver
     energy          a generator that is trained by the energy score; it has no likelihood
 
-The features of a site are the context of the head. The sites of one step are independent given the earlier steps.
+The features of a site are the context of the head.
 """
 
 from arjax.models.heads.diffusion import DiffusionHead

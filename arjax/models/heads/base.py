@@ -32,11 +32,8 @@ class Head(WithParameters):
     Without a random key in `bind`, the numbers that need noise are computed with the same key each time.
 
     Attributes:
-      value_shape: shape of a value, of at least two entries.
       features: numbers per site that the network of the model passes to the head.
-      width, layers: size of the head's network.
-      draws: of noise for each value in one train step; none is a cost for the network of the model (Li et al., section
-        3.3, take 4).
+      draws: of noise for each value in a train step, at no cost to the network of the model (Li et al., take 4).
     """
 
     value_shape: tuple[int, ...]
@@ -85,21 +82,21 @@ class Head(WithParameters):
         return {FEATURES: features.reshape(-1, self.features).astype(jnp.float32)}
 
     def rows(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """Values [..., *value_shape] as examples of one site, float32[N, 1, *value_shape]."""
+        """Returns values [..., *value_shape] as examples of one site, float32[N, 1, *value_shape]."""
         value = jnp.broadcast_to(value, (*features.shape[:-1], *self.value_shape))
         return value.reshape(-1, 1, *self.value_shape).astype(jnp.float32)
 
     def apply(self, x: jax.Array, t_N: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
-        """The output of the network for rows [N, 1, *value_shape], of the same shape."""
+        """Returns the output of the network for rows [N, 1, *value_shape], of the same shape."""
         return apply(self.network, self.params, None, x, None, {**contexts, TIME: t_N}).reshape(x.shape)
 
     def noise(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """Standard normal rows times the temperature, [N, 1, *value_shape]."""
+        """Returns standard normal rows times the temperature, [N, 1, *value_shape]."""
         shape = (math.prod(features.shape[:-1]), 1, *self.value_shape)
         return temperature * jax.random.normal(key, shape)
 
     def drawn(self, features: jax.Array, rows: jax.Array) -> jax.Array:
-        """Rows as values, [..., *value_shape]."""
+        """Returns rows as values, [..., *value_shape]."""
         return rows.reshape(*features.shape[:-1], *self.value_shape)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
@@ -115,7 +112,7 @@ class Head(WithParameters):
         return self.scaled_draw(jax.random.key(0), features, 0.0)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """An estimate in nats, [...]: -log p of one drawn value each, whose noise is not that of the score."""
+        """Returns an estimate in nats, [...]: -log p of one drawn value each, whose noise is not that of the score."""
         return -self.log_prob(features, self.sample(jax.random.fold_in(self.noise_key, OWN_NUMBERS), features))
 
 
@@ -123,7 +120,7 @@ class Head(WithParameters):
 def denoiser_of(
     value_shape: tuple[int, ...], features: int, width: int, layers: int, network: tuple[tuple[str, Any], ...] = ()
 ) -> Denoiser:
-    """The network of a head: the features of a site are its context."""
+    """Returns the network of a head: the features of a site are its context."""
     event = EventSpec((1,), value_shape, "real")
     options = {"width": width, "num_layers": layers} | dict(network)
     context = ContextSpec().with_part(FEATURES, vector(features))

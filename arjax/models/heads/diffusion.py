@@ -24,7 +24,6 @@ from arjax.models.heads.base import Head, denoiser_of
 from arjax.models.noise_schedules import GAUSSIAN
 from arjax.samplers import example_keys
 
-#: As of the objective `denoising`.
 WEIGHTINGS = ("bound", "simple")
 
 
@@ -38,11 +37,8 @@ class DiffusionHead(Head):
     bound under a cosine stays far below log p.
 
     Attributes:
-      steps: T. Under a learned schedule it may be another number after training than in it: the gap between the bound
-        and log p falls like 1 / T, and a score costs T calls of the head.
-      schedule: "learned" by the bound, "cosine" or "linear", see `arjax.models.noise_schedules`.
-      prediction: "noise" or "velocity".
-      weighting: "bound" or "simple".
+      steps: T. Under a learned schedule it may change after training: the gap between the bound and log p falls like 1
+        / T, and a score costs T calls of the head.
       score_steps, sample_steps: steps that a score draws for each value, and that a draw visits; 0: all.
     """
 
@@ -87,7 +83,7 @@ class DiffusionHead(Head):
         return score.log_prob.reshape(features.shape[:-1])
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """Minus the bound, or the squared error of the noise, [...]: a sum over the entries of a value."""
+        """Returns minus the bound, or the squared error of the noise, [...]: a sum over the entries of a value."""
         if self.weighting == "bound":
             return -self.log_prob(features, value)
         batch = self._batch(features, value)

@@ -25,12 +25,8 @@ class EnergyHead(Head):
     """x = g(z, features) with Gaussian noise z, one pass of the network for a value.
 
     The score of a value y is E|x - y|^beta - E|x - x'|^beta / 2 of independent draws x and x', the lower the better. On
-    average over y it is lowest for the true distribution (0 < beta < 2) and it is no log-likelihood. It is estimated
+    average over y it is lowest for the true distribution (0 < beta < 2), but it is no log-likelihood. It is estimated
     without bias, from `draws` draws in training and from `score_draws` outside.
-
-    Attributes:
-      beta: power of the distance.
-      score_draws: draws of a score outside of training.
     """
 
     draws: int = opt(4, least=2)
@@ -48,7 +44,7 @@ class EnergyHead(Head):
         )
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """The energy score of a value, [...]."""
+        """Returns the energy score of a value, [...]."""
         y, num = self.rows(features, value), self.draws if self.train else self.score_draws
         contexts = repeated(self.contexts(features), num)
         z = jax.random.normal(self.noise_key, (num * len(y), *y.shape[1:]))

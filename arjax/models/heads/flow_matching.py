@@ -32,12 +32,9 @@ class FlowMatchingHead(Head):
     """dx/dt = v(x, t, features) from noise x(0) to the value x(1).
 
     log p(x(1)) = log N(x(0); 0, 1) - integral of div v, the exact trace of the Jacobian. The number is exact up to the
-    error of the solver, which reports state as the difference from a sharper solution.
-
-    The training loss is the regression of v on x - z along the straight path (1 - t) z + t x, at `draws` random times.
-
-    Attributes:
-      steps: of the classical Runge-Kutta method of order 4, of equal size.
+    error of the solver, which reports state as the difference from a sharper solution. The training loss is the
+    regression of v on x - z along the straight path (1 - t) z + t x, at `draws` random times. The solver takes `steps`
+    equal steps of the classical Runge-Kutta method of order 4.
     """
 
     steps: int = 32
@@ -49,7 +46,7 @@ class FlowMatchingHead(Head):
         return self.apply(x, TIME_SCALE * jnp.broadcast_to(t, (len(x),)), contexts)
 
     def _with_divergence(self, contexts: dict[str, jax.Array]) -> Field:
-        """The derivatives of the rows, [N, 1, *value_shape], and of log p along their paths, [N]."""
+        """Returns the derivatives of the rows, [N, 1, *value_shape], and of log p along their paths, [N]."""
         basis = jnp.eye(self.size).reshape(self.size, 1, 1, *self.value_shape)
 
         def field(t: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -66,7 +63,7 @@ class FlowMatchingHead(Head):
         return field
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value | features) in nats, [...]: exact up to the error of the solver."""
+        """Returns log p(value | features) in nats, [...]: exact up to the error of the solver."""
         x, field = self.rows(features, value), self._with_divergence(self.contexts(features))
         z, change_N = runge_kutta(field, (x, jnp.zeros(len(x))), 1.0, 0.0, self.steps)
         log_p_N = log_normal(z).reshape(len(x), -1).sum(-1) - change_N
@@ -96,7 +93,7 @@ class FlowMatchingHead(Head):
 
 
 def runge_kutta(field: Field, state: Any, start: float, end: float, steps: int) -> Any:
-    """The state at `end`, by the classical method of order 4 with steps of equal size."""
+    """Returns the state at `end`, by the classical method of order 4 with steps of equal size."""
     h = (end - start) / steps
     field = jax.jit(field)  # traced once for its four calls
 

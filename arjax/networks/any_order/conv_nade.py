@@ -20,12 +20,10 @@ from arjax.networks.layers.local_context import context_encoder, everywhere, sum
 class ConvNADE(OrderAgnosticNetwork):
     """Convolutions over the planes (x * m, m) of the observed pixels m, with maps of the size of the image; all orders.
 
-    Where `hidden_sizes` names any, a fully connected DeepNADE reads the same planes beside them, and the outputs of the
-    two, before any nonlinearity, are added (section 6). Without it a pixel reads its neighbourhood only. The context
-    enters the first layer of both.
-
-    All forms make a pass over the image for each step: to train on all orders at once, use `given` on a random set of
-    observed pixels.
+    With `hidden_sizes` a fully connected DeepNADE reads the same planes beside them, and the outputs of the two, before
+    any nonlinearity, are added (section 6). Without it a pixel reads its neighbourhood only. The context enters the
+    first layer of both. All forms make a pass over the image for each step: to train on all orders at once, use `given`
+    on a random set of observed pixels.
 
     Options: `channels`, `num_layers` (hidden ones), `kernel_size` (odd, at least 3), `hidden_sizes` of the fully
     connected part (none: ()), `activation`, `dropout`, `steps_per_chunk` (passes made together in the parallel form:

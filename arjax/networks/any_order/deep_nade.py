@@ -1,6 +1,5 @@
-"""DeepNADE, one network for all orders (Uria, Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014).
-
-EoNADE, the name of its ensembles over orders, is this network under a mixture of orders.
+"""DeepNADE, one network for all orders (Uria, Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014). Its
+ensembles over orders, EoNADE, are this network under a mixture of orders.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ from arjax.networks.layers.steps import sites_of
 
 
 class MaskedInputMLP(nn.Module):
-    """h_1 = act(W (x * m, m) + b), h_l = act(W_l h_(l-1) + b_l), features = V h_L + c, with one V and c per site.
-
-    Section 3 of the paper: the mask m is an input too, as otherwise a site of value 0 and one that is not observed
-    would have equal inputs. So a site has n + 1 of them.
+    """h_1 = act(W (x * m, m) + b), h_l = act(W_l h_(l-1) + b_l), features = V h_L + c, with one V and c per site. The
+    mask m is an input too, so that a site of value 0 and one that is not observed have different inputs, n + 1 per site
+    (section 3).
     """
 
     num_sites: int
@@ -70,13 +68,10 @@ class MaskedInputMLP(nn.Module):
 
 @NETWORKS.register("deep_nade")
 class DeepNADE(OrderAgnosticNetwork):
-    """A feed-forward network from the observed sites to all others, applied once per step.
-
-    From step to step the first layer changes by the sites of the step before. So its input is a running sum as in NADE,
-    and only the features of the new sites are computed: a step costs O(U^2), whatever the number of sites. The parallel
-    form does the same for all steps.
-
-    Any order and any block partition with the same parameters; `given` takes any set of observed sites.
+    """A feed-forward network from the observed sites to all others, applied once per step, in any order and block
+    partition. From step to step the first layer changes by the sites of the step before. So its input is a running sum
+    as in NADE, and only the features of the new sites are computed: a step costs O(U^2), whatever the number of sites.
+    The parallel form does the same for all steps; `given` takes any set of observed sites.
 
     Options: `hidden_sizes` (any depth), `activation`, `dropout` on hidden units, `steps_per_chunk` (steps computed
     together in the parallel form: memory against time).
@@ -109,9 +104,7 @@ class DeepNADE(OrderAgnosticNetwork):
         return self._features(h_BU, site[None], self._local(context))[:, 0]
 
     def _looked_up(self, x: jax.Array, observed: jax.Array) -> jax.Array:
-        """`MaskedInputMLP.first` for mixed columns, [B, U]: for a column of integers one row of its kernel
-        is looked up for each example, in place of a product with one-hot vectors.
-        """
+        """`MaskedInputMLP.first` for mixed columns, [B, U]: looks up rows of its kernel, without one-hot products."""
         values_BD, observed_BD = filled(x, 0)
         observed_BD = observed_BD & observed
         pre_BU = jnp.zeros((len(x), self.hidden_sizes[0]), self.dtype)

@@ -1,8 +1,7 @@
-"""Code shared by networks that predict all other sites from any set of observed ones.
-
-Such a network reads the values of the observed sites and their mask (Uria, Murray & Larochelle, "A Deep and Tractable
-Density Estimator", 2014), so one set of parameters supports every order: the features of step t are those given the
-sites of all steps before t. One pass given a random set of observed sites trains all orders that begin with that set.
+"""Code shared by networks that predict all other sites from any set of observed ones. Such a network reads the values
+of the observed sites and their mask (Uria, Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014), so one
+set of parameters supports every order: the features of step t are those given the sites of all steps before t. One pass
+given a random set of observed sites trains all orders that begin with that set.
 """
 
 from __future__ import annotations
@@ -26,10 +25,9 @@ Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]
 
 
 class OrderAgnosticNetwork(ChunkedNetwork):
-    """A network with one more form, `given`, from which the others follow.
-
-    The parallel form is one pass of `given` per step, `steps_per_chunk` of them at a time: memory grows with the chunk
-    and not with the number of steps, in the gradient too.
+    """A network with one more form, `given`, from which the others follow. The parallel form is one pass of `given` per
+    step, `steps_per_chunk` of them at a time: memory grows with the chunk, not with the number of steps, in the
+    gradient too.
     """
 
     steps_per_chunk: int = 32
@@ -40,17 +38,13 @@ class OrderAgnosticNetwork(ChunkedNetwork):
     def given(
         self, x: jax.Array, observed: jax.Array, context: Context | None = None, *, train: bool = False
     ) -> jax.Array:
-        """Features [B, *grid, F] of all sites given the values x[B, *grid, *value] at `observed` bool[B, *grid].
-
-        Other values of x do not matter, and a missing value is not observed. `train=True` needs an rng named "dropout".
+        """Features [B, *grid, F] of all sites given the values x[B, *grid, *value] at `observed` bool[B, *grid]. Other
+        values of x do not matter, and a missing value is not observed. `train=True` needs an rng named "dropout".
         """
         raise TypeError(f"{type(self).__name__} has no form for any set of observed sites")
 
     def given_at(self, x: jax.Array, observed: jax.Array, site: jax.Array, context: Context | None = None) -> jax.Array:
-        """The features [B, F] of one site, int[] in the order of the grid, that `given` has; without dropout.
-
-        A network may compute them without the features of all other sites.
-        """
+        """The features [B, F] of one site, int[] in the order of the grid, as `given` without dropout has them."""
         features = self.given(x, observed, context)
         flat_BDF = features.reshape(len(features), self.event.num_sites, self.num_features)
         return jnp.take(flat_BDF, site, axis=1, mode="clip")
@@ -61,8 +55,8 @@ class OrderAgnosticNetwork(ChunkedNetwork):
         return numeric_size(self.event) + 1
 
     def seen(self, values: jax.Array, observed: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Values [..., n] with 0 for missing ones, and which of those in `observed` bool[...] have a value: all that a
-        family reads of an example goes through here.
+        """Returns values [..., n] with 0 for missing ones, and which of the `observed` ones bool[...] have a value. All
+        that a family reads of an example goes through here.
         """
         values, present = filled(values, 1)
         return values, observed & present
@@ -84,9 +78,8 @@ class OrderAgnosticNetwork(ChunkedNetwork):
         return jnp.broadcast_to(observed, (batch_size, *observed.shape))
 
     def scan_steps(self, body: Body, carry: Any, xs: Any, factorization: Factorization) -> jax.Array:
-        """Features [B, *grid, F], made step by step, a chunk of steps at a time; `xs` has the steps as first axis.
-
-        Only the carries between the chunks are kept for the gradient; the rest is recomputed.
+        """Features [B, *grid, F], made a chunk of steps at a time; `xs` has the steps as first axis. Only the carries
+        between the chunks are kept for the gradient; the rest is recomputed.
         """
         num_steps = factorization.num_steps
         chunk = min(self.steps_per_chunk, num_steps)

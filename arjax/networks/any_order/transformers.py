@@ -3,12 +3,11 @@
 Two streams (Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language Understanding", 2019, section
 2.3): the content stream h_i encodes the value of site i and attends to the sites of the same step and of earlier ones;
 the query stream g_i encodes only its position and attends to the contents of earlier steps. Both have the same weights,
-and features come from g. Here with absolute positions, pre-norm layers, and a content before all sites, so that the
-first step has something to attend to.
+and features come from g. Here positions are absolute, layers pre-norm, and the first step attends to a content before
+all sites.
 
 Masked: all other sites at once from any set of observed ones. Trained under all orders it is the absorbing model of
-Hoogeboom et al., "Autoregressive Diffusion Models" (2022), section 3: a random number of observed sites per example,
-all others predicted at once with the weight D / (D - t + 1).
+Hoogeboom et al., "Autoregressive Diffusion Models" (2022), section 3.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class TwoStreamBlock(Layer):
 
     def read(self, cache: Cache, tokens: jax.Array, num: int, begin: jax.Array, mask: jax.Array) -> Any:
         """Takes tokens [B, T, E], `num` contents and then queries, through the layer: (cache, tokens). The contents are
-        written into the cache from place `begin` on. Both streams have the same weights and read the same contents.
+        written into the cache from place `begin` on.
         """
         h = tokens[:, :num]
         cache = cache.write(self.attention.keys_values(self.attention_norm(h)), begin)
@@ -64,9 +63,8 @@ class TwoStreamBlock(Layer):
 
 @NETWORKS.register("two_stream")
 class TwoStream(PlainStack, ChunkedNetwork):
-    """A Transformer with a separate stream for the positions of the sites that it predicts.
-
-    Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
+    """A Transformer with a separate stream for the positions of the sites that it predicts. Any order and any block
+    partition with the same weights. The step form keeps the keys and values of the contents. Options: as `PlainStack`.
     """
 
     FIRST_LOOP = 256
@@ -106,9 +104,7 @@ class TwoStream(PlainStack, ChunkedNetwork):
         return to_grid(features, factorization)
 
     def _masks(self, x: jax.Array, factorization: Factorization) -> tuple[jax.Array, jax.Array]:
-        """Masks of contents and of queries over the contents, with the start first: [..., 1 + T, 1 + T] and
-        [..., T, 1 + T].
-        """
+        """The masks [..., 1 + T, 1 + T] of contents and [..., T, 1 + T] of queries over contents, the start first."""
         step_C, there = _step_of_contents(factorization), self._there(x, factorization)
         return (step_C <= step_C[:, None]) & there, (step_C < step_C[1:, None]) & there
 
@@ -185,12 +181,10 @@ def _step_of_contents(factorization: Factorization) -> jax.Array:
 
 @NETWORKS.register("masked_transformer")
 class MaskedTransformer(PlainStack, OrderAgnosticNetwork):
-    """A Transformer over the sites, with a learned vector in place of the values that are not observed.
-
-    Any order and any block partition with the same weights; `given` takes any set of observed sites in one pass. The
-    parallel form needs a pass per step, as nothing of the pass before can be kept, and so does each step of sampling.
-
-    Options: as `PlainStack`; `steps_per_chunk` (steps computed together in the parallel form).
+    """A Transformer over the sites, with a learned vector in place of the values that are not observed. Any order and
+    any block partition with the same weights; `given` takes any set of observed sites in one pass. The parallel form
+    needs a pass per step, as nothing of the pass before can be kept, and so does each step of sampling. Options: as
+    `PlainStack`; `steps_per_chunk` (steps computed together in the parallel form).
     """
 
     steps_per_chunk: int = 8

@@ -1,6 +1,4 @@
-"""Linear attention (Katharopoulos et al., 2020, "Transformers are RNNs: Fast Autoregressive Transformers with Linear
-Attention").
-"""
+"""Linear attention (Katharopoulos et al., 2020, "Transformers are RNNs")."""
 
 from __future__ import annotations
 
@@ -32,20 +30,18 @@ def linear_attention(
     q_BNTH: jax.Array, k_BNTH: jax.Array, v_BNTH: jax.Array, block_size: int, chunk_size: int
 ) -> jax.Array:
     """sum_j phi(q_i)' phi(k_j) v_j / sum_j phi(q_i)' phi(k_j) over all j of the block of i and of earlier blocks,
-    float32[B, N, T, H] (equations 8 and 9; q and k come in as phi(q) and phi(k)).
-
-    In chunks of whole blocks: inside a chunk the masked products of all pairs, from the chunks before it their sum
-    S = sum_j phi(k_j) [v_j, 1]' (equations 10 and 11), in float32. Time and memory are linear in T.
+    float32[B, N, T, H] (equations 8 and 9; q and k come in as phi(q) and phi(k)). Chunks of whole blocks multiply all
+    pairs inside, and read the earlier ones from S = sum_j phi(k_j) [v_j, 1]' (equations 10 and 11): time and memory are
+    linear in T.
     """
     _, sums = Decayed(q_BNTH, k_BNTH, with_one(v_BNTH)).run(None, chunk_size, block_size)
     return quotient(sums)
 
 
 class LinearAttention(MultiHead):
-    """Linear attention over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
-
-    The step form is a recurrent network: its state, the sum of phi(k) [v, 1]', has the same size at any length
-    (section 3.4, equations 16 to 20). It is the linear recurrence without decays.
+    """Linear attention over blocks of M tokens: token n attends to all tokens of blocks <= n // M. The step form is the
+    linear recurrence without decays: its state, the sum of phi(k) [v, 1]', has the same size at any length (section
+    3.4, equations 16 to 20).
     """
 
     chunk_size: int = 64
@@ -91,7 +87,6 @@ class LinearAttention(MultiHead):
 @NETWORKS.register("linear_attention")
 class LinearTransformer(AheadBlocks):
     """Transformer with linear attention: time linear in the number of sites, and in step form a state of fixed size.
-
     Options: as `BlockNetwork`; `chunk_size`: tokens within which all pairs are compared at once.
     """
 

@@ -1,7 +1,6 @@
-"""Patterns of attention between the steps, for tokens that attend to some of the earlier ones only.
-
-A pattern is a set of pairs (i, j): step i attends to step j <= i. Its layout avoids arrays of S x S: blocks of queries,
-each with the keys that it may need, and a mask within the block. The M tokens of a step attend to the same steps.
+"""Patterns of attention between the steps, for tokens that attend to some of the earlier ones only. A pattern is a set
+of pairs (i, j): all tokens of step i attend to those of step j <= i. Blocks of queries, each with the keys that it may
+need and a mask, avoid arrays of S x S.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ from arjax.networks.layers.causal import join, put_in_ring, ring_steps, windows
 
 
 class Pattern:
-    """The pairs of a pattern, and where its queries, keys and caches stand; subclasses are frozen dataclasses.
-
-    A cache [B, N, *places, M, H] keeps the keys and values that later steps need.
+    """The pairs of a pattern, and where its queries, keys and caches stand; subclasses are frozen dataclasses. A cache
+    [B, N, *places, M, H] keeps the keys and values that later steps need.
     """
 
     def sees(self, i: Array, j: Array) -> Array:
@@ -79,9 +77,8 @@ class Pattern:
         return self.visible(i_GQ, j_GK, block_size)
 
     def step(self, cache: LoopCache, new: KeysValues, t: jax.Array) -> tuple[LoopCache, KeysValues, jax.Array]:
-        """Adds the keys and values [B*N, M, H] of step t to a cache that `for_loop` has made.
-
-        Returns the cache, keys and values [B*N, K, H], and bool[1, M, K], whether step t attends to each.
+        """Adds the keys and values [B*N, M, H] of step t to a cache that `for_loop` has made. Returns the cache, keys
+        and values [B*N, K, H], and bool[1, M, K], whether step t attends to each.
         """
         block_size, axes = new[0].shape[1], cache.keys.shape[1:-1]
         places = (*axes[:-1], axes[-1] // block_size)
@@ -94,10 +91,9 @@ class Pattern:
         return cache, seen, self.visible(jnp.reshape(t, (1, 1)), steps_K[None], block_size)
 
     def extend(self, cache: KVCache, new: KeysValues, t: jax.Array) -> tuple[Any, KeysValues, jax.Array]:
-        """Adds the keys and values [B, N, k, M, H] of the steps t, t + 1, ...; t + k may be beyond the end.
-
-        Returns the input of `keep`, keys and values [B, N, G, K, H] for the queries in G equal groups, and
-        bool[G, Q, K], whether each query of a group attends to each key.
+        """Adds the keys and values [B, N, k, M, H] of the steps t, t + 1, ...; t + k may be beyond the end. Returns the
+        input of `keep`, keys and values [B, N, G, K, H] for the queries in G equal groups, and bool[G, Q, K], whether
+        each query of a group attends to each key.
         """
         step_k = t + jnp.arange(new[0].shape[2])
         places = self.place(step_k, cache.keys.shape[2:-2])
@@ -123,10 +119,8 @@ def for_loop(cache: KVCache) -> LoopCache:
 
 @dataclasses.dataclass(frozen=True)
 class Near(Pattern):
-    """Blocks of `size` steps attend to themselves and `memory` steps before, at most `window` - 1 steps back.
-
-    Attributes:
-      window: number of steps that a step attends to, itself included; 0 for no other bound than the block.
+    """Blocks of `size` steps attend to themselves and to `memory` steps before. With a `window`, a step attends to no
+    more than the last `window` steps, itself included.
     """
 
     size: int
@@ -173,9 +167,9 @@ class Near(Pattern):
 
 @dataclasses.dataclass(frozen=True)
 class Strided(Pattern):
-    """Step i attends to the steps i, i - stride, i - 2 stride, ...; with `skip`, only to those further back than it.
-
-    Child et al., "Generating Long Sequences with Sparse Transformers" (2019), section 4.3: A(2) of the strided pattern.
+    """Step i attends to the steps i, i - stride, i - 2 stride, ...; with `skip`, only to steps further back than it:
+    A(2) of the strided pattern of Child et al., "Generating Long Sequences with Sparse Transformers" (2019), section
+    4.3.
     """
 
     stride: int
@@ -216,10 +210,9 @@ class Strided(Pattern):
 
 @dataclasses.dataclass(frozen=True)
 class Summary(Pattern):
-    """Every step attends to `count` earlier steps of each block of `size`: with `skip`, of earlier blocks only.
-
-    They are the last steps of the block, except for the `offset` after them. Child et al. (2019), section 4.3: A(2) of
-    the fixed pattern, where `size` is l and `count` is c.
+    """Every step attends to `count` earlier steps of each block of `size`, with `skip` of earlier blocks only: the last
+    steps of the block, except for the `offset` after them. Child et al. (2019), section 4.3: A(2) of the fixed pattern,
+    where `size` is l and `count` is c.
     """
 
     size: int
@@ -276,15 +269,8 @@ class Summary(Pattern):
 @dataclasses.dataclass(frozen=True)
 class TileGrid(Pattern):
     """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step (Parmar et al., "Image
-    Transformer", 2018, section 3.3).
-
-    The queries of a tile attend to the pixels generated so far in the tile itself and in a margin above, to
-    the left and to the right of it.
-
-    Attributes:
-      grid: (rows, columns) of the image.
-      tile: (rows, columns) of a block of queries; must divide the grid.
-      margin: rows above and columns on either side.
+    Transformer", 2018, section 3.3): the queries of a `tile` (rows, columns), which divides the `grid`, attend to the
+    pixels generated so far in the tile and in a `margin` (rows above, columns on either side).
     """
 
     grid: tuple[int, int]

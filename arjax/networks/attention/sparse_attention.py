@@ -1,6 +1,4 @@
-"""Self-attention along sparse patterns, and the networks that differ in the patterns alone. Memory and time grow with
-the number of pairs, not with the length squared.
-"""
+"""Self-attention along sparse patterns, in memory and time proportional to the number of pairs, and its networks."""
 
 from __future__ import annotations
 
@@ -28,9 +26,8 @@ LOG_ZERO = -1e30
 
 
 def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 if it is empty, and the log of the softmax's sum.
-
-    q [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
+    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 if it is empty, and the log of the softmax's sum: q
+    [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
     """
     scores = jnp.einsum("...qh,...kh->...qk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     scores = jnp.where(mask, scores, LOG_ZERO)
@@ -53,11 +50,8 @@ def unite(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
 
 
 class PatternAttention(MultiHead):
-    """Self-attention in which each group of heads follows its own pattern, or all follow the union of all patterns.
-
-    Attributes:
-      patterns: each with the number of heads that follow it.
-      merged: whether all heads attend to the union of the patterns instead; these must then be disjoint.
+    """Self-attention in which each group of heads follows one of the `patterns`, each given with its number of heads;
+    or, if `merged`, all heads follow the union of all patterns, which must then be disjoint.
     """
 
     patterns: HeadPatterns = ()
@@ -154,9 +148,8 @@ class LocalTransformer(PatternNetwork):
     """Tokens attend to the last `window` steps, their own included, so L layers reach L (window - 1) steps back
     (Beltagy, Peters & Cohan, "Longformer: The Long-Document Transformer", 2020, section 3.1, and many others).
 
-    Memory and time grow as length times window; the step form keeps the keys and values of one window.
-
-    Options: as `BlockNetwork`, and `window`.
+    Memory and time grow as length times window; the step form keeps the keys and values of one window. Options: as
+    `BlockNetwork`, and `window`.
     """
 
     window: int = 64
@@ -180,19 +173,16 @@ class LocalTransformer(PatternNetwork):
 
 @NETWORKS.register("sparse_transformer")
 class SparseTransformer(PatternNetwork):
-    """Child, Gray, Radford & Sutskever, "Generating Long Sequences with Sparse Transformers" (2019).
-
-    Two patterns of about sqrt(S) steps each connect all steps in two hops (section 4.3), where l is the stride:
+    """Tokens attend along two sparse patterns of about sqrt(S) steps each, which connect all steps in two hops (Child,
+    Gray, Radford & Sutskever, "Generating Long Sequences with Sparse Transformers", 2019, section 4.3; l is the
+    stride):
 
     strided   A(1) = the last l steps and the step itself, A(2) = each l-th step back from it
     fixed     A(1) = the block of l steps around it, A(2) = the last c steps of each block
 
     Heads (section 5.2): "split", where half of them follow A(1) and half A(2) (in the fixed pattern each of these
-    attends to c other steps of a block), or "merged", where all attend to the union.
-
-    A step of the step form attends to O(l + S / l) steps.
-
-    Options: as `BlockNetwork`; `stride` l, `pattern`, `expressivity` c, `heads`.
+    attends to c other steps of a block), or "merged", where all attend to the union. In step form a step attends to
+    O(l + S / l) steps. Options: as `BlockNetwork`; `stride` l, `pattern`, `expressivity` c, `heads`.
     """
 
     stride: int = 32
@@ -234,11 +224,8 @@ class ImageTransformer(PatternNetwork):
     One number each, `query_block=(l_q,)` and `memory=(l_m,)`: blocks of l_q steps attend to themselves and the l_m
     steps before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles attend to themselves,
     h_m rows above and w_m columns on either side; the image is then generated rectangle by rectangle, with
-    `model.ordering=tiles(...)`.
-
-    Normalisation comes before each branch, as in all our Transformers; in the paper it comes after.
-
-    Options: as `BlockNetwork`; `query_block`, `memory`.
+    `model.ordering=tiles(...)`. Normalisation comes before each branch, as in all our Transformers; in the paper it
+    comes after. Options: as `BlockNetwork`; `query_block`, `memory`.
     """
 
     query_block: tuple[int, ...] = opt((256,), fewest=1)

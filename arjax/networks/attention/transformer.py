@@ -33,10 +33,9 @@ from arjax.networks.layers.steps import StepTokens, check_told_apart, to_grid
 
 
 class TokenNetwork(Stack, Network):
-    """A stack of layers over the indices of the steps, for any order and any block partition.
-
-    A token encodes the value and the position that it reads, and the position that it predicts. Layers may let it
-    attend to the tokens of its own step and of earlier ones. Subclasses make `tokens`, `layers` and `drop` in `setup`.
+    """A stack of layers over the indices of the steps, for any order and any block partition. A token encodes the value
+    and the position that it reads, and the position that it predicts; it may attend to tokens of its own step and of
+    earlier ones. Subclasses make `tokens`, `layers` and `drop` in `setup`.
     """
 
     READOUT = ("out",)
@@ -101,8 +100,8 @@ def flat_steps(tokens_BSME: jax.Array) -> jax.Array:
 
 
 def through_tokens(graph_SS: np.ndarray, num_layers: int, factorization: Factorization) -> np.ndarray:
-    """bool[D, D] of layers whose token t attends to the tokens in row t of the graph: step t depends on step s - 1 iff
-    a path of L edges leads from t to s, as the token of step s reads s - 1.
+    """Returns bool[D, D] of L layers whose token t attends to the tokens in row t of the graph: step t depends on step
+    s - 1, which the token of step s reads, iff a path of L edges leads from t to s.
     """
     step_D = np.asarray(factorization.step)
     reach_SS = np.pad(compose(*[graph_SS] * num_layers), ((0, 0), (0, 1)))  # no token reads the last step
@@ -119,9 +118,9 @@ class BlockNetwork(TokenNetwork):
     `target_position` too (needed unless the order is fixed, one site per step); `tie_embeddings` (the readout is the
     table of the values); `cross_attention` to contexts that are sequences (else their summary is added to each token,
     as other contexts are); `remat` (recompute activations in the backward pass; needs `unroll=1`); `unroll` (layers per
-    iteration of the scan over layers: 1 compiles fastest, L runs fastest); `zero_init` (the last matrices of attention
-    and MLP start at 0, and so each layer as the identity: Zhang, Dauphin & Ma, "Fixup", 2019, section 3). Local parts
-    of a context are added to the token of their site, and so to the residual stream that all layers read.
+    iteration of the scan over layers: 1 compiles fastest, L runs fastest); `zero_init` (each layer starts as the
+    identity: Zhang, Dauphin & Ma, "Fixup", 2019, section 3). Local parts of a context are added to the tokens of their
+    sites.
     """
 
     width: int = 128
@@ -243,12 +242,11 @@ class AheadBlocks(BlockNetwork, ChunkedTokens):
 class Transformer(AheadBlocks):
     """Transformer with attention to all tokens of the steps so far; the step form keeps their keys and values.
 
-    Options: as `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N heads);
-    `head_size` (0: E / N); `rotary` positions with their `rotary_base` and `rotary_scaling` (see
-    `attention.rotary_frequencies`; () for none); `qk_norm` normalises queries and keys (see `SelfAttention`);
-    `fused_attention` trains and scores with a kernel of the GPU or TPU, for steps of one site.
-
-    GPT-2 and Llama models are options of this class: see configs/gpt2.py, configs/llama.py.
+    Options: as `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N heads); `head_size` (0: E / N);
+    `rotary` positions with their `rotary_base` and `rotary_scaling` (see `attention.rotary_frequencies`; () for none);
+    `qk_norm` normalises queries and keys (see `SelfAttention`); `fused_attention` trains and scores with a kernel of
+    the GPU or TPU, for steps of one site. GPT-2 and Llama are options of this class: see configs/gpt2.py,
+    configs/llama.py.
     """
 
     num_kv_heads: int = 0

@@ -1,7 +1,6 @@
-"""Transformer-XL: attention to the segment and to a memory of the segments before it, by relative positions.
-
-Dai, Yang, Yang, Carbonell, Le & Salakhutdinov, "Transformer-XL: Attentive Language Models Beyond a Fixed-Length
-Context", 2019, sections 3.2 and 3.3.
+"""Transformer-XL: attention to the segment and to a memory of the segments before it, by relative positions (Dai, Yang,
+Yang, Carbonell, Le & Salakhutdinov, "Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context", 2019,
+sections 3.2 and 3.3).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ FIRST_LOOP = 256
 
 def by_key(scores: jax.Array) -> jax.Array:
     """Scores by distance -> scores by key, both [..., L, C]: index e of query i is at distance C - 1 - e, and belongs
-    to key e - (L - 1 - i). Appendix B: one shift, no array of L x C x H. Entries after the query are undefined.
+    to key e - (L - 1 - i). One shift, no array of L x C x H (appendix B). Entries after the query are undefined.
     """
     *lead, length, reach = scores.shape
     padded = jnp.pad(scores, [(0, 0)] * (len(lead) + 1) + [(0, 1)]).reshape(*lead, -1)
@@ -264,7 +263,7 @@ class TransformerXL(ChunkedTokens):
 
     @property
     def traits(self):
-        """Distances that never came up in training would have to be guessed."""
+        """Unbounded only if all distances came up in training."""
         return super().traits - ({"unbounded"} if self.segment + self.memory > self.event.num_sites else set())
 
     def dependencies(self, factorization):

@@ -1,10 +1,8 @@
 """Networks with the time and the context in their normalisations: a Transformer over the sites in both directions
 (Peebles & Xie, "Scalable Diffusion Models with Transformers", 2023, section 3.2), and a multilayer perceptron over a
 whole noisy example (Li et al., "Autoregressive Image Generation without Vector Quantization", 2024, section 3.3 and
-appendix: the network that denoises one continuous token).
-
-Without time the Transformer is a denoiser of absorbing processes that need none, as of Sahoo et al., "Simple and
-Effective Masked Diffusion Language Models" (2024), section 3.5, since the number of masks tells the time.
+appendix). Without time the Transformer denoises absorbing processes, where the number of masks tells the time (Sahoo et
+al., "Simple and Effective Masked Diffusion Language Models", 2024, section 3.5).
 """
 
 from __future__ import annotations
@@ -63,9 +61,8 @@ def adapted(name: str, x: jax.Array, shift_scale: list[Any], dtype: str) -> jax.
 
 @NETWORKS.register("denoising_transformer")
 class DenoisingTransformer(PlainStack, Denoiser):
-    """A Transformer over the sites of any grid, with attention of all sites to all sites.
-
-    Options: those of `PlainStack`, and `use_time` (False: the same features at any time).
+    """A Transformer over the sites of any grid, with attention of all sites to all sites. Options: those of
+    `PlainStack`, and `use_time` (False: the same features at any time).
     """
 
     use_time: bool = True
@@ -93,9 +90,8 @@ class DenoisingTransformer(PlainStack, Denoiser):
 
 
 class ResidualLayer(nn.Module):
-    """h + (1 + g) MLP(norm(h)), where the condition scales and shifts the normalisation and sets g, 0 without one.
-
-    The MLP has one hidden layer of `width` units.
+    """h + (1 + g) MLP(norm(h)), where the condition scales and shifts the normalisation and sets g, 0 without one. The
+    MLP has one hidden layer of `width` units.
     """
 
     width: int
@@ -113,11 +109,9 @@ class ResidualLayer(nn.Module):
 
 @NETWORKS.register("adaptive_mlp")
 class AdaptiveMLP(Denoiser):
-    """All sites as one vector, for examples of few scalars. Local parts of a context are read as a whole by the
-    normalisations, and add features to each site at its own place.
-
-    Options: `width` E, `num_layers` L of residual layers, `activation`, `use_time` (False: the same features at any
-    time).
+    """A multilayer perceptron over all sites as one vector, for examples of few scalars. Local parts of a context are
+    read as a whole by the normalisations, and add features to each site at its own place. Options: `width` E,
+    `num_layers` L of residual layers, `activation`, `use_time` (False: the same features at any time).
     """
 
     width: int = 128

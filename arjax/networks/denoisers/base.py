@@ -1,9 +1,6 @@
 """The contract of a denoiser, a network with the time of a noisy example in its context; its layers; and networks that
-predict from any set of observed sites as denoisers.
-
-Such a network reads the sites that are not masked, and predicts those that are. So it *is* the denoiser of an absorbing
-process, and the order-agnostic model is absorbing diffusion (Hoogeboom et al., "Autoregressive Diffusion Models", 2022,
-section 3): see `arjax.models.discrete_chain`.
+predict from any set of observed sites. These *are* denoisers of absorbing processes: they read the sites that are not
+masked, and predict the others (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, section 3).
 """
 
 from __future__ import annotations
@@ -28,11 +25,9 @@ TIME = "time of the chain"
 
 
 class NoisyNetwork(Network):
-    """A network that reads noisy values: those of a `Denoiser`, or of the blocks of a `BlockTransformer`.
-
-    Attributes:
-      event: shape and kind of one noisy example: "real", or the discrete kind of the data, whose values 0, ..., V - 1
-        may then also be the mask token V of an absorbing process.
+    """A network that reads noisy values: those of a `Denoiser`, or of the blocks of a `BlockTransformer`. `event`
+    describes one noisy example: "real", or the discrete kind of the data, whose values 0, ..., V - 1 may then also be
+    the mask token V of an absorbing process.
     """
 
     TRAITS = frozenset({"context"})
@@ -43,10 +38,8 @@ class NoisyNetwork(Network):
 
 class Denoiser(NoisyNetwork):
     """A network that sees all sites of a noisy example: the features of each site depend on all sites, itself included.
-    It follows no order and has no step form.
-
-    `x` holds the noisy values, and the part `TIME` of the context their times, float32[B] in [0, 1]: 0 is the data, and
-    1 the end of the forward process. No factorization is read.
+    It reads no factorization and has no step form. `x` holds the noisy values, and the part `TIME` of the context their
+    times, float32[B] in [0, 1]: 0 is the data, and 1 the end of the forward process.
     """
 
 
@@ -56,10 +49,9 @@ def context_of(network: Network, context: Context) -> dict[str, jax.Array] | Non
 
 
 class ConditionEncoder(nn.Module):
-    """The time and the context, without its local parts, as one vector, [B, E]; or None without both.
-
-    The time goes through sinusoids and two layers (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020,
-    appendix B); it is multiplied by 1000, which are the steps of that paper. The vector of the context is added.
+    """The time and the context, without its local parts, as one vector, [B, E]; or None without both. The time,
+    multiplied by 1000, goes through sinusoids and two layers (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic
+    Models", 2020, with 1000 steps, appendix B). The vector of the context is added.
     """
 
     context_spec: ContextSpec
@@ -123,9 +115,7 @@ class AnyOrderDenoiser(Denoiser):
 
 
 def as_denoiser(network: Network) -> Denoiser:
-    """Returns the network, if it is a denoiser, or the denoiser that an any-order network is; raises `UserError` for
-    networks that follow an order, and for real data in any order.
-    """
+    """Returns the network as a denoiser; raises `UserError` unless it is one, or any-order on discrete data."""
     if isinstance(network, Denoiser):
         return network
     if not isinstance(network, OrderAgnosticNetwork):
@@ -143,10 +133,9 @@ def as_denoiser(network: Network) -> Denoiser:
 def make_noisy(
     name: str, event: EventSpec, context_spec: ContextSpec, num_features: int, dtype: str = "float32", **options: Any
 ) -> Network:
-    """Returns a network that reads noisy values, with `num_features` F per site and the compute type `dtype`.
-
-    `event` is that of the noisy examples: "real", or the discrete kind of the data. Raises `UserError` for an unknown
-    option, or one that does not fit the event.
+    """Returns a network that reads noisy values, with `num_features` F per site and the compute type `dtype`. The
+    `event` of the noisy examples is "real", or the discrete kind of the data. Raises `UserError` for an unknown option,
+    or one that does not fit the event.
     """
     check_local(event, context_spec)
     return NETWORKS.get(name)(event, context_spec, num_features, dtype, **NETWORKS.resolve(name, options))

@@ -1,7 +1,6 @@
-"""A Transformer that denoises blocks of sites, each given the clean blocks before it.
-
-Arriola et al., "Block Diffusion: Interpolating Between Autoregressive and Diffusion Language Models" (2025), section
-3.2: one pass over clean and noisy tokens for all blocks, and a cache of clean blocks for one block after another.
+"""A Transformer that denoises blocks of sites, each given the clean blocks before it (Arriola et al., "Block Diffusion:
+Interpolating Between Autoregressive and Diffusion Language Models", 2025, section 3.2): one pass over clean and noisy
+tokens for all blocks, and a cache of clean blocks for one block after another.
 """
 
 from __future__ import annotations
@@ -27,10 +26,9 @@ NOISY = "noisy values"
 
 
 def block_mask(num_tokens: int, block_size: int) -> jax.Array:
-    """Which token of [clean, noisy] attends to which, bool[2T, 2T], [query, key] (appendix B.6 of the paper).
-
-    Clean tokens attend to the clean tokens of their own block and of earlier ones, noisy tokens to the noisy tokens of
-    their own block and to the clean tokens of earlier ones.
+    """Which token of [clean, noisy] attends to which, bool[2T, 2T], [query, key] (appendix B.6 of the paper): clean
+    tokens to clean tokens of their own block and of earlier ones, noisy tokens to noisy tokens of their own block and
+    to clean tokens of earlier ones.
     """
     block = jnp.tile(jnp.arange(num_tokens) // block_size, 2)
     noisy = jnp.arange(2 * num_tokens) >= num_tokens
@@ -50,12 +48,10 @@ class BlockAttention(SelfAttention):
 
 @NETWORKS.register("block_transformer")
 class BlockTransformer(PlainStack, NoisyNetwork):
-    """Features of noisy sites given the noisy sites of their block and the values of earlier blocks. The time is not
-    read: the number of masks says it. A context is one vector that is added to each token; local parts are added at the
-    tokens of their sites.
-
-    It has no step form: `denoise` and `write` go from block to block. The noisy values, which may be the mask token V,
-    are the part `NOISY` of the context.
+    """A Transformer that denoises blocks: features of noisy sites given the noisy sites of their block and the values
+    of earlier blocks. The time is not read: the number of masks says it. A context is one vector that is added to each
+    token; local parts are added at their sites. It has no step form: `denoise` and `write` go from block to block. The
+    part `NOISY` of the context holds the noisy values, which may be the mask token V. Options: as `PlainStack`.
     """
 
     ATTENTION = BlockAttention

@@ -1,7 +1,5 @@
-"""U-Net: residual convolutions at several resolutions, with connections between those of equal size.
-
-Ronneberger, Fischer & Brox (2015), in the form of Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models" (2020),
-appendix B.
+"""U-Net: residual convolutions at several resolutions, with connections between those of equal size (Ronneberger,
+Fischer & Brox, 2015, as in Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020, appendix B).
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ SMALL_GAIN = 0.1
 
 
 def halved(x_BHWC: jax.Array) -> jax.Array:
-    """Means over squares of 2 x 2 pixels, [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C]; a last row or column of an
-    odd size counts twice.
+    """Means over 2 x 2 pixels, [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C]; the last row of an odd height and the
+    last column of an odd width count twice.
     """
     batch, height, width, size = x_BHWC.shape
     padded = jnp.pad(x_BHWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -70,12 +68,11 @@ class ResidualBlock(nn.Module):
 
 @NETWORKS.register("unet")
 class UNet(Denoiser):
-    """A small U-Net for lines, planes, and planes with colour channels as a third dimension, of any sizes.
-
-    Options: `width` (feature maps at the full resolution), `multipliers` (of the width, one for each resolution),
-    `num_blocks` (residual blocks per resolution), `groups` (of the normalisation), `attention` (at the lowest
-    resolution), `num_heads`, `dropout`, `out_kernel` (size of the last convolution, odd; 1 is cheaper where it
-    has very many levels to predict).
+    """A small U-Net for lines, planes, and planes with colour channels as a third dimension, of any sizes. Options:
+    `width` (feature maps at the full resolution), `multipliers` (of the width, one for each resolution), `num_blocks`
+    (residual blocks per resolution), `groups` (of the normalisation), `attention` (at the lowest resolution),
+    `num_heads`, `dropout`, `out_kernel` (size of the last convolution, odd; 1 is cheaper where it has very many levels
+    to predict).
     """
 
     width: int = 64

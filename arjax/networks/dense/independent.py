@@ -17,9 +17,7 @@ from arjax.networks.layers.local_context import LOCAL_WIDTH, feature_encoder
 
 
 class SiteBias(nn.Module):
-    """A learned feature vector per site, b_i + U_i c, where c is the context: [B, D, F]. Of a context with local parts
-    the second term is their `LocalFeatures`.
-    """
+    """Features b_i + U_i c of each site, [B, D, F], for the context c; with local parts, b_i + `LocalFeatures`."""
 
     event: EventSpec
     num_features: int
@@ -44,10 +42,9 @@ class SiteBias(nn.Module):
 
 
 class HiddenLayers(nn.Module):
-    """The features of all sites from a context, through hidden layers: {part: [B, ...]} -> [B, D, F].
-
-    The parts are flattened and concatenated, h = a(W c + b) layer by layer. The encoders and decoders of variational
-    autoencoders are this network (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C).
+    """The features of all sites from a context, whose parts are flattened and concatenated, through hidden layers
+    h = a(W c + b): {part: [B, ...]} -> [B, D, F]. The encoders and decoders of variational autoencoders are this
+    network (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C).
     """
 
     num_sites: int
@@ -79,8 +76,8 @@ class ReadsNoSite(Network):
 
 @NETWORKS.register("constant")
 class Constant(ReadsNoSite):
-    """All features are 0, and nothing is learned: a standard normal under `gaussian`, fair coins under `bernoulli`, the
-    uniform distribution under `categorical`. The usual prior of latent variables. No options.
+    """All features are 0, and nothing is learned: a standard normal under `gaussian`, fair coins under `bernoulli`,
+    under `categorical` the uniform distribution. The usual prior of latent variables. No options.
     """
 
     TRAITS = Network.TRAITS - {"context"}
@@ -98,16 +95,14 @@ class Constant(ReadsNoSite):
 
 @NETWORKS.register("independent")
 class Independent(ReadsNoSite):
-    """p(x | c) = prod_i p(x_i | c): features are a bias per site, plus a map of the context.
-
-    Maximum likelihood gives the frequencies of the values at each site, so this is the baseline of every network. It
-    reads no site, and so supports every order and partition.
+    """p(x | c) = prod_i p(x_i | c): features are a bias per site, plus a map of the context. Maximum likelihood gives
+    the frequencies of the values at each site, so this is the baseline of every network. It supports every order and
+    partition.
 
     Of a context with local parts the map is a convolutional network without masks, `LocalFeatures`: a decoder of the
     pixels x given a grid z of tokens, or an encoder of such a grid given the pixels, as in van den Oord, Vinyals &
     Kavukcuoglu, "Neural Discrete Representation Learning", 2017, section 4.1. Strides of 2 have kernels of 4 x 4; then
-    come residual blocks, and a 1x1 convolution to the features. The vector of the other parts is added before the
-    blocks.
+    the vector of the other parts is added, and residual blocks and a 1x1 convolution to the features follow.
 
     Options: `hidden_sizes`, the layers of the map of a context without local parts, (): a linear one; their
     `activation`; `width` of the convolutional network and its `num_blocks`.

@@ -1,6 +1,5 @@
 """MADE: Masked Autoencoder for Distribution Estimation (Germain, Gregor, Murray & Larochelle, 2015); and the same for
-any dependency graph (Chen, Shi, Gao, Baptista & Krishnan, "Structured Neural Networks for Density Estimation and Causal
-Inference", 2023).
+any dependency graph (Chen et al., "Structured Neural Networks for Density Estimation and Causal Inference", 2023).
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from arjax.networks.layers.local_context import feature_encoder, summary_encoder
 
 
 def units_by_group(group_U: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """The units of each group (the step or site that they belong to), int[G, n] padded to the largest group, and
-    bool[G, n], whether each exists.
-    """
+    """Returns the units of each group (step or site), int[G, n] with padding, and bool[G, n], whether each exists."""
     counts_G = np.bincount(group_U, minlength=num_groups)
     real_Gn = np.arange(counts_G.max()) < counts_G[:, None]
     units_Gn = np.zeros(real_Gn.shape, np.int32)
@@ -33,12 +30,12 @@ def units_by_group(group_U: np.ndarray, num_groups: int) -> tuple[np.ndarray, np
 
 
 class MaskedLayers(Network):
-    """Hidden layers, outputs and, if `direct`, connections from inputs to outputs (Germain, Gregor, Murray &
-    Larochelle, "MADE", 2015, equations 8-13). Subclasses define the masks.
+    """Hidden layers, outputs and, if `direct`, connections from inputs to outputs (MADE, equations 8-13). Subclasses
+    define the masks.
 
-    `condition_on_masks` (mask conditioning) adds (U * M) 1 to every (W * M) h, with further weights U, as an
-    option of the authors' code. A unit thus reads its row of the mask, so one set of weights distinguishes orders. The
-    sum is divided by its number of terms: a step of Adam changes all weights equally, which would add up.
+    `condition_on_masks` (mask conditioning) adds (U * M) 1 to every (W * M) h, with further weights U, as an option of
+    the authors' code: a unit reads its row of the mask, so one set of weights distinguishes orders. The sum is divided
+    by its number of terms: a step of Adam changes all weights equally, which would add up.
     """
 
     hidden_sizes: tuple[int, ...] = opt((500,), fewest=1)
@@ -123,9 +120,7 @@ class MaskedLayers(Network):
         return out.reshape(out.shape[0], -1, self.num_features).astype(jnp.float32)
 
     def _computed(self, hidden: list[jax.Array], inputs: jax.Array, news: Iterable[tuple], from_context) -> list[Any]:
-        """The hidden units of each layer with the new ones of a step; these are for each layer their numbers, whether
-        they exist, and the mask of what they read.
-        """
+        """The hidden units of each layer with the `news` of a step: (units, whether they exist, mask of inputs)."""
         below, computed = inputs, []
         for i, (units, exist, mask) in enumerate(news):
             values = self._units(i, below, units, mask, from_context)
@@ -146,12 +141,10 @@ def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
 
 @NETWORKS.register("made")
 class MADE(MaskedLayers):
-    """A fully connected network with weights multiplied by masks in the forward pass (equations 8-13).
-
-    Without `direct` connections, a site is read only along a path of units through all layers. With fewer units than
-    steps, the last sites before a site may lack such a path; `dependencies` then leaves them out.
-
-    Any order and any block partition: both enter through the steps of the sites, so one program supports all orders.
+    """A fully connected network with weights multiplied by masks in the forward pass (equations 8-13). Any order and
+    any block partition enter through the steps of the sites, so one program supports all orders. Without `direct`
+    connections, a site is read only along a path of units through all layers. With fewer units than steps, the last
+    sites before a site may lack such a path; `dependencies` then leaves them out.
 
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
     `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `condition_on_masks` (worth its extra
@@ -229,10 +222,8 @@ class StructuredMADE(MaskedLayers):
     have none. These are linear in their parents, or independent of them without `direct`. Without a graph, the parents
     are all sites of earlier steps, and the masks are those of MADE with the degrees step[s] - 1.
 
-    The paper searches for masks with a product that has the zeros of the graph. The masks here have them by
-    construction, for any order, partition and number of layers. `direct` connections follow every edge.
-
-    Options: as `made`.
+    The paper searches for masks with a product that has the zeros of the graph; these masks have them by construction,
+    for any order, partition and number of layers. `direct` connections follow every edge. Options: as `made`.
     """
 
     TRAITS = MaskedLayers.TRAITS | {"graphs"}

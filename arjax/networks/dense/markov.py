@@ -1,7 +1,4 @@
-"""Networks that are tables of probabilities: Markov chains, and hidden Markov models.
-
-They read one discrete scalar in each step, in one order, without a context.
-"""
+"""Tables of probabilities over discrete scalars in one order: Markov chains, and hidden Markov models."""
 
 from __future__ import annotations
 
@@ -38,12 +35,9 @@ class Markov(ScalarNetwork, ChunkedNetwork):
     """p(x_t | x_<t) = p(x_t | x_t-k, ..., x_t-1): a row of features for each history of the last k values in the order.
 
     The first k steps have shorter histories, which have rows too: V^0 + V^1 + ... + V^k rows in all, short histories
-    first. Histories of one length are ordered as numbers in base V, oldest value first. Under
-    `categorical` the table holds logits, and maximum likelihood gives the relative frequencies of a count model.
-
-    Sites are discrete scalars, one in a step. There is no context.
-
-    Options: `order`, k.
+    first. Histories of one length are ordered as numbers in base V, oldest value first. Under `categorical` the table
+    holds logits, and maximum likelihood gives the relative frequencies of a count model. Sites are discrete scalars,
+    one in a step. There is no context. Options: `order`, k.
     """
 
     order: int = 1
@@ -124,9 +118,7 @@ class HiddenMarkov(ScalarNetwork):
 
     The parameters are logits: of the first state [K], of transitions [K, K], of emissions [K, V]. So the conditional is
     `categorical`, whose logits the features are, or `bernoulli`, whose logit is log p(1) - log p(0). Sites are discrete
-    scalars, one in a step; the carry is a_t. There is no context.
-
-    Options: `states`, K.
+    scalars, one in a step; the carry is a_t. There is no context. Options: `states`, K.
     """
 
     states: int = 16

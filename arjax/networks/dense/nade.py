@@ -27,10 +27,8 @@ class NADE(Network):
     algorithm 1; Uria et al., "Neural Autoregressive Distribution Estimation" (2016), section 2, also on other kinds of
     data. W has one block of columns and V one block of rows per site, so any order and any block partition use the same
     parameters: x_t are all sites of a block, which all read the a of the earlier blocks. A context is added to c and b.
-
     All S steps cost O(D U), and a step of sampling O(M U): the carry is a. The parallel form computes the sums of
-    `steps_per_chunk` steps at once by a triangular product, and goes from chunk to chunk with the carry; the gradient
-    keeps one a per chunk and recomputes the rest.
+    `steps_per_chunk` steps at once by a triangular product; the gradient keeps one a per chunk and recomputes the rest.
 
     Options: `hidden_size` U, `activation` ("sigmoid" in the paper), `direct` connections from earlier sites to the
     features, as in `fvsbn`, `dropout` of hidden units (a unit is missing in all steps of an example), `input_dropout`,

@@ -17,7 +17,6 @@ from arjax.networks.layers.local_context import site_encoder
 
 class EarlierSites(nn.Module):
     """A linear map from the sites of earlier steps to the features of each site: sum_j W_ij x_j over step[j] < step[i].
-
     The strict mask multiplies W [D * n, D * F] in the forward pass, so one matrix supports any order and partition. W
     starts at 0: weights without a gradient stay 0, and training begins at independent sites.
     """
@@ -56,9 +55,8 @@ class FVSBN(Network):
     For binary sites p(x_i = 1 | x_<i) = sigma(b_i + sum_j<i W_ij x_j): Frey, "Graphical Models for Machine Learning and
     Digital Communication" (1998), section 3.2; Gan et al., "Learning Deep Sigmoid Belief Networks with Data
     Augmentation" (2015), section 2. Integers of more levels enter one-hot, real values as they are. The log-likelihood
-    of binary data is concave in the parameters, so regularisation is the only choice.
-
-    Options: `input_dropout` on the inputs.
+    of binary data is concave in the parameters, so regularisation is the only choice. Options: `input_dropout` on the
+    inputs.
     """
 
     input_dropout: float = rate_option()
@@ -94,13 +92,11 @@ class Separate(Network):
         h_i = act(W_i (m_i * x) + b_i),  features_i = V_i h_i + d_i,    m_ij = 1 where step[j] < step[i]
 
     The joint distribution as a product of conditionals with a learner each (Frey, 1998; Bengio & Bengio, "Modeling
-    High-Dimensional Discrete Data with Multi-Layer Neural Networks", 2000, with shared hidden units). All have the
-    same shapes, so their parameters are stacked on a leading site axis and they are computed together. W_i is masked at
-    all sites that site i must not read (under a graph: all but its parents). A context is one more input of every
-    perceptron.
-
-    Memory and time are quadratic in the number of sites: the stacked W holds D * D * n * U numbers, 10 million for 784
-    binary sites at U = 16, and as many again for each moment of the optimizer.
+    High-Dimensional Discrete Data with Multi-Layer Neural Networks", 2000, with shared hidden units). The parameters
+    are stacked on a leading site axis. W_i is masked at all sites that site i must not read (under a graph: all but its
+    parents). A context is one more input of every perceptron. Memory and time are quadratic in the number of sites: the
+    stacked W holds D * D * n * U numbers, 10 million for 784 binary sites at U = 16, and as many again for each moment
+    of the optimizer.
 
     Options: `hidden_sizes` U of each layer (any depth), `activation`, `dropout` on hidden units, `input_dropout`.
     """

@@ -18,8 +18,7 @@ from arjax.networks.layers.local_context import add_context, of_pixel, of_row
 from arjax.networks.layers.steps import to_grid
 
 Pair = tuple[jax.Array, jax.Array]
-#: Scale of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residual
-#: connections, so with kernels that keep the scale of their inputs it would vanish after a few layers.
+#: Gain of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residuals.
 GATE_GAIN = 2.0
 
 
@@ -85,11 +84,10 @@ class GatedLayer(nn.Module):
 
 @NETWORKS.register("gated_pixelcnn")
 class GatedPixelCNN(MaskedNetwork):
-    """PixelCNN of two stacks without a blind spot, with gates, in a raster-like order (section 2.1-2.3).
-
-    The vertical stack reads all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack.
-    The context enters all gates of all layers. The groups of colour channels are feature maps of the horizontal stack.
-    The step form runs the vertical stack once a row, and keeps no more than the rows that the kernels reach.
+    """PixelCNN of two stacks without a blind spot, with gates, in a raster-like order (section 2.1-2.3). The vertical
+    stack reads all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack. The context
+    enters all gates of all layers. The groups of colour channels are feature maps of the horizontal stack. The step
+    form runs the vertical stack once a row, and keeps no more than the rows that the kernels reach.
 
     Options: `hidden_size` p of each stack, `num_layers` after the first, `kernel_size` and `first_kernel` (odd),
     `out_size` of the 1x1 layers before the output, `dropout` in the horizontal stack.
@@ -145,8 +143,7 @@ class GatedPixelCNN(MaskedNetwork):
 
     def start(self, batch_size, factorization, context=None):
         """By layer: the last rows that the vertical stack reads, its contribution to this row of the horizontal stack,
-        and this row of the inputs of the horizontal stack; and the contributions of the context, or the encoded context
-        itself where it has local parts.
+        and the inputs of this row; and the contributions of the context, or with local parts the encoded context.
         """
         width, sizes = factorization.grid_shape[1], [input_size(self.event)] + [self.hidden_size] * self.num_layers
 

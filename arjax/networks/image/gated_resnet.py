@@ -1,6 +1,4 @@
-"""The gated residual layer of PixelCNN++ (Salimans, Karpathy, Chen & Kingma, 2017), and stacks of equal ones that
-compile as one.
-"""
+"""The gated residual layer of PixelCNN++ (Salimans, Karpathy, Chen & Kingma, 2017), and stacks that compile as one."""
 
 from __future__ import annotations
 
@@ -29,10 +27,7 @@ Aux = jax.Array | tuple[jax.Array, ...] | None
 
 @jax.custom_jvp
 def concat_elu(x: jax.Array) -> jax.Array:
-    """[elu(x), elu(-x)], [..., F] -> [..., 2F] (Shang et al., 2016, with elu).
-
-    Its derivative is computed from its value, which the next layer keeps anyway.
-    """
+    """[elu(x), elu(-x)], [..., F] -> [..., 2F] (Shang et al., 2016, with elu). Its derivative needs its value alone."""
     if x.ndim < 4:  # a few pixels
         return nn.elu(jnp.concatenate([x, -x], -1))
     sign_21 = np.array([[1], [-1]], x.dtype)  # XLA's CPU compiler fuses a product, and not a concatenation
@@ -58,10 +53,8 @@ Mask = tuple[jax.Array, jax.Array | int]
 
 
 def dropout_masks(module: nn.Module, rate: float, train: bool, shape: tuple[int, ...]) -> jax.Array | None:
-    """bool[shape], false where dropout drops in training; None where nothing is dropped.
-
-    On CPU a draw takes a fifth of a second to compile, so draw masks of one shape together; on several axes it would
-    take a second.
+    """bool[shape], false where dropout drops in training; None where nothing is dropped. On CPU a draw takes a fifth of
+    a second to compile (on several axes a second), so draw masks of one shape together.
     """
     if not train or rate == 0:
         return None
@@ -70,9 +63,8 @@ def dropout_masks(module: nn.Module, rate: float, train: bool, shape: tuple[int,
 
 class GatedResnet(nn.Module):
     """x + a sigma(b), [a, b] = conv_2(drop(f(conv_1(f(x)) + W f(aux)))) + V e: f is concat_elu, e the context (2.5).
-
-    Its weights are normalised; with `normalised`, the parameters are those that `weight_norm.normalised_weights` gives.
-    Subclasses may normalise feature maps instead, conv_1(f(x)) and a, by `norm`.
+    With `normalised`, the parameters are those that `weight_norm.normalised_weights` gives, else they are normalised
+    here. Subclasses may normalise feature maps instead, conv_1(f(x)) and a, by `norm`.
     """
 
     filters: int
@@ -97,9 +89,7 @@ class GatedResnet(nn.Module):
         return x
 
     def drop(self, y: jax.Array, mask: Any) -> jax.Array:
-        """Dropout of y [B, ..., 2F] by one of `dropout_masks`, or None for no dropout. The gradient looks the mask up
-        again: a loop then keeps no copies.
-        """
+        """Dropout of y [B, ..., 2F] by one of `dropout_masks`, or None. The gradient looks the mask up again."""
         if mask is None:
             return y
 
@@ -118,10 +108,9 @@ class GatedResnet(nn.Module):
 
 
 class GatedStack(nn.Module):
-    """The parameters of equal gated layers, with an axis for the layers.
-
-    One loop runs all layers, and one normalises all weights: a program with each layer written out takes minutes to
-    compile. Layers of several resolutions can be in one stack. Sizes of further inputs and of a context may be 0.
+    """The parameters of equal gated layers, perhaps of several resolutions, with an axis for the layers. They run in
+    one loop, and all weights are normalised at once: a program with each layer written out takes minutes to compile.
+    Sizes of further inputs and of a context may be 0.
     """
 
     num_layers: int
@@ -158,15 +147,12 @@ class GatedStack(nn.Module):
         return jax.tree.unflatten(tree, leaves)
 
     def weights(self) -> jax.Array:
-        """Returns the normalised weights of all layers, a row for each layer: [L, P].
-
-        A loop over layers has then one array to read and, in its gradient, one to write.
-        """
+        """Returns the normalised weights of all layers, [L, P]: a loop over the layers reads one array."""
         leaves = jax.tree.leaves(normalised_weights(self.layers, self.dtype))
         return jnp.concatenate([leaf.reshape(self.num_layers, -1) for leaf in leaves], 1)
 
     def steps(self) -> list[Any]:
-        """Returns them layer by layer and array by array, so that no step has to slice them."""
+        """Returns the weights layer by layer and array by array, so that no step has to slice them."""
 
         def take_apart() -> list[Any]:
             weights = normalised_weights(self.layers, self.dtype)

@@ -40,9 +40,8 @@ def unmasked_taps(factorization: Factorization, taps: Taps) -> jax.Array:
 
 
 def position_norm(x: jax.Array) -> jax.Array:
-    """Mean 0 and variance 1 over the maps of each site (Li et al., "Positional Normalization", 2019), in float32.
-
-    The variance divides by the number of maps less one, as in the authors' code.
+    """Mean 0 and variance 1 over the maps of each site (Li et al., "Positional Normalization", 2019), in float32. The
+    variance divides by the number of maps less one, as in the authors' code.
     """
     y = x.astype(jnp.float32)
     y = y - y.mean(-1, keepdims=True)
@@ -72,11 +71,11 @@ class NormalisedResnet(GatedResnet):
 
 @NETWORKS.register("lmconv")
 class LocallyMaskedConvolution(Network):
-    """Convolutions with one set of weights for any order: at each site, taps on sites that come later are masked.
+    """Convolutions with one set of weights for any order: at each site, taps on sites that come later are masked. The
+    masks are made from the ranks of the sites, so one program supports all orders.
 
     The architecture of section 4 is PixelCNN++ with one stream, and with dilated convolutions in place of changes of
     the resolution: groups of gated residual blocks ("up"), then as many ("down"), each of which reads one of the first.
-    The order enters as masks made from the ranks of the sites, so one program supports all orders.
 
     Options: `hidden_size` of all layers, `num_groups` (3 in the paper), `group_size`, the blocks of a group (5 in the
     paper; "down" groups but the first have one more), `kernel_size` (odd), `dropout` of whole feature maps.

@@ -25,10 +25,9 @@ AROUND = square_taps(3)
 
 
 class Upsampler(nn.Module):
-    """The deconvolutional network: a coarse image -> maps of the size of the finer one.
-
-    3x3 convolutions and relu on the coarse image; then a deconvolution with a kernel of 3 f and a stride of f,
-    written as a convolution to f x f pixels at each coarse one.
+    """The deconvolutional network: a coarse image -> maps of the size of the finer one. 3x3 convolutions and relu on
+    the coarse image; then a deconvolution with a kernel of 3 f and a stride of f, as a convolution to f x f pixels at
+    each coarse one.
     """
 
     grid_shape: tuple[int, int]
@@ -61,17 +60,16 @@ class Upsampler(nn.Module):
 
 @NETWORKS.register("multiscale")
 class Multiscale(PixelRNNFamily):
-    """A small image first, every `factor`-th pixel of every `factor`-th row; then the rest, conditioned on it.
+    """Multi-scale PixelRNN: a small image first, every `factor`-th pixel of every `factor`-th row; then the rest,
+    conditioned on it. Each scale has a `PixelRNNCore`. The core of the small image is an ordinary PixelRNN; each layer
+    of the next core is biased with maps that a deconvolutional network computes from the small image. With several
+    `levels`, the small image is conditioned in the same way on a still smaller one. The conditional network of the
+    paper generates the pixels of the small image once more; here each pixel is generated once, so that the product over
+    all is a likelihood: the order is `multiscale`, with the same factor and levels.
 
-    Each scale has a `PixelRNNCore`. That of the small image is an ordinary PixelRNN. The next one is conditional:
-    each of its layers is biased with maps that a deconvolutional network computes from the small image. With several
-    `levels`, the small image is conditioned in the same way on a still smaller one. In the paper the conditional
-    network generates the pixels of the small image once more; here each pixel is generated once, so that the product
-    over all is a likelihood: the order is `multiscale`, with the same factor and levels.
-
-    Options: as `PixelRNNFamily`; `core` ("diagonal_bilstm", or "row_lstm" with its `kernel_size`);
-    `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is
-    enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest.
+    Options: as `PixelRNNFamily`; `core` ("diagonal_bilstm", or "row_lstm" with its `kernel_size`); `factor` and
+    `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is enlarged; `shared`:
+    one conditional core and one deconvolutional network for all scales but the coarsest.
     """
 
     core: str = opt("diagonal_bilstm", choices=CORES)

@@ -2,9 +2,6 @@
 a masked 7x7 convolution, residual LSTM layers, either Row LSTM (section 3.1) or Diagonal BiLSTM (3.2), and two layers
 of 1x1 convolutions.
 
-The LSTM itself comes first: cells that read a neighbourhood of states (equation 3), step by step, with a gradient that
-needs little memory.
-
 Shape letters here: H W the image, P the columns of the maps (W, and the margin), C maps of a condition, N positions
 that are computed together, R states read by the gates of a position, G = 4U gates.
 """
@@ -43,9 +40,8 @@ INPUT_TAPS = raster_taps(3, 3, centre=False)
 
 
 def lstm_cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Equation 3: the gates o, f, i, g from their inputs z [..., 4U], and the cell c [..., U] -> (c, h).
-
-    The cell is a long sum, and a forget gate near 1 would round to 1: both are float32 in any compute type.
+    """Equation 3: the gates o, f, i, g from their inputs z [..., 4U], and the cell c [..., U] -> (c, h). The cell is a
+    long sum, and a forget gate near 1 would round to 1: both are float32 in any compute type.
     """
     size, gates = c.shape[-1], z.astype(jnp.float32)
     o, f, i = jnp.split(nn.sigmoid(gates[..., : 3 * size]), 3, axis=-1)
@@ -59,10 +55,9 @@ def _step(read: ReadStates, kernel: jax.Array, c: jax.Array, h: jax.Array, z: ja
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def lstm_scan(read: ReadStates, kernel: jax.Array, z_TNG: jax.Array) -> jax.Array:
-    """All steps of a convolutional LSTM that starts from zeros: the states [T, ..., N, U].
-
-    The gates are z + read(h) K. The backward pass recomputes them from the states: they are cheap. Keeping them would
-    take several times the memory and, on CPU, more time (1.4 times as much for a whole gradient).
+    """All steps of a convolutional LSTM that starts from zeros, with the gates z + read(h) K: the states
+    [T, ..., N, U]. The backward pass recomputes the gates: keeping them takes several times the memory and, on CPU, 1.4
+    times as long.
     """
     return _scan(read, kernel, z_TNG)[1]
 
@@ -141,13 +136,11 @@ class PixelRNNLayer(nn.Module):
 
 
 class PixelRNNCore(Stack):
-    """Maps the inputs of an image in raster order to features, [B, H, W, n] -> [B, H, W, F].
-
-    Figure 5 (right): layers read and add to maps of 2U features; each also sends maps to the output ("layer-to-output
-    connections", section 4). Then two times relu and a 1x1 convolution, and the parameters of the distribution. A
-    condition is mapped to the gates of every layer and added to their inputs (section 3.6).
-
-    Subclasses name the layer. `MARGIN` columns beyond the right edge are computed like pixels, without a value.
+    """Maps the inputs of an image in raster order to features, [B, H, W, n] -> [B, H, W, F] (figure 5, right). Layers
+    read and add to maps of 2U features; each also sends maps to the output ("layer-to-output connections", section 4).
+    Then come relu and a 1x1 convolution twice, and the parameters of the distribution. A condition is mapped to the
+    gates of every layer and added to their inputs (section 3.6). Subclasses name the layer. `MARGIN` columns beyond the
+    right edge are computed like pixels, without a value.
     """
 
     grid_shape: tuple[int, int]
@@ -210,9 +203,8 @@ class PixelRNNCore(Stack):
         return self.through_layers(caches, (maps, jnp.zeros_like(maps)), here, r, c, method="step")
 
     def advance(self, carry, read: ReadPixels, condition: jax.Array | None, site: jax.Array):
-        """Computes all positions up to a site (its number in raster order): carry -> (carry, features [B, F]).
-
-        One position for most sites; more where positions without a value of their own lie between.
+        """Computes all positions up to a site (its number in raster order): carry -> (carry, features [B, F]). This is
+        one position for most sites, and more where positions without a value lie between.
         """
         done, caches = carry
         columns = self.map_shape[1]
@@ -264,11 +256,10 @@ def pixel_reader(canvas: jax.Array, event: EventSpec, dtype: str, site_at: SiteA
 
 
 class PixelRNNFamily(Network):
-    """Options shared by networks with one core and with several, and the context as a condition of their cores.
-
-    Options: `hidden_size` U (the maps between layers have 2U features), `num_layers`, `readout_size` of the two 1x1
-    layers, `dropout` on the states, `remat` (recompute layers in the backward pass; needs `unroll=1`), `unroll` (layers
-    per iteration of the scan over layers: 1 compiles fastest, `num_layers` runs fastest).
+    """Options shared by networks with one core and with several, and the context as a condition of their cores:
+    `hidden_size` U (the maps between layers have 2U features), `num_layers`, `readout_size` of the two 1x1 layers,
+    `dropout` on the states, `remat` (recompute layers in the backward pass; needs `unroll=1`), `unroll` (layers per
+    iteration of the scan over layers: 1 compiles fastest, `num_layers` runs fastest).
     """
 
     hidden_size: int = 32
@@ -331,10 +322,9 @@ class PixelRNN(PixelRNNFamily, RasterNetwork):
 
 
 class RowLSTMLayer(PixelRNNLayer):
-    """An LSTM that runs down the image, a whole row at a time (equation 3).
-
-    The gates read the map below by a k x 1 convolution along the row with mask B, for all rows at once. They read the
-    state by a k x 1 convolution of the row above, not masked. So a state depends on a triangle above it.
+    """An LSTM that runs down the image, a whole row at a time (equation 3). The gates read the map below by a k x 1
+    convolution along the row with mask B, for all rows at once, and the state of the row above by a k x 1 convolution
+    without a mask. So a state depends on a triangle above it.
     """
 
     kernel_size: int
@@ -418,11 +408,8 @@ class RowLSTMCore(PixelRNNCore):
 
 @NETWORKS.register("row_lstm")
 class RowLSTM(PixelRNN):
-    """PixelRNN with Row LSTM layers, on images in raster-like orders.
-
-    The receptive field is not the whole past: a pixel depends on a triangle of the rows above it, and on the pixels to
-    its left as far as `num_layers` layers reach.
-
+    """PixelRNN with Row LSTM layers, on images in raster-like orders. The receptive field is not the whole past: a
+    pixel depends on a triangle of the rows above it, and on the pixels to its left as far as `num_layers` layers reach.
     Options: as `PixelRNNFamily`, and `kernel_size` k of both convolutions (odd, at least 3).
     """
 
@@ -443,9 +430,8 @@ CPU_STRIP = 4
 
 
 def skew(x_BHWC: jax.Array, fill: float) -> jax.Array:
-    """Offsets each row by one position to the row above, [B, H, W, C] -> [B, H, W + H - 1, C].
-
-    Column d then holds the diagonal of pixels with r + c = d, and `fill` beyond its ends.
+    """Offsets each row by one position to the row above, [B, H, W, C] -> [B, H, W + H - 1, C]: column d holds the
+    diagonal of pixels with r + c = d, and `fill` beyond its ends.
     """
     batch, height, width, channels = x_BHWC.shape
     padded = jnp.pad(x_BHWC, ((0, 0), (0, 0), (0, height), (0, 0)), constant_values=fill)
@@ -461,12 +447,11 @@ def unskew(x_BHTC: jax.Array, width: int) -> jax.Array:
 
 
 class DiagonalBiLSTMLayer(PixelRNNLayer):
-    """Two LSTMs that run along the diagonals, one from the left corner and one from the right.
-
-    The state of a pixel is computed from the states before it in its row and above it, a 2x1 convolution over the
-    column of the skewed map; the cell from the one before it in its row. The gates read the map below at the pixel
-    itself (1x1, mask B). The states from the right depend on pixels to the right, so they are shifted down by one row
-    before they are added to those from the left: there, all these pixels are in the past.
+    """Two LSTMs that run along the diagonals, one from the left corner and one from the right. The state of a pixel is
+    computed from the states before it in its row and above it, a 2x1 convolution over the column of the skewed map; the
+    cell from the one before it in its row. The gates read the map below at the pixel itself (1x1, mask B). The states
+    from the right depend on pixels to the right, so they are shifted down by one row before they are added to those
+    from the left: there, all these pixels are in the past.
     """
 
     DIRECTIONS = 2
@@ -498,11 +483,9 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
         return self._add(maps, to_output, left + right, train), None
 
     def _along_diagonals(self, z_2BHPG: jax.Array) -> jax.Array:
-        """The states [2, B, H, P, U] of both directions, each from the left corner of its image.
-
-        Half of the columns of a skewed image are empty. A strip of images side by side forms one wide image with fewer
-        empty columns; a column of closed gates between them starts the next one from zeros. Single images need the
-        fewest steps, which is best on accelerators.
+        """The states [2, B, H, P, U] of both directions, each from the left corner of its image. On CPUs a strip of
+        images side by side, with a column of closed gates after each, forms one wide image, since half of the columns
+        of a skewed image are empty. On accelerators single images are best, as they need the fewest steps.
         """
         _, batch, height, columns, gates = z_2BHPG.shape
         strip = math.gcd(batch, CPU_STRIP if jax.default_backend() == "cpu" else 1)
@@ -575,11 +558,10 @@ def put_column(row_BPC: jax.Array, value_BC: jax.Array, c: jax.Array) -> jax.Arr
 
 
 class DiagonalBiLSTMCore(PixelRNNCore):
-    """The Diagonal BiLSTM on an image in raster order, with one column of margin.
-
-    A map at a pixel depends on the values before it. Without a margin no map of a row would depend on the row's last
-    value. Pixels on the far left of the next row could not read it, as states from the right are shifted by a row. With
-    the margin, these states start from the whole row, and the receptive field is the whole past, as in the paper.
+    """The Diagonal BiLSTM on an image in raster order, with one column of margin. Without it no map of a row would
+    depend on the last value of the row, and pixels on the far left of the next row could not read it, as states from
+    the right are shifted by a row. With it these states start from the whole row, and the receptive field is the whole
+    past.
     """
 
     LAYER = DiagonalBiLSTMLayer

@@ -46,11 +46,10 @@ class MaskedBlock(nn.Module):
 
 class MaskedNetwork(RasterNetwork):
     """Masked convolutions on images in a raster-like order: the first layer reads earlier pixels in a window of
-    `first_kernel` rows and columns, the others one of `kernel_size`; then come two 1x1 layers of `out_size` maps.
-
-    On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of all layers
-    are split into C groups, and a group reads of its own pixel only the groups before it (mask A) or up to it (mask B;
-    section 3.4). On a grid (H, W) the whole value of a pixel is generated at once.
+    `first_kernel` rows and columns, the others one of `kernel_size`; then come two 1x1 layers of `out_size` maps. On a
+    grid (H, W) the whole value of a pixel is generated at once. On a grid (H, W, C) the colour channels of a pixel are
+    generated one after the other: the feature maps of all layers are split into C groups, and a group reads of its own
+    pixel only the groups before it (mask A) or up to it (mask B; section 3.4).
     """
 
     hidden_size: int = 64
@@ -80,13 +79,10 @@ class MaskedNetwork(RasterNetwork):
 
 @NETWORKS.register("pixelcnn")
 class PixelCNN(MaskedNetwork):
-    """Masked convolutions on images, in a raster-like order.
-
-    Composed, the windows of its layers leave a blind spot to the right of a pixel in the rows above it: see
-    `dependencies`.
-
-    Options: `hidden_size` 2h of the residual blocks, `num_layers`, `kernel_size` and `first_kernel` (odd), `out_size`
-    of the two 1x1 layers before the output, `dropout` within the blocks.
+    """Masked convolutions on images, in a raster-like order. Composed, the windows of its layers leave a blind spot to
+    the right of a pixel in the rows above it: see `dependencies`. Options: `hidden_size` 2h of the residual blocks,
+    `num_layers`, `kernel_size` and `first_kernel` (odd), `out_size` of the two 1x1 layers before the output, `dropout`
+    within the blocks.
     """
 
     SMALL = {"hidden_size": 24, "num_layers": 2, "out_size": 16}

@@ -49,10 +49,8 @@ Levels = list[tuple[Layers, Layers]]
 
 class Stream(nn.Module):
     """The parameters of one stream: the gated layers of the downward and of the upward pass, one stack each for all
-    resolutions, and the layers that change the resolution.
-
-    The upper stream reads itself alone; the lower one also the upper stream at the same layer and pixel. `num_layers`
-    are (downward, upward) of each resolution.
+    resolutions, and the layers that change the resolution. `num_layers` are (downward, upward) of each resolution. The
+    lower stream also reads the upper stream at the same layer and pixel.
     """
 
     filters: int
@@ -100,18 +98,15 @@ class PixelCNNPP(ShiftedNetwork):
     """Two streams of gated residual layers over several resolutions, in a raster-like order, a whole pixel per step.
 
     The upper stream reads the rows above a pixel, the lower one also the pixels to its left and the upper stream. Both
-    go down through `num_scales` resolutions by strided convolutions and up again by transposed ones (section 2.3). Each
-    upward layer also reads its downward counterpart (2.4), and the context enters every gate. Side lengths need not be
-    even: a lower resolution has the ceiling of the half, and the surplus is cut off on the way back.
-
-    All layers are weight-normalised, without the data-dependent initial values. Levels enter as intensities from 0 to
-    1, beside a channel of ones that distinguishes an image from its padding. The usual conditional is
-    `discretized_logistic_mixture`, with coupled channels.
+    go down through `num_scales` resolutions by strided convolutions and up again by transposed ones (section 2.3); a
+    lower resolution has the ceiling of half the sides. Each upward layer also reads its downward counterpart (2.4), and
+    the context enters every gate. All layers are weight-normalised, without the data-dependent initial values. Levels
+    enter as intensities from 0 to 1, beside a channel of ones that distinguishes an image from its padding. The usual
+    conditional is `discretized_logistic_mixture`, with coupled channels.
 
     The step form keeps two rows per convolution. It runs the upper stream once a row, and each lower resolution at
-    every second row and column of the one above.
-
-    Options: `num_filters`, `num_resnets` per resolution of the downward pass, `num_scales`, `dropout`.
+    every second row and column of the one above. Options: `num_filters`, `num_resnets` per resolution of the downward
+    pass, `num_scales`, `dropout`.
     """
 
     num_filters: int = 160

@@ -30,11 +30,10 @@ def background(grid: tuple[int, int]) -> np.ndarray:
 
 
 class SnailBlock(nn.Module):
-    """Residual blocks of 2x2 convolutions, then attention to all earlier pixels (Figure 2).
-
-    Keys and values are computed from [x, h, position], queries from [h, position], each by a gated layer of 1x1
-    convolutions; so a pixel attends to the values of earlier pixels, not only to the predictions of them. The result
-    enters h through one more gated layer.
+    """Residual blocks of 2x2 convolutions, then attention to all earlier pixels (Figure 2). Keys and values are
+    computed from [x, h, position], queries from [h, position], each by a gated layer of 1x1 convolutions; so a pixel
+    attends to the values of earlier pixels, not only to their predictions. The result enters h through one more gated
+    layer.
     """
 
     filters: int
@@ -110,9 +109,7 @@ class SnailBlock(nn.Module):
         return self.resnets.steps()
 
     def step(self, cache: tuple, weights: list, h_BC: jax.Array, x_Bn: jax.Array, t: jax.Array, grid, e):
-        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value; `weights` are those of
-        `resnet_weights`.
-        """
+        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value, and the `resnet_weights`."""
         planes, keys, values, previous_BC = cache
         last = jnp.maximum(t - 1, 0)
         here, before = (None if e is None else of_pixel(e, *jnp.divmod(n, grid[1])) for n in (t, last))
@@ -134,14 +131,11 @@ class SnailBlock(nn.Module):
 
 @NETWORKS.register("pixelsnail")
 class PixelSNAIL(ShiftedNetwork):
-    """Alternating shifted convolutions and causal attention, in a raster-like order, a whole pixel per step.
-
-    The gated residual layers are as in the lower stream of PixelCNN++, which reads the pixels above and to the left,
-    without lower resolutions. Attention provides the long range, so every pixel reads all earlier ones. One head, small
-    keys.
-    Weight-normalised, without data-dependent initial values; the context enters every gate.
-
-    The step form keeps two rows per convolution, and the keys and values of all pixels: O(t) per step.
+    """Alternating shifted convolutions and causal attention, in a raster-like order, a whole pixel per step. The gated
+    residual layers are as in the lower stream of PixelCNN++, without lower resolutions. Attention, with one head and
+    small keys, provides the long range, so every pixel reads all earlier ones. All layers are weight-normalised,
+    without data-dependent initial values; the context enters every gate. The step form keeps two rows per convolution,
+    and the keys and values of all pixels: O(t) per step.
 
     Options: `num_filters`, `num_blocks`, each of `num_resnets` residual layers and one attention, `key_size`,
     `value_size`, `dropout`, `remat` (recompute a block in the backward pass).

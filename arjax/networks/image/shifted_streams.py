@@ -1,7 +1,6 @@
-"""The three forms of PixelCNN++: whole images, the next row of the upper stream, and the next pixel of the lower one.
-
-A network in terms of these views is written once for all three. The upper stream reads the rows above a pixel only, so
-a step runs it when a row begins. A lower resolution is due at every second row (and column) of the one above.
+"""The three forms of PixelCNN++: whole images, the next row of the upper stream, and the next pixel of the lower one. A
+network in terms of these views is written once for all three. The upper stream reads the rows above a pixel only, so a
+step runs it when a row begins. A lower resolution is due at every second row (and column) of the one above.
 """
 
 from __future__ import annotations
@@ -31,10 +30,9 @@ Outputs = list[jax.Array] | jax.Array
 
 
 class Values(NamedTuple):
-    """The outputs of the layers of one resolution.
-
-    `down` has the input of the first layer and the output of each. `up` has the outputs of the upward pass in reverse
-    order, from the last layer to the first: each has the index of its counterpart in `down`.
+    """The outputs of the layers of one resolution. `down` has the input of the first layer and the output of each; `up`
+    has the outputs of the upward pass from the last layer to the first: each has the index of its counterpart in
+    `down`.
     """
 
     down: Outputs
@@ -42,10 +40,9 @@ class Values(NamedTuple):
 
 
 class State(NamedTuple):
-    """A resolution of one stream.
-
-    `planes` keep the inputs of its convolutions, the last two rows [B, 2, W, C] each; `kept` are the values for other
-    resolutions and streams: `Values`, or this row of the last layer [B, W, C]; `below` is the next lower resolution.
+    """A resolution of one stream. `planes` keep the inputs of its convolutions, the last two rows [B, 2, W, C] each;
+    `kept` are the values for other resolutions and streams: `Values`, or this row of the last layer [B, W, C]; `below`
+    is the next lower resolution.
     """
 
     planes: list[jax.Array]
@@ -65,16 +62,12 @@ class ImageView:
         return ImageView(half(self.grid), 2 * self.stride)
 
     def here(self, e: jax.Array | None) -> jax.Array | None:
-        """The encoded context of the highest resolution, at the pixels of the view: of a lower resolution, at the
-        pixels of every second row and column.
-        """
+        """The encoded context of the highest resolution at the pixels of the view: every `stride`-th row and column."""
         return e if e is None or e.ndim == 2 else e[:, :: self.stride, :: self.stride]
 
     def run_layers(self, layer: Layer, weights: Any, masks, x: jax.Array, aux: Any, e, *, upwards: bool) -> Outputs:
-        """A stack of equal layers: the output of each.
-
-        Layer i has `weights[i]` and reads `aux[i]`, if there is any; its mask for dropout is number `first` + i of
-        (masks, first), or None. With `upwards`, the last one comes first.
+        """A stack of equal layers: the output of each. Layer i has `weights[i]` and reads `aux[i]`, if there is any;
+        its mask for dropout is number `first` + i of (masks, first), or None. With `upwards`, the last one comes first.
         """
 
         def one(x: jax.Array, of_layer: tuple) -> tuple[jax.Array, jax.Array]:
@@ -211,9 +204,8 @@ class PixelView(RowView):
 
 
 class ShiftedNetwork(RasterNetwork):
-    """A network whose first layers are shifted convolutions, so that no pixel reads itself.
-
-    Images have a channel of ones that distinguishes them from their padding.
+    """A network whose first layers are shifted convolutions, so that no pixel reads itself. Images have a channel of
+    ones that distinguishes them from their padding.
     """
 
     READOUT = ("out",)

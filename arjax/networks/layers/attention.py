@@ -16,14 +16,12 @@ KeysValues = tuple[jax.Array, jax.Array]
 
 
 def attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, mask: jax.Array) -> jax.Array:
-    """softmax(q k' / sqrt(H)) v over the positions that the mask [..., Tq, Tk] or [Tk] allows; softmax in float32.
+    """Returns softmax(q k' / sqrt(H)) v over the positions that the mask [..., Tq, Tk] or [Tk] allows; softmax in
+    float32.
 
     N query heads may share G < N heads of keys and values, N / G neighbours each ("grouped-query attention", Ainslie et
-    al., 2023, section 2.2): the heads of a group are then further queries of it.
-
-    Plain einsums: on a CPU they beat `jax.nn.dot_product_attention`. Accelerators have kernels that store no scores:
-    see `fused_attention`. Heads come before positions: else each step of sampling would transpose the whole cache, at
-    three times the time.
+    al., 2023, section 2.2). On a CPU plain einsums are faster than `jax.nn.dot_product_attention`; for accelerators see
+    `fused_attention`. Heads come before positions, as otherwise each step of sampling would transpose the whole cache.
     """
     batch, heads, length, size = q_BNTH.shape
     share = heads // k_BGTH.shape[1]
@@ -57,7 +55,7 @@ class KVCache(NamedTuple):
         return attention(q_BNTH, *self, visible)
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
+        """The cache with places for that many tokens, in the form of a loop: see `ChunkedNetwork.loop_carry`."""
         merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
         merged = [jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged]
         if past is not None:
@@ -66,10 +64,7 @@ class KVCache(NamedTuple):
 
 
 class LoopCache(NamedTuple):
-    """Keys and values in the form that loops update in place, [B*G, C, H] each.
-
-    One axis for examples and heads: with an example alone on its axis XLA would copy the cache in every step.
-    """
+    """Keys and values as loops update them in place, [B*G, C, H]: XLA copies a cache with an axis of one example."""
 
     keys: jax.Array
     values: jax.Array
@@ -83,7 +78,7 @@ class LoopCache(NamedTuple):
         return LoopCache(put(self.keys, new[0]), put(self.values, new[1]))
 
     def mix(self, q_BNTH: jax.Array, visible: jax.Array) -> jax.Array:
-        """As `KVCache.mix`. The sum of the weights divides what they have mixed: that is less than the weights."""
+        """As `KVCache.mix`, but the mixture, which is smaller than the weights, is divided by their sum."""
         length, size = q_BNTH.shape[2:]
         q = q_BNTH.reshape(len(self.keys), -1, size)
         scores = jnp.einsum("nqh,nkh->nqk", q * size**-0.5, self.keys).astype(jnp.float32)
@@ -99,11 +94,11 @@ class LoopCache(NamedTuple):
 
 
 def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) -> np.ndarray:
-    """Angle per position of each pair of features, base^(-2i / H): float32[H / 2].
+    """Returns the angle per position of each pair of features, base^(-2i / H): float32[H / 2].
 
-    `scaling` (factor, low, high, original length) stretches an original length to longer ones as in Llama 3.1: waves
-    shorter than length / high stay, those longer than length / low become `factor` times longer, and between the two
-    the frequency moves from the one to the other, linearly in length / wave length.
+    `scaling` (factor, low, high, original length) stretches the length as in Llama 3.1: waves shorter than
+    length / high stay, waves longer than length / low become `factor` times longer, and between the two the frequency
+    is interpolated linearly in length / wave length.
     """
     frequency = (1 / np.float32(base) ** (np.arange(0, size, 2, dtype=np.float32) / size)).astype(np.float32)
     if not scaling:
@@ -114,11 +109,10 @@ def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) 
 
 
 def rotate(x_BNTH: jax.Array, position: jax.Array, frequency: np.ndarray) -> jax.Array:
-    """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.2, equations 15 and 34).
-
-    The pair (x_i, x_(i + H/2)) is rotated by the angle position * frequency_i, so that a product of queries and keys
-    depends on the difference of their positions alone. The paper pairs neighbours; halves, as most published weights
-    have them, are the same up to the order of the features. `position` is int[T], or one for all.
+    """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.2, equations 15 and 34). The pair (x_i,
+    x_(i + H/2)) is rotated by position * frequency_i, so that products of queries and keys depend on differences of
+    positions alone. The paper pairs neighbours; halves, as most published weights have them, only permute the features.
+    `position`: int[T] or int[].
     """
     angle_TH = position[..., None].astype(jnp.float32) * frequency
     cos, sin = jnp.cos(angle_TH), jnp.sin(angle_TH)
@@ -131,12 +125,10 @@ class MultiHead(nn.Module):
     """The projections of attention with several heads; subclasses define the pattern of attention.
 
     Attributes:
-      width: E, of the inputs and outputs.
       num_heads: N, heads of the queries.
       out_scale: variance of the output projection at the start, relative to the usual one.
       num_kv_heads: G, heads of keys and values, each shared by N / G heads of queries; 0 for N.
-      head_size: H; 0 for E / N.
-      use_bias: whether the projections have biases.
+      head_size: H; 0 for E / N, where E is the `width`.
     """
 
     width: int
@@ -169,7 +161,7 @@ class MultiHead(nn.Module):
         return self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
 
     def loop_carry(self, cache: Any, tokens: int, past: Any = None) -> Any:
-        """See `Network.loop_carry`; by default a cache has one size and one form."""
+        """See `ChunkedNetwork.loop_carry`; by default a cache has one size and one form."""
         return cache if past is None else past
 
     def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
@@ -190,14 +182,13 @@ Cache = TypeVar("Cache", KVCache, LoopCache)
 
 
 class SelfAttention(MultiHead):
-    """Self-attention, causal over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
+    """Self-attention, causal over blocks of M tokens: token n attends to all tokens of blocks <= n // M. Modules with
+    the same methods (`extend` and `keep` only if the network has them) may take its place in a `Block`.
 
-    A `Block` uses the methods defined here (`extend` and `keep` only if its network has them): another
-    pattern is another module with these methods.
-    `rotary_base` > 0 rotates queries and keys by the number of their step, see `rotate`: so any order works.
+    `rotary_base` > 0 rotates queries and keys by the number of their step, so it works with any order, see `rotate`.
     `qk_norm` divides each query and key by the root of the mean of its squares, before it is rotated, and multiplies it
     with learned scales, which the heads share (Henry et al., "Query-Key Normalization", 2020; in this form Qwen3, 2025,
-    section 2): products of queries and keys then stay small however large the residual stream grows.
+    section 2): their products stay small however large the residual stream grows.
     """
 
     rotary_base: float = 0.0
@@ -238,9 +229,8 @@ class SelfAttention(MultiHead):
         return cache.for_loop(tokens, past)
 
     def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
-        """The tokens of blocks t, t + 1, ...; blocks after the last step are dropped.
-
-        Later blocks overwrite those that are not kept before any token reads them, so the cache is the carry of any n.
+        """The tokens of blocks t, t + 1, ...; blocks after the last step are dropped. The cache is the carry of any n,
+        because later blocks overwrite discarded ones before any token reads them.
         """
         block_T = t + np.arange(x_BTE.shape[1], dtype=np.int32) // block_size
         q, *new = self._qkv(x_BTE, block_T)
@@ -252,7 +242,7 @@ class SelfAttention(MultiHead):
         return cache
 
     def ahead(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
-        """Blocks that each come in place of block t: all see the blocks < t of the cache, and each sees itself."""
+        """Blocks that each take the place of block t: each sees the blocks < t of the cache and itself."""
         block_T = jnp.arange(x_BTE.shape[1]) // block_size
         q, *new = self._qkv(x_BTE, jnp.asarray(t))
         keys, values = (jnp.concatenate(both, axis=2) for both in zip(cache, new, strict=True))
@@ -263,7 +253,7 @@ class SelfAttention(MultiHead):
 
 
 def write_tokens(cache: jax.Array, new: jax.Array, start: jax.Array) -> jax.Array:
-    """The cache [B, G, C, H] with the new tokens [B, G, T, H] at the indices from `start` on, as far as these exist."""
+    """Writes new tokens [B, G, T, H] into the cache [B, G, C, H] from `start` on; tokens beyond its end are dropped."""
     length = min(cache.shape[2], new.shape[2])
     first = jnp.minimum(start, cache.shape[2] - length)  # JAX would move a slice that is out of bounds
     window = jax.lax.dynamic_slice_in_dim(cache, first, length, axis=2)

@@ -36,10 +36,9 @@ def make_norm(kind: str, epsilon: float, use_bias: bool, dtype: str) -> nn.Modul
 def stacked(
     layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool, num_inputs: int = 3, static: Any = (2, 3)
 ) -> type[nn.Module]:
-    """Equal layers on top of one another, scanned: `layer` maps (x, *inputs) to (x, None), for Transformers with the
-    inputs block_size, train and others. The arguments with the numbers `static`, from 1 for x, are no arrays.
-
-    To be made with an explicit name: toggling `remat` must change neither parameter paths nor initial values.
+    """Returns `num_layers` equal layers, scanned: `layer` maps (x, *inputs) to (x, None), for Transformers with the
+    inputs block_size, train and others. The arguments with the numbers `static`, from 1 for x, are no arrays. Make it
+    with an explicit name, so that toggling `remat` changes neither parameter paths nor initial values.
     """
     layer = nn.remat(layer, prevent_cse=False, static_argnums=static) if remat else layer
     return nn.scan(
@@ -58,9 +57,8 @@ def layer_params(stack: nn.Module, i: int) -> Any:
 
 
 class Stack(nn.Module):
-    """A module whose `layers` are `num_layers` equal ones, `stacked`: for steps they run one by one. Each cache is then
-    updated in place, where a scan would copy it. Subclasses have the fields `num_layers`, `unroll` and `remat`, and
-    name the class of a layer.
+    """A module whose `layers` are `num_layers` equal ones, `stacked`; steps run them one by one, as a scan would copy
+    their caches. Subclasses have the fields `num_layers`, `unroll` and `remat`, and name the class of a layer.
     """
 
     LAYER: ClassVar[type[nn.Module]]
@@ -105,14 +103,11 @@ def check_stack(network: Any) -> None:
 
 
 class Layer(nn.Module):
-    """The modules of a layer of attention and an MLP.
-
-    The MLP is W_2 act(W_1 x), or "gated": W_2 (act(W_3 x) * W_1 x) (Shazeer, "GLU Variants Improve Transformer", 2020,
-    equation 6; SwiGLU with "silu", GEGLU with "gelu").
+    """The modules of a layer of attention and an MLP, W_2 act(W_1 x), or "gated": W_2 (act(W_3 x) * W_1 x) (Shazeer,
+    "GLU Variants Improve Transformer", 2020, equation 6; SwiGLU with "silu", GEGLU with "gelu").
 
     Attributes:
-      make_attention: makes the attention module, with the methods of `attention.SelfAttention`: all tokens,
-        `init_cache`, `step`, `extend`, `keep` and `ahead`, the last ones as far as the network asks for them.
+      make_attention: makes the attention, with those methods of `attention.SelfAttention` that the network uses.
       out_scale: initial variance of each branch of the residual stream, relative to the usual one.
       mlp_size: hidden units of the MLP; 0 for a layer without one.
       make_cross: makes the `CrossAttention` to the context, or None.
@@ -201,11 +196,11 @@ class Block(Layer):
 
 
 class PlainStack(Stack, Network):
-    """A network that is a plain stack of blocks over positions of the sites: the options and modules of families.
+    """A plain stack of blocks over positions of the sites: the options and modules of several families.
 
-    `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites ("learned"
-    or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
-    iteration of the scan over layers).
+    `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites
+    ("learned" or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll`
+    (layers per iteration of the scan over layers).
     """
 
     width: int = 128

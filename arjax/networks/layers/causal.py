@@ -1,7 +1,5 @@
 """The steps in blocks and in rings, buffers of the last R steps with step s at index s mod R; and causal convolution
-over the steps, as a matrix product over shifted copies, with a queue for one step at a time.
-
-On CPU a convolution inside a compiled loop is tens of times slower than outside, a matrix product is not.
+over the steps with a queue, as a matrix product, since convolutions in compiled loops are tens of times slower on CPUs.
 """
 
 from __future__ import annotations
@@ -18,9 +16,8 @@ from arjax.networks.layers.weight_norm import normalised
 
 
 def windows(x: jax.Array, axis: int, size: int, before: int = 0, after: int = 0) -> jax.Array:
-    """Cuts an axis into blocks of `size`, each with the `before` elements before it and the `after` elements after it.
-
-    The axis [T] becomes two, [ceil(T / size), before + size + after]; zeros beyond the ends.
+    """Cuts an axis [T] into blocks of `size`, each with `before` elements before it and `after` behind it, zero beyond
+    the ends: two axes [ceil(T / size), before + size + after].
     """
     axis %= x.ndim
     length = x.shape[axis]
@@ -37,7 +34,7 @@ def windows(x: jax.Array, axis: int, size: int, before: int = 0, after: int = 0)
 
 
 def join(x: jax.Array, axis: int, length: int) -> jax.Array:
-    """Blocks without overlap back to one axis of the given length: the inverse of `windows` without margins."""
+    """Joins blocks without overlap to one axis of the given length: the inverse of `windows` without margins."""
     axis %= x.ndim
     flat = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
     return jax.lax.slice_in_dim(flat, 0, length, axis=axis)
@@ -75,10 +72,9 @@ def all_taps(x_BTE: jax.Array, kernel_size: int, dilation: int) -> list[jax.Arra
 def step_taps(
     queue: jax.Array, x_BE: jax.Array, t: jax.Array, kernel_size: int, dilation: int
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """x_(t - k d) of one step t for k = 0 .. K-1, [B, E] each, and the queue with x_t in it.
-
-    The queue [B, (K-1) d, E] is a ring, zero before step 0, with x_t at index t mod its length: the cost of a step is
-    independent of the length of the sequence (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
+    """Returns the queue with x_t in it, and x_(t - k d) of step t for k = 0 .. K-1, [B, E] each. The queue
+    [B, (K-1) d, E] is a ring, zero before step 0, with x_t at index t mod its length: the cost of a step is independent
+    of the length of the sequence (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
     """
     reach, taps = queue_length(kernel_size, dilation), [x_BE]
     for k in range(1, kernel_size):
@@ -105,11 +101,8 @@ def window_taps(
 
 class CausalConv1D(nn.Module):
     """y_t = b + sum_k W_k x_(t - k d) over k = 0 .. K-1: kernel size K, dilation d, zeros before the start.
-
-    Attributes:
-      in_features: width of x.
-      features: width of y.
-      weight_norm: W = g V / ||V|| for each output (Salimans & Kingma, 2016, equation 2); `kernel` is V and `scale` g.
+    `weight_norm`: W = g V / ||V|| for each output (Salimans & Kingma, 2016, equation 2), where `kernel` is V and
+    `scale` is g.
     """
 
     in_features: int
@@ -164,7 +157,6 @@ at_all_steps: Convolve = operator.call
 
 class ConvolutionalCore(nn.Module):
     """A stack of layers with causal convolutions as their only memory: the step form keeps a queue for each of them.
-
     Subclasses write their equations once, `core(x, train, *condition, convolve)` for one step, some or all, with
     `convolve(conv, x)` for each convolution; `convolutions` lists these in the order of their use.
     """

@@ -15,14 +15,13 @@ from arjax.networks.layers.dense import BilinearProduct
 
 Taps = tuple[tuple[int, int], ...]
 CENTRE: Taps = ((0, 0),)
-#: Copies of this size stay in a processor's cache. Of 1 to 28 rows in five layers, those that fit were the fastest, or
-#: nearly so.
+#: Shifted copies of at most this size stay in a processor's cache, where they are fastest.
 CACHED_BYTES = 3 * 2**20
 
 
 def raster_taps(height: int, width: int, *, centre: bool) -> Taps:
-    """Offsets (dy, dx) that come before a pixel in raster order, of a kernel that reaches `height` rows up and `width`
-    columns to either side; `centre` adds the pixel itself (mask B of van den Oord et al., 2016; without: mask A).
+    """Returns the offsets (dy, dx) that come before a pixel in raster order, up to `height` rows up and `width` columns
+    to either side; `centre` adds the pixel itself (mask B of van den Oord et al., 2016; without: mask A).
     """
     above = [(dy, dx) for dy in range(-height, 0) for dx in range(-width, width + 1)]
     return (*above, *((0, dx) for dx in range(-width, 0)), *(CENTRE if centre else ()))
@@ -69,8 +68,8 @@ def tap_graph(height: int, width: int, taps: Taps) -> np.ndarray:
 
 
 def channel_graph(height: int, width: int, taps: Taps, channels: int, *, strict: bool = False) -> np.ndarray:
-    """bool[HWC, HWC] of a convolution on pixels of several channels. A channel reads all channels of the pixels at the
-    taps; of the same pixel, where this is a tap, the channels up to itself, or with `strict` only those before it.
+    """Returns bool[HWC, HWC] of a convolution on pixels of several channels. A channel reads all channels of the pixels
+    at the taps; of its own pixel, if this is a tap, the channels up to itself, or with `strict` only those before it.
     """
     others = tap_graph(height, width, tuple(tap for tap in taps if tap not in CENTRE))
     graph = np.kron(others, np.ones((channels, channels), bool))
@@ -89,18 +88,15 @@ def compose(*layers: np.ndarray) -> np.ndarray:
 
 
 def channel_groups(size: int, channels: int, parts: int = 1) -> np.ndarray:
-    """int[size]: the colour channel that each feature map belongs to, in ascending order within each of `parts` parts
-    (van den Oord, Kalchbrenner & Kavukcuoglu, 2016, section 3.4).
-    """
+    """The colour channel of each feature map, int[size], ascending in each of `parts` parts (PixelRNN, section 3.4)."""
     return np.tile(np.arange(size // parts) * channels // (size // parts), parts)
 
 
 @BilinearProduct
 def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
     """y[r, c] = sum_k x[r + dy_k, c + dx_k] W_k, zero outside: a convolution with the smallest kernel around the taps.
-
-    With custom gradients: JAX's would be two convolutions of forms that XLA's CPU compiler runs slowly, in a
-    compiled loop tens of times slower than outside. A plain forward convolution is fast there, and so are products.
+    It has custom gradients, since XLA's CPU compiler runs JAX's slowly, in compiled loops tens of times slower than
+    outside.
     """
     (up, down), (left, right) = rows, columns = _reach(taps)
     window = [(dy, dx) for dy in range(-up, down + 1) for dx in range(-left, right + 1)]
@@ -153,10 +149,7 @@ kernel_gradient.transposes(
 
 
 def _kernel_gradient(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
-    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C].
-
-    On one axis: XLA's CPU compiler takes three times as long for a sum over several.
-    """
+    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C]; on one axis, which compiles faster on CPUs."""
     dy_NF, x_NI = (
         dy_BHWF.reshape(-1, dy_BHWF.shape[-1]),
         shifted(x_BHWC, taps).reshape(-1, len(taps) * x_BHWC.shape[-1]),
@@ -201,10 +194,9 @@ def mix(x: jax.Array, kernel: jax.Array, taps: Taps | None = None) -> jax.Array:
 
 
 class TapMix(nn.Module):
-    """y = b + [x_1 ... x_K] W: the product inside a convolution, and by itself a convolution of size 1.
-
-    With several colour `channels`, feature maps are split into that many groups. At the tap on the pixel itself (number
-    `centre`) a group reads the groups up to itself, or with `strict` those before it (masks B and A).
+    """y = b + [x_1 ... x_K] W: the product inside a convolution, and by itself a convolution of size 1. With several
+    colour `channels`, feature maps are split into that many groups. At the tap on the pixel itself (number `centre`) a
+    group reads the groups up to itself, or with `strict` those before it (masks B and A).
     """
 
     features: int
@@ -240,10 +232,9 @@ class TapMix(nn.Module):
 
 
 class TapConv(nn.Module):
-    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image.
-
-    `channels`, `strict` and `parts` are as in `TapMix`; they need the centre among the taps. `gain`: scale of the
-    initial kernel over that which keeps the scale of its inputs; `bias_scale`: of the initial biases.
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image. `channels`,
+    `strict` and `parts` are as in `TapMix`; they need the centre among the taps. `gain` scales the initial kernel
+    relative to one that keeps the scale of its inputs; `bias_scale` is the scale of the initial biases.
     """
 
     features: int
@@ -277,7 +268,7 @@ class TapConv(nn.Module):
 
 
 class WholeImage:
-    """Runs convolutions on whole images; `unmasked`: by taps, which of them each pixel reads; None: all of them."""
+    """Runs convolutions on whole images; `unmasked`: by taps, which of them each pixel reads; None for all."""
 
     def __init__(self, unmasked: Mapping[Taps, jax.Array] | None = None):
         self._unmasked = unmasked
@@ -287,10 +278,8 @@ class WholeImage:
 
 
 class Cursor:
-    """Runs the same convolutions on one pixel; a plane for each convolution keeps the inputs of earlier pixels.
-
-    A network in terms of `read` thus has both forms at once. Planes are zero at pixels that are not visited yet, so
-    taps on these read zeros.
+    """Runs the same convolutions on one pixel, so a network in terms of `read` has both forms at once. A plane for each
+    convolution keeps the inputs of earlier pixels, with zeros at all others.
     """
 
     def __init__(self, grid: tuple[int, int], r: jax.Array, c: jax.Array, planes: list[jax.Array] | None = None):
@@ -298,7 +287,7 @@ class Cursor:
         self.planes: list[jax.Array] = []
 
     def read(self, conv: TapConv, x_BC: jax.Array) -> jax.Array:
-        """The convolution at the pixel; without planes to begin with, an empty one is made."""
+        """The convolution at the pixel; makes an empty plane if there are none to begin with."""
         if self._old is None:
             plane = jnp.zeros((x_BC.shape[0], *self._grid, x_BC.shape[-1]), x_BC.dtype)
         else:

@@ -1,9 +1,8 @@
-"""Products of two arrays with custom products for their gradients, differentiable in any mode and any number of times;
-and the layer that is a product of many rows with one matrix.
+"""Products of two arrays with custom products for their gradients, and the layer that multiplies many rows with a
+matrix.
 
-`jax.custom_vjp` would allow custom gradients but no forward mode. A product is linear in each of its two arrays, so
-forward mode needs no rule but the product itself, and reverse mode only its two transposes. Where these are products of
-this kind again, all higher derivatives follow.
+`jax.custom_vjp` would allow no forward mode. A product is linear in each array, so forward mode needs only the product
+itself, and reverse mode its two transposes; where these are such products again, all higher derivatives follow.
 """
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ class BilinearProduct:
     """`product(left, right, *static)`, linear in `left` and in `right`; to be made once, at the top of a module.
 
     `transposes(to_left, to_right)` names the gradients: `to_left(cotangent, right, *static)` is the sum over the result
-    of cotangent * d result / d left, in the shape of `left`; likewise `to_right(cotangent, left, *static)`. They are
-    cast to its type, which they may exceed.
-    The static arguments are hashable and have no gradient. Under everything else (`jit`, `vmap`, `scan`, `checkpoint`,
-    a mesh) the product behaves as the function itself.
+    of cotangent * d result / d left, in the shape of `left`, cast to its type; likewise
+    `to_right(cotangent, left, *static)`. The static arguments are hashable and have no gradient. Under `jit`, `vmap`,
+    `scan`, `checkpoint` and on a mesh the product behaves as the function itself.
     """
 
     def __init__(self, function: Callable[..., jax.Array]):
@@ -120,11 +118,9 @@ def weigh(x: jax.Array, kernel_EU: jax.Array) -> jax.Array:
 
 @BilinearProduct
 def correlate(x: jax.Array, y: jax.Array, dtype: str) -> jax.Array:
-    """The sum over all rows of x' y, [..., E] and [..., U] -> [E, U]: a long sum, so at least in float32.
-
-    XLA's CPU compiler transposes both arrays for this product. It would join the transposition with the operations that
-    compute them, and these would then write column by column: without that, Transformers train by a tenth to a quarter
-    faster. It also lacks some products of bfloat16 with a sum in float32, which Jacobians need.
+    """The sum over all rows of x' y, [..., E] and [..., U] -> [E, U], at least in float32. The barrier keeps XLA on
+    CPUs from computing x and y column by column, which slows the training of Transformers by a tenth to a quarter; and
+    XLA lacks some products of bfloat16 with a sum in float32 there.
     """
     rows, wide = tuple(range(x.ndim - 1)), _wide(x.dtype)
 

@@ -25,9 +25,8 @@ def flat_sites(x: jax.Array, event: EventSpec) -> jax.Array:
 
 
 def column_inputs(x: jax.Array, columns: tuple[EventSpec, ...]) -> jax.Array:
-    """Mixed columns x[B, D] as inputs float[B, D, n], n the largest number of levels.
-
-    Integers of more than two levels become one-hot; binary and real values are the first input. A missing value is NaN.
+    """Returns mixed columns x[B, D] as inputs float[B, D, n], where n is the largest number of levels. Integers of more
+    than two levels become one-hot; binary and real values are the first input. A missing value is NaN.
     """
     size = max(numeric_size(column) for column in columns)
     is_one_hot = np.array([column.num_levels > 2 for column in columns])
@@ -45,10 +44,7 @@ def numeric_size(event: EventSpec) -> int:
 
 
 def numeric(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
-    """Values as network inputs: integers of more than two levels become one-hot, others are taken as they are.
-
-    [..., value_size] -> [..., numeric_size(event)].
-    """
+    """Returns values [..., value_size] as inputs [..., numeric_size]: more than two levels as one-hot vectors."""
     if event.num_levels > 2:
         one_hot = jax.nn.one_hot(values, event.num_levels, dtype=dtype)
         return one_hot.reshape(*values.shape[:-1], event.value_size * event.num_levels)
@@ -56,9 +52,7 @@ def numeric(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
 
 
 def pixel_inputs(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
-    """Values as inputs of a convolution, [..., value_size] -> [..., pixel_size(event)]: levels from 0 to 1, others by
-    `numeric`.
-    """
+    """Returns values as inputs of a convolution, [..., pixel_size(event)]: levels from 0 to 1, others by `numeric`."""
     if event.kind == "levels":
         return values.astype(dtype) / (event.num_levels - 1)
     return numeric(values, event, dtype)
@@ -70,8 +64,8 @@ def pixel_size(event: EventSpec) -> int:
 
 
 def known_values(values: jax.Array, part: EventSpec) -> tuple[jax.Array, jax.Array]:
-    """Values [B, *positions, *value] of a part of a context, with 0 after the end of short sequences, where discrete
-    ones are -1; and bool[B, *positions], whether there is a value.
+    """Returns values [B, *positions, *value] of a part of a context, with 0 after the end of short sequences, where
+    discrete ones are -1; and bool[B, *positions], whether there is a value.
     """
     positions = values.shape[: values.ndim - len(part.value_shape)]
     if not part.is_discrete:
@@ -105,11 +99,10 @@ def seen_inputs(
 
 
 class ValueEncoder(nn.Module):
-    """A learned vector for the value of a site: [B, ..., value_size] of sites int[...] -> [B, ..., E].
-
-    Integers of more than two levels are looked up in one table per scalar of the value, and the vectors added; binary
-    and real values go through a linear map. Mixed columns have a map each, which for discrete ones is a table.
-    `shows_zeros`: the initial vector of a 0 is as large as those of other values, for tokens that are normalised.
+    """A learned vector for the value of a site: [B, ..., value_size] of sites int[...] -> [B, ..., E]. Integers of more
+    than two levels are looked up in one table per scalar of the value, and the vectors added; binary and real values go
+    through a linear map. Mixed columns have a map each, which for discrete ones is a table. `shows_zeros`: the initial
+    vector of a 0 is as large as those of other values, for tokens that are normalised.
     """
 
     event: EventSpec
@@ -146,9 +139,8 @@ class ValueEncoder(nn.Module):
 
 
 class PositionEncoder(nn.Module):
-    """A vector for each of the D sites and for "no site" (index D): int[...] -> [..., E].
-
-    Sinusoidal: Vaswani et al., "Attention Is All You Need" (2017), section 3.5.
+    """A vector for each of the D sites and for "no site" (index D): int[...] -> [..., E]. Sinusoids are those of
+    Vaswani et al., "Attention Is All You Need" (2017), section 3.5.
     """
 
     num_sites: int
@@ -170,17 +162,15 @@ class PositionEncoder(nn.Module):
 
 
 def value_map(part: EventSpec, width: int, dtype: str) -> nn.Embed | Dense:
-    """The layer that embeds the values of a part: a `table` for discrete ones, a `linear` map for others, of mixed
-    columns of their `column_inputs`.
-    """
+    """The layer that embeds the values of a part: a `table` for discrete values, a `linear` map for others."""
     if part.is_discrete:
         return nn.Embed(part.value_size * part.num_levels, width, dtype=dtype, name="table")
     return Dense(width, dtype=dtype, name="linear")
 
 
 def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | Dense) -> jax.Array:
-    """Values embedded by a `value_map`, [..., *value] -> [..., E]: the vectors of discrete scalars are added. Those of
-    all mixed columns, [B, D] -> [B, D, E].
+    """Embeds values by a `value_map`, [..., *value] -> [..., E], or of mixed columns [B, D] -> [B, D, E]. The vectors
+    of discrete scalars are added.
     """
     if part.columns:
         return mapping(column_inputs(values, part.columns).astype(mapping.dtype))
@@ -191,10 +181,7 @@ def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | Dense)
 
 
 class PartsEncoder(nn.Module):
-    """An encoder of a context; of several parts each has an encoder of its own, in `parts`.
-
-    Subclasses define `make`, the layers for one part.
-    """
+    """An encoder of a context, with one for each of several `parts`; subclasses `make` the layers for one part."""
 
     spec: ContextSpec
     width: int
@@ -211,11 +198,9 @@ class PartsEncoder(nn.Module):
 
 
 class ContextEncoder(PartsEncoder):
-    """A learned vector for the context of each example, {part: [B, ...]} -> [B, E]; the vectors of the parts add up.
-
-    A class is looked up, a vector mapped linearly. A sequence or frames are summarised by the mean of their encoded
-    positions; networks that attend to these or read them step by step use `SequenceEncoder` itself. An image, or a grid
-    of more axes, goes through a hidden layer as a whole.
+    """A learned vector for the context of each example, {part: [B, ...]} -> [B, E]; the vectors of the parts add up. A
+    class is looked up, a vector mapped linearly. A sequence is summarised by the mean of its positions, encoded by
+    `SequenceEncoder`. An image, or a grid of more axes, goes through a hidden layer as a whole.
     """
 
     def make(self, part):
@@ -243,8 +228,7 @@ class ContextEncoder(PartsEncoder):
 
 class SequenceEncoder(PartsEncoder):
     """The positions of the grids of a context, one after another: {part: [B, *grid, ...]} -> ([B, L, E], bool[B, L]).
-
-    Each position by itself: gelu(W (value) + position); positions after the end of a short sequence are not valid.
+    Each is gelu(W (value) + position); positions after the end of a short sequence are not valid.
     """
 
     def make(self, part):

@@ -1,7 +1,5 @@
-"""Causal attention by a kernel of the device, which computes the scores piece by piece and never stores them all.
-
-A plain pass over T tokens stores T^2 scores for each head. The kernels keep a running maximum and sum of the softmax
-instead (Dao et al., "FlashAttention", 2022, section 3.1), and skip the scores that the causal mask hides.
+"""Causal attention by a kernel of the device that never stores all T^2 scores: it keeps a running maximum and sum of
+the softmax (Dao et al., "FlashAttention", 2022, section 3.1), and skips the scores that the causal mask hides.
 """
 
 from __future__ import annotations
@@ -27,13 +25,10 @@ MAX_GPU_HEAD, MIN_GPU = 128, (8, 0)
 
 
 def fused_attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> jax.Array:
-    """`attention` of tokens that each see themselves and all earlier ones, [B, N, T, H].
-
-    On TPUs the Pallas kernel that JAX ships with, in any type; on GPUs cuDNN's, for bfloat16 or float16 and heads of a
-    multiple of 8 features up to `MAX_GPU_HEAD`. Everywhere else the plain formula, and a line that says so.
-
-    The device is the first of this process at the time of tracing: with a branch for each platform, a gradient would
-    keep what all of them need, and the scores with it.
+    """`attention` of tokens that each see themselves and all earlier ones, [B, N, T, H]: on TPUs by the Pallas kernel
+    of JAX; on GPUs by cuDNN's kernel, for bfloat16 or float16 and heads of a multiple of 8 features up to
+    `MAX_GPU_HEAD`; elsewhere by the plain formula, which a line on stderr says. The device is the first of this process
+    at the time of tracing, since with a branch for each platform a gradient would keep the scores.
     """
     kernel = kernel_of(jax.devices()[0], q_BNTH)
     if kernel is None:
@@ -90,10 +85,8 @@ def _flash_gradients(
 
 
 def by_parts(function: Callable[..., Any], num_arguments: int, num_results: int) -> Callable[..., Any]:
-    """A function of arrays [B, N, T, H] that runs on each device of a mesh, with the examples and heads of its own.
-
-    JAX cannot split a Pallas kernel over devices by itself. Arguments and results are split alike; an axis of `vmap`
-    becomes further examples.
+    """A function of arrays [B, N, T, H] that runs on each device of a mesh for its examples and heads, as JAX cannot
+    split Pallas kernels itself. Arguments and results are split alike; an axis of `vmap` becomes further examples.
     """
 
     def placed(mesh: Mesh, arguments: tuple[Any, ...]) -> NamedSharding:
@@ -134,9 +127,7 @@ _flash_gradients_by_parts = by_parts(_flash_gradients, 4, 3)
 
 @jax.custom_vjp
 def _tpu_kernel(q_BNTH: jax.Array, k_BNTH: jax.Array, v_BNTH: jax.Array) -> jax.Array:
-    """The kernel, also on meshes and in `vmap`. Its gradient runs the forward kernel once more: for the statistics of
-    the softmax, which it keeps to itself.
-    """
+    """The kernel, also on meshes and in `vmap`. Its gradient runs it once more, for the statistics of the softmax."""
     return _flash_by_parts(q_BNTH, k_BNTH, v_BNTH)
 
 

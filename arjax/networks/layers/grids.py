@@ -1,9 +1,6 @@
-"""Code shared by networks on images: every raster-like order of a two-dimensional grid as plain raster order.
-
-A raster order read from another corner, or column by column on a square grid, is the raster order of a flipped or
-transposed image. So a network flips or transposes it, works row by row, left to right, and maps its features back.
-
-Where each colour channel of a pixel is a site, the grid is (H, W, C) and they are generated one by one.
+"""Raster-like orders of images as plain raster order. A raster order from another corner, or column by column on a
+square grid, is the raster order of a flipped or transposed image: a network works on this image, and maps its features
+back. Where each colour channel of a pixel is a site, the grid is (H, W, C) and the channels are generated one by one.
 """
 
 from __future__ import annotations
@@ -27,9 +24,8 @@ NAMED = ("raster", "reversed", "column_major")
 
 
 def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The orders int[D] that are raster on some flipped or transposed image of the same shape: 4, or 8 on a square.
-
-    Colour channels, the last of three dimensions, may come in either direction.
+    """Returns the orders int[D] that are raster on some flipped or transposed image of the same shape: 4, or 8 on a
+    square. Colour channels, the last of three dimensions, may come in either direction.
     """
     sites = np.arange(np.prod(grid_shape)).reshape(grid_shape)
     images = [sites, np.swapaxes(sites, 0, 1)] if grid_shape[0] == grid_shape[1] else [sites]
@@ -38,9 +34,8 @@ def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def check_image(name: str, factorization: Factorization, *, channels: bool = False) -> None:
-    """Raises `UserError` unless the grid is two-dimensional and a step generates one site.
-
-    `channels` allows a third dimension: colour channels that are generated one after the other.
+    """Raises `UserError` unless a step generates one site on a grid of two dimensions; `channels` allows colour
+    channels as a third dimension, which are generated one after the other.
     """
     grid_shape, also = factorization.grid_shape, " (rows and columns, or with colour channels as a third)" * channels
     is_image = len(grid_shape) == 2 or (channels and len(grid_shape) == 3)
@@ -136,9 +131,8 @@ def previous_inputs(
 def put_previous(
     plane_BHWC: jax.Array, canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization
 ) -> jax.Array:
-    """Adds the value of the site before step t to the inputs of the flipped or transposed image; nothing at step 0.
-
-    A plane of one row is the row of that site.
+    """Adds the value of the site before step t to the inputs of the flipped or transposed image; nothing at step 0. A
+    plane of one row is the row of that site.
     """
     inputs_Bn = previous_inputs(canvas, t, event, factorization, plane_BHWC.dtype)
     place, channel = jnp.divmod(jnp.maximum(t - 1, 0), num_channels(event))

@@ -1,9 +1,7 @@
 """Local parts of a context at the sites that they belong to: a coarser image, a map of labels, tokens of an encoder.
 
 An encoded context is one array e: a vector for each example, [B, E], or with local parts one for each pixel,
-[B, *pixels, E]. The pixels are the grid of an event without its colour channels, which share the vector of their pixel.
-A network adds e where it has always added the vector of its context. The context is known before the first step, so a
-layer may read it at any place.
+[B, *pixels, E], which the colour channels of the pixel share. Any layer may read it, at any step.
 """
 
 from __future__ import annotations
@@ -33,8 +31,8 @@ def pixels(grid_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def check_local(event: EventSpec, context: ContextSpec) -> None:
-    """Raises `UserError` unless the grid of each local part fits the grid of the event: apart from colour channels
-    both have as many axes, and along each axis one length divides the other.
+    """Raises `UserError` unless the grid of each local part fits the grid of the event: apart from colour channels both
+    have as many axes, and along each axis one length divides the other.
     """
     for name, part in context.at_sites.parts:
         few = max(len(part.grid_shape), len(event.grid_shape)) <= 3
@@ -76,9 +74,8 @@ def around(h_BHWE: jax.Array) -> tuple[tuple[int, int], ...]:
 
 
 class Down(nn.Module):
-    """A convolution with strides (s, t) and a kernel of 2s x 2t: 4 x 4 for strides of 2; 3 along an axis of stride 1.
-
-    y[r, c] reads the 2s rows from s r - floor(s / 2) on, and columns likewise, zero outside.
+    """A convolution with strides (s, t) and a kernel of 2s x 2t, but 3 along an axis of stride 1: y[r, c] reads the 2s
+    rows from s r - floor(s / 2) on, and columns likewise, zero outside.
     """
 
     features: int
@@ -130,10 +127,9 @@ class Residual(nn.Module):
 
 
 class PartAtPixels(nn.Module):
-    """One local part at the pixels of an event: its values embedded, then convolutions from its grid to that one.
-
-    A finer grid is reduced by `Down`, a coarser one enlarged by `Up`, each in stages of prime factors with gelu between
-    them. Levels are embedded by a table and, as they are ordered, by a linear map of their intensity, 0 to 1.
+    """One local part at the pixels of an event: its values embedded, then `Down` from a finer grid or `Up` from a
+    coarser one, in stages of prime factors with gelu between them. Levels are embedded by a table and, as they are
+    ordered, by a linear map of their intensity, 0 to 1.
     """
 
     part: EventSpec
@@ -168,10 +164,8 @@ def as_plane(grid: tuple[int, ...]) -> tuple[int, int]:
 
 
 class LocalEncoder(nn.Module):
-    """The context at the pixels of an event, {part: [B, ...]} -> [B, *pixels, E].
-
-    Each local part comes to the grid of the event (`PartAtPixels`). The parts add up, with the vector of the parts that
-    are not local, and go through residual blocks, as many as `num_blocks`.
+    """The context at the pixels of an event, {part: [B, ...]} -> [B, *pixels, E]: the sum of all local parts
+    (`PartAtPixels`) and the vector of the other parts, through `num_blocks` residual blocks.
     """
 
     spec: ContextSpec

@@ -1,8 +1,6 @@
-"""Code shared by all sequence networks: the inputs of a step, and the sites of its outputs.
-
-Token (t, m) encodes the value of index m of step t-1 and the position of the site at index m of step t. Every token of
-step t thus depends on the steps < t alone. A network that is causal over steps is autoregressive in any order and
-partition.
+"""Code shared by all sequence networks: the inputs of a step, and the sites of its outputs. Token (t, m) encodes the
+value of index m of step t-1 and the position of the site at index m of step t, and so depends on the steps < t alone: a
+network that is causal over steps is autoregressive in any order and partition.
 """
 
 from __future__ import annotations
@@ -32,11 +30,9 @@ from arjax.networks.layers.local_context import context_encoder, of_sites
 
 
 class StepConditioning(nn.Module):
-    """The context as one vector per step, for cores that take it in every layer.
-
-    Global: classes, vectors and the summaries of grids, the same in every step. Local: the positions of the first grid
-    are spread over the steps and added, step s of S reads position floor(s L / S) (van den Oord et al., 2016,
-    "WaveNet", section 2.5, with the upsampling by repetition).
+    """The context as one vector per step, for cores that take it in every layer: classes, vectors and the summaries of
+    grids are the same in all steps, and the positions of the first grid are spread over the S steps and added,
+    floor(s L / S) in step s (van den Oord et al., 2016, "WaveNet", section 2.5, with the upsampling by repetition).
     """
 
     spec: ContextSpec
@@ -65,11 +61,9 @@ def sites_of(steps: jax.Array, factorization: Factorization) -> jax.Array:
 
 
 class StepTokens(nn.Module):
-    """Embeds steps as tokens [B, ..., M, E].
-
-    Where the order never changes and a step is one site, the position read determines the position predicted:
-    `knows_target` may then be False, which saves a table. `first_scale` is the standard deviation of the initial token
-    that reads nothing; `shows_zeros` as in `ValueEncoder`.
+    """Embeds steps as tokens [B, ..., M, E]. In a fixed order with one site per step, the position read determines the
+    position predicted, and `knows_target=False` saves a table. `first_scale` is the standard deviation of the initial
+    token that reads nothing; `shows_zeros` as in `ValueEncoder`.
     """
 
     event: EventSpec
@@ -111,9 +105,7 @@ class StepTokens(nn.Module):
         e: jax.Array | None,
         before: jax.Array | None = None,
     ) -> jax.Array:
-        """Tokens of steps int[...], the last one for those that do not exist. They read the steps `before`, by default
-        each the one before it.
-        """
+        """Tokens of steps int[...] (clipped to the last), which read the steps `before`, by default t - 1."""
         target = sites_of(steps, factorization)
         read = sites_of(steps - 1 if before is None else before, factorization)
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
@@ -131,10 +123,7 @@ class StepTokens(nn.Module):
 
 
 class StepReadout(nn.Module):
-    """Features of the sites of a step from one state per step.
-
-    One site per step: y_t = W h_t + b. Several: a hidden layer distinguishes the indices by their positions.
-    """
+    """Features of the sites of a step from its state: W h + b; several sites differ by positions in a hidden layer."""
 
     event: EventSpec
     width: int
@@ -171,13 +160,12 @@ def to_grid(features: jax.Array, factorization: Factorization) -> jax.Array:
 
 
 class StepNetwork(Network):
-    """A network with one state per step: subclasses make a core, a causal sequence model over the steps.
+    """A network with one state per step: subclasses make a core, a causal sequence model over the steps. The core maps
+    inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and in one step by `core.step(carry, input_BE, t) ->
+    (carry, state_BE')` from `core.start(batch_size)`.
 
-    The core maps inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and one step of them by
-    `core.step(carry, input_BE, t) -> (carry, state_BE')` from `core.start(batch_size)`.
-
-    Where `CONDITIONED_CORE` is set, the context is not added to the inputs but passed to the core, as a last argument
-    (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one. Local parts are both.
+    With `CONDITIONED_CORE` the context is not added to the inputs but passed to the core, as a last argument (None
+    without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one. Local parts are both.
     """
 
     hidden_size: int = 128
@@ -185,8 +173,7 @@ class StepNetwork(Network):
 
     #: Whether the core takes the context in its layers.
     CONDITIONED_CORE: ClassVar[bool] = False
-    #: Whether the core normalises each token. The gradient of a small token is then large: the first one, and those of
-    #: values of 0, must be as large as others, or their gradient takes most of a clipped step.
+    #: Whether the core normalises each token: initial tokens are then equally large, as small ones dominate gradients.
     NORMALISES: ClassVar[bool] = False
 
     def check(self, factorization):
@@ -194,9 +181,8 @@ class StepNetwork(Network):
 
     @property
     def traits(self):
-        """Without positions it does not know which site comes next, and with them it ends. It also ends if taps reach
-        further back than all steps of the training, where their weights have seen zeros alone, and if the positions of
-        a context would be spread over more steps, or there would be too few of them.
+        """Without positions it does not know which site comes next; with them it is bounded. It is also bounded if taps
+        reach beyond all steps of the training, or the positions of a context are spread over the steps or sites.
         """
         if self.position != "none":
             return self.TRAITS - {"unbounded"}
@@ -276,10 +262,8 @@ class StepNetwork(Network):
 
 
 class ChunkedStepNetwork(StepNetwork, ChunkedNetwork):
-    """A `StepNetwork` whose core computes k further steps in one pass.
-
-    The core has `core.extend(carry, inputs_BkE, t) -> (carries, states_BkE')` and `core.keep(carries, n) -> carry`, see
-    `Network`.
+    """A `StepNetwork` whose core computes k further steps in one pass, by `core.extend(carry, inputs_BkE, t) ->
+    (carries, states_BkE')` and `core.keep(carries, n) -> carry`, see `ChunkedNetwork`.
     """
 
     def extend(self, carry, canvas, t, k, factorization, context=None):

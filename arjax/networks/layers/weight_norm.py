@@ -1,8 +1,6 @@
-"""Weight-normalised layers on images (Salimans & Kingma, 2016): w = g v / |v|, a direction and a length per feature.
-
-The convolutions are matrix products over taps, as in `convolution.py`, with forms for one pixel and for one row; and
-there are those that change the resolution. Only plain initial values: v at random, g = `gain`. The paper sets g and b
-from the statistics of a first batch.
+"""Weight-normalised layers on images (Salimans & Kingma, 2016): w = g v / |v|, a direction and a length per feature. At
+the start v is random and g = `gain`; the paper sets g and b from the statistics of a first batch. Convolutions are
+matrix products over taps, as in `convolution.py`, with forms for one pixel and for one row.
 """
 
 from __future__ import annotations
@@ -28,7 +26,6 @@ def small_weights(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 class NormalisedMix(nn.Module):
     """y = b + [x_1 ... x_K] W with normalised columns: the product behind a convolution, or one of size 1.
-
     `normalised`: the parameters are those that `normalised_weights` gives.
     """
 
@@ -66,10 +63,9 @@ def normalised_weights(params: Any, dtype: str) -> Any:
 
 
 class NormalisedConv(nn.Module):
-    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image.
-
-    `normalised` as in `NormalisedMix`; `shifted` (rows, columns): y is moved down and to the right by as many, and the
-    taps include this shift; pixels that enter from outside are 0, without b.
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image. `shifted`
+    (rows, columns) moves y down and to the right; the taps include this shift, and pixels that enter from outside are
+    0, without b. `normalised` as in `NormalisedMix`.
     """
 
     features: int

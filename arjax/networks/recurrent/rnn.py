@@ -1,7 +1,6 @@
-"""Stacks of recurrent layers: the simple recurrent network of the textbook, LSTM and GRU.
-
-Hochreiter & Schmidhuber, "Long Short-Term Memory" (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000);
-Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" (2014).
+"""Stacks of recurrent layers: the simple recurrent network of the textbook, LSTM (Hochreiter & Schmidhuber, "Long
+Short-Term Memory", 1997, with the forget gate of Gers, Schmidhuber & Cummins, 2000) and GRU (Cho et al., "Learning
+Phrase Representations using RNN Encoder-Decoder", 2014).
 """
 
 from __future__ import annotations
@@ -110,9 +109,8 @@ class GRULayer(RecurrentLayer):
     g_t = tanh(W_g x_t + U_g (r_t * h_t-1) + b_g)   candidate
     h_t = z_t * h_t-1 + (1 - z_t) * g_t
 
-    The gates are in the order r, z, g. The paper leaves out the biases. The reset gate comes before the product with
-    U_g, as in the paper; in the variant of some libraries it comes after. The state is a long average, and an update
-    gate near 1 would round to 1: both are float32 in any compute type.
+    The gates are in the order r, z, g. As in the paper, which leaves out the biases, the reset gate comes before the
+    product with U_g. The state is a long average, and an update gate near 1 would round to 1: both are float32.
     """
 
     num_gates = 3

@@ -24,11 +24,9 @@ def reverse_valid(source_BL: jax.Array, valid_BL: jax.Array) -> jax.Array:
 
 
 class SourceEncoder(nn.Module):
-    """A context as the first state (c, h) of each layer of the decoder.
-
-    A sequence is read by an LSTM of its own: its state after the last valid element is the result (section 2). In
-    reversed order (section 3.3) the first words of source and target are close to one another. Other parts of the
-    context have no time axis: linear maps of their vector replace the state of the LSTM, or are added to it.
+    """A context as the first state (c, h) of each layer of the decoder. An LSTM of its own reads a sequence to its last
+    valid element (section 2), with `reverse` backwards, so that the first words of source and target are close to one
+    another (section 3.3). Linear maps of the other parts of the context replace this state, or are added to it.
     """
 
     spec: ContextSpec
@@ -78,11 +76,10 @@ class Seq2SeqLSTM(StepNetwork):
     """p(y_1..y_T | x_1..x_L) = prod_t p(y_t | v, y_1..y_t-1), where v is the last state of an LSTM that reads x
     (equation 1): the initial state of another LSTM, layer by layer, with a linear readout.
 
-    The source x is the context, a sequence or frames. Other contexts are mapped linearly to the initial state. Without
-    a context it is zero, and the network is the stacked LSTM. Local parts are added to the inputs of their sites.
-
-    Options: `hidden_size` U, `embedding_size` of source and target, `num_layers` of either LSTM, `dropout` between
-    layers (Zaremba et al., 2014; the paper has none), `reverse_source`, `position` ("none", "learned", "sinusoidal").
+    The source x is the context, a sequence or frames. Other contexts are mapped linearly to the initial state, which is
+    zero without a context. Local parts are added to the inputs of their sites. Options: `hidden_size` U,
+    `embedding_size` of source and target, `num_layers` of either LSTM, `dropout` between layers (Zaremba et al., 2014;
+    the paper has none), `reverse_source`, `position` ("none", "learned", "sinusoidal").
     """
 
     embedding_size: int = 128

@@ -25,12 +25,9 @@ Cell = Callable[[Product, Carry, jax.Array], tuple[Carry, jax.Array]]
 
 
 def elementwise(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """`function(a, b, ...)` of arrays of one shape, each element of the result from the same element of each argument.
-
-    Automatic differentiation keeps one or two arrays for each operation inside a function. This function keeps its
-    partial derivatives, one for each argument: dy = (dy/da) da + (dy/db) db + ... A loop over time writes and reads
-    what it keeps in every step, so recurrent layers train faster with fewer arrays. Derivatives of every order and in
-    either mode exist.
+    """`function(a, b, ...)` of arrays of one shape, elementwise. For its derivatives, of every order and in either
+    mode, it keeps only the partial derivatives, one for each argument: dy = (dy/da) da + (dy/db) db + ... A loop over
+    time writes and reads what it keeps in every step, so recurrent layers train faster with fewer arrays.
     """
     value = jax.custom_jvp(function)
 
@@ -72,12 +69,9 @@ def _scan(cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, va
 def recurrence(
     cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, valid_TB: jax.Array | None
 ) -> tuple[Carry, jax.Array]:
-    """All steps of a cell: `(carry, h_TBU)`.
-
-    Its derivatives are those of the scan, computed faster. Automatic differentiation would add the outer product of
-    every step to a gradient of the size of the kernel, which passes through memory each time. The gates of a step are
-    from_x + h W_h, so a change of W_h is a change of from_x, and the gradient of W_h follows from that of from_x in one
-    product over all steps at the end: 1.6 times the speed of training on CPU.
+    """All steps of a cell: `(carry, h_TBU)`. Its derivatives are those of the scan, computed faster: the gates of a
+    step are from_x + h W_h, so the gradient of W_h follows from that of from_x in one product over all steps at the
+    end, in place of an outer product in every step (1.6 times the speed of training on CPU).
     """
     return _scan(cell, kernel, carry, from_x_TBG, valid_TB)[0]
 
@@ -99,9 +93,8 @@ def _recurrence_jvp(cell: Cell, primals: tuple, tangents: tuple):
 
 
 class RecurrentLayer(nn.Module):
-    """One layer: W_x x + b of all steps in one product, then the cell step by step.
-
-    The matrices of all gates are concatenated in one kernel per input. Subclasses define `cell` and its carry.
+    """One layer: W_x x + b of all steps in one product, then the cell step by step. The matrices of all gates are
+    concatenated in one kernel per input. Subclasses define `cell` and its carry.
     """
 
     features: int
@@ -155,14 +148,13 @@ class RecurrentLayer(nn.Module):
 
 
 class RecurrentCore(nn.Module):
-    """A stack of layers, with dropout on the input of each and on the output of the last, never on the
-    recurrence (Zaremba, Sutskever & Vinyals, 2014, section 3.2).
-
-    `residual`: the layers after the first add their input to their output (Wu et al., 2016, section 3.1).
+    """A stack of layers, with dropout on the input of each and on the output of the last, never on the recurrence
+    (Zaremba, Sutskever & Vinyals, 2014, section 3.2). With `residual` the layers after the first add their input to
+    their output (Wu et al., 2016, section 3.1).
 
     `truncation` k: the state is carried on through the whole sequence, but no gradient crosses the borders between
-    chunks of k steps (truncated back-propagation through time: Williams & Peng, 1990). The backward pass keeps the
-    states between chunks and recomputes those inside each, so its memory is that of one chunk.
+    chunks of k steps (truncated back-propagation through time: Williams & Peng, 1990). The backward pass recomputes the
+    states inside each chunk, so its memory is that of one chunk.
     """
 
     layer: type[RecurrentLayer]
@@ -243,7 +235,6 @@ class RecurrentCore(nn.Module):
 
 class RecurrentNetwork(StepNetwork):
     """A stack of recurrent layers over the steps of any factorization; y_t = W_hy h_t + b_y where a step is one site.
-
     Options: `hidden_size` U, `num_layers` L, `dropout` between layers, `residual` connections, `truncation` (steps
     through which gradients flow back; 0: all), `position` ("none", "learned", "sinusoidal").
     """

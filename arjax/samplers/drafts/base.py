@@ -48,9 +48,7 @@ class Proposal(NamedTuple):
 
 
 class Draft(ByClass, abc.ABC):
-    """A source of proposals. Subclasses are frozen dataclasses and pytrees, as samplers are; all methods but `prepare`
-    run inside `jit` on one example, a batch of one.
-    """
+    """A source of proposals: a frozen dataclass and pytree. Methods but `prepare` run in `jit` on one example."""
 
     #: Calls of the target's network that one proposal takes.
     target_calls = 0
@@ -59,7 +57,7 @@ class Draft(ByClass, abc.ABC):
         """Raises `UserError` if it cannot propose for a model, with probabilities for `with_log_q`; see `Sampler`."""
 
     def opened(self, model: Any, open_run: Callable[[str], Any], with_log_q: bool = False) -> Draft:
-        """The draft with the other run that it needs, see `Sampler.opened`."""
+        """Returns the draft with the other run that it needs, see `Sampler.opened`."""
         return self
 
     @property
@@ -68,7 +66,7 @@ class Draft(ByClass, abc.ABC):
         return type(self).prepare is not Draft.prepare
 
     def prepare(self, model: Any, params: Any, resources: Resources) -> Draft:
-        """The draft with its arrays; see `Sampler.prepare`."""
+        """Returns the draft with its arrays; see `Sampler.prepare`."""
         return self
 
     def precompute(self, target: Target) -> Any:
@@ -86,25 +84,25 @@ class Draft(ByClass, abc.ABC):
         """Values of the steps t, ..., t + k - 1, each drawn with its key in `keys` [S], and what `keep` needs."""
 
     def keep(self, target: Target, state: Any, after: Any, place: Place, n: jax.Array, most: int) -> Any:
-        """Returns the state before step t + n, n at most `most`, from that before step t and from what `propose`
+        """Returns the state before step t + n, n at most `most`, from the state before step t and from what `propose`
         returned (`after`); the canvas of `place` holds the committed values of these n steps.
         """
         return after
 
 
 def target_of_draft(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
-    """The model and its draft, with all that can be computed before the first step."""
+    """Returns the model and its draft, with all that can be computed before the first step."""
     target = Target(model, StepForm.of(model, params), steps)
     return target._replace(precomputed=draft.precompute(target))
 
 
 def log_table(head: Conditional | Truncated, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-    """log p of each value of each scalar at this temperature, [..., *value, V]."""
+    """Returns log p of each value of each scalar at this temperature, [..., *value, V]."""
     return (head.log_table if isinstance(head, Truncated) else head.tempered_table)(features, temperature)
 
 
 def has_probabilities(head: Any, factorization: Factorization) -> bool:
-    """Whether the values of a step have a list of probabilities, see `log_table`."""
+    """Returns whether the values of a step have a list of probabilities, see `log_table`."""
     return not scores_blocks(head, factorization) and head.has_table
 
 

@@ -36,7 +36,7 @@ class Table:
         return cls(*np.unique(keys_N, return_counts=True))
 
     def __getitem__(self, keys_N: np.ndarray) -> np.ndarray:
-        """The counts of keys int64[N], 0 for those that never occurred."""
+        """Returns the counts of keys int64[N], 0 for those that never occurred."""
         if not len(self.keys):
             return np.zeros(keys_N.shape, np.int64)
         place = np.minimum(np.searchsorted(self.keys, keys_N), len(self.keys) - 1)
@@ -74,7 +74,7 @@ class CountModel:
         return sum(len(level.grams.keys) for level in self.levels)
 
     def log_prob(self, x_WT: np.ndarray, mask_WT: np.ndarray) -> np.ndarray:
-        """Nats, float64[W, T]; 0 where the mask is."""
+        """Returns log p in nats, float64[W, T]; 0 where the mask is 0."""
         p_WT = np.full(x_WT.shape, 1 / self.num_levels)
         for order, level in enumerate(self.levels):
             places, history, gram = _grams(x_WT, mask_WT, order, self.num_levels)
@@ -83,9 +83,7 @@ class CountModel:
 
 
 def fit_count_model(train: Rows, validation: Rows, num_levels: int, order: int) -> CountModel:
-    """Counts the training rows of V = `num_levels` values up to the order n; each strength is the best on the
-    validation rows, given those of lower orders.
-    """
+    """Counts the training rows up to `order`; each strength is the best on validation, given those of lower orders."""
     wrong = order < 0 or (order + 1) * np.log2(num_levels) >= 63
     refuse((wrong, f"the order must be at least 0, with {num_levels}^(order + 1) below 2^63, not {order}"))
     x, mask = validation
@@ -132,7 +130,7 @@ MOST_HISTORIES = 2**26
 class CountsDraft(Draft):
     """Proposes values by how often they followed the last n values in the training split, along the order of the model.
 
-    Options: `order`, n. The counts are smoothed by those of lower orders, as strongly as is best on validation; see
+    Options: `order`, n. Lower orders smooth the counts, as strongly as is best on validation; see
     `arjax.samplers.drafts.counts`.
     """
 
@@ -191,7 +189,7 @@ class CountsDraft(Draft):
         return state, Proposal(values, log_q)
 
     def _history(self, target: Target, place: Place, num_levels: int) -> jax.Array:
-        """The last n values before step t, int32[n]; V before the first value."""
+        """Returns the last n values before step t, int32[n]; V before the first value."""
         order_D = jnp.asarray(target.model.factorization.order)
         rank_n = place.t - self.order + jnp.arange(self.order)
         values_n = place.canvas.reshape(-1)[order_D[jnp.clip(rank_n, 0, len(order_D) - 1)]]
@@ -199,9 +197,7 @@ class CountsDraft(Draft):
 
 
 def table_of(model: CountModel) -> tuple[np.ndarray, np.ndarray]:
-    """`(row int32[(V + 1)^n], log p float32[R, V])` after each history; one that was not seen has the row of its
-    longest end that was.
-    """
+    """`(row int32[(V + 1)^n], log p float32[R, V])` after each history, or after its longest end that was seen."""
     num_levels, order = model.num_levels, len(model.levels) - 1
     base = num_levels + 1
     row_H = np.zeros(base**order, np.int32)

@@ -1,6 +1,4 @@
-"""Models as drafts: a smaller one that draws the next steps one after another, or the model itself, where its network
-predicts several steps at once.
-"""
+"""Models as drafts: a smaller one that draws step by step, or the model itself if it predicts several steps at once."""
 
 from __future__ import annotations
 
@@ -32,8 +30,8 @@ class OtherModel(Draft):
     Transformers via Speculative Decoding", 2023, section 2; Chen et al., "Accelerating Large Language Model Decoding
     with Speculative Sampling", 2023).
 
-    Options: `workdir`, the folder of its run. It must have the event, the context and the order of the model that is
-    drawn from. From Python, `OtherModel(model=model, params=params)` needs no folder.
+    Options: `workdir`, the folder of its run, with the event, the context and the order of the model that is drawn
+    from. From Python, `OtherModel(model=model, params=params)` needs no folder.
     """
 
     workdir: str = opt("")
@@ -56,7 +54,7 @@ class OtherModel(Draft):
         return self.opened(model, resources.open_run)
 
     def precompute(self, target: Target) -> tuple[StepForm, Steps]:
-        """The step form of the draft, and its steps in the order of the target."""
+        """Returns the step form of the draft, and its steps in the order of the target."""
         remedy = "draw from a run, by run.sample or --mode=sample, or pass OtherModel(model=..., params=...)"
         refuse((self.model is None, f"the draft is not loaded: {remedy}"))
         cut, conditional, factorization = target.model.conditional, self.model.conditional, target.model.factorization
@@ -88,8 +86,8 @@ class OtherModel(Draft):
         return carries, Proposal(values[:k], None if log_q is None else log_q[:k])
 
     def keep(self, target: Target, state: Any, after: Any, place: Place, n: jax.Array, most: int) -> Any:
-        """Networks that read several steps in one pass read the committed ones again, so that their caches need no
-        copy for each step; of others the carry after each step is at hand.
+        """Networks that read several steps in one pass read the committed ones again, which saves copies of their
+        caches; others have the carry after each step.
         """
         form, _ = target.precomputed
         if chunk_of(form.network) > 1:
@@ -120,9 +118,8 @@ def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
 @dataclasses.dataclass(frozen=True)
 class Ahead(Draft):
     """Proposes each of the next steps given the committed ones alone, in one call of the network (Guo & Ermon,
-    "Reviving Any-Subset Autoregressive Models with Principled Parallel Sampling and Speculative Decoding", 2025).
-
-    The first proposal is always right, so that each pair of calls commits at least two steps.
+    "Reviving Any-Subset Autoregressive Models with Principled Parallel Sampling and Speculative Decoding", 2025). The
+    first proposal is always right, so that each pair of calls commits at least two steps.
     """
 
     target_calls = 1

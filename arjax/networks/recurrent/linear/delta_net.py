@@ -1,6 +1,5 @@
-"""DeltaNet (Yang et al., 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length") and gated
-DeltaNet (Yang, Kautz & Hatamizadeh, 2025, "Gated Delta Networks: Improving Mamba2 with Delta Rule"); both with several
-delta rules in each step (Siems et al., 2025, "DeltaProduct").
+"""DeltaNet (Yang et al., 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length"), gated
+DeltaNet (Yang, Kautz & Hatamizadeh, 2025, "Gated Delta Networks") and DeltaProduct (Siems et al., 2025).
 """
 
 from __future__ import annotations
@@ -23,13 +22,10 @@ class DeltaMixer(HeadMixer):
     S_t = S_(t-1) (1 - beta_t k_t k_t') + beta_t v_t k_t',  o_t = S_t q_t,  y_t = W_o norm(o_t)
 
     (sections 2.2 and 3.3): q and k are of length 1, q, k and v = silu(conv(W x)), beta = sigma(W_beta x), and the norm
-    is the RMS of a head.
-
-    Attributes:
-      negative_eigenvalues: beta = 2 sigma(W_beta x), so that the eigenvalue 1 - beta of the factors is in (-1, 1)
-        (Grazzi et al., 2025, "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues", section 4.1).
-      num_householder: R delta rules in each step, each with a key, a value and a beta of its own: the transition of a
-        step is the product of their factors (DeltaProduct).
+    is the RMS of a head. With `negative_eigenvalues` beta = 2 sigma(W_beta x), so that the eigenvalue 1 - beta of the
+    factors is in (-1, 1) (Grazzi et al., 2025, "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues",
+    section 4.1). `num_householder` R: a step has R delta rules, each with a key, a value and a beta of its own, and its
+    transition is the product of their factors (DeltaProduct).
     """
 
     kernel_size: int = depth_option(4, least=0)
@@ -87,11 +83,10 @@ class GatedDeltaMixer(DeltaMixer):
 
 @NETWORKS.register("delta_net")
 class DeltaNet(MixerNetwork):
-    """Linear attention that replaces the value stored for a key, over the steps of any factorization.
-
-    Options: those of `MixerNetwork`; `num_heads`, `kernel_size` of the convolution (0: none), `chunk_size`: delta
-    rules within which all pairs are compared at once; `negative_eigenvalues`: whether a state may change its sign;
-    `num_householder`: delta rules in each step (DeltaProduct).
+    """Linear attention that replaces the value stored for a key, over the steps of any factorization. Options: those of
+    `MixerNetwork`; `num_heads`, `kernel_size` of the convolution (0: none), `chunk_size`: delta rules within which all
+    pairs are compared at once; `negative_eigenvalues`: whether a state may change its sign; `num_householder`: delta
+    rules in each step (DeltaProduct).
     """
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "kernel_size": 3, "chunk_size": 4}
@@ -100,7 +95,7 @@ class DeltaNet(MixerNetwork):
 
 @NETWORKS.register("gated_delta_net")
 class GatedDeltaNet(MixerNetwork):
-    """DeltaNet with a decay of the state and an output gate, over the steps of any factorization; options as there."""
+    """DeltaNet with a decay of the state and an output gate, for any factorization; options as `delta_net`."""
 
     SMALL = {**DeltaNet.SMALL, "negative_eigenvalues": True, "num_householder": 2}
     MIXER = GatedDeltaMixer

@@ -68,12 +68,8 @@ class RGLRU(nn.Module):
 @MIXERS.register("rg_lru")
 class RecurrentBlock(LinearMixer):
     """The recurrent block of Griffin: W_o (gelu(W_1 x) * RG-LRU(conv(W_2 x))) (section 2.3, figure 2c), with a
-    convolution over the last K steps that treats every feature by itself.
-
-    Between the matrix products all is float32: the two branches multiply their rounding errors.
-
-    Attributes:
-      num_heads: blocks of the matrices of the gates.
+    convolution over the last K steps that treats every feature by itself. Between the matrix products all is float32,
+    as the branches multiply their rounding errors. `num_heads`: blocks of the matrices of the gates.
     """
 
     num_heads: int = 4
@@ -103,10 +99,9 @@ class RecurrentBlock(LinearMixer):
 
 @NETWORKS.register("rg_lru")
 class Hawk(MixerNetwork):
-    """The paper's Hawk: gated linear recurrences over the steps of any factorization, parallel in training, O(1) per
-    step in sampling. The blocks of Griffin alternate with local attention: see `hybrid`.
-
-    Residual blocks (section 2.1): a recurrent block and a gated MLP, each after an RMS normalisation.
+    """Hawk of the Griffin paper: gated linear recurrences over the steps of any factorization, parallel in training,
+    O(1) per step in sampling. Residual blocks (section 2.1) have a recurrent block and a gated MLP, each after an RMS
+    normalisation. In Griffin such blocks alternate with local attention: see `hybrid`.
 
     Options: those of `MixerNetwork`; `num_heads`, blocks of the gates' matrices; `kernel_size` of the convolution.
     """
@@ -160,8 +155,8 @@ class MinGRUMixer(MinMixer):
 class MinLSTMMixer(MinMixer):
     """An LSTM whose gates read the input alone:
 
-    h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,  f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t +
-    b_i),  g_t = W_g u_t + b_g (section 3.2.4).
+    h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,
+    f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t + b_i),  g_t = W_g u_t + b_g (section 3.2.4)
     """
 
     NUM_GATES = 3
@@ -174,9 +169,8 @@ class MinLSTMMixer(MinMixer):
 
 @NETWORKS.register("min_gru")
 class MinGRU(MixerNetwork):
-    """GRUs whose gates read the input alone, over the steps of any factorization.
-
-    Options: those of `MixerNetwork`; `kernel_size` of the convolution (0: none).
+    """GRUs whose gates read the input alone, over the steps of any factorization. Options: those of `MixerNetwork`;
+    `kernel_size` of the convolution (0: none).
     """
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "kernel_size": 3}

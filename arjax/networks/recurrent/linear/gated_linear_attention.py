@@ -1,6 +1,4 @@
-"""Gated linear attention (Yang et al., 2024, "Gated Linear Attention Transformers with Hardware-Efficient
-Training").
-"""
+"""Gated linear attention: Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training", 2024."""
 
 from __future__ import annotations
 
@@ -24,7 +22,6 @@ class GatedLinearMixer(HeadMixer):
 
     (section 4.1, equation 3, and section 4.4): a = sigma(W_2 W_1 x + b)^(1/16) is one number for each feature of a key,
     with matrices of rank 16. Keys have half as many features as values, and the norm is that of a layer, over a head.
-    The sums over pairs of steps need the logarithms of the decays, which are positive.
     """
 
     chunk_size: int = 16
@@ -56,10 +53,9 @@ class GatedLinearMixer(HeadMixer):
 
 @NETWORKS.register("gated_linear_attention")
 class GatedLinearAttention(MixerNetwork):
-    """Linear attention with a decay of each feature of the keys, over the steps of any factorization.
-
-    Options: those of `MixerNetwork`; `num_heads`, `chunk_size`: steps within which all pairs are compared at once, one
-    by one for each feature, so fewer than in other networks.
+    """Linear attention with a decay of each feature of the keys, over the steps of any factorization. Options: those of
+    `MixerNetwork`; `num_heads`, `chunk_size`: steps within which all pairs are compared at once, one by one for each
+    feature, so fewer than in other networks.
     """
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "chunk_size": 4}

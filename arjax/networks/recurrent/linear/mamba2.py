@@ -1,6 +1,4 @@
-"""Mamba-2 (Dao & Gu, 2024, "Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured State
-Space Duality").
-"""
+"""Mamba-2 (Dao & Gu, "Transformers are SSMs", 2024)."""
 
 from __future__ import annotations
 
@@ -27,18 +25,14 @@ def log_magnitude(a: jax.Array) -> jax.Array:
 
 @MIXERS.register("mamba2")
 class Mamba2Mixer(HeadMixer):
-    """A state space with one decay a head:
+    """A state space with one decay per head:
 
     S_t = a_t S_(t-1) + dt_t B_t x_t',  o_t = S_t' C_t + D x_t,  y_t = W_o norm(o_t * silu(z_t))
 
     (sections 2.1 and 7.1, figure 6): z = W_z u and x, B, C = silu(conv(W u)) for an input u, dt = softplus(W_dt u + b)
-    and a = exp(-exp(A) dt) are one number a head, and B and C are the same for all heads. The norm is the RMS of all
-    heads together.
-
-    Attributes:
-      state_size: features of B and C.
-      negative_eigenvalues: a = 2 exp(-exp(A) dt) - 1, in (-1, 1) (Grazzi et al., 2025, "Unlocking State-Tracking in
-        Linear RNNs Through Negative Eigenvalues", section 4.1).
+    and a = exp(-exp(A) dt) are one number per head, and B and C, of `state_size` features, are the same for all heads.
+    The norm is the RMS of all heads together. With `negative_eigenvalues` a = 2 exp(-exp(A) dt) - 1, in (-1, 1) (Grazzi
+    et al., 2025, "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues", section 4.1).
     """
 
     kernel_size: int = depth_option(4, least=0)
@@ -85,9 +79,8 @@ class Mamba2Mixer(HeadMixer):
 
 @NETWORKS.register("mamba2")
 class Mamba2(MixerNetwork):
-    """State spaces with one decay a head, over the steps of any factorization: blocks without an MLP, as in the paper.
-
-    Options: those of `MixerNetwork`; `num_heads` and `state_size` of the states [state_size, 2 E / num_heads],
+    """State spaces with one decay per head, over the steps of any factorization: blocks without an MLP, as in the
+    paper. Options: those of `MixerNetwork`; `num_heads` and `state_size` of the states [state_size, 2 E / num_heads],
     `kernel_size` of the convolution (0: none), `chunk_size`: steps within which all pairs are compared at once;
     `negative_eigenvalues`: decays in (-1, 1), not in (0, 1).
     """

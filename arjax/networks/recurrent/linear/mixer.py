@@ -39,10 +39,8 @@ class LinearMixer(nn.Module):
     itself, over the last K steps, zeros before the start. It has the methods that a `Block` asks of its attention, for
     blocks of one token. The carry holds the last K - 1 inputs of the convolution and the state of the recurrence.
 
-    Subclasses define `terms`, `outputs` and `init_state`, and make `read` and the convolution in `setup`. Between the
-    products of matrices all is float32.
-
-    Subclasses may have the option `kernel_size`, K; 0 for no convolution.
+    Subclasses define `terms`, `outputs` and `init_state`, make `read` and the convolution in `setup`, and may have the
+    option `kernel_size`, K (0: no convolution). Between the products of matrices all is float32.
     """
 
     width: int
@@ -161,9 +159,8 @@ STEPS = (1e-3, 0.1)
 
 
 class Decay(nn.Module):
-    """exp(A) dt and dt = softplus(W x + b) for each head, in float32: exp(-exp(A) dt) is the decay of a step.
-
-    At the start dt is between 0.001 and 0.1, uniformly in its logarithm, for x = 0, and exp(A) uniform over [1, 16].
+    """exp(A) dt and dt = softplus(W x + b) for each head, in float32: exp(-exp(A) dt) is the decay of a step. At the
+    start dt is log-uniform over [0.001, 0.1] for x = 0, and exp(A) uniform over [1, 16].
     """
 
     num_heads: int
@@ -193,7 +190,7 @@ GATED = {"mlp_kind": "gated", "norm_kind": "rms"}
 
 
 def out_scale(num_layers: int, mlp_size: int) -> float:
-    """Variance of a branch at the start: those of all layers, with or without an MLP, add up to one."""
+    """Returns the initial variance of a branch: those of all layers, with or without an MLP, add up to one."""
     return 1 / (num_layers * (2 if mlp_size else 1))
 
 
@@ -218,12 +215,7 @@ class BlocksCore(Stack):
 
 
 class MixerCore(BlocksCore):
-    """Equal blocks.
-
-    Attributes:
-      mixer: makes the mixer of a block, with its `out_scale`.
-      mlp_size: 0 for blocks without an MLP.
-    """
+    """Equal blocks, each with a mixer that `mixer` makes, given `out_scale`; `mlp_size` 0: without an MLP."""
 
     mixer: Callable[..., nn.Module]
     width: int
@@ -251,11 +243,9 @@ class MixerCore(BlocksCore):
 
 
 class MixerNetwork(ChunkedStepNetwork):
-    """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`: its options
-    are theirs.
-
-    Options: `hidden_size` E, `num_layers` L, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat` and
-    `unroll` as for Transformers.
+    """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`, and have
+    its options, too. Options: `hidden_size` E, `num_layers` L, `mlp_ratio` (0: blocks without an MLP), `dropout`,
+    `position`; `remat` and `unroll` as for Transformers.
     """
 
     num_layers: int = depth_option(4)

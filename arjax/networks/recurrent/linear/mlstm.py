@@ -16,8 +16,7 @@ from arjax.networks.recurrent.linear.states import chunked, product, segment_sum
 
 #: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
 LOG_ZERO = -1e30
-#: The least denominator of an output, in the factor exp(-m) of the state; the code of the authors adds as much. A query
-#: of zeros in a state of large gates finds 0, with a finite derivative.
+#: The least denominator of an output, times exp(-m), as in the code of the authors: derivatives stay finite.
 LEAST = 1e-6
 #: m of an empty state: below that of any gate, and far above `LOG_ZERO`.
 LOWEST = -1e10
@@ -50,12 +49,10 @@ def bounded(sums: jax.Array, maximum: jax.Array) -> jax.Array:
 class Exponential(NamedTuple):
     """C_t = f_t C_(t-1) + i_t k_t v_t',  n_t = f_t n_(t-1) + i_t k_t,  o_t = C_t' q_t / max(|n_t' q_t|, 1).
 
-    Beck et al., "xLSTM: Extended Long Short-Term Memory" (2024), equations 19 to 27 and, for the maximum, 15 to 17:
-    C and n are kept times exp(-m_t), with m_t = max(log f_t + m_(t-1), log i_t), so that no gate overflows. o does not
-    depend on m, so no gradient flows through it. m begins below all gates.
-
-    Attributes:
-      log_forget: log f_t, float32[B, N, T]; log_input: log i_t, of any size.
+    Beck et al., "xLSTM: Extended Long Short-Term Memory" (2024), equations 19 to 27 and, for the maximum, 15 to 17: C
+    and n are kept times exp(-m_t), with m_t = max(log f_t + m_(t-1), log i_t), so that no gate overflows; m begins
+    below all gates. o does not depend on m, so no gradient flows through it. `log_forget` is log f_t, float32[B, N, T],
+    and `log_input` is log i_t, of any size.
     """
 
     q: jax.Array
@@ -75,7 +72,7 @@ class Exponential(NamedTuple):
         log_w = jnp.where(step[:, None] >= step, between + log_i[..., None, :], LOG_ZERO)
         largest = jax.lax.stop_gradient(log_w.max(-1))
         inside = product(product(q, transposed(k)) * jnp.exp(log_w - largest[..., None]), v)
-        # The last row holds what each step has in the state after the chunk.
+        # The last row holds the factor of each step in the state after the chunk.
         into = jnp.exp(log_w[..., -1, :] - largest[..., -1:])
         updates = product(transposed(k * into[..., None]), v)
         start = between[..., 0] + log_f[..., :1]  # the decays of the state before the chunk
@@ -99,9 +96,7 @@ class Exponential(NamedTuple):
 
 
 def joined(state: Scaled, update: jax.Array, largest: jax.Array, decay: jax.Array) -> Scaled:
-    """The state after decays, with an update: `decay` and `largest` are the logarithms of the decays and of the factor
-    that the update leaves out.
-    """
+    """Returns the state times exp(decay) plus the update times exp(largest)."""
     held = decay + state.maximum
     maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
     old, new = (jnp.exp(factor - maximum)[..., None, None] for factor in (held, largest))
@@ -122,7 +117,7 @@ class MLSTMMixer(HeadMixer):
     C_t = f_t C_(t-1) + i_t v_t k_t',  n_t = f_t n_(t-1) + i_t k_t,  h_t = C_t q_t / max(|n_t' q_t|, 1)
 
     and y_t = W (sigma(W_o x_t + b_o) * norm(h_t)) (section 2.3, equations 19 to 27): q, k and v are W x + b, with k
-    over the root of its size; i = exp(w_i x + b_i) and f = sigma(w_f x + b_f) are one number a head. The norm is the
+    over the root of its size; i = exp(w_i x + b_i) and f = sigma(w_f x + b_f) are one number per head. The norm is the
     RMS of a head, and there is no convolution, as in Beck et al. (2025), "xLSTM 7B", section 3.1.
     """
 
@@ -155,9 +150,8 @@ class MLSTMMixer(HeadMixer):
 
 @NETWORKS.register("mlstm")
 class MLSTM(MixerNetwork):
-    """LSTMs with a matrix as their memory and exponential gates, over the steps of any factorization.
-
-    Options: those of `MixerNetwork`; `num_heads`, `chunk_size`: steps within which all pairs are compared at once.
+    """LSTMs with a matrix as their memory and exponential gates, over the steps of any factorization. Options: those of
+    `MixerNetwork`; `num_heads`, `chunk_size`: steps within which all pairs are compared at once.
     """
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "chunk_size": 4}

@@ -1,10 +1,9 @@
-"""Linear recurrences: over a matrix S [H, V] of each head, in chunks of C steps: in a chunk all pairs, between chunks
-S; and over a vector h [R].
+"""Linear recurrences: S_t = A_t S_(t-1) + k_t u_t' and o_t = S_t' q_t over a matrix S [H, V] of each head, with decays
+A_t or the delta rule; and h_t = a_t h_(t-1) + b_t over a vector h [R], feature by feature.
 
-S_t = A_t S_(t-1) + k_t u_t' and o_t = S_t' q_t, with decays A_t or the delta rule; h_t = a_t h_(t-1) + b_t, feature by
-feature. The recurrences differ in A_t and u_t, and each is a tuple of the terms of all steps, with three methods:
-`run`, the chunked form from any state; `step`, the recurrence itself; and `masked`, the terms of steps that leave the
-state alone, so that `run` ends in the state after any of its steps.
+Each recurrence is a tuple of the terms of all steps, with three methods: `run`, from any state in chunks of C steps,
+inside which all pairs are compared, while S passes from chunk to chunk; `step`, the recurrence itself; and `masked`,
+the terms of steps that leave the state alone, so that `run` ends in the state after any of its steps.
 
 The axis of the steps is the third: q and k are [B, N, T, H], v [B, N, T, V], decays [B, N, T]; a head axis of length 1
 stands for heads that are all alike. States, decays and outputs are float32. Products of decays are exponentials of sums
@@ -34,10 +33,8 @@ def transposed(x: jax.Array) -> jax.Array:
 
 
 def segment_sums(x_C: jax.Array) -> jax.Array:
-    """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none.
-
-    As a product with ones, not as a difference of two cumulative sums: where one decay is strong, that would lose the
-    digits of all later ones.
+    """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none. As a product with ones, since
+    after one strong decay a difference of cumulative sums would lose the digits of all later ones.
     """
     step = jnp.arange(x_C.shape[-1])
     up_to = (step[:, None] >= step).astype(x_C.dtype)
@@ -45,7 +42,7 @@ def segment_sums(x_C: jax.Array) -> jax.Array:
 
 
 class Pairs(NamedTuple):
-    """What a chunk of C steps takes of its queries and keys, with the decays between them. Every R-th step has a query.
+    """The queries and keys of a chunk of C steps with the decays between them; every R-th step has a query.
 
     Attributes:
       scores: q_i' (A_i ... A_(j+1)) k_j for j <= i, else 0: [..., C / R, C].
@@ -61,10 +58,9 @@ class Pairs(NamedTuple):
 
 
 def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
-    """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each.
-
-    If there are fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of
-    blocks of several steps, a step sees all of its own block: `log_decay` must then be None.
+    """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each. With
+    fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of blocks of
+    several steps, a step sees all of its own block: `log_decay` must then be None.
     """
     step, every = jnp.arange(k.shape[-2]), k.shape[-2] // q.shape[-2]
     seen = step[:, None] // block_size >= step // block_size
@@ -119,12 +115,10 @@ def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
 
 
 class Decayed(NamedTuple):
-    """A_t = a_t, a decay of each key feature or of all, u_t = v_t: S_t = a_t S_(t-1) + k_t v_t'.
-
-    Attributes:
-      log_decay: log |a_t|, float32[B, N, T] or [B, N, T, H], not above 0; None for a_t = 1.
-      sign: of a_t, [B, N, T] in float32; None where none is negative. The signs of a_1 to a_t move into q_t and k_t:
-        for P_t, their product, P_t S_t has the decays |a_t|.
+    """S_t = a_t S_(t-1) + k_t v_t', with a decay a_t of each key feature or of all. `log_decay` is log |a_t|, not above
+    0, float32[B, N, T] or [B, N, T, H], or None for a_t = 1; `sign` is the sign of a_t, float32[B, N, T], or None where
+    none is negative. The signs of a_1 to a_t move into q_t and k_t: for P_t, their product, P_t S_t has the decays
+    |a_t|.
     """
 
     q: jax.Array
@@ -168,22 +162,16 @@ class Delta(NamedTuple):
 
     S <- (1 - beta_tj k_tj k_tj') S + beta_tj k_tj v_tj'  for j = 1, ..., R, from a_t S_(t-1) to S_t.
 
-    For keys of length 1 the eigenvalues of a rule are 1 and 1 - beta: negative ones for beta above 1, a reflection for
-    beta = 2. Products of at most R reflections are the orthogonal maps that leave a subspace of all but R dimensions
-    fixed (Siems et al., "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products", 2025,
-    section 3). Within a chunk, with u = beta (v - S' k) of each rule, the u solve a triangular system (Yang et al.,
-    "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", 2024, section 3.2; with decays "Gated
-    Delta Networks", 2025, section 3.3):
+    For keys of length 1 the eigenvalues of a rule are 1 and 1 - beta: beta = 2 is a reflection. Products of at most R
+    reflections are the orthogonal maps that leave a subspace of all but R dimensions fixed (Siems et al.,
+    "DeltaProduct", 2025, section 3). Within a chunk the u = beta (v - S' k) of all rules solve a triangular system
+    (Yang et al., "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", 2024, section 3.2; with
+    decays "Gated Delta Networks", 2025, section 3.3):
 
     (1 + diag(beta) L) U = diag(beta) (V - K_a S)  with  L_ij = k_i' (a_i ... a_(j+1)) k_j for j < i
 
-    and the rows (a_i ... a_1) k_i' of K_a.
-
-    Attributes:
-      q: [B, N, T, H].
-      k, v: [B, N, T, R, H] and [B, N, T, R, V].
-      beta: in [0, 2], float32[B, N, T, R].
-      log_decay: log a_t, float32[B, N, T]; None for a_t = 1.
+    and the rows (a_i ... a_1) k_i' of K_a. Shapes: q [B, N, T, H], k [B, N, T, R, H], v [B, N, T, R, V]; `beta` in
+    [0, 2], float32[B, N, T, R]; `log_decay`, which is log a_t, float32[B, N, T], or None for a_t = 1.
     """
 
     q: jax.Array
@@ -193,9 +181,7 @@ class Delta(NamedTuple):
     log_decay: jax.Array | None = None
 
     def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
-        """All steps from a state, None for 0: (the state after them, o [B, N, T, V]). A chunk has at most `chunk_size`
-        rules, but at least those of one step.
-        """
+        """All steps from a state, None for 0, in chunks of `chunk_size` rules or one step: (state, o [B, N, T, V])."""
         num_rules = self.beta.shape[3]
         steps = max(chunk_size // num_rules, 1)
         (q,) = chunked(steps, self.q)
@@ -209,7 +195,7 @@ class Delta(NamedTuple):
         size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
         reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
         right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
-        # Of the matrix only what is below its diagonal is read: that is taken to be one.
+        # Only the part of the matrix below its diagonal is read; the diagonal is taken to be one.
         solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
         values, reads = solved[..., :size], solved[..., size:]
         if state is None:
@@ -242,10 +228,8 @@ class Delta(NamedTuple):
 
 
 def linear_recurrence(a_BTR: jax.Array, b_BTR: jax.Array) -> jax.Array:
-    """h_t = a_t h_(t-1) + b_t from h_(-1) = 0.
-
-    h solves a linear system, h - a * before(h) = b, whose transpose is the same recurrence from the last step to the
-    first one: gradients need no values but a and h.
+    """h_t = a_t h_(t-1) + b_t from h_(-1) = 0. h solves a linear system, h - a * before(h) = b, whose transpose is the
+    same recurrence from the last step to the first one: gradients need no values but a and h.
     """
 
     def before(x_BTR: jax.Array) -> jax.Array:
@@ -283,7 +267,7 @@ def at_once(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Ar
 
 
 def _run(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Array:
-    """One of both: on CPUs the gradient of steps in turn takes .45 to .7 of the time, and .2 to .4 to compile."""
+    """Runs the faster form: on CPUs the gradient of steps in turn takes about half the time, and a third to compile."""
     cpu, default = (functools.partial(form, reverse=reverse) for form in (in_turn, at_once))
     return jax.lax.platform_dependent(a_BTR, b_BTR, cpu=cpu, default=default)
 

@@ -1,4 +1,4 @@
-"""The numbers of `evaluate.exposure` in the report of a run, and in that of the mode evaluate."""
+"""Scores in the reports of runs: those of own prefixes, those that are no likelihood, and the error of a solver."""
 
 import dataclasses
 import json
@@ -6,14 +6,18 @@ import types
 
 import numpy as np
 import pytest
+from loop_helpers import assert_a_stop_changes_no_bit
+from refusals import refusal
 
+import arjax
+from arjax.api.comparing import mixture_of_runs
 from arjax.cli.main import main
 from arjax.config import base_config, dataset_config, network_config
 from arjax.config.build import build
-from arjax.config.files import save_config
+from arjax.config.files import load_config_file, save_config
 from arjax.core.errors import UserError
 from arjax.evaluation.report import open_judge
-from arjax.reporting.reports import OF_EXPOSURE
+from arjax.reporting.reports import OF_EXPOSURE, describe_scores, is_report, read_report, scores_in_words
 from arjax.training.loop import train
 
 
@@ -76,10 +80,8 @@ def test_a_judge_and_an_oracle_of_other_tokens(judge):
     other = dataclasses.replace(found, dataset=dataclasses.replace(found.dataset, vocabulary=letters("abc")))
     dataset = dataclasses.replace(setup.dataset, vocabulary=letters("abd"))
     setup = dataclasses.replace(setup, dataset=dataset, open_run=lambda workdir: other)
-    with pytest.raises(UserError, match="the judge knows the tokens 'abc', and this run 'abd'"):
-        opened(setup)
-    with pytest.raises(UserError, match="the oracle knows the tokens 'abc', and this run 'abd'"):
-        setup.trained_companions()
+    assert "the judge knows the tokens 'abc', and this run 'abd'" in refusal(opened, setup)
+    assert "the oracle knows the tokens 'abc', and this run 'abd'" in refusal(setup.trained_companions)
 
 
 def test_models_that_cannot_be_measured():
@@ -87,13 +89,11 @@ def test_models_that_cannot_be_measured():
         build(config(judge="runs/other"))
     real = config(exposure=5)
     real.dataset, real.network = dataset_config("two_moons"), network_config("made", hidden_sizes=(4,))
-    with pytest.raises(UserError, match="a decoding error counts wrong values"):
-        build(real)
+    assert "a decoding error counts wrong values" in refusal(build, real)
 
 
 def test_a_judge_that_is_missing_ends_runs_and_the_mode_evaluate_before_they_score(judge, tmp_path, capsys):
-    with pytest.raises(UserError, match="holds no run"):
-        train(build(config(exposure=5, judge=str(tmp_path / "none"))), tmp_path / "never")
+    assert "holds no run" in refusal(train, build(config(exposure=5, judge=str(tmp_path / "none"))), tmp_path / "never")
     fields = ["--config.evaluate.exposure=4", f"--config.evaluate.judge={tmp_path / 'none'}"]
     assert main(["--mode=evaluate", f"--workdir={judge}", *fields]) == 2
     told = capsys.readouterr().err
@@ -105,5 +105,57 @@ def test_an_oracle_in_another_order_is_refused_before_a_run_begins():
     other.objective = "weighted(of=('rollout(length=2, target=\"oracle\")',), weights=(1,))"
     build(other).trained_companions()
     other.model.ordering = "reversed"
-    with pytest.raises(UserError, match="the model needs that order"):
-        build(other).trained_companions()
+    assert "the model needs that order" in refusal(build(other).trained_companions)
+
+
+CONFIG = "configs/continuous_heads.py:smoke"
+TINY = {"dataset.num_examples": 40, "train.steps": 4, "train.eval_every": 2, "train.log_every": 2}
+SIZES = "width=8, layers=1, features=4"
+
+
+def fitted(tmp_path, call):
+    run = arjax.fit(CONFIG, tmp_path, TINY | {"model.conditional": call}, quiet=True)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    return run, read_report(tmp_path), lines
+
+
+def test_a_run_without_a_likelihood(tmp_path):
+    """Chosen, reported and described by its sample score; no number of it is called nats."""
+    run, report, lines = fitted(tmp_path, f"energy({SIZES})")
+    assert report["kind"] == "none"
+    assert is_report(report)
+    assert {"sample_score", "sample_score_stderr", "validation_sample_score"} <= set(report)
+    names = {name for line in lines for name in line} | set(report)
+    assert not [name for name in names if "nats" in name or "bits" in name]
+    assert {"train/energy", "validation/sample_score"} <= names
+    best = min(line["validation/sample_score"] for line in lines if "validation/sample_score" in line)
+    assert report["validation_sample_score"] == pytest.approx(best)
+    assert "no likelihood" in describe_scores(report)
+    assert "no likelihood" in scores_in_words(report)
+    assert run.evaluate("validation")["sample_score"] == pytest.approx(best, rel=1e-5)
+    assert run.sample(3).shape == (3, 1, 2)
+    run.save(tmp_path / "model.safetensors")
+    assert "no likelihood" in (tmp_path / "model.md").read_text()
+    assert "nats need a likelihood" in refusal(mixture_of_runs, [tmp_path, tmp_path])
+
+
+@pytest.mark.slow
+def test_a_run_with_a_solver_states_its_error(tmp_path):
+    """Training reports the loss by its name, and no nats; the report has nats and the error of the solver."""
+    _, report, lines = fitted(tmp_path, f"flow_matching(steps=2, {SIZES})")
+    assert report["kind"] == "exact"
+    assert 0 < report["solver_error_nats"] < 1
+    assert "error of the solver" in describe_scores(report)
+    trained = [line for line in lines if "train/loss" in line]
+    assert all("train/flow_matching" in line and "train/nll_nats" not in line for line in trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", [f"diffusion(steps=3, {SIZES})", f"flow_matching(steps=2, {SIZES})"])
+def test_resuming_changes_no_bit(tmp_path, monkeypatch, call):
+    def setup():
+        config = load_config_file(CONFIG)
+        config.update_from_flattened_dict(TINY | {"model.conditional": call, "train.steps_per_dispatch": 1})
+        return build(config)
+
+    assert_a_stop_changes_no_bit(setup, tmp_path, monkeypatch, 3)
