@@ -12,7 +12,6 @@ from scipy import stats
 from arjax.conditionals import make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data import from_arrays
 from arjax.models import Recipe, make, make_model, recipe_of
 
 KINDS = {"real": 0, "tokens": 3, "binary": 2}
@@ -95,14 +94,6 @@ def test_columns_of_one_step_are_drawn_independently():
     assert stats.chisquare(counts).pvalue > 1e-4
     for column, num in ((tokens, 3), (binary, 2)):
         assert stats.f_oneway(*(real[column == value] for value in range(num))).pvalue > 1e-4
-
-
-def test_columns_are_chosen_by_themselves_and_their_values_are_checked():
-    x = np.zeros((4, 3), np.float32)
-    assert from_arrays(EVENT, train=x).event.dtype == np.float32
-    for row, sentence in (([0, 3, 0], "column 1 must be whole numbers from 0 to 2, not 3"), ([0, 0, 0.5], "column 2")):
-        with pytest.raises(UserError, match=sentence):
-            from_arrays(EVENT, train=np.array([row], np.float32))
 
 
 def test_what_does_not_fit_is_one_sentence():

@@ -3,6 +3,7 @@
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 
 from arjax.core.errors import UserError
 from arjax.models import make_model
@@ -13,15 +14,14 @@ from arjax.testing.network import check_left_out, check_steps
 TAKES = [name for name in NETWORKS.names() if "holes" in NETWORKS.get(name).TRAITS]
 #: One event of each network; the other is slow.
 FAST = {"conv_nade": "real", "masked_transformer": "real"}
+BOTH = [
+    (name, event) if event == FAST.get(name, "columns") else slow(name, event)
+    for name in TAKES
+    for event in ("real", "columns")
+]
 
 
-def cases_of(name):
-    for event in ("real", "columns"):
-        slow = [pytest.mark.slow] if event != FAST.get(name, "columns") else []
-        yield pytest.param(name, event, marks=slow, id=f"{name}-{event}")
-
-
-@pytest.mark.parametrize(("network", "event"), [case for name in TAKES for case in cases_of(name)])
+@pytest.mark.parametrize(("network", "event"), BOTH)
 def test_missing_values_are_left_out(network, event):
     """And in steps of one network; those of the others, and other forms, are slow."""
     model = cases.small_model(network, cases.EVENTS[event], "random(seed=1)", "sites")

@@ -96,10 +96,8 @@ def test_one_model_for_all_stages_is_told_the_stage_and_the_known_parts():
     [
         ("digit", EventSpec((4,), (), "levels", 20), "unknown stages 'digit', did you mean 'digits'"),
         ("digits", EventSpec((4,), (), "levels", 16), "16 values have one digit of base 16"),
-        ("digits(base=1)", EventSpec((4,), (), "levels", 16), "at least 2, not 1"),
         ("digits", EventSpec((4,), (), "real"), "levels and tokens, not real"),
         ("subsampled", EventSpec((3, 4)), r"a grid of \(3, 4\) cannot be"),
-        ("subsampled(factor=1)", EventSpec((4, 4)), "at least 2, not 1"),
         ("haar(levels=3)", EventSpec((4, 4)), "3 times smaller by the factor 2"),
         ("haar(levels=100000)", EventSpec((4, 4)), "cannot be|at most"),
         ("haar", EventSpec((4,), (), "tokens", 4), "levels and binary, not tokens"),

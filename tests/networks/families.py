@@ -1,7 +1,4 @@
-"""Families whose layers are those of another one: dear tests run for one of them, and for the rest they are slow.
-
-And what programs consist of.
-"""
+"""The families for which dear tests are fast, for the rest they are slow; and what programs consist of."""
 
 from __future__ import annotations
 
@@ -9,19 +6,6 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from arjax.testing.models import autoregressive_networks
-
-SAME_LAYERS = {
-    "transformer": ("image_transformer", "local_transformer", "masked_transformer", "sparse_transformer", "two_stream"),
-    "lstm": ("gru", "rnn", "seq2seq_lstm"),
-    "pixelcnn_pp": ("pixelsnail",),
-    "diagonal_bilstm": ("multiscale",),
-    "made": ("structured_made",),
-    "deep_nade": ("conv_nade",),
-}
-LIKE_ANOTHER = {name for names in SAME_LAYERS.values() for name in names}
-#: Those of which no other has the layers, among them whatever is registered and not named above.
-DISTINCT = [name for name in autoregressive_networks() if name not in LIKE_ANOTHER]
-
 
 #: One for each way to compute: masks, sums, attention, recurrence, and convolutions in one and two dimensions.
 FEW = ("made", "nade", "transformer", "lstm", "wavenet", "pixelcnn")

@@ -78,6 +78,16 @@ def elu(x):
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
+def celu(x):
+    """elu([x, -x]) (Salimans et al., 2017)."""
+    return elu(np.concatenate([x, -x], -1))
+
+
+def silu(x):
+    """x sigmoid(x)."""
+    return x * special.expit(x)
+
+
 def attention(params, x_TE, content_UE, may_TU, num_heads: int):
     """softmax(q k' / sqrt(H)) v of each head over the contents that a token may see, then W_out."""
     q, k, v = (dense(params[name], y) for name, y in (("query", x_TE), ("key", content_UE), ("value", content_UE)))
@@ -146,6 +156,15 @@ def lstm_states(params, x_TE):
     """h_1..h_T from zeros."""
     zeros = np.zeros(len(params["recurrent_kernel"]))
     return lstm(params, x_TE, zeros, zeros)[2]
+
+
+def convolved(params, u_TU):
+    """b + sum_k w_k u_(t - k), each feature by itself."""
+    out = np.tile(params["conv_bias"], (len(u_TU), 1))
+    for t in range(len(u_TU)):
+        for k, kernel in enumerate(params["conv_kernel"][: t + 1]):
+            out[t] += kernel * u_TU[t - k]
+    return out
 
 
 def convolve(params, maps_HWC, taps, unmasked=lambda here, there: True):

@@ -13,7 +13,6 @@ from families import slow
 from loop_helpers import finish, run_python
 from lowering import score, train_steps
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.layers import fused_attention as fused
@@ -143,8 +142,3 @@ def test_without_a_kernel_the_formula_is_used_and_a_line_says_so(capsys):
     params = one.init(jax.random.key(0))
     np.testing.assert_array_equal(one.log_prob(params, x), other.log_prob(params, x))
     assert re.search("network.fused_attention has no kernel .* on this device", capsys.readouterr().err)
-
-
-def test_steps_of_several_sites_are_refused():
-    with pytest.raises(UserError, match=r"network\.fused_attention needs steps of one site"):
-        model(16, fused_attention=True, partition="blocks(size=2)")

@@ -7,46 +7,35 @@ import law_cases as cases
 import numpy as np
 import pytest
 from choice import each_network
-from families import fast_for, slow
+from families import slow
 
-from arjax.core.spec import EventSpec
+from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.readout import readout_paths, with_zero_features
-from arjax.testing.models import autoregressive_networks
 
-#: The layers and parameters of networks on a small picture that return features.
+#: The layers and parameters of networks on a small picture that return features, of each way to have them.
 READOUTS = {
     "conv_nade": {"mlp/out_bias", "mlp/out_kernel", "out/mix"},
-    "deep_nade": {"mlp/out_bias", "mlp/out_kernel"},
-    "diagonal_bilstm": {"core/out"},
     "fvsbn": {"earlier", "site/bias"},
-    "independent": {"site/bias"},
     "made": {"direct_kernel", "out_bias", "out_kernel"},
-    "multiscale": {"scale_0/out", "scale_1/out"},
     "nade": {"earlier", "out_kernel", "site/bias"},
-    "row_lstm": {"core/out"},
-    "separate": {"out_bias", "out_kernel"},
-    "structured_made": {"direct_kernel", "out_bias", "out_kernel"},
-    "constant": set(),
-    "hidden_markov": set(),
+    "multiscale": {"scale_0/out", "scale_1/out"},
+    "transformer": {"out"},
+    "lstm": {"readout/out"},
     "markov": set(),
 }
-#: Networks with one layer for the features of all tokens, or of all pixels.
-ONE_LAYER = (
-    *("gated_pixelcnn", "lmconv", "pixelcnn", "pixelcnn_pp", "pixelsnail", "image_transformer", "linear_attention"),
-    *("local_transformer", "masked_transformer", "sparse_transformer", "transformer", "transformer_xl", "two_stream"),
-)
 
 
-@pytest.mark.parametrize("network", autoregressive_networks())
-def test_the_readouts_of_every_network(network):
-    """Of all networks with one state for each step it is the same layer."""
+@pytest.mark.parametrize("network", READOUTS)
+def test_the_readouts_of_networks(network):
     model = cases.supported_model(network, EventSpec((2, 3)), "raster", "sites")
-    paths = readout_paths(model.init)
-    expected = READOUTS.get(network, {"out"} if network in ONE_LAYER else {"readout/out"})
-    assert all(any(path == one or path.startswith(f"{one}/") for one in expected) for path in paths), paths
-    assert all(any(path == one or path.startswith(f"{one}/") for path in paths) for one in expected), paths
+    expected = READOUTS[network]
+    found = {
+        next((name for name in expected if f"{path}/".startswith(f"{name}/")), path)
+        for path in readout_paths(model.init)
+    }
+    assert found == expected
 
 
 @functools.cache
@@ -54,25 +43,16 @@ def zeroed(model):
     return with_zero_features(cases.params_of(model), readout_paths(model.init, "FROM_CONTEXT"))
 
 
-@each_network([], [()], every=10)
-def test_features_are_zero(network):
-    model = cases.supported_model(network, cases.EVENTS["real"], "raster", "sites")
-    if isinstance(model, str):
-        return
-    x = cases.random_x(model.event, cases.BATCH)
-    features = cases.parallel(model.network, zeroed(model), x, model.factorization)
-    np.testing.assert_array_equal(features, 0)
-
-
-@pytest.mark.parametrize("network", fast_for(["made", "nade"]))
-def test_features_are_zero_whatever_the_context(network):
-    """Networks on vectors add a map of the context to their features, past the last layer."""
-    spec = cases.CONTEXTS["several"]
+@each_network(["context"], [("",), ("several",)], every=10)
+def test_features_are_zero(network, context):
+    """Whatever the context: networks on vectors add a map of it to their features, past the last layer."""
+    spec = cases.CONTEXTS[context] if context else NO_CONTEXT
     model = cases.supported_model(network, cases.EVENTS["real"], "raster", "sites", context=spec)
     if isinstance(model, str):
         return
     x, context = cases.random_x(model.event, cases.BATCH), cases.random_context(spec, cases.BATCH)
-    np.testing.assert_array_equal(cases.parallel(model.network, zeroed(model), x, model.factorization, context), 0)
+    features = cases.parallel(model.network, zeroed(model), x, model.factorization, context)
+    np.testing.assert_array_equal(features, 0)
 
 
 def test_normalised_weights_keep_their_directions():

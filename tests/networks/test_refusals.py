@@ -15,14 +15,31 @@ from arjax.networks.layers.local_context import check_local
 LINE, GRID = EventSpec((6,), kind="tokens", num_levels=5), EventSpec((4, 4))
 PIXELS, CHANNELS = EventSpec((4, 4), (3,), "levels", 4), EventSpec((4, 4, 3), kind="levels", num_levels=4)
 NUMBERS, BITS, WIDE = EventSpec((6,), kind="real"), EventSpec((6,)), EventSpec((4, 6))
+#: Events and choices that the networks of tables refuse, and why.
+TABLES = [
+    (NUMBERS, {}, "one whole number per site"),
+    (EventSpec((4,), (2,)), {}, "one whole number per site"),
+    (LINE, {"partition": "blocks(size=2)"}, "one site in a step"),
+    (LINE, {"context": ContextSpec("label", 2)}, "no input for a context"),
+    (LINE, {"orders": "uniform"}, "needs one order"),
+]
 #: The network, the event, the choice, and how the sentence begins.
 SENTENCES = [
+    *((name, event, choice, f".*{words}") for name in ("hidden_markov", "markov") for event, choice, words in TABLES),
+    (
+        *("hidden_markov", LINE, {"conditional": "mixture_of_products(components=1)"}),
+        ".*log-probabilities of 5 values, and the conditional reads 6",
+    ),
     ("transformer", BITS, {"with": 3}, "network 'transformer' has no option 'with', did you mean 'width'"),
     ("transformer", BITS, {"num_features": 3}, "network 'transformer' has no option 'num_features'"),
     ("transfomer", BITS, {}, r"unknown network 'transfomer', did you mean 'transformer'\?$"),
     (
         *("transformer", BITS, {"target_position": False, "partition": "blocks(size=2)"}),
         "steps of several sites need network.target_position",
+    ),
+    (
+        *("transformer", BITS, {"fused_attention": True, "partition": "blocks(size=2)"}),
+        "network.fused_attention needs steps of one site",
     ),
     (
         *("image_transformer", WIDE, {"query_block": (2, 3), "memory": (1, 1)}),
@@ -37,6 +54,14 @@ SENTENCES = [
     ("diagonal_bilstm", GRID, {"ordering": "spiral"}, "diagonal_bilstm needs a raster-like order "),
     ("multiscale", GRID, {}, r"multiscale needs model.ordering=multiscale\(factor=2, levels=1\) \(networks that"),
     ("multiscale", WIDE, {"ordering": "multiscale", "levels": 2}, r"multiscale needs .*\(factor=2, levels=2\)"),
+    ("delta_net", LINE, {"num_heads": 3}, "network.num_heads=3 does not divide network.hidden_size=128"),
+    ("mamba2", LINE, {"num_heads": 3}, r"network.num_heads=3 does not divide network.hidden_size \* 2=256"),
+    ("hybrid", LINE, {"layers": ""}, "cannot read network.layers=''"),
+    ("hybrid", LINE, {"layers": "min_gru, " * 1001}, "the number of network.layers must be at most 1000, not 1001"),
+    ("hybrid", LINE, {"layers": "mamba2, gru"}, ".*unknown mixer 'gru'"),
+    ("hybrid", LINE, {"layers": "mamba2(3)"}, ".*cannot read 'mamba2.3.'"),
+    ("hybrid", LINE, {"layers": "mamba2(width=3)"}, ".*mixer 'mamba2' has no option 'width'"),
+    ("hybrid", LINE, {"layers": "gated_convolution(window=0)"}, ".*'window' of the mixer 'gated_convolution' must"),
 ]
 
 
@@ -110,7 +135,6 @@ FITS = [
         [(LINE, *ONE), (GRID, *TWO), (GRID, "hilbert", "sites")],
     ),
     ("multiscale", {}, [(GRID, "multiscale", "sites")], [(GRID, *ONE), (LINE, *ONE), (GRID, "multiscale", TWO[1])]),
-    ("markov", {}, [(LINE, *ONE), (GRID, *ONE)], [(LINE, *TWO), (PIXELS, *ONE), (NUMBERS, *ONE)]),
     ("transformer", {"target_position": False}, [(LINE, *ONE)], [(LINE, *TWO)]),
     ("transformer", {}, [(LINE, *TWO), (NUMBERS, *ONE)], []),
 ]
@@ -143,12 +167,6 @@ def test_recomputation_is_for_one_layer_at_a_time(name):
         check(name, event, {"remat": remat, "unroll": unroll}, ordering)
     with pytest.raises(UserError, match="saves memory only with"):
         check(name, event, {"remat": True, "unroll": 2}, ordering)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float64", "", "bf16"])
-def test_compute_types(dtype):
-    with pytest.raises(UserError, match=rf"^dtype must be one of float32, bfloat16, not '{dtype}'$"):
-        make_model(BITS, "made", dtype=dtype)
 
 
 def test_limits_of_the_unet():

@@ -1,9 +1,12 @@
-"""Small parts of networks by themselves: names of activations, sizes of chunks, layers that are computed again."""
+"""Small parts of networks by themselves: sizes of chunks, contexts that are read by their kinds, local parts of
+contexts (their encoder against its equations, grids that fit, and how sites are picked).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 
 import flax.linen as nn
 import jax
@@ -11,18 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.errors import ScopeParamShapeError
+from numpy_layers import convolve, gelu
 
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec, EventSpec, class_label
+from arjax.factorization import make_factorization
+from arjax.networks import NETWORKS
 from arjax.networks.attention.linear_attention import linear_attention
+from arjax.networks.denoisers import NOISY, TIME, make_block_denoiser, make_denoiser
 from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.made import places
+from arjax.networks.layers import local_context as lc
 from arjax.networks.layers.embedding import SequenceEncoder
+from arjax.networks.layers.grids import raster_context, to_raster
+from arjax.networks.layers.steps import StepTokens
 from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder
 from arjax.networks.recurrent.stack import elementwise
 from arjax.testing import EVENTS
 from arjax.testing.examples import random_context, random_like
-
-LINE = EventSpec((4,))
 
 
 @pytest.mark.parametrize(("block", "chunk", "size"), [(2, 8, 8), (3, 8, 6), (4, 1, 4), (1, 5, 5)])
@@ -106,3 +114,184 @@ def test_elementwise_functions_keep_one_array_per_argument():
     )
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), got, expected)
     assert num_kept(elementwise(gate)) == 3 < num_kept(gate)
+
+
+def conv(params, x_HWC):
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k, zero outside: 3 x 3, without the outer taps on a single row."""
+    taps = [(dy, dx) for dy in ((-1, 0, 1) if len(x_HWC) > 1 else (0,)) for dx in (-1, 0, 1)]
+    return convolve(params, x_HWC, taps)
+
+
+def residual(params, h):
+    inner = gelu(conv(params["conv"], gelu(h)))
+    return h + inner @ params["mix"]["kernel"] + params["mix"]["bias"]
+
+
+def up(params, h, s, t):
+    """A transposed convolution: pixel (s r + i, t c + j) is the block (i, j) of the 3x3 convolution at (r, c)."""
+    blocks = conv(params["conv"], h)
+    features, out = blocks.shape[-1] // (s * t), np.zeros((h.shape[0] * s, h.shape[1] * t, blocks.shape[-1] // (s * t)))
+    for r, c in np.ndindex(out.shape[:2]):
+        first = (r % s * t + c % t) * features
+        out[r, c] = blocks[r // s, c // t, first : first + features]
+    return out
+
+
+def down(params, h, s, t):
+    """Kernel row k in 0..2s-1 is row k % s of block k // s: y[r] = sum_k x[s r - s // 2 + k] W_k."""
+    size = h.shape[-1]
+    kernel = params["conv"]["mix"]["kernel"].reshape(2, 2, s, t, size, -1)
+    out = np.zeros((h.shape[0] // s, h.shape[1] // t, kernel.shape[-1])) + params["conv"]["mix"]["bias"]
+    for r, c, k, m in itertools.product(range(len(out)), range(out.shape[1]), range(2 * s), range(2 * t)):
+        y, x = s * r - s // 2 + k, t * c - t // 2 + m
+        if 0 <= y < h.shape[0] and 0 <= x < h.shape[1]:
+            out[r, c] += h[y, x] @ kernel[k // s, m // t, k % s, m % t]
+    return out
+
+
+def encoded(spec, event, width=3, num=2):
+    """The encoder, random parameters of it, a context and what it says."""
+    encoder, context = lc.LocalEncoder(spec, event, width, "float32"), random_context(spec, num)
+    params = random_like(jax.eval_shape(encoder.init, jax.random.key(0), context)["params"])
+    return params, context, np.asarray(jax.jit(encoder.apply)({"params": params}, context))
+
+
+def test_encoder_by_its_equations():
+    """Parts of every grid add up: the same, a coarser one by 4 and 3, a finer one by 2 and 3; then a residual block."""
+    spec = ContextSpec(
+        coarse=EventSpec((1, 2), (), "levels", 5),
+        fine=EventSpec((8, 18), (2,), "real"),
+        same=EventSpec((4, 6), (), "tokens", 3),
+        style=class_label(3),
+        local=("coarse", "fine", "same"),
+    )
+    params, context, found = encoded(spec, EventSpec((4, 6)))
+    for b in range(2):
+        coarse, own = context["coarse"][b], params["part_coarse"]
+        h = own["table"]["embedding"][coarse] + coarse[..., None] / 4 @ own["intensity"]["kernel"]
+        h = up(own["up_1"], gelu(up(own["up_0"], h, 2, 3)), 2, 1)
+        own = params["part_fine"]
+        fine = context["fine"][b] @ own["linear"]["kernel"] + own["linear"]["bias"]
+        h = h + down(own["down_0"], fine, 2, 3) + params["part_same"]["table"]["embedding"][context["same"][b]]
+        h = h + params["whole"]["table"]["embedding"][context["style"][b]]
+        np.testing.assert_allclose(found[b], residual(params["block_0"], h), rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_lines_channels_and_precision():
+    """On a line a kernel is three places; colour channels are values of a pixel; -1 is nothing; bfloat16 is near."""
+    line = ContextSpec(c=EventSpec((4,), (), "tokens", 3), local=("c",))
+    params, _, found = encoded(line, EventSpec((8,)))
+    assert found.shape == (2, 8, 3) and params["part_c"]["up_0"]["conv"]["mix"]["kernel"].shape == (3 * 3, 2 * 3)
+    short = {"c": np.array([[1, 2, -1, -1]], np.int32)}
+    encoder = lc.LocalEncoder(line, EventSpec((8,)), 3, "float32", num_blocks=0)
+    ends = encoder.apply({"params": {"part_c": params["part_c"]}}, short)[0]
+    np.testing.assert_allclose(ends[6], params["part_c"]["up_0"]["conv"]["mix"]["bias"][:3], rtol=1e-5)
+    colour = ContextSpec(c=EventSpec((2, 2, 3), (), "levels", 4), local=("c",))
+    params, _, found = encoded(colour, EventSpec((4, 4, 3)))
+    assert found.shape == (2, 4, 4, 3) and params["part_c"]["table"]["embedding"].shape == (3 * 4, 3)
+    low = lc.LocalEncoder(colour, EventSpec((4, 4, 3)), 3, "bfloat16").apply(
+        {"params": params}, random_context(colour, 2)
+    )
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(low, np.float32), found, atol=0.05 * np.abs(found).max())
+
+
+def test_vectors_of_sites_rows_and_pixels():
+    """Channels share the vector of their pixel; a vector of the whole context is the same everywhere."""
+    e = np.arange(2 * 3 * 2, dtype=np.float32).reshape(1, 2, 3, 2)
+    event = EventSpec((2, 3, 2), (), "levels", 4)
+
+    @jax.jit
+    def vectors(e):
+        return lc.of_sites(e, np.array([[0, 1], [11, 12]]), event), lc.of_pixel(e, 1, 2), lc.of_row(e, 1)
+
+    of_sites, of_pixel, of_row = map(np.asarray, vectors(e))
+    np.testing.assert_array_equal(of_sites[0, :, :, 0], [[0, 0], [10, 10]])
+    np.testing.assert_array_equal(of_pixel[0], [10, 11])
+    np.testing.assert_array_equal(of_row[0, :, 0], [6, 8, 10])
+    vector = np.ones((4, 2), np.float32)
+    assert lc.of_sites(vector, np.zeros((3, 5), int), event).shape == (4, 1, 1, 2)
+    assert lc.of_pixel(vector, 0, 0) is vector and lc.everywhere(vector, 4).shape == (4, 1, 1, 2)
+
+
+def test_tokens_have_the_context_of_the_site_that_they_predict():
+    """In all forms, in any order; a site that does not exist has that of the last one."""
+    event, e = EventSpec((2, 3), (), "tokens", 3), np.arange(12, dtype=np.float32).reshape(1, 2, 3, 2)
+    factorization = make_factorization((2, 3), "random(seed=1)", "sizes(sizes=(1, 3, 2))")
+    blocks_SM, x = np.minimum(np.asarray(factorization.blocks), 5), np.zeros((1, 2, 3), int)
+    tokens = StepTokens(event, ContextSpec(c=EventSpec((2, 3)), local=("c",)), 2, "none", "float32")
+    params = random_like(jax.eval_shape(tokens.init, jax.random.key(0), x, np.arange(3), factorization, None))
+    forms = [
+        ((np.arange(3),), blocks_SM),
+        ((1,), blocks_SM[1]),
+        ((np.arange(1, 4),), blocks_SM[[1, 2, 2]]),
+        ((np.arange(1, 3), np.zeros(2, int)), blocks_SM[1:]),
+    ]
+
+    @jax.jit
+    def differences(params, e):
+        def of(each, steps, *before):
+            return tokens.apply(params, x, steps, factorization, each, *before)
+
+        return [of(e, *steps) - of(None, *steps) for steps, _ in forms]
+
+    for (_, sites), difference in zip(forms, differences(params, e), strict=True):
+        np.testing.assert_allclose(difference, e.reshape(1, 6, 2)[:, sites], rtol=1e-4, atol=1e-5)
+
+
+def test_maps_are_flipped_with_their_image():
+    """Under every raster-like order, colour channels included."""
+    for grid, ordering in itertools.product(((3, 3), (2, 3, 2)), ("raster", "reversed", "column_major")):
+        if len(grid) == 3 and ordering == "column_major":
+            continue
+        event, factorization = EventSpec(grid, (), "tokens", 99), make_factorization(grid, ordering)
+        place = np.arange(np.prod(grid[:2])).reshape(1, *grid[:2])
+        x = place if len(grid) == 2 else np.repeat(place[..., None], grid[2], -1)
+
+        @jax.jit
+        def both(x, place, event=event, factorization=factorization):
+            return to_raster(x, event, factorization), raster_context(place, factorization)
+
+        raster, context = map(np.asarray, both(x, place[..., None]))
+        np.testing.assert_array_equal(context, raster.reshape(1, *grid[:2], -1)[..., :1])
+    assert raster_context(e := np.ones((2, 3)), factorization) is e
+
+
+DENOISED = EventSpec((4, 6), (), "tokens", 3)
+
+
+@pytest.mark.parametrize("name", ["adaptive_mlp", "unet", "denoising_transformer"])
+def test_denoisers_read_local_parts(name):
+    """Features of each pixel depend on its own place of a finer part, beside a part as a whole."""
+    spec = ContextSpec(c=EventSpec((8, 6), (), "tokens", 3), label=class_label(2), local=("c",))
+    denoiser = make_denoiser(name, DENOISED, spec, 3, **NETWORKS.get(name).SMALL)
+    x, context = np.zeros((24, 4, 6), int), random_context(spec, 1)
+    context = {key: np.repeat(value, 24, 0) for key, value in context.items()} | {TIME: np.full(24, 0.5, np.float32)}
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, None, context)["params"])
+    other = context | {"c": context["c"].copy()}
+    for i, (r, c) in enumerate(np.ndindex(4, 6)):
+        other["c"][i, 2 * r, c] = (other["c"][i, 2 * r, c] + 1) % 3
+    apply = jax.jit(lambda c: denoiser.apply({"params": params}, x, None, c))
+    features = np.asarray(apply(context)).reshape(24, 24, 3)
+    change = np.abs(np.asarray(apply(other)).reshape(24, 24, 3) - features).max(-1)
+    assert (np.diagonal(change) > 0).all()
+
+
+@pytest.mark.slow
+def test_block_denoiser_reads_local_parts():
+    """The same features in one pass and block by block."""
+    spec = ContextSpec(c=EventSpec((2, 3), (), "tokens", 3), local=("c",))
+    factorization = make_factorization((4, 6), "random(seed=1)", "blocks(size=8)")
+    denoiser = make_block_denoiser("block_transformer", DENOISED, spec, 3, width=12, num_layers=1, num_heads=2)
+    x, x_t = np.random.default_rng(0).integers(0, 3, (2, 24, 4, 6))
+    context = random_context(spec, 24)
+    noisy = context | {NOISY: x_t}
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, factorization, noisy)["params"])
+    apply = jax.jit(lambda method, *args: denoiser.apply({"params": params}, *args, method=method), static_argnums=0)
+    features = np.asarray(apply("__call__", x, factorization, noisy)).reshape(24, 24, 3)
+    carry = denoiser.apply({"params": params}, len(x), factorization, method="start")
+    for t in range(3):
+        found = apply("denoise", carry, x_t, t, factorization, context)
+        np.testing.assert_allclose(found, features[:, np.asarray(factorization.blocks)[t]], atol=2e-5)
+        carry = apply("write", carry, x, t, factorization, context)

@@ -36,6 +36,15 @@ def layer(name: str):
     return module, cases.random_like(shapes)
 
 
+def with_inputs(name: str, block_size: int):
+    """The layer, the number of steps, inputs, and what the layer makes of them at once."""
+    module, variables = layer(name)
+    num_steps = 24 if name == "tiles" else 17
+    x = np.random.default_rng(1).normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
+    out = jax.jit(module.apply, static_argnums=2)(variables, x, block_size)
+    return module, variables, num_steps, x, np.asarray(out)
+
+
 #: Each pattern with steps of one token or of two, in turn; with the other number it is slow. TileGrid have one.
 BLOCK_SIZES = [
     pytest.param(name, block_size, marks=[pytest.mark.slow] * (block_size != 1 + i % 2 and name != "tiles"))
@@ -95,9 +104,7 @@ def test_two_hops_connect_everything(name):
 @pytest.mark.parametrize(("name", "block_size"), BLOCK_SIZES)
 def test_attention_equals_a_dense_mask(name, block_size):
     """Also where blocks are cut short; heads that see nothing give 0."""
-    module, variables = layer(name)
-    num_steps = 24 if name == "tiles" else 17
-    x = np.random.default_rng(0).normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
+    _, variables, num_steps, x, out = with_inputs(name, block_size)
     patterns, merged = LAYERS[name]
     block = np.ones((block_size, block_size), bool)
     masks = [np.kron(p.graph(num_steps), block) for p, count in patterns for _ in range(count)]
@@ -113,7 +120,6 @@ def test_attention_equals_a_dense_mask(name, block_size):
         weights = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-30)
         heads.append(weights @ v[..., part])
     expected = np.concatenate(heads, -1) @ params["out"]["kernel"] + params["out"]["bias"]
-    out = jax.jit(module.apply, static_argnums=2)(variables, x, block_size)
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -131,9 +137,7 @@ def test_windows_longer_than_the_sequence_take_no_more_memory():
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "block_size"), BLOCK_SIZES)
 def test_steps_equal_the_whole(name, block_size):
-    module, variables = layer(name)
-    num_steps = 24 if name == "tiles" else 17
-    x = np.random.default_rng(1).normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
+    module, variables, num_steps, x, whole = with_inputs(name, block_size)
 
     @jax.jit
     def stepwise(variables, x):
@@ -146,7 +150,6 @@ def test_steps_equal_the_whole(name, block_size):
         _, out_SBME = jax.lax.scan(body, cache, jnp.arange(num_steps))
         return jnp.swapaxes(out_SBME, 0, 1).reshape(x.shape)
 
-    whole = jax.jit(module.apply, static_argnums=2)(variables, x, block_size)
     np.testing.assert_allclose(stepwise(variables, x), whole, rtol=1e-3, atol=1e-3)
 
 
@@ -163,9 +166,7 @@ ONE_OF_EACH = ("window", "strided, merged", "fixed", "tiles")
 )
 def test_windows_equal_the_whole(name, block_size):
     """Five steps in one call, of which some are kept, over all phases of a block and over the end."""
-    module, variables = layer(name)
-    num_steps = 24 if name == "tiles" else 17
-    x = np.random.default_rng(1).normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
+    module, variables, num_steps, x, whole = with_inputs(name, block_size)
 
     @jax.jit
     def window(variables, cache, x, t, n):
@@ -173,7 +174,6 @@ def test_windows_equal_the_whole(name, block_size):
         after, out = module.apply(variables, cache, x[:, index], t, block_size, method="extend")
         return module.apply(variables, after, n, method="keep"), out
 
-    whole = np.asarray(jax.jit(module.apply, static_argnums=2)(variables, x, block_size))
     cache, t = jax.jit(lambda v: module.apply(v, 2, num_steps, block_size, method="init_cache"))(variables), 0
     for n in (3, 5, 0, 1, 4, 2, 5, 4):
         cache, out = window(variables, cache, x, np.int32(t), np.int32(n))

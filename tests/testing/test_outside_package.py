@@ -46,11 +46,6 @@ def test_it_keeps_the_laws(package):
         check("binomial", "levels", 1.0)
     config = load_config_file(str(package / "configs" / "mean_digits.py") + ":smoke")
     assert (config.network.name, config.model.conditional) == ("running_mean", "binomial")
-
-
-def test_its_kind_of_model_keeps_the_laws(package):
-    import running_mean  # noqa: F401
-
     for law in model_laws.of("latent_class"):
         if law.name.startswith(("mass", "samples", "files")):
             law.check()

@@ -1,19 +1,27 @@
-"""The options of the Transformer: against their definitions in numpy, and under the laws."""
+"""Transformers: options and relative positions against their definitions in numpy, and under the laws; layers that are
+scanned, unrolled or recomputed.
+"""
 
 from __future__ import annotations
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
 from families import slow
-from numpy_layers import attention, initialised, run
+from numpy_layers import initialised, relative_attention, run
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.networks.attention.transformer_xl import RelativeAttention
 from arjax.networks.layers.attention import SelfAttention, rotary_frequencies
 from arjax.networks.layers.blocks import Block
+from arjax.testing.models import autoregressive_networks
 from arjax.testing.network import check_autoregressive, check_steps
 
 rng = np.random.default_rng(0)
@@ -110,16 +118,6 @@ def test_gated_block_with_root_mean_squares_is_its_definition():
     np.testing.assert_allclose(run(block, params, x[None], 1, False)[0][0], expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("num_heads", "block_size"), [(1, 1), (2, 1), (3, 2)])
-def test_attention_is_its_definition(num_heads, block_size):
-    """Of a token to the tokens of its block and of earlier ones."""
-    x = rng.normal(size=(2, 6, 12)).astype(np.float32)
-    layer, block = SelfAttention(12, num_heads, 1.0, "float32"), np.arange(6) // block_size
-    params = initialised(layer, x, block_size)
-    expected = [attention(params, one, one, block[:, None] >= block, num_heads) for one in x]
-    np.testing.assert_allclose(run(layer, params, x, block_size), expected, rtol=1e-3, atol=1e-3)
-
-
 def test_layers_that_start_at_zero_are_the_identity():
     model = make_model(TOKENS, "transformer", zero_init=True, **SMALL)
     layers = jax.jit(model.init)(jax.random.key(0))["layers"]
@@ -171,3 +169,113 @@ def test_what_lies_after_the_end_of_a_context_does_not_matter():
         cases.parallel(m.network, params, x, m.factorization, {"sequence": a}) for m, a in ((model, padded), (short, c))
     )
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+
+
+@functools.cache
+def model_of(num_layers: int, unroll: int = 1, remat: bool = False):
+    options = {"num_layers": num_layers, "unroll": unroll, "remat": remat}
+    return make_model(TOKENS, "transformer", width=16, num_heads=2, **options)
+
+
+@functools.cache
+def value_and_gradient(num_layers: int, *how):
+    model, params = model_of(num_layers, *how), cases.params_of(model_of(num_layers))
+    return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, cases.random_x(TOKENS, 3)).sum()))(params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("num_layers", "unroll", "remat"), [(3, 2, False), (3, 1, True), (3, 4, False), (1, 4, False), (1, 1, True)]
+)
+def test_layers_compute_the_same_however_they_are_run(num_layers, unroll, remat):
+    """From the same fresh parameters."""
+    fresh = (model.init(jax.random.key(0)) for model in (model_of(num_layers, unroll, remat), model_of(num_layers)))
+    jax.tree.map(np.testing.assert_array_equal, *fresh)
+    expected, expected_gradient = value_and_gradient(num_layers)
+    value, gradient = value_and_gradient(num_layers, unroll, remat)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, expected_gradient)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [name for name in autoregressive_networks() if "remat" in NETWORKS.options(name)])
+def test_recomputation_changes_neither_parameters_nor_gradients(network):
+    """In training, too."""
+    grid, names = EventSpec((2, 3)), NETWORKS.options(network)
+    rates = {name: 0.0 for name in names if name.endswith("dropout")} | {n: 1 for n in names if n == "unroll"}
+    models = [cases.supported_model(network, grid, "raster", "sites", remat=each, **rates) for each in (False, True)]
+    assert models[0].param_shapes == models[1].param_shapes
+    x, params = cases.random_x(grid, 2), cases.params_of(models[0])
+
+    def loss(params, model):
+        return model.features(params, x, train=True, key=jax.random.key(0)).sum()
+
+    gradients = jax.jit(lambda params: [jax.grad(loss)(params, model) for model in models])(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *gradients)
+
+
+WIDTH, HEADS = 8, 2
+
+
+def relative(num_steps, block_size=1, **options):
+    """A layer of Transformer-XL, random parameters, inputs and biases."""
+    layer = RelativeAttention(WIDTH, HEADS, 1.0, "float32", use_bias=False, **options)
+    h = rng.normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
+    biases = tuple(rng.normal(size=(2, HEADS, WIDTH // HEADS)).astype(np.float32))
+    return layer, initialised(layer, h, block_size, False, biases), h, biases
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "segment", "memory", "block_size"),
+    [
+        *((7, 3, 2, 1), (6, 3, 0, 1), (5, 2, 2, 3)),
+        *(slow(*sizes) for sizes in [(8, 2, 100, 1), (7, 2, 5, 1), (5, 8, 8, 1), (5, 1, 1, 2)]),
+    ],
+)
+def test_relative_attention_is_its_equation(num_steps, segment, memory, block_size):
+    layer, params, h, biases = relative(num_steps, block_size, segment=segment, memory=memory)
+    expected = [relative_attention(params, one, segment, memory, block_size, *biases) for one in h]
+    np.testing.assert_allclose(run(layer, params, h, block_size, False, biases), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_ring_grows_and_goes_round():
+    """Steps in the form of a loop: after 2 steps the ring grows from 2 places to its 5, and then it goes round."""
+    layer, params, h, biases = relative(7, segment=3, memory=2)
+
+    def both(params):
+        call = lambda *args, method=None: layer.apply({"params": params}, *args, method=method)  # noqa: E731
+        token = functools.partial(jax.lax.dynamic_slice_in_dim, h, slice_size=1, axis=1)
+        step = lambda cache, t: call(cache, token(t), t, biases, method="step")  # noqa: E731
+        empty = call(2, 7, 1, biases, method="init_cache")
+        cache, found = None, []
+        for begin, end in ((0, 2), (2, 7)):
+            cache = call(empty, end, cache, method="loop_carry")
+            cache, mixed = jax.lax.scan(step, cache, jnp.arange(begin, end))
+            found.append(mixed[:, :, 0])
+        return call(h, 1, False, biases), jnp.swapaxes(jnp.concatenate(found), 0, 1)
+
+    np.testing.assert_allclose(*jax.jit(both)(params), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_no_gradient_flows_into_the_memory_in_training():
+    layer, params, h, biases = relative(6, segment=3, memory=3)
+
+    def second_segment(h, train):
+        return (layer.apply({"params": params}, h, 1, train, biases)[:, 3:] ** 2).sum()
+
+    for train in (False, True):
+        gradient = jax.jit(jax.grad(second_segment), static_argnums=1)(h, train)[0]
+        assert (gradient[3:] != 0).all()
+        assert (gradient[:3] == 0).all() if train else (gradient[:3] != 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("segment", "memory", "num_layers"), [(3, 1, 3), (3, 2, 1), (3, 2, 2), (2, 0, 2)])
+def test_reach_through_the_layers(segment, memory, num_layers):
+    event = EventSpec((14,), kind="real", num_levels=0)
+    options = {"width": 16, "num_heads": 2, "segment": segment, "memory": memory, "num_layers": num_layers}
+    model = make_model(event, "transformer_xl", ordering="random(seed=2)", conditional="gaussian", **options)
+    check_autoregressive(model, cases.params_of(model))
+    declared = model.network.dependencies(model.factorization)
+    assert declared.sum() < np.asarray(model.factorization.mask()).sum()

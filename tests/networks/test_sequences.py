@@ -1,5 +1,5 @@
 """Recurrent layers, and the sequence to sequence LSTM, against their equations in numpy; truncated back-propagation
-against its definition.
+against its definition; what convolutions over the steps read and drop.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 from numpy_layers import dense, elman, gru, initialised, lstm, lstm_states, random_like
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
+from arjax.networks.causal_conv import TCNBlock
 from arjax.networks.recurrent.rnn import GRULayer, LSTMLayer, RNNLayer
 from arjax.networks.recurrent.seq2seq_lstm import reverse_valid
 from arjax.networks.recurrent.stack import RecurrentCore
@@ -172,16 +174,6 @@ def test_reversal_keeps_the_end_at_the_end():
     np.testing.assert_array_equal(reverse_valid(frames, source >= 0), np.repeat(np.array(expected)[..., None], 2, -1))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("context", [ContextSpec("label", 3), ContextSpec("vector", 2), ContextSpec("frames", 2, 4)])
-def test_other_contexts_only_choose_the_first_state(context):
-    """The decoder is the same network, with the same parameters, under every context."""
-    plain = make_model(EVENT, "seq2seq_lstm", **SIZES)
-    model = make_model(EVENT, "seq2seq_lstm", context=context, **SIZES)
-    shapes, plain_shapes = (m.param_shapes for m in (model, plain))
-    assert {name: shapes[name] for name in shapes if name != "encoder"} == plain_shapes
-
-
 def test_without_a_context_it_is_the_stacked_lstm():
     x = rng.integers(0, 6, (3, 5))
     model = make_model(EVENT, "seq2seq_lstm", hidden_size=4, embedding_size=4, num_layers=2)
@@ -190,11 +182,54 @@ def test_without_a_context_it_is_the_stacked_lstm():
     np.testing.assert_allclose(cases.log_prob(model, x, params), cases.log_prob(same, x, params), rtol=1e-5)
 
 
-def test_parameters_of_the_paper():
-    """Section 3.4: 384M parameters, 64M of them recurrent connections."""
-    event, source = EventSpec((30,), kind="tokens", num_levels=80_000), ContextSpec("sequence", 160_000, 30)
-    sizes = {"hidden_size": 1000, "embedding_size": 1000, "num_layers": 4}
-    shapes = make_model(event, "seq2seq_lstm", context=source, **sizes).param_shapes
-    assert round(sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6) == 384
-    cores = (shapes["core"], shapes["encoder"]["core"])
-    assert round(sum(leaf.size for leaf in jax.tree.leaves(cores)) / 1e6) == 64
+def test_tcn_drops_whole_channels():
+    """Without normalisation or bias in between, a dropped channel is 0 in all steps, a kept one in none."""
+    x = np.ones((16, 7, 6), np.float32)
+    block = TCNBlock(6, 6, 1, 1, 0.5, "float32")
+    params = initialised(block, x, False)
+    params["second"] |= {"kernel": np.eye(6, dtype=np.float32), "scale": np.ones(6, np.float32), "bias": np.ones(6)}
+    out = jax.jit(lambda key: block.apply({"params": params}, x, True, rngs={"dropout": key}))(jax.random.key(0))
+    dropped = np.asarray(out == 1)  # x alone
+    assert (dropped.all(1) == dropped.any(1)).all()
+    assert 0.3 < dropped[:, 0].mean() < 0.7
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "field"),
+    [
+        ("causal_conv", {"num_layers": 3, "dilation_cycle": 2}, 5),
+        slow("causal_conv", {"num_layers": 2, "kernel_size": 1}, 1),
+        slow("wavenet", {"num_layers": 2, "dilation_cycle": 2, "skip_channels": 16}, 5),
+        ("wavenet", {"num_layers": 2, "dilation_cycle": 1, "kernel_size": 3, "skip_channels": 16}, 7),
+        ("tcn", {"num_layers": 2, "kernel_size": 2}, 7),
+        slow("tcn", {"num_layers": 1, "kernel_size": 3}, 5),
+    ],
+)
+def test_reads_as_far_back_as_it_says(network, options, field):
+    model = make_model(EventSpec((10,)), network, hidden_size=16, ordering="reversed", position="none", **options)
+    assert model.network.receptive_field == field
+    params = cases.params_of(model)
+    depends = cases.dependence(model.network, params, model.factorization, num=16)
+    np.testing.assert_array_equal(depends, model.network.dependencies(model.factorization))
+    assert depends[0].tolist() == [False, *[True] * field, *[False] * (9 - field)]
+
+
+def test_frames_condition_their_own_steps_and_the_summary_all():
+    """Local conditioning: without the summary of the whole, frame l reaches the steps that read it, and those after."""
+    spec = ContextSpec("frames", 2, 3)
+    options = {"hidden_size": 8, "skip_channels": 8, "num_layers": 2, "kernel_size": 1}
+    model = make_model(EventSpec((7,)), "wavenet", context=spec, **options)
+    params = cases.params_of(model)
+    x, c = np.zeros((1, 7), np.int32), rng.normal(size=(1, 3, 2)).astype(np.float32)
+    other = c.copy()
+    other[:, 1] += 1
+
+    def changed(params):
+        before, after = (
+            cases.parallel(model.network, params, x, model.factorization, {"frames": f}) for f in (c, other)
+        )
+        return (np.asarray(before) != np.asarray(after)).any((0, -1))
+
+    assert changed(params).all()
+    params["conditioning"]["whole"]["summary"]["kernel"] = 0 * params["conditioning"]["whole"]["summary"]["kernel"]
+    assert np.flatnonzero(changed(params)).tolist() == [3, 4]  # floor(s 3 / 7) = 1

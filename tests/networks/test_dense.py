@@ -1,4 +1,6 @@
-"""Independent sites, separate networks, FVSBN and NADE against their definitions, in plain numpy loops."""
+"""Dense networks against their definitions, in plain numpy loops: MADE (Germain et al., 2015), the network that keeps
+to a graph (Chen et al., 2023), independent sites, separate networks, FVSBN and NADE.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,102 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import random_like
+from families import slow
+from numpy_layers import built, check, random_like
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
+from arjax.networks.dense.made import places
+
+LINE = EventSpec((6,))
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def paper(x, params, step, depth):
+    """Logits of equations (8)-(13) for inputs of these steps and degrees as evenly over 0, ..., D - 2 as whole numbers
+    allow; with the mean of U * M wherever there is a U.
+    """
+    below, below_degrees = x.astype(float), step
+    for layer in range(depth):
+        W, b = params[f"hidden_{layer}_kernel"].T, params[f"hidden_{layer}_bias"]
+        m = np.array([k * (len(step) - 1) // len(b) for k in range(len(b))])
+        M_W = m[:, None] >= below_degrees[None, :]  # equations (8), (13)
+        of_mask = (params.get(f"hidden_{layer}_mask_kernel", 0 * W.T).T * M_W).mean(1)
+        below, below_degrees = np.maximum(0, b + of_mask + below @ (W * M_W).T), m
+    M_V = step[:, None] > below_degrees[None, :]  # equation (9)
+    of_mask = (params.get("out_mask_kernel", 0 * params["out_kernel"]).T * M_V).mean(1)
+    logits = params["out_bias"] + of_mask + below @ (params["out_kernel"].T * M_V).T
+    if "direct_kernel" in params:
+        M_A = step[:, None] > step[None, :]  # section 3: a strictly triangular mask
+        logits += x @ (params["direct_kernel"].T * M_A).T
+    return logits
+
+
+ARCHITECTURES = [((13, 4), True, True), ((11,), False, False), ((13, 4), False, True), ((11,), True, False)]
+
+
+@pytest.mark.parametrize(
+    ("hidden_sizes", "direct", "by_mask"),
+    [
+        each if each in ARCHITECTURES else slow(*each)
+        for each in itertools.product([(11,), (13, 4)], [True, False], [True, False])
+    ],
+)
+@pytest.mark.parametrize("ordering", ["raster", "random(seed=3)"])
+def test_logits_follow_the_paper(ordering, hidden_sizes, direct, by_mask):
+    """In one pass and step by step."""
+    options = {"hidden_sizes": hidden_sizes, "direct": direct, "condition_on_masks": by_mask}
+    model, params = built(LINE, "made", ordering=ordering, **options)
+    x = cases.random_x(LINE, 5)
+    assert ("direct_kernel" in params) is direct
+    expected = paper(x, params, model.factorization.rank, len(hidden_sizes))
+    features = cases.parallel(model.network, params, x, model.factorization)[..., 0]
+    np.testing.assert_allclose(features, expected, **CLOSE)
+    steps = cases.stepwise(model.network, params, x, 1 - x, model.factorization)[..., 0]
+    np.testing.assert_allclose(steps, expected, **CLOSE)
+
+
+def test_structured_made_keeps_to_a_graph():
+    """Units belong to sites: one of site s sees the parents of s, and feeds whatever has these parents, or more."""
+    sizes = (9, 7)
+    model, params = built(LINE, "structured_made", hidden_sizes=sizes, graph="window(size=2)", direct=True)
+    x = cases.random_x(LINE, 5)
+    parents = [set(range(max(i - 2, 0), i)) for i in range(6)]
+    below = x.astype(float)
+    fed = [{j} for j in range(6)]  # a unit or an input feeds those whose parents contain these sites
+    for layer, size in enumerate(sizes):
+        reads = [parents[s] for s in places(size, 6)]
+        M = np.array([[unit <= above for above in reads] for unit in fed])
+        below = np.maximum(below @ (params[f"hidden_{layer}_kernel"] * M) + params[f"hidden_{layer}_bias"], 0)
+        fed = reads
+    M_V = np.array([[unit <= parents[i] for i in range(6)] for unit in fed])
+    M_A = np.array([[j in parents[i] for i in range(6)] for j in range(6)])
+    expected = params["out_bias"] + below @ (params["out_kernel"] * M_V) + x @ (params["direct_kernel"] * M_A)
+    np.testing.assert_allclose(jax.jit(model.features)(params, x)[..., 0], expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("partition", "sizes"),
+    [
+        *(("sites", (4,)), ("blocks(size=2)", (40, 3)), ("sites", (3, 40))),
+        *(slow("blocks(size=2)", (4,)), slow("sites", (40, 3)), slow("blocks(size=2)", (3, 40))),
+    ],
+)
+def test_too_few_units_without_direct_connections_miss_sites_and_say_so(sizes, partition):
+    """Law 1 for masks that do not reach: what is declared is exactly what is read."""
+    choice = {"ordering": "random(seed=2)", "partition": partition, "activation": "tanh", "hidden_sizes": sizes}
+    model = make_model(EventSpec((10,)), "made", direct=False, **choice)
+    declared = model.network.dependencies(model.factorization)
+    assert declared.sum() < np.asarray(model.factorization.mask()).sum() or partition != "sites"
+    depends = cases.dependence(model.network, cases.params_of(model), model.factorization, num=16)
+    np.testing.assert_array_equal(depends, declared)
+    everything = make_model(EventSpec((10,)), "made", direct=True, **choice)
+    np.testing.assert_array_equal(everything.network.dependencies(model.factorization), model.factorization.mask())
+
 
 BINARY = EventSpec((7,))
 LEVELS = EventSpec((5,), (2,), "levels", 3)
-LABEL = ContextSpec("label", 4)
-
-
-def random_x(event: EventSpec, num: int = 4) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, event.num_levels, (num, *event.shape))
 
 
 def inputs_of(one: np.ndarray, event: EventSpec) -> np.ndarray:
@@ -29,20 +114,6 @@ def inputs_of(one: np.ndarray, event: EventSpec) -> np.ndarray:
     if event.num_levels == 2:
         return one.reshape(event.num_sites, -1)
     return np.eye(event.num_levels)[one].reshape(event.num_sites, -1)
-
-
-def check(model, expected_of_one, *, context=None) -> None:
-    """The features of the model are `expected_of_one(params, inputs_Dn, steps_D, c)` [D, F] for each example."""
-    params, x = random_like(model.param_shapes, 1.0), random_x(model.event)
-    contexts = [None] * len(x) if context is None else context
-    steps = np.asarray(model.factorization.step)
-    expected = [
-        expected_of_one(params, inputs_of(one, model.event), steps, c) for one, c in zip(x, contexts, strict=True)
-    ]
-    features = cases.parallel(
-        model.network, params, x, model.factorization, None if context is None else {"label": context}
-    )
-    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
 
 
 def site_bias(params, c) -> np.ndarray:
@@ -106,6 +177,7 @@ def separate(params, inputs_Dn, steps_D, c) -> np.ndarray:
 
 
 DEFINITIONS = {
+    "independent": ({}, lambda params, inputs_Dn, steps_D, c: site_bias(params["site"], c)),
     "fvsbn": ({}, fvsbn),
     "nade": ({"hidden_size": 6}, nade),
     "nade, direct": ({"hidden_size": 6, "direct": True, "steps_per_chunk": 3}, nade_and_fvsbn),
@@ -129,35 +201,29 @@ def every_definition():
             yield pytest.param(name, *order, event, marks=() if k == i % len(ORDERS) else pytest.mark.slow)
 
 
+def check_definition(name, event, **choice):
+    options, definition = DEFINITIONS[name]
+    model, params = built(event, name.partition(",")[0], **options, **choice)
+    steps = np.asarray(model.factorization.step)
+
+    def of_one(x, context=None):
+        return definition(params, inputs_of(x, event), steps, None if context is None else context["label"])
+
+    check(model, params, of_one, tolerance=1e-3)
+
+
 @pytest.mark.parametrize(("name", "ordering", "sizes", "event"), list(every_definition()))
 def test_features_follow_the_definition(name, ordering, sizes, event):
     """Single sites, blocks of uneven sizes, and one block of everything."""
     event = EVENTS[event]
     partition = "sites" if sizes == (1,) else f"sizes(sizes={(*sizes, event.num_sites - sum(sizes))})"
-    options, definition = DEFINITIONS[name]
-    model = make_model(event, name.partition(",")[0], ordering=ordering, partition=partition, **options)
-    check(model, definition)
+    check_definition(name, event, ordering=ordering, partition=partition)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_context_enters_as_defined(name):
-    options, definition = DEFINITIONS[name]
-    model = make_model(BINARY, name.partition(",")[0], context=LABEL, ordering="random(seed=3)", **options)
-    check(model, definition, context=np.array([3, 0, 1, 1]))
-
-
-@pytest.mark.slow
-def test_independent_sites_are_a_table_and_the_best_one_is_the_frequencies():
-    model = make_model(BINARY, "independent")
-    params, x = random_like(model.param_shapes, 1.0), random_x(BINARY, 50)
-    frequency = x.mean(0)
-    params["site"]["bias"][:, 0] = np.log(frequency / (1 - frequency))
-    value, gradient = jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, x).mean()))(params)
-    expected = (x * np.log(frequency) + (1 - x) * np.log(1 - frequency)).sum(1).mean()
-    np.testing.assert_allclose(value, expected, rtol=1e-3)
-    np.testing.assert_allclose(gradient["site"]["bias"], 0, atol=1e-5)
-    assert not model.network.dependencies(model.factorization).any()
+    check_definition(name, BINARY, context=ContextSpec("label", 4), ordering="random(seed=3)")
 
 
 @pytest.mark.slow
@@ -177,7 +243,7 @@ def test_nade_drops_a_unit_in_all_steps_of_an_example():
     model = make_model(BINARY, "nade", hidden_size=10, dropout=0.5)
     params = jax.tree.map(np.zeros_like, random_like(model.param_shapes, 1.0))
     params["out_kernel"] += 1
-    x = random_x(BINARY, 8)
+    x = cases.random_x(BINARY, 8)
     features = jax.jit(lambda p, key: model.features(p, x, train=True, key=key))(params, jax.random.key(0))[..., 0]
     kept = np.asarray(features)[:, 0]  # of sigma(0) = 1/2, at twice the size: the number of units kept
     np.testing.assert_allclose(features, np.repeat(kept[:, None], 7, 1), rtol=1e-5)
