@@ -89,7 +89,7 @@ def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> l
     lines = [f"{name}: {len(content):,} bytes{stands} -> {output}: {size:,} bytes, {rate}"]
     if num:
         results, stored = run.results or {}, ""
-        if results.get("split") == name and (units := [key for key in results if key in UNITS]):
+        if results.get("split") == name and (units := [key for key in UNITS if key in results]):
             stored = f"; {results[units[0]]:.4f} {units[0].replace('_', ' ')} in results.json"
             stored += ", which may be by other windows" * as_text
         lines.append(f"  by the tables of this pass {compressed.bits / num:.4f}{stored}")

@@ -160,7 +160,7 @@ def _search(vocabulary: Vocabulary, arguments: tuple[Any, ...], num_further: int
             size = int(ends_T.argmax()) + 1 if ends_T.any() else num_further
             if log_prob > -np.inf:
                 last = tokens_T[size - 1]
-                text = vocabulary.decode(tokens_T[:size]) + symbols[last] * (last == vocabulary.end)
+                text = vocabulary.decode(tokens_T[:size]) + symbols[last] * int(last == vocabulary.end)
                 suggestions.append(Suggestion(text, float(log_prob), whole))
     return tuple(sorted(suggestions, key=lambda each: -each.log_prob)[:num])
 
