@@ -26,14 +26,14 @@ from arjax.core import __version__
 from arjax.core.kept_programs import keep_programs
 
 if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them when they are used
-    from arjax.api import Fitted, Run, compare, fit, fit_arrays, load, open_run
+    from arjax.api import Fitted, Run, compare, fit, fit_arrays, load, open_run, plan
     from arjax.core import ContextSpec, EventSpec, UserError
     from arjax.data import make_dataset
     from arjax.models import make_model
     from arjax.tables import TableModel, fit_table, load_table
 
 _PLACES = {
-    "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run"),
+    "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run", "plan"),
     "arjax.core": ("ContextSpec", "EventSpec", "UserError"),
     "arjax.data": ("make_dataset",),
     "arjax.models": ("make_model",),
@@ -58,6 +58,7 @@ __all__ = [
     "make_dataset",
     "make_model",
     "open_run",
+    "plan",
 ]
 
 

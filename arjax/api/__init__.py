@@ -5,6 +5,7 @@ from arjax.api.comparing import Comparison, compare
 from arjax.api.conditionals import SiteConditionals
 from arjax.api.fitting import fit
 from arjax.api.loading import load
+from arjax.api.planning import plan
 from arjax.api.run import Run, open_run
 from arjax.api.trained_model import Curve, Fitted, TrainedModel
 
@@ -20,4 +21,5 @@ __all__ = [
     "fit_arrays",
     "load",
     "open_run",
+    "plan",
 ]

@@ -51,18 +51,23 @@ def fit(
       overrides: values of fields by their names, such as `{"optimizer.learning_rate": 3e-4}`.
       trust: as for `open_run`, for other runs that this one reads; the code of the config itself is always run.
     """
-    if isinstance(config, ConfigDict):
-        config = config.copy_and_resolve_references().lock()
-    else:
-        config = load_config_file(path_text(config))
     with trusting(trust):
-        set_fields(config, overrides or {})
-        checked = validate(config)
+        checked = checked_config(config, overrides)
         with silence(quiet):
             outcome = train_in(checked, workdir)
     if outcome.status != "finished":
         raise KeyboardInterrupt(f"{stopped(outcome)}; the same call goes on from there")
     return Run(workdir, checked, outcome.setup, trust=trust)
+
+
+def checked_config(config: str | os.PathLike | ConfigDict, overrides: Mapping[str, Any] | None) -> Checked:
+    """The config of a file or of a call with other values of some fields, checked."""
+    if isinstance(config, ConfigDict):
+        config = config.copy_and_resolve_references().lock()
+    else:
+        config = load_config_file(path_text(config))
+    set_fields(config, overrides or {})
+    return validate(config)
 
 
 def train_in(checked: Checked, workdir: str | os.PathLike) -> Outcome:

@@ -6,22 +6,23 @@ import dataclasses
 import math
 from types import SimpleNamespace
 
+from arjax.api.planning import plan_of
 from arjax.cli.opening import new_config
-from arjax.config.build import build
 from arjax.core.files import writable_folder, write_json
-from arjax.evaluation.flops import UTILISATION, Accelerator, accelerator_of
+from arjax.evaluation.compiled import Estimate
+from arjax.evaluation.flops import UTILISATION
+from arjax.parallel.accelerators import Accelerator, accelerator_of
 from arjax.reporting.tables import format_bytes, format_count, print_table
-from arjax.training.plan import Plan, make_plan, simulate_devices
+from arjax.training.plan import Plan
+
+#: Operations that are printed, the slowest first.
+TOP = 10
 
 
 def plan_run(flags: SimpleNamespace) -> None:
     """Prints the needs of the run of a config, and writes them to `plan.json` in a workdir where one is given."""
-    checked = new_config(flags)
-    accelerator = accelerator_of(flags.accelerator) if flags.accelerator else None
-    mesh = checked.config.mesh
-    simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
-    plan = make_plan(build(checked), checked.config.train.batch_size, accelerator)
-    print_plan(plan, accelerator)
+    plan = plan_of(new_config(flags), flags.accelerator, flags.devices)
+    print_plan(plan, accelerator_of(flags.accelerator) if flags.accelerator else None)
     if flags.workdir:
         write_json(writable_folder(flags.workdir) / "plan.json", dataclasses.asdict(plan))
 
@@ -43,9 +44,35 @@ def print_plan(plan: Plan, accelerator: Accelerator | None = None) -> None:
     ]
     print_table(("FLOPs", ""), flops, title=f"FLOPs of matrix products (mesh: {mesh})", right=("",))
     memory = [(name, format_bytes(size)) for name, size in plan.memory_per_device.items()]
+    if accelerator is not None:
+        memory.append((f"of {accelerator.name}", format_bytes(accelerator.memory)))
     print_table(("memory", ""), memory, title="Memory per device", right=("",))
     if accelerator is not None and plan.expected_step_seconds is not None:
         _print_modules(plan, plan.expected_step_seconds, accelerator)
+    if plan.compiled is not None:
+        _print_compiled(plan.compiled, plan.model_flops_utilisation)
+
+
+def _print_compiled(cost: Estimate, utilisation: float | None) -> None:
+    columns: tuple[str, ...] = ("collective", "in a loop", "runs", "bytes", "ms", "uncovered ms")
+    rows: list[tuple[str, ...]] = [
+        (each.kind, "yes" if each.in_loop else "", f"{each.runs}", format_bytes(each.bytes),
+         f"{1e3 * each.seconds:.3g}", f"{1e3 * each.uncovered:.3g}")
+        for each in cost.collectives
+    ]  # fmt: skip
+    print_table(columns, rows, title="Communication of a step, of each device", right=columns[2:])
+    if utilisation is None:
+        return
+    columns = ("module", "operation", "phase", "ms", "part")
+    rows = [
+        (each.module, each.what, each.phase, f"{1e3 * each.seconds:.3g}", f"{each.seconds / cost.seconds:.0%}")
+        for each in cost.parts[:TOP]
+    ]
+    print_table(columns, rows, title="A step by the estimate of the compiler", right=columns[3:])
+    step = f"by the estimate of the compiler a train step takes {1e3 * cost.seconds:.4g} ms"
+    print(f"{step}: the FLOPs of the model are {utilisation:.0%} of the peak")
+    if cost.unknown_loops:
+        print(f"{cost.unknown_loops} loops whose length the program does not tell count as one round each")
 
 
 def _print_modules(plan: Plan, seconds: float, accelerator: Accelerator) -> None:

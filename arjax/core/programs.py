@@ -16,10 +16,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 
+#: The axes of a mesh over which the rows of a batch are divided.
+BATCH_AXES = ("data", "fsdp")
 _MEMINFO = Path("/proc/meminfo")
 #: The limit of a container or a job: of cgroup version 2, and of version 1.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -93,6 +96,32 @@ def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwarg
                     compile_if_it_fits(what, program, *args, times=times, **kwargs)
                     _FIT[call] = times
     return program(*args, **kwargs)
+
+
+def program_device() -> Any:
+    """The device that a program is traced for, with `platform` and `device_kind`: that of the mesh of `jax.set_mesh`,
+    else the first one of this process.
+    """
+    return jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+
+
+def by_rows(x: jax.Array) -> jax.Array:
+    """An array [B, ...] of a program on a mesh, divided over its devices as the batch is.
+
+    Where both the rows and the kernel of a product are divided over one axis, XLA may gather the rows, of which there
+    are far more; told that the rows stay where they are, it gathers the kernel.
+    """
+    axes = dividing(jax.sharding.get_abstract_mesh(), BATCH_AXES, len(x)) if x.ndim > 1 else ()
+    if not axes:
+        return x
+    free = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(axes, *free))
+
+
+def dividing(mesh: Any, names: tuple[str, ...], size: int) -> tuple[str, ...]:
+    """The axes of a mesh above size 1 among these names, if together they divide a dimension of this size; else ()."""
+    axes = tuple(axis for axis in names if mesh.shape.get(axis, 1) > 1)
+    return axes if size % math.prod(mesh.shape[axis] for axis in axes) == 0 else ()
 
 
 def compile_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> jax.stages.Compiled:

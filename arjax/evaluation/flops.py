@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from arjax.core.errors import UserError, did_you_mean
 from arjax.core.programs import inner_jaxprs
+from arjax.parallel.accelerators import Accelerator
 
 #: The part of the peak that well-made training programs reach.
 UTILISATION = 0.4
@@ -70,7 +70,7 @@ def _of_equation(equation: Any, scope: str) -> list[Work]:
         arrays = [each.aval for each in (*equation.invars, *equation.outvars)]
         moved = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
         bits = 8 * max(array.dtype.itemsize for array in arrays[:2])
-        return [Work(_module_of(scope), bits, flops, float(moved))]
+        return [Work(module_of(scope), bits, flops, float(moved))]
     inner = [_of_jaxpr(jaxpr, scope) for jaxpr in inner_jaxprs(equation.params)]
     if name == "cond":  # one branch runs
         return max(inner, key=lambda branch: sum(work.flops for work in branch), default=[])
@@ -78,7 +78,7 @@ def _of_equation(equation: Any, scope: str) -> list[Work]:
     return [work.times(times) for part in inner for work in part]
 
 
-def _module_of(scope: str) -> str:
+def module_of(scope: str) -> str:
     """Returns the path of a module, without transformations such as `jvp(...)`, the class of the network or methods."""
     names: list[str] = []
     for name in re.sub(r"\w+\(|\)", "", scope).split("/"):
@@ -102,41 +102,6 @@ def _convolution(equation: Any) -> float:
     return 2.0 * math.prod(equation.outvars[0].aval.shape) * per_output
 
 
-class Accelerator(NamedTuple):
-    """The data sheet of one device: dense products per second in bfloat16 and in float32, as JAX multiplies by default
-    (in TF32 on GPUs, in passes of bfloat16 on TPUs), bytes of memory, and bytes that the memory moves per second.
-    """
-
-    name: str
-    flops_16: float
-    flops_32: float
-    bandwidth: float
-    memory: float
-
-    def seconds(self, work: Work) -> tuple[float, float]:
-        """The least seconds of some work: by its operations, and by the bytes that it moves."""
-        return work.flops / (self.flops_16 if work.bits <= 16 else self.flops_32), work.bytes / self.bandwidth
-
-
-#: From the makers' data sheets: NVIDIA for the SXM forms without sparsity, Google Cloud for TPUs (of one chip).
-ACCELERATORS = (
-    Accelerator("A100", 312e12, 156e12, 2.039e12, 80e9),
-    Accelerator("H100", 989.4e12, 494.7e12, 3.35e12, 80e9),
-    Accelerator("H200", 989.4e12, 494.7e12, 4.8e12, 141e9),
-    Accelerator("v5e", 197e12, 197e12, 0.819e12, 16e9),
-    Accelerator("v6e", 918e12, 918e12, 1.638e12, 32e9),
-)
-
-
-def accelerator_of(name: str) -> Accelerator:
-    """The accelerator of a name."""
-    known = {each.name.lower(): each for each in ACCELERATORS}
-    if name.lower() not in known:
-        names = [each.name for each in ACCELERATORS]
-        raise UserError(f"there is no accelerator {name!r}{did_you_mean(name, names)}: {', '.join(names)}")
-    return known[name.lower()]
-
-
 @dataclasses.dataclass(frozen=True)
 class Roofline:
     """What bounds one module in a step on one device: its work, and the least seconds for its operations and bytes."""
@@ -155,7 +120,10 @@ class Roofline:
 def rooflines(accelerator: Accelerator, work: Iterable[Work], num_devices: int) -> list[Roofline]:
     """What bounds each module where the work is divided equally among devices; the slowest first."""
     parts = [whole.times(1 / num_devices) for whole in work]
-    bounds = [Roofline(part.module, part.flops, part.bytes, *accelerator.seconds(part)) for part in parts]
+    bounds = [
+        Roofline(part.module, part.flops, part.bytes, *accelerator.seconds(part.flops, part.bytes, part.bits))
+        for part in parts
+    ]
     return sorted(bounds, key=lambda bound: -bound.seconds)
 
 

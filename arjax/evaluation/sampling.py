@@ -24,7 +24,7 @@ from arjax.evaluation.splits import spread_examples
 from arjax.models import Model
 from arjax.models.draws import checked_draw, draw_part, keys_of, prepared
 from arjax.models.longer import draw_pieces, of_length
-from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
+from arjax.parallel.sharding import BATCH_AXES, batch_sharding, on_mesh, replicated
 from arjax.samplers import Draw, Request, Resources, Sampler, make_sampler
 
 
@@ -129,7 +129,9 @@ def draw_on_mesh(
     dropped.
     """
     keys, sampler, request, others = _spread(model, params, key, num, mesh, sampler, options)
-    return _cut_to(num, mesh)(draw_part(model, params, keys, sampler, request, **others))
+    with on_mesh(mesh):
+        drawn = draw_part(model, params, keys, sampler, request, **others)
+    return _cut_to(num, mesh)(drawn)
 
 
 def pieces_on_mesh(

@@ -21,7 +21,7 @@ from arjax.data import Dataset, Source
 from arjax.data.base import Transform
 from arjax.data.batches import eval_batches, read_ahead
 from arjax.data.windows import RandomWindows
-from arjax.parallel.sharding import from_local_rows, local_rows, replicated
+from arjax.parallel.sharding import from_local_rows, local_rows, on_mesh, replicated
 
 #: Arrays by name; their last axis is that of the examples.
 Rows = dict[str, np.ndarray]
@@ -97,7 +97,8 @@ class SplitScorer:
         scoring: Scoring,
         transform_key: Callable[[jax.Array], jax.Array] | None = None,
     ):
-        self.dataset, self._key, mesh = dataset, scoring.key, scoring.mesh
+        self.dataset, self._key, self._mesh = dataset, scoring.key, scoring.mesh
+        mesh = scoring.mesh
         self._batch_size, self._sharding, self._rows_here = scoring.batch_size, None, None
         if mesh is not None:
             # The last axis of the mesh (tensor) splits layers, the others split batches.
@@ -121,7 +122,8 @@ class SplitScorer:
         with contextlib.closing(read_ahead(batches)) as coming:
             for i, batch in enumerate(coming):
                 arguments = self._log_scale_D, params, batch, _key_of_batch(self._key, i)
-                scored = call_if_it_fits("the arrays of this score", self.program, *arguments)
+                with on_mesh(self._mesh):
+                    scored = call_if_it_fits("the arrays of this score", self.program, *arguments)
                 if before is not None:
                     yield _without_padding(*before)
                 before = scored

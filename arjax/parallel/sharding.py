@@ -12,6 +12,7 @@ activations split as ((data, fsdp), tensor) with a matrix split as (tensor, fsdp
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,10 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from arjax.core.errors import UserError, refuse
+from arjax.core.programs import BATCH_AXES
 from arjax.core.values import compile_regex
 
-AXES = ("data", "fsdp", "tensor")
-BATCH_AXES = ("data", "fsdp")
+AXES = (*BATCH_AXES, "tensor")
 
 #: (path regex, axes of the trailing dimensions); "" keeps a dimension whole, a tuple splits it over several axes.
 Rule = tuple[str, Sequence[str | Sequence[str]]]
@@ -68,6 +69,11 @@ def available_devices() -> list[jax.Device]:
             f"JAX_PLATFORMS={platforms} names devices that JAX does not find here (JAX_PLATFORMS=cpu takes the CPU; "
             "NVIDIA GPUs need their driver and pip install 'arjax[cuda]')"
         ) from error
+
+
+def on_mesh(mesh: Mesh | None) -> contextlib.AbstractContextManager:
+    """Within, programs that are traced know that they run on several devices, as kernels and `by_rows` ask."""
+    return contextlib.nullcontext() if mesh is None or mesh.size == 1 else jax.set_mesh(mesh)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

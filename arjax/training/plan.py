@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,10 +14,12 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.options import check_size
-from arjax.evaluation.flops import Accelerator, Roofline, Work, count_flops, count_work, roofline_seconds, rooflines
+from arjax.evaluation.compiled import Estimate, estimate
+from arjax.evaluation.flops import Roofline, Work, count_flops, count_work, roofline_seconds, rooflines
 from arjax.models import Model
 from arjax.models.base import dummy_batch
 from arjax.objectives import Loss
+from arjax.parallel.accelerators import Accelerator
 from arjax.parallel.sharding import batch_sharding, path_string, replicated
 from arjax.training.setup import Setup
 from arjax.training.state import TrainState, parts_of_optimizer
@@ -27,7 +31,9 @@ MOST_DEVICES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The needs of a run. Temporary memory is that of XLA's CPU compiler; accelerators often need less."""
+    """The needs of a run. Temporary memory is that of the compiler of the mesh's devices; where these are simulated on
+    a CPU, accelerators often need less.
+    """
 
     parameters: list[tuple[str, tuple[int, ...], int, str]]  # path, shape, size, and the part on one device ("1/8")
     parts: dict[str, str]  # of the optimizer, such as "muon", that move the parameters, by path; {}: one moves all
@@ -41,6 +47,10 @@ class Plan:
     #: What bounds each one on the accelerator that was named, the slowest first; []: none was.
     modules: list[Roofline] = dataclasses.field(default_factory=list)
     expected_step_seconds: float | None = None  # on this accelerator
+    #: Of the compiler, on a slice of abstract devices.
+    compiled: Estimate | None = None
+    #: Of these seconds, the part that the FLOPs of the model, without what is recomputed, take at the peak.
+    model_flops_utilisation: float | None = None
 
 
 def simulate_devices(num: int) -> list[jax.Device]:
@@ -73,8 +83,16 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
     inputs = (state, batch, key, companions)
     work = count_work(step, *inputs)
     flops = sum(each.flops for each in work)
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs).compile()
+    with jax.set_mesh(mesh):
+        lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs)
+    compiled = _compiled(lowered, batch_size, accelerator)
     memory = _memory(compiled, batch)
+    cost, utilisation = None, None
+    if accelerator is not None and mesh.devices.flat[0].platform != "cpu":
+        cost = estimate(compiled.as_text(), accelerator)
+        if accelerator.clock:
+            peak = cost.seconds * mesh.size * accelerator.flops_16
+            utilisation = batch_size * _model_flops(spec.model, state.params) / peak
     # The optimizer reads and writes its state once.
     work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
     leaves = jax.tree.leaves_with_path(state.params)
@@ -87,11 +105,29 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
         batch_size=batch_size,
         flops_per_step=flops,
         flops_per_example=flops / batch_size,
-        flops_forward_per_example=_forward_flops(spec.model, state.params),
+        flops_forward_per_example=count_flops(_score_of(spec.model), state.params, abstract_batch(spec.model, 1)),
         memory_per_device=memory,
         modules=modules,
         expected_step_seconds=None if accelerator is None else roofline_seconds(modules),
+        compiled=cost,
+        model_flops_utilisation=utilisation,
     )
+
+
+def _compiled(lowered: Any, batch_size: int, accelerator: Accelerator | None) -> Any:
+    """The program, compiled; one that its compiler finds too large for the memory of a device is refused."""
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        sizes = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", str(error))
+        if sizes is None or accelerator is None:
+            raise
+        needed, free = (float(sizes[i]) * {"G": 2**30, "M": 2**20}[sizes[i + 1]] for i in (1, 3))
+        raise UserError(
+            f"the train step needs {needed / 2**30:.1f} GiB on each {accelerator.name}, which has {free / 2**30:.1f}: "
+            f"try config.train.batch_size={max(1, int(batch_size * free / needed) // 8 * 8)} (its activations are most "
+            "of it), config.network.remat=True where the network has it, or more devices on config.mesh.fsdp"
+        ) from error
 
 
 def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example: Batch | None = None) -> Batch:
@@ -100,11 +136,20 @@ def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype, sharding=sharding), batch)
 
 
-def _forward_flops(model: Model, params: Any) -> float:
+def _model_flops(model: Model, params: Any) -> float:
+    """FLOPs of training on one example as utilisations count them: three times those of its score, of which attention
+    to earlier steps needs half (Chowdhery et al., "PaLM", 2022, appendix B; there the whole).
+    """
+    causal = ("...qh,...kh->...qk", "...qk,...kh->...qh")
+    work = count_work(_score_of(model), params, abstract_batch(model, 1))
+    return 3 * sum(each.flops / (2 if each.module.endswith(causal) else 1) for each in work)
+
+
+def _score_of(model: Model) -> Callable[[Any, Batch], jax.Array]:
     def score(params: Any, batch: Batch) -> jax.Array:
         return model.score(params, batch, key=None if model.score_kind == "exact" else jax.random.key(0)).log_prob
 
-    return count_flops(score, params, abstract_batch(model, 1))
+    return score
 
 
 def _part_of(leaf: Any) -> str:

@@ -21,7 +21,7 @@ from arjax.core.batch import Array, Batch
 from arjax.core.programs import compile_if_it_fits
 from arjax.models import Model
 from arjax.objectives import Companions, Loss, Metrics, ObjectiveState, Step, weighted_sum
-from arjax.parallel.sharding import path_string
+from arjax.parallel.sharding import on_mesh, path_string
 from arjax.training.feed import Chunk
 from arjax.training.schedule_free import follow
 from arjax.training.state import ObjectiveTrainState, StepSpec, TrainState
@@ -161,7 +161,9 @@ def compile_chunk(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, sums))
     chunk = mapped(functools.partial(train_chunk, spec))
     program = jax.jit(chunk, donate_argnums=0, out_shardings=shardings)
-    return compile_if_it_fits("the arrays of a train step", program, state, sums, *rest)
+    placed: Any = state.step.sharding  # on a mesh, as all of the state
+    with on_mesh(placed.mesh):
+        return compile_if_it_fits("the arrays of a train step", program, state, sums, *rest)
 
 
 def loss_and_gradients(

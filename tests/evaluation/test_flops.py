@@ -7,8 +7,9 @@ from refusals import refusal
 
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
-from arjax.evaluation.flops import UTILISATION, accelerator_of, count_flops, count_work, roofline_seconds, rooflines
+from arjax.evaluation.flops import UTILISATION, count_flops, count_work, roofline_seconds, rooflines
 from arjax.models import make_model
+from arjax.parallel.accelerators import accelerator_of
 
 
 def layers(x, w):

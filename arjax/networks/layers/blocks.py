@@ -26,6 +26,10 @@ Cache = tuple[Any, tuple]
 Memory = tuple[jax.Array, jax.Array]
 
 
+#: The name of what a kernel of attention keeps for its gradient.
+FUSED = "fused_attention"
+
+
 def make_norm(kind: str, epsilon: float, use_bias: bool, dtype: str) -> nn.Module:
     """A normalisation: "layer" (Ba et al., 2016), or "rms" (Zhang & Sennrich, 2019, equation 4), without a bias."""
     if kind == "rms":
@@ -40,7 +44,9 @@ def stacked(
     inputs block_size, train and others. The arguments with the numbers `static`, from 1 for x, are no arrays. Make it
     with an explicit name, so that toggling `remat` changes neither parameter paths nor initial values.
     """
-    layer = nn.remat(layer, prevent_cse=False, static_argnums=static) if remat else layer
+    if remat:  # but for the results of kernels of attention, which are dear and small
+        policy = jax.checkpoint_policies.save_only_these_names(FUSED)
+        layer = nn.remat(layer, prevent_cse=False, static_argnums=static, policy=policy)
     return nn.scan(
         layer,
         variable_axes={"params": 0},

@@ -17,6 +17,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.typing import DTypeLike
 
+from arjax.core.programs import by_rows
+
 #: By axis that `jax.vmap` added, outermost first: whether the left and the right array have it.
 Mapped = tuple[tuple[bool, bool], ...]
 #: `(cotangent, other array, *static)` -> the cotangent of one array.
@@ -113,7 +115,7 @@ ad.defbilinear(
 @BilinearProduct
 def weigh(x: jax.Array, kernel_EU: jax.Array) -> jax.Array:
     """x W, [..., E] -> [..., U], in the type of x."""
-    return x @ kernel_EU.astype(x.dtype)
+    return by_rows(x @ kernel_EU.astype(x.dtype))
 
 
 @BilinearProduct

@@ -1,0 +1,67 @@
+"""Slices of accelerators: what there is, what is missing, and plans by their compilers where these are installed."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.parallel.accelerators import accelerator_of, slice_devices
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("v5e:3x5", "there is no slice v5e:3x5: v5e:1x1, v5e:2x2, .*, v5e:16x16"),
+        ("v5e:8", "there is no slice v5e:8"),
+        ("v5p:4x4", "there is no slice v5p:4x4: .* and multiples of four, up to 8,960 chips"),
+        ("v5p:64x64x64", "there is no slice v5p:64x64x64"),
+        ("v4:0x4x4", "there is no slice v4:0x4x4"),
+        ("H100:12", "H100:N are N GPUs, up to 8 or a multiple of them, not 'H100:12'"),
+        ("H100:2x2", "H100:N are N GPUs"),
+        ("H100:99999999992", "more than the 4,096 devices"),
+        ("v55e:2x2", "there is no accelerator 'v55e', did you mean 'v5e'"),
+    ],
+)
+def test_slices_that_do_not_exist(name, sentence):
+    with pytest.raises(UserError, match=sentence):
+        slice_devices(name)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("v5p:4x4x8", "tpu"), ("h100:16", "cuda")])
+def test_without_the_compiler_a_sentence_names_the_package(monkeypatch, name, extra):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
+    with pytest.raises(UserError, match=rf"needs the package .*: pip install 'arjax\[{extra}\]'"):
+        slice_devices(name)
+
+
+def test_the_clock_of_a_tpu_is_its_peak_over_the_operations_of_a_cycle():
+    units = {"v4": 8 * 128**2, "v5e": 4 * 128**2, "v5p": 8 * 128**2, "v6e": 4 * 256**2}
+    for name, size in units.items():
+        known = accelerator_of(name)
+        assert known.flops_16 == pytest.approx(2 * size * known.clock, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_plan_by_the_compiler_of_tpus(repository, tmp_path):
+    """Four chips share a batch: one reduction of all gradients, of the bytes of the parameters."""
+    command = [
+        sys.executable,
+        "-m",
+        "arjax",
+        "--mode=plan",
+        f"--config={repository}/configs/digits.py:network=made",
+        f"--workdir={tmp_path}",
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    subprocess.run([*command, "--accelerator=v5e:2x2"], check=True, capture_output=True, env=environment)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    (reduction,) = plan["compiled"]["collectives"]
+    assert reduction["kind"] == "all-reduce" and not reduction["in_loop"]
+    assert reduction["bytes"] == pytest.approx(4 * plan["num_params"], rel=0.1)
+    assert plan["mesh"]["data"] == 4 and 0 < plan["model_flops_utilisation"] < 1
+    assert sum(part["seconds"] for part in plan["compiled"]["parts"]) == pytest.approx(plan["compiled"]["seconds"])
