@@ -92,7 +92,7 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
         cost = estimate(compiled.as_text(), accelerator)
         if accelerator.clock:
             peak = cost.seconds * mesh.size * accelerator.flops_16
-            utilisation = batch_size * _model_flops(spec.model, state.params) / peak
+            utilisation = batch_size * model_flops(spec.model, state.params) / peak
     # The optimizer reads and writes its state once.
     work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
     leaves = jax.tree.leaves_with_path(state.params)
@@ -136,8 +136,8 @@ def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype, sharding=sharding), batch)
 
 
-def _model_flops(model: Model, params: Any) -> float:
-    """FLOPs of training on one example as utilisations count them: three times those of its score, of which attention
+def model_flops(model: Model, params: Any) -> float:
+    """Returns the FLOPs of training on one example as utilisations count them: three times those of its score, of which attention
     to earlier steps needs half (Chowdhery et al., "PaLM", 2022, appendix B; there the whole).
     """
     causal = ("...qh,...kh->...qk", "...qk,...kh->...qh")

@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.core.traits import ABILITIES, OTHERS, require
 from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
-from arjax.training.plan import _forward_flops
+from arjax.training.plan import model_flops
 
 
 def config(**changes):
@@ -140,7 +140,7 @@ def test_denoisers_are_the_networks_of_chains():
 def test_scores_that_are_drawn_have_a_plan():
     """Its forward pass needs a key."""
     model = build(config()).model
-    assert _forward_flops(model, model.param_shapes) > 2 * 64 * 8
+    assert model_flops(model, model.param_shapes) > 3 * 2 * 64 * 8
 
 
 REAL, BITS = EventSpec((2,), kind="real"), EventSpec((2, 2))
