@@ -137,8 +137,8 @@ def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example:
 
 
 def model_flops(model: Model, params: Any) -> float:
-    """Returns the FLOPs of training on one example as utilisations count them: three times those of its score, of which attention
-    to earlier steps needs half (Chowdhery et al., "PaLM", 2022, appendix B; there the whole).
+    """Returns the FLOPs of training on one example as utilisations count them: three times those of its score, of which
+    attention to earlier steps needs half (Chowdhery et al., "PaLM", 2022, appendix B; there the whole).
     """
     causal = ("...qh,...kh->...qk", "...qk,...kh->...qh")
     work = count_work(_score_of(model), params, abstract_batch(model, 1))
