@@ -29,7 +29,8 @@ def plan(
     devices: int = 0,
     trust: bool = False,
 ) -> Plan:
-    """Compiles a train step of a run, and returns what it needs: parameters, FLOPs, memory per device, seconds.
+    """Compiles a train step of a run, and returns what it needs: parameters, FLOPs, memory per device, seconds. JAX
+    computes on the CPU from then on in this process.
 
         arjax.plan("configs/gpt_1b.py", accelerator="v5e:8x8").compiled.seconds
 

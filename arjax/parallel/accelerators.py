@@ -58,10 +58,10 @@ ACCELERATORS = (
     Accelerator("A100", 312e12, 156e12, 2.039e12, 80e9, 300e9),
     Accelerator("H100", 989.4e12, 494.7e12, 3.35e12, 80e9, 450e9),
     Accelerator("H200", 989.4e12, 494.7e12, 4.8e12, 141e9, 450e9),
-    Accelerator("v4", 275e12, 275e12, 1.2288e12, 32e9, 45e9, 1.05e9),
-    Accelerator("v5e", 197e12, 197e12, 0.819e12, 16e9, 45e9, 1.5e9),
-    Accelerator("v5p", 459e12, 459e12, 2.765e12, 95e9, 90e9, 1.75e9),
-    Accelerator("v6e", 918e12, 918e12, 1.638e12, 32e9, 90e9, 1.75e9),
+    Accelerator("v4", 275e12, 275e12, 1.2288e12, 32 * 2**30, 45e9, 1.05e9),
+    Accelerator("v5e", 197e12, 197e12, 0.819e12, 16 * 2**30, 45e9, 1.5e9),
+    Accelerator("v5p", 459e12, 459e12, 2.765e12, 95 * 2**30, 90e9, 1.75e9),
+    Accelerator("v6e", 918e12, 918e12, 1.638e12, 32 * 2**30, 90e9, 1.75e9),
 )
 #: Of GPUs, which XLA reads: compute capability, multiprocessors, bytes of shared memory and of the second cache, GHz.
 _GPUS = {
@@ -103,7 +103,7 @@ def _check_chips(name: str, shape: str) -> None:
     """Raises `UserError` unless there is a slice of this shape."""
     is_plane = name not in _MOST_CHIPS
     known = _PLANES if is_plane else _CUBES
-    sizes = [int(size) for size in shape.split("x") if size.isdecimal()]
+    sizes = [int(size) for size in shape.split("x") if re.fullmatch(r"[1-9][0-9]*", size)]
     in_cubes = not is_plane and len(sizes) == shape.count("x") + 1 == 3 and all(size % 4 == 0 < size for size in sizes)
     if shape in known or (in_cubes and math.prod(sizes) <= _MOST_CHIPS[name]):
         return
@@ -125,7 +125,8 @@ def _gpus(accelerator: Accelerator, num: int) -> list[Any]:
     from jax._src import xla_bridge
     from jax.experimental import topologies
 
-    xla_bridge.discover_pjrt_plugins()
+    if not xla_bridge._plugins_registered:
+        xla_bridge.discover_pjrt_plugins()
     (major, minor), cores, shared, cache, clock = _GPUS[accelerator.name]
     target = f"""gpu_device_info {{
       core_count: {cores} fpus_per_core: {128 if major >= 9 else 64} clock_rate_ghz: {clock}

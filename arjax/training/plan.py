@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src.config import enable_compilation_cache
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -116,17 +117,22 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
 
 def _compiled(lowered: Any, batch_size: int, accelerator: Accelerator | None) -> Any:
     """The program, compiled; one that its compiler finds too large for the memory of a device is refused."""
-    try:
+    if accelerator is None:
         return lowered.compile()
+    try:
+        with enable_compilation_cache(False):  # a program of devices that are not here cannot be loaded again
+            return lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        sizes = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", str(error))
-        if sizes is None or accelerator is None:
+        if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        needed, free = (float(sizes[i]) * {"G": 2**30, "M": 2**20}[sizes[i + 1]] for i in (1, 3))
+        sizes = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", str(error))
+        needed, batch = "more memory than there is", batch_size // 2
+        if sizes is not None:
+            used, free = (float(sizes[i]) * {"G": 1, "M": 2**-10}[sizes[i + 1]] for i in (1, 3))
+            needed, batch = f"{used:.1f} GiB of {free:.1f}", int(batch_size * free / used)
         raise UserError(
-            f"the train step needs {needed / 2**30:.1f} GiB on each {accelerator.name}, which has {free / 2**30:.1f}: "
-            f"try config.train.batch_size={max(1, int(batch_size * free / needed) // 8 * 8)} (its activations are most "
-            "of it), config.network.remat=True where the network has it, or more devices on config.mesh.fsdp"
+            f"the train step needs {needed} on each {accelerator.name}: try config.train.batch_size={max(1, batch)} or "
+            "less, config.network.remat=True where the network has it, or more devices on config.mesh.fsdp"
         ) from error
 
 

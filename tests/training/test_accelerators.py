@@ -20,6 +20,8 @@ from arjax.parallel.accelerators import accelerator_of, slice_devices
         ("v5p:4x4", "there is no slice v5p:4x4: .* and multiples of four, up to 8,960 chips"),
         ("v5p:64x64x64", "there is no slice v5p:64x64x64"),
         ("v4:0x4x4", "there is no slice v4:0x4x4"),
+        ("v5p:04x4x4", "there is no slice v5p:04x4x4"),
+        ("v5p:\u0664x4x4", "there is no slice v5p:"),
         ("H100:12", "H100:N are N GPUs, up to 8 or a multiple of them, not 'H100:12'"),
         ("H100:2x2", "H100:N are N GPUs"),
         ("H100:99999999992", "more than the 4,096 devices"),
@@ -47,14 +49,15 @@ def test_the_clock_of_a_tpu_is_its_peak_over_the_operations_of_a_cycle():
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
-def test_a_plan_by_the_compiler_of_tpus(repository, tmp_path):
+@pytest.mark.parametrize("network", ["made", "lstm"])
+def test_a_plan_by_the_compiler_of_tpus(repository, tmp_path, network):
     """Four chips share a batch: one reduction of all gradients, of the bytes of the parameters."""
     command = [
         sys.executable,
         "-m",
         "arjax",
         "--mode=plan",
-        f"--config={repository}/configs/digits.py:network=made",
+        f"--config={repository}/configs/digits.py:network={network}",
         f"--workdir={tmp_path}",
     ]
     environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}

@@ -211,7 +211,7 @@ class BlockNetwork(TokenNetwork):
         self.layers = self.stack()
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
         if not self.tie_embeddings:
-            self.out = Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
+            self.out = Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype, batch_first=True)
         self.drop = nn.Dropout(self.dropout)
 
     def _memory(self, context: Context | None) -> Memory | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -146,11 +147,12 @@ class MultiHead(nn.Module):
 
     def setup(self):
         groups, size = self.kv_shape
-        self.query = Dense(self.num_heads * size, use_bias=self.use_bias, dtype=self.dtype)
-        self.key = Dense(groups * size, use_bias=self.use_bias, dtype=self.dtype)
-        self.value = Dense(groups * size, use_bias=self.use_bias, dtype=self.dtype)
+        dense = functools.partial(Dense, use_bias=self.use_bias, dtype=self.dtype, batch_first=True)
+        self.query = dense(self.num_heads * size)
+        self.key = dense(groups * size)
+        self.value = dense(groups * size)
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
-        self.out = Dense(self.width, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init)
+        self.out = dense(self.width, kernel_init=init)
 
     def _heads(self, y_BTE: jax.Array) -> jax.Array:
         """[B, T, heads * H] -> [B, heads, T, H]."""

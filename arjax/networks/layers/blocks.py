@@ -133,7 +133,7 @@ class Layer(nn.Module):
     make_cross: Callable[[], CrossAttention] | None = None
 
     def setup(self):
-        dense = functools.partial(Dense, use_bias=self.use_bias, dtype=self.dtype)
+        dense = functools.partial(Dense, use_bias=self.use_bias, dtype=self.dtype, batch_first=True)
         norm = functools.partial(make_norm, self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
         self.attention_norm = norm()
         self.attention = self.make_attention()

@@ -115,7 +115,7 @@ ad.defbilinear(
 @BilinearProduct
 def weigh(x: jax.Array, kernel_EU: jax.Array) -> jax.Array:
     """x W, [..., E] -> [..., U], in the type of x."""
-    return by_rows(x @ kernel_EU.astype(x.dtype))
+    return x @ kernel_EU.astype(x.dtype)
 
 
 @BilinearProduct
@@ -147,17 +147,23 @@ correlate.transposes(
 
 
 class Dense(nn.Module):
-    """y = x W + b, [..., E] -> [..., features]: the parameters of `nn.Dense`, and a gradient that is faster on CPUs."""
+    """y = x W + b, [..., E] -> [..., features]: the parameters of `nn.Dense`, and a gradient that is faster on CPUs.
+
+    Attributes:
+      batch_first: whether the first axis of x is that of the batch, which then stays where it is on a mesh.
+    """
 
     features: int
     use_bias: bool = True
     dtype: str = "float32"
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
+    batch_first: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = weigh(x.astype(self.dtype), self.param("kernel", self.kernel_init, (x.shape[-1], self.features)))
+        place = by_rows if self.batch_first else lambda x: x
+        y = weigh(place(x.astype(self.dtype)), self.param("kernel", self.kernel_init, (x.shape[-1], self.features)))
         if self.use_bias:
             y = y + self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
-        return y
+        return place(y)
