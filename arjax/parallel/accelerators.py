@@ -114,7 +114,8 @@ def _check_chips(name: str, shape: str) -> None:
 def _tpus(accelerator: Accelerator, shape: str) -> list[Any]:
     from jax.experimental import topologies
 
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # else libtpu asks the network for the machine that it is on
+    for name in ("TPU_SKIP_MDS_QUERY", "ALLOW_MULTIPLE_LIBTPU_LOAD"):
+        os.environ.setdefault(name, "1")  # else libtpu asks the network for its machine, and serves one process at a time
     options: dict[str, Any] = {"chip_config_name": "megacore"} if accelerator.name == "v4" else {}
     if shape == "1x1":  # hosts have four chips
         options["chips_per_host_bounds"] = (1, 1, 1)
