@@ -115,7 +115,7 @@ def _tpus(accelerator: Accelerator, shape: str) -> list[Any]:
     from jax.experimental import topologies
 
     for name in ("TPU_SKIP_MDS_QUERY", "ALLOW_MULTIPLE_LIBTPU_LOAD"):
-        os.environ.setdefault(name, "1")  # else libtpu asks the network for its machine, and serves one process at a time
+        os.environ.setdefault(name, "1")  # else libtpu asks the network where it is, and serves one process alone
     options: dict[str, Any] = {"chip_config_name": "megacore"} if accelerator.name == "v4" else {}
     if shape == "1x1":  # hosts have four chips
         options["chips_per_host_bounds"] = (1, 1, 1)
