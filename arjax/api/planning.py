@@ -20,7 +20,7 @@ from arjax.training.plan import Plan, make_plan, simulate_devices
 from arjax.training.reporter import announce
 
 
-@checked_arguments()
+@checked_arguments(devices=0)
 def plan(
     config: str | os.PathLike | ConfigDict,
     overrides: Mapping[str, Any] | None = None,

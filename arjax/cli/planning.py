@@ -60,7 +60,8 @@ def _print_compiled(cost: Estimate, utilisation: float | None) -> None:
          f"{1e3 * each.seconds:.3g}", f"{1e3 * each.uncovered:.3g}")
         for each in cost.collectives
     ]  # fmt: skip
-    print_table(columns, rows, title="Communication of a step, of each device", right=columns[2:])
+    if rows:
+        print_table(columns, rows, title="Communication of a step, of each device", right=columns[2:])
     if utilisation is None:
         return
     columns = ("module", "operation", "phase", "ms", "part")

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.config.validate import check_types, fields, missing_fields, nearest_fields
+from arjax.config.validate import check_fields, check_types, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import (
     MOST_JSON,
@@ -136,11 +136,10 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     try:
         config = from_json(data)
         check_types(config)
-        if missing := missing_fields(config):
-            raise UserError(f"it has no {missing[0]}")
+        check_fields(config)
     except (ValueError, TypeError) as error:
         reason = error if isinstance(error, UserError) else "it is not the JSON of a config"
-        raise UserError(f"{path} is damaged: {reason}") from error
+        raise UserError(f"{path} is damaged, or of another version of arjax: {reason}") from error
     return config
 
 

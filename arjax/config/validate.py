@@ -106,7 +106,7 @@ class Checked:
 
 def validate(config: ConfigDict) -> Checked:
     """The values that a config stands for, without its data; `build_model` checks what depends on these."""
-    _check_fields(config)
+    check_fields(config)
     check_plugins(config)
     check_types(config)
     compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
@@ -140,7 +140,7 @@ def check_plugins(config: ConfigDict) -> None:
     import_plugins(config.plugins)
 
 
-def _check_fields(config: ConfigDict) -> None:
+def check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
     for name in missing_fields(config):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")

@@ -126,7 +126,10 @@ class Option:
                 self.check(element, words)
         elif self.choices and value not in self.choices:
             meant = did_you_mean(value, map(str, self.choices), "")
-            raise UserError(f"{words} must be one of {', '.join(map(str, self.choices))}, not {value!r}{meant}")
+            known = ", ".join(map(str, self.choices))
+            if meant:
+                raise UserError(f"{words} cannot be {value!r}{meant} It must be one of {known}")
+            raise UserError(f"{words} must be one of {known}, not {value!r}")
         elif isinstance(value, int | float) and not isinstance(value, bool) and not self._holds(value):
             raise UserError(f"{words} must be {self._range(value)}, not {value}")
 

@@ -285,8 +285,10 @@ def _run_plugin(path: str) -> None:
 
 def _import_plugin(plugin: str) -> None:
     name, _, folder = plugin.partition(_IN)
-    if not re.fullmatch(r"\w+(\.\w+)*", name) or name.rpartition(".")[2] == "__main__":
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) or name.rpartition(".")[2] == "__main__":
         raise UserError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
+    of_python = not folder and name.partition(".")[0] in sys.stdlib_module_names
+    refuse((of_python, f"{name!r} is a module of Python, which registers nothing"))
     files = find(name, [folder]) if folder else {}
     where, files = (folder, files) if files else ("", find(name))
     refuse((not files, f"there is no module {name!r}" + " there any more" * bool(folder)))

@@ -133,10 +133,8 @@ def _operation(line: str) -> Operation:
     inner = rest[begin : _closing(rest, begin)]
     cycles, path = (re.search(pattern, rest) for pattern in (r'"estimated_cycles":"(\d+)"', r'op_name="([^"]*)"'))
     calls = {key: _NAME.findall(names) for key, names in _CALLS.findall(rest)}
-    return Operation(
-        name, opcode, result, tuple(_NAME.findall(inner)), calls, int(cycles[1]) if cycles else 0,
-        path[1] if path else "", rest,
-    )  # fmt: skip
+    numbers = int(cycles[1]) if cycles else 0, path[1] if path else ""
+    return Operation(name, opcode, result, tuple(_NAME.findall(inner)), calls, *numbers, rest)
 
 
 def _closing(text: str, begin: int) -> int:
@@ -225,7 +223,7 @@ class _Program:
                 trips, ran = self._trips(operation), operation.calls["body"] + operation.calls["condition"]
                 return trips * sum(self.run(name, times * trips, True) for name in ran)
             case "conditional":
-                return max(self.run(name, times, in_loop) for names in operation.calls.values() for name in names)
+                return self._dearest([name for names in operation.calls.values() for name in names], times, in_loop)
             case "call":
                 return sum(self.run(name, times, in_loop) for name in operation.calls["to_apply"])
         if not self.accelerator.clock:
@@ -240,14 +238,24 @@ class _Program:
         read = sum(size_of(places[name].type) for name in operation.operands if name in places)
         return max(self.accelerator.seconds(_flops(operation), read + size_of(operation.type))) / KERNEL
 
+    def _dearest(self, branches: list[str], times: int, in_loop: bool) -> float:
+        """The seconds of the branch that takes longest; the others count for nothing."""
+        alone = [_Program(self.named, self.accelerator) for _ in branches]
+        seconds = [program.run(name, times, in_loop) for program, name in zip(alone, branches, strict=True)]
+        chosen = alone[seconds.index(max(seconds))]
+        for place, part in chosen.parts.items():
+            self.parts[place] += part
+        for place, sums in chosen.collectives.items():
+            self._add(*place, *sums)
+        self.unknown_loops += chosen.unknown_loops
+        return max(seconds)
+
     def _trips(self, loop: Operation) -> int:
         """How often a loop runs: the constant with which its condition compares."""
         condition = self.named[loop.calls["condition"][0]]
-        inner = [each for operation in condition for names in operation.calls.values() for name in names
-                 for each in self.named[name]]  # fmt: skip
-        limits = [
-            int(limit[1]) for each in (*condition, *inner) if (limit := re.match(r"constant\((\d+)\)", each.text))
-        ]
+        inner = [each for operation in condition for each in self._inner(operation)]
+        matches = [re.match(r"constant\((\d+)\)", each.text) for each in (*condition, *inner)]
+        limits = [int(limit[1]) for limit in matches if limit]
         if len(limits) != 1:
             self.unknown_loops += 1
         return limits[0] if len(limits) == 1 else 1

@@ -112,7 +112,7 @@ class AnyOrderTable(TableEngine):
             rows = np.flatnonzero(queried_NC[:, c] & known_NC[:, c])
             if len(rows):
                 nats_N[rows] += self._code_log_prob(x_ND[rows], observed_NC[rows], codes_NC[rows, c], c)
-            observed_NC = observed_NC | queried_NC & (np.arange(observed_NC.shape[1]) == c)
+            observed_NC[:, c] = True  # a missing cell stays unknown
         return nats_N
 
     def _in_one_pass(self, codes_NC: np.ndarray, order: Sequence[int]) -> np.ndarray:

@@ -82,7 +82,7 @@ def make_schedule(
     """
     component = SCHEDULES.read(schedule) if isinstance(schedule, str) else schedule
     if not 0 <= warmup_steps < max(total_steps, 1):
-        limits = f"at least 0 and below the {total_steps} steps of the training"
+        limits = f"at least 0 and below the {total_steps} steps of the training: lower it, or train longer"
         raise UserError(f"optimizer.warmup_steps={warmup_steps} must be {limits}")
     factor, options = component.function, component.options
     if end_factor and factor is constant:

@@ -134,7 +134,13 @@ def test_a_config_file_has_all_fields(tmp_path, section, field):
     del (data[section] if section else data)[field]
     (tmp_path / "config.json").write_text(json.dumps(data))
     name = f"{section}.{field}" if section else field
-    assert refusal(load_workdir_config, tmp_path).endswith(f"config.json is damaged: it has no {name}")
+    assert refusal(load_workdir_config, tmp_path).endswith(
+        f"the config lacks the field {name!r}: start from base_config()"
+    )
+    unknown = json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"sed": 1})
+    (tmp_path / "config.json").write_text(unknown)
+    sentence = refusal(load_workdir_config, tmp_path)
+    assert sentence.startswith(f"{tmp_path / 'config.json'} is damaged, or of another version of arjax: ")
 
 
 def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
@@ -488,7 +494,9 @@ def test_two_layers_of_latents_have_a_bounded_scale_between_them():
 
 @pytest.mark.parametrize("arg", ["network=wavnet", "wavnet"])
 def test_the_nearest_recipe_is_named(arg):
-    assert "not 'wavnet', did you mean 'wavenet'?" in refusal(load_config_file, f"digits:{arg}")
+    assert "'network' cannot be 'wavnet', did you mean 'wavenet'? It must be one of transformer, " in refusal(
+        load_config_file, f"digits:{arg}"
+    )
 
 
 def test_the_digits_have_a_recipe_for_every_network_of_their_study():

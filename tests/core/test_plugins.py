@@ -169,7 +169,9 @@ def test_mistakes_name_the_plugin_the_file_and_the_line(tools, tmp_path):
         import_plugins(["no_such_thing"])
     with pytest.raises(PluginError, match=r"^the plugin 'a b': a plugin is the name of a module, such as 'my_package'"):
         import_plugins(["a b"])
-    with pytest.raises(PluginError, match=r"^the plugin '3': there is no module '3'$"):
+    with pytest.raises(
+        PluginError, match=r"^the plugin '3': a plugin is the name of a module, such as 'my_package', not '3'$"
+    ):
         import_plugins([3])
     with pytest.raises(PluginError, match=r"^a plugin is the name of a module"):
         import_plugins([f"evil in {tmp_path}/a\0b"])
@@ -331,7 +333,10 @@ def test_code_of_a_run_is_refused_in_every_form(tmp_path, monkeypatch):
     ["this", f"antigravity in {os.path.dirname(os.__file__)}", "this in /no", "json.__main__", "evil.__main__ in /tmp"],
 )
 def test_modules_of_python_and_programs_are_no_plugins(plugin, capsys):
-    with pytest.raises(UserError, match=r"which you have not trusted|is the name of a module"):
+    with pytest.raises(
+        UserError,
+        match=r"which you have not trusted|is the name of a module|is a module of Python, which registers nothing",
+    ):
         import_plugins([plugin])
     assert capsys.readouterr().out == ""
 

@@ -239,7 +239,7 @@ def measured() -> Registry:
         ("saw(angle=-0.5)", r"must be at least 0 and below 1, not -0\.5"),
         ("saw(sizes=(3, 1))", "must be at least 2, not 1"),
         ("saw(sizes=())", "must have at least 1"),
-        ("saw(steel='softt')", "must be one of hard, soft, not 'softt', did you mean 'soft'"),
+        ("saw(steel='softt')", "cannot be 'softt', did you mean 'soft'. It must be one of hard, soft"),
         ("drill(speed=0.0)", r"must be above 0, not 0\.0"),
         ("drill(seed=4294967296)", "must be at most 4294967295, not 4294967296"),
         ("drill(bits=21)", "must be at most 20, not 21"),

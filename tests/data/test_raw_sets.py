@@ -92,6 +92,7 @@ def test_spoken_digits(tmp_path, length):
     prepare("spoken_digits", str(tmp_path), str(tmp_path / "out"), check_sizes=False)
     dataset = make_dataset("spoken_digits", length=length, context="label", data_dir=str(tmp_path / "out"))
     assert dataset.event.grid_shape == (length or max(map(len, clips.values())),)
+    assert dict(dataset.context.parts)["label"].num_levels == 10
     indices = {"test": (0, 4), "validation": (5, 9), "train": (10, 49)}
     for split, wanted in indices.items():
         batch = read_all(dataset.splits[split])

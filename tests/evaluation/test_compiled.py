@@ -80,6 +80,27 @@ def test_loops_count_their_rounds_and_collectives_run_beside_other_work():
     assert {each.kind for each in cost.collectives} <= COLLECTIVES.keys()
 
 
+def test_of_the_branches_of_a_condition_the_dearest_counts():
+    """Its parts and its collectives alone: a gather in the other one is as if it were not there."""
+    branches = """%cheap (c: f32[1024,256]) -> f32[4096,256] {
+  %c = f32[1024,256]{1,0} parameter(0)
+  ROOT %short = f32[4096,256]{1,0} all-gather(%c), dimensions={0}
+}
+
+%dear (d: f32[1024,256]) -> f32[4096,256] {
+  %d = f32[1024,256]{1,0} parameter(0)
+  ROOT %long = f32[4096,256]{1,0} fusion(%d), kind=kLoop, calls=%inner, backend_config={"window_config":{"estimated_cycles":"1500000"}}
+}
+
+ENTRY"""
+    call = "%chosen = f32[4096,256]{1,0} conditional(%index, %x.1, %x.1), branch_computations={%cheap, %dear}\n  ROOT"
+    both = PROGRAM.replace("ENTRY", branches).replace("ROOT %total", call + " %total")
+    plain, cost = estimate(PROGRAM, V5E), estimate(both, V5E)
+    assert cost.seconds == pytest.approx(plain.seconds + 1500000 / V5E.clock)
+    assert [each[:4] for each in cost.collectives] == [each[:4] for each in plain.collectives]
+    assert sum(part.seconds for part in cost.parts) == pytest.approx(cost.seconds)
+
+
 def test_a_loop_without_a_known_length_counts_once_and_is_named():
     cost = estimate(PROGRAM.replace("constant(10)", "parameter(1)"), V5E)
     assert cost.unknown_loops == 1 and cost.seconds < estimate(PROGRAM, V5E).seconds / 5

@@ -179,7 +179,6 @@ def test_masks_go_to_the_sites_of_each_stage():
     assert "they have no mask of single sites" in refusal(of_model, haar, "score", own, masked)
 
 
-@pytest.mark.slow
 def test_some_stages_of_a_shared_part_have_the_whole_score_as_their_mean():
     model, params = build("digits(base=2)", 0, network="independent", train_stages=1)
     x = np.array([[3, 4], [5, 1], [0, 2]])

@@ -351,7 +351,6 @@ def test_given_values_and_blocks():
     assert jax.eval_shape(lambda: blocks.score(of_blocks, Batch(x), key=KEY)).kind == "bound"
 
 
-@pytest.mark.slow
 def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional():
     call = f"nested(network='made', hidden_sizes=(8,), features=4, conditional='{CALLS['flow_matching']}')"
     model = make_model(EVENT, "made", conditional=call, partition="blocks(size=3)", hidden_sizes=(8,))

@@ -245,11 +245,12 @@ def test_without_a_margin_the_end_of_a_row_would_be_missed():
     assert [(i, j) for i, j in np.argwhere(missed) if i < 12] == [(6, 5), (7, 5)]
 
 
-@pytest.mark.slow
-def test_row_lstm_sees_a_triangle():
+@pytest.mark.parametrize("reach", ["declared", slow("of the network")])
+def test_row_lstm_sees_a_triangle(reach):
     """One column further to a side for each row up, besides the window of the first layer and of the masked rows."""
     model = build("row_lstm", (7, 12), num_layers=1)
-    seen = depends(model)[5 * 12 + 6].reshape(7, 12)
+    seen = model.network.dependencies(model.factorization) if reach == "declared" else depends(model)
+    seen = seen[5 * 12 + 6].reshape(7, 12)
     expected = np.zeros((7, 12), bool)
     expected[5, 2:6] = True  # 3 columns of mask A, 1 of mask B
     for up in range(1, 6):  # mask A reaches 3 columns to the right of a position one row above it

@@ -19,7 +19,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer_xl import RelativeAttention
-from arjax.networks.layers.attention import SelfAttention, rotary_frequencies
+from arjax.networks.layers.attention import SelfAttention, rotary_frequencies, write_tokens
 from arjax.networks.layers.blocks import Block
 from arjax.testing.models import autoregressive_networks
 from arjax.testing.network import check_autoregressive, check_steps
@@ -279,3 +279,13 @@ def test_reach_through_the_layers(segment, memory, num_layers):
     check_autoregressive(model, cases.params_of(model))
     declared = model.network.dependencies(model.factorization)
     assert declared.sum() < np.asarray(model.factorization.mask()).sum()
+
+
+@pytest.mark.parametrize("num", [1, 3, 7])
+def test_tokens_are_written_where_the_cache_has_places(num):
+    """Of 5 places, the first and the last ones, and those beyond the end."""
+    cache, new = np.zeros((2, 1, 5, 2)), rng.normal(size=(2, 1, num, 2))
+    for start in range(6):
+        expected = np.concatenate([cache[:, :, :start], new, cache], 2)[:, :, :5]
+        written = jax.jit(write_tokens)(jnp.asarray(cache), jnp.asarray(new), start)
+        np.testing.assert_allclose(written, expected, rtol=1e-6)

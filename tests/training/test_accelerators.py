@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import arjax
 from arjax.core.errors import UserError
 from arjax.parallel.accelerators import accelerator_of, slice_devices
 
@@ -31,6 +32,15 @@ from arjax.parallel.accelerators import accelerator_of, slice_devices
 def test_slices_that_do_not_exist(name, sentence):
     with pytest.raises(UserError, match=sentence):
         slice_devices(name)
+
+
+def test_devices_of_a_plan_and_of_a_slice():
+    for wrong, sentence in (
+        ({"devices": -1}, "devices must be a whole number, at least 0"),
+        ({"devices": 2}, "a slice has its own"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            arjax.plan("configs/digits.py", accelerator="v5e:2x2", **wrong)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("v5p:4x4x8", "tpu"), ("h100:16", "cuda")])

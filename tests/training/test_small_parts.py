@@ -215,3 +215,11 @@ def test_one_duration_that_can_be_counted():
 def test_pauses():
     assert [next_pause(step, 20, 3, 8) for step in (0, 3, 7, 8, 18, 19)] == [3, 6, 8, 9, 20, 20]
     assert [step for step in range(1, 11) if is_due(step, 10, 4)] == [4, 8, 10]
+
+
+def test_arrays_of_other_forms_are_named_up_to_three():
+    here = dict.fromkeys("abcd", "float32[2]")
+    there = here | {"a": "float32[3]", "b": "int32[2]", "c": "float32[1]"}
+    three = "a is float32[3] there and float32[2] here; b is int32[2] there and float32[2] here; c is float32[1] there"
+    assert different_forms(there, here) == f"{three} and float32[2] here" and not different_forms(here, here)
+    assert different_forms(there | {"e": "int32[]"}, here).endswith("; ...")
