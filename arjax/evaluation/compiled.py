@@ -245,8 +245,8 @@ class _Program:
         chosen = alone[seconds.index(max(seconds))]
         for place, part in chosen.parts.items():
             self.parts[place] += part
-        for place, sums in chosen.collectives.items():
-            self._add(*place, *sums)
+        for (kind, inside), sums in chosen.collectives.items():
+            self._add(kind, inside, *sums)
         self.unknown_loops += chosen.unknown_loops
         return max(seconds)
 

@@ -13,6 +13,7 @@ from refusals import refusal
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.objectives import Mean, Metrics
+from arjax.parallel.sharding import different_forms
 from arjax.training import results
 from arjax.training.history import History
 from arjax.training.reporter import Reporter
