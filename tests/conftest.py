@@ -257,6 +257,18 @@ def scope() -> Iterator[Callable[..., None]]:
         yield lambda *registries: [stack.enter_context(registry.scope()) for registry in registries]
 
 
+@pytest.fixture
+def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder on a disk of one mebibyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("root only may mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
 @pytest.fixture(scope="session")
 def repository() -> pathlib.Path:
     """The root of the checkout, where `configs/` and `scripts/` lie."""

@@ -230,17 +230,6 @@ def test_a_disk_that_refuses_a_look(workdir, last_sentence, monkeypatch, code, m
     assert contents(workdir) == before
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("root only may mount a file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [0, 4096, 100_000, 300_000])
 def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(config_file, small_disk, last_sentence, free):
