@@ -45,7 +45,7 @@ class FullGrid:
     orders: tuple[str, ...]
     seeds: tuple[int, ...]
     jobs: Mapping[tuple[str, int], Sequence[Job]]
-    setup: Setup | None = dataclasses.field(default=None, compare=False)
+    setup: Setup | None = None
 
     @property
     def runs(self) -> list[Run]:
