@@ -253,7 +253,7 @@ def test_pairs_are_asked_for_once_each_and_soon_rather_than_late():
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("state_tracking", {"task": "parities"}, "'task' .* not 'parities', did you mean 'parity'"),
+        ("state_tracking", {"task": "parities"}, "'task' .* cannot be 'parities', did you mean 'parity'"),
         ("state_tracking", {"longest": 2}, "'longest' .* must be at least 3, not 2"),
         ("state_tracking", {"task": "arithmetic", "shortest": 4, "longest": 4}, "'longest' .* must be at least 5, not"),
         ("recall", {"vocabulary": 17}, "'vocabulary' .* must be at least 18, not 17"),

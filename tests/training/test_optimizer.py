@@ -47,7 +47,7 @@ def test_wsd_is_stable_and_then_falls():
     found = rates(59, 72, 98, 110, schedule="wsd(decay=0.5, shape='1-sqrt')", end_factor=0.2)
     falls = 1 - np.sqrt([0.0, 12 / 50, 38 / 50, 1.0])
     np.testing.assert_allclose(found, 0.1 * (0.2 + 0.8 * falls), rtol=1e-5)
-    with pytest.raises(UserError, match="not 'sqrt', did you mean '1-sqrt'"):
+    with pytest.raises(UserError, match="cannot be 'sqrt', did you mean '1-sqrt'"):
         make_schedule(0.1, 10, "wsd(shape='sqrt')")
 
 
