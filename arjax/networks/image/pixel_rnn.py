@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.options import depth_option, rate_option
+from arjax.core.programs import AXES, by_rows, program_device, whole
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context, Network, check_remat, fields_from
@@ -351,7 +352,8 @@ class RowLSTMLayer(PixelRNNLayer):
         def read(h_NU: jax.Array) -> jax.Array:
             return self._taps(h_NU.reshape(batch, width, -1)).reshape(batch * width, -1)
 
-        h_HNU = lstm_scan(read, self.state_kernel, z_HBWG.reshape(height, batch * width, gates))
+        z_HNG = by_rows(z_HBWG, 1, AXES).reshape(height, batch * width, gates)
+        h_HNU = lstm_scan(read, whole(self.state_kernel), z_HNG)
         h_BHWU = jnp.moveaxis(h_HNU.reshape(height, batch, width, -1), 0, 1)
         return self._add(maps, to_output, h_BHWU, train), None
 
@@ -487,8 +489,8 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
         images side by side, with a column of closed gates after each, forms one wide image, since half of the columns
         of a skewed image are empty. On accelerators single images are best, as they need the fewest steps.
         """
-        _, batch, height, columns, gates = z_2BHPG.shape
-        strip = math.gcd(batch, CPU_STRIP if jax.default_backend() == "cpu" else 1)
+        z_2BHPG, (_, batch, height, columns, gates) = by_rows(z_2BHPG, 1, AXES), z_2BHPG.shape
+        strip = math.gcd(batch, CPU_STRIP if program_device().platform == "cpu" else 1)
         shape = (2, batch // strip, strip, height, columns + 1)
         spaced = jnp.pad(z_2BHPG, ((0, 0),) * 3 + ((0, 1), (0, 0)), constant_values=SHUT)
         wide = jnp.swapaxes(spaced.reshape(*shape, gates), 2, 3).reshape(batch // strip * 2, height, -1, gates)
@@ -499,7 +501,7 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
             above = jnp.pad(by_row[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0)))
             return jnp.concatenate([h_2NU, above.reshape(h_2NU.shape)], -1)
 
-        h_T2NU = lstm_scan(read, self.state_kernel, z_T2NG)
+        h_T2NU = lstm_scan(read, whole(self.state_kernel), z_T2NG)
         skewed = jnp.moveaxis(h_T2NU.reshape(len(h_T2NU), -1, height, self.hidden_size), 0, 2)
         spaced = unskew(skewed, strip * (columns + 1)).reshape(2, -1, height, strip, columns + 1, self.hidden_size)
         return jnp.swapaxes(spaced[..., :columns, :], 2, 3).reshape(2, batch, height, columns, self.hidden_size)
