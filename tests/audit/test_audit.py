@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from models import EVENT, LENGTH, LEVELS, Chain, Joint
+from numpy_models import EVENT, LENGTH, LEVELS, Chain, Joint
 from scipy.stats import multivariate_normal, norm, t
 
 import arjax

@@ -78,24 +78,26 @@ def _unit_in_words(subject: Subject, ratio: float) -> str:
 
 
 def _against_frequencies(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
-    """No bound exceeds the frequency of an example among samples, by the binomial distribution."""
+    """No bounds exceed the frequency of their examples, which a first batch of samples chooses, in a second batch."""
     from scipy.stats import binom  # takes long to import
 
     if not subject.is_random:
         return Finding(NOT_DONE, "an exact score is compared with samples by the test `draws`")
     if not subject.event.is_discrete or subject.claim != "bound":
         return Finding(NOT_DONE, "frequencies are those of discrete examples, and a bound never exceeds them")
-    drawn = subject.draws(DRAWS, int(rng.integers(2**31)))
-    x, counts = np.unique(drawn.reshape(DRAWS, -1), axis=0, return_counts=True)
+    first, second = (subject.draws(DRAWS, int(seed)).reshape(DRAWS, -1) for seed in rng.integers(2**31, size=2))
+    x, counts = np.unique(first, axis=0, return_counts=True)
     some = np.argsort(-counts)[: max(budget.rows(subject, "log_prob", 4096 * REPEATS, 0.3) // REPEATS, 16)]
-    x, counts = x[some].reshape(-1, *subject.event.shape), counts[some]
-    score, stderr = subject.mean_scores(x)
-    p_values = binom.cdf(counts, DRAWS, np.minimum(np.exp(score - SIGMAS * stderr), 1.0))
-    n = int(p_values.argmin())
-    if p_values[n] < ALPHA / len(x):
-        words = f"the bound says p >= {math.exp(score[n]):.4g} of an example that is {counts[n]} of {DRAWS} samples"
-        return Finding(FAILED, words, {"p-value": float(p_values[n])}, {"x": x[n], "log_prob": score[n]})
-    return Finding(PASSED, f"no bound exceeds the frequencies of {len(x)} different samples")
+    score, stderr = subject.mean_scores(x[some].reshape(-1, *subject.event.shape))
+    high = np.exp(score) > counts[some] / DRAWS
+    chosen, bound = x[some][high], min(np.exp((score - SIGMAS * stderr)[high]).sum(), 1.0)
+    count = int((second[:, None] == chosen[None]).all(-1).sum())
+    p_value = float(binom.cdf(count, DRAWS, bound)) if high.any() else 1.0
+    words = f"{len(chosen)} examples, whose bounds sum to {bound:.4g}, are {count} of {DRAWS} samples"
+    if p_value < ALPHA:
+        witness = {"x": chosen.reshape(-1, *subject.event.shape), "log_prob": score[high]}
+        return Finding(FAILED, f"{words}: fewer than these say", {"p-value": p_value}, witness)
+    return Finding(PASSED, f"{words}: enough", {"p-value": p_value})
 
 
 @audit_test("reported log_prob data", finds="bits called nats, numbers per token, per dimension")
