@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import textwrap
 import time
@@ -208,7 +209,7 @@ def audit_laws(subject: Any = None, *, budget_s: float = 60.0, seed: int = 0, **
     def check_verdict() -> None:
         require(report().exit_code == 0, str(report()))
 
-    return [*(Law(name, lambda name=name: check(name)) for name in TESTS), Law("verdict", check_verdict)]
+    return [*(Law(name, functools.partial(check, name)) for name in TESTS), Law("verdict", check_verdict)]
 
 
 def matrix() -> str:
