@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from arjax.core.errors import did_you_mean, refuse
+from arjax.core.values import parse_call
 from arjax.data import make_dataset
 from arjax.data.sources import read_all
 from arjax.evaluation.report import truth_rows
@@ -154,7 +155,8 @@ def _trained(subject: Subject) -> tuple[Subject, np.ndarray, np.ndarray]:
     """Returns the model trained on a data set whose distribution is known, the rows of its test split, and their nats
     under this distribution.
     """
-    dataset = make_dataset(subject.truth)
+    name, options = parse_call(subject.truth)
+    dataset = make_dataset(name, **options)
     refuse((dataset.truth is None, f"the distribution of the data set {subject.truth!r} is not known"))
     train, test = (np.asarray(read_all(dataset.splits[split]).x, dataset.event.dtype) for split in ("train", "test"))
     trained = dataclasses.replace(subject, event=dataset.event, log_prob=subject.given("fit", train))

@@ -89,8 +89,8 @@ def check_leak(subject: Subject, rng: np.random.Generator, budget: Budget) -> Fi
     if subject.conditionals is None:
         return _leak_of_queries(subject, rng, x)
     steps, worst = steps_of(subject, rng, budget, 3), 0.0
-    for t, own in itertools.product(steps, (True, False)):  # the value itself, or also all later ones
-        other = subject.changed(rng, x, subject.steps[t : t + 1] if own else subject.steps[t:])
+    for t, own in itertools.product(steps, (True, False)):  # the value itself, or all later ones
+        other = subject.changed(rng, x, subject.steps[t : t + 1] if own else subject.steps[t + 1 :])
         before, after = subject.tables(x, int(t)), subject.tables(other, int(t))
         change = np.abs(before - after).max(1)
         n = int(change.argmax())
