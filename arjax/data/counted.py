@@ -7,6 +7,7 @@ values) is the number of members that agree with all of them, divided by the num
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
 import math
 
@@ -97,22 +98,17 @@ class Sudoku(Counted):
         self.pairs_BKK = left_BK[:, :, None] * len(pairs_PH) + right_BK[:, None]
 
     def counts(self, given):
-        size, sums = self.event.num_levels, []
-        given_BC = np.asarray(given).reshape(len(self.pairs_BKK), -1)
-        fits_BN = ((given_BC[:, None] < 0) | (given_BC[:, None] == self.bands_NC)).all(-1)
-        ways_BKK = [
-            self._sums(self.pairs_N, fits_N)[pairs] for fits_N, pairs in zip(fits_BN, self.pairs_BKK, strict=True)
-        ]
+        size, counts = self.event.num_levels, []
+        sums = functools.partial(np.bincount, minlength=self.num_pairs)  # of whole numbers far below 2^53
+        given_B1C = np.asarray(given).reshape(len(self.pairs_BKK), 1, -1)
+        fits_BN = ((given_B1C < 0) | (given_B1C == self.bands_NC)).all(-1)
+        ways_BKK = [sums(self.pairs_N, fits_BN[b])[pairs_KK] for b, pairs_KK in enumerate(self.pairs_BKK)]
         cells_NC = np.arange(2 * size) * size + self.bands_NC
         for b, pairs_KK in enumerate(self.pairs_BKK):
             others_KK = math.prod(ways for other, ways in enumerate(ways_BKK) if other != b)
-            weight_N = fits_BN[b] * self._sums(pairs_KK.ravel(), others_KK.ravel())[self.pairs_N]
-            sums.append(np.bincount(cells_NC.ravel(), np.repeat(weight_N, 2 * size), 2 * size * size))
-        return np.concatenate(sums).astype(np.int64).reshape(-1, size)
-
-    def _sums(self, pairs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Returns the sum of the weights of each sequence of pairs, whole numbers far below 2^53."""
-        return np.bincount(pairs, weights, self.num_pairs)
+            weight_N = fits_BN[b] * sums(pairs_KK.ravel(), others_KK.ravel())[self.pairs_N]
+            counts.append(np.bincount(cells_NC.ravel(), np.repeat(weight_N, 2 * size), 2 * size * size))
+        return np.concatenate(counts).astype(np.int64).reshape(-1, size)
 
     def contains(self, x):
         size = self.event.num_levels

@@ -132,10 +132,9 @@ def k_step_scores(
         losses_S = measure_losses(model, params, rows)
     sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
-    log_prob, options = _k_step_bound if choose == "random" else _in_model_order, (tuple(sizes),)
-    if choose in RULES:
-        log_prob, options = _by_rule, (tuple(sizes), choose)
-    nats_N, _ = split_bound(model, params, scored, split, log_prob, *options, scoring=scoring)
+    rule = (choose,) if choose in RULES else ()
+    log_prob = _by_rule if rule else {"random": _k_step_bound}.get(choose, _in_model_order)
+    nats_N, _ = split_bound(model, params, scored, split, log_prob, tuple(sizes), *rule, scoring=scoring)
     if choose == "random":
         return in_nats("k_step_bound", nats_N) | {"k_steps": len(sizes)}
     about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.score_kind}
