@@ -1,5 +1,5 @@
 """Rules that choose the next cell, in nats from the truth: trains what is missing, measures what is not in the table
-yet, and draws the picture.
+yet, and writes the table of the page and the picture.
 
     python experiments/planners/study.py runs/planners [--seeds=0,1,2]
 
@@ -32,6 +32,9 @@ from arjax.models import AutoregressiveModel
 from arjax.reporting import figures
 from arjax.samplers import example_keys
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import markdown_table, write_measured
+
 HERE = Path(__file__).parent
 #: Each with the words of the picture.
 RULES = {
@@ -44,6 +47,7 @@ RULES = {
     "top1": "most probable value",
 }
 POOL, NUM, TOGETHER = 16, 2000, 250
+SHOWN = ("rule", "kind", "nats above the entropy", "of each seed", "solved grids", "calls")
 COLUMNS = ("seed", "rule", "kind", "nats", "above", "stderr", "draws", "solved", "solved_stderr", "calls", "seconds")
 
 
@@ -147,6 +151,22 @@ def draw(rows: Sequence[dict[str, str]], path: Path) -> None:
     figures.save_figure(figure, path)
 
 
+def lines(rows: Sequence[dict[str, str]]) -> list[list[str]]:
+    """The lines of the page: means over the seeds, with standard errors over them."""
+    cells = []
+    for rule, words in RULES.items():
+        mine = [row for row in rows if row["rule"] == rule]
+        if len(mine) > 1:
+            above, solved = (np.array([float(row[name]) for row in mine]) for name in ("above", "solved"))
+            mean = [
+                f"{part.mean():.{d}f} ± {part.std(ddof=1) / len(mine) ** 0.5:.{d}f}"
+                for part, d in ((above, 2), (solved, 3))
+            ]
+            each = ", ".join(f"{float(row['above']):.2f} ± {float(row['stderr']):.2f}" for row in mine)
+            cells.append([words.removesuffix(" (bound)"), mine[0]["kind"], mean[0], each, mean[1], mine[0]["calls"]])
+    return cells
+
+
 def main(argv: Sequence[str]) -> int:
     """Reads the flags and goes through the seeds."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -166,7 +186,10 @@ def main(argv: Sequence[str]) -> int:
         for rule in RULES:
             if not any((row["seed"], row["rule"]) == (str(seed), rule) for row in read(flags.results)):
                 add(flags.results, measure(run, rule, order, truth))
-    draw(read(flags.results), flags.results.with_suffix(".png"))
+    rows = read(flags.results)
+    draw(rows, flags.results.with_suffix(".png"))
+    if flags.results.parent == HERE:
+        write_measured(HERE / "README.md", markdown_table(SHOWN, lines(rows), SHOWN[2:]))
     return 0
 
 
