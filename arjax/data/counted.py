@@ -83,7 +83,7 @@ class Sudoku(Counted):
     def __init__(self, size: int = 6):
         half, digits = size // 2, frozenset(range(size))
         self.event = EventSpec((size, size), kind="tokens", num_levels=size)
-        bands = []
+        bands: list[tuple[tuple[int, ...], ...]] = []
         for upper in map(frozenset, itertools.combinations(range(size), half)):
             of_boxes = (upper, digits - upper, digits - upper, upper)
             bands += itertools.product(*(itertools.permutations(sorted(part)) for part in of_boxes))

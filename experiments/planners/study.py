@@ -65,8 +65,8 @@ def pool_of(model: AutoregressiveModel) -> list[Factorization]:
 def nats_of(run: Any, rule: str, learned: Sequence[int]) -> tuple[str, float, float]:
     """The kind of the score of a rule on test grids, its mean in nats and its standard error."""
     if rule == "pool":
-        x = np.asarray(run.dataset.thinned(NUM).splits["test"].__getitems__(np.arange(NUM)).x)
-        nats_N = -run.log_prob(x, orders=f"pool(num={POOL})")
+        source = run.dataset.thinned(NUM).splits["test"]
+        nats_N = -run.log_prob(np.asarray(source.__getitems__(np.arange(len(source))).x), orders=f"pool(num={POOL})")
         return "exact", nats_N.mean(), nats_N.std(ddof=1) / np.sqrt(len(nats_N))
     model = in_order(run.model, learned) if rule == "learned" else run.model
     choose = "order" if rule in ("raster", "learned") else rule
