@@ -32,6 +32,7 @@ from arjax.evaluation import splits
 from arjax.models import make_model
 from arjax.sweep.main import sweep_flags
 from arjax.sweep.rows import load_sweep, runs_of
+from arjax.sweep.search import load_search
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
