@@ -16,7 +16,17 @@ sys.path.append(str(FOLDER.parents[1] / "scripts"))
 
 from measured import markdown_table, write_measured  # noqa: E402
 
-COLUMNS = ("slice", "program", "compile", "of", "seconds", "communicate in a loop", "rematerialise", "float32", "padding")
+COLUMNS = (
+    "slice",
+    "program",
+    "compile",
+    "of",
+    "seconds",
+    "communicate in a loop",
+    "rematerialise",
+    "float32",
+    "padding",
+)
 
 
 def summary(rows: list[dict[str, str]]) -> Iterator[list[str]]:
