@@ -142,6 +142,13 @@ def test_draws_gather_parameters_before_their_steps_unless_they_are_too_large(mo
     assert not constraints(functools.partial(step_variables, model.network), model.param_shapes)
 
 
+def test_a_chain_gathers_parameters_before_its_steps():
+    model = small_model("gaussian_chain/levels", "small")
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), BATCH))
+    found = constraints(lambda params, keys: model.draw(params, keys)[0], model.param_shapes, keys)
+    assert found.count((False, P())) == len(jax.tree.leaves(model.param_shapes))
+
+
 @pytest.mark.parametrize(("batch", "axes"), [(8, ("data", "fsdp", "tensor")), (4, ("data", "fsdp")), (3, None)])
 @pytest.mark.parametrize("network", ["lstm", "row_lstm", "diagonal_bilstm"])
 def test_recurrences_divide_examples_over_all_axes_and_have_whole_kernels(network, batch, axes):
