@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them w
     from arjax.tables import TableModel, fit_table, load_table
 
 _PLACES = {
-    "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run", "plan"),
+    "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run", "plan", "plan_draws"),
     "arjax.core": ("ContextSpec", "EventSpec", "UserError"),
     "arjax.data": ("make_dataset",),
     "arjax.models": ("make_model",),
@@ -59,6 +59,7 @@ __all__ = [
     "make_model",
     "open_run",
     "plan",
+    "plan_draws",
 ]
 
 
