@@ -21,6 +21,8 @@ _NAME = re.compile(r"%([\w.-]+)")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\](\{[^}]*\})?")
 #: Operations that update their first operand in place, and the number of the operand that holds the update.
 _IN_PLACE = {"dynamic-update-slice": 1, "scatter": 2}
+#: Operations of a fusion that read as much of their operand as is read of them.
+_VIEWS = ("bitcast", "convert", "copy", "reshape", "transpose")
 
 
 class Operation(NamedTuple):
@@ -119,14 +121,17 @@ def traffic(operation: Operation, places: Places, named: dict[str, list[Operatio
     if operation.opcode in FREE or operation.opcode.endswith("-done"):
         return 0.0, 0.0
     sizes = [memory_of(places[name].type) if name in places else 0.0 for name in operation.operands]
-    read = sum(_taken(operation, number, size, named) for number, size in enumerate(sizes))
+    taken = [_taken(operation, number, size, named) for number, size in enumerate(sizes)]
+    read = sum(size if part is None else part for part, size in zip(taken, sizes, strict=True))
     if operation.opcode.endswith("-start"):  # its result holds its operands, too
         return read, memory_of(operation.type) - sum(sizes)
     return read, _put(operation, places, named)
 
 
-def _taken(operation: Operation, number: int, size: float, named: dict[str, list[Operation]]) -> float:
-    """The bytes that an operation takes of the operand with this number, of so many bytes."""
+def _taken(operation: Operation, number: int, size: float, named: dict[str, list[Operation]]) -> float | None:
+    """The bytes that an operation takes of the operand with this number, of so many bytes; None: it is a view of it."""
+    if operation.opcode in _VIEWS:
+        return None
     if number == 0 and operation.opcode.removesuffix("-start") in ("dynamic-slice", "slice", "gather"):
         is_start = operation.opcode.endswith("-start")  # then the part is the last but one of its results
         kind, dims, layout = _ARRAY.findall(operation.type)[-2 if is_start else 0]
@@ -135,16 +140,15 @@ def _taken(operation: Operation, number: int, size: float, named: dict[str, list
         return 0.0
     if "calls" not in operation.calls:
         return size
-    inner = named[operation.calls["calls"][0]]
-    names = {each.name for each in inner if each.text.startswith(f"parameter({number})")}
-    total = 0.0
+    inner, total = named[operation.calls["calls"][0]], 0.0
+    views = {each.name for each in inner if each.text.startswith(f"parameter({number})")}
     for each in inner:  # those that read it come behind it
-        for i in [i for i, name in enumerate(each.operands) if name in names]:
-            if each.opcode == "bitcast":
-                names.add(each.name)
-            else:
-                total += _taken(each, i, size, named)
-    return min(total, size)
+        for i in [i for i, name in enumerate(each.operands) if name in views]:
+            part = _taken(each, i, size, named)
+            if part is None:
+                views.add(each.name)
+            total += part or 0.0
+    return None if any(each.is_root and each.name in views for each in inner) else min(total, size)
 
 
 def _put(operation: Operation, places: Places, named: dict[str, list[Operation]]) -> float:

@@ -31,15 +31,15 @@ class StepForm:
     def of(cls, model: Any, params: Any) -> StepForm:
         """Returns the step form of a model."""
         form = cls(model.network, step_variables(model.network, params), model.factorization)
-        return form if program_device().platform == "cpu" else form.cast(model)
+        return form if program_device().platform == "cpu" else form.cast()
 
-    def cast(self, model: Any) -> StepForm:
+    def cast(self) -> StepForm:
         """Returns the form with the parameters that it does no more with than cast them to the type of the network in
         this type: XLA for GPUs would read them all in float32 and cast them in every step.
         """
         if self.network.dtype == "float32":
             return self
-        event, parts = model.event, model.context_spec.parts
+        event, parts = self.network.event, self.network.context_spec.parts
         canvas = jnp.zeros((1, *event.shape), event.dtype)
         context = {name: jnp.zeros((1, *part.shape), part.dtype) for name, part in parts} or None
 
