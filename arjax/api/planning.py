@@ -76,11 +76,8 @@ def plan_of(checked: Checked, accelerator: str = "", devices: int = 0) -> Plan:
 
 def draw_plan_of(checked: Checked, accelerator: str) -> DrawPlan:
     """The plan of the draws of a config: the mode `plan` with `--draws`."""
-    known = accelerator_of(accelerator)
-    refuse(
-        (":" not in accelerator, f"draws are planned for a slice, such as {known.name}:{'2x2' if known.clock else 8}")
-    )
-    return make_draw_plan(_on_slice(checked, accelerator, "a draw"), known)
+    refuse((":" not in accelerator, "draws are planned for a slice: name one as the accelerator, such as v5e:2x2"))
+    return make_draw_plan(_on_slice(checked, accelerator, "a draw"), accelerator_of(accelerator))
 
 
 def _on_slice(checked: Checked, accelerator: str, program: str) -> Setup:

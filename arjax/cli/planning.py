@@ -22,16 +22,15 @@ TOP = 10
 
 def plan_run(flags: SimpleNamespace) -> None:
     """Prints the needs of the run of a config, and writes them to `plan.json` in a workdir where one is given."""
-    refuse((flags.draws and not flags.accelerator, "--draws needs --accelerator, a slice such as v5e:2x2"))
-    config, accelerator = new_config(flags), accelerator_of(flags.accelerator) if flags.accelerator else None
+    config = new_config(flags)
     plan: Plan | DrawPlan
-    if flags.draws and accelerator is not None:
+    if flags.draws:
         refuse((flags.devices, "--devices are simulated, and --draws are compiled for a slice: leave one of them out"))
         plan = draw_plan_of(config, flags.accelerator)
-        print_draws(plan, accelerator)
+        print_draws(plan, accelerator_of(flags.accelerator))
     else:
         plan = plan_of(config, flags.accelerator, flags.devices)
-        print_plan(plan, accelerator)
+        print_plan(plan, accelerator_of(flags.accelerator) if flags.accelerator else None)
     if flags.workdir:
         write_json(writable_folder(flags.workdir) / "plan.json", dataclasses.asdict(plan))
 
@@ -71,7 +70,7 @@ def print_draws(plan: DrawPlan, accelerator: Accelerator) -> None:
         least = plan.parameters + loop.state
         sizes = [format_bytes(size) for size in (read, written, plan.parameters, loop.state)]
         rows.append((f"{loop.rounds:,}", _ms(loop.seconds), *sizes, f"{(read + written) / least:.2f}"))
-    title = f"A step of a draw of {plan.num:,} examples, on each device"
+    title = f"A step of a draw, on each device (examples at once: {plan.num:,})"
     print_table(columns, rows, title=title, right=columns)
     print("times: the bytes that a step reads and writes, over those of the parameters and of the state, its cache")
     if cost.loops:

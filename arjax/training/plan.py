@@ -70,7 +70,8 @@ class DrawPlan:
     Attributes:
       num: examples that are drawn at once, over all devices.
       mesh: sizes of its axes.
-      parameters: bytes of the parameters on a device in the type of the network, in which a step has to read them.
+      parameters: bytes that a step has to read of them on a device: in the type of the network, and divided over the
+        axis `tensor` alone, as parts of other axes are put together.
       memory_per_device: bytes of "parameters", of "temporary" values, such as a cache, and of both.
       compiled: by the compiler. The steps are a loop, or several, in each of which the cache has another size.
     """
@@ -206,7 +207,7 @@ def _estimate(program: Program, compiled: jax.stages.Compiled, accelerator: Acce
     """The estimate of the compiler, where the devices are not simulated."""
     if accelerator is None or program.mesh.devices.flat[0].platform == "cpu":
         return None
-    return estimate(compiled.as_text(), accelerator)
+    return estimate(compiled.as_text() or "", accelerator)
 
 
 def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
@@ -225,7 +226,10 @@ def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
     leaves = jax.tree.leaves_with_path(state.params)
     modules = [] if accelerator is None else rooflines(accelerator, work, mesh.size)
     return Plan(
-        parameters=[(path_string(path), leaf.shape, leaf.size, _part_of(leaf)) for path, leaf in leaves],
+        parameters=[
+            (path_string(path), leaf.shape, leaf.size, f"1/{parts}" if (parts := _num_parts(leaf)) > 1 else "all")
+            for path, leaf in leaves
+        ],
         parts=parts_of_optimizer(state),
         num_params=sum(leaf.size for _, leaf in leaves),
         mesh=dict(mesh.shape),
@@ -250,9 +254,9 @@ def make_draw_plan(setup: Setup, accelerator: Accelerator) -> DrawPlan:
     return DrawPlan(
         num=program.num,
         mesh=dict(program.mesh.shape),
-        parameters=sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in params) * of_number,
+        parameters=sum(leaf.size // min(_num_parts(leaf), program.mesh.shape["tensor"]) for leaf in params) * of_number,
         memory_per_device={"parameters": memory["state"], **{name: memory[name] for name in ("temporary", "total")}},
-        compiled=estimate(compiled.as_text(), accelerator),
+        compiled=estimate(compiled.as_text() or "", accelerator),
     )
 
 
@@ -278,9 +282,8 @@ def _score_of(model: Model) -> Callable[[Any, Batch], jax.Array]:
     return score
 
 
-def _part_of(leaf: Any) -> str:
-    num_parts = leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
-    return f"1/{num_parts}" if num_parts > 1 else "all"
+def _num_parts(leaf: Any) -> int:
+    return leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
 
 
 def _memory(compiled: Any, batch: Batch) -> dict[str, int]:

@@ -81,7 +81,7 @@ def test_a_step_of_a_draw_reads_parameters_and_cache_once(tmp_path, repository, 
     assert cache <= loop["state"] < 1.1 * cache
     assert plan["parameters"] == pytest.approx(plan["memory_per_device"]["parameters"] / 2, rel=0.02)
     assert loop["state"] < moved < most * (plan["parameters"] + loop["state"])
-    assert "A step of a draw of 64 examples" in process.stdout and "InitGoogle" not in process.stderr
+    assert "examples at once: 64" in process.stdout and "InitGoogle" not in process.stderr
 
 
 @pytest.mark.slow
