@@ -54,7 +54,8 @@ def test_parameters_that_are_cast_before_the_loop_change_no_bit(network, monkeyp
         return form.step(carry, canvas, jnp.int32(1), context)[1], form.variables
 
     def run():
-        return jax.jit(features, compiler_options={"xla_allow_excess_precision": False})(params)
+        anew = lambda params: features(params)  # noqa: E731, a function that JAX has not traced yet
+        return jax.jit(anew, compiler_options={"xla_allow_excess_precision": False})(params)
 
     plain, variables = run()
     monkeypatch.setattr(loops, "program_device", lambda: SimpleNamespace(platform="tpu"))
