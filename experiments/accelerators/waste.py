@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
-from arjax.evaluation.compiled import COLLECTIVES, Operation, computations, size_of
+from arjax.evaluation.compiled import COLLECTIVES
+from arjax.evaluation.hlo import Operation, computations, size_of
 
 COLUMNS = ("gathered_again_mb", "made_again_mb", "copied_mb", "float32_part", "padded_part", "rematerialised")
 #: Smaller arrays do not count, in bytes.
