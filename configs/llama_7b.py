@@ -23,7 +23,7 @@ def get_config(arg=""):
     else:
         config.dataset = dataset_config("noise", grid=(4096,), num_levels=32_000)
         sizes = {"width": 4096, "num_layers": 32, "num_heads": 32, "mlp_size": 11_008}
-        config.mesh.update(data=8, fsdp=8)
+        config.mesh.update(data=4, fsdp=16)
     run = {"remat": True, "unroll": 1, "fused_attention": True}
     config.network = network_config("transformer", **(LLAMA | sizes | run))
     config.dtype = "bfloat16"

@@ -15,9 +15,7 @@ from families import slow
 from numpy_layers import initialised, relative_attention, run
 from scipy import special
 
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.evaluation.flops import count_flops
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer_xl import RelativeAttention
@@ -197,24 +195,6 @@ def test_layers_compute_the_same_however_they_are_run(num_layers, unroll, remat)
     value, gradient = value_and_gradient(num_layers, unroll, remat)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, expected_gradient)
-
-
-def test_layers_that_are_kept_are_not_computed_again():
-    """The same gradients; of the products of a layer in the forward pass, those of the kept ones are saved."""
-    x, params = cases.random_x(TOKENS, 3), cases.params_of(model_of(2))
-
-    def work(**options):
-        model = make_model(TOKENS, "transformer", width=16, num_heads=2, num_layers=2, unroll=1, **options)
-        gradient = jax.grad(lambda params: model.log_prob(params, x).sum())
-        return count_flops(gradient, params), jax.jit(gradient)(params)
-
-    (plain, expected), (all_again, _) = work(), work(remat=True)
-    kept, gradient = work(remat=True, remat_keeps=("query", "up"))
-    tokens, products = 3 * 6, 2 * 16 * (16 + 64)  # of two kept layers, 16 -> 16 and 16 -> 64
-    assert all_again - kept == 2 * tokens * products and plain < kept
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, expected)
-    with pytest.raises(UserError, match=r"remat_keeps changes nothing without network.remat=True"):
-        work(remat_keeps=("up",))
 
 
 def test_many_levels_under_any_order():

@@ -78,3 +78,16 @@ def test_a_plan_by_the_compiler_of_tpus(repository, tmp_path, network):
     assert reduction["bytes"] == pytest.approx(4 * plan["num_params"], rel=0.1)
     assert plan["mesh"]["data"] == 4 and 0 < plan["model_flops_utilisation"] < 1
     assert sum(part["seconds"] for part in plan["compiled"]["parts"]) == pytest.approx(plan["compiled"]["seconds"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_large_transformer_uses_half_of_the_peak(repository, tmp_path):
+    """By the estimate of the compiler, which takes minutes."""
+    command = [sys.executable, "-m", "arjax", "--mode=plan", f"--config={repository}/configs/gpt_1b.py"]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    subprocess.run(
+        [*command, f"--workdir={tmp_path}", "--accelerator=v5e:8x8"], check=True, capture_output=True, env=environment
+    )
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["model_flops_utilisation"] > 0.5 and plan["memory_per_device"]["total"] < 11e9

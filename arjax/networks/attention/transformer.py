@@ -120,10 +120,10 @@ class BlockNetwork(TokenNetwork):
     layers; `dropout`; `position` ("learned", "sinusoidal", "none") of the sites, and whether tokens have the
     `target_position` too (needed unless the order is fixed, one site per step); `tie_embeddings` (the readout is the
     table of the values); `cross_attention` to contexts that are sequences (else their summary is added to each token,
-    as other contexts are); `remat` (recompute activations in the backward pass; needs `unroll=1`), but for the results
-    of the layers that `remat_keeps` names; `unroll` (layers per iteration of the scan over layers: 1 compiles fastest,
-    L runs fastest); `zero_init` (each layer starts as the identity: Zhang, Dauphin & Ma, "Fixup", 2019, section 3).
-    Local parts of a context are added to the tokens of their sites.
+    as other contexts are); `remat` (recompute activations in the backward pass; needs `unroll=1`); `unroll` (layers per
+    iteration of the scan over layers: 1 compiles fastest, L runs fastest); `zero_init` (each layer starts as the
+    identity: Zhang, Dauphin & Ma, "Fixup", 2019, section 3). Local parts of a context are added to the tokens of their
+    sites.
     """
 
     width: int = 128
@@ -142,7 +142,6 @@ class BlockNetwork(TokenNetwork):
     tie_embeddings: bool = False
     cross_attention: bool = True
     remat: bool = False
-    remat_keeps: tuple[str, ...] = opt((), choices=("query", "key", "value", "out", "gate", "up"))
     unroll: int = 4
     zero_init: bool = False
 
@@ -162,7 +161,6 @@ class BlockNetwork(TokenNetwork):
                 not self.target_position and factorization.block_size > 1,
                 "steps of several sites need network.target_position=True, to tell the sites apart",
             ),
-            (self.remat_keeps and not self.remat, "network.remat_keeps changes nothing without network.remat=True"),
             (
                 tied and (event.num_levels <= 2 or event.value_size > 1),
                 "network.tie_embeddings needs values that are one integer of more than two levels",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
-from jax.ad_checkpoint import checkpoint_name
 
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.spec import EventSpec
@@ -27,8 +26,8 @@ Cache = tuple[Any, tuple]
 Memory = tuple[jax.Array, jax.Array]
 
 
-#: Names of what `remat` keeps for the gradient: the results of a kernel of attention, and of modules by `keeping`.
-FUSED, KEPT = "fused_attention", "kept"
+#: The name of what a kernel of attention keeps for its gradient.
+FUSED = "fused_attention"
 
 
 def make_norm(kind: str, epsilon: float, use_bias: bool, dtype: str) -> nn.Module:
@@ -39,22 +38,15 @@ def make_norm(kind: str, epsilon: float, use_bias: bool, dtype: str) -> nn.Modul
 
 
 def stacked(
-    layer: type[nn.Module],
-    num_layers: int,
-    *,
-    unroll: int,
-    remat: bool,
-    keeps: Collection[str] = (),
-    num_inputs: int = 3,
-    static: Any = (2, 3),
+    layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool, num_inputs: int = 3, static: Any = (2, 3)
 ) -> type[nn.Module]:
     """Returns `num_layers` equal layers, scanned: `layer` maps (x, *inputs) to (x, None), for Transformers with the
     inputs block_size, train and others. The arguments with the numbers `static`, from 1 for x, are no arrays. Make it
     with an explicit name, so that toggling `remat` changes neither parameter paths nor initial values.
     """
     if remat:  # but for the results of kernels of attention, which are dear and small
-        policy = jax.checkpoint_policies.save_only_these_names(FUSED, KEPT)
-        layer = nn.remat(keeping(layer, keeps), prevent_cse=False, static_argnums=static, policy=policy)
+        policy = jax.checkpoint_policies.save_only_these_names(FUSED)
+        layer = nn.remat(layer, prevent_cse=False, static_argnums=static, policy=policy)
     return nn.scan(
         layer,
         variable_axes={"params": 0},
@@ -63,24 +55,6 @@ def stacked(
         length=num_layers,
         unroll=unroll,
     )
-
-
-def keeping(layer: type[nn.Module], names: Collection[str]) -> type[nn.Module]:
-    """The layer, whose modules of these names keep their results for its gradient, where `remat` forgets others."""
-    if not names:
-        return layer
-
-    def keep(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        result = method(*args, **kwargs)
-        is_kept = context.method_name == "__call__" and context.module.name in names
-        return checkpoint_name(result, KEPT) if is_kept else result
-
-    class Keeping(layer):
-        def __call__(self, *args: Any) -> Any:
-            with nn.intercept_methods(keep):
-                return super().__call__(*args)
-
-    return Keeping
 
 
 def layer_params(stack: nn.Module, i: int) -> Any:
@@ -100,8 +74,7 @@ class Stack(nn.Module):
 
     def stack(self, **options: Any) -> nn.Module:
         """The layers, `stacked`; called in `setup`."""
-        keeps = getattr(self, "remat_keeps", ())
-        options = {"unroll": self.unroll, "remat": self.remat, "keeps": keeps} | options
+        options = {"unroll": self.unroll, "remat": self.remat} | options
         if self.is_initializing():  # one loop body draws the parameters of all layers
             options["unroll"] = 1
         return stacked(self.LAYER, self.num_layers, **options)(**self.layer_fields(), name="layers")

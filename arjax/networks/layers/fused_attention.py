@@ -89,8 +89,6 @@ def _splash(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> jax.Arra
     # One kernel makes all gradients, so there are no blocks of a second one for those of the queries ("dq").
     names = [field.name for field in dataclasses.fields(splash_attention_kernel.BlockSizes)]
     blocks: dict[str, Any] = {name: block for name in names if name.startswith("block_") and not name.endswith("_dq")}
-    if block > 512:
-        blocks |= {name: block // 2 for name in blocks if name.endswith("compute")}
     kernel = splash_attention_kernel.make_splash_mha(
         splash_attention_mask.MultiHeadMask([splash_attention_mask.CausalMask((length, length))] * heads),
         block_sizes=splash_attention_kernel.BlockSizes(**blocks, use_fused_bwd_kernel=True),
