@@ -11,6 +11,7 @@ import pytest
 import arjax
 from arjax.core.errors import UserError
 from arjax.parallel.accelerators import accelerator_of, slice_devices
+from arjax.parallel.sharding import make_mesh
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,14 @@ def test_a_plan_by_the_compiler_of_tpus(repository, tmp_path, network):
     assert reduction["bytes"] == pytest.approx(4 * plan["num_params"], rel=0.1)
     assert plan["mesh"]["data"] == 4 and 0 < plan["model_flops_utilisation"] < 1
     assert sum(part["seconds"] for part in plan["compiled"]["parts"]) == pytest.approx(plan["compiled"]["seconds"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_mesh_that_does_not_fit_the_sides_of_a_slice_is_refused():
+    devices = slice_devices("v5p:4x4x4")
+    assert make_mesh(4, 16, devices=devices).shape["fsdp"] == 16
+    with pytest.raises(UserError, match="data=8, fsdp=8, tensor=1 does not fit a slice of 4 x 4 x 4 chips"):
+        make_mesh(8, 8, devices=devices)
 
 
 @pytest.mark.slow
