@@ -204,15 +204,18 @@ class Dense(nn.Module):
 
 
 class ToHeads(Dense):
-    """`Dense` with its result by heads of H features, [B, T, E] -> [B, N, T, H]: the product itself writes it so, where
-    accelerators would copy it.
+    """`Dense` with its result by heads of H features, [B, T, E] -> [B, N, T, H]. Of many tokens the product itself puts
+    it there, where accelerators would copy it; of few, as in a step, that would cost a copy of the larger kernel.
     """
 
     size: int = 1
 
     @nn.compact
     def __call__(self, x_BTE: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (x_BTE.shape[-1], self.features))
+        batch, length, width = x_BTE.shape
+        if batch * length < width:
+            return jnp.swapaxes(super().__call__(x_BTE).reshape(batch, length, -1, self.size), 1, 2)
+        kernel = self.param("kernel", self.kernel_init, (width, self.features))
         y_BNTH = to_heads(by_rows(x_BTE.astype(self.dtype)), kernel.reshape(len(kernel), -1, self.size))
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
@@ -225,7 +228,9 @@ class FromHeads(Dense):
 
     @nn.compact
     def __call__(self, x_BNTH: jax.Array) -> jax.Array:
-        _, heads, _, size = x_BNTH.shape
+        batch, heads, length, size = x_BNTH.shape
+        if batch * length < heads * size:
+            return super().__call__(jnp.swapaxes(x_BNTH, 1, 2).reshape(batch, length, -1))
         kernel = self.param("kernel", self.kernel_init, (heads * size, self.features))
         y_BTE = from_heads(by_rows(x_BNTH.astype(self.dtype)), kernel.T.reshape(-1, heads, size))
         if self.use_bias:
