@@ -145,6 +145,12 @@ def test_variants_keep_laws_1_and_3(name):
     check_steps(model, params, cases.random_context(spec, cases.BATCH))
 
 
+def test_steps_with_a_context_are_those_of_all_tokens():
+    spec = cases.CONTEXTS["sequence"]
+    model = make_model(TOKENS, "transformer", context=spec, **SMALL | {"num_layers": 1})
+    check_steps(model, cases.params_of(model), cases.random_context(spec, cases.BATCH))
+
+
 def test_options_leave_out_what_they_replace():
     def names(**options):
         params = make_model(TOKENS, "transformer", **options).param_shapes
