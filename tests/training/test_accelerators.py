@@ -13,6 +13,7 @@ from mesh_gradients import SMALL_MODELS
 import arjax
 from arjax.core.errors import UserError
 from arjax.parallel.accelerators import accelerator_of, slice_devices
+from arjax.parallel.sharding import make_mesh
 from arjax.testing.models import autoregressive_networks
 
 
@@ -115,3 +116,19 @@ def test_all_programs_compile_and_no_step_of_a_draw_communicates(repository, tmp
         rows = {row["program"]: row for row in csv.DictReader(file)}
     assert {kind: row["outcome"] for kind, row in rows.items()} == dict.fromkeys(("train", "draw", "score"), "compiles")
     assert rows["draw"]["in_loops"] == "0"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_mesh_that_does_not_fit_the_sides_of_a_slice_is_refused():
+    devices = slice_devices("v5p:4x4x4")
+    assert make_mesh(4, 16, devices=devices).shape["fsdp"] == 16
+    with pytest.raises(UserError, match="data=8, fsdp=8, tensor=1 does not fit a slice of 4 x 4 x 4 chips"):
+        make_mesh(8, 8, devices=devices)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_large_transformer_uses_half_of_the_peak(repository, tmp_path):
+    """By the estimate of the compiler, which takes minutes."""
+    plan, _ = plan_in_a_process(tmp_path, f"--config={repository}/configs/gpt_1b.py", "--accelerator=v5e:8x8")
+    assert plan["model_flops_utilisation"] > 0.5 and plan["memory_per_device"]["total"] < 11e9
