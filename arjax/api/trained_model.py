@@ -81,7 +81,7 @@ class Settings:
     mesh: Mesh = dataclasses.field(default_factory=make_mesh)  # of its parameters
     measures: Measures = Measures()  # noqa: RUF009, frozen
     seed: int = 0  # of the random numbers in the score of a split
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model file
     entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a report
     trust: bool = False  # the code of other runs that it reads: a judge, a draft
 
@@ -377,7 +377,7 @@ class TrainedModel:
 
     @checked_arguments()
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes the model to a safetensors file, and a model card; `arjax.load` reads it. Returns the path."""
+        """Writes the model to a safetensors file, which `arjax.load` reads. Returns the path."""
         about = {"num_orders": self.settings.measures.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 
