@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from arjax.conditionals import Categorical
+from arjax.conditionals.categorical import Categorical
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path, writable_folder, write_json
 from arjax.core.options import is_integer
