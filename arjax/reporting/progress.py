@@ -1,9 +1,8 @@
-"""The progress of a run: a bar on a terminal and in a notebook, elsewhere one line per log interval."""
+"""The progress of a run: a bar on a terminal, elsewhere one line per log interval."""
 
 from __future__ import annotations
 
 import functools
-import html
 import os
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any, TextIO
 
 class Progress:
     """Shows the progress of a run: step, loss, speed and the time that is left. On a terminal a bar moves below the
-    printed lines, in a notebook above them; anywhere else (log files, pipes) each update is a line.
+    printed lines; anywhere else (notebooks, log files, pipes) each update is a line.
     """
 
     def __init__(
@@ -27,22 +26,23 @@ class Progress:
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
         self._clock, self._indent = clock, indent
-        self._new_bar = _bar_for(self._stream)
-        self._bar: _Bar | _NotebookBar | None = None
+        # A dumb terminal (an editor's shell, some CI logs) cannot draw a line anew.
+        self._has_bar = self._stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        self._bar: _Bar | None = None
         self._about = ""
         self._marks = [(start_step, clock())]
 
     def at(self, step: int) -> None:
         """Moves the bar to a step, between two updates; elsewhere nothing is shown."""
         self._mark(step)
-        if self._new_bar is not None:
+        if self._has_bar:
             self._show_bar(step)
 
     def update(self, step: int, score: str, examples_per_second: float) -> None:
         """Shows the state after `step` steps; `score` is the training loss in words."""
         self._mark(step)
         self._about = f"loss {score}  {examples_per_second:,.{0 if examples_per_second >= 10 else 1}f} examples/s"
-        if self._new_bar is not None:
+        if self._has_bar:
             self._show_bar(step, now=True)
         else:
             self._write(f"{self._position(step)}  {self._about}  ETA {format_duration(self.seconds_left())}")
@@ -80,8 +80,7 @@ class Progress:
 
     def _show_bar(self, step: int, now: bool = False) -> None:
         if self._bar is None:
-            assert self._new_bar is not None
-            self._bar, self._drawn = self._new_bar(self._stream, self._total), float("-inf")
+            self._bar, self._drawn = _Bar(self._stream, self._total), float("-inf")
         now = now or self._clock() - self._drawn >= self._bar.REFRESH  # not if that was done a moment ago
         self._bar.show(step, self._about, f"ETA {format_duration(self.seconds_left())}", now)
         if now:
@@ -90,13 +89,6 @@ class Progress:
     def _write(self, line: str) -> None:
         self._stream.write(f"{self._indent}{line}\n")
         self._stream.flush()
-
-
-def _bar_for(stream: TextIO) -> type[_Bar] | type[_NotebookBar] | None:
-    if type(stream).__module__.startswith("ipykernel."):  # the output of a cell
-        return _NotebookBar
-    # A dumb terminal (an editor's shell, some CI logs) cannot draw a line anew.
-    return _Bar if stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown") else None
 
 
 class _Bar:
@@ -135,38 +127,6 @@ class _Bar:
 
     def stop(self) -> None:
         self._progress.stop()
-
-
-class _NotebookBar:
-    """A bar of HTML in the output of a cell, which is replaced by each drawing; needs no widgets."""
-
-    #: Seconds between two drawings: the page gets a message for each.
-    REFRESH = 0.5
-
-    def __init__(self, stream: TextIO, total: int):
-        from IPython.display import display
-
-        self._stream, self._total, self._step, self._words = stream, total, 0, ["", ""]
-        self._handle: Any = display(self._bundle(), raw=True, display_id=True)
-
-    def _bundle(self) -> dict[str, str]:
-        words = [f"{self._step:,}/{self._total:,}", *self._words]
-        bar = f'<progress value="{self._step}" max="{self._total}" style="width: 20em"></progress>'
-        cells = "".join(f"<span>{html.escape(text)}</span>" for text in words)
-        style = "display: flex; gap: 1em; align-items: center; font-family: monospace"
-        return {"text/html": f'<div style="{style}">{bar}{cells}</div>', "text/plain": "  ".join(words)}
-
-    def show(self, step: int, about: str, left: str, now: bool) -> None:
-        self._step, self._words = step, [about, left]
-        if now:
-            self.stop()
-
-    def message(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
-
-    def stop(self) -> None:
-        self._handle.update(self._bundle(), raw=True)
 
 
 def format_duration(seconds: float) -> str:

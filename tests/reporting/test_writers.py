@@ -10,7 +10,6 @@ import math
 import pathlib
 import re
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -351,41 +350,3 @@ def test_the_time_that_is_left():
 )
 def test_durations(seconds, text):
     assert format_duration(seconds) == text
-
-
-class Cell(io.StringIO):
-    """The output of a cell, by the name of its module."""
-
-
-Cell.__module__ = "ipykernel.iostream"
-
-
-def test_in_a_notebook_one_bar_is_drawn_anew_above_the_lines(monkeypatch):
-    drawn, clock, out = [], Clock(), Cell()
-
-    class Handle:
-        def update(self, bundle, raw):
-            assert raw
-            drawn.append(bundle)
-
-    def display(bundle, raw, display_id):
-        assert raw and display_id, "its place is kept"
-        drawn.append(bundle)
-        return Handle()
-
-    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
-    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
-    progress = Progress(1000, stream=out, clock=clock, indent="  ")
-    progress.message("compiling ...")
-    assert not drawn, "no bar before there is a step"
-    for step in range(1, 101):
-        clock.now += 0.01
-        progress.at(step)
-    assert 1 <= len(drawn) <= 5, "a page is not flooded"
-    progress.update(100, "2.5 <b>", 1234.0)
-    progress.validation(100, "2.25 nats")
-    progress.close()
-    progress.message("scoring ...")
-    assert out.getvalue() == "  compiling ...\n  step 100/1,000 (10%)  validation 2.25 nats\n  scoring ...\n"
-    assert 'value="100" max="1000"' in drawn[-1]["text/html"] and "2.5 &lt;b&gt;" in drawn[-1]["text/html"]
-    assert drawn[-1]["text/plain"] == "100/1,000  loss 2.5 <b>  1,234 examples/s  ETA 9s"
