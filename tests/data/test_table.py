@@ -129,7 +129,7 @@ def test_noise_is_fresh_and_of_training_alone(write):
     one, other = (np.asarray(dataset.transform(jax.random.key(k), rows, True).x - rows.x) for k in (0, 1))
     assert abs(one.std() - 0.5) < 0.1 and abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.3
     with pytest.raises(UserError, match="noise is for real values, and those of 'table/mine' are"):
-        make_dataset("table", path=write(TEXT), levels=4, noise=0.1)
+        make_dataset("table", path=write(TEXT), levels=50, noise=0.1)
 
 
 def test_families_for_two_levels_of_any_kind(write):
