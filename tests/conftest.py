@@ -47,6 +47,7 @@ import jax
 import jax.monitoring
 import numpy as np
 import pytest
+from registries import within
 
 # These tests have one device, so there is nothing to partition; Shardy would translate each program to and fro all the
 # same. What simulates several devices is a process of its own, with the partitioner of users.
@@ -254,7 +255,7 @@ def key() -> jax.Array:
 def scope() -> Iterator[Callable[..., None]]:
     """A function: what is registered in these registries from then on is there for one test."""
     with contextlib.ExitStack() as stack:
-        yield lambda *registries: [stack.enter_context(registry.scope()) for registry in registries]
+        yield lambda *registries: [stack.enter_context(within(registry)) for registry in registries]
 
 
 @pytest.fixture

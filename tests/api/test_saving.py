@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from refusals import refusal
+from registries import within
 
 import arjax
 from arjax.cli.main import main
@@ -153,7 +154,7 @@ def test_other_mistakes(fitted, model, tmp_path):
     changed = dataclasses.replace(fitted.model, orders=None)
     assert "AutoregressiveModel has no recipe, as it" in refusal(dataclasses.replace(fitted, model=changed).save, path)
     missing = pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'")
-    with NETWORKS.scope(without=["made"]), missing:
+    with within(NETWORKS, without=["made"]), missing:
         arjax.load(path)
     assert path.read_bytes() == before and load_model(path).about["num_orders"] == 1
     (tmp_path / "folder").mkdir()

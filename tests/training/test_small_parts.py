@@ -86,7 +86,7 @@ def test_devices_are_named(monkeypatch):
 
 
 class Lines:
-    """Takes what a progress bar and a file of metrics are given."""
+    """Takes what the lines of progress and a file of metrics are given."""
 
     def __init__(self):
         self.given = []

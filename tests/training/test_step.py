@@ -23,6 +23,7 @@ from loop_helpers import (
     run_python,
     tiny_config,
 )
+from registries import within
 
 import arjax
 from arjax.config.build import build
@@ -231,7 +232,7 @@ class Tracked(Objective):
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     """As by another package; other tests see those of arjax alone."""
-    with OBJECTIVES.scope():
+    with within(OBJECTIVES):
         OBJECTIVES.register("tracked")(Tracked)
         yield
 
