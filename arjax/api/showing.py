@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from arjax.api.pictures import model_pictures
 from arjax.api.trained_model import as_history
 from arjax.core.files import read_json_object, write_json, write_text
 from arjax.core.options import defaults
-from arjax.evaluation.sampling import UNCONDITIONED, Conditioning, draw_on_mesh, options_of_run
+from arjax.evaluation.sampling import UNCONDITIONED, Conditioning, draw_on_mesh, options_of_run, pieces_on_mesh, text_of
+from arjax.models.longer import join_pieces
 from arjax.parallel.distributed import from_process_0
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import EXPOSURE, loss_figure
 from arjax.reporting.samples import FOLDER, OPTIONS, folder_of_samples, numbered_folder, write_samples
 from arjax.reporting.writers import read_metrics
+from arjax.samplers import Draw, Request
 from arjax.samplers.request import DrawOptions
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
@@ -74,12 +77,16 @@ def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Pa
 def show_more_samples(
     setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int, conditioning: Conditioning
 ) -> list[Path]:
-    """Writes further samples in a new folder `samples-1/`, `samples-2/`, ...; returns the files written."""
+    """Writes further samples in a new folder `samples-1/`, `samples-2/`, ...; returns the files written. For texts of
+    another length, the first one is printed as it is drawn.
+    """
     if jax.process_index() > 0:
         return show_samples(setup, params, options, workdir, best_step, conditioning)
+    shows = bool(options.length) and setup.dataset.vocabulary is not None and jax.process_count() == 1
     with numbered_folder(workdir) as folder:
-        announce(f"compiling, and drawing {options.num} samples ...", sys.stderr)
-        return show_samples(setup, params, options, folder, best_step, conditioning)
+        first = "; the text of the first one" if shows else ""
+        announce(f"compiling, and drawing {options.num} samples ...{first}", sys.stderr)
+        return show_samples(setup, params, options, folder, best_step, conditioning, shows)
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
@@ -95,16 +102,15 @@ def show_samples(
     folder: Path,
     best_step: int,
     conditioning: Conditioning = UNCONDITIONED,
+    shows_text: bool = False,
 ) -> list[Path]:
     """Draws samples beside real examples, under the same contexts if there are any; returns the files written.
     `options` is `config.sample`. If `conditioning` has a context, or the samples another length, real examples are left
-    out.
+    out. With `shows_text`, the first sample is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
     of_draw = {"context": real.context} | conditioning.options(setup.dataset, options.length)
-    of_draw |= {name: options[name] for name in defaults(DrawOptions)}
-    of_draw = options_of_run(setup.model, params, setup.dataset, setup.open_run, sampler=setup.sampler, **of_draw)
-    draw = draw_on_mesh(setup.model, params, jax.random.key(setup.seed), options.num, setup.mesh, **of_draw)
+    draw = _draw(setup, params, options, of_draw, shows_text)
     drawn = np.asarray(draw.x)
     if jax.process_index() != 0:
         return []
@@ -125,6 +131,28 @@ def show_samples(
     # last: it marks the other files as complete
     write_json(folder / OPTIONS, sample_options(setup, options, best_step) | conditioning.about())
     return written
+
+
+def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any], shows_text: bool) -> Draw:
+    model, dataset = setup.model, setup.dataset
+    of_draw |= {name: options[name] for name in defaults(DrawOptions)}
+    of_draw = options_of_run(model, params, dataset, setup.open_run, sampler=setup.sampler, **of_draw)
+    arguments = model, params, jax.random.key(setup.seed), options.num, setup.mesh
+    if not shows_text:
+        return draw_on_mesh(*arguments, **of_draw)
+    draws = []
+
+    def first_of_each() -> Iterator[np.ndarray]:
+        for piece in pieces_on_mesh(*arguments, **of_draw):
+            draws.append(piece)
+            yield np.asarray(piece.x[0])
+
+    pieces = first_of_each()
+    for text in text_of(dataset).decode_pieces(pieces):
+        print(text, end="", flush=True)
+    print(flush=True)
+    collections.deque(pieces, maxlen=0)  # the others may go on behind the end of the first one
+    return join_pieces(draws, Request(length=options.length, end=dataset.end))
 
 
 def work_in_words(stats: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +36,7 @@ from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator, HiddenSites, nats_in_orders
 from arjax.evaluation.report import Measures, kind_of_nats, report
-from arjax.evaluation.sampling import draw_on_mesh, options_of_run
+from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh, text_of
 from arjax.evaluation.splits import Scoring
 from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
@@ -306,6 +306,17 @@ class TrainedModel:
         with within_memory(lambda: f"{num} examples of {sites} sites need more memory than there is: draw fewer"):
             draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, **self._options(**options))
         return np.asarray(draw.x)
+
+    @checked_arguments(like=sample, length=1, seed=None)
+    def stream(self, length: int, *, seed: int = 0, **options: Any) -> Iterator[str]:
+        """Returns the text of `sample(length=length, ...)[0]`, with the same options, piece by piece as it is drawn. It
+        begins with the prompt, and stops early if the text ends.
+        """
+        vocabulary, key = text_of(self.dataset), _as_key(seed)
+        with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
+            options = self._options(length=length, **options)
+            pieces = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, **options)
+        return vocabulary.decode_pieces(np.asarray(x) for x, _ in pieces)
 
     def _options(self, *, context: Any = None, **options: Any) -> dict[str, Any]:
         run = self.model, self.params, self.dataset, self.settings.open_run

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -93,6 +94,19 @@ class Vocabulary:
         if self.unit == "byte":
             return tokens.astype(np.uint8).tobytes().decode("utf-8", "replace")
         return "".join(self.symbols[int(token)] for token in tokens)
+
+    def decode_pieces(self, pieces: Iterable[np.ndarray]) -> Iterator[str]:
+        """Yields the text of tokens that come piece by piece, int[...] each; joined, it is the text of `decode`. A
+        character of several bytes comes with the last of them.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for piece in pieces:
+            tokens = self._before_end(np.asarray(piece).ravel())
+            yield decoder.decode(tokens.astype(np.uint8).tobytes()) if self.unit == "byte" else self.decode(tokens)
+            if len(tokens) < np.size(piece):
+                break
+        if rest := decoder.decode(b"", final=True):
+            yield rest
 
 
 def code_points(text: str) -> np.ndarray:

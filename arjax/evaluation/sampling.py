@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,9 +23,9 @@ from arjax.data.vocabulary import Vocabulary
 from arjax.evaluation.splits import spread_examples
 from arjax.models import Model
 from arjax.models.draws import checked_draw, draw_part, keys_of, prepared
-from arjax.models.longer import of_length
+from arjax.models.longer import draw_pieces, of_length
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, on_mesh, replicated
-from arjax.samplers import Draw, Resources, Sampler, make_sampler
+from arjax.samplers import Draw, Request, Resources, Sampler, make_sampler
 
 
 def text_of(dataset: Dataset) -> Vocabulary:
@@ -128,6 +128,32 @@ def draw_on_mesh(
     of a run call this together. If `num` is no multiple of the size of the axes, further examples are drawn and
     dropped.
     """
+    keys, sampler, request, others = _spread(model, params, key, num, mesh, sampler, options)
+    with on_mesh(mesh):
+        drawn = draw_part(model, params, keys, sampler, request, **others)
+    return _cut_to(num, mesh)(drawn)
+
+
+def pieces_on_mesh(
+    model: Model,
+    params: Any,
+    key: jax.Array,
+    num: int,
+    mesh: Mesh,
+    length: int,
+    *,
+    sampler: str | Sampler = "cached",
+    **options: Any,
+) -> Iterator[Draw]:
+    """Returns the draw of `draw_on_mesh(..., length=length)` piece by piece, as `draw_in_pieces` of one device."""
+    keys, sampler, request, _ = _spread(model, params, key, num, mesh, sampler, {"length": length, **options})
+    return map(_cut_to(num, mesh), draw_pieces(model, params, keys, sampler, request))
+
+
+def _spread(
+    model: Model, params: Any, key: jax.Array, num: int, mesh: Mesh, sampler: str | Sampler, options: dict[str, Any]
+) -> tuple[jax.Array, Sampler, Request, dict[str, Any]]:
+    """The arguments of a draw of at least `num` examples, as many as divide over the mesh, on their devices."""
     keys, sampler = keys_of(key, num), make_sampler(sampler)
     request, others = checked_draw(model, params, keys, sampler, options)
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
@@ -136,10 +162,7 @@ def draw_on_mesh(
     if len(rows) > num:
         of_examples = jax.tree.map(lambda leaf: leaf[rows], of_examples)
     keys, given, context = _split_over(mesh)(of_examples)
-    request = dataclasses.replace(request, given=given, context=context)
-    with on_mesh(mesh):
-        drawn = draw_part(model, params, keys, sampler, request, **others)
-    return _cut_to(num, mesh)(drawn)
+    return keys, sampler, dataclasses.replace(request, given=given, context=context), others
 
 
 @functools.lru_cache(maxsize=16)
@@ -150,7 +173,7 @@ def _split_over(mesh: Mesh) -> Callable[[Any], Any]:
 
 @functools.lru_cache(maxsize=16)
 def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
-    """Cuts a draw to its first examples: one function for all draws, so that each shape compiles once."""
+    """Cuts a draw to its first examples: one function for all pieces, so that each shape compiles once."""
     cut = functools.partial(jax.tree.map, lambda leaf: leaf[:num])
     return jax.jit(cut, out_shardings=replicated(mesh))
 

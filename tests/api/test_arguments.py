@@ -141,6 +141,7 @@ def test_the_words_for_an_argument():
 KEY = jax.random.key(0)
 MISTAKES = {
     "sample takes no 'temprature', did you mean 'temperature'?": lambda f, x: f.sample(2, temprature=0.5),
+    "stream takes no 'temprature', did you mean 'temperature'?": lambda f, x: f.stream(9, temprature=0.5),
     "plot_samples takes no 'temprature', did": lambda f, x: f.plot_samples(2, temprature=0.5),
     "log_prob takes no 'contxt', did you mean 'context'?": lambda f, x: f.log_prob(x, contxt=1),
     "evaluate takes no 'splt', did you mean 'split'?": lambda f, x: f.evaluate(splt="test"),

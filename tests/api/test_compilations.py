@@ -50,6 +50,7 @@ def test_of_trained_models_and_of_what_they_consist_of(again):
     calls = {
         "sample": lambda seed: run.sample(2, seed=seed),
         "given": lambda seed: run.sample(2, seed=seed, given=X[seed % 2], observed=observed),
+        "stream": lambda seed: list(run.stream(6, seed=seed)),
         "log_prob": lambda seed: run.log_prob((X + seed) % 4),
         "evaluate": lambda seed: run.evaluate(("train", "validation", "test")[seed])["nll_nats"],
         "model.log_prob": lambda seed: model.log_prob(params, (X + seed) % 4),

@@ -243,7 +243,9 @@ def test_strings_by_their_classes(tmp_path):
     assert fitted.posterior(tmp_path / "new.csv").shape == (2, 2)
     assert fitted.decode(fitted.sample(2, context="it"))[0] == fitted.dataset.decode(fitted.sample(2, context=1)[0])
     assert fitted.suggest("a", context="it", length=2) == fitted.suggest("a", context=1, length=2)
-    assert "'fr' is none of the 2 classes of the training" in refusal(fitted.sample, 2, context="fr")
+    assert list(fitted.stream(3, context="it")) == list(fitted.stream(3, context=1))
+    for call in (fitted.sample, fitted.stream):
+        assert "'fr' is none of the 2 classes of the training" in refusal(call, 2, context="fr")
     short = fitted.log_prob(["an", "an"], context="it")
     assert short[0] == short[1]
 

@@ -1,8 +1,10 @@
 """Texts on the command line: a run on a file, prompts, suggestions, contexts, and a file that changes."""
 
+import io
 import json
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -37,20 +39,35 @@ def test_a_run_reports_characters_and_begins_samples_with_a_prompt(book, capsys)
 
 
 @pytest.mark.slow
-def test_a_text_of_any_length_may_have_a_longer_prompt_than_the_windows_of_the_training(book, capsys):
+def test_a_text_of_any_length_is_printed_as_it_is_drawn(book, capsys):
+    """The first sample; `run.stream` gives it, too, and its prompt may be longer than the windows of the training."""
     _, folder = book
     prompt, flags = "To be, or not to be, ", ["--mode=sample", f"--workdir={folder / 'run'}"]
     capsys.readouterr()
     assert main([*flags, f"--prompt={prompt}", "--config.sample.num=2", "--config.sample.length=70"]) == 0
-    written = pathlib.Path(capsys.readouterr().out.splitlines()[-1]).parent
+    out = capsys.readouterr().out
+    written = pathlib.Path(out.splitlines()[-1]).parent
     text = (written / "samples.txt").read_text().split("--- sample ")[1].partition("---\n")[2][:70]
-    assert text.startswith(prompt)
+    assert text.startswith(prompt) and out.startswith(text + "\n")
     assert np.load(written / "samples.npy").shape == (2, 70)
     options = json.loads((written / "options.json").read_text())
     assert (options["length"], options["prompt"]) == (70, prompt)
-    run = open_run(folder / "run")
-    drawn = run.sample(length=70, prompt=prompt, seed=run.config.seed, temperature=options["temperature"])
-    assert run.dataset.decode(drawn[0]) == text
+    pieces = list(open_run(folder / "run").stream(70, prompt=prompt, temperature=options["temperature"]))
+    assert len(pieces) > 1 and "".join(pieces) == text
+
+
+def test_a_reader_that_has_seen_enough_ends_the_text(book, monkeypatch):
+    """As in `arjax --mode=sample ... | head`: quietly, and no folder is left."""
+
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    _, folder = book
+    before = sorted(folder.glob("run/samples-*"))
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert main(["--mode=sample", f"--workdir={folder / 'run'}", "--config.sample.length=70"]) == 141
+    assert sorted(folder.glob("run/samples-*")) == before
 
 
 def test_suggestions_are_tables(book, capsys):

@@ -157,6 +157,17 @@ def test_mistakes_are_told_in_one_sentence(write):
             make_dataset(name, **options)
 
 
+def test_tokens_that_come_in_pieces_are_the_same_text():
+    """A character of two bytes in two pieces; half a character at the end; nothing behind the end of a string."""
+    text = make_vocabulary("", "bytes")
+    tokens = np.append(text.encode("a\u00e9b"), 0xC3)
+    pieces = list(text.decode_pieces([tokens[:2], tokens[2:4], tokens[4:]]))
+    assert pieces == ["a", "\u00e9b", "", "\ufffd"] and "".join(pieces) == text.decode(tokens)
+    strings = make_vocabulary("abc", end=True)
+    drawn = iter([np.array([0, 1]), np.array([2, strings.end, 0]), np.array([1])])
+    assert list(strings.decode_pieces(drawn)) == ["ab", "c"] and next(drawn) == 1
+
+
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n"
 
 
