@@ -2,8 +2,8 @@
 and under prefixes that it has drawn itself, as in its samples.
 
 Where the data are drawn from a known model, the divergences are exact at every prefix, as they are sums over all values
-of a site; only prefixes are drawn. Without a truth, the nats of samples under another model, the judge, stand beside
-the nats of the data.
+of a site; only prefixes are drawn. Without a truth, the errors of single predictions stand beside those of whole
+decodings, and the nats of samples under another model, the judge, beside the nats of the data.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from arjax.data.base import Dataset, Truth
 from arjax.data.sources import ArraySource
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
-from arjax.evaluation.summaries import stderr_of, summarize
+from arjax.evaluation.summaries import ratio_of_means, stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model, make_model
 from arjax.models.checks import check_likelihood
 from arjax.models.draws import keys_of
+from arjax.samplers import example_keys
 
 #: Standard errors on each side of an interval that covers 95 %.
 Z = 1.96
@@ -187,6 +188,67 @@ def _excess(kl_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.ndar
         ratio_S = kl_S / data_S
         stderr_S = stderr_of(kl_NS - ratio_S * data_NS) / data_S
     return np.where(none, 0.0, 100 * (ratio_S - 1)), np.where(none, 0.0, 100 * stderr_S)
+
+
+def decodes(model: AutoregressiveModel) -> bool:
+    """Whether the model has decoding errors: of discrete values, each site of a step predicted by itself."""
+    joint = model.conditional.joint and model.factorization.block_size > 1
+    return model.event.has_bits and not joint
+
+
+def check_decoding(model: Any) -> None:
+    """Raises `UserError` unless the model is autoregressive and has decoding errors."""
+    needs = "it needs discrete data, and sites of a step that are predicted independently"
+    can = decodes(require(model, "conditionals", "a decoding error"))
+    refuse((not can, f"a decoding error counts wrong values: {needs}"))
+
+
+def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_size: int = 128) -> dict[str, float]:
+    """Returns the two errors of Bengio, Vinyals, Jaitly & Shazeer ("Scheduled Sampling for Sequence Prediction with
+    Recurrent Neural Networks", 2015, table 3): how often the most probable value is wrong after values of the data, and
+    after values that the model has decoded itself. The paper decodes by beam search, this function greedily.
+
+    The first half of the steps is observed in both, and the scored sites behind it count. The entries are
+    `next_step_error` and `greedy_error`, as parts of the sites, each with its `..._stderr` over the examples. There are
+    none if no site of the second half is scored.
+    """
+    observed_D = np.asarray(model.factorization.step) < model.factorization.num_steps // 2
+    batches = (rows.take(np.arange(n, min(n + batch_size, len(rows)))) for n in range(0, len(rows), batch_size))
+    counts = [np.asarray(_wrong(model, params, batch, observed_D), np.float64) for batch in batches]
+    next_N, greedy_N, sites_N = np.concatenate(counts, axis=1)
+    if not sites_N.sum():
+        return {}
+    errors = {}
+    for name, wrong_N in (("next_step_error", next_N), ("greedy_error", greedy_N)):
+        errors[name], errors[f"{name}_stderr"] = ratio_of_means(wrong_N, sites_N)
+    return errors
+
+
+def _wrong(model: AutoregressiveModel, params: Any, batch: Batch, observed_D: np.ndarray) -> jax.Array:
+    """Returns the numbers of wrong sites of each example in both ways, and of sites that count, [3, B]."""
+    context = batch.context or None
+    given: dict[str, Any] = {}
+    if observed_D.any():
+        given = {"given": batch.x, "observed": observed_D.reshape(model.event.grid_shape)}
+    keys = example_keys(jax.random.key(0), len(batch))  # no value depends on them
+    decoded = model.draw(params, keys, sampler="greedy", context=context, **given).x
+    counted_BD = np.broadcast_to(~observed_D, (len(batch), len(observed_D)))
+    if batch.mask is not None:
+        counted_BD = counted_BD & (np.asarray(batch.mask).reshape(len(batch), -1) > 0)
+    return _count_wrong(model, params, jnp.asarray(batch.x), context, decoded, jnp.asarray(counted_BD))
+
+
+@jax.jit
+def _count_wrong(
+    model: AutoregressiveModel, params: Any, x: jax.Array, context: Any, decoded: jax.Array, counted_BD: jax.Array
+) -> jax.Array:
+    modes = model.head(params).mode(model.features(params, x, context=context))
+
+    def count(values: jax.Array) -> jax.Array:
+        wrong_BD = (values != x).reshape(*counted_BD.shape, -1).any(-1)
+        return (wrong_BD & counted_BD).sum(-1)
+
+    return jnp.stack([count(modes), count(decoded), counted_BD.sum(-1)])
 
 
 def check_judge(model: Model, judge: Model) -> None:

@@ -20,8 +20,11 @@ from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
 from arjax.evaluation.exposure import (
+    check_decoding,
     check_judge,
     check_truth,
+    decodes,
+    decoding_errors,
     exposure,
     judged_examples,
     open_truth,
@@ -78,10 +81,10 @@ class Measures:
             refuse((self.judge, alone))
             return
         require(model, "conditionals", "config.evaluate.exposure")
-        if (truth := open_truth(dataset)) is not None:
+        if truth := open_truth(dataset):
             check_truth(model, truth)
-        unknown = f"the distribution of {dataset.name!r} is not known"
-        refuse((truth is None and not self.judge, f"{unknown}: config.evaluate.exposure needs config.evaluate.judge"))
+        elif not self.judge:
+            check_decoding(model)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +201,7 @@ def _exposure(
     mesh: Mesh | None,
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Scores and curves of exposure bias: against a known truth, and under a judge."""
+    """Scores and curves of exposure bias: against a known truth, in decodings of discrete data, and under a judge."""
     judge = open_judge(model, dataset, measures, open_run)
     num, batch_size = measures.exposure, measures.batch_size
     key = jax.random.fold_in(jax.random.key(seed), APART)
@@ -208,9 +211,11 @@ def _exposure(
         truth_key = jax.random.fold_in(key, 0)
         against_truth = exposure(model, params, truth, num=num, key=truth_key, batch_size=batch_size)
         scores, curves = scores | against_truth.scores, against_truth.curves
+    examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
+    if decodes(model):
+        scores |= decoding_errors(model, params, examples, batch_size)
     if judge is None:
         return scores, curves
-    examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     options: dict[str, Any] = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2), "mesh": mesh}
     judged = judged_examples(model, params, dataset, examples, judge, **options)
     return scores | judged | {"judge_kind": judge.model.score_kind, "judge_step": judge.step}, curves

@@ -72,12 +72,13 @@ SCORES = (
     *(*_nats("chain_bound"), *_each("chain_bound_bits_per_dim"), "chain_bound_steps"),
     *_nats(*TERMS),
 )
-#: The numbers that `evaluate.exposure` adds: errors against the truth, and scores under a judge.
+#: The numbers that `evaluate.exposure` adds: errors against the truth, of decodings, and scores under a judge.
 OF_EXPOSURE = (
     "exposure_rollouts",
     *_nats(*(f"exposure_{direction}_{of}" for direction in ("forward", "reverse") for of in ("own", "data"))),
     "exposure_excess_percent",
     "exposure_excess_stderr",
+    *_each("next_step_error", "greedy_error"),
     *(f"judge_{of}_{name}" for of in ("own", "data") for name in SCORES[: SCORES.index("accuracy")]),
     "judge_step",
 )
@@ -170,6 +171,9 @@ def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
         parts.append(
             f"errors of {of_model:.4f} nats under own prefixes, {of_data:.4f} under the data's (excess {excess})"
         )
+    if "greedy_error" in scores:
+        percent = [100 * scores[f"{name}_error"] for name in ("greedy", "next_step")]
+        parts.append(f"{percent[0]:.1f} % of decoded values wrong, {percent[1]:.1f} % of next ones")
     if "judge_own_nll_nats" in scores:
         judged = with_stderr(scores["judge_own_nll_nats"], scores["judge_own_nll_stderr"], "nats")
         beside = f", data {scores['judge_data_nll_nats']:.4f}" if "judge_data_nll_nats" in scores else ""

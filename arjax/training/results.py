@@ -32,7 +32,7 @@ _SCORES = (
     *("k_steps", "k_step_bound_nats", "k_step_nll_nats", "k_step_choose"),
     *("importance_samples", "importance_bound_nats"),
     *("chain_bound_steps", "chain_bound_nats"),
-    *("exposure_rollouts", "exposure_forward_own_nats", "judge_own_nll_nats"),
+    *("exposure_rollouts", "exposure_forward_own_nats", "greedy_error", "judge_own_nll_nats"),
 )
 
 

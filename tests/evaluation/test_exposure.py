@@ -1,4 +1,4 @@
-"""Exposure bias on small events: errors against the truth, and of samples under a judge."""
+"""Exposure bias on small events: errors against the truth, of decodings, and of samples under a judge."""
 
 import dataclasses
 import types
@@ -20,8 +20,10 @@ from arjax.evaluation.exposure import (
     Z,
     _along_the_order,
     _excess,
+    check_decoding,
     check_judge,
     check_truth,
+    decoding_errors,
     exposure,
     judged_examples,
     open_truth,
@@ -178,6 +180,7 @@ def test_a_model_of_all_orders_is_measured_in_the_order_of_the_truth(truth):
 )
 def test_refusals(truth, event, options, sentence):
     assert sentence in refusal(check_truth, make_model(event, "made", ordering=ORDER, **options), truth)
+    assert "needs discrete data" in refusal(check_decoding, make_model(EventSpec((4,), kind="real"), "made"))
 
 
 def test_a_model_of_several_orders_needs_that_of_the_truth_among_them(truth):
@@ -192,6 +195,27 @@ def test_a_model_of_several_orders_needs_that_of_the_truth_among_them(truth):
         (build(orders="uniform", partition="sizes(sizes=(2, 1, 1))"), blocks),
     ):
         assert "exact in its own order alone" in refusal(check_truth, model, other)
+
+
+SOME = X[np.random.default_rng(0).integers(0, 81, 36)]
+MASK = np.broadcast_to([True, True, True, False], SOME.shape)
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
+def test_both_errors_are_those_of_the_table(mask):
+    """A chain of order 1, whose most probable next value is a function of the last one."""
+    model, params = random_model()
+    best = np.asarray(params["table"]).argmax(-1)[1:]
+    second, third, fourth = SOME[:, 1], SOME[:, 2], SOME[:, 3]
+    single = np.stack([best[second] != third, best[third] != fourth], 1)
+    decoded = np.stack([best[second] != third, best[best[second]] != fourth], 1)
+    sites = 2 if mask is None else 1
+    found = decoding_errors(model, params, Batch(SOME, mask=mask), batch_size=20)
+    for name, wrong in (("next_step_error", single), ("greedy_error", decoded)):
+        wrong = wrong[:, :sites].mean(1)
+        assert found[name] == pytest.approx(wrong.mean())
+        assert found[f"{name}_stderr"] == pytest.approx(wrong.std(ddof=1) / 6)
+    assert (found["greedy_error"] == found["next_step_error"]) == (mask is not None)
 
 
 def test_the_excess_is_the_mean_difference_of_the_examples_and_that_of_the_truth_is_none():
