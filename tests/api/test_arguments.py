@@ -21,7 +21,7 @@ from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.data import from_arrays, make_dataset
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.sweep import Mean, Mixture, Run, grid
+from arjax.sweep import Mean, Mixture, Run, Search, grid
 
 WRONG = (None, 3, -1, 1.5, "a", "", b"x", [], {}, object(), True, float("nan"), float("inf"), 10**12, 10**30, 2 + 3j)
 WRONG += (np.array("a"), np.zeros((2, 2)), np.array([None]), [[1], [1, 2]], (1, 2), {"a": 1}, "a\0b", print, {1, 2})
@@ -164,6 +164,7 @@ MISTAKES = {
     "Run takes no 'modl', did you mean 'model'?": lambda f, x: grid("c.py", {"seed": [1]}, modl="a"),
     "Mean takes no 'off', did you mean 'of'?": lambda f, x: Mean("a", off=["b"]),
     "Mixture takes no 'wieghts', did you mean 'weights'?": lambda f, x: Mixture("a", ["b"], wieghts="equal"),
+    "Search takes no 'trails', did you mean 'trials'?": lambda f, x: Search("c.py", {}, trails=3),
 }
 
 
