@@ -23,6 +23,7 @@ from loop_helpers import (
     run_python,
     tiny_config,
 )
+from optimizers import make_optimizer
 from registries import within
 
 import arjax
@@ -47,7 +48,6 @@ from arjax.objectives import (
 from arjax.parallel.sharding import make_mesh, replicated
 from arjax.training.feed import ResidentFeed, as_traced
 from arjax.training.loop import train
-from arjax.training.optimizer import make_optimizer
 from arjax.training.state import StepSpec, TrainState, abstract_state, fresh_state, init_state
 from arjax.training.step import compile_chunk, cut_batch, loss_and_gradients, train_chunk, train_step, zero_sums
 
