@@ -210,17 +210,19 @@ class TrainedModel:
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
-        """Returns p(class | x) = p(x | class) p(class) / p(x) of each example and class, float64[N, C]. It is exact if
-        the scores of the model are; from bounds it is an estimate, as a printed line says.
+        """Returns p(class | x) = p(x | class) p(class) / p(x) of each example and class, float64[N, C]; if several
+        parts of the context are classes, of each combination, float64[N, C1, C2, ...] in the order of the names of the
+        parts. It is exact if the scores of the model are; from bounds it is an estimate, as a printed line says.
 
         Args:
           x, mask, unknown: as for `log_prob`; a class in the file of the rows is not read.
-          prior: p(c): the frequencies in the "train" split, "uniform", or an array [C].
+          prior: p(c): the frequencies in the "train" split, "uniform", or an array [C] or [C1, C2, ...].
         """
-        classes = classes_of(self.model, "`posterior`")
+        classes = classes_of(self.model, "`posterior`", several=True)
         log_prior_C = log_prior(self.dataset, classes, prior)
-        source = self.source(x, {classes.part: 0}, mask, unknown).examples
-        return np.exp(log_posterior(self.evaluator(), self.params, source, classes, log_prior_C))
+        source = self.source(x, dict.fromkeys(classes.parts, 0), mask, unknown).examples
+        p_NC = np.exp(log_posterior(self.evaluator(), self.params, source, classes, log_prior_C))
+        return p_NC.reshape(len(p_NC), *classes.shape)
 
     @checked_arguments()
     def encode(self, rows: Any, *, unknown: str = "refuse") -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 import numpy as np
 
@@ -18,40 +19,61 @@ from arjax.models import Model
 from arjax.models.checks import check_likelihood
 
 PRIORS = ("train", "uniform")
+#: The most combinations of the classes of several parts.
+MOST_COMBINATIONS = 4096
 
 
-class Classes(NamedTuple):
-    """The classes that a model is conditioned on: the name of the part of its context, and their number C."""
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """The classes that a model is conditioned on: all combinations of the classes of the `parts` of its context."""
 
-    part: str
-    num: int
+    parts: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def num(self) -> int:
+        """The number C of combinations, which are numbered as the entries of an array of this shape."""
+        return math.prod(self.shape)
+
+    def context(self, number: int, rows: int) -> dict[str, np.ndarray]:
+        """Returns the context of `rows` examples of one combination."""
+        values = np.unravel_index(number, self.shape)
+        return {part: np.full(rows, value, np.int32) for part, value in zip(self.parts, values, strict=True)}
 
 
-def classes_of(model: Model, needed_by: str) -> Classes:
-    """Returns the classes of a model whose context is a class."""
+def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
+    """Returns the classes of a model whose context is one class, or `several` parts that are classes."""
     parts = model.context_spec.parts
-    if len(parts) != 1 or not parts[0][1].is_class:
+    if not parts or (len(parts) > 1 and not several) or any(not part.is_class for _, part in parts):
         said = " and ".join(name for name, _ in parts) or "none"
-        raise UserError(f"{needed_by} needs a model whose context is a class, and the context of this one is {said}")
+        what = "a class, or several classes" if several else "a class"
+        raise UserError(f"{needed_by} needs a model whose context is {what}, and the context of this one is {said}")
+    classes = Classes(tuple(name for name, _ in parts), tuple(part.num_levels for _, part in parts))
+    if len(parts) > 1 and classes.num > MOST_COMBINATIONS:
+        sizes = " x ".join(map(str, classes.shape))
+        raise UserError(
+            f"{needed_by} scores all {sizes} combinations of {' and '.join(classes.parts)}: more than "
+            f"{MOST_COMBINATIONS:,} are too many"
+        )
     check_likelihood(model, needed_by)
     if model.score_kind != "exact":
         say_once(
             f"p(class | x) is an estimate: the model has {model.score_kind}s of log p(x | class), which are not exact"
         )
-    return Classes(parts[0][0], parts[0][1].num_levels)
+    return classes
 
 
 def labels_of(source: Source, classes: Classes) -> np.ndarray:
-    """The labels of the examples of a source whose weight is not 0, int[N]."""
+    """The labels of the examples of a source whose weight is not 0, as numbers of combinations, int[N]."""
     parts = []
     for rows in read_in_pieces(source):
-        labels = np.asarray(rows.context[classes.part])
+        labels = np.ravel_multi_index([np.asarray(rows.context[part]) for part in classes.parts], classes.shape)
         parts.append(labels if rows.weight is None else labels[np.asarray(rows.weight) > 0])
     return np.concatenate(parts).astype(np.int64)
 
 
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
-    """Returns log p(c), float64[C]: frequencies in "train", "uniform", or those of an array."""
+    """Returns log p(c), float64[C]: frequencies in "train", "uniform", or those of an array with an axis per part."""
     if isinstance(prior, str):
         refuse((prior not in PRIORS, f"prior cannot be {prior!r}{did_you_mean(prior, PRIORS)}"))
         if prior == "uniform":
@@ -62,8 +84,10 @@ def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
     else:
         weights_C = np.asarray(as_array(prior, "prior"), np.float64)
         check_finite(weights_C, "prior")
-        if weights_C.shape != (classes.num,) or (weights_C < 0).any() or not weights_C.sum():
-            raise UserError(f"prior must be {classes.num} numbers of at least 0, not {weights_C.tolist()}")
+        if weights_C.shape != classes.shape or (weights_C < 0).any() or not weights_C.sum():
+            sizes = " x ".join(map(str, classes.shape))
+            raise UserError(f"prior must be {sizes} numbers of at least 0, not {weights_C.tolist()}")
+        weights_C = weights_C.ravel()
     with np.errstate(divide="ignore"):  # a class that is never there
         return np.log(weights_C / weights_C.sum())
 
@@ -81,7 +105,7 @@ class _OfClass:
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
         rows = self.source.__getitems__(indices)
-        return rows.replace(context={self.classes.part: np.full(len(rows), self.number, np.int32)})
+        return rows.replace(context=self.classes.context(self.number, len(rows)))
 
 
 def log_posterior(

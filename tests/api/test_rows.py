@@ -198,6 +198,43 @@ def test_posteriors_are_those_of_bayes_rule():
     np.testing.assert_allclose(half[:4], half[:1].repeat(4, 0), rtol=1e-5)
 
 
+def labelled_twice(**parts):
+    """Bits given two classes; the train split has some of their combinations."""
+    event = arjax.EventSpec((3,))
+    context = arjax.ContextSpec(**(parts or {"style": class_label(2), "colour": class_label(3)}))
+    rng = np.random.default_rng(1)
+    labels = {name: rng.integers(0, 2, (20, *part.shape)) for name, part in context.parts}
+    x = np.random.default_rng(0).integers(0, 2, (20, 3))
+    dataset = from_arrays(event, train={"x": x, "context": labels}, context=context)
+    return trained(make_model(event, "made", context=context, hidden_sizes=(8,), direct=False), dataset)
+
+
+def test_posteriors_of_several_classes_are_those_of_all_combinations():
+    """An axis for each part in the order of their names: colour, style."""
+    fitted = labelled_twice()
+    p_CSN = np.exp([[fitted.log_prob(EVERY, context={"colour": c, "style": s}) for s in range(2)] for c in range(3)])
+    assert min(np.ptp(p_CSN, axis).max() for axis in (0, 1)) > 0.01  # both matter
+    labels = fitted.dataset.splits["train"].arrays.context
+    frequencies = np.zeros((3, 2))
+    np.add.at(frequencies, (np.asarray(labels["colour"]), np.asarray(labels["style"])), 1 / 20)
+    given = np.array([[1, 0], [2, 3], [0, 4.0]])
+    for prior, weights_CS in (("train", frequencies), ("uniform", np.full((3, 2), 1 / 6)), (given, given / 10)):
+        joint_NCS = np.moveaxis(p_CSN * weights_CS[..., None], -1, 0)
+        found_NCS = fitted.posterior(EVERY, prior=prior)
+        np.testing.assert_allclose(found_NCS, joint_NCS / joint_NCS.sum((1, 2), keepdims=True), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_posteriors_of_several_parts_that_cannot_be():
+    fitted = labelled_twice()
+    for prior in (np.ones(6), np.ones((2, 3))):
+        assert "prior must be 3 x 2 numbers of at least 0" in refusal(fitted.posterior, EVERY, prior=prior)
+    sentence = "scores all 70 x 60 combinations of a and b: more than 4,096 are too many"
+    assert sentence in refusal(labelled_twice(a=class_label(70), b=class_label(60)).posterior, EVERY)
+    of_words = labelled_twice(a=class_label(2), b=arjax.EventSpec((3,), (), "tokens", 4))
+    assert "a class, or several classes, and the context of this one is a and b" in refusal(of_words.posterior, EVERY)
+
+
 def test_posteriors_that_cannot_be(metres):
     fitted = labelled()
     for prior, sentence in (
@@ -206,10 +243,7 @@ def test_posteriors_that_cannot_be(metres):
         ((1.0, -2.0, 0.0), "prior must be 3 numbers of at least 0"),
     ):
         assert sentence in refusal(fitted.posterior, EVERY, prior=prior)
-    assert "needs a model whose context is a class, and the" in refusal(metres.posterior, as_dict(lengths(1)))
-    two = arjax.ContextSpec(style=class_label(2), colour=class_label(3))
-    of_two = trained(make_model(fitted.model.event, "made", context=two, hidden_sizes=(8,)))
-    assert "and the context of this one is colour and style" in refusal(of_two.posterior, EVERY)
+    assert "needs a model whose context is a class, or several" in refusal(metres.posterior, as_dict(lengths(1)))
     bare = trained(fitted.model)
     assert "there is no train split that has class frequencies: give prior='uniform'" in refusal(bare.posterior, EVERY)
     assert bare.posterior(EVERY, prior="uniform").shape == (8, 3)
