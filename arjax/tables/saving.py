@@ -98,9 +98,7 @@ def _engine_as_json(engine: Any, weight: float) -> dict[str, Any]:
 
 
 def read_table(path: str | os.PathLike) -> dict[str, Any]:
-    """Returns the arguments of the `TableModel` in a file. The types of its entries and their sizes are compared; that the
-    numbers make sense says its checksum.
-    """
+    """Returns the arguments of the `TableModel` in a file. Types and sizes are compared; its checksum says the rest."""
     saved = load_model(path)
     if KEY not in saved.about:
         raise UserError(f"{str(path)!r} does not hold the model of a table: open it with arjax.load")
