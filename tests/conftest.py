@@ -47,7 +47,6 @@ import jax
 import jax.monitoring
 import numpy as np
 import pytest
-from registries import within
 
 # These tests have one device, so there is nothing to partition; Shardy would translate each program to and fro all the
 # same. What simulates several devices is a process of its own, with the partitioner of users.
@@ -254,6 +253,8 @@ def key() -> jax.Array:
 @pytest.fixture
 def scope() -> Iterator[Callable[..., None]]:
     """A function: what is registered in these registries from then on is there for one test."""
+    from registries import within  # which imports arjax
+
     with contextlib.ExitStack() as stack:
         yield lambda *registries: [stack.enter_context(within(registry)) for registry in registries]
 

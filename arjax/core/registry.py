@@ -89,6 +89,9 @@ class Registry:
         """Returns where the component of that name was registered; None if it was not."""
         return self._origins.get(name)
 
+    def __getitem__(self, name: str) -> Any:
+        return self.get(name)
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
