@@ -160,8 +160,8 @@ class TrainedModel:
                 say_once(
                     f"`log_prob` under this order: the score is no exact log-likelihood but of kind {chosen.kind!r}"
                 )
-            scorer, orders = SplitScorer(rows_in_orders, self._as_given, self.settings.scoring), chosen[:2]
-            nll_N = scorer.rows((self.model, self.params, orders), source)["nll"]
+            scorer = SplitScorer(rows_in_orders, self._as_given, self.settings.scoring)
+            nll_N = scorer.rows((self.model, self.params, (chosen.each, chosen.weights)), source)["nll"]
         return 0.0 - nll_N[0] if is_one else 0.0 - nll_N
 
     @checked_arguments(orders=1)
