@@ -105,6 +105,11 @@ def program_device() -> Any:
     return jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
 
 
+def is_for_cpu() -> bool:
+    """Whether a program is traced for a CPU."""
+    return program_device().platform == "cpu"
+
+
 def by_rows(x: jax.Array) -> jax.Array:
     """An array [B, ...] of a program on a mesh, divided over its devices as the batch is.
 

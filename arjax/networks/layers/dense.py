@@ -27,6 +27,11 @@ Transpose = Callable[..., jax.Array]
 _PRIMITIVE = Primitive("bilinear_product")
 
 
+def only_products(primitive: Any, *_: Any, **__: Any) -> bool:
+    """A policy of `jax.checkpoint`: the results of products are kept, all else is computed again for the gradient."""
+    return primitive is _PRIMITIVE or primitive.name in ("dot_general", "conv_general_dilated")
+
+
 class BilinearProduct:
     """`product(left, right, *static)`, linear in `left` and in `right`; to be made once, at the top of a module.
 
