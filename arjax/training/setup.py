@@ -76,7 +76,6 @@ class EvaluateOptions(Measures):
     """The section `evaluate` of a config: the numbers of a report."""
 
     split: str = opt("test", choices=SPLITS, about="the split that is scored at the end")
-    ranking: int = opt(0, about="how many of the examples with the most bits, and with the fewest, are shown")
 
 
 @dataclasses.dataclass(frozen=True)
