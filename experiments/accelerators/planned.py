@@ -118,6 +118,8 @@ def planned(name: str, published: Published) -> dict[str, object]:
     assert plan.compiled is not None
     assert plan.model_flops_utilisation is not None
     steps = load_config_file(published.config).train.steps
+    for part in plan.compiled.parts[:20]:
+        print(f"{1e3 * part.seconds:9.3f} ms {part.phase:8} {part.module} {part.what}", flush=True)
     return {
         "name": name,
         "dataset": published.dataset,

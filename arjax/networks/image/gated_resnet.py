@@ -11,12 +11,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from arjax.core.programs import is_for_cpu
 from arjax.networks.base import once
 from arjax.networks.image.shifted_streams import ImageView, Layer
 from arjax.networks.layers.convolution import Cursor, Taps, WholeImage
-from arjax.networks.layers.dense import Dense
+from arjax.networks.layers.dense import KEPT, Dense
 from arjax.networks.layers.local_context import add_context
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights, small_weights
 
@@ -59,7 +60,8 @@ def dropout_masks(module: nn.Module, rate: float, train: bool, shape: tuple[int,
     """
     if not train or rate == 0:
         return None
-    return jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, (math.prod(shape),)).reshape(shape)
+    masks = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, (math.prod(shape),)).reshape(shape)
+    return checkpoint_name(masks, KEPT)
 
 
 class GatedResnet(nn.Module):

@@ -27,9 +27,14 @@ Transpose = Callable[..., jax.Array]
 _PRIMITIVE = Primitive("bilinear_product")
 
 
-def only_products(primitive: Any, *_: Any, **__: Any) -> bool:
+#: The name, by `checkpoint_name`, of arrays that `only_products` keeps too: dear to compute, and small.
+KEPT = "kept"
+
+
+def only_products(primitive: Any, *_: Any, **params: Any) -> bool:
     """A policy of `jax.checkpoint`: the results of products are kept, all else is computed again for the gradient."""
-    return primitive is _PRIMITIVE or primitive.name in ("dot_general", "conv_general_dilated")
+    is_product = primitive is _PRIMITIVE or primitive.name in ("dot_general", "conv_general_dilated")
+    return is_product or params.get("name") == KEPT
 
 
 class BilinearProduct:

@@ -1,23 +1,43 @@
-"""Layers as the compiler of TPUs sees them: it estimates how much of the peak of a chip they use."""
+"""Layers in their form for accelerators: the same numbers, and by the compiler of TPUs a good part of the peak."""
 
 import importlib.util
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from arjax.core.batch import Batch
+from arjax.core.spec import EventSpec
 from arjax.evaluation.compiled import estimate
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.networks.image import gated_resnet, pixelsnail, shifted_streams
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
 from arjax.networks.image.pixelcnn_pp import DOWN
 from arjax.networks.image.shifted_streams import DOWN_RIGHT, ImageView
 from arjax.parallel.accelerators import accelerator_of, slice_devices
 from arjax.parallel.sharding import make_mesh
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]"),
-]
+
+@pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
+def test_the_form_for_accelerators_computes_the_same_numbers(monkeypatch, network):
+    """The score with dropout and its gradient: layers with weights apart, whose products alone are kept."""
+    small = dict(NETWORKS.get(network).SMALL) | {"dropout": 0.5, "num_resnets": 2}
+    model = make_model(EventSpec((4, 4), (), "levels", 4), network, **small)
+    params = model.init(jax.random.key(0))
+    batch = Batch(jax.random.randint(jax.random.key(1), (2, 4, 4), 0, 4))
+
+    def score(params):
+        return model.score(params, batch, key=jax.random.key(2), train=True).log_prob.sum()
+
+    expected = jax.jit(jax.value_and_grad(score))(params)
+    for module in (gated_resnet, shifted_streams, pixelsnail):
+        monkeypatch.setattr(module, "is_for_cpu", lambda: False)
+    program = jax.jit(lambda params: jax.value_and_grad(score)(params))
+    assert "only_products" in str(jax.make_jaxpr(program)(params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), program(params), expected)
 
 
 def estimate_of(function, *inputs):
@@ -31,6 +51,8 @@ def estimate_of(function, *inputs):
     return estimate(text, accelerator_of("v5e"))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
 @pytest.mark.parametrize(("filters", "taps", "aux", "part"), [(256, DOWN_RIGHT, 0, 1 / 3), (160, DOWN, 160, 0.9)])
 def test_gated_layers_of_images_fill_a_chip(filters, taps, aux, part):
     """Five layers, with dropout and all gradients: no shifted copies of feature maps, no copies of weights. Filters that
