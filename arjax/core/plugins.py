@@ -366,15 +366,17 @@ def _run_program(path: str) -> dict[str, Any]:
     return variables
 
 
-def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
-    """Calls `function(*args)` of a Python file of the user and checks the type of its result. Any error in the file is
-    a `UserError` with the file, the line and the reason.
+def run_user_file(path: str, function: str, kind: type, *args: Any, instead: tuple[str, str] = ("", "")) -> Any:
+    """Calls `function(*args)` of a Python file of the user and checks the type of its result. `instead` names a
+    function that the file may define in its place, and the remedy. Any error in the file is a `UserError` with the
+    file, the line and the reason.
     """
     folder = os.path.dirname(path)
     with mistakes_in(path, folder), importing_from(folder):
         names = _run_program(path)
         if not callable(names.get(function)):
-            raise UserError(f"{path} does not define {function}()")
+            other, remedy = instead
+            raise UserError(f"{path} does not define {function}()" + (f": {remedy}" if other in names else ""))
         result = names[function](*args)
     if not isinstance(result, kind):
         raise UserError(f"{function}() in {path} must return a {kind.__name__}, not {type(result).__name__}")

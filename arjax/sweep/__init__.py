@@ -2,5 +2,6 @@
 
 from arjax.sweep.rows import Mean, Mixture, grid
 from arjax.sweep.runs import Run, finished_runs
+from arjax.sweep.search import Search, choice, integers, log_uniform, uniform
 
-__all__ = ["Mean", "Mixture", "Run", "finished_runs", "grid"]
+__all__ = ["Mean", "Mixture", "Run", "Search", "choice", "finished_runs", "grid", "integers", "log_uniform", "uniform"]

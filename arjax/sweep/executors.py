@@ -162,9 +162,11 @@ def last_line(folder: Path) -> str:
     return lines[-1].strip() if lines else ""
 
 
-def execute(executor: Executor, stages: Iterable[Iterable[Run]], total: int, table: Table) -> Iterator[str]:
-    """Executes `total` runs stage by stage; prints the end of each, and notes those that have results. Yields for each
-    the sentence about its failure, "" for one that has results.
+def execute(
+    executor: Executor, stages: Iterable[Iterable[Run]], total: int, table: Table
+) -> Iterator[tuple[Run, int, str]]:
+    """Executes `total` runs stage by stage; prints the end of each, and notes those that have results. Yields the run,
+    its exit code, and the sentence about its failure, "" for one that has results.
     """
     begun = time.monotonic()
 
@@ -186,7 +188,7 @@ def execute(executor: Executor, stages: Iterable[Iterable[Run]], total: int, tab
             problem = f"{run.name} {how}, see {folder}/{LOG_NAME}: {last_line(folder)}"
         left = (time.monotonic() - begun) / done * (total - done)
         print(f"[{done}/{total}] {run.name} {how}  ETA {format_duration(left)}", flush=True)
-        yield problem
+        yield run, code, problem
 
 
 def tell_failures(sentences: Sequence[str]) -> int:

@@ -23,6 +23,7 @@ from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curve
 from arjax.sweep.results import readable_columns
 from arjax.sweep.rows import check_runs, load_sweep, mean_over_seeds, runs_of, select
 from arjax.sweep.runs import Run
+from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table
 from arjax.training.record import CONFIG_NAME
@@ -32,11 +33,13 @@ SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "sug
 _ABOUT = "Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were."
 _USAGE = """\
 arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=commands]]
-                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm] ..."""
+                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm]
+                   [--search=optuna [--trials=N]] ..."""
 _EPILOG = """\
 examples:
   arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study --dry_run
-  arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study --jobs=2 --seeds=mean"""
+  arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study --jobs=2 --seeds=mean
+  arjax-sweep --sweep=my_search.py --workdir=runs/my_search --search=optuna --trials=40 --jobs=2"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(flags: SimpleNamespace) -> int:
     with trusting():  # the user has named the sweep file, and it names the runs
-        return _sweep(flags)
+        return run_search(flags, _executor) if flags.search else _sweep(flags)
 
 
 def run() -> None:
@@ -78,7 +81,7 @@ def _sweep(flags: SimpleNamespace) -> int:
             if fields and name in {run.name for run in waiting}:
                 print(f"    {name} was finished with other fields: {fields}", flush=True)
         failed: list[str] = []
-        for problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
+        for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
             table.write(table.made(derived=False)[0])
         failed += table.complaints(selected)
@@ -139,9 +142,21 @@ def sweep_flags(arguments: Sequence[str]) -> SimpleNamespace:
     declared = _declared()
     flags = read_flags("arjax-sweep", arguments, declared, lambda: help_of(_USAGE, _ABOUT, declared, f"\n{_EPILOG}"))
     on_slurm, in_population = flags.executor == "slurm", flags.executor == "population"
+    alone = "--search chooses its runs by itself: it"
     refuse(
         *((not getattr(flags, flag.name), f"arjax-sweep needs {flag.usage}") for flag in declared[:2]),
         (flags.slurm_options and not on_slurm, "--slurm_options goes with --executor=slurm"),
+        (flags.trials is not None and not flags.search, "--trials goes with --search=optuna"),
+        (flags.search and flags.only, f"{alone} takes no --only"),
+        (flags.search and flags.seeds != "each", f"{alone} takes no --seeds"),
+        (
+            flags.search and flags.dry_run not in ("", "table"),
+            f"{alone} goes with --dry_run, not --dry_run={flags.dry_run}",
+        ),
+        (
+            flags.search and in_population,
+            "--search goes with --executor=local or slurm: its trials differ in more than order and seed",
+        ),
         (
             in_population and (flags.jobs not in (None, 1) or flags.devices_per_job is not None),
             "--jobs and --devices_per_job are for --executor=local: a population is one program",
@@ -151,6 +166,8 @@ def sweep_flags(arguments: Sequence[str]) -> SimpleNamespace:
             "--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N",
         ),
     )
+    if flags.search and flags.jobs is None:
+        flags.jobs = 1
     return flags
 
 
@@ -159,7 +176,7 @@ def _declared() -> list[Flag]:
     executor = "a process for each run; one program for runs that differ in order and seed; a cluster [local]"
     dry_run = "print the runs and their minutes, or their commands, and train nothing"
     return [
-        Flag("sweep", "FILE.py", "file that defines get_sweep()"),
+        Flag("sweep", "FILE.py", "file that defines get_sweep(), or get_search()"),
         Flag("workdir", "DIR", "each run gets a folder in it"),
         Flag("dry_run", "", dry_run, choices=("table", "commands"), bare="table"),
         Flag("seeds", "each|mean", seeds, "each", ("each", "mean")),
@@ -168,6 +185,8 @@ def _declared() -> list[Flag]:
         Flag("devices_per_job", "N", "devices of its own for each run on this machine", None, least=1),
         Flag("executor", "NAME", f"local, population or slurm: {executor}", "local", ("local", "population", "slurm")),
         Flag("slurm_options", "K=V,K=V", "for submitit, such as slurm_partition=gpu"),
+        Flag("search", "optuna", "how the next point of the space of get_search() is chosen", choices=("optuna",)),
+        Flag("trials", "N", "points of the search in all, earlier ones counted [the file's]", None, least=1),
     ]
 
 

@@ -28,6 +28,8 @@ from arjax.sweep.runs import WORKDIR, Run, check_row, flag_text
 CONFIGS, SWEEPS = "configs", "configs/sweeps"
 #: Longest value in the name of a folder; longer ones are cut.
 _LONGEST_VALUE = 60
+#: The function of a file in place of `get_sweep`, and the remedy.
+SEARCHED = ("get_search", "it defines get_search(), so give --search=optuna")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +279,7 @@ def load_sweep(path: str) -> list[Row]:
     name, arg = split_argument(path)
     path = str(find_file(name, SWEEPS, "sweep file"))
     refuse((not path.endswith(".py"), f"a sweep file is a Python file with a function get_sweep(), not {path}"))
-    rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []))
+    rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
     refuse((not rows, f"get_sweep() in {path} returns no runs"))
     kinds = "arjax.sweep.Run or arjax.sweep.Mean or arjax.sweep.Mixture"
     for row in rows:

@@ -35,6 +35,8 @@ COMMANDS = [
     (["--config=CONFIG", "--mode=plan", "--devices=many"], "--devices must be an integer, not 'many'"),
     (["--config=CONFIG", "--mode=plan", "--devices=-1"], "--devices must be at least 1, not -1"),
     (["--config=CONFIG", "--mode=plan", "--devices=1000000"], "the number of simulated devices must be at most 4096"),
+    (["--config=CONFIG", "--mode=plan", "--draws", "--accelerator=v5e"], "draws are planned for a slice: name one"),
+    (["--config=CONFIG", "--mode=plan", "--draws", "--devices=2"], "--devices are simulated, and --draws are compiled"),
     (["--config=CONFIG:smok", "--workdir=EMPTY"], "no argument 'smok', did you mean 'smoke'"),
     (["--config=CONFIG:context=colour", "--workdir=EMPTY"], "'context' of the dataset 'digits' must be one of none"),
     (["--config=CONFIG", "--workdir=FILE"], "cannot write to the folder"),
@@ -185,7 +187,14 @@ def test_as_a_process(places):
 #: A value for each flag that a mode may need or take.
 VALUES = {"config": "c.py", "workdir": "d", "prompt": "a", "context": "1", "input": "i", "output": "o", "other": "b"}
 VALUES |= {"prior": "train", "streams": "2", "verify": "true", "devices": "2", "accelerator": "H100", "json": "true"}
-VALUES |= {"trust": "true", "coordinator_address": "h:1", "num_processes": "2", "process_id": "0", "config.seed": "1"}
+VALUES |= {
+    "budget_s": "2",
+    "trust": "true",
+    "coordinator_address": "h:1",
+    "num_processes": "2",
+    "process_id": "0",
+    "config.seed": "1",
+}
 
 
 def test_flags_in_any_order_are_those_of_one_call(monkeypatch):

@@ -32,6 +32,7 @@ from arjax.evaluation import splits
 from arjax.models import make_model
 from arjax.sweep.main import sweep_flags
 from arjax.sweep.rows import load_sweep, runs_of
+from arjax.sweep.search import load_search
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -89,6 +90,9 @@ def test_commands_parse_and_their_configs_are_valid(page, folder):
 def test_sweep_commands_name_sweeps(page, folder):
     for arguments in doc_text.commands(page, "arjax-sweep"):
         flags = sweep_flags(arguments)
+        if flags.search:
+            load_search(flags.sweep)
+            continue
         names = [run.name for run in load_sweep(flags.sweep)]
         assert set(filter(None, flags.only.split(","))) <= set(names)
 

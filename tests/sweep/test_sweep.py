@@ -73,6 +73,7 @@ def test_logs_of_some_runs_hold_command_and_output(folder):
 
 FILES = [
     ("x = 1", "does not define get_sweep()"),
+    ("def get_search():\n    return []", "get_sweep(): it defines get_search(), so give --search=optuna"),
     ("[]", "returns no runs"),
     ("[1]", "must return arjax.sweep.Run or arjax.sweep.Mean or arjax.sweep.Mixture objects, not 1"),
     ("1", "must return a list, not int"),
