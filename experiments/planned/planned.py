@@ -1,4 +1,4 @@
-"""Published tables that need accelerators: what a run of each would take, by the compiler of a slice. Nothing is trained.
+"""What runs at the size of published tables would take, by the compiler of a slice of accelerators. Nothing is trained.
 
     python experiments/planned/planned.py [--only=pixelcnn_pp,any_order] [--again]
 
@@ -78,7 +78,7 @@ TABLE = {
     ),
     "seq2seq": Published(
         "WMT'14 English-French", "LSTM (Sutskever et al. 2014)", "perplexity 4.7", "exact",
-        "configs/seq2seq_wmt14.py", "v5e:2x4", {"dtype": "bfloat16"}, "7.5 epochs of 12 million sentences, as in the paper",
+        "configs/seq2seq_wmt14.py", "v5e:2x4", {"dtype": "bfloat16"}, "7.5 epochs, as in the paper",
     ),
 }  # fmt: skip
 COLUMNS = (

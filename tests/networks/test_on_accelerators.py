@@ -55,8 +55,8 @@ def estimate_of(function, *inputs):
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
 @pytest.mark.parametrize(("filters", "taps", "aux", "part"), [(256, DOWN_RIGHT, 0, 1 / 3), (160, DOWN, 160, 0.9)])
 def test_gated_layers_of_images_fill_a_chip(filters, taps, aux, part):
-    """Five layers, with dropout and all gradients: no shifted copies of feature maps, no copies of weights. Filters that
-    are no multiple of 128 leave a part of the units without work.
+    """Five layers, with dropout and all gradients: no shifted copies of feature maps, no copies of weights. Filters
+    that are no multiple of 128 leave a part of the units without work.
     """
     side, batch, layers = 32, 8, 5
     stack, view = GatedStack(layers, filters, taps, aux, 0, 0.5, "bfloat16"), ImageView((side, side))

@@ -149,8 +149,8 @@ kernel_gradient.transposes(
 
 
 def _kernel_gradient(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
-    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C], as a convolution: accelerators make no copies."""
-    (up, down), (left, right) = rows, columns = _reach(taps)
+    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C], as a convolution, which makes no copies."""
+    (up, _), (left, right) = rows, columns = _reach(taps)
     dW_HWCF = jax.lax.conv_general_dilated(
         x_BHWC,
         dy_BHWF,
