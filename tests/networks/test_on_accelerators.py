@@ -21,23 +21,49 @@ from arjax.parallel.accelerators import accelerator_of, slice_devices
 from arjax.parallel.sharding import make_mesh
 
 
-@pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
-def test_the_form_for_accelerators_computes_the_same_numbers(monkeypatch, network):
-    """The score with dropout and its gradient: layers with weights apart, whose products alone are kept."""
-    small = dict(NETWORKS.get(network).SMALL) | {"dropout": 0.5, "num_resnets": 2}
-    model = make_model(EventSpec((4, 4), (), "levels", 4), network, **small)
-    params = model.init(jax.random.key(0))
-    batch = Batch(jax.random.randint(jax.random.key(1), (2, 4, 4), 0, 4))
+def gated_stack(filters, taps, aux, side, batch, layers, dtype):
+    """Stacked gated layers with dropout: the mean of the last one's features by (params, x, skips, key), and these."""
+    stack, view = GatedStack(layers, filters, taps, aux, 0, 0.5, dtype), ImageView((side, side))
+
+    def mean(params, x, skips, key):
+        shape = layers, *x.shape[:-1], 2 * filters
+        masks = dropout_masks(stack.bind({}, rngs={"dropout": key}), 0.5, True, shape)
+        bound = stack.bind({"params": params})
+        y = view.run_layers(bound.layer(), bound.weights(), (masks, 0), x, skips, None, upwards=False)[-1]
+        return y.astype(jnp.float32).mean()
+
+    def inputs():
+        x, skips = jnp.ones((batch, side, side, filters), dtype), jnp.ones((layers, batch, side, side, aux), dtype)
+        return stack.init(jax.random.key(0), method="weights")["params"], x, skips if aux else None, jax.random.key(1)
+
+    return mean, inputs
+
+
+def test_the_form_for_accelerators_computes_the_same_numbers(monkeypatch):
+    """With weights apart, and products alone kept for the gradient."""
+    mean, inputs = gated_stack(8, DOWN, 8, 4, 2, 2, "float32")
+    values = inputs()
+    gradients = jax.value_and_grad(mean, (0, 1, 2))
+    expected = jax.jit(gradients)(*values)
+    for module in (gated_resnet, shifted_streams):
+        monkeypatch.setattr(module, "is_for_cpu", lambda: False)
+    program = jax.jit(lambda *values: gradients(*values))
+    assert "only_products" in str(jax.make_jaxpr(program)(*values))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), program(*values), expected)
+
+
+def test_blocks_of_attention_keep_products_and_masks(monkeypatch):
+    """No random bits are drawn again for the gradient: as many as in the score."""
+    monkeypatch.setattr(pixelsnail, "is_for_cpu", lambda: False)
+    small = dict(NETWORKS.get("pixelsnail").SMALL) | {"dropout": 0.5}
+    model = make_model(EventSpec((2, 2), (), "levels", 4), "pixelsnail", **small)
+    params, batch = jax.eval_shape(model.init, jax.random.key(0)), Batch(np.zeros((2, 2, 2), np.int32))
 
     def score(params):
         return model.score(params, batch, key=jax.random.key(2), train=True).log_prob.sum()
 
-    expected = jax.jit(jax.value_and_grad(score))(params)
-    for module in (gated_resnet, shifted_streams, pixelsnail):
-        monkeypatch.setattr(module, "is_for_cpu", lambda: False)
-    program = jax.jit(lambda params: jax.value_and_grad(score)(params))
-    assert "only_products" in str(jax.make_jaxpr(program)(params))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), program(params), expected)
+    drawn = [str(jax.make_jaxpr(f)(params)).count("random_bits") for f in (score, jax.grad(score))]
+    assert drawn[0] == drawn[1] > 0
 
 
 def estimate_of(function, *inputs):
@@ -53,28 +79,11 @@ def estimate_of(function, *inputs):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
-@pytest.mark.parametrize(("filters", "taps", "aux", "part"), [(256, DOWN_RIGHT, 0, 1 / 3), (160, DOWN, 160, 0.9)])
-def test_gated_layers_of_images_fill_a_chip(filters, taps, aux, part):
-    """Five layers, with dropout and all gradients: no shifted copies of feature maps, no copies of weights. Filters
-    that are no multiple of 128 leave a part of the units without work.
-    """
-    side, batch, layers = 32, 8, 5
-    stack, view = GatedStack(layers, filters, taps, aux, 0, 0.5, "bfloat16"), ImageView((side, side))
-
-    def loss(params, x, skips, key):
-        shape = layers, *x.shape[:-1], 2 * filters
-        masks = dropout_masks(stack.bind({}, rngs={"dropout": key}), 0.5, True, shape)
-        bound = stack.bind({"params": params})
-        y = view.run_layers(bound.layer(), bound.weights(), (masks, 0), x, skips, None, upwards=False)[-1]
-        return y.astype(jnp.float32).mean()
-
-    params = jax.eval_shape(lambda: stack.init(jax.random.key(0), method="weights")["params"])
-    x = jax.ShapeDtypeStruct((batch, side, side, filters), jnp.bfloat16)
-    skips = jax.ShapeDtypeStruct((layers, *x.shape[:-1], aux), jnp.bfloat16) if aux else None
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    cost = estimate_of(jax.value_and_grad(loss, (0, 1, 2)), params, x, skips, key)
-    kernels = (2 * filters * filters + 2 * filters * 2 * filters) * len(taps) + 2 * aux * filters
-    flops = 3 * layers * batch * side**2 * 2 * kernels
-    utilisation = flops / cost.seconds / accelerator_of("v5e").flops_16
-    shown = "".join(f"\n{1e3 * p.seconds:8.3f} {p.module} {p.what} {p.phase}" for p in cost.parts[:40])
-    assert utilisation > part, f"{utilisation:.3f} {1e3 * cost.seconds:.3f} ms{shown}"
+def test_gated_layers_of_images_use_a_third_of_the_peak():
+    """With all gradients: no shifted copies of feature maps, no copies of weights."""
+    filters, side, batch, layers = 256, 32, 8, 5
+    mean, inputs = gated_stack(filters, DOWN_RIGHT, 0, side, batch, layers, "bfloat16")
+    cost = estimate_of(jax.value_and_grad(mean, (0, 1)), *jax.eval_shape(inputs))
+    kernels = (2 * filters * filters + 2 * filters * 2 * filters) * len(DOWN_RIGHT)
+    utilisation = 3 * layers * batch * side**2 * 2 * kernels / cost.seconds / accelerator_of("v5e").flops_16
+    assert utilisation > 1 / 3, cost.parts[:20]
