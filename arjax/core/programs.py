@@ -141,6 +141,11 @@ def whole(arrays: Any) -> Any:
     return jax.lax.with_sharding_constraint(arrays, PartitionSpec())
 
 
+def whole_if_small(params: Any) -> Any:
+    """The parameters that the steps of a draw read: `whole`, unless they are larger than `MOST_WHOLE`."""
+    return whole(params) if bytes_of(params) <= MOST_WHOLE else params
+
+
 def dividing(mesh: Any, names: tuple[str, ...], size: int) -> tuple[str, ...]:
     """The axes of a mesh above size 1 among these names, if together they divide a dimension of this size; else ()."""
     axes = tuple(axis for axis in names if mesh.shape.get(axis, 1) > 1)
