@@ -212,9 +212,9 @@ def test_wrong_models_are_invalid_by_the_right_test(name):
 
 def test_factors_have_names():
     units = audit(**WRONG["bits"][1]).verdict.words
-    assert "times 0.6931 the scores sum to 1" in units and "log p in bits, not nats" in units
+    assert "times 0.6931 they would be right" in units and "they look like log p in bits" in units
     per_site = audit(**WRONG["a sum in another unit"][1]).findings["kind"].words
-    assert "the scores look like log p in nats per site" in per_site
+    assert "they look like log p in nats per dim" in per_site
     assert "the number is in nats" in audit(**WRONG["a published number"][1]).findings["units"].words
 
 

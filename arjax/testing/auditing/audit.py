@@ -178,7 +178,7 @@ def finding_of(subject: Subject, name: str, rng: np.random.Generator, budget: Bu
     if not budget.left:
         return Finding(UNDECIDED, "there was no time left: raise budget_s")
     try:
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(all="ignore"):
             return TESTS[name].run(subject, rng, budget)
     except Fault as fault:
         return fault.finding

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 from arjax.core.spec import EventSpec
 from arjax.testing.auditing.findings import FAILED, PASSED, UNDECIDED, Finding, audit_test
 from arjax.testing.auditing.subject import MOST_ENUMERATED, REPEATS, SIGMAS, Budget, Subject
+from arjax.testing.auditing.units import looks_like
 
 #: False alarms of a random test, at most.
 ALPHA = 1e-6
@@ -66,45 +66,26 @@ def _enumerated(subject: Subject, events: list[EventSpec], budget: Budget) -> Fi
         log_p, stderr = subject.mean_scores(
             x, max(REPEATS, budget.rows(subject, "log_prob", 20 * REPEATS * len(x)) // len(x))
         )
-        with np.errstate(over="ignore"):
-            p = np.exp(log_p)
+        p = np.exp(log_p)
         masses.append(float(p.sum()))
         noise = SIGMAS * math.sqrt(((p * stderr) ** 2).sum()) + float((p * stderr**2).sum())
         numbers = {"mass": masses[-1], "examples": len(x), "mass by size": masses}
         words = f"the probabilities of all {len(x):,} examples of {event.in_words} sum to {masses[-1]:.6g}"
+        unit = looks_like(event, lambda factor, log_p=log_p: abs(np.exp(factor * log_p).sum() - 1) < 1e-3)
         if masses[-1] > 1 + subject.tolerance + noise:
-            return Finding(FAILED, words + unit_of(subject, log_p, event), numbers, _smallest(x, log_p, subject))
+            return Finding(FAILED, words + unit, numbers, _smallest(x, log_p, subject))
         if subject.claim == "exact" and masses[-1] < 1 - subject.tolerance - noise:
-            least = ": no likelihood, though a bound from below"
-            words += unit_of(subject, log_p, event) or least
+            words += unit or ": no likelihood, though a bound from below"
             return Finding(FAILED, words, numbers, {"x": x[:SHOWN], "log_prob": log_p[:SHOWN]})
     whole = subject.event in events
     cut = "" if whole else "; the event itself is too large"
     return Finding(PASSED, words + cut, numbers, proves=True)
 
 
-def unit_of(subject: Subject, log_p: np.ndarray, event: EventSpec) -> str:
-    """Returns by which factor scores become log-probabilities that sum to 1, in words; "" if by none of the usual."""
-    units = itertools.product(
-        (("log p", 1.0), ("-log p", -1.0)),
-        (("", 1.0), (" in bits", math.log(2)), (" divided by ln 2 twice", 1 / math.log(2))),
-        (("", 1.0), (" for each dimension", float(event.num_dims))),
-    )
-    for unit in units:
-        factor = math.prod(each for _, each in unit)
-        with np.errstate(over="ignore"):
-            is_unit = factor != 1 and abs(np.exp(factor * log_p).sum() - 1) < 1e-3
-        if is_unit:
-            name = "".join(word for word, _ in unit)
-            return f"; times {factor:.4g} the scores sum to 1: `log_prob` returns {name}, not nats"
-    return ""
-
-
 def _smallest(x: np.ndarray, log_p: np.ndarray, subject: Subject) -> dict[str, Any]:
     """The fewest examples whose probabilities sum to more than 1."""
     order = np.argsort(-log_p)
-    with np.errstate(over="ignore"):
-        above = np.cumsum(np.exp(log_p[order])) > 1 + subject.tolerance
+    above = np.cumsum(np.exp(log_p[order])) > 1 + subject.tolerance
     num = int(np.argmax(above)) + 1 if above.any() else len(x)
     shown = order[: min(num, SHOWN)]
     sums = {} if num <= SHOWN else {"examples of the sum": num}
@@ -119,8 +100,7 @@ def _witness(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
         log_p, stderr = subject.mean_scores(x)
         known |= {row.tobytes(): (row, score) for row, score in zip(x, log_p - SIGMAS * stderr, strict=True)}
         rows, scores = np.stack([row for row, _ in known.values()]), np.array([score for _, score in known.values()])
-        with np.errstate(over="ignore"):
-            mass = float(np.exp(scores).sum())
+        mass = float(np.exp(scores).sum())
         if mass > 1 + subject.tolerance:
             witness = _smallest(rows, scores, subject)
             words = f"the probabilities of {len(witness['x'])} distinct examples sum to more than 1"
@@ -248,8 +228,7 @@ def _sampled(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
         return Finding(UNDECIDED, f"the time is enough for {num} examples of a proposal: raise budget_s")
     budget.tell(subject, "log_prob", num, f"the mass by {num:,} draws from a proposal")
     x = proposal.draw(rng, num).reshape(-1, *subject.event.shape).astype(subject.event.dtype)
-    with np.errstate(over="ignore"):
-        ratio = np.exp(subject.scores(x) - proposal.log_prob(x.reshape(num, -1).astype(np.float64)))
+    ratio = np.exp(subject.scores(x) - proposal.log_prob(x.reshape(num, -1).astype(np.float64)))
     mass, size = float(ratio.mean()), float(ratio.sum() ** 2 / max((ratio**2).sum(), 1e-300))
     error, clipped, log = float(ratio.std() / num**0.5), np.minimum(ratio, MOST_RATIO), math.log(2 / ALPHA)
     least = clipped.mean() - math.sqrt(2 * clipped.var(ddof=1) * log / num) - 7 * MOST_RATIO * log / (3 * (num - 1))

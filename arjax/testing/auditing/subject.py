@@ -131,6 +131,8 @@ class Subject:
         """Calls a function of the user; any exception of it becomes a `Fault` of one sentence."""
         try:
             return getattr(self, name)(*arguments)
+        except Fault:
+            raise
         except UserError as refusal:
             raise Fault(Finding(UNDECIDED, f"`{name}` refuses: {refusal}")) from refusal
         except Exception as error:  # code of the user: whatever it raises is told in a sentence
@@ -182,6 +184,11 @@ class Subject:
         if not allowed.all():
             n = int(np.argmin(allowed))
             raise Fault(Finding(FAILED, words.format(f"{value[n]:.4g}"), witness={"x": x[n], **more}))
+
+    def off(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Returns by how many nats scores differ beyond the rounding of long sums, [N]; two of -inf do not."""
+        difference = np.where(a == b, 0.0, np.abs(a - b))
+        return np.where(difference > self.tolerance * (10 + np.minimum(np.abs(a), np.abs(b))), difference, 0.0)
 
     def pace(self, name: str) -> float:
         """Returns the seconds of a function for one row in the fastest call so far."""
