@@ -14,9 +14,8 @@ from arjax.data.sources import read_all
 from arjax.evaluation.report import truth_rows
 from arjax.evaluation.splits import Scoring
 from arjax.testing.auditing.findings import FAILED, NOT_DONE, PASSED, UNDECIDED, Finding, audit_test
-from arjax.testing.auditing.mass import ALPHA
 from arjax.testing.auditing.repeats import ROWS
-from arjax.testing.auditing.subject import REPEATS, SIGMAS, Budget, Subject
+from arjax.testing.auditing.subject import ALPHA, REPEATS, SIGMAS, Budget, Subject
 from arjax.testing.auditing.units import UNITS, looks_like
 
 #: Draws whose frequencies are compared with bounds.

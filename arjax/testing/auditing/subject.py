@@ -18,8 +18,8 @@ from arjax.core.spec import EventSpec
 from arjax.testing.auditing.findings import FAILED, UNDECIDED, Fault, Finding
 from arjax.testing.examples import all_values, other_values, random_x
 
-#: Examples that are enumerated, at most.
-MOST_ENUMERATED = 2**18
+#: False alarms of a random test, at most.
+ALPHA = 1e-6
 #: Calls of a random score, whose mean is audited, and standard errors that count as no chance.
 REPEATS, SIGMAS = 24, 6.0
 #: Draws that are kept as examples.
@@ -230,6 +230,25 @@ class Subject:
         sources.append(self.ended(random_x(self.event, num, int(rng.integers(2**31)))))
         share = -(-num // len(sources))
         return rng.permutation(np.concatenate([each[:share] for each in sources]))[:num]
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The number of values of each scalar, int[num_dims]; 0 of real ones."""
+        return np.array([site.num_levels for site in self.event.each_site]).repeat(self.event.value_size)
+
+    def one_changed(self, rng: np.random.Generator, x: np.ndarray, size: float = 1.0) -> np.ndarray:
+        """Returns copies with one scalar changed, by a symmetric proposal; half of the copies of real values move by
+        the difference of two others, which follows their correlations (ter Braak 2006).
+        """
+        flat, num = x.reshape(len(x), -1).copy(), self.event.num_dims
+        rows, place = np.arange(len(x)), rng.integers(num, size=len(x))
+        levels = self.levels[place]
+        shifted = (flat[rows, place] + 1 + rng.integers(np.maximum(levels - 1, 1))) % np.maximum(levels, 1)
+        moved = flat[rows, place] + size * flat.std(0)[place] * rng.normal(size=len(x))
+        apart = (flat[np.roll(rows, 1)] - flat[np.roll(rows, 2)]) * (self.levels == 0) * (size / num**0.5)
+        together = (levels == 0) & (rng.random(len(x)) < 0.5)
+        flat[rows, place] = np.where(together, flat[rows, place], np.where(levels > 0, shifted, moved))
+        return (flat + apart * together[:, None]).astype(x.dtype).reshape(x.shape)
 
     def changed(self, rng: np.random.Generator, x: np.ndarray, scalars: Any) -> np.ndarray:
         """Returns examples in which some scalars have other values."""
