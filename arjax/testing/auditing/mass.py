@@ -14,17 +14,18 @@ from arjax.testing.auditing.subject import ALPHA, REPEATS, SIGMAS, Budget, Subje
 from arjax.testing.auditing.units import looks_like
 
 #: Examples that are enumerated, at most; rows and rounds of the search for a witness, and its examples that are kept.
-MOST_ENUMERATED, ROWS, ROUNDS, SHOWN = 2**18, 1024, 4, 1000
+MOST_ENUMERATED, ROWS, ROUNDS, SHOWN = 2**18, 1024, 8, 1000
 #: Nodes of an integral, and their largest distance in the unit of arsinh, by the number of scalars.
 NODES, REACH = {1: 8001, 2: 701}, {1: 9.0, 2: 6.0}
 #: Error of an integral that counts as none.
 INTEGRAL = 2e-3
-#: Points of a proposal, draws from it, its operations, and the largest ratio p/q that counts.
-POINTS, DRAWS, OPERATIONS, MOST_RATIO = 200, 20_000, 4 * 10**7, 20.0
-#: Kernels of a proposal: the probability that a discrete scalar is kept, and the size of the noise of real ones.
-KERNELS = ((0.5, 0.3), (0.8, 1.0), (0.95, 2.5))
-#: The relative effective sample size and the standard error by which draws from a proposal decide.
-LEAST_SIZE, MOST_ERROR = 0.03, 0.02
+#: Points of a proposal, draws in the first round and in others, operations, and the largest ratio p/q that counts.
+POINTS, PILOT, DRAWS, OPERATIONS, MOST_RATIO = 256, 2000, 20_000, 5 * 10**7, 20.0
+#: Kernels of a proposal: the probability that a discrete scalar is kept, and the size of the noise of real ones in the
+#: distance to the eighth point.
+KERNELS, NEAR = ((0.5, 0.2), (0.8, 0.5), (0.95, 1.5)), 8
+#: Draws from a proposal decide with this effective sample size and standard error.
+LEAST_SIZE, MOST_ERROR = 400.0, 0.02
 
 
 @audit_test("log_prob", finds="scores that sum to more or less than 1: caches, ensembles, wrong padding, wrong units")
@@ -76,7 +77,7 @@ def _smallest(subject: Subject, x: np.ndarray, log_p: np.ndarray) -> dict[str, A
 def _witness(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """Looks for distinct examples whose probabilities sum to more than 1, near the most probable ones."""
     x = subject.examples(rng, min(ROWS, max(budget.rows(subject, "log_prob", ROWS, 0.02), 8)))
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS // 2):
         x = np.unique(x, axis=0)
         log_p, stderr = subject.mean_scores(x)
         if (mass := float(np.exp(log_p - SIGMAS * stderr).sum())) > 1 + subject.tolerance:
@@ -91,9 +92,8 @@ def _witness(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
 
 def _centre(subject: Subject, rng: np.random.Generator) -> np.ndarray:
     """Examples of the model by which integrals and proposals are placed, float64[N, D]."""
-    known = subject.sample is not None or subject.data is not None
-    x = subject.examples(rng, 3 * POINTS) if known else subject.event.noise(rng, POINTS)
-    x = x[np.isfinite(subject.scores(x))] if known else x
+    x = subject.examples(rng, POINTS, likely=True)
+    x = x[np.isfinite(subject.scores(x))]
     return x.reshape(len(x), -1).astype(np.float64)
 
 
@@ -124,7 +124,8 @@ def _integrated(subject: Subject, rng: np.random.Generator, budget: Budget) -> F
 
 class _Proposal:
     """A mixture of kernels around points [K, D]: discrete scalars are kept or drawn anew, real ones get the noise of a
-    multivariate Student distribution of 4 degrees of freedom with the covariance of the points.
+    multivariate Student distribution of 4 degrees of freedom with the covariance of the points, as wide as the distance
+    to a near one.
     """
 
     def __init__(self, points: np.ndarray, levels: np.ndarray):
@@ -132,16 +133,23 @@ class _Proposal:
         self.levels, num = levels[self.discrete], len(self.real)
         covariance = np.atleast_2d(np.cov(points[:, self.real].T)) if num else np.eye(0)
         covariance = covariance + (1e-6 * np.trace(covariance) + 1e-12) * np.eye(num)
-        self.factor = 0.7 * len(points) ** (-1 / (num + 4)) * np.linalg.cholesky(covariance)
+        self.factor = np.linalg.cholesky(covariance)
+        self.z = self._standard(points)
+        distances = np.sqrt(((self.z[:, None] - self.z) ** 2).sum(-1))
+        self.scale = np.maximum(np.sort(distances, 1)[:, min(NEAR, len(points) - 1)], 1e-6)[:, None]
+
+    def _standard(self, x: np.ndarray) -> np.ndarray:
+        return np.linalg.solve(self.factor, x[:, self.real].T).T
 
     def draw(self, rng: np.random.Generator, num: int) -> np.ndarray:
         """Returns draws [num, D]."""
-        x = self.points[rng.integers(len(self.points), size=num)]
+        point = rng.integers(len(self.points), size=num)
+        x = self.points[point]
         keep, size = np.array(KERNELS)[rng.integers(len(KERNELS), size=num)].T[:, :, None]
         anew = rng.random((num, len(self.discrete))) > keep
         x[:, self.discrete] = np.where(anew, rng.integers(self.levels, size=anew.shape), x[:, self.discrete])
         noise = rng.normal(size=(num, len(self.real))) * np.sqrt(4 / rng.chisquare(4, size=(num, 1)))
-        x[:, self.real] += size * (noise @ self.factor.T)
+        x[:, self.real] += size * self.scale[point] * (noise @ self.factor.T)
         return x
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
@@ -150,10 +158,9 @@ class _Proposal:
 
     def _log_prob(self, x: np.ndarray) -> np.ndarray:
         same = np.float32(x[:, None, self.discrete] == self.points[:, self.discrete])
-        z_N, z_K = (np.linalg.solve(self.factor, each[:, self.real].T).T for each in (x, self.points))
-        square, num = ((z_N[:, None] - z_K) ** 2).sum(-1)[..., None], len(self.real)
-        keep, size = np.array(KERNELS).T
-        anew = (1 - keep) / self.levels[:, None]
+        square, num = ((self._standard(x)[:, None] - self.z) ** 2).sum(-1)[..., None], len(self.real)
+        keep, size = np.array(KERNELS).T[:, None]
+        size, anew = size * self.scale, (1 - keep) / self.levels[:, None]
         kept = same.reshape(len(x) * len(self.points), len(self.levels)) @ np.float32(np.log1p(keep / anew))
         student = math.lgamma(2 + num / 2) - num / 2 * math.log(4 * math.pi) - np.log(np.diag(self.factor)).sum()
         student = student - num * np.log(size) - (2 + num / 2) * np.log1p(square / size**2 / 4)
@@ -162,26 +169,37 @@ class _Proposal:
 
 
 def _sampled(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
-    """Importance sampling from a proposal whose density is known. More than 1 is refused by a bound that holds for any
-    number of draws (Maurer & Pontil 2009, theorem 4), of the ratios up to 20: the rest only adds to the mass.
+    """Importance sampling from a proposal whose density is known, in rounds until it is precise. More than 1 is refused
+    by a bound that holds for any number of draws (Maurer & Pontil 2009, theorem 4), of the ratios up to 20: the rest
+    only adds to the mass.
     """
-    points = _centre(subject, rng)[:POINTS]
-    num = budget.rows(subject, "log_prob", min(DRAWS, OPERATIONS // max(points.size, 1)), 0.3)
-    if subject.end is not None or subject.is_random or num < 100 or len(points) < 3:
+    points, calls = _centre(subject, rng), REPEATS if subject.is_random else 1
+    num = budget.rows(subject, "log_prob", DRAWS * calls, 0.3) // calls
+    num, until = min(num, OPERATIONS // max(points.size, 1)), budget.left * 0.6
+    if subject.end is not None or num < 100 or len(points) < 3:
         return Finding(UNDECIDED, "the event is too large to be enumerated: give a smaller one, or raise budget_s")
     proposal = _Proposal(points, subject.levels)
-    budget.tell(subject, "log_prob", num, f"the mass by {num:,} draws from a proposal")
-    x = proposal.draw(rng, num).reshape(-1, *subject.event.shape).astype(subject.event.dtype)
-    ratio = np.exp(subject.scores(x) - proposal.log_prob(x.reshape(num, -1).astype(np.float64)))
-    mass, size = float(ratio.mean()), float(ratio.sum() ** 2 / max((ratio**2).sum(), 1e-300))
-    error, clipped, log = float(ratio.std() / num**0.5), np.minimum(ratio, MOST_RATIO), math.log(2 / ALPHA)
-    least = clipped.mean() - math.sqrt(2 * clipped.var(ddof=1) * log / num) - 7 * MOST_RATIO * log / (3 * (num - 1))
-    numbers = {"mass": mass, "standard error": error, "effective sample size": size, "at least": float(least)}
-    words = (
-        f"importance sampling from {num:,} draws: the mass is {mass:.4g} +- {error:.2g}, of {size:.0f} effective draws"
-    )
+    budget.tell(subject, "log_prob", num * calls, f"the mass by {num:,} draws from a proposal")
+    ratios, leasts = np.zeros(0), np.zeros(0)
+    for _ in range(ROUNDS):
+        x = proposal.draw(rng, num if len(ratios) else min(num, PILOT))
+        x = x.reshape(-1, *subject.event.shape).astype(subject.event.dtype)
+        score, stderr = subject.mean_scores(x)
+        score = score - proposal.log_prob(x.reshape(len(x), -1).astype(np.float64))
+        ratios = np.append(ratios, np.exp(score))
+        leasts = np.append(leasts, np.minimum(np.exp(score - SIGMAS * stderr), MOST_RATIO))
+        mass, error = float(ratios.mean()), float(ratios.std() / len(ratios) ** 0.5)
+        size = float(ratios.sum() ** 2 / max((ratios**2).sum(), 1e-300))
+        if error < MOST_ERROR or size < 50 or budget.left < until:
+            break
+    total, log = len(ratios), math.log(2 * ROUNDS / ALPHA)
+    noise = math.sqrt(2 * leasts.var(ddof=1) * log / total) + 7 * MOST_RATIO * log / (3 * (total - 1))
+    least = float(leasts.mean()) - noise
+    numbers = {"mass": mass, "standard error": error, "effective sample size": size, "at least": least}
+    words = f"by {total:,} draws from a proposal, {size:.0f} effective ones, the mass is {mass:.4g} +- {error:.2g}"
     if least > 1 + subject.tolerance:
-        return Finding(FAILED, f"{words}, and at least {least:.4g}", numbers, {"x": x[:100], "p / q": ratio[:100]})
-    if size < LEAST_SIZE * num or error > MOST_ERROR or abs(mass - 1) > 4 * error + subject.tolerance:
+        return Finding(FAILED, f"{words}, and at least {least:.4g}", numbers, {"x": x[:100], "log p / q": score[:100]})
+    beyond = mass - 1 if subject.is_random else abs(mass - 1)
+    if error > MOST_ERROR or size < LEAST_SIZE or beyond > 4 * error + subject.tolerance:
         return Finding(UNDECIDED, f"{words}: too few to decide", numbers)
     return Finding(PASSED, words, numbers, proves=True)

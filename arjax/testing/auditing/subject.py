@@ -220,14 +220,17 @@ class Subject:
         x = all_values(event)
         return x if self.end is None else x[(x == self.ended(x)).all(1)]
 
-    def examples(self, rng: np.random.Generator, num: int) -> np.ndarray:
-        """Returns examples in random order: of the data, of the samples, and noise, in equal parts."""
+    def examples(self, rng: np.random.Generator, num: int, likely: bool = False) -> np.ndarray:
+        """Returns examples in random order: of the data, of the samples, and noise, in equal parts; `likely` ones
+        without the noise, unless there is nothing else.
+        """
         sources = [] if self.data is None else [self.data[rng.permutation(len(self.data))]]
         if self.sample is not None:
             if not self._drawn:
                 self._drawn.append(self.draws(DRAWS, int(rng.integers(2**31))))
             sources.append(rng.permutation(self._drawn[0]))
-        sources.append(self.ended(random_x(self.event, num, int(rng.integers(2**31)))))
+        if not (sources and likely):
+            sources.append(self.ended(random_x(self.event, num, int(rng.integers(2**31)))))
         share = -(-num // len(sources))
         return rng.permutation(np.concatenate([each[:share] for each in sources]))[:num]
 
