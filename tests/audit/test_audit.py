@@ -320,7 +320,7 @@ def test_a_report_is_text_a_page_and_json(tmp_path):
 
 def test_long_work_is_announced(capsys):
     subject = dataclasses.replace(Subject(EVENT), log_prob=CHAIN.log_prob)
-    subject._pace["log_prob"] = 0.01
+    subject._pace["log_prob", (4,)] = np.array([0.04, 4])
     Budget(60).tell(subject, "log_prob", 2000, "the mass")
     Budget(60, quiet=True).tell(subject, "log_prob", 2000, "the mass")
     assert capsys.readouterr().err == "arjax: audit: the mass, about 20 s\n"

@@ -187,20 +187,15 @@ def audit_laws(subject: Any = None, *, budget_s: float = 60.0, seed: int = 0, **
     The arguments are those of `arjax.audit`. Tests without their functions are skipped, and a verdict that is not
     "valid" fails.
     """
-    reports: list[Report] = []
-
-    def report() -> Report:
-        if not reports:
-            reports.append(audit(subject, budget_s=budget_s, seed=seed, quiet=True, **options))
-        return reports[0]
+    run = functools.cache(lambda: audit(subject, budget_s=budget_s, seed=seed, quiet=True, **options))
 
     def check(name: str) -> None:
-        finding = report().findings[name]
+        finding = run().findings[name]
         if finding.status in (NOT_DONE, UNDECIDED):
             raise NotSupported(finding.words)
         require(finding.status != FAILED, f"{finding.words}; witness: {in_short(finding.witness)}")
 
     def check_verdict() -> None:
-        require(report().exit_code == 0, str(report()))
+        require(run().exit_code == 0, str(run()))
 
     return [*(Law(name, functools.partial(check, name)) for name in TESTS), Law("verdict", check_verdict)]
