@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -56,7 +57,7 @@ def _enumerated(subject: Subject, events: list[EventSpec], budget: Budget) -> Fi
         noise = SIGMAS * math.sqrt(((p * stderr) ** 2).sum()) + float((p * stderr**2).sum()) + subject.tolerance
         numbers = {"mass": mass, "examples": len(x), "mass by size": masses}
         words = f"the probabilities of all {len(x):,} examples of {event.in_words} sum to {mass:.6g}"
-        unit = looks_like(event, lambda factor, log_p=log_p: abs(np.exp(factor * log_p).sum() - 1) < 1e-3)
+        unit = looks_like(event, functools.partial(_sum_to_one, log_p))
         if mass > 1 + noise:
             return Finding(FAILED, words + unit, numbers, _smallest(subject, x, log_p))
         if subject.claim == "exact" and mass < 1 - noise:
@@ -64,6 +65,10 @@ def _enumerated(subject: Subject, events: list[EventSpec], budget: Budget) -> Fi
             return Finding(FAILED, words, numbers, {"x": x[:SHOWN], "log_prob": log_p[:SHOWN], "mass": mass})
     cut = "" if subject.event in events else "; the event itself is too large"
     return Finding(PASSED, words + cut, numbers, proves=True)
+
+
+def _sum_to_one(log_p: np.ndarray, factor: float) -> bool:
+    return bool(abs(np.exp(factor * log_p).sum() - 1) < 1e-3)
 
 
 def _smallest(subject: Subject, x: np.ndarray, log_p: np.ndarray) -> dict[str, Any]:
