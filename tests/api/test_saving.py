@@ -95,7 +95,8 @@ def test_a_card_calls_a_density_a_density_and_a_sample_score_no_nats():
     nats = {"nll_nats": 1.5, "nll_stderr": 0.25, "bits_per_dim": 2.0, "unit": "nats, a density"}
     card = model_card("m.safetensors", "model", about | {"results": results | nats})
     assert "1.5000 ± 0.2500 nats per example, a density (exact)" in card and "bits per dimension" not in card
-    assert "log_prob" in card
+    assert "log_prob" in card and "in_data_units" not in card
+    assert "in_data_units" in model_card("m.safetensors", "model", about | {"results": None}, is_scaled=True)
     samples = {"kind": "none", "sample_score": 1.5, "sample_score_stderr": 0.25}
     card = model_card("m.safetensors", "model", about | {"results": results | samples})
     assert "1.5000 ± 0.2500 sample score, no likelihood (of kind none)" in card and "log_prob" not in card

@@ -215,6 +215,7 @@ PARAMETERS = {
     "configs/gpt_1b.py": "1.42B parameters",
     "configs/llama.py": "8,030,265,344\nparameters",
     "configs/llama.py:shakespeare": "808,448 parameters",
+    "configs/llama_7b.py": "6,738,419,712\nparameters",
     "configs/long_text.py:length=256": "4.75 million parameters",
     "configs/seq2seq_wmt14.py": "384,113,000 parameters",
     "docs/training.md": "327,377 parameters",

@@ -62,6 +62,12 @@ def test_undamaged_folders_load(folder):
         assert np.isfinite(of_model(model, "log_prob", params, np.zeros((1, 4), np.int32))).all()
 
 
+def test_heads_of_which_no_size_is_stated_divide_the_width(folder):
+    stated, _ = load_huggingface(folder / "llama")
+    edit(folder / "llama" / "config.json", lambda config: config.pop("head_dim"))
+    assert load_huggingface(folder / "llama")[0].network == stated.network
+
+
 @pytest.mark.parametrize(
     ("kind", "field", "value", "sentence"),
     [
