@@ -326,6 +326,19 @@ def test_long_work_is_announced(capsys):
     assert capsys.readouterr().err == "arjax: audit: the mass, about 20 s\n"
 
 
+class Tensor:
+    """What the audit asks of a tensor of torch."""
+
+    def __init__(self, values):
+        self.detach = self.cpu = lambda: self
+        self.double = lambda: values
+
+
+def test_tensors_are_taken():
+    report = audit(event=EVENT, log_prob=lambda x: Tensor(CHAIN.log_prob(x)))
+    assert report.exit_code == 0
+
+
 test_the_form_for_pytest = arjax.testing.audit(event=EVENT, log_prob=CHAIN.log_prob, budget_s=5.0)
 
 
