@@ -28,6 +28,16 @@ Transpose = Callable[..., jax.Array]
 _PRIMITIVE = Primitive("bilinear_product")
 
 
+#: The name, by `checkpoint_name`, of arrays that `only_products` keeps too: dear to compute, and small.
+KEPT = "kept"
+
+
+def only_products(primitive: Any, *_: Any, **params: Any) -> bool:
+    """A policy of `jax.checkpoint`: the results of products are kept, all else is computed again for the gradient."""
+    is_product = primitive is _PRIMITIVE or primitive.name in ("dot_general", "conv_general_dilated")
+    return is_product or params.get("name") == KEPT
+
+
 class BilinearProduct:
     """`product(left, right, *static)`, linear in `left` and in `right`; to be made once, at the top of a module.
 
