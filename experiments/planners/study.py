@@ -14,6 +14,7 @@ import csv
 import dataclasses
 import functools
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ RULES = {
     "top1": "most probable value",
 }
 POOL, NUM, TOGETHER = 16, 2000, 250
-SHOWN = ("rule", "kind", "nats above the entropy", "of each seed", "solved grids", "calls")
+SHOWN = ("rule", "kind", "nats above the entropy", "of each seed", "solved grids", "-log of these", "calls")
 COLUMNS = ("seed", "rule", "kind", "nats", "above", "stderr", "draws", "solved", "solved_stderr", "calls", "seconds")
 
 
@@ -161,7 +162,8 @@ def lines(rows: Sequence[dict[str, str]]) -> list[list[str]]:
             above, solved = ([float(row[name]) for row in mine] for name in ("above", "solved"))
             each = ", ".join(f"{float(row['above']):.2f} ± {float(row['stderr']):.2f}" for row in mine)
             about = [words.removesuffix(" (bound)"), mine[0]["kind"], over_seeds(above, 2), each]
-            cells.append([*about, over_seeds(solved, 3), mine[0]["calls"]])
+            missed = over_seeds([-math.log(part) for part in solved], 2) if min(solved) else ""
+            cells.append([*about, over_seeds(solved, 3), missed, mine[0]["calls"]])
     return cells
 
 
