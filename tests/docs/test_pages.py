@@ -90,6 +90,9 @@ def test_commands_parse_and_their_configs_are_valid(page, folder):
 def test_sweep_commands_name_sweeps(page, folder):
     for arguments in doc_text.commands(page, "arjax-sweep"):
         flags = sweep_flags(arguments)
+        if flags.search:
+            load_search(flags.sweep)
+            continue
         names = [run.name for run in load_sweep(flags.sweep)]
         assert set(filter(None, flags.only.split(","))) <= set(names)
 

@@ -36,7 +36,7 @@ def masked_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) 
 
 
 class PatternAttention(MultiHead):
-    """Self-attention in which each group of heads follows one of the `patterns`, each given with its number of heads."""
+    """Self-attention in which each group of heads follows one of the `patterns`, each with its number of heads."""
 
     patterns: HeadPatterns = ()
 
