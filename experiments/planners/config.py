@@ -37,5 +37,5 @@ def get_config(arg=""):
     if arg.start:  # the policy alone learns
         config.objective = "learned_order(orders_per_step=8, learning_rate=.1)"
         config.optimizer.update(learning_rate=1e-7, schedule="constant", warmup_steps=0)
-        config.train.update(init_from=arg.start, steps=200, batch_size=16, ema_decay=0.0, log_every=50, eval_every=200)
+        config.train.update(init_from=arg.start, steps=100, batch_size=16, ema_decay=0.0, log_every=50, eval_every=100)
     return apply_smoke(config) if arg.smoke else config

@@ -178,8 +178,9 @@ def main(argv: Sequence[str]) -> int:
     )
     flags = parser.parse_args(argv)
     seeds, opened = flags.seeds.split(","), functools.cache(arjax.open_run)
-    pairs = [(seed, rule) for seed in seeds for rule in RULES if rule != "learned"]
-    for seed, rule in [*pairs, *((seed, "learned") for seed in seeds)]:  # that needs one more training
+    last = ("learned", "pool")  # these take longest
+    pairs = [(seed, rule) for seed in seeds for rule in RULES if rule not in last]
+    for seed, rule in [*pairs, *((seed, rule) for rule in last for seed in seeds)]:
         if any((row["seed"], row["rule"]) == (seed, rule) for row in read(flags.results)):
             continue
         folder = flags.workdir / seed
