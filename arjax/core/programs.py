@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import Literal
 from jax.sharding import PartitionSpec
 
 from arjax.core.arrays import is_traced
@@ -135,6 +136,11 @@ def whole(arrays: Any) -> Any:
     return jax.lax.with_sharding_constraint(arrays, PartitionSpec())
 
 
+def whole_if_small(params: Any) -> Any:
+    """The parameters that the steps of a draw read: `whole`, unless they are larger than `MOST_WHOLE`."""
+    return whole(params) if bytes_of(params) <= MOST_WHOLE else params
+
+
 def dividing(mesh: Any, names: tuple[str, ...], size: int) -> tuple[str, ...]:
     """The axes of a mesh above size 1 among these names, if together they divide a dimension of this size; else ()."""
     axes = tuple(axis for axis in names if mesh.shape.get(axis, 1) > 1)
@@ -175,6 +181,23 @@ def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
                 yield item.jaxpr
             elif hasattr(item, "eqns"):
                 yield item
+
+
+def only_casts(jaxpr: Any, dtype: Any) -> list[bool]:
+    """Returns of each input of a program whether it does no more with it than cast it to this type: the program then
+    computes the same from one that is of this type already.
+    """
+    uses = [(var, False) for var in jaxpr.outvars]
+    for equation in jaxpr.eqns:
+        inner = getattr(equation.params.get("jaxpr"), "jaxpr", None)
+        if inner is not None and len(inner.invars) == len(equation.invars):
+            each = only_casts(inner, dtype)
+        else:
+            is_cast = equation.primitive.name == "convert_element_type" and equation.params["new_dtype"] == dtype
+            each = [is_cast] * len(equation.invars)
+        uses += zip(equation.invars, each, strict=True)
+    others = {var for var, is_cast in uses if not is_cast and not isinstance(var, Literal)}
+    return [var not in others for var in jaxpr.invars]
 
 
 def free_bytes() -> int | None:
