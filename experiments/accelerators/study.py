@@ -204,7 +204,8 @@ def measured(name: str, kind: str, slice_name: str, texts: str = "") -> dict[str
 def main() -> None:
     """Compiles what is missing in the table."""
     jax.config.update("jax_platforms", "cpu")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    # no devices, and all that libtpu says
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TPU_MIN_LOG_LEVEL": "0", "TPU_STDERR_LOG_LEVEL": "0"}
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0"  # no device to time it on
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("table", type=Path)
