@@ -41,7 +41,8 @@ def check_mass(subject: Subject, rng: np.random.Generator, budget: Budget) -> Fi
         finding = _integrated(subject, rng, budget)
     else:
         return _sampled(subject, rng, budget)
-    return _sampled(subject, rng, budget) if finding.status == UNDECIDED else finding
+    draws = finding.status == UNDECIDED and subject.conditionals is None  # tables say more than draws
+    return _sampled(subject, rng, budget) if draws else finding
 
 
 def _enumerated(subject: Subject, events: list[EventSpec], budget: Budget) -> Finding:
@@ -92,7 +93,9 @@ def _witness(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
         best = x[np.argsort(-log_p)[:4]]
         near = subject.one_changed(rng, np.repeat(best, len(x) // len(best) + 1, 0))
         x = np.concatenate([x, near[(near == subject.ended(near)).reshape(len(near), -1).all(1)]])
-    return Finding(UNDECIDED, "no examples are a witness")
+    return Finding(
+        UNDECIDED, f"it is too large to be summed over, and no few examples of {len(x):,} sum to more than 1"
+    )
 
 
 def _centre(subject: Subject, rng: np.random.Generator) -> np.ndarray:

@@ -118,7 +118,7 @@ class Subject:
         """Returns the result of a function as float64. The first call of a size, which may compile, is not timed."""
         begin = time.perf_counter()
         result = self.given(name, *arguments)
-        result = result.detach().cpu() if hasattr(result, "detach") else result  # of torch
+        result = result.detach().cpu().double() if hasattr(result, "detach") else result  # of torch
         try:
             array = np.asarray(result, np.float64)
         except (TypeError, ValueError) as error:
