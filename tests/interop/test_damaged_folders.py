@@ -39,8 +39,19 @@ def saved(tmp_path_factory):
     """Folders of both kinds, in shards."""
     folder = tmp_path_factory.mktemp("models")
     for kind, options in OPTIONS.items():
-        save_huggingface(folder / kind, *small_model(**options), shard_bytes=1000)
+        save_huggingface(folder / kind, *small_model(**options))
+        cut_in_two(folder / kind)
     return folder
+
+
+def cut_in_two(folder):
+    """Replaces the file of a model by two shards and their index."""
+    whole = load_file(folder / "model.safetensors")
+    weight_map = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(whole)}
+    for file in sorted({*weight_map.values()}):
+        save_file({name: tensor for name, tensor in whole.items() if weight_map[name] == file}, folder / file)
+    (folder / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "model.safetensors").unlink()
 
 
 @pytest.fixture

@@ -203,6 +203,14 @@ def test_layers_compute_the_same_however_they_are_run(num_layers, unroll, remat)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, expected_gradient)
 
 
+def test_many_levels_under_any_order():
+    """Of more features than the width has, states are sorted by site, not features."""
+    model = make_model(
+        EventSpec((2, 3), kind="tokens", num_levels=40), "transformer", ordering="random(seed=1)", **SMALL
+    )
+    check_steps(model, cases.params_of(model))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [name for name in autoregressive_networks() if "remat" in NETWORKS.options(name)])
 def test_recomputation_changes_neither_parameters_nor_gradients(network):

@@ -13,6 +13,7 @@ from mesh_gradients import SMALL_MODELS
 import arjax
 from arjax.core.errors import UserError
 from arjax.parallel.accelerators import accelerator_of, slice_devices
+from arjax.parallel.sharding import make_mesh
 from arjax.testing.models import autoregressive_networks
 
 
@@ -75,16 +76,16 @@ def test_a_step_of_a_draw_reads_parameters_and_cache_once(tmp_path, repository, 
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"needs {module}")
     sizes = ["network.width=512", "network.num_layers=2", "network.num_heads=4", "dataset.grid=(600,)"]
-    sizes += ["dataset.num_levels=512", "mesh.data=1", "mesh.fsdp=1", "sample.num=64"]
+    sizes += ["dataset.num_levels=512", "mesh.data=1", "mesh.fsdp=1", "sample.num=256"]
     config = [f"--config={repository}/configs/gpt_1b.py", *(f"--config.{each}" for each in sizes)]
     plan, process = plan_in_a_process(tmp_path, *config, f"--accelerator={name}", "--draws")
     assert [loop["rounds"] for loop in plan["compiled"]["loops"]] == [256, 256, 88]
     loop = plan["compiled"]["loops"][-1]
-    cache, moved = 2 * 2 * 64 * 600 * 512 * 2, sum(part["read"] + part["written"] for part in loop["parts"])
-    assert cache <= loop["state"] < 1.1 * cache
+    cache, moved = 2 * 2 * 256 * 600 * 512 * 2, sum(part["read"] + part["written"] for part in loop["parts"])
+    assert 0.75 * cache < loop["state"] < 1.1 * cache  # a TPU keeps a part in its fast memory
     assert plan["parameters"] == pytest.approx(plan["memory_per_device"]["parameters"] / 2, rel=0.02)
     assert loop["state"] < moved < most * (plan["parameters"] + loop["state"])
-    assert "examples at once: 64" in process.stdout and "InitGoogle" not in process.stderr
+    assert "examples at once: 256" in process.stdout and "InitGoogle" not in process.stderr
 
 
 @pytest.mark.slow
@@ -115,3 +116,19 @@ def test_all_programs_compile_and_no_step_of_a_draw_communicates(repository, tmp
         rows = {row["program"]: row for row in csv.DictReader(file)}
     assert {kind: row["outcome"] for kind, row in rows.items()} == dict.fromkeys(("train", "draw", "score"), "compiles")
     assert rows["draw"]["in_loops"] == "0"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_mesh_that_does_not_fit_the_sides_of_a_slice_is_refused():
+    devices = slice_devices("v5p:4x4x4")
+    assert make_mesh(4, 16, devices=devices).shape["fsdp"] == 16
+    with pytest.raises(UserError, match="data=8, fsdp=8, tensor=1 does not fit a slice of 4 x 4 x 4 chips"):
+        make_mesh(8, 8, devices=devices)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_large_transformer_uses_half_of_the_peak(repository, tmp_path):
+    """By the estimate of the compiler, which takes minutes."""
+    plan, _ = plan_in_a_process(tmp_path, f"--config={repository}/configs/gpt_1b.py", "--accelerator=v5e:8x8")
+    assert plan["model_flops_utilisation"] > 0.5 and plan["memory_per_device"]["total"] < 11e9
