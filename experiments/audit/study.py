@@ -137,9 +137,7 @@ def main() -> None:
         alarms = sum(row["verdict"] != "valid" for row in of_part)
         if part in ("right", "campaign"):
             low, high = interval(alarms, len(of_part))
-            print(
-                f"{part}: {alarms} of {len(of_part)} right models not valid, 95% interval {low:.2%} to {high:.2%}"
-            )
+            print(f"{part}: {alarms} of {len(of_part)} right models not valid, 95% interval {low:.2%} to {high:.2%}")
 
 
 if __name__ == "__main__":
