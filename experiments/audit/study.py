@@ -80,10 +80,11 @@ def subject_of(model: Any, seed: int) -> Fitted:
 
 def right(most: int = 100) -> Iterator[dict[str, Any]]:
     """Audits of right models, drawn from all."""
-    chosen = list(small_models())
+    chosen, known = list(small_models()), {row["model"] for row in read() if row["part"] == "right"}
     for number in np.random.default_rng(0).permutation(len(chosen))[:most]:
         name, model = chosen[number]
-        yield audited("right", name, "arjax", 0, 60, subject=subject_of(model, 0))
+        if name not in known:
+            yield audited("right", name, "arjax", 0, 60, subject=subject_of(model, 0))
 
 
 def campaign(audits: int) -> Iterator[dict[str, Any]]:
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--audits", type=int, default=1000, help="of the campaign [1000]")
     flags = parser.parse_args()
     for part in flags.parts:
-        rows = [row for row in read() if row["part"] != part or part == "campaign"]
+        rows = [row for row in read() if row["part"] != part or part in ("right", "campaign")]
         made = (
             campaign(flags.audits)
             if part == "campaign"
