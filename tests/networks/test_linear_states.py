@@ -123,7 +123,8 @@ def part(terms, start, stop):
 def whole(state):
     """The state itself, from one that is kept times exp(-m)."""
     if isinstance(state, Scaled):
-        return np.asarray(state.sums, np.float64) * np.exp(np.asarray(state.maximum, np.float64))[..., None, None]
+        both = np.concatenate([state.sums, state.normaliser[..., None]], -1).astype(np.float64)
+        return both * np.exp(np.asarray(state.maximum, np.float64))[..., None, None]
     return np.asarray(state)
 
 
@@ -178,6 +179,19 @@ def test_sums_of_segments_lose_no_digits():
     np.testing.assert_allclose(sums[3, 1], -0.5, rtol=1e-6)
     np.testing.assert_allclose(sums[3, 0], -0.6, rtol=1e-6)
     assert (np.triu(sums) == 0).all()
+
+
+@pytest.mark.parametrize("name", ["decays", "delta with decays", "exponential"])
+def test_terms_in_bfloat16_give_the_outputs_of_float32(name):
+    """Also behind a decay that leaves nothing, whose logarithm would swallow the others in a cumulative sum."""
+    terms = CASES[name]
+    narrow = {each: getattr(terms, each).astype(jnp.bfloat16) for each in ("q", "k", "v")}
+    decays = "log_forget" if name == "exponential" else "log_decay"
+    log_decay = getattr(terms, decays).copy()
+    log_decay[..., 1] = -1e6
+    o, expected = (terms._replace(**{decays: log_decay}, **each).run(None, CHUNK)[1] for each in (narrow, {}))
+    assert o.dtype == jnp.bfloat16
+    np.testing.assert_allclose(o.astype(np.float32), expected, rtol=0, atol=0.03 * np.abs(expected).max())
 
 
 LONG = 4096

@@ -17,9 +17,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from arjax.core.triangular import solve_unit_lower
 from arjax.networks.layers.causal import join, windows
+
+#: The name of what a chunk computes in place of its steps one after another.
+WITHIN_CHUNKS = "within_chunks"
 
 
 def product(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -32,31 +36,51 @@ def transposed(x: jax.Array) -> jax.Array:
     return jnp.swapaxes(x, -1, -2)
 
 
-def segment_sums(x_C: jax.Array) -> jax.Array:
+def scaled(x: jax.Array, factor: jax.Array | None) -> jax.Array:
+    """x [..., C, H] times a factor [..., C], or x."""
+    return x if factor is None else x * factor[..., None]
+
+
+#: The logarithm of a decay that leaves nothing.
+NOTHING = -100.0
+
+
+@jax.named_scope(WITHIN_CHUNKS)
+def segment_sums(x_C: jax.Array, dtype: DTypeLike = "float32") -> jax.Array:
     """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none. As a product with ones, since
-    after one strong decay a difference of cumulative sums would lose the digits of all later ones.
+    after one strong decay a difference of cumulative sums would lose the digits of all later ones. For products of a
+    narrower type than float32 such differences have digits enough, of logarithms not below `NOTHING`.
     """
     step = jnp.arange(x_C.shape[-1])
-    up_to = (step[:, None] >= step).astype(x_C.dtype)
-    return jnp.matmul(up_to, jnp.where(step[:, None] > step, x_C[..., None], 0), precision="highest")
+    up_to, later = (step[:, None] >= step).astype(x_C.dtype), step[:, None] > step
+    if jnp.dtype(dtype).itemsize < 4:
+        sums_C = jnp.matmul(jnp.maximum(x_C, NOTHING), up_to.T, precision="highest")
+        return jnp.where(later, sums_C[..., None] - sums_C[..., None, :], 0)
+    return jnp.matmul(up_to, jnp.where(later, x_C[..., None], 0), precision="highest")
 
 
 class Pairs(NamedTuple):
-    """The queries and keys of a chunk of C steps with the decays between them; every R-th step has a query.
+    """The queries and keys of a chunk of C steps with the decays between them; every R-th step has a query. Decays of
+    all features of a key are factors of what queries read and keys write, so that heads may have the same keys.
 
     Attributes:
       scores: q_i' (A_i ... A_(j+1)) k_j for j <= i, else 0: [..., C / R, C].
-      queries: q_i' (A_i ... A_1), which read the state before the chunk, [..., C / R, H].
-      keys: (A_C ... A_(j+1)) k_j, which go into the state after it, [..., C, H].
-      total: the diagonal of A_C ... A_1, [..., 1 or H, 1]; None where it is one.
+      queries: q_i' (A_i ... A_1), or q_i, which read the state before the chunk, [..., C / R, H].
+      keys: (A_C ... A_(j+1)) k_j, or k_j, which go into the state after it, [..., C, H].
+      total: the diagonal of A_C ... A_1, [..., 1 or H]; None where it is one.
+      start: a_i ... a_1, a factor of what queries read, [..., C / R]; None where it is one, or in the queries.
+      end: a_C ... a_(j+1), a factor of what keys write, [..., C]; None where it is one, or in the keys.
     """
 
     scores: jax.Array
     queries: jax.Array
     keys: jax.Array
-    total: jax.Array | None
+    total: jax.Array | None = None
+    start: jax.Array | None = None
+    end: jax.Array | None = None
 
 
+@jax.named_scope(WITHIN_CHUNKS)
 def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
     """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each. With
     fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of blocks of
@@ -65,25 +89,23 @@ def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: i
     step, every = jnp.arange(k.shape[-2]), k.shape[-2] // q.shape[-2]
     seen = step[:, None] // block_size >= step // block_size
     if log_decay is None:
-        scores = jnp.where(seen[every - 1 :: every], product(q, transposed(k)), 0)
-        return Pairs(scores, q.astype(jnp.float32), k, None)
+        return Pairs(jnp.where(seen[every - 1 :: every], product(q, transposed(k)), 0), q, k)
     if log_decay.ndim < q.ndim:
-        decay = jnp.where(seen, jnp.exp(segment_sums(log_decay)), 0)
-        start = decay[..., :1] * jnp.exp(log_decay[..., :1, None])
-        of_queries, total = decay[..., every - 1 :: every, :], start[..., -1:, :]
-        scores, queries = product(q, transposed(k)) * of_queries, q * start[..., every - 1 :: every, :]
-        return Pairs(scores, queries, k * transposed(decay[..., -1:, :]), total)
+        between = segment_sums(log_decay, q.dtype)
+        decay = jnp.where(seen, jnp.exp(between), 0)[..., every - 1 :: every, :]
+        start, end = jnp.exp(between[..., 0] + log_decay[..., :1]), jnp.exp(between[..., -1, :])
+        return Pairs(product(q, transposed(k)) * decay, q, k, start[..., -1:], start[..., every - 1 :: every], end)
     decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(transposed(log_decay)), -3, -1)), 0)
     start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
     scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
-    return Pairs(scores, q * start, k * decay[..., -1, :, :], transposed(start[..., -1:, :]))
+    return Pairs(scores, q * start, k * decay[..., -1, :, :], start[..., -1, :])
 
 
 def own_blocks(q: jax.Array, k: jax.Array, block_size: int) -> Pairs:
     """The pairs of steps that see their own block alone, beside the state."""
     block = jnp.arange(q.shape[-2]) // block_size
     scores = jnp.where(block[:, None] == block, product(q, transposed(k)), 0)
-    return Pairs(scores, q.astype(jnp.float32), k, None)
+    return Pairs(scores, q, k)
 
 
 def chunked(size: int, *terms: jax.Array) -> tuple[jax.Array, ...]:
@@ -91,8 +113,12 @@ def chunked(size: int, *terms: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(windows(x, 2, min(size, x.shape[2])) for x in terms)
 
 
-def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """The states before all chunks, and the one after the last: S + U of each chunk, or total S + U."""
+def carried(
+    state: jax.Array | None, updates: jax.Array, total: jax.Array | None, dtype: DTypeLike
+) -> tuple[jax.Array, jax.Array]:
+    """The states [V, H] before all chunks, in the type of products, and the one after the last: S + U of each chunk, or
+    S total + U.
+    """
     if total is None:
         ends = jnp.cumsum(updates, axis=2)
         # Shifted, not a chunk subtracted from its own sum: that would leave a rounding error that reads the future.
@@ -101,7 +127,7 @@ def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None
 
     def body(state: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         total, update = chunk
-        return total * state + update, state
+        return state * total[..., None, :] + update, state.astype(dtype)
 
     first = jnp.zeros_like(updates[:, :, 0]) if state is None else state
     after, before = jax.lax.scan(body, first, (jnp.moveaxis(total, 2, 0), jnp.moveaxis(updates, 2, 0)))
@@ -110,8 +136,10 @@ def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None
 
 def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
     """The outputs of the steps of a chunk, [..., C, V]: those of its pairs, and those of the state before it."""
-    inside = product(chunks.scores.astype(v.dtype), v)
-    return inside + product(chunks.queries, before)
+    with jax.named_scope(WITHIN_CHUNKS):
+        inside = product(chunks.scores.astype(v.dtype), v)
+    outside = scaled(product(chunks.queries.astype(v.dtype), before.astype(v.dtype)), chunks.start)
+    return (inside + outside).astype(v.dtype)
 
 
 class Decayed(NamedTuple):
@@ -136,8 +164,11 @@ class Decayed(NamedTuple):
         size = max(chunk_size // block_size, 1) * block_size
         q_C, k_C, v_C = chunked(size, q, k, self.v)
         chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
-        before, after = carried(state, product(transposed(chunks.keys.astype(v_C.dtype)), v_C), chunks.total)
-        out = join(read(chunks, v_C, before), 2, q.shape[2])
+        written = scaled(v_C, chunks.end).astype(v_C.dtype)
+        # States [V, H] here: heads of the same keys are rows of one product, and keys fill the lanes of a processor.
+        updates = product(transposed(written), chunks.keys.astype(v_C.dtype))
+        before, after = carried(None if state is None else transposed(state), updates, chunks.total, v_C.dtype)
+        out, after = join(read(chunks, v_C, transposed(before)), 2, q.shape[2]), transposed(after)
         return (after if last is None else after * last), out
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -192,26 +223,35 @@ class Delta(NamedTuple):
             log_decay = jnp.pad(log_decay[..., None], (*((0, 0),) * 3, (0, num_rules - 1)))
             (log_decay,) = chunked(steps * num_rules, log_decay.reshape(*log_decay.shape[:2], -1))
         by_query, by_key = pairs(q, k, log_decay), pairs(k, k, log_decay)
-        size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
-        reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
-        right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
-        # Only the part of the matrix below its diagonal is read; the diagonal is taken to be one.
-        solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
-        values, reads = solved[..., :size], solved[..., size:]
-        if state is None:
-            state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
+        reads = jnp.broadcast_to(scaled(k, by_key.start), (*v.shape[:-1], k.shape[-1]))  # heads may have the same keys
+        right = tuple((beta[..., None] * x).astype(v.dtype) for x in (v, reads))
+        with jax.named_scope(WITHIN_CHUNKS):
+            # Only the part of the matrix below its diagonal is read; the diagonal is taken to be one.
+            values, reads = solve_unit_lower(beta[..., None] * by_key.scores, right)
+        # U = values - reads S, so S goes to S + K' values - (K' reads) S, both with their decays.
+        keys = transposed(by_query.keys)
+        written = product(keys, scaled(values, by_query.end).astype(v.dtype))
+        with jax.named_scope(WITHIN_CHUNKS):
+            erased = product(keys, scaled(reads, by_query.end).astype(v.dtype)).astype(v.dtype)
+            before, after = self._carried(state, by_query.total, erased, written)
+        u = (values - product(reads, before)).astype(v.dtype)
+        return after, join(read(by_query, u, before), 2, self.q.shape[2])
 
-        def body(state: jax.Array, chunk: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            total, keys, values, reads = chunk  # total: its decays, or None; reads: what its values lose of the state
-            u = values - product(reads, state)
-            kept = state if total is None else total * state
-            return kept + product(transposed(keys), u), (state, u)
+    def _carried(
+        self, state: jax.Array | None, total: jax.Array | None, erased: jax.Array, written: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The states before all chunks, in the type of products, and the one after the last."""
 
-        terms = (by_query.total, by_query.keys.astype(jnp.float32), values, reads)
-        chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
-        after, (before, u) = jax.lax.scan(body, state, chunks)
-        out = read(by_query, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
-        return after, join(out, 2, self.q.shape[2])
+        def body(state: jax.Array, chunk: Any) -> tuple[jax.Array, jax.Array]:
+            total, erased, written = chunk
+            before = state.astype(erased.dtype)
+            kept = state if total is None else state * total[..., None]
+            return kept + written - product(erased, before), before
+
+        first = jnp.zeros_like(written[:, :, 0]) if state is None else state
+        chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), (total, erased, written))
+        after, before = jax.lax.scan(body, first, chunks)
+        return jnp.moveaxis(before, 0, 2), after
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         if self.log_decay is not None:
