@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them w
     from arjax.data import make_dataset
     from arjax.models import make_model
     from arjax.tables import TableModel, fit_table, load_table
+    from arjax.testing.auditing import audit
 
 _PLACES = {
     "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run", "plan"),
@@ -38,6 +39,7 @@ _PLACES = {
     "arjax.data": ("make_dataset",),
     "arjax.models": ("make_model",),
     "arjax.tables": ("TableModel", "fit_table", "load_table"),
+    "arjax.testing.auditing": ("audit",),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -49,6 +51,7 @@ __all__ = [
     "TableModel",
     "UserError",
     "__version__",
+    "audit",
     "compare",
     "fit",
     "fit_arrays",

@@ -40,7 +40,7 @@ RECIPES = {
     "multiscale": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
     "transformer": ({"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3}, 2e-3, 1.0, 0.1, 16),
     "image_transformer": (
-        {"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3, "query_block": (112,), "memory": (112,)},
+        {"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3, "query_block": 112, "memory": 112},
         2e-3,
         1.0,
         0.5,

@@ -40,7 +40,7 @@ RECIPES = {
     "linear_attention": (ATTENTION | {"chunk_size": 16}, 2e-3, 10),
     "local_transformer": (ATTENTION | {"window": 16}, 2e-3, 10),
     "sparse_transformer": (ATTENTION | {"stride": 8}, 2e-3, 10),
-    "image_transformer": (ATTENTION | {"query_block": (16,), "memory": (16,)}, 2e-3, 10),
+    "image_transformer": (ATTENTION | {"query_block": 16, "memory": 16}, 2e-3, 10),
     "transformer_xl": (ATTENTION | {"segment": 16, "memory": 16, "position": "learned"}, 2e-3, 10),
     "pixelcnn": ({"hidden_size": 64, "num_layers": 4, "first_kernel": 5, "dropout": 0.2}, 3e-3, 15),
     "gated_pixelcnn": ({"num_layers": 4, "first_kernel": 5, "dropout": 0.2}, 3e-3, 15),

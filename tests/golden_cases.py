@@ -357,7 +357,6 @@ CALLS = {
     "orders any_of": "any_of(orderings=('raster', 'reversed'))",
     "orders weighted": "weighted(of=('raster', 'uniform'), weights=(1.0, 3.0))",
     "conditional nested": "nested(hidden_sizes=(12,), features=6)",
-    "conditional beta": "beta(low=-4, high=4)",
     "quantizer lfq": "lfq(bits=2)",
     "quantizer residual": "residual(scales=(1, 2), of='vq(codes=4, dims=2)')",
     "quantizer fsq": "fsq(levels=(3, 2))",

@@ -54,4 +54,4 @@ def plan_of(checked: Checked, accelerator: str = "", devices: int = 0) -> Plan:
     if is_slice:
         of_mesh = slice_devices(accelerator)
         announce(f"compiling a train step for {accelerator} ...", sys.stderr)
-    return make_plan(build(checked, of_mesh), checked.config.train.batch_size, known)
+    return make_plan(build(checked, of_mesh), known)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.api.auditing import subject_of
 from arjax.api.compressing import coded, restored
 from arjax.api.conditionals import SiteConditionals, site_conditionals
 from arjax.api.orders import ChosenOrders, chosen_orders
@@ -47,6 +48,7 @@ from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.plots import loss_figure
 from arjax.reporting.reports import scores_in_words
 from arjax.samplers import Sampler
+from arjax.testing.auditing import Subject
 from arjax.training.setup import Trained
 
 
@@ -410,6 +412,10 @@ class TrainedModel:
         """A figure of the order, and of the sites that each conditional reads."""
         model = require(self.model, "conditionals", "`plot_order`")
         return factorization_figure(model.factorization, model.network.dependencies(model.factorization))
+
+    def as_subject(self) -> Subject:
+        """Returns the functions of the model for an audit; `arjax.audit(run)` calls it."""
+        return subject_of(self)
 
     def source(
         self,

@@ -29,7 +29,9 @@ class Parser(argparse_flags.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         known, unknown = self.parse_known_args(args, namespace)
         if unknown and unknown[0].startswith("-"):
-            name, options = unknown[0].partition("=")[0], [o for o in self._option_string_actions if o[:2] == "--"]
+            commands = (c for a in self._actions if a.nargs == argparse.PARSER for c in a.choices.values())
+            name, parsers = unknown[0].partition("=")[0], (self, *commands)
+            options = {o for parser in parsers for o in parser._option_string_actions if o[:2] == "--"}
             raise UserError(f"unknown flag {name!r}{did_you_mean(name, options, LISTED)}")
         if unknown:
             raise UserError(f"unexpected argument {unknown[0]!r}")

@@ -29,8 +29,7 @@ def _run_mode(flags: Any) -> int:
     from arjax.core.plugins import trusting
 
     with trusting(flags.trust):
-        MODES[flags.mode].run(flags)
-    return 0
+        return MODES[flags.mode].run(flags) or 0
 
 
 def run() -> None:

@@ -39,7 +39,7 @@ examples:
 class Mode(NamedTuple):
     """A mode: its function, the flags that it needs and takes, and beginnings of the fields that it reads."""
 
-    run: Callable[[SimpleNamespace], None]
+    run: Callable[[SimpleNamespace], int | None]  # returns an exit code, or None for 0
     needs: tuple[str, ...]
     takes: tuple[str, ...]
     reads: tuple[str, ...]
@@ -51,7 +51,7 @@ MODES: dict[str, Mode] = {}
 def mode(*needs: str, takes: Sequence[str] = (), reads: Sequence[str] = ()) -> Callable[..., Any]:
     """Registers `run_<mode>`, whose docstring is the help of the mode."""
 
-    def register(function: Callable[[SimpleNamespace], None]) -> Callable[[SimpleNamespace], None]:
+    def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
         MODES[function.__name__.removeprefix("run_")] = Mode(function, needs, (*needs, *takes), tuple(reads))
         return function
 
@@ -84,6 +84,7 @@ def _declared() -> list[Flag]:
         Flag("verify", "", "decode the file and compare; --noverify leaves it out", True),
         Flag("devices", "N", "simulated devices [the mesh's size]", 0, least=1),
         Flag("accelerator", "NAME", "a step on it, such as H100"),
+        Flag("budget_s", "N", "seconds, about [60]", 60, least=1),
         Flag("json", "", "the names alone, as JSON", False),
         Flag("trust", "", trust, False),
         Flag("coordinator_address", "HOST:PORT", "address of process 0; clusters (SLURM, TPU, GPU) need no such flags"),
@@ -241,6 +242,20 @@ def run_inpaint(flags: SimpleNamespace) -> None:
     from arjax.cli.inpainting import inpaint
 
     inpaint(flags)
+
+
+@mode("workdir", takes=(*CONFIG, "output", "budget_s"), reads=OF_SCORES)
+def run_audit(flags: SimpleNamespace) -> int:
+    """Audits whether the scores of the run are log-probabilities, and its samples follow them -> DIR/audit.html, or
+    --output=FILE.html or .json. Exit code 0: valid, 3: invalid, 4: not decidable.
+    """
+    from arjax.cli.opening import open_run
+    from arjax.testing.auditing import audit
+
+    run = open_run(flags)
+    report = audit(run, budget_s=flags.budget_s, name=f"the run in {flags.workdir}")
+    print(report, report.save(flags.output or Path(flags.workdir) / "audit.html"), sep="\n")
+    return report.exit_code
 
 
 @mode("workdir", takes=(*CONFIG, "output"))

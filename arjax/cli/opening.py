@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Sections of a config of which each mode reads some.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
 #: Fields that choose examples of the data set, and so have no effect on those of `--input`.
-OF_SPLITS = ("evaluate.split", "evaluate.examples", "evaluate.ranking")
+OF_SPLITS = ("evaluate.split", "evaluate.examples")
 
 
 def new_config(flags: SimpleNamespace) -> Checked:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,20 +21,15 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, reading, user_path, writable_file, write_json, write_text, writing
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.data import Dataset, Source
-from arjax.data.sources import read_in_pieces
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge, report
 from arjax.evaluation.sampling import parse_context
 from arjax.evaluation.splits import split_of
-from arjax.models.checks import check_likelihood
-from arjax.models.pictures import as_images
-from arjax.reporting.figures import has_matplotlib, save_figure
-from arjax.reporting.plots import tiles_figure, write_exposure
+from arjax.reporting.plots import write_exposure
 from arjax.reporting.reports import describe_classification, line_of
 from arjax.training.reporter import announce
 from arjax.training.results import run_report, write_evaluation
-from arjax.training.setup import Setup
 
 FOLDER, SCORES = "classification", "scores.json"
 #: Characters of a text in a line.
@@ -71,8 +65,6 @@ def evaluate_split(flags: SimpleNamespace) -> None:
     run, workdir = open_run(flags), flags.workdir
     setup = run.setup
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
-    if setup.evaluate.ranking:
-        check_likelihood(setup.model, "config.evaluate.ranking")
     best = run.best
     announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
     scored = run_report(setup, workdir, best)
@@ -82,9 +74,6 @@ def evaluate_split(flags: SimpleNamespace) -> None:
     path = write_evaluation(workdir, scored.scores)
     write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
     print(path)
-    if setup.evaluate.ranking:
-        for line in show_ranking(setup, scored.rows, path):
-            print(line)
 
 
 def evaluate_rows(flags: SimpleNamespace) -> None:
@@ -121,40 +110,6 @@ def in_words(dataset: Dataset, x: np.ndarray) -> list[str]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 4] + " ..."
-
-
-def show_ranking(setup: Setup, rows: Mapping[str, np.ndarray], path: Path) -> Iterator[str]:
-    """Yields lines with the number of each example in the split, from 0, and its bits (-log2 p or its bound): the
-    `config.evaluate.ranking` examples with the most bits, and as many with the fewest. Examples without a scored site
-    are left out. Writes all bits to a csv file beside `path`, the file of the scores, and the picture of images that
-    are shown.
-    """
-    split, scored_N = setup.evaluate.split, rows["sites"] > 0
-    source = split_of(setup.dataset, split)
-    number_N = setup.dataset.thinned_numbers(split, setup.evaluate.examples)
-    weights = [np.ones(len(rows)) if rows.weight is None else rows.weight for rows in read_in_pieces(source, number_N)]
-    number_N = number_N[np.concatenate(weights) > 0][scored_N]
-    bits_N = rows["nll"][scored_N] / math.log(2)
-    order_N = np.argsort(-bits_N, kind="stable")
-    target = path.with_name(f"{path.stem}-ranking.csv")
-    lines = "".join(f"{number_N[n]},{bits_N[n]:.4f}\n" for n in order_N)
-    write_text(target, f"example,bits\n{lines}")
-    num = min(setup.evaluate.ranking, len(order_N))
-    panels = {"most bits": order_N[:num], "fewest bits": order_N[-num:]}
-    x = np.asarray(source.__getitems__(number_N[np.concatenate(list(panels.values()))]).x)
-    for i, (title, shown) in enumerate(panels.items()):
-        yield f"{title}:"
-        for n, value in zip(shown, x[i * num :], strict=False):
-            text = "".join(f"  {words}" for words in in_words(setup.dataset, value[None]))
-            yield f"  example {number_N[n]}: {bits_N[n]:.2f}{text}"
-    yield str(target)
-    images = as_images(x, setup.model.event.grid_shape)
-    if images is not None and has_matplotlib():
-        figure = tiles_figure(
-            [(title, images[i * num : (i + 1) * num]) for i, title in enumerate(panels)], min(num, 5), 3.6
-        )
-        save_figure(figure, target.with_suffix(".png"))
-        yield str(target.with_suffix(".png"))
 
 
 def classify(flags: SimpleNamespace) -> None:

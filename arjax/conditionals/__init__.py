@@ -8,7 +8,6 @@ whose parameters differ between sites (`columns`) is scored on a whole grid; `at
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.bernoulli import Bernoulli
-from arjax.conditionals.beta import Beta
 from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.columns import Columns
 from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
@@ -22,7 +21,6 @@ from arjax.conditionals.spline import SplineNormal
 __all__ = [
     "CONDITIONALS",
     "Bernoulli",
-    "Beta",
     "Categorical",
     "Columns",
     "Conditional",

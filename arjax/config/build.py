@@ -25,7 +25,7 @@ from arjax.samplers import Request, Sampler, make_sampler
 from arjax.samplers.request import DrawOptions
 from arjax.training.optimizer import OptimizerOptions
 from arjax.training.record import Record
-from arjax.training.setup import EvaluateOptions, Setup, TrainOptions, make_setup, restore_params
+from arjax.training.setup import EvaluateOptions, SampleOptions, Setup, TrainOptions, make_setup, restore_params
 from arjax.training.start import Trained
 
 
@@ -79,6 +79,7 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         seed=config.seed,
         train=TrainOptions(**config.train.to_dict()),
         evaluate=EvaluateOptions(**config.evaluate.to_dict()),
+        sample=SampleOptions(**config.sample.to_dict()),
         sampler=checked.sampler,
         open_run=_opener(mesh),
         about=_in_words(checked.model),

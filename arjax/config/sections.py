@@ -1,5 +1,5 @@
 """The sections of every config: dataclasses whose fields are the options of a run, each with its default and range.
-`train`, `evaluate` and `optimizer` are declared where they are used, in `arjax.training`.
+`train`, `sample`, `evaluate` and `optimizer` are declared where they are used, in `arjax.training`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from arjax.core.options import opt, seed_option
 from arjax.evaluation.inpainting import HALVES
 from arjax.evaluation.suggestions import SuggestOptions
 from arjax.models.kinds import DTYPES
-from arjax.samplers.request import DrawOptions
 from arjax.training.optimizer import OptimizerOptions
-from arjax.training.setup import EvaluateOptions, TrainOptions
+from arjax.training.setup import EvaluateOptions, SampleOptions, TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +23,6 @@ class RunOptions:
     plugins: tuple[str, ...] = opt((), about="packages and modules that register components")
     dtype: str = opt("float32", choices=DTYPES, about="compute type of the network; parameters are float32")
     objective: str = opt("teacher_forcing", about="a call string")
-
-
-@dataclasses.dataclass(frozen=True)
-class SampleOptions(DrawOptions):
-    """The samples of a run."""
-
-    num: int = opt(16, about="examples")
-    sampler: str = opt("cached", about="a call string")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,11 +20,13 @@ from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound
 from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import (
+    RULES,
     check_rounds,
     check_rounds_fit,
+    check_rule,
     check_single_sites,
     k_step_log_prob,
-    lowest_entropy_log_prob,
+    log_prob_by_rule,
     make_sizes,
     measure_losses,
 )
@@ -109,8 +111,8 @@ def k_step_scores(
     the mean of the exact nats over the orders (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3
     and section 3.3).
 
-    "order" and "entropy": the values of an example determine its rounds, so the sum is log p of the samples themselves,
-    see `lowest_entropy_log_prob`. It is as exact as the conditional is.
+    "order", "entropy", "margin" and "top1": the values of an example determine its rounds, so the sum is log p of the
+    samples themselves, see `log_prob_by_rule`. It is as exact as the conditional is.
 
     "confidence" is refused with more than one round: the probability of the choices of all rounds (the first term of a
     bound, Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025) is not computed.
@@ -130,8 +132,9 @@ def k_step_scores(
         losses_S = measure_losses(model, params, rows)
     sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
-    log_prob = {"random": _k_step_bound, "entropy": _lowest_entropy}.get(choose, _in_model_order)
-    nats_N, _ = split_bound(model, params, scored, split, log_prob, tuple(sizes), scoring=scoring)
+    rule = (choose,) if choose in RULES else ()
+    log_prob = _by_rule if rule else {"random": _k_step_bound}.get(choose, _in_model_order)
+    nats_N, _ = split_bound(model, params, scored, split, log_prob, tuple(sizes), *rule, scoring=scoring)
     if choose == "random":
         return in_nats("k_step_bound", nats_N) | {"k_steps": len(sizes)}
     about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.score_kind}
@@ -142,13 +145,14 @@ def check_k_steps(model: AutoregressiveModel, steps: int, choose: str) -> None:
     """Raises `UserError` unless samples in `steps` rounds have a score under the rule `choose`."""
     check_rounds(model, "config.evaluate.steps")
     check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
-    if choose == "entropy":
-        check_single_sites(model, "config.evaluate.choose='entropy'")
+    if choose in RULES:
+        check_single_sites(model, f"config.evaluate.choose={choose!r}")
+        check_rule(model, choose, "config.evaluate.choose")
     if choose == "confidence" and steps > 1:
         raise UserError(
             "config.evaluate.choose='confidence' has no score with more than one round: the drawn values choose the "
             "sites of a round, from noise that all rounds share, and the probability of such a choice is not computed; "
-            "take choose='entropy', whose samples have an exact likelihood"
+            "take choose='top1' or choose='entropy', whose samples have an exact likelihood"
         )
 
 
@@ -160,10 +164,10 @@ def _k_step_bound(
     return k_step_log_prob(model, params, batch, orders, sizes, jax.random.fold_in(key, len(batch)))
 
 
-def _lowest_entropy(
-    model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
+def _by_rule(
+    model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...], choose: str
 ) -> jax.Array:
-    return lowest_entropy_log_prob(model, params, batch, sizes, key)
+    return log_prob_by_rule(model, params, batch, sizes, choose, key)
 
 
 def _in_model_order(

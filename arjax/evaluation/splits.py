@@ -99,15 +99,15 @@ class SplitScorer:
     ):
         self.dataset, self._key, self._mesh = dataset, scoring.key, scoring.mesh
         mesh = scoring.mesh
-        self._batch_size, self._sharding, self._rows_here = scoring.batch_size, None, None
+        self.batch_size, self._sharding, self._rows_here = scoring.batch_size, None, None
         if mesh is not None:
             # The last axis of the mesh (tensor) splits layers, the others split batches.
             axes = tuple(mesh.axis_names[:-1])
             num_shards = math.prod(mesh.shape[axis] for axis in axes)
-            self._batch_size = -(-scoring.batch_size // num_shards) * num_shards
+            self.batch_size = -(-scoring.batch_size // num_shards) * num_shards
             self._sharding = NamedSharding(mesh, PartitionSpec(axes))
-            self._rows_here = local_rows(self._sharding, self._batch_size)
-        self._log_scale_D = np.asarray(dataset.log_scale_D, np.float32)
+            self._rows_here = local_rows(self._sharding, self.batch_size)
+        self.log_scale_D = np.asarray(dataset.log_scale_D, np.float32)
         self.program = _program(score, dataset.transform, transform_key, mesh)
 
     def rows(self, params: Any, source: Source) -> Rows:
@@ -117,11 +117,11 @@ class SplitScorer:
 
     def batches(self, params: Any, source: Source) -> Iterator[Rows]:
         """The scores batch by batch; one batch is computed while the next one is read."""
-        batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self._batch_size, self._rows_here))
+        batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self.batch_size, self._rows_here))
         before = None
         with contextlib.closing(read_ahead(batches)) as coming:
             for i, batch in enumerate(coming):
-                arguments = self._log_scale_D, params, batch, _key_of_batch(self._key, i)
+                arguments = self.log_scale_D, params, batch, _key_of_batch(self._key, i)
                 with on_mesh(self._mesh):
                     scored = call_if_it_fits("the arrays of this score", self.program, *arguments)
                 if before is not None:
@@ -133,7 +133,7 @@ class SplitScorer:
     def _put(self, rows: Any) -> jax.Array:
         if self._sharding is None or self._rows_here is None:
             return jnp.asarray(rows)
-        return from_local_rows(np.asarray(rows), self._rows_here, self._sharding, self._batch_size)
+        return from_local_rows(np.asarray(rows), self._rows_here, self._sharding, self.batch_size)
 
 
 def _key_of_batch(key: jax.Array, i: int) -> jax.Array:

@@ -73,7 +73,8 @@ def available_devices() -> list[jax.Device]:
 
 def on_mesh(mesh: Mesh | None) -> contextlib.AbstractContextManager:
     """Within, programs that are traced know that they run on several devices, as kernels and `by_rows` ask."""
-    return contextlib.nullcontext() if mesh is None or mesh.size == 1 else jax.set_mesh(mesh)
+    is_set = mesh is None or mesh.size == 1 or jax.sharding.get_abstract_mesh() == mesh.abstract_mesh
+    return contextlib.nullcontext() if is_set else jax.set_mesh(mesh)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -183,7 +184,7 @@ def local_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
     """The rows of a global batch that the devices of this process hold, ascending; `sharding` splits the first axis."""
     places = sharding.addressable_devices_indices_map((batch_size,))
     parts = [np.arange(batch_size)[index] for index in places.values() if index is not None]
-    return np.unique(np.concatenate(parts))
+    return np.unique(np.concatenate(parts)) if parts else np.arange(0)  # of devices that are not at hand
 
 
 def from_local_rows(

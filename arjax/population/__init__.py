@@ -1,15 +1,13 @@
 """Many runs in one program: the same recipe under O orders and S seeds, trained side by side."""
 
 from arjax.population.population import Population
-from arjax.population.search import PolicyResult, SearchResult, learn_order, local_search, random_search
+from arjax.population.search import SearchResult, local_search, random_search
 from arjax.population.train import Scores, train_population
 
 __all__ = [
-    "PolicyResult",
     "Population",
     "Scores",
     "SearchResult",
-    "learn_order",
     "local_search",
     "random_search",
     "train_population",

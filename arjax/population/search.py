@@ -1,4 +1,4 @@
-"""Orders that are found: by a search over orders that are trained side by side, or learned with the model.
+"""Orders that are found by a search over orders that are trained side by side.
 
 The score of a candidate is the validation nats after a short training under it. Local search keeps the best orders and
 changes them a little; random search, the baseline, draws as many orders and keeps the best.
@@ -6,27 +6,14 @@ changes them a little; random search, the baseline, draws as many orders and kee
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from arjax.config.build import build
-from arjax.config.files import FILE_NAME as CONFIG_NAME
-from arjax.config.files import check_same_run, save_config
 from arjax.core.errors import UserError
-from arjax.core.files import writable_folder
-from arjax.core.options import is_integer
-from arjax.objectives.likelihood import SCORES
-from arjax.population.population import Population, check_has_order, on_one_device
+from arjax.population.population import Population
 from arjax.population.train import train_population
-from arjax.reporting.writers import read_metrics
-from arjax.training.loop import Learner, run_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,53 +102,3 @@ def _search(population: Population, rounds: int, propose: Callable, log: Callabl
 def orders_of(population: Population) -> list[np.ndarray]:
     """The orders of the members, each int64[D]."""
     return [np.asarray(factorization.order) for factorization in population.factorizations]
-
-
-@dataclasses.dataclass(frozen=True)
-class PolicyResult:
-    """The most probable order, int64[D], the scores of the sites, float32[D], the nats of each tenth, and the steps."""
-
-    order: np.ndarray
-    scores: np.ndarray
-    nats: tuple[float, ...]
-    steps: int
-
-
-def learn_order(
-    config: ConfigDict,
-    orders_per_step: int = 4,
-    learning_rate: float = 0.05,
-    seed: int | None = None,
-    workdir: str | os.PathLike = "",
-) -> PolicyResult:
-    """Trains model and policy for the steps of the config, under `orders_per_step` orders in every step. After SIGTERM
-    or SIGINT the state is saved, and `KeyboardInterrupt` raised.
-
-    Args:
-      config: a whole config; the network must support any order. Its partition cuts the orders.
-      learning_rate: of the scores (Adam); that of the model is in the config.
-      seed: of parameters, batches and orders; None: that of the config.
-      workdir: folder of the run, which goes on there if it was interrupted; "": nothing is kept.
-    """
-    if not is_integer(orders_per_step) or orders_per_step < 2:
-        raise UserError(f"a policy needs at least 2 orders per step to compare, not {orders_per_step!r}")
-    check_has_order(config, "orders")
-    if config.model.graph:
-        raise UserError("an order cannot be learned under a dependency graph: its edges follow the order")
-    config = on_one_device(config)
-    config.seed = config.seed if seed is None else seed
-    config.model.orders = "uniform"  # checks that the network supports all orders and reads the next site's position
-    config.objective = f"learned_order(orders_per_step={orders_per_step}, learning_rate={float(learning_rate)})"
-    setup = build(config, jax.devices()[:1])
-    tenth = -(-setup.total_steps // 10)
-    options = dataclasses.replace(setup.train, log_every=tenth, eval_every=setup.total_steps, patience=0)
-    with contextlib.ExitStack() as stack:
-        folder = writable_folder(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
-        if (folder / CONFIG_NAME).exists() and any((folder / "checkpoints").glob("*/*")):
-            check_same_run(config, folder, "train")
-        save_config(config, folder)
-        state = run_training(Learner(dataclasses.replace(setup, train=options), folder), folder).state
-        lines = read_metrics(folder)
-    scores = np.asarray(state.objective.params[SCORES])
-    nats = tuple(line["train/order_nats"] for line in lines if "train/order_nats" in line)
-    return PolicyResult(np.argsort(-scores, kind="stable"), scores, nats, setup.total_steps)

@@ -15,19 +15,21 @@ from arjax.core.options import opt
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, per_example
 from arjax.samplers.loops import StepForm, num_calls
 from arjax.samplers.rounds import (
+    RULES,
     SCHEDULES,
     by_score,
+    certainties,
     check_rounds,
     check_rounds_fit,
+    check_rule,
     check_single_sites,
-    entropies,
     make_sizes,
     measure_losses,
 )
 
 #: Rounds where their number is not given.
 USUAL = 16
-CHOICES = ("random", "order", "confidence", "entropy")
+CHOICES = ("random", "order", "confidence", *RULES)
 #: Examples of the validation split on which `optimal` measures its losses.
 MEASURED = 256
 
@@ -40,8 +42,8 @@ class Parallel(Sampler):
     `choose="order"`, it draws the values of the naive sampler. Fewer rounds change the distribution of the samples.
 
     For models of all orders. What is observed counts as drawn already: rounds that it covers are left out, and one that
-    it cuts draws the rest. `arjax.evaluation.bounds.k_step_scores` has the likelihood of its samples: exact for "order"
-    and "entropy", a bound for "random", none for "confidence".
+    it cuts draws the rest. `arjax.evaluation.bounds.k_step_scores` has the likelihood of its samples: exact for
+    "order", "entropy", "margin" and "top1", a bound for "random", none for "confidence".
 
     The noise of a site is that of its step in the order of the model, whenever it is drawn. So a value that is drawn
     and not chosen is drawn again from the same noise: fresh noise would give improbable values many chances of being
@@ -51,8 +53,10 @@ class Parallel(Sampler):
     fewer); `schedule`, their sizes: "uniform", "cosine" (few first, as in MaskGIT, Chang et al., 2022) or "optimal"
     (for the losses that the model has on validation examples, Hoogeboom et al., 2022); `choose`: "random" (another
     random order for each sample), "order" (that of the model, in which neighbours may be drawn at once), or of all
-    remaining sites those of which the drawn value has the highest probability ("confidence") or the distribution the
-    lowest entropy ("entropy"); `sizes`: of the rounds, in place of a schedule.
+    remaining sites those of which the drawn value has the highest probability ("confidence"), or the distribution the
+    lowest entropy ("entropy"), the highest probability of a value, drawn or not ("top1"), or the largest difference
+    between its two highest probabilities ("margin", Kim et al., "Train for the Worst, Plan for the Best", 2025);
+    `sizes`: of the rounds, in place of a schedule.
     """
 
     exact: ClassVar[bool] = False
@@ -74,11 +78,8 @@ class Parallel(Sampler):
         if self.choose != "order":
             check_single_sites(model, f"the sampler 'parallel' with choose={self.choose!r}")
         misfit, total = self.sizes and sum(self.sizes) != num_steps, sum(self.sizes)
-        unlisted = self.choose == "confidence" and not untruncated(model.conditional).has_table
-        refuse(
-            (misfit, f"the sizes of the sampler 'parallel' add up to {total}, but the model has {num_steps} steps"),
-            (unlisted, "choose='confidence' needs a list of probabilities: take choose='entropy' or choose='random'"),
-        )
+        refuse((misfit, f"the sizes of the sampler 'parallel' add up to {total}, but the model has {num_steps} steps"))
+        check_rule(model, self.choose, "choose")
 
     @property
     def has_arrays(self):
@@ -132,7 +133,7 @@ class Parallel(Sampler):
     @property
     def _by_score(self) -> bool:
         """Whether each round chooses among all sites that are left."""
-        return self.choose in ("confidence", "entropy")
+        return self.choose == "confidence" or self.choose in RULES
 
     def _first_order(self, keys_S: jax.Array, prompt: int | jax.Array) -> jax.Array:
         """Returns the steps of the model in the order of one example, int[S], before any are chosen by their scores."""
@@ -175,8 +176,8 @@ class Parallel(Sampler):
         """Returns the scores of k single-site steps, float32[k]; the steps with the highest are chosen."""
         family = untruncated(steps.head)  # scores by the conditional of the model
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
-        if self.choose == "entropy":
-            return -entropies(family, sites_kM, features_kMF)
+        if self.choose in RULES:
+            return certainties(self.choose, family, sites_kM, features_kMF)
         values = values.reshape(*sites_kM.shape, *family.value_shape)
         of_site = lambda sites, features, value: family.at(sites).log_prob(features, value)  # noqa: E731
         return jax.vmap(of_site)(sites_kM, features_kMF, values)[:, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 
 from arjax.conditionals.base import Conditional, bound
 from arjax.conditionals.blocks import scores_blocks
+from arjax.conditionals.restricted import untruncated
 from arjax.core.arrays import is_present
 from arjax.core.batch import Batch
 from arjax.core.errors import refuse
@@ -187,9 +188,36 @@ def _noise_keys(key: jax.Array | None, num: int) -> jax.Array:
     return example_keys(jax.random.key(0) if key is None else key, num)
 
 
-def entropies(head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -> jax.Array:
-    """Returns the entropy of the site of each of k steps of one site, float32[k] in nats."""
-    return jax.vmap(lambda sites, features: head.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
+def _top1(head: Conditional, features: jax.Array) -> jax.Array:
+    """Returns log p of the most probable value, [...]."""
+    return head.log_prob(features, head.mode(features))
+
+
+def _margin(head: Conditional, features: jax.Array) -> jax.Array:
+    """Returns p of the most probable value minus p of the second one, in which one scalar differs, [...]."""
+    first, second = jnp.moveaxis(jax.lax.top_k(head.log_table(features), 2)[0], -1, 0)
+    drop = (second - first).max(tuple(range(first.ndim - len(head.value_shape), first.ndim)))
+    return -jnp.exp(_top1(head, features)) * jnp.expm1(drop)
+
+
+#: Rules that choose the sites of a round by the distributions of the open sites alone, before any value is drawn: how
+#: sure they are of each site, from its distribution and features. The highest go first.
+RULES: dict[str, Callable[[Conditional, jax.Array], jax.Array]] = {
+    "entropy": lambda head, features: -head.entropy(features),
+    "margin": _margin,
+    "top1": _top1,
+}
+
+
+def check_rule(model: Any, choose: str, owner: str) -> None:
+    """Raises `UserError` for a rule that has nothing to read; the message begins with `owner`."""
+    unlisted = choose in ("confidence", "margin", "top1") and not untruncated(model.conditional).has_table
+    refuse((unlisted, f"{owner}={choose!r} needs a list of probabilities: take choose='entropy' or choose='random'"))
+
+
+def certainties(choose: str, head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -> jax.Array:
+    """Returns how sure a rule is of the site of each of k steps of one site, float32[k]."""
+    return jax.vmap(lambda sites, features: RULES[choose](head.at(sites), features))(sites_kM, features_kMF)[:, 0]
 
 
 def by_score(score_k: jax.Array, t: jax.Array, num_steps: int) -> jax.Array:
@@ -199,12 +227,12 @@ def by_score(score_k: jax.Array, t: jax.Array, num_steps: int) -> jax.Array:
     return jnp.argsort(-score_S, stable=True)
 
 
-def lowest_entropy_log_prob(
-    model: Any, params: Any, batch: Batch, sizes: tuple[int, ...], key: jax.Array | None = None
+def log_prob_by_rule(
+    model: Any, params: Any, batch: Batch, sizes: tuple[int, ...], choose: str, key: jax.Array | None = None
 ) -> jax.Array:
-    """Returns log p(x) under the sampler `parallel(choose="entropy")` in rounds of these sizes, [B] in nats: the sum
-    over K rounds of log p(the sites of the round | the sites of the rounds before). The values determine the rounds, so
-    no others lead to x. A masked site takes its turn and does not count; missing values come last.
+    """Returns log p(x) under the sampler `parallel` with one of the `RULES` in rounds of these sizes, [B] in nats: the
+    sum over K rounds of log p(the sites of the round | the sites of the rounds before). The values determine the
+    rounds, so no others lead to x. A masked site takes its turn and does not count; missing values come last.
     """
     factorization, num_steps, most = model.factorization, model.factorization.num_steps, max(sizes)
     form, head = StepForm.of(model, params), bound(model.conditional, params)
@@ -223,7 +251,7 @@ def lowest_entropy_log_prob(
             carry = ordered.advance(carry, canvas, before, t - before, most, context)
             features = ordered.ahead(carry, canvas, t, num_steps, context)[0]
             sites_kM = jnp.asarray(factorization.blocks)[jnp.take(step_order_S, t + jnp.arange(num_steps), mode="clip")]
-            score_k = jnp.where(present_D[sites_kM[:, 0]], -entropies(head, sites_kM, features), -jnp.inf)
+            score_k = jnp.where(present_D[sites_kM[:, 0]], certainties(choose, head, sites_kM, features), -jnp.inf)
             by_score_S = by_score(score_k, t, num_steps)
             chosen_n = jnp.take(by_score_S, t + jnp.arange(most), mode="clip") - t
             scoring = bound(model.conditional, params, key=jax.random.fold_in(key, t))

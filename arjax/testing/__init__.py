@@ -8,6 +8,7 @@
 `check_...` are the same without pytest, in a notebook: "kept", or the sentence of a refusal, by the name of each law.
 """
 
+from arjax.testing.auditing import audit_laws
 from arjax.testing.conditional import conditional_laws
 from arjax.testing.examples import CONTEXTS, EVENTS
 from arjax.testing.laws import LawBroken
@@ -19,6 +20,7 @@ from arjax.testing.quantizer import quantizer_laws
 from arjax.testing.sampler import sampler_laws
 from arjax.testing.stages import stages_laws
 
+audit = audit_laws
 check_conditional = conditional_laws.check
 check_model = model_laws.check
 check_network = network_laws.check
@@ -34,6 +36,7 @@ __all__ = [
     "CONTEXTS",
     "EVENTS",
     "LawBroken",
+    "audit",
     "check_conditional",
     "check_model",
     "check_network",

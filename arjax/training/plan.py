@@ -1,4 +1,7 @@
-"""The needs of a run, without an accelerator: parameters, FLOPs, and memory per device on simulated devices."""
+"""The needs of a run, without an accelerator: parameters, FLOPs, and memory per device on simulated devices.
+
+compile_program(draw_program(setup), accelerator_of("v5e"))  # for the mesh of the run, by the compiler of v5e
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,29 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax._src.config import enable_compilation_cache
+from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.core.options import check_size
+from arjax.core.errors import UserError, refuse
+from arjax.core.options import check_size, defaults
 from arjax.evaluation.compiled import Estimate, estimate
 from arjax.evaluation.flops import Roofline, Work, count_flops, count_work, roofline_seconds, rooflines
+from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.sampling import draw_on_mesh, options_of_run
 from arjax.models import Model
 from arjax.models.base import dummy_batch
 from arjax.networks.recurrent.linear.states import WITHIN_CHUNKS
 from arjax.objectives import Loss
 from arjax.parallel.accelerators import Accelerator
 from arjax.parallel.sharding import batch_sharding, path_string, replicated
+from arjax.samplers import Draw
+from arjax.samplers.request import DrawOptions
 from arjax.training.setup import Setup
 from arjax.training.state import TrainState, parts_of_optimizer
 from arjax.training.step import train_step
@@ -69,32 +78,130 @@ def simulate_devices(num: int) -> list[jax.Device]:
     return devices[:num]
 
 
-def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) -> Plan:
-    """Traces and compiles one train step on the mesh of a run, of simulated devices; nothing is computed."""
-    spec, mesh = setup.spec, setup.mesh
-    state = setup.abstract_state
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-    example = setup.dataset.splits["train"].__getitems__(np.arange(1))  # its masks and other arrays are read, too
-    batch = abstract_batch(spec.model, batch_size, batch_sharding(mesh), example)
-    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
+class Program(NamedTuple):
+    """A program of a run: a function of abstract arguments that lie on its mesh.
+
+    Attributes:
+      name: "train step", "score" or "draw".
+      options: of `jax.jit`.
+      batch: the arguments that grow with the number of examples.
+      num: examples.
+      field: the field of a config that has their number.
+    """
+
+    name: str
+    mesh: Mesh
+    function: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+    batch: Any
+    num: int
+    field: str
+
+
+def train_program(setup: Setup) -> Program:
+    """The train step of a run."""
+    spec, state, num = setup.spec, setup.abstract_state, setup.train.batch_size
+    batch, key = _examples(setup, num), _placed(setup, jax.eval_shape(lambda: jax.random.key(0)))
     companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
 
     def step(state: TrainState, batch: Batch, key: jax.Array, companions: Any) -> tuple[TrainState, Loss]:
         return train_step(spec, state, batch, key, companions)
 
-    inputs = (state, batch, key, companions)
-    work = count_work(step, *inputs)
-    flops = sum(each.flops for each in work)
-    with jax.set_mesh(mesh):
-        lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs)
-    compiled = _compiled(lowered, batch_size, accelerator)
-    memory = _memory(compiled, batch)
-    cost, utilisation = None, None
-    if accelerator is not None and mesh.devices.flat[0].platform != "cpu":
-        cost = estimate(compiled.as_text(), accelerator)
-        if accelerator.clock:
-            peak = cost.seconds * mesh.size * accelerator.flops_16
-            utilisation = batch_size * model_flops(spec.model, state.params) / peak
+    options = {"donate_argnums": 0, "out_shardings": (jax.tree.map(lambda leaf: leaf.sharding, state), None)}
+    inputs = state, batch, key, companions
+    return Program("train step", setup.mesh, step, inputs, options, batch, num, "train.batch_size")
+
+
+def score_program(setup: Setup) -> Program:
+    """The score of a batch of a split."""
+    scorer = Evaluator(setup.model, setup.dataset, setup.scoring).scorer
+    num, field = scorer.batch_size, "evaluate.batch_size"
+    batch, (scale, key) = (
+        _examples(setup, num),
+        _placed(setup, jax.eval_shape(lambda: (scorer.log_scale_D, setup.scoring.key))),
+    )
+    batch = batch.replace(weight=jax.ShapeDtypeStruct((num,), jnp.float32, sharding=batch_sharding(setup.mesh)))
+    inputs = scale, setup.abstract_state.params, batch, key
+    return Program("score", setup.mesh, scorer.program, inputs, {}, batch, num, field)
+
+
+def draw_program(setup: Setup) -> Program:
+    """The draw of the samples of a run, under the contexts of its first examples."""
+    wanted, sampler = setup.sample, setup.sampler
+    made = f"the sampler {wanted.sampler} is made of a trained model: plan with config.sample.sampler=cached"
+    pieces = "a draw of another length is a program for each piece: plan with config.sample.length=0"
+    refuse((sampler.has_arrays, made), (wanted.length, pieces))
+    of_draw = {name: getattr(wanted, name) for name in defaults(DrawOptions)}
+    of_draw |= {"context": setup.dataset.first_examples(wanted.num).context, "sampler": sampler}
+
+    def draw(params: Any, key: jax.Array) -> Draw:
+        options = options_of_run(setup.model, params, setup.dataset, setup.open_run, **of_draw)
+        return draw_on_mesh(setup.model, params, key, wanted.num, setup.mesh, **options)
+
+    key = _placed(setup, jax.eval_shape(lambda: jax.random.key(0)))
+    return Program("draw", setup.mesh, draw, (setup.abstract_state.params, key), {}, (), wanted.num, "sample.num")
+
+
+def _placed(setup: Setup, arrays: Any) -> Any:
+    """Abstract arrays on every device of the mesh."""
+    everywhere = replicated(setup.mesh)
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), arrays)
+
+
+def _examples(setup: Setup, num: int) -> Batch:
+    example = setup.dataset.splits["train"].__getitems__(np.arange(1))  # its masks and other arrays are read, too
+    return abstract_batch(setup.model, num, batch_sharding(setup.mesh), example)
+
+
+#: The programs of a run.
+PROGRAMS = {"train": train_program, "score": score_program, "draw": draw_program}
+
+
+def compile_program(program: Program, accelerator: Accelerator | None = None) -> jax.stages.Compiled:
+    """Returns the program, compiled for the devices of its mesh; one that the compiler of an accelerator finds too
+    large for the memory of a device is refused.
+    """
+    with jax.set_mesh(program.mesh):
+        lowered = jax.jit(program.function, **program.options).lower(*program.inputs)
+    if accelerator is None:
+        return lowered.compile()
+    try:
+        with enable_compilation_cache(False):  # a program of devices that are not here cannot be loaded again
+            return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sizes = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", str(error))
+        needed, num = "more memory than there is", program.num // 2
+        if sizes is not None:
+            used, free = (float(sizes[i]) * {"G": 1, "M": 2**-10}[sizes[i + 1]] for i in (1, 3))
+            needed, num = f"{used:.1f} GiB of {free:.1f}", int(program.num * free / used)
+        remat = "config.network.remat=True where the network has it, " if program.name == "train step" else ""
+        raise UserError(
+            f"the {program.name} needs {needed} on each {accelerator.name}: try config.{program.field}={max(1, num)} "
+            f"or less, {remat}or more devices on config.mesh.fsdp"
+        ) from error
+
+
+def _estimate(program: Program, compiled: jax.stages.Compiled, accelerator: Accelerator | None) -> Estimate | None:
+    """The estimate of the compiler, where the devices are not simulated."""
+    if accelerator is None or program.mesh.devices.flat[0].platform == "cpu":
+        return None
+    return estimate(compiled.as_text(), accelerator)
+
+
+def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
+    """Traces and compiles one train step on the mesh of a run; nothing is computed."""
+    spec, mesh, program, state = setup.spec, setup.mesh, train_program(setup), setup.abstract_state
+    work = count_work(program.function, *program.inputs)
+    flops, batch_size = sum(each.flops for each in work), program.num
+    compiled = compile_program(program, accelerator)
+    memory = _memory(compiled, program.batch)
+    cost, utilisation = _estimate(program, compiled, accelerator), None
+    if cost is not None and accelerator is not None and accelerator.clock:
+        peak = cost.seconds * mesh.size * accelerator.flops_16
+        utilisation = batch_size * model_flops(spec.model, state.params) / peak
     # The optimizer reads and writes its state once.
     work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
     leaves = jax.tree.leaves_with_path(state.params)
@@ -114,27 +221,6 @@ def make_plan(setup: Setup, batch_size: int, accelerator: Accelerator | None) ->
         compiled=cost,
         model_flops_utilisation=utilisation,
     )
-
-
-def _compiled(lowered: Any, batch_size: int, accelerator: Accelerator | None) -> Any:
-    """The program, compiled; one that its compiler finds too large for the memory of a device is refused."""
-    if accelerator is None:
-        return lowered.compile()
-    try:
-        with enable_compilation_cache(False):  # a program of devices that are not here cannot be loaded again
-            return lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        sizes = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", str(error))
-        needed, batch = "more memory than there is", batch_size // 2
-        if sizes is not None:
-            used, free = (float(sizes[i]) * {"G": 1, "M": 2**-10}[sizes[i + 1]] for i in (1, 3))
-            needed, batch = f"{used:.1f} GiB of {free:.1f}", int(batch_size * free / used)
-        raise UserError(
-            f"the train step needs {needed} on each {accelerator.name}: try config.train.batch_size={max(1, batch)} or "
-            "less, config.network.remat=True where the network has it, or more devices on config.mesh.fsdp"
-        ) from error
 
 
 def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example: Batch | None = None) -> Batch:

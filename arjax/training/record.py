@@ -32,7 +32,7 @@ DURATIONS = ("train.steps", "train.examples", "train.epochs")
 #: Beginnings of the fields that change neither parameters nor scores, but the output, the speed or the devices.
 OUTPUT = (
     *("plugins", "dataset.data_dir", "train.steps_per_dispatch", "train.log_every", "train.eval_every"),
-    *("train.checkpoint_every", "train.data_on_device", "train.writers", "evaluate.batch_size", "evaluate.ranking"),
+    *("train.checkpoint_every", "train.data_on_device", "train.writers", "evaluate.batch_size"),
     *("sample.", "inpaint.", "suggest.", "mesh."),
 )
 #: Beginnings of the fields that change the results of a run and not its training, and those of them that choose its

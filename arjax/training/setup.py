@@ -30,6 +30,7 @@ from arjax.objectives import OBJECTIVES, Objective
 from arjax.objectives.base import objectives_with
 from arjax.parallel.sharding import Rule, check_batch_size, replicated
 from arjax.samplers import Sampler
+from arjax.samplers.request import DrawOptions
 from arjax.training.optimizer import OptimizerOptions, make_optimizer
 from arjax.training.record import Record, fingerprint_of_orders
 from arjax.training.schedule_free import keeps_average
@@ -75,7 +76,14 @@ class EvaluateOptions(Measures):
     """The section `evaluate` of a config: the numbers of a report."""
 
     split: str = opt("test", choices=SPLITS, about="the split that is scored at the end")
-    ranking: int = opt(0, about="how many of the examples with the most bits, and with the fewest, are shown")
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleOptions(DrawOptions):
+    """The samples of a run."""
+
+    num: int = opt(16, about="examples")
+    sampler: str = opt("cached", about="a call string")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +100,7 @@ class Setup:
     evaluate: EvaluateOptions
     open_run: Callable[[str], Trained]  # opens another run by its workdir
     sampler: Sampler
+    sample: SampleOptions = SampleOptions()
     about: str = ""  # the network and its order in words, for the first lines of a run
     record: Record = dataclasses.field(default_factory=Record)
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+import arjax
 from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.config.files import load_config_file
-from arjax.population import Population, learn_order, local_search, random_search, train_population
+from arjax.population import Population, local_search, random_search, train_population
 
 CONFIG, SHORT_STEPS, MEMBERS, ROUNDS = "configs/uci_binary.py:mushrooms", 1000, 8, 12
 
@@ -31,7 +32,7 @@ def main(folder: Path) -> int:
     for name in ("best of 96 random orders", "local search", "learned order"):
         path = folder / f"{name.replace(' ', '_')}.json"
         if not path.is_file():
-            path.write_text(json.dumps(search(name)))
+            path.write_text(json.dumps(search(name, folder)))
         found[name] = json.loads(path.read_text())["order"]
     config = load_config_file(CONFIG)
     config.train.update(steps=3000, eval_every=150, patience=0)
@@ -47,14 +48,16 @@ def main(folder: Path) -> int:
     return 0
 
 
-def search(name: str) -> dict:
+def search(name: str, folder: Path) -> dict:
     """One search, by the name of its row."""
     config, start = load_config_file(CONFIG), time.monotonic()
     config.train.update(steps=SHORT_STEPS, eval_every=SHORT_STEPS, patience=0)
     if name == "learned order":
-        config.train.steps = SHORT_STEPS * MEMBERS * ROUNDS // 4
-        learned = learn_order(config, orders_per_step=4)
-        about = {"order": learned.order.tolist(), "nats": learned.nats}
+        steps = SHORT_STEPS * MEMBERS * ROUNDS // 4
+        config.model.orders, config.objective = "uniform", "learned_order(orders_per_step=4)"
+        config.train.update(steps=steps, eval_every=steps, log_every=steps // 10)
+        run = arjax.fit(config, folder / "learned_order")
+        about = {"order": run.results["learned_order"], "nats": run.history["train/order_nats"].values.tolist()}
     else:
         population = Population(config, [f"random(seed={seed})" for seed in range(MEMBERS)], (0,))
         how = local_search if name == "local search" else random_search

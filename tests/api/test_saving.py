@@ -33,7 +33,7 @@ NEEDS = {
 }
 MORE = [
     ("reals", "lstm", {"conditional": "student_t_mixture(components=2, dof=3)", "ordering": "random(seed=5)"}),
-    ("reals", "made", {"conditional": "beta(low=-9, high=9)", "orders": "uniform"}),
+    ("reals", "made", {"conditional": "spline(bound=9)", "orders": "uniform"}),
     ("levels", "made", {"orders": "rasters", "dtype": "bfloat16", "context": arjax.ContextSpec(a=EVENTS["reals"])}),
     ("levels", "made", {"partition": "blocks(size=2)", "conditional": "mixture_of_products(components=3)"}),
     ("levels", "transformer", {"partition": "rows", "conditional": "nested(network='nade', ordering='reversed')"}),

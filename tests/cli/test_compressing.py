@@ -12,7 +12,7 @@ from arjax.api.compressing import coded, content_of, form_of, known_of, read_fil
 from arjax.api.trained_model import Fitted
 from arjax.cli.compressing import size_lines
 from arjax.cli.main import main
-from arjax.cli.scoring import in_words, show_ranking
+from arjax.cli.scoring import in_words
 from arjax.coding import CodingOptions, Restored
 from arjax.coding.classical import sizes
 from arjax.core.spec import EventSpec
@@ -160,43 +160,3 @@ def test_a_path_of_strings_may_begin_with_the_home_folder(tmp_path, monkeypatch)
     (tmp_path / "names.txt").write_text("ab\nb\n")
     rows = ended_strings("names", {"train": ["ab", "b"], "validation": ["b"], "test": ["b"]}).rows
     assert rows.read("~/names.txt").arrays["x"].shape == (2, 3)
-
-
-def test_examples_are_ranked_by_their_bits(workdir, capsys):
-    assert main(["--mode=evaluate", f"--workdir={workdir}", "--config.evaluate.ranking=3"]) == 0
-    lines = capsys.readouterr().out.splitlines()[2:]
-    run = arjax.open_run(workdir)
-    test = run.dataset.splits["test"].arrays
-    bits = -run.log_prob(test.x, context=test.context) / np.log(2)
-    order = np.argsort(-bits)
-    shown = [f"  example {n}: {bits[n]:.2f}" for n in (*order[:3], *order[-3:])]
-    assert lines[:8] == ["most bits:", *shown[:3], "fewest bits:", *shown[3:]]
-    rows = np.loadtxt(lines[8], delimiter=",", skiprows=1)
-    np.testing.assert_allclose(rows[:, 1], bits[order], atol=1e-3)
-    assert lines[9].endswith("-ranking.png") and (workdir / "evaluations" / lines[9].rsplit("/", 1)[1]).exists()
-
-
-def test_ranked_examples_have_their_numbers_in_the_split(tmp_path):
-    """Where some are scored, and others have no weight or no scored site: these are not those with the fewest bits."""
-    event = EventSpec((2,))
-    mask, weight = np.ones((12, 2), int), np.ones(12, int)
-    mask[4], weight[8] = 0, 0
-    x = np.zeros((12, 2), int)
-    dataset = from_arrays(event, train=x, test={"x": x, "mask": mask, "weight": weight})
-    evaluate = types.SimpleNamespace(split="test", examples=6, ranking=2)  # 0 to 10, of which 8 has no weight
-    setup = types.SimpleNamespace(dataset=dataset, evaluate=evaluate, model=types.SimpleNamespace(event=event))
-    rows = {"nll": np.log(2) * np.array([1.0, 3, 0, 2, 4]), "sites": np.array([2, 2, 0, 2, 2])}
-    lines = list(show_ranking(setup, rows, tmp_path / "test.json"))
-    assert lines[:3] == ["most bits:", "  example 10: 4.00", "  example 2: 3.00"]
-    assert lines[3:6] == ["fewest bits:", "  example 6: 2.00", "  example 0: 1.00"]
-    assert (tmp_path / "test-ranking.csv").read_text() == "example,bits\n10,4.0000\n2,3.0000\n6,2.0000\n0,1.0000\n"
-
-
-@pytest.mark.slow
-def test_examples_of_a_model_without_a_likelihood_are_not_ranked(tmp_path, last_sentence):
-    sizes = {"dataset.num_examples": 40, "train.steps": 2, "train.eval_every": 2}
-    sizes |= {"model.conditional": "energy(width=8, layers=1, features=4)"}
-    arjax.fit("configs/continuous_heads.py:smoke", tmp_path, sizes, quiet=True)
-    told = last_sentence("--mode=evaluate", f"--workdir={tmp_path}", "--config.evaluate.ranking=3")
-    assert "config.evaluate.ranking needs a likelihood, and this model has none" in told
-    assert not (tmp_path / "evaluations").exists()

@@ -185,7 +185,14 @@ def test_as_a_process(places):
 #: A value for each flag that a mode may need or take.
 VALUES = {"config": "c.py", "workdir": "d", "prompt": "a", "context": "1", "input": "i", "output": "o", "other": "b"}
 VALUES |= {"prior": "train", "streams": "2", "verify": "true", "devices": "2", "accelerator": "H100", "json": "true"}
-VALUES |= {"trust": "true", "coordinator_address": "h:1", "num_processes": "2", "process_id": "0", "config.seed": "1"}
+VALUES |= {
+    "budget_s": "2",
+    "trust": "true",
+    "coordinator_address": "h:1",
+    "num_processes": "2",
+    "process_id": "0",
+    "config.seed": "1",
+}
 
 
 def test_flags_in_any_order_are_those_of_one_call(monkeypatch):

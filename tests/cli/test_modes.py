@@ -72,7 +72,7 @@ def test_evaluate_another_split_leaves_the_report_as_it_is(workdir, capsys):
     [
         ("evaluate", "sample.num"),
         ("compress", "evaluate.examples"),
-        ("compare", "evaluate.ranking"),
+        ("compare", "evaluate.exposure"),
         ("classify", "evaluate.exposure"),
         ("inpaint", "evaluate.steps"),
     ],

@@ -55,11 +55,11 @@ def test_evaluate_scores_the_rows_of_a_file(plants, tmp_path, capsys):
     rows = read_csv(tmp_path / "scores.csv")
     assert [row["row"] for row in rows] == ["2", "3", "4", "5"]
     np.testing.assert_allclose([float(row["nats"]) for row in rows], nats, atol=1e-6)
-    of_splits = ["--config.evaluate.split=validation", "--config.evaluate.ranking=2"]
+    of_splits = ["--config.evaluate.split=validation", "--config.evaluate.examples=2"]
     assert main([*flags, *of_splits]) == 0
     printed = capsys.readouterr()
     told = "arjax: --config.evaluate.{} has no effect on the examples of --input"
-    assert printed.out == line + "\n" and printed.err.splitlines() == list(map(told.format, ("split", "ranking")))
+    assert printed.out == line + "\n" and printed.err.splitlines() == list(map(told.format, ("split", "examples")))
     # the rows of the test split have the score of the report
     run = open_run(plants)
     test = run.decode(run.dataset.splits["test"].arrays.x)

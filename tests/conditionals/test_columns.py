@@ -97,7 +97,7 @@ def test_columns_of_one_step_are_drawn_independently():
 
 
 def test_what_does_not_fit_is_one_sentence():
-    for call in ("gaussian", "beta", "categorical", "mixture_of_products", "nested", "ordinal", "logistic_mixture"):
+    for call in ("gaussian", "categorical", "mixture_of_products", "nested", "ordinal", "logistic_mixture"):
         with pytest.raises(UserError, match=r"not columns: take columns$|single number"):
             make_conditional(call, EVENT)
     with pytest.raises(UserError, match="'columns' needs mixed columns, not real: take gaussian"):

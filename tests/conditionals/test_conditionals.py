@@ -189,7 +189,7 @@ def test_ordinal_features_are_cosines_over_the_levels():
     np.testing.assert_allclose(of_family(full, "log_table", features), wanted, atol=1e-5)
 
 
-REAL_FAMILIES = ("gaussian", "gaussian_mixture", "logistic_mixture", "student_t_mixture", "beta", "spline")
+REAL_FAMILIES = ("gaussian", "gaussian_mixture", "logistic_mixture", "student_t_mixture", "spline")
 REAL, LEVELS, TOKENS = (
     EventSpec((4,), kind=kind, num_levels=n) for kind, n in (("real", 0), ("levels", 5), ("tokens", 9))
 )

@@ -17,7 +17,6 @@ FAST = [
     ("mixture_of_products", "levels_vector"),
     ("gaussian", "real"),
     ("gaussian_mixture", "real"),
-    ("beta(low=-3, high=4, min_log_shape=1.1)", "real"),
     ("spline(bins=2, bound=2, min_log_scale=1.0)", "real"),
 ]
 SLOW = [

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "arjax"
 #: From the ground up: a package may import those before it, and itself.
 LAYERS = [
     *("core", "stages", "data", "factorization", "conditionals", "networks", "samplers", "quantizers", "models"),
-    *("interop", "objectives", "testing", "parallel", "evaluation", "coding", "reporting", "page", "training"),
+    *("interop", "objectives", "parallel", "evaluation", "coding", "reporting", "page", "testing", "training"),
     *("config", "api", "cli", "tables", "population", "sweep"),
 ]
 

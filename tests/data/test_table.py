@@ -137,7 +137,7 @@ def test_noise_is_fresh_and_of_training_alone(write):
 def test_families_for_two_levels_of_any_kind(write):
     dataset = make_dataset("table", path=write("a,b\n" + "0,1\n1,1\n1,0\n" * 5), levels=2)
     assert dataset.event == EventSpec((2,)) and make_conditional("", dataset.event) == Bernoulli()
-    for call in ("gaussian", "beta", "logistic_mixture", "discretized_logistic_mixture"):
+    for call in ("gaussian", "logistic_mixture", "discretized_logistic_mixture"):
         with pytest.raises(UserError, match=r"not binary: take bernoulli$"):
             make_conditional(call, dataset.event)
     path = write("a,b\n" + "0,1\n3,1\n1,0\n" * 5)

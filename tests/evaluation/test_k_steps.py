@@ -35,10 +35,11 @@ from arjax.parallel.sharding import make_mesh
 from arjax.reporting.reports import SCORES, describe_scores
 from arjax.samplers import example_keys, make_sampler
 from arjax.samplers.rounds import (
+    RULES,
     k_step_log_prob,
     log_prob_ahead,
+    log_prob_by_rule,
     log_prob_of_rest,
-    lowest_entropy_log_prob,
     measure_losses,
 )
 from arjax.testing.examples import all_values, random_like
@@ -178,7 +179,7 @@ def test_a_head_that_draws_has_noise_of_its_own_for_each_site_example_and_key():
     @jax.jit
     def scores(key):
         alone = log_prob_ahead(model, params, jax.tree.map(lambda leaf: leaf[0], x), order, (0, 1), 3, key)[0]
-        by_entropy = lowest_entropy_log_prob(model, params, x, (1, 2), key)
+        by_entropy = log_prob_by_rule(model, params, x, (1, 2), "entropy", key)
         return k_step_log_prob(model, params, x, orders, (1, 2), key), by_entropy, alone[:, :2].reshape(-1)
 
     for each, other in zip(scores(jax.random.key(0)), scores(jax.random.key(1)), strict=True):
@@ -232,7 +233,7 @@ X = cases.all_values(LEVELS)
 ROUNDS = ((1, 2, 1), (2, 2))
 #: Of all sites at once, with attention, and with a cache.
 NETWORKS = ["deep_nade", *(pytest.param(name, marks=pytest.mark.slow) for name in ("masked_transformer", "two_stream"))]
-in_rounds = jax.jit(lowest_entropy_log_prob, static_argnames="sizes")
+in_rounds = jax.jit(log_prob_by_rule, static_argnames=("sizes", "choose"))
 
 
 def model_of(network: str = "deep_nade", event: EventSpec = LEVELS, **choice):
@@ -240,11 +241,17 @@ def model_of(network: str = "deep_nade", event: EventSpec = LEVELS, **choice):
     return model, cases.params_of(model)
 
 
-def scored(model, params, x, sizes, **parts) -> np.ndarray:
-    return np.asarray(in_rounds(model, params, Batch(jnp.asarray(x), **parts), sizes=sizes), np.float64)
+def scored(model, params, x, sizes, choose="entropy", **parts) -> np.ndarray:
+    return np.asarray(in_rounds(model, params, Batch(jnp.asarray(x), **parts), sizes=sizes, choose=choose), np.float64)
 
 
-def by_hand(model, params, x, sizes, context=None) -> tuple[np.ndarray, np.ndarray]:
+def doubt(table: np.ndarray, choose: str) -> np.ndarray:
+    """How unsure a rule is of each site, from log p of its values; the least come first."""
+    first, second = np.moveaxis(np.sort(np.exp(table), -1)[..., :-3:-1], -1, 0)
+    return {"entropy": -(np.exp(table) * table).sum(-1), "margin": second - first, "top1": -first}[choose]
+
+
+def by_hand(model, params, x, sizes, context=None, choose="entropy") -> tuple[np.ndarray, np.ndarray]:
     """log p of each site as the rounds of a plain loop reveal it, and the round of each site, [B, D]."""
     num, own_step = len(x), np.asarray(model.factorization.step)
     flat = x.reshape(num, -1)
@@ -253,9 +260,9 @@ def by_hand(model, params, x, sizes, context=None) -> tuple[np.ndarray, np.ndarr
         given = np.where(known, flat, 0).reshape(x.shape), known.reshape(x.shape)
         features = np.asarray(of_model(model, "features_given", params, *given, context=context), np.float64)
         table = log_softmax(features.reshape(*flat.shape, -1), -1)
-        entropy = -(np.exp(table) * table).sum(-1)
+        scores = doubt(table, choose)
         for b in range(num):
-            left = sorted(np.flatnonzero(~known[b]), key=lambda i, b=b: (entropy[b, i], own_step[i]))
+            left = sorted(np.flatnonzero(~known[b]), key=lambda i, b=b: (scores[b, i], own_step[i]))
             for i in left[:size]:
                 found[b, i], round_of[b, i], known[b, i] = table[b, i, flat[b, i]], r, True
     return found, round_of
@@ -268,28 +275,46 @@ def some(num=9):
 @pytest.mark.parametrize("network", NETWORKS[:2])
 def test_the_sum_over_rounds_is_that_of_a_plain_loop(network):
     model, params = model_of(network)
-    for sizes in ROUNDS:
-        found, round_of = by_hand(model, params, X, sizes)
+    flat, rounds = jax.tree.map(lambda leaf: 0.3 * leaf, params), []  # in flat tables the rules see other sites first
+    params = flat if network == "deep_nade" else params
+    for choose, sizes in [("entropy", ROUNDS[1]), *((choose, ROUNDS[0]) for choose in RULES)]:
+        found, round_of = by_hand(model, params, X, sizes, choose=choose)
         assert (len(np.unique(round_of, axis=0)) > 1) == (len(sizes) > 2)  # by the values, from the second round on
-        np.testing.assert_allclose(scored(model, params, X, sizes), found.sum(1), atol=1e-4)
+        np.testing.assert_allclose(scored(model, params, X, sizes, choose), found.sum(1), atol=1e-4)
+        rounds.append(round_of.tolist())
+    assert network != "deep_nade" or (rounds[1] != rounds[2] and rounds[2] != rounds[3])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_probabilities_add_up_to_one_and_samples_follow_them(network):
+def test_the_second_most_probable_vector_differs_in_one_scalar():
+    family = make_model(EventSpec((3,), (2,), "levels", 3), "made", hidden_sizes=(4,)).conditional
+    features = jax.random.normal(jax.random.key(0), (50, family.num_params))
+    table = np.asarray(family.log_table(features), np.float64)  # [50, 2, 3]
+    of_vectors = (table[:, 0, :, None] + table[:, 1, None]).reshape(50, 9)
+    for choose in ("margin", "top1"):
+        found, expected = np.asarray(RULES[choose](family, features)), -doubt(of_vectors, choose)
+        np.testing.assert_allclose(found, expected if choose == "margin" else np.log(expected), rtol=1e-4, atol=1e-6)
+
+
+FOLLOWED = [("deep_nade", choose) for choose in RULES]
+FOLLOWED += [pytest.param(name, "entropy", marks=pytest.mark.slow) for name in ("masked_transformer", "two_stream")]
+
+
+@pytest.mark.parametrize(("network", "rule"), FOLLOWED)
+def test_probabilities_add_up_to_one_and_samples_follow_them(network, rule):
     """The samples are drawn by the sampler of these rounds; those of random orders have another distribution."""
     model, params = model_of(network)
     place, keys = 3 ** np.arange(4)[::-1], example_keys(jax.random.key(0), 4000)
     for sizes in ROUNDS[:1]:
-        p = np.exp(scored(model, params, X, sizes))
+        p = np.exp(scored(model, params, X, sizes, rule))
         assert p.sum() == pytest.approx(1, abs=1e-5)
         fits = {}
-        for choose in ("entropy", "random") if network == "deep_nade" else ("entropy",):
+        for choose in (rule, "random") if (network, rule) == ("deep_nade", "entropy") else (rule,):
             x = np.asarray(model.draw(params, keys, sampler=f"parallel(sizes={sizes},choose='{choose}')").x)
             counts = np.bincount(x.reshape(len(x), 4) @ place, minlength=81)
             common = p * len(x) >= 5
             seen = [np.append(each[common], each[~common].sum()) for each in (counts, p * len(x))]
             fits[choose] = chisquare(seen[0], seen[1] * seen[0].sum() / seen[1].sum()).pvalue
-        assert fits.pop("entropy") > 0.01 and all(fit < 1e-3 for fit in fits.values()), sizes
+        assert fits.pop(rule) > 0.01 and all(fit < 1e-3 for fit in fits.values()), sizes
 
 
 def test_a_single_round_and_a_fixed_order_are_what_is_known():
@@ -346,6 +371,8 @@ def numbers(family, features, x):
 REFUSED = [
     ({"choose": "confidence"}, {}, "config.evaluate.choose='confidence' has no score with more than one round: the"),
     ({"choose": "entropy"}, {"partition": "blocks(size=2)"}, "='entropy' chooses among single sites, and steps"),
+    ({"choose": "margin"}, {"partition": "blocks(size=2)"}, "='margin' chooses among single sites, and steps"),
+    ({"choose": "top1"}, {"event": EventSpec((2, 2), (), "real")}, "choose='top1' needs a list of probabilities: take"),
     ({"choose": "entropy"}, {"orders": ""}, "config.evaluate.steps needs a model of all orders"),
     ({"choose": "order", "steps": 9}, {}, "config.evaluate.steps asks for 9 rounds, but the model has 4 steps"),
 ]

@@ -33,7 +33,7 @@ CHOICES = {
     "network": (TEXT, autoregressive("made", (5,), orders="rasters")),
     "weighted": (TEXT, autoregressive("made", (5,), orders="weighted(of=('raster', 'uniform'), weights=(3, 1))")),
     "nested": (TEXT, autoregressive("constant", partition="blocks(size=2)", conditional="nested(network='nade')")),
-    "table": (arjax.EventSpec((2,), kind="real"), autoregressive("independent", conditional="beta")),
+    "table": (arjax.EventSpec((2,), kind="real"), autoregressive("independent", conditional="gaussian")),
     "chain": (TEXT, ModelChoice("discrete_chain", {"num_steps": 2}, "deep_nade", {"hidden_sizes": (3,)})),
     "graph": (arjax.EventSpec((4,)), autoregressive("structured_made", (4,), graph="window(size=2)")),
     "flow": (arjax.EventSpec((2,)), ModelChoice("flow", {"num_blocks": 2}, "made", {"hidden_sizes": (3,)})),

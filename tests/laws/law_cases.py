@@ -92,7 +92,6 @@ def fitting_conditionals(event):
 
 #: Densities are integrated on grids: no scale may be so small that it falls between the points.
 REAL_OPTIONS = {
-    "beta": "(low=-2, high=2, min_log_shape=1.3)",
     "mixture_of_products": "(components=2, base='gaussian(min_log_scale=-1.0)')",
     "spline": "(bins=2, bound=2, min_log_scale=0.5)",
 }

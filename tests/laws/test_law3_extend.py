@@ -65,13 +65,11 @@ def test_the_next_steps_are_one_block(network):
     np.testing.assert_allclose(found[:, 2, :, 0], expected, atol=2e-5 * np.abs(expected).max())
 
 
-LINE, PICTURE = EventSpec((16,), (), "tokens", 3), EventSpec((4, 4), (), "levels", 4)
-TILES = {"query_block": (2, 2), "memory": (1, 1), "ordering": "tiles(height=2, width=2)"}
+LINE = EventSpec((16,), (), "tokens", 3)
 #: Longer than rings, patterns and segments, and every way to attend.
 LONGER = {
     "rotary, shared heads": ("transformer", LINE, {"num_kv_heads": 1, "rotary": True, "head_size": 8}),
     "blocks in a ring": ("local_transformer", LINE, {"window": 3, "partition": "sizes(sizes=(1, 3, 2, 3, 1, 2, 4))"}),
-    "tiles": ("image_transformer", PICTURE, TILES),
     "segments": ("transformer_xl", LINE, {"segment": 3, "memory": 2}),
     "segments of blocks": ("transformer_xl", LINE, {"segment": 2, "memory": 1, "partition": "blocks(size=2)"}),
     "a kernel of 1": ("causal_conv", LINE, {"kernel_size": 1, "num_layers": 2}),

@@ -89,11 +89,13 @@ def silu(x):
 
 
 def attention(params, x_TE, content_UE, may_TU, num_heads: int):
-    """softmax(q k' / sqrt(H)) v of each head over the contents that a token may see, then W_out."""
+    """softmax(q k' / sqrt(H)) v of each head over the contents that a token may see, then W_out; heads may see other
+    contents, bool[N, T, U].
+    """
     q, k, v = (dense(params[name], y) for name, y in (("query", x_TE), ("key", content_UE), ("value", content_UE)))
-    heads = []
-    for q_h, k_h, v_h in zip(*(np.split(y, num_heads, -1) for y in (q, k, v)), strict=True):
-        scores = np.where(may_TU, q_h @ k_h.T / np.sqrt(q_h.shape[-1]), -np.inf)
+    heads, masks = [], np.broadcast_to(may_TU, (num_heads, *may_TU.shape[-2:]))
+    for may_h, q_h, k_h, v_h in zip(masks, *(np.split(y, num_heads, -1) for y in (q, k, v)), strict=True):
+        scores = np.where(may_h, q_h @ k_h.T / np.sqrt(q_h.shape[-1]), -np.inf)
         heads.append(special.softmax(scores, -1) @ v_h)
     return dense(params["out"], np.concatenate(heads, -1))
 

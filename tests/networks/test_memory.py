@@ -56,10 +56,8 @@ def test_linear_in_the_number_of_sites(network, ordering, form):
 #: Elements per site that a pattern of attention may need: pairs that it looks at, with those masked in its blocks.
 PATTERNS = [
     ("local_transformer", {"window": 16}, 64),
-    ("image_transformer", {"query_block": (16,), "memory": (16,)}, 64),
-    ("image_transformer", {"query_block": (4, 4), "memory": (4, 4), "ordering": "tiles"}, 2 * 8 * 12),
-    ("sparse_transformer", {"stride": 256, "pattern": "strided"}, 4 * 256),
-    ("sparse_transformer", {"stride": 256, "pattern": "fixed", "expressivity": 1}, 4 * 256),
+    ("image_transformer", {"query_block": 16, "memory": 16}, 64),
+    ("sparse_transformer", {"stride": 256}, 4 * 256),
     ("transformer_xl", {"segment": 16, "memory": 16}, 2 * 33),  # the shift of relative positions adds a column
 ]
 

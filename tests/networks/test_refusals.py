@@ -41,10 +41,6 @@ SENTENCES = [
         *("transformer", BITS, {"fused_attention": True, "partition": "blocks(size=2)"}),
         "network.fused_attention needs steps of one site",
     ),
-    (
-        *("image_transformer", WIDE, {"query_block": (2, 3), "memory": (1, 1)}),
-        r"attention in two dimensions needs model.ordering=tiles\(height=2, width=3\) and model.partition=sites",
-    ),
     ("pixelcnn", GRID, {"ordering": "spiral"}, r"pixelcnn needs a raster-like .*\(raster, reversed, column_major or"),
     ("pixelcnn", CHANNELS, {"ordering": "column_major"}, r"pixelcnn needs a raster-like order \(raster, reversed or a"),
     ("gated_pixelcnn", BITS, {}, r"gated_pixelcnn needs a grid of two dimensions \(rows and columns, or"),
@@ -77,17 +73,12 @@ def check(name, event, options, ordering="raster", partition="sites"):
     network.check(make_factorization(event.grid_shape, ordering, partition))
 
 
-TILES, ODD = "tiles(height=2, width=2)", "must be an odd number, not"
-FIXED, MANY = {"pattern": "fixed", "stride": 7, "num_heads": 2}, "the heads summarise 8 steps of each block, more than"
+ODD = "must be an odd number, not"
 SCALING = (8.0, 1.0, 4.0, 64.0)
-BOTH, CHAIN = "network.query_block and network.memory must be", EventSpec((30,), kind="tokens", num_levels=4)
+CHAIN = EventSpec((30,), kind="tokens", num_levels=4)
 #: The network, the event, the order; options that it takes, those that it refuses beside them, and the sentence.
 LIMITS = [
-    ("image_transformer", LINE, "raster", {"memory": (1,)}, "query_block", ((1,), (9,)), ((1, 1),), BOTH),
-    ("image_transformer", GRID, TILES, {"memory": (0, 0)}, "query_block", ((2, 2),), ((2, 1), (3, 2)), "needs|divide"),
-    ("image_transformer", GRID, TILES, {"query_block": (2, 2)}, "memory", ((0, 1),), ((1,), (1, 1, 1)), BOTH),
-    ("sparse_transformer", LINE, "raster", {}, "num_heads", (2, 4), (1,), "split needs an even number of heads"),
-    ("sparse_transformer", LINE, "raster", FIXED, "expressivity", (7,), (8,), MANY),
+    ("sparse_transformer", LINE, "raster", {}, "num_heads", (2, 4), (1,), "patterns need an even number of heads"),
     ("transformer", LINE, "raster", {"width": 4}, "num_heads", (1, 2, 4), (3, 8), "num_heads=. does not divide"),
     ("transformer", LINE, "raster", {"num_heads": 4}, "num_kv_heads", (0, 1, 2, 4), (3, 8), "does not divide network"),
     ("transformer", LINE, "raster", {"rotary": True}, "head_size", (2, 0), (3,), "rotary needs heads of even size"),

@@ -20,7 +20,7 @@ from arjax.samplers.rounds import make_sizes, non_increasing, optimal_sizes
 
 KEYS = example_keys(jax.random.key(3), 12)
 TOKENS = EventSpec((3, 2), (), "tokens", 5)
-CHOICES = ("order", "random", "confidence", "entropy")
+CHOICES = ("order", "random", "confidence", "entropy", "margin", "top1")
 
 
 def build(network: str, event: EventSpec = TOKENS, **choice):
@@ -72,7 +72,9 @@ def test_the_sites_of_a_round_are_those_that_score_highest(choose):
         drawn = cases.drawn_from(model.conditional, features, KEYS, values, None, model.factorization)
         table, drawn = log_softmax(features, -1), np.asarray(drawn).reshape(12, 6)
         confidence = np.take_along_axis(table, drawn[..., None], -1)[..., 0]
+        second, first = np.moveaxis(np.sort(np.exp(table), -1)[..., -2:], -1, 0)
         scores = {"confidence": confidence, "entropy": (np.exp(table) * table).sum(-1), "random": -lots[:, own_step]}
+        scores |= {"margin": first - second, "top1": first}
         return drawn, scores[choose]
 
     values, observed, chosen = np.zeros((12, 6), np.int32), np.zeros((12, 6), bool), []
@@ -135,6 +137,7 @@ REFUSED = [
     ("parallel", {"orders": "pool(num=3)"}, "needs a model of all orders"),
     ("parallel(choose='entropy')", {"partition": "blocks(size=2)"}, "choose='entropy' chooses among single sites"),
     ("parallel(choose='confidence')", {"event": EventSpec((2, 3), (), "real", 0)}, "needs a list of probabilities"),
+    ("parallel(choose='margin')", {"event": EventSpec((2, 3), (), "real", 0)}, "choose='margin' needs a list"),
     ("parallel(sizes=(2, 3))", {}, "add up to 5, but the model has 6 steps"),
     ("parallel(steps=7)", {}, "'parallel' asks for 7 rounds, but the model has 6 steps, at least one a round"),
     ("parallel(schedule='optimal')", {}, "is measured on validation data"),

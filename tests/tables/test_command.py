@@ -100,6 +100,7 @@ def test_outliers_score_and_query(model, rows, capsys):
         (["impute", "MODEL", "new.csv", "-", "--num=2"], "each completion is a file of its own"),
         (["impute", "MODEL", "new.csv", ".", "--num=2"], "'.' is a folder, and the result is a file"),
         (["fit", "new.csv", "m", "--kinds", "a=words", "a=numbers"], "the column 'a' has two kinds"),
+        (["fit", "rows.csv", "MODEL", "--mintes=3"], "unknown flag '--mintes', did you mean '--minutes'"),
     ],
 )
 def test_mistakes(model, argv, sentence, capsys):

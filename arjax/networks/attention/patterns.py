@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.arrays import Array
-from arjax.factorization.orderings import tiles
 from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
 from arjax.networks.layers.causal import join, put_in_ring, ring_steps, windows
 
@@ -167,16 +166,14 @@ class Near(Pattern):
 
 @dataclasses.dataclass(frozen=True)
 class Strided(Pattern):
-    """Step i attends to the steps i, i - stride, i - 2 stride, ...; with `skip`, only to steps further back than it:
-    A(2) of the strided pattern of Child et al., "Generating Long Sequences with Sparse Transformers" (2019), section
-    4.3.
+    """Step i attends to the steps i, i - stride, i - 2 stride, ...: A(2) of the strided pattern of Child et al.,
+    "Generating Long Sequences with Sparse Transformers" (2019), section 4.3.
     """
 
     stride: int
-    skip: int = -1
 
     def sees(self, i, j):
-        return ((i - j) % self.stride == 0) & (i - j > self.skip)
+        return (i - j) % self.stride == 0
 
     def queries(self, x_BNTH, block_size):
         rows = windows(x_BNTH, 2, self.stride * block_size)  # [B, N, S / stride, stride * M, H]
@@ -206,131 +203,3 @@ class Strided(Pattern):
         remainder_k = step_k % self.stride
         seen = tuple(flat_tokens(a[:, :, remainder_k], len(step_k)) for a in cache)
         return seen, remainder_k[:, None] + self.stride * jnp.arange(cache.keys.shape[3])
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary(Pattern):
-    """Every step attends to `count` earlier steps of each block of `size`, with `skip` of earlier blocks only: the last
-    steps of the block, except for the `offset` after them. Child et al. (2019), section 4.3: A(2) of the fixed pattern,
-    where `size` is l and `count` is c.
-    """
-
-    size: int
-    count: int
-    offset: int = 0
-    skip: bool = False
-
-    @property
-    def first(self) -> int:
-        """Position in a block at which its summary begins."""
-        return self.size - self.offset - self.count
-
-    def _in_summary(self, step: Array) -> tuple[Array, Array]:
-        """Whether a step is part of the summary of its block, and the number of its place there."""
-        place = step % self.size - self.first
-        return (place >= 0) & (place < self.count), step // self.size * self.count + place
-
-    def sees(self, i, j):
-        in_summary, _ = self._in_summary(j)
-        return in_summary & (j // self.size < i // self.size) if self.skip else in_summary
-
-    def queries(self, x_BNTH, block_size):
-        return x_BNTH[:, :, None]
-
-    def keys(self, x_BNTH, block_size):
-        tokens = slice(self.first * block_size, (self.first + self.count) * block_size)
-        rows = windows(x_BNTH, 2, self.size * block_size)[:, :, :, tokens]
-        return rows.reshape(*rows.shape[:2], 1, -1, rows.shape[-1])
-
-    def restore(self, out_BNGQH, num_steps, block_size):
-        return out_BNGQH[:, :, 0]
-
-    def places(self, num_steps):
-        """The summaries, and one more place, to which all other steps are written."""
-        return (-(-num_steps // self.size) * self.count + 1,)
-
-    def place(self, step, places):
-        in_summary, place = self._in_summary(step)
-        return (jnp.where(in_summary, place, places[0] - 1),)
-
-    def _steps(self, num: int) -> jax.Array:
-        """The first steps that are part of a summary, int[num]."""
-        n = jnp.arange(num)
-        return n // self.count * self.size + self.first + n % self.count
-
-    def read(self, cache, t, places):
-        """At the last place is a step that does not exist."""
-        return cache, self._steps(places[0])
-
-    def read_window(self, cache, step_k):
-        return tuple(flat_tokens(a[:, :, :-1]) for a in cache), self._steps(cache.keys.shape[2] - 1)[None]
-
-
-@dataclasses.dataclass(frozen=True)
-class TileGrid(Pattern):
-    """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step (Parmar et al., "Image
-    Transformer", 2018, section 3.3): the queries of a `tile` (rows, columns), which divides the `grid`, attend to the
-    pixels generated so far in the tile and in a `margin` (rows above, columns on either side).
-    """
-
-    grid: tuple[int, int]
-    tile: tuple[int, int]
-    margin: tuple[int, int]
-
-    def _pixel(self, step: Array) -> tuple[Array, Array, Array, Array]:
-        """Row and column of the first pixel of the tile of a step, and of its own pixel within the tile."""
-        (_, columns), (height, width) = self.grid, self.tile
-        tile, inside = step // (height * width), step % (height * width)
-        across = columns // width
-        return tile // across * height, tile % across * width, inside // width, inside % width
-
-    def sees(self, i, j):
-        (height, width), (above, aside) = self.tile, self.margin
-        (top, left, _, _), (other_top, other_left, row, column) = self._pixel(i), self._pixel(j)
-        down, right = other_top + row - top, other_left + column - left
-        return (down >= -above) & (down < height) & (right >= -aside) & (right < width + aside)
-
-    def _around(self, plane: jax.Array) -> jax.Array:
-        """[B, N, rows, columns, H] -> [B, N, tiles, (above + h) * (aside + w + aside), H]."""
-        (height, width), (above, aside) = self.tile, self.margin
-        rows = windows(plane, 2, height, before=above)
-        both = windows(rows, 4, width, before=aside, after=aside)  # [B, N, H / h, above + h, W / w, ...]
-        both = jnp.moveaxis(both, 4, 3)
-        return both.reshape(*both.shape[:2], both.shape[2] * both.shape[3], -1, both.shape[-1])
-
-    def queries(self, x_BNTH, block_size):
-        return windows(x_BNTH, 2, self.tile[0] * self.tile[1])
-
-    def keys(self, x_BNTH, block_size):
-        (rows, columns), (height, width) = self.grid, self.tile
-        tiled = x_BNTH.reshape(*x_BNTH.shape[:2], rows // height, columns // width, height, width, x_BNTH.shape[-1])
-        return self._around(jnp.swapaxes(tiled, 3, 4).reshape(*x_BNTH.shape[:2], rows, columns, x_BNTH.shape[-1]))
-
-    def restore(self, out_BNGQH, num_steps, block_size):
-        return out_BNGQH.reshape(*out_BNGQH.shape[:2], num_steps, out_BNGQH.shape[-1])
-
-    def places(self, num_steps):
-        """The pixels and their margin."""
-        return self.grid[0] + self.margin[0], self.grid[1] + 2 * self.margin[1]
-
-    def place(self, step, places):
-        top, left, row, column = self._pixel(step)
-        return top + self.margin[0] + row, left + self.margin[1] + column
-
-    def _steps(self) -> np.ndarray:
-        """The step at each place, int[*places]; S in the margin."""
-        order = tiles(self.grid, *self.tile)
-        steps = np.empty(len(order), np.int32)
-        steps[order] = np.arange(len(order))
-        above, aside = self.margin
-        return np.pad(steps.reshape(self.grid), ((above, 0), (aside, aside)), constant_values=len(order))
-
-    def read(self, cache, t, places):
-        top, left, _, _ = self._pixel(t)
-        sides = self.margin[0] + self.tile[0], self.tile[1] + 2 * self.margin[1]
-        around = [jax.lax.dynamic_slice(a, (0, top, left, 0), (len(a), *sides, a.shape[-1])) for a in cache]
-        steps = jax.lax.dynamic_slice(jnp.asarray(self._steps()), (top, left), sides)
-        return tuple(a.reshape(len(a), -1, a.shape[-1]) for a in around), steps.ravel()
-
-    def read_window(self, cache, step_k):
-        return tuple(map(flat_tokens, cache)), jnp.asarray(self._steps()).reshape(1, -1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from typing import Any
 
 import jax
@@ -12,60 +10,39 @@ import numpy as np
 
 from arjax.core.errors import refuse
 from arjax.core.options import opt
-from arjax.factorization import Factorization
-from arjax.factorization.orderings import tiles
-from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, TileGrid, for_loop
+from arjax.networks.attention.patterns import Near, Pattern, Strided, for_loop
 from arjax.networks.attention.transformer import BlockNetwork, ChunkedTokens, through_tokens
 from arjax.networks.base import ACTIVATIONS, NETWORKS, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
 HeadPatterns = tuple[tuple[Pattern, int], ...]
-#: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
-LOG_ZERO = -1e30
+#: The score of a key that is not seen: finite, so that differences of two of them are no NaN.
+UNSEEN = -1e30
 
 
-def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 if it is empty, and the log of the softmax's sum: q
-    [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
+def masked_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 if it is empty: q [..., Q, H], k and v [..., K, H], mask
+    [..., Q or 1, K] -> [..., Q, H].
     """
     scores = jnp.einsum("...qh,...kh->...qk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-    scores = jnp.where(mask, scores, LOG_ZERO)
+    scores = jnp.where(mask, scores, UNSEEN)
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.where(mask, jnp.exp(scores - largest), 0.0)
     total = weights.sum(-1, keepdims=True)
-    seen = total > 0
-    total = jnp.where(seen, total, 1.0)  # not a small number: the derivative of the quotient divides by its square
-    out = jnp.einsum("...qk,...kh->...qh", (weights / total).astype(v.dtype), v)
-    return out, jnp.where(seen, jnp.log(total) + largest, LOG_ZERO)[..., 0]
-
-
-def unite(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
-    """One softmax over disjoint sets, from `partial_attention` over each of them."""
-    if len(parts) == 1:
-        return parts[0][0]
-    share = jax.nn.softmax(jnp.stack([log_sum for _, log_sum in parts]), axis=0)
-    shares = (w[..., None].astype(out.dtype) * out for w, (out, _) in zip(share, parts, strict=True))
-    return functools.reduce(operator.add, shares)
+    # not a small number: the derivative of the quotient divides by its square
+    total = jnp.where(total > 0, total, 1.0)
+    return jnp.einsum("...qk,...kh->...qh", (weights / total).astype(v.dtype), v)
 
 
 class PatternAttention(MultiHead):
-    """Self-attention in which each group of heads follows one of the `patterns`, each given with its number of heads;
-    or, if `merged`, all heads follow the union of all patterns, which must then be disjoint.
-    """
+    """Self-attention in which each group of heads follows one of the `patterns`, each with its number of heads."""
 
     patterns: HeadPatterns = ()
-    merged: bool = False
 
     def _groups(self) -> list[tuple[Pattern, slice]]:
-        if self.merged:
-            return [(pattern, slice(0, self.num_heads)) for pattern, _ in self.patterns]
         ends = np.cumsum([count for _, count in self.patterns])
         return [(p, slice(int(end) - n, int(end))) for (p, n), end in zip(self.patterns, ends, strict=True)]
-
-    def _combine(self, parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
-        mixed_BNTH = unite(parts) if self.merged else jnp.concatenate([out for out, _ in parts], axis=1)
-        return self._merge(mixed_BNTH)
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         """All tokens, [B, S*M, E] -> [B, S*M, E]."""
@@ -76,10 +53,9 @@ class PatternAttention(MultiHead):
             q, k, v = (a[:, heads] for a in qkv)
             pattern = pattern.within(num_steps)
             blocks = pattern.queries(q, block_size), pattern.keys(k, block_size), pattern.keys(v, block_size)
-            out, log_sum = partial_attention(*blocks, pattern.mask(num_steps, block_size))
-            restore = functools.partial(pattern.restore, num_steps=num_steps, block_size=block_size)
-            parts.append((restore(out), restore(log_sum[..., None])[..., 0]))
-        return self._combine(parts)
+            out = masked_attention(*blocks, pattern.mask(num_steps, block_size))
+            parts.append(pattern.restore(out, num_steps, block_size))
+        return self._merge(jnp.concatenate(parts, axis=1))
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> list[KVCache]:
         caches = []
@@ -97,9 +73,8 @@ class PatternAttention(MultiHead):
             looped = old if isinstance(old, LoopCache) else for_loop(old)
             new, (keys, values), visible = pattern.step(looped, (k, v), t)
             kept.append(type(old)(*(after.reshape(before.shape) for after, before in zip(new, old, strict=True))))
-            out, log_sum = partial_attention(q, keys, values, visible)
-            parts.append((out.reshape(shape), log_sum.reshape(shape[:-1])))
-        return kept, self._combine(parts)
+            parts.append(masked_attention(q, keys, values, visible).reshape(shape))
+        return kept, self._merge(jnp.concatenate(parts, axis=1))
 
     def loop_carry(self, cache: list[KVCache], tokens: int, past: list[LoopCache] | None = None) -> list[LoopCache]:
         """The caches in the form that a loop updates in place; they have one size in all steps."""
@@ -116,9 +91,9 @@ class PatternAttention(MultiHead):
             after, (keys, values), visible = pattern.extend(old, new, t)
             carries.append(after)
             groups = keys.shape[2]
-            out, log_sum = partial_attention(q.reshape(*q.shape[:2], groups, -1, q.shape[-1]), keys, values, visible)
-            parts.append((out.reshape(q.shape), log_sum.reshape(q.shape[:-1])))
-        return carries, self._combine(parts)
+            out = masked_attention(q.reshape(*q.shape[:2], groups, -1, q.shape[-1]), keys, values, visible)
+            parts.append(out.reshape(q.shape))
+        return carries, self._merge(jnp.concatenate(parts, axis=1))
 
     def keep(self, carries: list[Any], n: jax.Array) -> list[KVCache]:
         return [pattern.keep(after, n) for (pattern, _), after in zip(self._groups(), carries, strict=True)]
@@ -131,11 +106,8 @@ class PatternNetwork(BlockNetwork, ChunkedTokens):
         """The patterns of each layer, each with its number of heads."""
         raise TypeError(f"{type(self).__name__} has no patterns")
 
-    def unites(self) -> bool:
-        return False
-
     def make_attention(self):
-        return self.heads_of(PatternAttention, patterns=self.patterns(), merged=self.unites())
+        return self.heads_of(PatternAttention, patterns=self.patterns())
 
     def dependencies(self, factorization):
         itself = np.eye(factorization.num_steps, dtype=bool)
@@ -173,86 +145,38 @@ class LocalTransformer(PatternNetwork):
 
 @NETWORKS.register("sparse_transformer")
 class SparseTransformer(PatternNetwork):
-    """Tokens attend along two sparse patterns of about sqrt(S) steps each, which connect all steps in two hops (Child,
-    Gray, Radford & Sutskever, "Generating Long Sequences with Sparse Transformers", 2019, section 4.3; l is the
-    stride):
-
-    strided   A(1) = the last l steps and the step itself, A(2) = each l-th step back from it
-    fixed     A(1) = the block of l steps around it, A(2) = the last c steps of each block
-
-    Heads (section 5.2): "split", where half of them follow A(1) and half A(2) (in the fixed pattern each of these
-    attends to c other steps of a block), or "merged", where all attend to the union. In step form a step attends to
-    O(l + S / l) steps. Options: as `BlockNetwork`; `stride` l, `pattern`, `expressivity` c, `heads`.
+    """Tokens attend along two sparse patterns of about sqrt(S) steps each, which connect all steps in two hops: half of
+    the heads to the last l steps and the step itself, half to each l-th step back from it (Child, Gray, Radford &
+    Sutskever, "Generating Long Sequences with Sparse Transformers", 2019, section 4.3, the strided pattern). In step
+    form a step attends to O(l + S / l) steps. Options: as `BlockNetwork`, and `stride` l.
     """
 
     stride: int = 32
-    pattern: str = opt("strided", choices=("strided", "fixed"))
-    expressivity: int = 4
-    heads: str = opt("split", choices=("split", "merged"))
 
-    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "stride": 2, "expressivity": 1, "heads": "merged"}
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "stride": 2}
 
     def check(self, factorization):
         super().check(factorization)
-        split, heads = self.heads == "split", self.num_heads
-        summaries = self.expressivity * (heads // 2 if split else 1)
-        refuse(
-            (split and heads % 2, f"network.heads=split needs an even number of heads, not {heads}"),
-            (
-                self.pattern == "fixed" and summaries > self.stride,
-                f"the heads summarise {summaries} steps of each block, more than its network.stride={self.stride}",
-            ),
-        )
-
-    def unites(self):
-        return self.heads == "merged"
+        refuse((self.num_heads % 2, f"the two patterns need an even number of heads, not {self.num_heads}"))
 
     def patterns(self):
-        stride, count, half, merged = self.stride, self.expressivity, self.num_heads // 2, self.unites()
-        if self.pattern == "strided":
-            return (Near(stride, stride, stride + 1), half), (Strided(stride, skip=stride if merged else -1), half)
-        if merged:
-            return (Near(stride, 0), half), (Summary(stride, count, skip=True), half)
-        return (Near(stride, 0), half), *((Summary(stride, count, head * count), 1) for head in range(half))
+        stride, half = self.stride, self.num_heads // 2
+        return (Near(stride, stride, stride + 1), half), (Strided(stride), half)
 
 
 @NETWORKS.register("image_transformer")
 class ImageTransformer(PatternNetwork):
-    """Blocks of queries attend to a memory block around them, in one or two dimensions (Parmar, Vaswani, Uszkoreit,
-    Kaiser, Shazeer, Ku & Tran, "Image Transformer", 2018, section 3.3).
-
-    One number each, `query_block=(l_q,)` and `memory=(l_m,)`: blocks of l_q steps attend to themselves and the l_m
-    steps before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles attend to themselves,
-    h_m rows above and w_m columns on either side; the image is then generated rectangle by rectangle, with
-    `model.ordering=tiles(...)`. Normalisation comes before each branch, as in all our Transformers; in the paper it
-    comes after. Options: as `BlockNetwork`; `query_block`, `memory`.
+    """Blocks of `query_block` steps attend to themselves and to the `memory` steps before, in any order and partition
+    (Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku & Tran, "Image Transformer", 2018, section 3.3, local attention in
+    one dimension). Normalisation comes before each branch, as in all our Transformers; in the paper it comes after.
+    Options: as `BlockNetwork`; `query_block`, `memory`.
     """
 
-    query_block: tuple[int, ...] = opt((256,), fewest=1)
-    memory: tuple[int, ...] = opt((256,), least=0, fewest=1)
+    query_block: int = 256
+    memory: int = opt(256, least=0)
     activation: str = opt("relu", choices=ACTIVATIONS)
 
-    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "query_block": (2,), "memory": (1,)}
-
-    def check(self, factorization):
-        super().check(factorization)
-        block, memory = self.query_block, self.memory
-        numbers = f"must be one or two whole numbers each, not {block} and {memory}"
-        refuse((not 1 <= len(block) == len(memory) <= 2, f"network.query_block and network.memory {numbers}"))
-        if len(block) == 2:
-            check_tiles(factorization, block)
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "query_block": 2, "memory": 1}
 
     def patterns(self):
-        if len(self.query_block) == 1:
-            return ((Near(min(self.query_block[0], self.event.num_sites), self.memory[0]), self.num_heads),)
-        return ((TileGrid(self.event.grid_shape, self.query_block, self.memory), self.num_heads),)
-
-
-def check_tiles(factorization: Factorization, block: tuple[int, int]) -> None:
-    """Raises `UserError` unless the order visits single sites rectangle by rectangle."""
-    grid_shape = factorization.grid_shape
-    fits = len(grid_shape) == 2 and not any(length % side for length, side in zip(grid_shape, block, strict=True))
-    refuse((not fits, f"network.query_block={block} must divide a grid of two dimensions, not {grid_shape}"))
-    in_order = factorization.block_size == 1 and np.array_equal(factorization.order, tiles(grid_shape, *block))
-    call = f"tiles(height={block[0]}, width={block[1]})"
-    refuse((not in_order, f"attention in two dimensions needs model.ordering={call} and model.partition=sites"))
+        return ((Near(min(self.query_block, self.event.num_sites), self.memory), self.num_heads),)
