@@ -56,7 +56,7 @@ def cases():
         "sums": Decayed(q, k, v),
         "decays": Decayed(q, k, v, log_a),
         "decays of features": Decayed(q, k, v, log_A),
-        "decays with signs": Decayed(*shared, log_a, sign),
+        "decays with signs": Decayed(*shared, log_a, sign, weight=uniform(0, 2, LENGTH), skip=normal(HEADS)),
         "delta": delta(q),
         "delta with keys for all heads": delta(shared[0], heads=1),
         "delta with decays": delta(q, log_a),
@@ -109,15 +109,16 @@ def by_loop(terms):
                 S = (np.eye(KEYS) - beta * np.outer(key, key)) @ S + beta * np.outer(key, value)
         else:
             a = a if terms.sign is None else a * terms.sign[b, n, t]
-            S = np.expand_dims(a, -1) * S + np.outer(k, v)
+            S = np.expand_dims(a, -1) * S + (1 if terms.weight is None else terms.weight[b, n, t]) * np.outer(k, v)
         states[t + 1][b, n] = S
-        o[b, n, t] = S.T @ q
+        o[b, n, t] = S.T @ q + (terms.skip[n] * v if getattr(terms, "skip", None) is not None else 0)
     return o, [np.concatenate([S, n[..., None]], -1) for S, n in zip(states, normalisers, strict=True)]
 
 
 def part(terms, start, stop):
     axis = 1 if isinstance(terms, Diagonal) else 2
-    return type(terms)(*(None if x is None else jax.lax.slice_in_dim(x, start, stop, axis=axis) for x in terms))
+    cut = (x if x is None or x.ndim <= axis else jax.lax.slice_in_dim(x, start, stop, axis=axis) for x in terms)
+    return type(terms)(*cut)
 
 
 def whole(state):
@@ -137,9 +138,11 @@ def all_forms(terms, n):
     again, second = rest.run(cut, CHUNK)
     kept, _ = rest.masked(jnp.arange(LENGTH - CUT) < n).run(cut, CHUNK)
     axis = 1 if isinstance(terms, Diagonal) else 2
-    one_by_one = jax.tree.map(lambda x: jnp.expand_dims(jnp.moveaxis(x, axis, 0), axis + 1), rest)
-    state, steps = jax.lax.scan(lambda state, one: one.step(state), cut, one_by_one)
-    steps = jnp.moveaxis(steps.squeeze(axis + 1), 0, axis)
+    state, steps = cut, []
+    for t in range(LENGTH - CUT):
+        state, step = part(rest, t, t + 1).step(state)
+        steps.append(step)
+    steps = jnp.concatenate(steps, axis)
     return (o, *(jnp.concatenate([first, end], axis) for end in (second, steps))), (after, again, state), kept
 
 

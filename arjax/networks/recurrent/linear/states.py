@@ -143,10 +143,11 @@ def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
 
 
 class Decayed(NamedTuple):
-    """S_t = a_t S_(t-1) + k_t v_t', with a decay a_t of each key feature or of all. `log_decay` is log |a_t|, not above
-    0, float32[B, N, T] or [B, N, T, H], or None for a_t = 1; `sign` is the sign of a_t, float32[B, N, T], or None where
-    none is negative. The signs of a_1 to a_t move into q_t and k_t: for P_t, their product, P_t S_t has the decays
-    |a_t|.
+    """S_t = a_t S_(t-1) + w_t k_t v_t' and o_t = S_t' q_t + D v_t, with a decay a_t of each key feature or of all.
+    `log_decay` is log |a_t|, not above 0, float32[B, N, T] or [B, N, T, H], or None for a_t = 1; `sign` is the sign of
+    a_t, float32[B, N, T], or None where none is negative. The signs of a_1 to a_t move into q_t and k_t: for P_t, their
+    product, P_t S_t has the decays |a_t|. Beside decays of all features, `weight` is w_t, float32[B, N, T], and `skip`
+    is D, float32[N]; None stands for 1 and 0. As factors of scores they cost less than of v.
     """
 
     q: jax.Array
@@ -154,9 +155,11 @@ class Decayed(NamedTuple):
     v: jax.Array
     log_decay: jax.Array | None = None
     sign: jax.Array | None = None
+    weight: jax.Array | None = None
+    skip: jax.Array | None = None
 
     def run(self, state: jax.Array | None, chunk_size: int = 64, block_size: int = 1) -> tuple[jax.Array, jax.Array]:
-        """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in float32)."""
+        """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in the type of v)."""
         q, k, last = self.q, self.k, None
         if self.sign is not None:
             so_far = jnp.cumprod(self.sign, -1)[..., None]
@@ -164,6 +167,12 @@ class Decayed(NamedTuple):
         size = max(chunk_size // block_size, 1) * block_size
         q_C, k_C, v_C = chunked(size, q, k, self.v)
         chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
+        if self.weight is not None:
+            (weight_C,) = chunked(size, self.weight)
+            chunks = chunks._replace(scores=chunks.scores * weight_C[..., None, :], end=chunks.end * weight_C)
+        if self.skip is not None:
+            own = jnp.eye(chunks.scores.shape[-1]) * self.skip[:, None, None, None]
+            chunks = chunks._replace(scores=chunks.scores + own)
         written = scaled(v_C, chunks.end).astype(v_C.dtype)
         # States [V, H] here: heads of the same keys are rows of one product, and keys fill the lanes of a processor.
         updates = product(transposed(written), chunks.keys.astype(v_C.dtype))
@@ -176,15 +185,16 @@ class Decayed(NamedTuple):
             decay = jnp.exp(self.log_decay[:, :, 0])
             decay = decay if self.sign is None else decay * self.sign[:, :, 0]
             state = state * (decay[..., None, None] if decay.ndim == 2 else decay[..., None])
-        state = state + product(transposed(self.k), self.v)
-        return state, product(self.q.astype(jnp.float32), state)
+        state = state + product(transposed(scaled(self.k, self.weight)), self.v)
+        out = product(self.q.astype(jnp.float32), state)
+        return state, out if self.skip is None else out + self.skip[:, None, None] * self.v
 
     def masked(self, valid_T: jax.Array) -> Decayed:
         decay = self.log_decay
         if decay is not None:
             decay = jnp.where(valid_T if decay.ndim == 3 else valid_T[:, None], decay, 0)
         sign = None if self.sign is None else jnp.where(valid_T, self.sign, 1)
-        return Decayed(self.q, jnp.where(valid_T[:, None], self.k, 0), self.v, decay, sign)
+        return self._replace(k=jnp.where(valid_T[:, None], self.k, 0), log_decay=decay, sign=sign)
 
 
 class Delta(NamedTuple):
