@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them w
     from arjax.testing.auditing import audit
 
 _PLACES = {
-    "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run", "plan"),
+    "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run", "plan", "plan_draws"),
     "arjax.core": ("ContextSpec", "EventSpec", "UserError"),
     "arjax.data": ("make_dataset",),
     "arjax.models": ("make_model",),
@@ -62,6 +62,7 @@ __all__ = [
     "make_model",
     "open_run",
     "plan",
+    "plan_draws",
 ]
 
 

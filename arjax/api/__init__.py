@@ -5,7 +5,7 @@ from arjax.api.comparing import Comparison, compare
 from arjax.api.conditionals import SiteConditionals
 from arjax.api.fitting import fit
 from arjax.api.loading import load
-from arjax.api.planning import plan
+from arjax.api.planning import plan, plan_draws
 from arjax.api.run import Run, open_run
 from arjax.api.trained_model import Curve, Fitted, TrainedModel
 
@@ -22,4 +22,5 @@ __all__ = [
     "load",
     "open_run",
     "plan",
+    "plan_draws",
 ]

@@ -16,8 +16,9 @@ from arjax.core.errors import refuse
 from arjax.core.options import checked_arguments
 from arjax.core.plugins import trusting
 from arjax.parallel.accelerators import accelerator_of, slice_devices
-from arjax.training.plan import Plan, make_plan, simulate_devices
+from arjax.training.plan import DrawPlan, Plan, make_draw_plan, make_plan, simulate_devices
 from arjax.training.reporter import announce
+from arjax.training.setup import Setup
 
 
 @checked_arguments(devices=0)
@@ -45,13 +46,42 @@ def plan(
         return plan_of(checked_config(config, overrides), accelerator, devices)
 
 
+@checked_arguments()
+def plan_draws(
+    config: str | os.PathLike | ConfigDict,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    accelerator: str,
+    trust: bool = False,
+) -> DrawPlan:
+    """Compiles the draw of the samples of a run, `config.sample`, for a slice of accelerators, and returns what its
+    steps need: seconds, and the bytes that they read and write. Otherwise as `plan`.
+
+        loop = arjax.plan_draws("configs/gpt_1b.py", {"sample.num": 64}, accelerator="v5p:2x2x1").compiled.loops[-1]
+    """
+    with trusting(trust):
+        return draw_plan_of(checked_config(config, overrides), accelerator)
+
+
 def plan_of(checked: Checked, accelerator: str = "", devices: int = 0) -> Plan:
     """The plan of a config: the mode `plan` of the command."""
     known = accelerator_of(accelerator) if accelerator else None
     mesh, is_slice = checked.config.mesh, ":" in accelerator
     refuse((is_slice and devices, "simulated devices go with the name of one accelerator; a slice has its own devices"))
-    of_mesh = simulate_devices(devices or (1 if is_slice else max(mesh.data, 1) * mesh.fsdp * mesh.tensor))
     if is_slice:
-        of_mesh = slice_devices(accelerator)
-        announce(f"compiling a train step for {accelerator} ...", sys.stderr)
+        return make_plan(_on_slice(checked, accelerator, "a train step"), known)
+    of_mesh = simulate_devices(devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
     return make_plan(build(checked, of_mesh), known)
+
+
+def draw_plan_of(checked: Checked, accelerator: str) -> DrawPlan:
+    """The plan of the draws of a config: the mode `plan` with `--draws`."""
+    refuse((":" not in accelerator, "draws are planned for a slice: name one as the accelerator, such as v5e:2x2"))
+    return make_draw_plan(_on_slice(checked, accelerator, "a draw"), accelerator_of(accelerator))
+
+
+def _on_slice(checked: Checked, accelerator: str, program: str) -> Setup:
+    simulate_devices(1)  # for what is computed beside the program
+    devices = slice_devices(accelerator)
+    announce(f"compiling {program} for {accelerator} ...", sys.stderr)
+    return build(checked, devices)

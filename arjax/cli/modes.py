@@ -84,6 +84,7 @@ def _declared() -> list[Flag]:
         Flag("verify", "", "decode the file and compare; --noverify leaves it out", True),
         Flag("devices", "N", "simulated devices [the mesh's size]", 0, least=1),
         Flag("accelerator", "NAME", "a step on it, such as H100"),
+        Flag("draws", "", "draw config.sample.num examples on a slice, in place of a train step", False),
         Flag("budget_s", "N", "seconds, about [60]", 60, least=1),
         Flag("json", "", "the names alone, as JSON", False),
         Flag("trust", "", trust, False),
@@ -282,7 +283,7 @@ def run_decompress(flags: SimpleNamespace) -> None:
     decompress_file(flags)
 
 
-@mode("config", takes=(*CONFIG, "workdir", "devices", "accelerator"))
+@mode("config", takes=(*CONFIG, "workdir", "devices", "accelerator", "draws"))
 def run_plan(flags: SimpleNamespace) -> None:
     """Prints parameters, FLOPs and memory per device for the mesh in the config, without the devices."""
     from arjax.cli.planning import plan_run

@@ -16,13 +16,18 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import Literal
 from jax.sharding import PartitionSpec
 
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 
-#: The axes of a mesh over which the rows of a batch are divided.
+#: The axes of a mesh over which the rows of a batch are divided, and all axes.
 BATCH_AXES = ("data", "fsdp")
+AXES = (*BATCH_AXES, "tensor")
+#: Parameters up to so many bytes are put together on every device that draws: a third of 16 GiB, the least memory of
+#: the accelerators of `arjax.parallel`.
+MOST_WHOLE = 2**34 // 3
 _MEMINFO = Path("/proc/meminfo")
 #: The limit of a container or a job: of cgroup version 2, and of version 1.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -105,17 +110,30 @@ def program_device() -> Any:
     return jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
 
 
-def by_rows(x: jax.Array) -> jax.Array:
-    """An array [B, ...] of a program on a mesh, divided over its devices as the batch is.
+def by_rows(x: jax.Array, axis: int = 0, over: tuple[str, ...] = BATCH_AXES) -> jax.Array:
+    """An array of a program on a mesh, with the examples along an axis divided `over` those of the mesh, or, where they
+    are too few, over those that divide the batch.
 
     Where both the rows and the kernel of a product are divided over one axis, XLA may gather the rows, of which there
     are far more; told that the rows stay where they are, it gathers the kernel.
     """
-    axes = dividing(jax.sharding.get_abstract_mesh(), BATCH_AXES, len(x)) if x.ndim > 1 else ()
+    mesh, size = jax.sharding.get_abstract_mesh(), x.shape[axis]
+    axes = (dividing(mesh, over, size) or dividing(mesh, BATCH_AXES, size)) if x.ndim > 1 else ()
     if not axes:
         return x
-    free = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(axes, *free))
+    free: list[Any] = [PartitionSpec.UNCONSTRAINED] * x.ndim
+    free[axis] = axes
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*free))
+
+
+def whole(arrays: Any) -> Any:
+    """Arrays of a program on a mesh, put together on every device: before a loop, which would gather them, or what it
+    computes with their parts, in every round.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if all(mesh.shape.get(axis, 1) == 1 for axis in AXES):
+        return arrays
+    return jax.lax.with_sharding_constraint(arrays, PartitionSpec())
 
 
 def dividing(mesh: Any, names: tuple[str, ...], size: int) -> tuple[str, ...]:
@@ -158,6 +176,23 @@ def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
                 yield item.jaxpr
             elif hasattr(item, "eqns"):
                 yield item
+
+
+def only_casts(jaxpr: Any, dtype: Any) -> list[bool]:
+    """Returns of each input of a program whether it does no more with it than cast it to this type: the program then
+    computes the same from one that is of this type already.
+    """
+    uses = [(var, False) for var in jaxpr.outvars]
+    for equation in jaxpr.eqns:
+        inner = getattr(equation.params.get("jaxpr"), "jaxpr", None)
+        if inner is not None and len(inner.invars) == len(equation.invars):
+            each = only_casts(inner, dtype)
+        else:
+            is_cast = equation.primitive.name == "convert_element_type" and equation.params["new_dtype"] == dtype
+            each = [is_cast] * len(equation.invars)
+        uses += zip(equation.invars, each, strict=True)
+    others = {var for var, is_cast in uses if not is_cast and not isinstance(var, Literal)}
+    return [var not in others for var in jaxpr.invars]
 
 
 def free_bytes() -> int | None:

@@ -9,50 +9,27 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 import math
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from arjax.evaluation.flops import module_of
+from arjax.evaluation.hlo import FREE, Operation, computations, memory_of, size_of, traffic
 from arjax.parallel.accelerators import Accelerator
 
-#: Bytes of a number of each type; of a type that is not here, such as a token, none.
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8}
 #: Passes of its bytes over a link in a ring of devices: a reduction goes round twice, others once.
 COLLECTIVES = {"all-gather": 1, "all-reduce": 2, "reduce-scatter": 1, "collective-permute": 1, "all-to-all": 1}
-#: Operations that do no work of their own.
-_FREE = ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "partition-id", "after-all", "iota")
 #: Bytes of numbers that take part in no work but that of counting.
 _SCALAR = 8
 #: The part of the bandwidth or of the peak that a kernel is expected to reach where nobody has said its cycles.
 KERNEL = 0.6
 
 
-class Operation(NamedTuple):
-    """One line of a program.
-
-    Attributes:
-      name, opcode: such as `fusion.3` and `fusion`.
-      type: of its result, such as `bf16[8,128]{1,0}`.
-      operands: names of the operations that it reads.
-      calls: names of the computations that it runs, by the attribute that names them.
-      cycles: of the compiler; 0 where it says none.
-      path: of the JAX program, `jit(step)/jvp(Transformer)/layers/attention/...`.
-    """
-
-    name: str
-    opcode: str
-    type: str
-    operands: tuple[str, ...]
-    calls: dict[str, list[str]]
-    cycles: int
-    path: str
-    text: str
-
-
 class Part(NamedTuple):
-    """The seconds of a step that one kind of operation takes in one module.
+    """The seconds of a step that one kind of operation takes in one module, and the bytes that it reads and writes in
+    the memory of a device, see `arjax.evaluation.hlo`.
 
     Attributes:
       module: its path in the network, as in the mode `plan`; "other" outside of it.
@@ -64,6 +41,19 @@ class Part(NamedTuple):
     what: str
     phase: str
     seconds: float
+    read: float
+    written: float
+
+
+class Loop(NamedTuple):
+    """A loop that is in no other one: its rounds, and of one round the seconds, the parts, the slowest first, and the
+    bytes of the state that it hands on, such as a cache.
+    """
+
+    rounds: int
+    seconds: float
+    parts: list[Part]
+    state: float
 
 
 class Collective(NamedTuple):
@@ -87,12 +77,14 @@ class Estimate:
       seconds: of a step.
       parts: of these, the slowest first.
       collectives: by kind and place, the slowest first.
+      loops: in the order in which they run.
       unknown_loops: loops whose length is not in the program; each counts as one round.
     """
 
     seconds: float
     parts: list[Part]
     collectives: list[Collective]
+    loops: list[Loop]
     unknown_loops: int
 
 
@@ -100,57 +92,8 @@ class Estimate:
 _KERNEL = "tpu_custom_call"
 #: Products of JAX's kernels of attention, forward and backward, each of 2 H FLOPs for half of the pairs of tokens.
 _ATTENTION = {"splash_mha_fwd": 2, "splash_mha_dkv": 5}
-_LINE = re.compile(r"\s*(?:ROOT )?%([\w.-]+) = ")
-_CALLS = re.compile(r"\b(calls|to_apply|body|condition|branch_computations|\w+_computation)=(\{[^}]*\}|%[\w.-]+)")
 #: Steps of the path of an operation that are no modules: control flow, and functions that are compiled by themselves.
 _CONTROL = r"(while|body|cond|branch_\d+_fun|eval_jaxpr|checkpoint|closed_call|custom_vjp_call|jit\(\w+\))/"
-_NAME = re.compile(r"%([\w.-]+)")
-
-
-def computations(text: str) -> tuple[dict[str, list[Operation]], str]:
-    """The operations of each computation of a compiled program in the order in which they run, and the first one."""
-    named: dict[str, list[str]] = {}
-    entry, current = "", []
-    for line in text.splitlines():
-        if line.startswith(("%", "ENTRY")) and line.endswith("{"):
-            name = _NAME.findall(line)[0]
-            current = named[name] = []
-            entry = name if line.startswith("ENTRY") else entry
-        elif _LINE.match(line):
-            current.append(line)
-        elif current and line != "}":
-            current[-1] += line  # the metadata of a kernel has several lines
-    return {name: [_operation(line) for line in lines] for name, lines in named.items()}, entry
-
-
-def _operation(line: str) -> Operation:
-    match = _LINE.match(line)
-    assert match is not None
-    name, rest = match[1], line[match.end() :]
-    end = _closing(rest, 0) if rest.startswith("(") else rest.index(" ")
-    result, rest = rest[:end], rest[end:].lstrip()
-    opcode, begin = rest[: rest.index("(")], rest.index("(")
-    inner = rest[begin : _closing(rest, begin)]
-    cycles, path = (re.search(pattern, rest) for pattern in (r'"estimated_cycles":"(\d+)"', r'op_name="([^"]*)"'))
-    calls = {key: _NAME.findall(names) for key, names in _CALLS.findall(rest)}
-    numbers = int(cycles[1]) if cycles else 0, path[1] if path else ""
-    return Operation(name, opcode, result, tuple(_NAME.findall(inner)), calls, *numbers, rest)
-
-
-def _closing(text: str, begin: int) -> int:
-    """The place after the bracket that closes the one at `begin`."""
-    depth = 0
-    for i in range(begin, len(text)):
-        depth += (text[i] == "(") - (text[i] == ")")
-        if depth == 0:
-            return i + 1
-    raise ValueError(f"an open bracket in a compiled program: {text[begin : begin + 80]}")
-
-
-def size_of(result: str) -> int:
-    """The bytes of a type, or of all in a tuple."""
-    arrays = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", result)
-    return sum(_BYTES.get(kind, 0) * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in arrays)
 
 
 def estimate(text: str, accelerator: Accelerator) -> Estimate:
@@ -160,10 +103,9 @@ def estimate(text: str, accelerator: Accelerator) -> Estimate:
     named, entry = computations(text)
     program = _Program(named, accelerator)
     seconds = program.run(entry, 1, False)
-    parts = [Part(*place, seconds) for place, seconds in program.parts.items()]
     collectives = [Collective(*place, int(runs), *sums) for place, (runs, *sums) in program.collectives.items()]
-    slowest = functools.partial(sorted, key=lambda each: -each.seconds)
-    return Estimate(seconds, slowest(parts), slowest(collectives), program.unknown_loops)
+    collectives.sort(key=lambda each: -each.seconds)
+    return Estimate(seconds, program.slowest(), collectives, program.loops, program.unknown_loops)
 
 
 def _place(operation: Operation, collective: str) -> tuple[str, str, str]:
@@ -186,7 +128,9 @@ class _Program:
 
     def __init__(self, named: dict[str, list[Operation]], accelerator: Accelerator):
         self.named, self.accelerator = named, accelerator
-        self.parts: dict[tuple[str, str, str], float] = collections.defaultdict(float)
+        #: Seconds, and bytes read and written.
+        self.parts: dict[tuple[str, str, str], np.ndarray] = collections.defaultdict(lambda: np.zeros(3))
+        self.loops: list[Loop] = []
         #: Runs, bytes, seconds and uncovered seconds by kind and whether they stand in a loop.
         self.collectives: dict[tuple[str, bool], list[float]] = collections.defaultdict(lambda: [0.0] * 4)
         self.unknown_loops = 0
@@ -209,9 +153,16 @@ class _Program:
                 self._add(collective, in_loop, times, times * moved, times * seconds, times * (now - begin))
             else:
                 now += self._seconds(operation, places, times, in_loop)
-            if now > begin and operation.opcode not in ("while", "conditional", "call"):
-                self.parts[_place(places[start or operation.name], collective)] += times * (now - begin)
+            if operation.opcode not in ("while", "conditional", "call"):
+                cost = np.array([now - begin, *traffic(operation, places, self.named)])
+                if cost.any():
+                    self.parts[_place(places[start or operation.name], collective)] += times * cost
         return now
+
+    def slowest(self) -> list[Part]:
+        """The parts, those that take longest, or move most, first."""
+        parts = [Part(*place, *cost.tolist()) for place, cost in self.parts.items()]
+        return sorted(parts, key=lambda part: (-part.seconds, -part.read - part.written))
 
     def _add(self, kind: str, in_loop: bool, *more: float) -> None:
         self.collectives[kind, in_loop] = [a + b for a, b in zip(self.collectives[kind, in_loop], more, strict=True)]
@@ -221,7 +172,13 @@ class _Program:
         match operation.opcode:
             case "while":
                 trips, ran = self._trips(operation), operation.calls["body"] + operation.calls["condition"]
-                return trips * sum(self.run(name, times * trips, True) for name in ran)
+                if in_loop:
+                    return trips * sum(self.run(name, times * trips, True) for name in ran)
+                loop = _Program(self.named, self.accelerator)
+                seconds = sum(loop.run(name, 1, True) for name in ran)
+                self.loops.append(Loop(trips, seconds, loop.slowest(), self._state(operation)))
+                self._take(loop, times * trips)
+                return trips * seconds
             case "conditional":
                 return self._dearest([name for names in operation.calls.values() for name in names], times, in_loop)
             case "call":
@@ -231,7 +188,7 @@ class _Program:
         if operation.cycles:
             return operation.cycles / self.accelerator.clock
         beside = operation.opcode.endswith(("-start", "-done"))  # copies, which run beside other work
-        if operation.opcode in _FREE or beside or size_of(operation.type) <= _SCALAR:
+        if operation.opcode in FREE or beside or size_of(operation.type) <= _SCALAR:
             return 0.0
         if operation.opcode == "custom-call" and _KERNEL not in operation.text:
             return 0.0  # of the compiler itself: views and buffers
@@ -242,13 +199,24 @@ class _Program:
         """The seconds of the branch that takes longest; the others count for nothing."""
         alone = [_Program(self.named, self.accelerator) for _ in branches]
         seconds = [program.run(name, times, in_loop) for program, name in zip(alone, branches, strict=True)]
-        chosen = alone[seconds.index(max(seconds))]
-        for place, part in chosen.parts.items():
-            self.parts[place] += part
-        for (kind, inside), sums in chosen.collectives.items():
-            self._add(kind, inside, *sums)
-        self.unknown_loops += chosen.unknown_loops
+        self._take(alone[seconds.index(max(seconds))], 1)
         return max(seconds)
+
+    def _take(self, other: _Program, times: int) -> None:
+        """Adds the costs of a part of the program that runs so many times."""
+        for place, cost in other.parts.items():
+            self.parts[place] += times * cost
+        for (kind, inside), sums in other.collectives.items():
+            self._add(kind, inside, *(times * each for each in sums))
+        self.unknown_loops += other.unknown_loops
+
+    def _state(self, loop: Operation) -> float:
+        """The bytes that a loop hands on changed from round to round."""
+        body = self.named[loop.calls["body"][0]]
+        places = {each.name: each for each in body}
+        root = next(each for each in body if each.is_root)
+        given = (places[name] for name in root.operands)
+        return sum(memory_of(each.type) for each in given if each.opcode != "get-tuple-element")
 
     def _trips(self, loop: Operation) -> int:
         """How often a loop runs: the constant with which its condition compares."""

@@ -63,6 +63,9 @@ ACCELERATORS = (
     Accelerator("v5p", 459e12, 459e12, 2.765e12, 95 * 2**30, 90e9, 1.75e9),
     Accelerator("v6e", 918e12, 918e12, 1.638e12, 32 * 2**30, 90e9, 1.75e9),
 )
+#: Environment of libtpu: else it asks the network where it is, serves one process alone, and complains of both.
+_LIBTPU = {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4"}
+_LIBTPU |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_MIN_LOG_LEVEL": "3", "TPU_STDERR_LOG_LEVEL": "3"}
 #: Of GPUs, which XLA reads: compute capability, multiprocessors, bytes of shared memory and of the second cache, GHz.
 _GPUS = {
     "A100": ((8, 0), 108, 167936, 41943040, 1.41),
@@ -114,8 +117,8 @@ def _check_chips(name: str, shape: str) -> None:
 def _tpus(accelerator: Accelerator, shape: str) -> list[Any]:
     from jax.experimental import topologies
 
-    for name in ("TPU_SKIP_MDS_QUERY", "ALLOW_MULTIPLE_LIBTPU_LOAD"):
-        os.environ.setdefault(name, "1")  # else libtpu asks the network where it is, and serves one process alone
+    for name, value in _LIBTPU.items():
+        os.environ.setdefault(name, value)
     options: dict[str, Any] = {"chip_config_name": "megacore"} if accelerator.name == "v4" else {}
     if shape == "1x1":  # hosts have four chips
         options["chips_per_host_bounds"] = (1, 1, 1)

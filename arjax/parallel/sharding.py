@@ -23,10 +23,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from arjax.core.errors import UserError, refuse
-from arjax.core.programs import BATCH_AXES
+from arjax.core.programs import AXES, BATCH_AXES
 from arjax.core.values import compile_regex
-
-AXES = (*BATCH_AXES, "tensor")
 
 #: (path regex, axes of the trailing dimensions); "" keeps a dimension whole, a tuple splits it over several axes.
 Rule = tuple[str, Sequence[str | Sequence[str]]]

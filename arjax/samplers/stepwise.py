@@ -24,6 +24,7 @@ from arjax.conditionals import Conditional
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
+from arjax.core.programs import program_device
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import step_variables
@@ -110,7 +111,7 @@ def ask_for_values(number: jax.Array, t: jax.Array, j: int | jax.Array, table_Bk
     """Returns the values int32[B, k] of the scalars j, ... of step t, which the program outside chooses."""
     who = jnp.stack([number, t, jnp.asarray(j, jnp.int32)])
     shape = jax.ShapeDtypeStruct(table_BkV.shape[:2], jnp.int32)
-    if jax.default_backend() == "cpu":  # 6 us a call, where `io_callback` takes 150
+    if program_device().platform == "cpu":  # 6 us a call, where `io_callback` takes 150
         return buffer_callback(_answer, shape, has_side_effect=True)(who, table_BkV)
     return io_callback(lambda *given: Asked.values(*map(np.asarray, given)), shape, who, table_BkV, ordered=True)
 

@@ -24,7 +24,7 @@ from arjax.evaluation.compiled import Estimate, estimate
 from arjax.evaluation.flops import Roofline, Work, count_flops, count_work, roofline_seconds, rooflines
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.sampling import draw_on_mesh, options_of_run
-from arjax.models import Model
+from arjax.models import Model, recipe_of
 from arjax.models.base import dummy_batch
 from arjax.networks.recurrent.linear.states import WITHIN_CHUNKS
 from arjax.objectives import Loss
@@ -62,6 +62,26 @@ class Plan:
     compiled: Estimate | None = None
     #: Of these seconds, the part that the FLOPs of the model, without what is recomputed, take at the peak.
     model_flops_utilisation: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawPlan:
+    """The needs of the draw of the samples of a run on a slice.
+
+    Attributes:
+      num: examples that are drawn at once, over all devices.
+      mesh: sizes of its axes.
+      parameters: bytes that a step has to read of them on a device: in the type of the network, and divided over the
+        axis `tensor` alone, as parts of other axes are put together.
+      memory_per_device: bytes of "parameters", of "temporary" values, such as a cache, and of both.
+      compiled: by the compiler. The steps are a loop, or several, in each of which the cache has another size.
+    """
+
+    num: int
+    mesh: dict[str, int]
+    parameters: int
+    memory_per_device: dict[str, int]
+    compiled: Estimate
 
 
 def simulate_devices(num: int) -> list[jax.Device]:
@@ -188,7 +208,7 @@ def _estimate(program: Program, compiled: jax.stages.Compiled, accelerator: Acce
     """The estimate of the compiler, where the devices are not simulated."""
     if accelerator is None or program.mesh.devices.flat[0].platform == "cpu":
         return None
-    return estimate(compiled.as_text(), accelerator)
+    return estimate(compiled.as_text() or "", accelerator)
 
 
 def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
@@ -207,7 +227,10 @@ def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
     leaves = jax.tree.leaves_with_path(state.params)
     modules = [] if accelerator is None else rooflines(accelerator, work, mesh.size)
     return Plan(
-        parameters=[(path_string(path), leaf.shape, leaf.size, _part_of(leaf)) for path, leaf in leaves],
+        parameters=[
+            (path_string(path), leaf.shape, leaf.size, f"1/{parts}" if (parts := _num_parts(leaf)) > 1 else "all")
+            for path, leaf in leaves
+        ],
         parts=parts_of_optimizer(state),
         num_params=sum(leaf.size for _, leaf in leaves),
         mesh=dict(mesh.shape),
@@ -220,6 +243,21 @@ def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
         expected_step_seconds=None if accelerator is None else roofline_seconds(modules),
         compiled=cost,
         model_flops_utilisation=utilisation,
+    )
+
+
+def make_draw_plan(setup: Setup, accelerator: Accelerator) -> DrawPlan:
+    """Compiles the draw of the samples of a run for its mesh, of the devices of a slice."""
+    program = draw_program(setup)
+    compiled = compile_program(program, accelerator)
+    memory, params = _memory(compiled, program.batch), jax.tree.leaves(setup.abstract_state.params)
+    of_number = jnp.dtype(recipe_of(setup.model).dtype).itemsize
+    return DrawPlan(
+        num=program.num,
+        mesh=dict(program.mesh.shape),
+        parameters=sum(leaf.size // min(_num_parts(leaf), program.mesh.shape["tensor"]) for leaf in params) * of_number,
+        memory_per_device={"parameters": memory["state"], **{name: memory[name] for name in ("temporary", "total")}},
+        compiled=estimate(compiled.as_text() or "", accelerator),
     )
 
 
@@ -247,9 +285,8 @@ def _score_of(model: Model) -> Callable[[Any, Batch], jax.Array]:
     return score
 
 
-def _part_of(leaf: Any) -> str:
-    num_parts = leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
-    return f"1/{num_parts}" if num_parts > 1 else "all"
+def _num_parts(leaf: Any) -> int:
+    return leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
 
 
 def _memory(compiled: Any, batch: Batch) -> dict[str, int]:

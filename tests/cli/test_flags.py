@@ -35,6 +35,8 @@ COMMANDS = [
     (["--config=CONFIG", "--mode=plan", "--devices=many"], "--devices must be an integer, not 'many'"),
     (["--config=CONFIG", "--mode=plan", "--devices=-1"], "--devices must be at least 1, not -1"),
     (["--config=CONFIG", "--mode=plan", "--devices=1000000"], "the number of simulated devices must be at most 4096"),
+    (["--config=CONFIG", "--mode=plan", "--draws", "--accelerator=v5e"], "draws are planned for a slice: name one"),
+    (["--config=CONFIG", "--mode=plan", "--draws", "--devices=2"], "--devices are simulated, and --draws are compiled"),
     (["--config=CONFIG:smok", "--workdir=EMPTY"], "no argument 'smok', did you mean 'smoke'"),
     (["--config=CONFIG:context=colour", "--workdir=EMPTY"], "'context' of the dataset 'digits' must be one of none"),
     (["--config=CONFIG", "--workdir=FILE"], "cannot write to the folder"),

@@ -3,7 +3,8 @@
 
 import pytest
 
-from arjax.evaluation.compiled import COLLECTIVES, KERNEL, estimate, size_of
+from arjax.evaluation.compiled import COLLECTIVES, KERNEL, estimate
+from arjax.evaluation.hlo import size_of
 from arjax.parallel.accelerators import accelerator_of
 
 V5E = accelerator_of("v5e")

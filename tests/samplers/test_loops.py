@@ -14,10 +14,12 @@ from families import FEW, fast_for
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.samplers import Cached, Request, cores, example_keys
+from arjax.samplers import Cached, Request, cores, example_keys, loops
 from arjax.samplers.base import run_sampler
 from arjax.samplers.loops import StepForm, loop_ends, num_calls
+from arjax.testing.examples import EVENTS
 from arjax.testing.forms import parallel
+from arjax.testing.models import supported
 
 LINE, KEYS = EventSpec((9,), (), "tokens", 5), example_keys(jax.random.key(2), 4)
 #: Networks whose caches grow, with options that matter to them.
@@ -36,6 +38,31 @@ def test_loops_end_where_the_caches_are_full():
 
 def test_every_network_whose_caches_grow_is_tested():
     assert {name for name in NETWORKS.names() if getattr(NETWORKS.get(name), "FIRST_LOOP", 0)} == set(GROWING)
+
+
+@pytest.mark.parametrize("network", fast_for(("transformer", "gru")))
+def test_parameters_that_are_cast_before_the_loop_change_no_bit(network, monkeypatch):
+    """Where an accelerator draws. XLA for CPUs computes in float32, and by default leaves roundings out."""
+    model = supported(network, EVENTS["tokens"], "raster", "sites", dtype="bfloat16")
+    params = jax.jit(model.init)(jax.random.key(0))
+    canvas = jnp.zeros((3, *model.event.shape), model.event.dtype)
+    context = {name: jnp.zeros((3, *part.shape), part.dtype) for name, part in model.context_spec.parts} or None
+
+    def features(params):
+        form = StepForm.of(model, params)
+        carry, _ = form.step(form.start(3, context), canvas, jnp.int32(0), context)
+        return form.step(carry, canvas, jnp.int32(1), context)[1], form.variables
+
+    def run():
+        anew = lambda params: features(params)  # noqa: E731, a function that JAX has not traced yet
+        return jax.jit(anew, compiler_options={"xla_allow_excess_precision": False})(params)
+
+    plain, variables = run()
+    monkeypatch.setattr(loops, "program_device", lambda: SimpleNamespace(platform="tpu"))
+    cast, of_type = run()
+    np.testing.assert_array_equal(plain, cast)
+    kinds = [{leaf.dtype.name for leaf in jax.tree.leaves(each)} for each in (variables, of_type)]
+    assert network != "transformer" or kinds == [{"float32"}, {"float32", "bfloat16"}]
 
 
 @functools.partial(jax.jit, static_argnums=0)

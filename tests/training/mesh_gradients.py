@@ -13,7 +13,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import KINDS, Model, make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import Step, make_objective
-from arjax.parallel.sharding import batch_sharding, make_mesh, param_shardings, path_string, replicated
+from arjax.parallel.sharding import batch_sharding, make_mesh, on_mesh, param_shardings, path_string, replicated
 from arjax.testing.examples import random_context, random_x
 
 MESHES = ((8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (4, 1, 2), (1, 4, 2), (2, 4, 1))
@@ -107,6 +107,8 @@ def deviations(
     for sizes in meshes:
         mesh = make_mesh(*sizes)
         placed = param_shardings(params, mesh)
-        on_mesh = jax.jit(gradient, out_shardings=(replicated(mesh), placed))
-        loss_there, found = on_mesh(jax.device_put(params, placed), jax.device_put(batch, batch_sharding(mesh)))
+        program = jax.jit(gradient, out_shardings=(replicated(mesh), placed))
+        arguments = jax.device_put(params, placed), jax.device_put(batch, batch_sharding(mesh))
+        with on_mesh(mesh):
+            loss_there, found = program(*arguments)
         yield Deviation(sizes, abs(float(loss_there) / float(right_loss) - 1), *worst(found), rounding)

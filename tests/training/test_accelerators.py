@@ -57,22 +57,40 @@ def test_the_clock_of_a_tpu_is_its_peak_over_the_operations_of_a_cycle():
         assert known.flops_16 == pytest.approx(2 * size * known.clock, rel=0.01)
 
 
+def plan_in_a_process(tmp_path, *flags):
+    """`plan.json`, and what was printed, of a process whose JAX knows no other devices."""
+    command = [sys.executable, "-m", "arjax", "--mode=plan", f"--workdir={tmp_path}", *flags]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    process = subprocess.run(command, check=True, capture_output=True, env=environment, text=True)
+    return json.loads((tmp_path / "plan.json").read_text()), process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "module", "most"), [("v5e:1x1", "libtpu", 1.1), ("H100:1", "jax_cuda13_plugin", 1.3)])
+def test_a_step_of_a_draw_reads_parameters_and_cache_once(tmp_path, repository, name, module, most):
+    """In bfloat16: no conversion of parameters and no copy of the cache in a step."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"needs {module}")
+    sizes = ["network.width=512", "network.num_layers=2", "network.num_heads=4", "dataset.grid=(600,)"]
+    sizes += ["dataset.num_levels=512", "mesh.data=1", "mesh.fsdp=1", "sample.num=64"]
+    config = [f"--config={repository}/configs/gpt_1b.py", *(f"--config.{each}" for each in sizes)]
+    plan, process = plan_in_a_process(tmp_path, *config, f"--accelerator={name}", "--draws")
+    assert [loop["rounds"] for loop in plan["compiled"]["loops"]] == [256, 256, 88]
+    loop = plan["compiled"]["loops"][-1]
+    cache, moved = 2 * 2 * 64 * 600 * 512 * 2, sum(part["read"] + part["written"] for part in loop["parts"])
+    assert cache <= loop["state"] < 1.1 * cache
+    assert plan["parameters"] == pytest.approx(plan["memory_per_device"]["parameters"] / 2, rel=0.02)
+    assert loop["state"] < moved < most * (plan["parameters"] + loop["state"])
+    assert "examples at once: 64" in process.stdout and "InitGoogle" not in process.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
 @pytest.mark.parametrize("network", ["made", "lstm"])
 def test_a_plan_by_the_compiler_of_tpus(repository, tmp_path, network):
     """Four chips share a batch: one reduction of all gradients, of the bytes of the parameters."""
-    command = [
-        sys.executable,
-        "-m",
-        "arjax",
-        "--mode=plan",
-        f"--config={repository}/configs/digits.py:network={network}",
-        f"--workdir={tmp_path}",
-    ]
-    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    subprocess.run([*command, "--accelerator=v5e:2x2"], check=True, capture_output=True, env=environment)
-    plan = json.loads((tmp_path / "plan.json").read_text())
+    config = f"--config={repository}/configs/digits.py:network={network}"
+    plan, _ = plan_in_a_process(tmp_path, config, "--accelerator=v5e:2x2")
     (reduction,) = plan["compiled"]["collectives"]
     assert reduction["kind"] == "all-reduce" and not reduction["in_loop"]
     assert reduction["bytes"] == pytest.approx(4 * plan["num_params"], rel=0.1)

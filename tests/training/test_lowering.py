@@ -1,16 +1,23 @@
 """Every network and every kind of model has programs for accelerators: they are lowered here, where there are none."""
 
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lowering import MESH, Program, draw, draw_after_prompt, refusal, score, train_steps
+from jax.sharding import AbstractDevice, AbstractMesh
+from jax.sharding import PartitionSpec as P
+from lowering import BATCH, MESH, Program, draw, draw_after_prompt, refusal, score, train_steps
 from mesh_gradients import OBJECTIVE_OF, SMALL_MODELS, small_model
 
+from arjax.core.programs import inner_jaxprs
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.models.kinds import DTYPES
-from arjax.networks import NETWORKS
+from arjax.networks import NETWORKS, base, step_variables
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.denoisers import BlockTransformer, Denoiser
 from arjax.testing.examples import EVENTS
@@ -105,3 +112,55 @@ def test_programs_that_only_a_cpu_has_are_refused():
         assert reason in refusal(Program, function, (numbers,))
     assert not refusal(Program, jax.jit(jnp.sin), (numbers,))
     assert "for 1 devices" in refusal(Program, jax.jit(jnp.sin), (numbers,), num_devices=8)
+
+
+def equations(function: Callable[..., Any], *arguments: Any, mesh: AbstractMesh = MESH) -> list[tuple[bool, Any]]:
+    """The operations of a program on a mesh, and whether each stands in a loop."""
+
+    def walk(jaxpr: Any, in_loop: bool) -> Iterator[tuple[bool, Any]]:
+        for equation in jaxpr.eqns:
+            yield in_loop, equation
+            for inner in inner_jaxprs(equation.params):
+                yield from walk(inner, in_loop or equation.primitive.name in ("scan", "while"))
+
+    with jax.sharding.use_abstract_mesh(mesh):
+        return list(walk(jax.make_jaxpr(function)(*arguments).jaxpr, False))
+
+
+def constraints(function: Callable[..., Any], *arguments: Any) -> list[tuple[bool, Any]]:
+    """How arrays are placed on the mesh, and whether that is in a loop."""
+    named = [(loop, each) for loop, each in equations(function, *arguments) if "constraint" in each.primitive.name]
+    return [(loop, each.params["sharding"].spec) for loop, each in named]
+
+
+def test_draws_gather_parameters_before_their_steps_unless_they_are_too_large(monkeypatch):
+    model = autoregressive("lstm", "float32")
+    gathered = constraints(functools.partial(step_variables, model.network), model.param_shapes)
+    assert gathered == [(False, P())] * len(jax.tree.leaves(model.param_shapes))
+    monkeypatch.setattr(base, "MOST_WHOLE", 0)
+    assert not constraints(functools.partial(step_variables, model.network), model.param_shapes)
+
+
+@pytest.mark.parametrize(("batch", "axes"), [(8, ("data", "fsdp", "tensor")), (4, ("data", "fsdp")), (3, None)])
+@pytest.mark.parametrize("network", ["lstm", "row_lstm", "diagonal_bilstm"])
+def test_recurrences_divide_examples_over_all_axes_and_have_whole_kernels(network, batch, axes):
+    model = autoregressive(network, "float32")
+    x = jax.ShapeDtypeStruct((batch, *model.event.shape), model.event.dtype)
+    found = constraints(model.network.apply, {"params": model.param_shapes}, x, model.factorization)
+    placed = [spec for _, spec in found]
+    divided = {axis for spec in placed for axis in spec if isinstance(axis, str | tuple)}
+    assert P() in placed and ((axes in divided) if axes else not divided)
+
+
+def test_the_strips_of_a_diagonal_bilstm_are_for_the_devices_of_the_program():
+    model = autoregressive("diagonal_bilstm", "float32")
+    x = jax.ShapeDtypeStruct((BATCH, *model.event.shape), model.event.dtype)
+
+    def steps(platform: str) -> set[int]:
+        mesh = AbstractMesh((1,), ("data",), abstract_device=AbstractDevice("", 1, platform))
+        arguments = {"params": model.param_shapes}, x, model.factorization
+        found = equations(model.network.apply, *arguments, mesh=mesh)
+        return {each.params["length"] for _, each in found if each.primitive.name == "scan"} - {2}
+
+    height, width = model.event.grid_shape
+    assert max(steps("tpu")) == height + width + 1 and max(steps("cpu")) == height + 4 * (width + 2) - 1

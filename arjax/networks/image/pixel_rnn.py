@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.options import depth_option, rate_option
+from arjax.core.programs import AXES, by_rows, program_device, whole
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context, Network, check_remat, fields_from
@@ -178,7 +179,7 @@ class PixelRNNCore(Stack):
         """`condition` is [B, H, W, C], [B, 1, 1, C] (the same for all pixels), or None."""
         if condition is not None and condition.shape[1:3] != (1, 1):
             condition = jnp.pad(condition, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0)))
-        maps = self.input(jnp.pad(inputs_BHWn, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0))))
+        maps = by_rows(self.input(jnp.pad(inputs_BHWn, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0)))), 0, AXES)
         (maps, to_output), _ = self.layers((maps, jnp.zeros_like(maps)), condition, train)
         width = self.grid_shape[1]
         return self.readout(maps[:, :, :width], to_output[:, :, :width])
@@ -351,7 +352,8 @@ class RowLSTMLayer(PixelRNNLayer):
         def read(h_NU: jax.Array) -> jax.Array:
             return self._taps(h_NU.reshape(batch, width, -1)).reshape(batch * width, -1)
 
-        h_HNU = lstm_scan(read, self.state_kernel, z_HBWG.reshape(height, batch * width, gates))
+        z_HNG = by_rows(z_HBWG, 1, AXES).reshape(height, batch * width, gates)
+        h_HNU = lstm_scan(read, whole(self.state_kernel), z_HNG)
         h_BHWU = jnp.moveaxis(h_HNU.reshape(height, batch, width, -1), 0, 1)
         return self._add(maps, to_output, h_BHWU, train), None
 
@@ -429,21 +431,22 @@ SHUT = -1e9
 CPU_STRIP = 4
 
 
-def skew(x_BHWC: jax.Array, fill: float) -> jax.Array:
-    """Offsets each row by one position to the row above, [B, H, W, C] -> [B, H, W + H - 1, C]: column d holds the
+def skew(x_HWC: jax.Array, fill: float) -> jax.Array:
+    """Offsets each row by one position to the row above, [..., H, W, C] -> [..., H, W + H - 1, C]: column d holds the
     diagonal of pixels with r + c = d, and `fill` beyond its ends.
     """
-    batch, height, width, channels = x_BHWC.shape
-    padded = jnp.pad(x_BHWC, ((0, 0), (0, 0), (0, height), (0, 0)), constant_values=fill)
-    flat = padded.reshape(batch, height * (width + height), channels)[:, : height * (width + height - 1)]
-    return flat.reshape(batch, height, width + height - 1, channels)
+    *batch, height, width, channels = x_HWC.shape
+    padded = jnp.pad(x_HWC, ((0, 0),) * (len(batch) + 1) + ((0, height), (0, 0)), constant_values=fill)
+    flat = padded.reshape(*batch, height * (width + height), channels)[..., : height * (width + height - 1), :]
+    return flat.reshape(*batch, height, width + height - 1, channels)
 
 
-def unskew(x_BHTC: jax.Array, width: int) -> jax.Array:
-    """The inverse of `skew`: [B, H, W + H - 1, C] -> [B, H, W, C]."""
-    batch, height, length, channels = x_BHTC.shape
-    flat = jnp.pad(x_BHTC.reshape(batch, height * length, channels), ((0, 0), (0, height), (0, 0)))
-    return flat.reshape(batch, height, length + 1, channels)[:, :, :width]
+def unskew(x_HTC: jax.Array, width: int) -> jax.Array:
+    """The inverse of `skew`: [..., H, W + H - 1, C] -> [..., H, W, C]."""
+    *batch, height, length, channels = x_HTC.shape
+    flat = x_HTC.reshape(*batch, height * length, channels)
+    flat = jnp.pad(flat, ((0, 0),) * len(batch) + ((0, height), (0, 0)))
+    return flat.reshape(*batch, height, length + 1, channels)[..., :width, :]
 
 
 class DiagonalBiLSTMLayer(PixelRNNLayer):
@@ -487,20 +490,20 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
         images side by side, with a column of closed gates after each, forms one wide image, since half of the columns
         of a skewed image are empty. On accelerators single images are best, as they need the fewest steps.
         """
-        _, batch, height, columns, gates = z_2BHPG.shape
-        strip = math.gcd(batch, CPU_STRIP if jax.default_backend() == "cpu" else 1)
+        z_2BHPG, (_, batch, height, columns, gates) = by_rows(z_2BHPG, 1, AXES), z_2BHPG.shape
+        strip = math.gcd(batch, CPU_STRIP if program_device().platform == "cpu" else 1)
         shape = (2, batch // strip, strip, height, columns + 1)
         spaced = jnp.pad(z_2BHPG, ((0, 0),) * 3 + ((0, 1), (0, 0)), constant_values=SHUT)
-        wide = jnp.swapaxes(spaced.reshape(*shape, gates), 2, 3).reshape(batch // strip * 2, height, -1, gates)
-        z_T2NG = jnp.moveaxis(skew(wide, SHUT), 2, 0).reshape(-1, 2, batch // strip * height, gates)
+        wide = jnp.swapaxes(spaced.reshape(*shape, gates), 2, 3).reshape(2, batch // strip, height, -1, gates)
+        z_T2NG = jnp.moveaxis(skew(wide, SHUT), 3, 0).reshape(-1, 2, batch // strip * height, gates)
 
         def read(h_2NU: jax.Array) -> jax.Array:
             by_row = h_2NU.reshape(2, -1, height, self.hidden_size)
             above = jnp.pad(by_row[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0)))
             return jnp.concatenate([h_2NU, above.reshape(h_2NU.shape)], -1)
 
-        h_T2NU = lstm_scan(read, self.state_kernel, z_T2NG)
-        skewed = jnp.moveaxis(h_T2NU.reshape(len(h_T2NU), -1, height, self.hidden_size), 0, 2)
+        h_T2NU = lstm_scan(read, whole(self.state_kernel), z_T2NG)
+        skewed = jnp.moveaxis(h_T2NU.reshape(len(h_T2NU), 2, -1, height, self.hidden_size), 0, 3)
         spaced = unskew(skewed, strip * (columns + 1)).reshape(2, -1, height, strip, columns + 1, self.hidden_size)
         return jnp.swapaxes(spaced[..., :columns, :], 2, 3).reshape(2, batch, height, columns, self.hidden_size)
 
