@@ -79,6 +79,11 @@ class Pairs(NamedTuple):
     start: jax.Array | None = None
     end: jax.Array | None = None
 
+    def with_decays(self) -> Pairs:
+        """The same with `start` in the queries and `end` in the keys."""
+        queries, keys = scaled(self.queries, self.start), scaled(self.keys, self.end)
+        return Pairs(self.scores, queries, keys, self.total)
+
 
 @jax.named_scope(WITHIN_CHUNKS)
 def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
@@ -92,9 +97,10 @@ def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: i
         return Pairs(jnp.where(seen[every - 1 :: every], product(q, transposed(k)), 0), q, k)
     if log_decay.ndim < q.ndim:
         between = segment_sums(log_decay, q.dtype)
-        decay = jnp.where(seen, jnp.exp(between), 0)[..., every - 1 :: every, :]
-        start, end = jnp.exp(between[..., 0] + log_decay[..., :1]), jnp.exp(between[..., -1, :])
-        return Pairs(product(q, transposed(k)) * decay, q, k, start[..., -1:], start[..., every - 1 :: every], end)
+        decay = jnp.where(seen, jnp.exp(between), 0)
+        start, end = decay[..., 0] * jnp.exp(log_decay[..., :1]), decay[..., -1, :]
+        scores = product(q, transposed(k)) * decay[..., every - 1 :: every, :]
+        return Pairs(scores, q, k, start[..., -1:], start[..., every - 1 :: every], end)
     decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(transposed(log_decay)), -3, -1)), 0)
     start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
     scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
@@ -169,7 +175,8 @@ class Decayed(NamedTuple):
         chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
         if self.weight is not None:
             (weight_C,) = chunked(size, self.weight)
-            chunks = chunks._replace(scores=chunks.scores * weight_C[..., None, :], end=chunks.end * weight_C)
+            end = weight_C if chunks.end is None else weight_C * chunks.end
+            chunks = chunks._replace(scores=chunks.scores * weight_C[..., None, :], end=end)
         if self.skip is not None:
             own = jnp.eye(chunks.scores.shape[-1]) * self.skip[:, None, None, None]
             chunks = chunks._replace(scores=chunks.scores + own)
@@ -232,36 +239,28 @@ class Delta(NamedTuple):
         if log_decay is not None:  # of the first rule of a step
             log_decay = jnp.pad(log_decay[..., None], (*((0, 0),) * 3, (0, num_rules - 1)))
             (log_decay,) = chunked(steps * num_rules, log_decay.reshape(*log_decay.shape[:2], -1))
-        by_query, by_key = pairs(q, k, log_decay), pairs(k, k, log_decay)
-        reads = jnp.broadcast_to(scaled(k, by_key.start), (*v.shape[:-1], k.shape[-1]))  # heads may have the same keys
-        right = tuple((beta[..., None] * x).astype(v.dtype) for x in (v, reads))
+        by_query, by_key = (each.with_decays() for each in (pairs(q, k, log_decay), pairs(k, k, log_decay)))
+        size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
+        reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
+        right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
+        # Only the part of the matrix below its diagonal is read; the diagonal is taken to be one.
         with jax.named_scope(WITHIN_CHUNKS):
-            # Only the part of the matrix below its diagonal is read; the diagonal is taken to be one.
-            values, reads = solve_unit_lower(beta[..., None] * by_key.scores, right)
-        # U = values - reads S, so S goes to S + K' values - (K' reads) S, both with their decays.
-        keys = transposed(by_query.keys)
-        written = product(keys, scaled(values, by_query.end).astype(v.dtype))
-        with jax.named_scope(WITHIN_CHUNKS):
-            erased = product(keys, scaled(reads, by_query.end).astype(v.dtype)).astype(v.dtype)
-            before, after = self._carried(state, by_query.total, erased, written)
-        u = (values - product(reads, before)).astype(v.dtype)
-        return after, join(read(by_query, u, before), 2, self.q.shape[2])
+            solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
+        values, reads = solved[..., :size], solved[..., size:]
+        if state is None:
+            state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
 
-    def _carried(
-        self, state: jax.Array | None, total: jax.Array | None, erased: jax.Array, written: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """The states before all chunks, in the type of products, and the one after the last."""
+        def body(state: jax.Array, chunk: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            total, keys, values, reads = chunk  # total: its decays, or None; reads: what its values lose of the state
+            u = values - product(reads, state)
+            kept = state if total is None else total[..., None] * state
+            return kept + product(transposed(keys), u), (state, u)
 
-        def body(state: jax.Array, chunk: Any) -> tuple[jax.Array, jax.Array]:
-            total, erased, written = chunk
-            before = state.astype(erased.dtype)
-            kept = state if total is None else state * total[..., None]
-            return kept + written - product(erased, before), before
-
-        first = jnp.zeros_like(written[:, :, 0]) if state is None else state
-        chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), (total, erased, written))
-        after, before = jax.lax.scan(body, first, chunks)
-        return jnp.moveaxis(before, 0, 2), after
+        terms = (by_query.total, by_query.keys.astype(jnp.float32), values, reads)
+        chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
+        after, (before, u) = jax.lax.scan(body, state, chunks)
+        out = read(by_query, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
+        return after, join(out, 2, self.q.shape[2]).astype(self.v.dtype)
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         if self.log_decay is not None:
