@@ -79,17 +79,13 @@ class Pairs(NamedTuple):
     start: jax.Array | None = None
     end: jax.Array | None = None
 
-    def with_decays(self) -> Pairs:
-        """The same with `start` in the queries and `end` in the keys."""
-        queries, keys = scaled(self.queries, self.start), scaled(self.keys, self.end)
-        return Pairs(self.scores, queries, keys, self.total)
-
 
 @jax.named_scope(WITHIN_CHUNKS)
-def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
+def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1, apart: bool = False) -> Pairs:
     """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each. With
     fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of blocks of
-    several steps, a step sees all of its own block: `log_decay` must then be None.
+    several steps, a step sees all of its own block: `log_decay` must then be None. `apart`: one decay for all features
+    is in `start` and `end`, not in queries and keys.
     """
     step, every = jnp.arange(k.shape[-2]), k.shape[-2] // q.shape[-2]
     seen = step[:, None] // block_size >= step // block_size
@@ -98,9 +94,13 @@ def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: i
     if log_decay.ndim < q.ndim:
         between = segment_sums(log_decay, q.dtype)
         decay = jnp.where(seen, jnp.exp(between), 0)
-        start, end = decay[..., 0] * jnp.exp(log_decay[..., :1]), decay[..., -1, :]
         scores = product(q, transposed(k)) * decay[..., every - 1 :: every, :]
-        return Pairs(scores, q, k, start[..., -1:], start[..., every - 1 :: every], end)
+        if apart:
+            start = decay[..., 0] * jnp.exp(log_decay[..., :1])
+            return Pairs(scores, q, k, start[..., -1:], start[..., every - 1 :: every], decay[..., -1, :])
+        start = decay[..., :1] * jnp.exp(log_decay[..., :1, None])
+        queries, keys = q * start[..., every - 1 :: every, :], k * transposed(decay[..., -1:, :])
+        return Pairs(scores, queries, keys, start[..., -1, :])
     decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(transposed(log_decay)), -3, -1)), 0)
     start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
     scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
@@ -172,7 +172,8 @@ class Decayed(NamedTuple):
             q, k, last = q * so_far.astype(q.dtype), k * so_far.astype(k.dtype), so_far[:, :, -1:]
         size = max(chunk_size // block_size, 1) * block_size
         q_C, k_C, v_C = chunked(size, q, k, self.v)
-        chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
+        log_decay = None if self.log_decay is None else chunked(size, self.log_decay)[0]
+        chunks = pairs(q_C, k_C, log_decay, block_size, apart=True)
         if self.weight is not None:
             (weight_C,) = chunked(size, self.weight)
             end = weight_C if chunks.end is None else weight_C * chunks.end
@@ -239,7 +240,7 @@ class Delta(NamedTuple):
         if log_decay is not None:  # of the first rule of a step
             log_decay = jnp.pad(log_decay[..., None], (*((0, 0),) * 3, (0, num_rules - 1)))
             (log_decay,) = chunked(steps * num_rules, log_decay.reshape(*log_decay.shape[:2], -1))
-        by_query, by_key = (each.with_decays() for each in (pairs(q, k, log_decay), pairs(k, k, log_decay)))
+        by_query, by_key = pairs(q, k, log_decay), pairs(k, k, log_decay)
         size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
         reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
         right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
