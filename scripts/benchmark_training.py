@@ -19,7 +19,8 @@ from arjax.models import AutoregressiveModel, make_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import ResidentFeed, as_traced
-from arjax.training.optimizer import make_optimizer
+from arjax.training.optimizer import make_optimizer, read_rule
+from arjax.training.schedules import make_schedule
 from arjax.training.state import StepSpec, init_state
 from arjax.training.step import train_chunk, train_step, zero_sums
 
@@ -89,7 +90,7 @@ class Training:
     def __init__(self, model: AutoregressiveModel, case: Case, steps_per_dispatch: int = STEPS_PER_DISPATCH):
         """Compiles the program."""
         mesh, key = make_mesh(), jax.random.key(0)
-        optimizer = make_optimizer(case.optimizer, 1e-3, 10**6)
+        optimizer = make_optimizer(read_rule(case.optimizer, {}), make_schedule(1e-3, 10**6))
         spec = StepSpec(model, make_objective(case.objective), optimizer, total_steps=10**6)
         self.state = init_state(spec, key, mesh)
         rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))

@@ -253,8 +253,10 @@ def key() -> jax.Array:
 @pytest.fixture
 def scope() -> Iterator[Callable[..., None]]:
     """A function: what is registered in these registries from then on is there for one test."""
+    from registries import within  # which imports arjax
+
     with contextlib.ExitStack() as stack:
-        yield lambda *registries: [stack.enter_context(registry.scope()) for registry in registries]
+        yield lambda *registries: [stack.enter_context(within(registry)) for registry in registries]
 
 
 @pytest.fixture

@@ -51,9 +51,14 @@ def subject_of(run: Any) -> Subject:
         order = np.asarray(model.factorization.order)[:, None] * model.event.value_size
         functions["order"] = steps = (order + np.arange(model.event.value_size)).ravel()
 
+        kept: dict[bytes, np.ndarray] = {}  # one pass has the tables of all steps
+
         def conditionals(x: np.ndarray, t: int) -> np.ndarray:
-            tables = run.conditionals(x, context=context or None).probabilities
-            return tables.reshape(len(x), model.event.num_dims, -1)[:, steps[t]]
+            if (key := x.tobytes()) not in kept:
+                while len(kept) > 3:
+                    kept.pop(next(iter(kept)))
+                kept[key] = run.conditionals(x, context=context or None).probabilities
+            return kept[key].reshape(len(x), model.event.num_dims, -1)[:, steps[t]]
 
         functions["conditionals"] = conditionals
     if rows is not None and model.event.columns == () and not rows.context:

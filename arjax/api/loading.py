@@ -131,7 +131,6 @@ def _check_columns(columns: Sequence[Words | Reals], event: EventSpec, place: st
         if isinstance(column, Reals):
             fine = not spec.num_levels and column.digits >= 1
         else:
-            fine = len(column.cuts) < len(column.words) == spec.num_levels
-            fine &= list(column.cuts) == sorted(column.cuts)
+            fine = len(column.words) == spec.num_levels
         if not fine:
             raise UserError(f"{place}/columns: {column.name!r} is no column of {spec.num_levels} levels")

@@ -17,7 +17,6 @@ from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import pictures
 from arjax.models.pictures import (
-    ChainGraph,
     CodesInUse,
     EntropyAlongOrder,
     OrderGraph,
@@ -26,7 +25,7 @@ from arjax.models.pictures import (
     Tiles,
     as_images,
 )
-from arjax.reporting.diagrams import chain_figure, factorization_figure
+from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
 from arjax.reporting.plots import (
     MASK_CHARACTER,
@@ -74,8 +73,6 @@ def model_pictures(
 
 def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.ndarray], np.ndarray]) -> Any:
     top = event.top
-    if isinstance(picture, ChainGraph):
-        return chain_figure(picture.num_steps, picture.num_blocks)
     if isinstance(picture, OrderGraph):
         return factorization_figure(picture.factorization, picture.dependencies)
     if isinstance(picture, Tiles):

@@ -11,7 +11,7 @@ from arjax.config.build import build
 from arjax.config.files import check_same_run, load_config_file, load_workdir_config
 from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.errors import UserError
-from arjax.core.files import is_trained_in, user_path
+from arjax.core.files import locked, user_path
 from arjax.core.options import checked_arguments
 from arjax.core.plugins import trusting
 from arjax.data import Dataset
@@ -114,8 +114,9 @@ class Run(TrainedModel):
     @property
     def status(self) -> str:
         """`training` (on this machine), `finished`, `stopped`, or `damaged` if `results.json` is no report."""
-        if is_trained_in(self.workdir):
-            return "training"
+        with locked(self.workdir, exclusive=False, wait=False) as free:  # always free where there are no locks
+            if not free:
+                return "training"
         if read_report(self.workdir) is not None:
             return "finished"
         return "damaged" if (self.workdir / REPORT).exists() else "stopped"

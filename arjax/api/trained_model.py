@@ -35,10 +35,10 @@ from arjax.data.standardised import as_float32, remark_if_raw
 from arjax.data.table import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
-from arjax.evaluation.likelihood import Evaluator, HiddenSites, nats_in_orders
+from arjax.evaluation.likelihood import Evaluator, HiddenSites, rows_in_orders
 from arjax.evaluation.report import Measures, kind_of_nats, report
 from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh, text_of
-from arjax.evaluation.splits import Scoring
+from arjax.evaluation.splits import Scoring, SplitScorer
 from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
 from arjax.models.checks import MISSING_VALUES, check_likelihood
@@ -83,7 +83,7 @@ class Settings:
     mesh: Mesh = dataclasses.field(default_factory=make_mesh)  # of its parameters
     measures: Measures = Measures()  # noqa: RUF009, frozen
     seed: int = 0  # of the random numbers in the score of a split
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model file
     entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a report
     trust: bool = False  # the code of other runs that it reads: a judge, a draft
 
@@ -160,8 +160,8 @@ class TrainedModel:
                 say_once(
                     f"`log_prob` under this order: the score is no exact log-likelihood but of kind {chosen.kind!r}"
                 )
-            where = self._as_given, source, self.settings.scoring
-            nll_N = nats_in_orders(self.model, self.params, (chosen.each, chosen.weights), *where)
+            scorer = SplitScorer(rows_in_orders, self._as_given, self.settings.scoring)
+            nll_N = scorer.rows((self.model, self.params, (chosen.each, chosen.weights)), source)["nll"]
         return 0.0 - nll_N[0] if is_one else 0.0 - nll_N
 
     @checked_arguments(orders=1)
@@ -379,7 +379,7 @@ class TrainedModel:
 
     @checked_arguments()
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes the model to a safetensors file, and a model card; `arjax.load` reads it. Returns the path."""
+        """Writes the model to a safetensors file, which `arjax.load` reads. Returns the path."""
         about = {"num_orders": self.settings.measures.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 

@@ -175,7 +175,7 @@ def run_evaluate(flags: SimpleNamespace) -> None:
 @mode("workdir", "other", takes=CONFIG, reads=OF_SCORES)
 def run_compare(flags: SimpleNamespace) -> None:
     """Compares the nats of config.evaluate.split with those of other runs, example by example: paired differences with
-    standard errors, wins, and the examples on which the runs differ most -> DIR/comparisons/.
+    standard errors, and wins -> DIR/comparisons/.
     """
     from arjax.cli.comparing import compare_runs
 

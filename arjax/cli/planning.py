@@ -71,9 +71,9 @@ def print_draws(plan: DrawPlan, accelerator: Accelerator) -> None:
         sizes = [format_bytes(size) for size in (read, written, plan.parameters, loop.state)]
         rows.append((f"{loop.rounds:,}", _ms(loop.seconds), *sizes, f"{(read + written) / least:.2f}"))
     title = f"A step of a draw, on each device (examples at once: {plan.num:,})"
-    print_table(columns, rows, title=title, right=columns)
-    print("times: the bytes that a step reads and writes, over those of the parameters and of the state, its cache")
     if cost.loops:
+        print_table(columns, rows, title=title, right=columns)
+        print("times: the bytes that a step reads and writes, over those of the parameters and of the state, its cache")
         _print_parts(cost.loops[-1].parts, cost.loops[-1].seconds, "A step of the last row")
     if cost.seconds:
         print(f"by the estimate of the compiler the draw takes {cost.seconds:.4g} s")
@@ -108,6 +108,8 @@ def _print_communication(cost: Estimate, title: str) -> None:
     ]  # fmt: skip
     if rows:
         print_table(columns, rows, title=title, right=columns[2:])
+    if cost.unknown_loops:
+        print(f"{cost.unknown_loops} loops whose length the program does not tell count as one round each")
 
 
 def _print_compiled(cost: Estimate, utilisation: float | None) -> None:
@@ -117,8 +119,6 @@ def _print_compiled(cost: Estimate, utilisation: float | None) -> None:
     _print_parts(cost.parts, cost.seconds, "A step by the estimate of the compiler")
     step = f"by the estimate of the compiler a train step takes {1e3 * cost.seconds:.4g} ms"
     print(f"{step}: the FLOPs of the model are {utilisation:.0%} of the peak")
-    if cost.unknown_loops:
-        print(f"{cost.unknown_loops} loops whose length the program does not tell count as one round each")
 
 
 def _print_modules(plan: Plan, seconds: float, accelerator: Accelerator) -> None:

@@ -20,7 +20,7 @@ from arjax.cli.opening import open_run
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, reading, user_path, writable_file, write_json, write_text, writing
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
-from arjax.data import Dataset, Source
+from arjax.data import Source
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge, report
@@ -32,8 +32,6 @@ from arjax.training.reporter import announce
 from arjax.training.results import run_report, write_evaluation
 
 FOLDER, SCORES = "classification", "scores.json"
-#: Characters of a text in a line.
-SHOWN = 60
 
 
 def read_input(run: Run, path: str, context: Any = None) -> tuple[Given, np.ndarray | None]:
@@ -96,20 +94,6 @@ def evaluate_rows(flags: SimpleNamespace) -> None:
     if output:
         name = SAMPLE_SCORE if model.score_kind == NO_LIKELIHOOD else "nats"
         write_rows(output, {"row": given.numbers, name: rows["nll"]})
-
-
-def in_words(dataset: Dataset, x: np.ndarray) -> list[str]:
-    """Texts, strings and rows of tables as a line each, cut off; [] for other data."""
-    if dataset.rows is None:
-        return [] if dataset.decode is None else [_cut(repr(dataset.decode(each))) for each in x]
-    rows = dataset.rows.decode(x)
-    if isinstance(rows, dict):
-        return [_cut(", ".join(f"{name}={values[i]}" for name, values in rows.items())) for i in range(len(x))]
-    return [_cut(repr(text)) for text in rows]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 4] + " ..."
 
 
 def classify(flags: SimpleNamespace) -> None:

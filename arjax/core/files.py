@@ -208,12 +208,6 @@ def only_run_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def is_trained_in(folder: Path) -> bool:
-    """Returns whether a process holds the folder for training; always False on file systems without locks."""
-    with locked(folder, exclusive=False, wait=False) as free:
-        return not free
-
-
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a compressed .npz file, atomically."""
     with replacing(path) as replacement, replacement.open("wb") as file:

@@ -110,6 +110,11 @@ def program_device() -> Any:
     return jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
 
 
+def is_for_cpu() -> bool:
+    """Whether a program is traced for a CPU."""
+    return program_device().platform == "cpu"
+
+
 def by_rows(x: jax.Array, axis: int = 0, over: tuple[str, ...] = BATCH_AXES) -> jax.Array:
     """An array of a program on a mesh, with the examples along an axis divided `over` those of the mesh, or, where they
     are too few, over those that divide the batch.
@@ -134,6 +139,11 @@ def whole(arrays: Any) -> Any:
     if all(mesh.shape.get(axis, 1) == 1 for axis in AXES):
         return arrays
     return jax.lax.with_sharding_constraint(arrays, PartitionSpec())
+
+
+def whole_if_small(params: Any) -> Any:
+    """The parameters that the steps of a draw read: `whole`, unless they are larger than `MOST_WHOLE`."""
+    return whole(params) if bytes_of(params) <= MOST_WHOLE else params
 
 
 def dividing(mesh: Any, names: tuple[str, ...], size: int) -> tuple[str, ...]:

@@ -81,17 +81,6 @@ class Registry:
 
         return add
 
-    @contextlib.contextmanager
-    def scope(self, without: Collection[str] = ()) -> Iterator[None]:
-        """Hides the names `without` in the body; afterwards the registry is as before, whatever was registered."""
-        before = self._entries, self._origins, self._disputed
-        self._entries = {name: entry for name, entry in self._entries.items() if name not in without}
-        self._origins, self._disputed = dict(self._origins), dict(self._disputed)
-        try:
-            yield
-        finally:
-            self._entries, self._origins, self._disputed = before
-
     def names(self) -> list[str]:
         """Returns all registered names, sorted."""
         return sorted(self._entries)
@@ -99,9 +88,6 @@ class Registry:
     def origin(self, name: str) -> Origin | None:
         """Returns where the component of that name was registered; None if it was not."""
         return self._origins.get(name)
-
-    def __repr__(self) -> str:
-        return f"<registry of the kind {self.kind!r}: {', '.join(self) or 'empty'}>"
 
     def __getitem__(self, name: str) -> Any:
         return self.get(name)
@@ -111,9 +97,6 @@ class Registry:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def name_of(self, component: object) -> str:
         """Returns the name of a component, "" if it is not registered."""

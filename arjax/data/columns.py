@@ -5,7 +5,6 @@ Cells are numbers as they are, words by their numbers, and nan without a value.
 
 from __future__ import annotations
 
-import bisect
 import collections
 import dataclasses
 import datetime
@@ -56,13 +55,11 @@ class Words:
       words: the values; None where cells without a value are one of them.
       from_numbers: whether the table had numbers in this column: then the text of a number is its word, however it is
         written. Otherwise texts are words as they are, and 1.10 is not 1.1.
-      cuts: for words that are intervals of numbers, where each one after the first begins.
     """
 
     name: str
     words: tuple[str | bool | None, ...]
     from_numbers: bool = False
-    cuts: tuple[float, ...] = ()
 
     @property
     def num_codes(self) -> int:
@@ -97,8 +94,6 @@ class Words:
         if isinstance(value, str) and not self.from_numbers:
             return -1
         number = self._number(as_text(value))
-        if number is not None and self.cuts:
-            return bisect.bisect_right(self.cuts, number)
         return self._by_number.get(number, -1)
 
     @functools.cached_property

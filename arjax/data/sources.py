@@ -118,11 +118,10 @@ def read_all(source: Source) -> Batch:
     return source.__getitems__(np.arange(len(source)))
 
 
-def read_in_pieces(source: Source, numbers: np.ndarray | None = None) -> Iterator[Batch]:
-    """Yields the examples of a source with these numbers (None: all), some at once, as memory may not hold all."""
-    numbers = np.arange(len(source)) if numbers is None else numbers
-    for begin in range(0, len(numbers), _PIECE):
-        yield source.__getitems__(numbers[begin : begin + _PIECE])
+def read_in_pieces(source: Source) -> Iterator[Batch]:
+    """Yields the examples of a source, some at once, as memory may not hold all."""
+    for begin in range(0, len(source), _PIECE):
+        yield source.__getitems__(np.arange(begin, min(begin + _PIECE, len(source))))
 
 
 SPLITS = ("train", "validation", "test")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,10 +80,8 @@ def table(
       split_seed: of the permutation of the rows that is cut into splits.
       standardise: real columns get mean 0 and standard deviation 1 on the train split for the network; likelihoods and
         samples stay in data units. False: the network sees the numbers as they are.
-      levels: 0 for real values. Otherwise V: every column becomes integers 0 to V - 1, of words their alphabetical
-        place (at most V of them), of numbers of at most V different values the place of the value, of other numbers one
-        of V intervals with about equally many train rows. The words and values are those of all rows. Likelihoods are
-        then those of the levels.
+      levels: 0 for real values. Otherwise V: every column becomes integers 0 to V - 1, the places of its different
+        words, by the alphabet, or numbers, by size, in all rows: at most V of them.
       mixed: each column has its own kind: binary with two different values, tokens with more words, levels with whole
         numbers of at most `most_levels` different values, else real. Likelihoods are probabilities of discrete columns
         times densities of real ones.
@@ -113,7 +110,7 @@ def table(
     check_other_files({split: [user_path(file)] for split, file in files.items()})
     parts = _parts(sizes, list(files), cut, split_seed)
     stated = _stated_kinds(kinds, mixed, names)
-    rule = _Rule(levels, mixed, most_levels, missing, parts["train"], sizes[0], place)
+    rule = _Rule(levels, mixed, most_levels, missing, sizes[0], place)
     made = [_made(names[i], texts[names[i]], rule, stated.get(i, "")) for i in _chosen(columns, skip, names)]
     _check_not_binary(path, mixed, made)
     if len(files) > 1 and any(column.spec.kind == "real" for column in made):  # discrete rows may repeat
@@ -147,13 +144,12 @@ def _joined(frames: Sequence[Frame]) -> tuple[dict[str, np.ndarray], Place]:
 
 
 class _Rule(NamedTuple):
-    """The options of `table` for columns, the train rows, the number of rows of the first file, and places of rows."""
+    """The options of `table` for columns, the number of rows of the first file, and places of rows."""
 
     levels: int
     mixed: bool
     most_levels: int
     missing: str
-    train: np.ndarray
     num_rows: int
     place: Place
 
@@ -225,24 +221,15 @@ def _kind(texts: set[str], from_numbers: bool, rule: _Rule) -> str:
 
 
 def _discrete(name: str, values: np.ndarray, kind: str, from_numbers: bool, rule: _Rule) -> _Made:
-    """Returns a column of integers: the place of each word or number among the different ones, or, with too many
-    numbers for the option `levels`, among V intervals. Cells without a value are holes, or one more level.
+    """Returns a column of integers: the place of each word or number among the different ones. Cells without a value
+    are holes, or one more level.
     """
     known, x = without_gaps(values), np.full(len(values), np.nan)
     keys = without_gaps(rule.numbers(name, values)) if from_numbers else known.astype(str)
     _, first, x[~gaps_of(values)] = np.unique(keys, return_index=True, return_inverse=True)
     words, column = tuple(known[first].tolist()), f"the column {name!r} of the table"
-    cuts: tuple[float, ...] = ()
-    if len(words) > rule.levels > 0:
-        above = f"{column} holds {len(words)} different words, above levels={rule.levels}"
-        refuse((not all(map(is_number, words)), above))
-        numbers = rule.numbers(name, values)
-        is_empty = np.isnan(numbers[rule.train]).all()
-        refuse((is_empty, f"{column} has no value in any train row: leave it out with `skip`"))
-        cuts = tuple(np.nanquantile(numbers[rule.train], np.arange(1, rule.levels) / rule.levels).tolist())
-        between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
-        words = (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
-        x, from_numbers = np.where(np.isnan(numbers), np.nan, np.searchsorted(cuts, numbers, side="right")), True
+    above = f"{column} holds {len(words)} different values, above levels={rule.levels}"
+    refuse((len(words) > rule.levels > 0, above))
     words = (*words, *(f"level {v}" for v in range(len(words), rule.levels)))
     if rule.missing == "level" and np.isnan(x).any():  # without a place in the order of the others
         kind, x, words = "tokens", np.where(np.isnan(x), len(words), x), (*words, None)
@@ -252,7 +239,7 @@ def _discrete(name: str, values: np.ndarray, kind: str, from_numbers: bool, rule
         (kind == "binary" and num > 2, f"{column} holds {num} different values: it is not binary"),
     )
     spec = EventSpec((), (), "binary" if num == 2 else kind, num)
-    return _Made(Words(name, words, from_numbers, cuts), spec, x if np.isnan(x).any() else x.astype(np.int64))
+    return _Made(Words(name, words, from_numbers), spec, x if np.isnan(x).any() else x.astype(np.int64))
 
 
 def _check_column(name: str, values: np.ndarray, rule: _Rule, from_numbers: bool) -> None:
@@ -436,7 +423,7 @@ class TableRows:
         x_ND = x_ND if self.scale is None or self.shift is None else x_ND * self.scale + self.shift
         decoded = {column.name: column.values(x).tolist() for column, x in zip(self.columns, x_ND.T, strict=True)}
         for column in self.columns:
-            if isinstance(column, Words) and column.from_numbers and not column.cuts:
+            if isinstance(column, Words) and column.from_numbers:
                 values = decoded[column.name]
                 decoded[column.name] = [exact(value) if value and is_number(value) else value for value in values]
         return decoded

@@ -133,7 +133,7 @@ def k_step_scores(
     sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
     rule = (choose,) if choose in RULES else ()
-    log_prob = _by_rule if rule else {"random": _k_step_bound}.get(choose, _in_model_order)
+    log_prob = log_prob_by_rule if rule else {"random": _k_step_bound}.get(choose, _in_model_order)
     nats_N, _ = split_bound(model, params, scored, split, log_prob, tuple(sizes), *rule, scoring=scoring)
     if choose == "random":
         return in_nats("k_step_bound", nats_N) | {"k_steps": len(sizes)}
@@ -162,12 +162,6 @@ def _k_step_bound(
     assert model.orders is not None, "`check_rounds` refuses a model of one order"
     orders = jax.vmap(model.orders.draw_of_all)(jax.random.split(key, len(batch)))
     return k_step_log_prob(model, params, batch, orders, sizes, jax.random.fold_in(key, len(batch)))
-
-
-def _by_rule(
-    model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...], choose: str
-) -> jax.Array:
-    return log_prob_by_rule(model, params, batch, sizes, choose, key)
 
 
 def _in_model_order(

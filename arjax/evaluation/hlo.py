@@ -118,7 +118,7 @@ def _with_tiles(kind: str, dims: str, layout: str) -> float:
 
 def traffic(operation: Operation, places: Places, named: dict[str, list[Operation]]) -> tuple[float, float]:
     """The bytes of memory that one run of an operation reads and writes; `places` are the operations beside it."""
-    if operation.opcode in FREE or operation.opcode.endswith("-done"):
+    if operation.opcode in FREE or operation.opcode.endswith("-done") or "ConcatBitcast" in operation.text:
         return 0.0, 0.0
     sizes = [memory_of(places[name].type) if name in places else 0.0 for name in operation.operands]
     taken = [_taken(operation, number, size, named) for number, size in enumerate(sizes)]

@@ -176,19 +176,10 @@ def _cached_score(of: _Same, num_orders: int, hidden: HiddenSites | None, answer
     return score_likelihood(of.model, num_orders, hidden, answer)
 
 
-def nats_in_orders(
-    model: Model,
-    params: Any,
-    orders: tuple[Factorization, np.ndarray],
-    dataset: Dataset,
-    source: Source,
-    scoring: Scoring,
-) -> np.ndarray:
-    """Returns the nats of each example under the mixture of some orders, float64[N], see `eval_step`."""
-    return SplitScorer(_rows_in_orders, dataset, scoring).rows((model, params, orders), source)["nll"]
-
-
-def _rows_in_orders(arguments: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
+def rows_in_orders(
+    arguments: tuple[Model, Any, tuple[Factorization, Array]], batch: Batch, key: jax.Array, log_scale_D: jax.Array
+) -> Rows:
+    """A function for `SplitScorer`: the nats under the mixture of some orders, from a model, parameters and orders."""
     model, params, orders = arguments
     score_key = None if model.score_kind == "exact" else jax.random.fold_in(key, 1)
     return {"nll": eval_step(model, params, batch, log_scale_D, orders, key=score_key)["nll"]}

@@ -147,7 +147,13 @@ def pieces_on_mesh(
 ) -> Iterator[Draw]:
     """Returns the draw of `draw_on_mesh(..., length=length)` piece by piece, as `draw_in_pieces` of one device."""
     keys, sampler, request, _ = _spread(model, params, key, num, mesh, sampler, {"length": length, **options})
-    return map(_cut_to(num, mesh), draw_pieces(model, params, keys, sampler, request))
+    pieces = draw_pieces(model, params, keys, sampler, request)
+
+    def following() -> Draw | None:
+        with on_mesh(mesh):
+            return next(pieces, None)
+
+    return map(_cut_to(num, mesh), iter(following, None))
 
 
 def _spread(

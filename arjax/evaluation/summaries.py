@@ -70,7 +70,9 @@ def summarize_rows(
     """
     if kind == NO_LIKELIHOOD:
         rows = {name: values for name, values in rows.items() if name in ("nll", "sites") or "answers/" in name}
-        scores: dict[str, Any] = summarize_samples(rows["nll"], rows["sites"])
+        score_N, _ = _scored(rows["nll"], rows["sites"])
+        scores: dict[str, Any] = _with_stderr(SAMPLE_SCORE, float(score_N.mean()), float(stderr_of(score_N)))
+        scores["num_examples"] = len(score_N)
     else:
         scores = summarize(rows["nll"], rows["sites"], event, text)
     counted = {name: values[..., rows["sites"] > 0] for name, values in rows.items()}
@@ -156,12 +158,6 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
     if len(event.grid_shape) == 1 and event.value_shape:
         result |= _with_stderr("nll_nats_per_frame", per_site, per_site_stderr)
     return result
-
-
-def summarize_samples(score: np.ndarray, sites: np.ndarray) -> dict[str, float]:
-    """The numbers of a model without a likelihood, from the sample score and the scored sites of each example."""
-    score, _ = _scored(score, sites)
-    return _with_stderr(SAMPLE_SCORE, float(score.mean()), float(stderr_of(score))) | {"num_examples": len(score)}
 
 
 def _scored(values: np.ndarray, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from arjax.conditionals import Categorical
+from arjax.conditionals.categorical import Categorical
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path, writable_folder, write_json
 from arjax.core.options import is_integer
 from arjax.core.spec import EventSpec
 from arjax.core.traits import require
 from arjax.interop.architectures import ARCHITECTURES, Architecture, check_config
-from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors
+from arjax.interop.tensors import TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer import Transformer
@@ -75,9 +75,7 @@ def load_huggingface(
     return model, jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(params, sep="/"))
 
 
-def save_huggingface(
-    directory: str | Path, model: AutoregressiveModel, params: Any, *, shard_bytes: int = SHARD_BYTES
-) -> None:
+def save_huggingface(directory: str | Path, model: AutoregressiveModel, params: Any) -> None:
     """Writes a folder, replacing a model in it, that the `transformers` library loads as GPT2LMHeadModel or
     LlamaForCausalLM. The model is a `transformer` with the options of either, on a line of tokens in raster order;
     others are refused.
@@ -107,7 +105,7 @@ def save_huggingface(
     write_json(directory / "config.json", config)
     suppressed = {} if len(same) else {"suppress_tokens": [bos]}
     write_json(directory / "generation_config.json", {"bos_token_id": bos, **suppressed})
-    write_tensors(directory, tensors, shard_bytes)
+    write_tensors(directory, tensors)
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:

@@ -12,13 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from arjax.core.errors import UserError, refuse
-from arjax.core.files import check_regular, read_json_object, write_json, writing
+from arjax.core.files import check_regular, read_json_object
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: The types of weights, as safetensors writes them; other types would need scales.
 FLOATS = ("F64", "F32", "F16", "BF16")
-#: Files of this size at most, as the `transformers` library has them by default.
-SHARD_BYTES = 5 * 10**9
 
 
 class TensorFolder:
@@ -60,24 +58,13 @@ class TensorFolder:
         return tensor
 
 
-def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_bytes: int = SHARD_BYTES) -> None:
-    """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index."""
-    for stale in (WHOLE, INDEX):  # readers take the first that they find
-        with writing(directory / stale):
-            (directory / stale).unlink(missing_ok=True)
-    shards = list(_shards(tensors, shard_bytes))
-    total = len(shards)
-    names = [f"model-{i:05d}-of-{total:05d}.safetensors" for i in range(1, total + 1)] if total > 1 else [WHOLE]
-    for name, shard in zip(names, shards, strict=True):
-        contiguous = {key: np.ascontiguousarray(value) for key, value in shard.items()}
-        try:
-            save_file(contiguous, directory / name, metadata={"format": "pt"})
-        except SafetensorError as error:  # for example, the disk is full
-            raise UserError(f"cannot write {directory / name}: {error}") from error
-    if total > 1:
-        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-        size = sum(value.nbytes for value in tensors.values())
-        write_json(directory / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
+def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes `model.safetensors`, which readers take before any shards that are there."""
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    try:
+        save_file(contiguous, directory / WHOLE, metadata={"format": "pt"})
+    except SafetensorError as error:  # for example, the disk is full
+        raise UserError(f"cannot write {directory / WHOLE}: {error}") from error
 
 
 def read_json(path: Path) -> dict:
@@ -108,15 +95,3 @@ def open_tensors(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError) as error:
         raise UserError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
-
-
-def _shards(tensors: Mapping[str, np.ndarray], shard_bytes: int) -> Iterator[dict[str, np.ndarray]]:
-    shard: dict[str, np.ndarray] = {}
-    size = 0
-    for name, tensor in tensors.items():
-        if shard and size + tensor.nbytes > shard_bytes:
-            yield shard
-            shard, size = {}, 0
-        shard[name] = tensor
-        size += tensor.nbytes
-    yield shard

@@ -27,7 +27,7 @@ import numpy as np
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import is_integer
-from arjax.core.programs import call_if_it_fits, one_program
+from arjax.core.programs import call_if_it_fits, one_program, whole_if_small
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.models import extras
@@ -36,7 +36,7 @@ from arjax.models.checks import check_init
 from arjax.models.draws import step_keys
 from arjax.models.extras import SampledBound
 from arjax.models.noise_schedules import stratified_steps, visited_steps
-from arjax.models.pictures import ChainGraph, Paths, Picture, is_visible
+from arjax.models.pictures import Paths, Picture, is_visible
 from arjax.networks.base import apply, step_variables
 from arjax.networks.denoisers import NOISY, TIME, BlockTransformer, Denoiser
 from arjax.samplers import Draw, Request, example_keys
@@ -295,8 +295,7 @@ def _log_prob(model: Chain, params: Params, batch: Batch, key: jax.Array) -> jax
 
 @extras.pictures.register(Chain)
 def _(model: Chain, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-    """`chain`, the dependency graph, and `reverse_process`, examples on their way from noise to data."""
-    yield "chain", ChainGraph(model.num_steps, math.prod(model.times_shape))
+    """`reverse_process`, examples on their way from noise to data."""
     if not is_visible(model.event):
         return
     context = {name: part[:DRAWN_EXAMPLES] for name, part in batch.context.items()} if model.context_spec else {}
@@ -331,6 +330,7 @@ def draw_rounds(
 
 def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
     """Returns x_0, and x after each round where the path is kept, [R, B, *grid, *value]."""
+    params = whole_if_small(params)
 
     def back(x_t: jax.Array, step: tuple[Any, ...]) -> tuple[jax.Array, jax.Array | None]:
         t = step[0]
@@ -376,6 +376,7 @@ def _summed(
     model: Chain, params: Params, x: jax.Array, context: Any, weights: jax.Array | float, keys_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
+    params = whole_if_small(params)
 
     def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         t_B = jnp.full((len(x), *model.times_shape), t)

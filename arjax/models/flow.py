@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import CONDITIONALS, TransformedNormal
+from arjax.conditionals import CONDITIONALS
 from arjax.conditionals.base import Around
-from arjax.conditionals.gaussian import log_normal
+from arjax.conditionals.gaussian import TransformedNormal, log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import refuse, say_once
 from arjax.core.options import DEEPEST, opt
@@ -33,7 +33,9 @@ from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.networks.readout import readout_paths, with_zero_features
-from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, FixedPoint, Naive, Request, Sampler, make_sampler
+from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, Request, Sampler, make_sampler
+from arjax.samplers.cached import Naive
+from arjax.samplers.fixed_point import FixedPoint
 
 #: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
 BASE = "base"

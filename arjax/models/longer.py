@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import truncate
+from arjax.conditionals.restricted import truncate
 from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import is_integer

@@ -28,14 +28,6 @@ class Paths:
 
 
 @dataclasses.dataclass(frozen=True)
-class ChainGraph:
-    """The dependency graph x_T -> ... -> x_1 -> x_0 of a chain of T steps, or of one such chain for each block."""
-
-    num_steps: int
-    num_blocks: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
 class OrderGraph:
     """The order and the blocks of the sites, and bool[D, D], whether the features of site i read site j."""
 
@@ -53,7 +45,7 @@ class CodesInUse:
     """How often a split uses each code of a model with a codebook, see `code_numbers`."""
 
 
-Picture = CodesInUse | Tiles | Paths | ChainGraph | OrderGraph | EntropyAlongOrder
+Picture = CodesInUse | Tiles | Paths | OrderGraph | EntropyAlongOrder
 
 
 def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:

@@ -52,7 +52,14 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         axes = f"data={data}, fsdp={fsdp}, tensor={tensor}"
         raise UserError(f"a mesh of {axes} does not multiply up to the number of devices ({len(devices)})")
     # Auto: the partitioner decides about intermediate values; explicit axes break linen's embeddings and scans.
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    try:
+        return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    except NotImplementedError as error:  # a cube of TPUs
+        chips = " x ".join(str(1 + max(side)) for side in zip(*(device.coords for device in devices), strict=True))
+        raise UserError(
+            f"a mesh of data={sizes[0]}, fsdp={fsdp}, tensor={tensor} does not fit a slice of {chips} chips: each axis "
+            "must have one side of it, or the product of some sides"
+        ) from error
 
 
 def available_devices() -> list[jax.Device]:

@@ -132,9 +132,9 @@ class Population:
         return over_members(self.strategy, scores)(models, params, keys_S)
 
 
-def check_has_order(config: ConfigDict, option: str = "ordering") -> None:
-    """Raises `UserError` for a kind of model without the option `ordering`, or `orders`."""
-    if option not in KINDS.get(config.model.kind).CALLS:
+def check_has_order(config: ConfigDict) -> None:
+    """Raises `UserError` for a kind of model without the option `ordering`."""
+    if "ordering" not in KINDS.get(config.model.kind).CALLS:
         kind = config.model.kind
         raise UserError(f"the members of a population differ in their orders, and the kind {kind!r} has none")
 

@@ -1,4 +1,4 @@
-"""Diagrams of dependencies: the sites of a factorization, and the steps of a chain."""
+"""Diagrams of the dependencies of sites."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from arjax.factorization import Factorization
-from arjax.reporting.figures import ACCENT, FIRST_STEP, INK, SOFT, arrow, new_figure, row_of_axes
+from arjax.reporting.figures import FIRST_STEP, arrow, new_figure, row_of_axes
 
 #: Most sites of a graph, since edges would hide one another; largest grid with numbers in its cells.
 MOST_NODES, MOST_NUMBERS = 12, 16
 COLOURS = "viridis"
-#: The largest chain, and number of blocks, of which all are drawn; otherwise the first and the last ones.
-MOST_STEPS, MOST_BLOCKS = 4, 3
 
 
 def factorization_figure(
@@ -81,54 +79,3 @@ def _draw_grid(axis: Any, order: np.ndarray, step_HW: np.ndarray) -> None:
     axis.set_title("step of each site, and the walk", fontsize=10)
     axis.set_xticks([])
     axis.set_yticks([])
-
-
-def chain_figure(num_steps: int, num_blocks: int = 1) -> Any:
-    """Draws the graph x_T -> ... -> x_1 -> x_0 of a chain, with the fixed forward process dashed; with blocks a row for
-    each, every step of which also reads the clean blocks above.
-    """
-    steps = _shown(num_steps, MOST_STEPS)
-    rows = _shown(num_blocks - 1, MOST_BLOCKS - 1)[::-1]
-    figure = new_figure(7.2, 1.7 + 1.35 * (len(rows) - 1))
-    (axis,) = row_of_axes(figure, 1)
-    for y, row in enumerate(rows):
-        block = "" if num_blocks == 1 or row is None else str(row + 1)
-        if row is None:
-            axis.text((len(steps) - 1) / 2, -y, "...", ha="center", va="center", rotation=90, color=SOFT, fontsize=14)
-            continue
-        _draw_chain(axis, steps, num_steps, -y, block)
-        for above in (above for above, other in enumerate(rows[:y]) if other is not None):
-            for x in range(1, len(steps)):
-                if steps[x] is not None:
-                    arrow(axis, (len(steps) - 1, -above), (x, -y), ACCENT, alpha=0.45, linewidth=0.9)
-    axis.set_xlim(-0.5, len(steps) - 0.5)
-    axis.set_ylim(0.55 - len(rows), 0.5)
-    of_blocks = "; every step reads the clean blocks above" if num_blocks > 1 else ""
-    axis.set_title(f"learned reverse steps (solid), fixed forward steps (dashed){of_blocks}", fontsize=10)
-    axis.axis("off")
-    return figure
-
-
-def _shown(last: int, most: int) -> list[int | None]:
-    """Returns last, ..., 0, or if these are too many the two at each end with None between them."""
-    if last <= most:
-        return list(range(last, -1, -1))
-    return [last, last - 1, None, 1, 0] if most > 2 else [last, None, 0]
-
-
-def _draw_chain(axis: Any, steps: list[int | None], num_steps: int, y: float, block: str) -> None:
-    import matplotlib
-
-    for x in range(len(steps) - 1):
-        arrow(axis, (x, y), (x + 1, y), "#555555", connectionstyle="arc3,rad=-0.2")
-        arrow(axis, (x + 1, y), (x, y), SOFT, connectionstyle="arc3,rad=-0.2", linestyle="--")
-    upper = f"^{{({block})}}" if block else ""
-    for x, step in enumerate(steps):
-        if step is None:
-            axis.text(x, y, "...", ha="center", va="center", color=SOFT, fontsize=14)
-            continue
-        colour = INK if step == 0 else matplotlib.colormaps["Blues"](0.75 - 0.45 * step / num_steps)
-        axis.scatter([x], [y], s=760, color=[colour], zorder=2, edgecolors="white")
-        below = "T" if step == num_steps > 1 else "T-1" if step == num_steps - 1 > 1 else str(step)
-        ink = "white" if step < 0.6 * num_steps else INK
-        axis.text(x, y, f"$x_{{{below}}}{upper}$", ha="center", va="center", color=ink, zorder=3, fontsize=9)

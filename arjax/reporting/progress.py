@@ -1,20 +1,15 @@
-"""The progress of a run: a bar on a terminal and in a notebook, elsewhere one line per log interval."""
+"""The progress of a run: one line per log interval."""
 
 from __future__ import annotations
 
-import functools
-import html
-import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import TextIO
 
 
 class Progress:
-    """Shows the progress of a run: step, loss, speed and the time that is left. On a terminal a bar moves below the
-    printed lines, in a notebook above them; anywhere else (log files, pipes) each update is a line.
-    """
+    """Prints the progress of a run: step, loss, speed and the time that is left."""
 
     def __init__(
         self,
@@ -27,40 +22,24 @@ class Progress:
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
         self._clock, self._indent = clock, indent
-        self._new_bar = _bar_for(self._stream)
-        self._bar: _Bar | _NotebookBar | None = None
-        self._about = ""
+        # The start, the first step and the latest step, from which the time left follows.
         self._marks = [(start_step, clock())]
-
-    def at(self, step: int) -> None:
-        """Moves the bar to a step, between two updates; elsewhere nothing is shown."""
-        self._mark(step)
-        if self._new_bar is not None:
-            self._show_bar(step)
 
     def update(self, step: int, score: str, examples_per_second: float) -> None:
         """Shows the state after `step` steps; `score` is the training loss in words."""
-        self._mark(step)
-        self._about = f"loss {score}  {examples_per_second:,.{0 if examples_per_second >= 10 else 1}f} examples/s"
-        if self._new_bar is not None:
-            self._show_bar(step, now=True)
-        else:
-            self._write(f"{self._position(step)}  {self._about}  ETA {format_duration(self.seconds_left())}")
+        if step > self._marks[-1][0]:
+            self._marks = [*self._marks[:2], (step, self._clock())]
+        speed = f"{examples_per_second:,.{0 if examples_per_second >= 10 else 1}f} examples/s"
+        left = format_duration(self.seconds_left())
+        self.message(f"{self._position(step)}  loss {score}  {speed}  ETA {left}")
 
     def validation(self, step: int, scores: str) -> None:
-        """Prints the scores of the parameters of `step` on the validation split, above the bar."""
+        """Shows the scores of the parameters of `step` on the validation split."""
         self.message(f"{self._position(step)}  validation {scores}")
 
     def message(self, text: str) -> None:
-        if self._bar is None:
-            self._write(text)
-        else:
-            self._bar.message(self._indent + text)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._stream.write(f"{self._indent}{text}\n")
+        self._stream.flush()
 
     def seconds_left(self) -> float:
         """Expected seconds until the last step, at the rate so far; infinite before the first update."""
@@ -70,103 +49,8 @@ class Progress:
             return 0.0 if step_1 >= self._total else float("inf")
         return (self._total - step_1) * (time_1 - time_0) / (step_1 - step_0)
 
-    def _mark(self, step: int) -> None:
-        """Records the start, the first step and the latest step, from which the time left follows."""
-        if step > self._marks[-1][0]:
-            self._marks = [*self._marks[:2], (step, self._clock())]
-
     def _position(self, step: int) -> str:
         return f"step {step:,}/{self._total:,} ({step / max(self._total, 1):.0%})"
-
-    def _show_bar(self, step: int, now: bool = False) -> None:
-        if self._bar is None:
-            assert self._new_bar is not None
-            self._bar, self._drawn = self._new_bar(self._stream, self._total), float("-inf")
-        now = now or self._clock() - self._drawn >= self._bar.REFRESH  # not if that was done a moment ago
-        self._bar.show(step, self._about, f"ETA {format_duration(self.seconds_left())}", now)
-        if now:
-            self._drawn = self._clock()
-
-    def _write(self, line: str) -> None:
-        self._stream.write(f"{self._indent}{line}\n")
-        self._stream.flush()
-
-
-def _bar_for(stream: TextIO) -> type[_Bar] | type[_NotebookBar] | None:
-    if type(stream).__module__.startswith("ipykernel."):  # the output of a cell
-        return _NotebookBar
-    # A dumb terminal (an editor's shell, some CI logs) cannot draw a line anew.
-    return _Bar if stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown") else None
-
-
-class _Bar:
-    """A bar of rich, drawn on request: there is no thread that could write in between."""
-
-    #: Seconds between two drawings.
-    REFRESH = 0.1
-
-    def __init__(self, stream: TextIO, total: int):
-        from rich import progress
-        from rich.console import Console
-        from rich.table import Column
-
-        self._console: Any = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
-        text = functools.partial(progress.TextColumn, markup=False, style="default")
-        self._progress = progress.Progress(
-            text("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
-            progress.BarColumn(bar_width=20),
-            text("{task.description}", table_column=Column(no_wrap=True, ratio=1)),
-            text("{task.fields[left]}", table_column=Column(no_wrap=True)),
-            console=self._console,
-            auto_refresh=False,
-            expand=True,
-            redirect_stdout=False,  # the stream is guarded already
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("", total=total, left="")
-        self._progress.start()
-
-    def show(self, step: int, about: str, left: str, now: bool) -> None:
-        self._progress.update(self._task, completed=step, description=about, left=left, refresh=now)
-
-    def message(self, text: str) -> None:
-        """A line above the bar; a long one goes on in the next line, as everywhere on a terminal."""
-        self._console.print(text, soft_wrap=True)
-
-    def stop(self) -> None:
-        self._progress.stop()
-
-
-class _NotebookBar:
-    """A bar of HTML in the output of a cell, which is replaced by each drawing; needs no widgets."""
-
-    #: Seconds between two drawings: the page gets a message for each.
-    REFRESH = 0.5
-
-    def __init__(self, stream: TextIO, total: int):
-        from IPython.display import display
-
-        self._stream, self._total, self._step, self._words = stream, total, 0, ["", ""]
-        self._handle: Any = display(self._bundle(), raw=True, display_id=True)
-
-    def _bundle(self) -> dict[str, str]:
-        words = [f"{self._step:,}/{self._total:,}", *self._words]
-        bar = f'<progress value="{self._step}" max="{self._total}" style="width: 20em"></progress>'
-        cells = "".join(f"<span>{html.escape(text)}</span>" for text in words)
-        style = "display: flex; gap: 1em; align-items: center; font-family: monospace"
-        return {"text/html": f'<div style="{style}">{bar}{cells}</div>', "text/plain": "  ".join(words)}
-
-    def show(self, step: int, about: str, left: str, now: bool) -> None:
-        self._step, self._words = step, [about, left]
-        if now:
-            self.stop()
-
-    def message(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
-
-    def stop(self) -> None:
-        self._handle.update(self._bundle(), raw=True)
 
 
 def format_duration(seconds: float) -> str:

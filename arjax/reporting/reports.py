@@ -90,8 +90,9 @@ OF_A_RUN = (
 )
 
 
-def check_metric(metric: str, owner: str, known: tuple[str, ...] = SCORES + OF_A_RUN) -> None:
+def check_metric(metric: str, owner: str) -> None:
     """Raises `UserError` when no run can report the metric; `owner` names, in words, the part that asks for it."""
+    known = SCORES + OF_A_RUN
     if metric not in known:
         raise UserError(f"{owner} reports no {metric!r}{did_you_mean(metric, known)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 
 def format_count(number: float) -> str:
@@ -35,7 +35,6 @@ def print_table(
     rows: Iterable[Sequence[Any]],
     title: str = "",
     right: Sequence[str] = (),
-    stream: TextIO | None = None,
 ) -> None:
     """Prints a table with rich; long cells are folded, none is cut."""
     from rich import box
@@ -52,9 +51,8 @@ def print_table(
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    stream = sys.stdout if stream is None else stream
     # A pipe has no width: the usual 80 columns would fold every row of a table that goes to a file.
-    console = PipedConsole(file=stream, width=None if stream.isatty() else 200)
+    console = PipedConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
     if title:  # a title of the table itself would be folded to the table's width
         console.print(Text(title, style="bold"))
     console.print(table)

@@ -11,22 +11,10 @@ except `speculative(coupling='rejection')`: it draws other values of the same di
 - `greedy`, `beam` and `best` search for probable values.
 """
 
-from arjax.samplers.base import (
-    OWN_NUMBERS,
-    SAMPLERS,
-    Draw,
-    Resources,
-    Sampler,
-    Steps,
-    example_keys,
-    make_sampler,
-)
-from arjax.samplers.beam import Beam
-from arjax.samplers.best import Best
-from arjax.samplers.cached import Cached, Greedy, Naive
-from arjax.samplers.fixed_point import FixedPoint
+from arjax.samplers import beam, best, fixed_point, parallel  # noqa: F401  (they register themselves)
+from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, example_keys, make_sampler
+from arjax.samplers.cached import Cached
 from arjax.samplers.loops import StepForm
-from arjax.samplers.parallel import Parallel
 from arjax.samplers.request import PLAIN_DRAW, Request
 from arjax.samplers.speculative import Speculative
 
@@ -34,14 +22,8 @@ __all__ = [
     "OWN_NUMBERS",
     "PLAIN_DRAW",
     "SAMPLERS",
-    "Beam",
-    "Best",
     "Cached",
     "Draw",
-    "FixedPoint",
-    "Greedy",
-    "Naive",
-    "Parallel",
     "Request",
     "Resources",
     "Sampler",

@@ -44,7 +44,7 @@ class Request(DrawOptions):
         checked, its parts [B, ...] by name, or None.
       temperature: divides the logits, up to 1e20; 1 is the distribution of the model, and tiny ones draw the most
         probable value of each step.
-      top_k, top_p, min_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
+      top_k, top_p, min_p: draw only from the most probable values of each scalar, see `arjax.conditionals.restricted`.
       end: of sequences of tokens, the one that ends an example: behind it all is `end` again, and the values up to it
         are those without this option.
       length: sites of each sequence, see `arjax.models.longer`; 0: as many as the model was trained on.

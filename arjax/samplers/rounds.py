@@ -228,7 +228,7 @@ def by_score(score_k: jax.Array, t: jax.Array, num_steps: int) -> jax.Array:
 
 
 def log_prob_by_rule(
-    model: Any, params: Any, batch: Batch, sizes: tuple[int, ...], choose: str, key: jax.Array | None = None
+    model: Any, params: Any, batch: Batch, key: jax.Array | None, sizes: tuple[int, ...], choose: str
 ) -> jax.Array:
     """Returns log p(x) under the sampler `parallel` with one of the `RULES` in rounds of these sizes, [B] in nats: the
     sum over K rounds of log p(the sites of the round | the sites of the rounds before). The values determine the

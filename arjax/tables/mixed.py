@@ -168,11 +168,11 @@ def hide(cells_NC: np.ndarray, seed: int) -> Hidden:
     return Hidden(cells_NC[rows], known_NC & ~hidden_NC, known_NC & hidden_NC)
 
 
-def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray) -> dict[str, np.ndarray]:
     """Returns weights of engines for the guesses of each kind of columns that there is: for numbers, those with the
     least squared error in standard deviations of the columns; for words, the most probable ones.
     """
-    hidden, weights = hide(cells_NC, seed), {}
+    hidden, weights = hide(cells_NC, seed=0), {}
     for kind, fit in ((NUMBERS, _stacked), (WORDS, fit_weights)):
         of_kind = [c for c, column in enumerate(engines[0].columns) if isinstance(column, Numbers) == (kind == NUMBERS)]
         errors = [_errors(engines, hidden, c) for c in of_kind]

@@ -228,7 +228,6 @@ class Training:
                     break
             if self.saved_step != self.step:
                 self._save()
-            self.reporter.progress.close()
 
     def _next_pause(self, step: int) -> int:
         train = self.train
@@ -245,7 +244,6 @@ class Training:
             self.state, self.sums = self.learner.advance(self.state, before, self.step, n)
             self.step += n
             jax.block_until_ready(before)
-            self.reporter.progress.at(self.step)
         jax.block_until_ready(self.sums)
         elapsed = time.monotonic() - started
         self.history.step_seconds += elapsed

@@ -23,7 +23,6 @@ from arjax.models.base import Model
 from arjax.parallel.sharding import path_string
 from arjax.training.muon import ADAM, TAPS, matrix_axes, muon_of_matrices, readout_of
 from arjax.training.schedule_free import schedule_free
-from arjax.training.schedules import make_schedule
 
 Transformation: TypeAlias = optax.GradientTransformation
 PREFIX = "optax."
@@ -199,32 +198,13 @@ def sgd(b1: float = B1, weight_decay: float = WEIGHT_DECAY, decay_pattern: str =
 
 
 def make_optimizer(
-    name: str | Component,
-    learning_rate: float | optax.Schedule,
-    total_steps: int,
-    *,
-    schedule: str = "constant",
-    warmup_steps: int = 0,
-    end_factor: float = 0.0,
-    clip_norm: float = 0.0,
-    model: Model | None = None,
-    **options: Any,
+    rule: Component, learning_rate: optax.Schedule, *, clip_norm: float = 0.0, model: Model | None = None
 ) -> Transformation:
-    """Returns an optax optimizer.
-
-    Args:
-      name: of a registered rule; or the rule, from `read_rule`, which has its options.
-      learning_rate: a schedule, from `make_schedule`; or the peak of one with the next four arguments.
-      model: whose parameters are trained, for rules that treat readouts in another way.
-      **options: of the rule. Those in `SHARED` that the rule lacks are left out with a remark; a weight decay or
-        another eps is then an error.
+    """Returns an optax optimizer by a rule with its options, from `read_rule`. `model` is the one whose parameters are
+    trained, for rules that treat readouts in another way.
     """
-    rate = learning_rate
-    if not callable(rate):
-        rate = make_schedule(rate, total_steps, schedule, warmup_steps, end_factor)
-    rule = read_rule(name, options) if isinstance(name, str) else name
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    return optax.chain(*clip, *_with_rate(rule, rate, model))
+    return optax.chain(*clip, *_with_rate(rule, learning_rate, model))
 
 
 def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None) -> list[Transformation]:
@@ -240,7 +220,9 @@ def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None
 
 
 def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Component:
-    """Returns the rule with the options that it takes, checked; `section` is the section of a config that has them."""
+    """Returns the rule with the options that it takes, checked; `section` is the section of a config that has them.
+    Options in `SHARED` that the rule lacks are left out with a remark; a weight decay or another eps is then an error.
+    """
     known = OPTIMIZERS.options(name)
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]

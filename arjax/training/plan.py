@@ -221,7 +221,9 @@ def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
     cost, utilisation = _estimate(program, compiled, accelerator), None
     if cost is not None and accelerator is not None and accelerator.clock:
         peak = cost.seconds * mesh.size * accelerator.flops_16
-        utilisation = batch_size * model_flops(spec.model, state.params) / peak
+        utilisation = (
+            min(flops, batch_size * model_flops(spec.model, state.params)) / peak
+        )  # a score may be many passes
     # The optimizer reads and writes its state once.
     work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
     leaves = jax.tree.leaves_with_path(state.params)

@@ -56,7 +56,6 @@ class Reporter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.progress.close()
         self._writer.close()
 
     def start(self) -> None:

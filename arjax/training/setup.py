@@ -213,7 +213,7 @@ def make_setup(
     spec = StepSpec(
         model=model,
         objective=objective,
-        optimizer=make_optimizer(rule, learning_rate, length, clip_norm=optimizer.clip_norm, model=model),
+        optimizer=make_optimizer(rule, learning_rate, clip_norm=optimizer.clip_norm, model=model),
         total_steps=length,
         ema_decay=train.ema_decay,
         transform=dataset.transform,

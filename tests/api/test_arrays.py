@@ -65,7 +65,6 @@ def test_arrays_in_standard_units_are_scored_in_their_own(tmp_path, capsys):
     own.log_prob(x[48:])
     assert "up to 1" in (told := capsys.readouterr().err) and "give `standardise(x)`" in told
     own.save(tmp_path / "model.safetensors")
-    assert "model.in_data_units(samples)" in (tmp_path / "model.md").read_text()
     again = arjax.load(tmp_path / "model.safetensors")
     np.testing.assert_allclose(again.standardise(x[48:]), z[48:], rtol=1e-4, atol=1e-5)
     assert "standardised where" in refusal(arjax.fit_arrays, model, train=own.dataset, standardise="sites", **options)
@@ -133,7 +132,7 @@ def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch, caps
             assert "goes on" not in capsys.readouterr().out  # the exception alone tells what can be done
     resumed = arjax.fit_arrays(model, **arrays, **options, workdir=folder)
     assert resumed.results["nll_nats"] == whole.results["nll_nats"]
-    assert {path.name for path in folder.iterdir()} >= {"record.json", "results.json", "model.safetensors", "model.md"}
+    assert {path.name for path in folder.iterdir()} >= {"record.json", "results.json", "model.safetensors"}
     loaded = arjax.load(folder / "model.safetensors")
     np.testing.assert_array_equal(loaded.log_prob(arrays["test"]), whole.log_prob(arrays["test"]))
     others = {"train": arrays["train"][::-1]}

@@ -1,4 +1,4 @@
-"""Models in safetensors files, the cards beside them, and their pages, which tests/page tests themselves."""
+"""Models in safetensors files, and their pages, which tests/page tests themselves."""
 
 import dataclasses
 import json
@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 from refusals import refusal
+from registries import within
 
 import arjax
-from arjax.api.saving import model_card
 from arjax.cli.main import main
 from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
@@ -70,48 +70,15 @@ def test_a_model_elsewhere_is_the_model(fitted, tmp_path, monkeypatch):
     np.testing.assert_array_equal(loaded.sample(8, seed=3), x)
     np.testing.assert_array_equal(loaded.log_prob(x), fitted.log_prob(x))
     assert loaded.results == fitted.results and repr(loaded) == repr(fitted)
-    card = (tmp_path / "models" / "xor.md").read_text()
-    results = fitted.results
-    for words in (
-        "# xor",
-        "made; 181 parameters",
-        "arrays (train 300, validation 100, test 100)",
-        f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example (exact)",
-        f"{results['bits_per_dim']:.4f} bits per dimension",
-        f"arjax {arjax.__version__}",
-        "arjax.load('xor.safetensors')",
-        '"learning_rate": 0.03',
-    ):
-        assert words in card, words
-    again = loaded.save("again.safetensors")
-    assert again.with_suffix(".md").read_text().replace("again", "xor") == card
     assert "a saved model has none" in refusal(loaded.plot_entropy)
     assert "has no test split" in refusal(loaded.evaluate)
 
 
-def test_a_card_calls_a_density_a_density_and_a_sample_score_no_nats():
-    about = {"data": {"name": "d", "examples": {"test": 9}}, "commit": ""}
-    results = {"split": "test", "num_examples": 9, "kind": "exact", "best_step": 1, "step": 2, "seed": 0}
-    nats = {"nll_nats": 1.5, "nll_stderr": 0.25, "bits_per_dim": 2.0, "unit": "nats, a density"}
-    card = model_card("m.safetensors", "model", about | {"results": results | nats})
-    assert "1.5000 ± 0.2500 nats per example, a density (exact)" in card and "bits per dimension" not in card
-    assert "log_prob" in card
-    samples = {"kind": "none", "sample_score": 1.5, "sample_score_stderr": 0.25}
-    card = model_card("m.safetensors", "model", about | {"results": results | samples})
-    assert "1.5000 ± 0.2500 sample score, no likelihood (of kind none)" in card and "log_prob" not in card
-
-
-def test_a_card_takes_the_place_of_nothing_else(fitted, tmp_path):
-    """Of no other model, of no other page, and not of the model that was just written."""
-    for name in ("m.md", "m.MD", "/"):
-        assert "name a file such as 'model.safetensors'" in refusal(fitted.save, tmp_path / name)
-    (tmp_path / "notes.md").write_text("my notes")
-    assert "notes.md is there and no model card: choose another" in refusal(fitted.save, tmp_path / "notes.safetensors")
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
+def test_a_model_takes_any_name_of_a_file(fitted, tmp_path):
+    assert "name a file such as 'model.safetensors'" in refusal(fitted.save, "/")
     for name in ("m.v1", "m.v2", "m", "m.v1"):
         assert arjax.load(fitted.save(tmp_path / name)).results == fitted.results
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"notes.md", "m.v1", "m.v1.md", "m.v2", "m.v2.md", "m", "m.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {"m.v1", "m.v2", "m"}
 
 
 def test_a_run_takes_its_units_along(run, tmp_path):
@@ -119,7 +86,7 @@ def test_a_run_takes_its_units_along(run, tmp_path):
     x = run.dataset.splits["test"].arrays.x
     np.testing.assert_allclose(loaded.log_prob(x), run.log_prob(x), rtol=1e-6)
     np.testing.assert_array_equal(loaded.standardise(run.in_data_units(x)), run.standardise(run.in_data_units(x)))
-    assert '"name": "made"' in (tmp_path / "table.md").read_text()
+    assert loaded.settings.about["config"]["network"]["name"] == "made"
 
 
 def test_a_model_of_text_takes_its_characters_along(fitted, tmp_path):
@@ -187,7 +154,7 @@ def test_other_mistakes(fitted, model, tmp_path):
     changed = dataclasses.replace(fitted.model, orders=None)
     assert "AutoregressiveModel has no recipe, as it" in refusal(dataclasses.replace(fitted, model=changed).save, path)
     missing = pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'")
-    with NETWORKS.scope(without=["made"]), missing:
+    with within(NETWORKS, without=["made"]), missing:
         arjax.load(path)
     assert path.read_bytes() == before and load_model(path).about["num_orders"] == 1
     (tmp_path / "folder").mkdir()

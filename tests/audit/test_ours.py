@@ -25,7 +25,9 @@ def fitted(model, params):
 
 def check_valid(model, params):
     report = arjax.audit(fitted(model, params), budget_s=200, quiet=True)
-    assert report.exit_code == 0, str(report)
+    drawn = not model.event.is_discrete and model.event.num_dims > 2  # its mass may need too many draws
+    assert report.exit_code in ((0, 4) if drawn else (0,)), str(report)
+    assert "failed" not in {finding.status for finding in report.findings.values()}, str(report)
     return report
 
 

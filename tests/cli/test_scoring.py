@@ -181,6 +181,23 @@ def test_the_command_prints_and_writes_the_difference(workdir, other_run, capsys
     assert len(rows) == 300 and rows[7]["example"] == "7" and rows[7]["first"] == rows[7]["other"]
 
 
+def test_examples_are_written_with_both_scores(finished_run, tmp_path):
+    folder = shutil.copytree(finished_run, tmp_path / "worse")
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(results | {"nll_nats": results["nll_nats"] + 2}))
+    with np.load(folder / "rows.npz") as stored:
+        nats = dict(stored)
+    np.savez(folder / "rows.npz", **(nats | {results["split"]: nats[results["split"]] + 2}))
+    for _ in range(2):  # the folder of comparisons may be there already
+        assert main(["--mode=compare", f"--workdir={finished_run}", f"--other={folder}"]) == 0
+    first = nats[results["split"]].astype(float)
+    with (finished_run / "comparisons" / "worse.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["example"]) for row in rows] == list(range(len(first)))
+    np.testing.assert_allclose([float(row["first"]) for row in rows], first, atol=1e-3)
+    np.testing.assert_allclose([float(row["other"]) for row in rows], first + 2, atol=1e-3)
+
+
 def test_the_options_of_scores_are_those_of_all_runs(finished_run, tmp_path, capsys, sentence_of):
     """Also of the others, whose names may have spaces between."""
     for name in ("run", "copy", "third"):

@@ -13,7 +13,9 @@ from compiled import of_family
 from every_family import each_family
 from scipy import special
 
-from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional
+from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.ordinal import level_embedding
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec

@@ -10,7 +10,8 @@ import pytest
 from compiled import of_family
 from scipy import special, stats
 
-from arjax.conditionals import DiscretizedLogisticMixture, make_conditional
+from arjax.conditionals import make_conditional
+from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
 from arjax.conditionals.numerics import stratified_points
 from arjax.core.spec import EventSpec
 

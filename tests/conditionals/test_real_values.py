@@ -13,15 +13,10 @@ import pytest
 from compiled import of_family
 from scipy import integrate, stats
 
-from arjax.conditionals import (
-    Gaussian,
-    GaussianMixture,
-    LogisticMixture,
-    SplineNormal,
-    StudentTMixture,
-    make_conditional,
-)
-from arjax.conditionals.spline import forward, inverse, make_spline
+from arjax.conditionals import make_conditional
+from arjax.conditionals.gaussian import Gaussian
+from arjax.conditionals.location_scale_mixture import GaussianMixture, LogisticMixture, StudentTMixture
+from arjax.conditionals.spline import SplineNormal, forward, inverse, make_spline
 from arjax.core.spec import EventSpec
 from arjax.testing.conditional import random_features
 

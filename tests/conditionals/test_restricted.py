@@ -12,9 +12,11 @@ import pytest
 from every_family import each_family
 from scipy import stats
 
-from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional, truncate
+from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.numerics import check_temperature
-from arjax.conditionals.restricted import untruncated
+from arjax.conditionals.restricted import truncate, untruncated
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 

@@ -61,12 +61,6 @@ def test_numbers_are_levels_however_they_are_written(write):
     np.testing.assert_array_equal(x, [[7, 0, 1], [8, 1, 0], [2, 1, 1]])
     with pytest.raises(UserError, match=r"row 0 .* holds '1.0' in the column 'code', which training never saw"):
         read(dataset, {"size": [1], "code": ["1.0"], "odd": [0]})
-    cut = make_dataset("table", path=path, levels=4, columns=("size",))
-    everything = read(cut, {"size": [row[0] for row in rows]})[:, 0]
-    counts = np.bincount(np.concatenate([cut.splits[s].arrays.x for s in cut.splits])[:, 0], minlength=4)
-    np.testing.assert_array_equal(np.bincount(everything), counts)
-    assert read(cut, {"size": [-100, 100]}).tolist() == [[0], [3]] and everything.dtype == np.int32
-    np.testing.assert_array_equal(read(cut, cut.rows.decode(np.arange(4)[:, None])), np.arange(4)[:, None])
 
 
 def test_mistakes_are_one_sentence(write):
@@ -142,7 +136,6 @@ def test_forged_rows_of_model_files_are_refused(write):
         ({"columns": others}, "has other columns than 4 sites"),
         ({"columns": [colour, *[others[0]] * 3]}, "has other columns than"),
         ({"columns": [colour | {"words": ["red"] * 9}, *others]}, "is no column of 3 levels"),
-        ({"columns": [colour | {"cuts": [2.0, 1.0]}, *others]}, "is no column of 3 levels"),
         ({"columns": [colour | {"more": 1}, *others]}, "has the unknown entry 'more'"),
         ({"header": 1}, "rows/header must be true or false, not 1"),
         ({"more": 1}, "rows has the unknown entry 'more'"),

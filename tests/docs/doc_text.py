@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from registries import within
 
 from arjax.core.registry import Registry
 
@@ -56,7 +57,7 @@ def titled_files(page: pathlib.Path, folder: pathlib.Path, registry: Registry, m
     for module in modules:
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.syspath_prepend(str(folder))
-    with registry.scope():
+    with within(registry):
         yield
     for module in modules:
         sys.modules.pop(module, None)

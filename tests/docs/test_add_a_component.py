@@ -7,6 +7,7 @@ import re
 import doc_text
 import pytest
 from refusals import refusal
+from registries import within
 
 from arjax.cli.main import main
 from arjax.conditionals import CONDITIONALS
@@ -91,7 +92,7 @@ def test_the_kind_that_is_made_of_a_part_can_be_stored(repository):
     """The orders of a part are in the file; without `named_parts` they would be lost."""
     (text,) = [b.text for b in doc_text.blocks(repository / "docs" / "add_a_kind.md") if "class Symmetric" in b.text]
     names = {"__name__": "symmetric"}
-    with KINDS.scope():
+    with within(KINDS):
         exec(compile(text, "symmetric.py", "exec"), names)
         law = model_laws("symmetric")
         law({row.id: row.values[0] for row in law.pytestmark[0].args[1]}["files-binary"])

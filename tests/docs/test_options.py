@@ -24,7 +24,7 @@ def page() -> str:
         rows = [
             f"| `{name}` | {f'`{text}`' if text else ''} |"
             for name in registry
-            if (inspect.getmodule(registry[name]) or inspect).__name__.startswith("arjax.")
+            if (inspect.getmodule(registry.get(name)) or inspect).__name__.startswith("arjax.")
             for text in [options_text(registry.declarations(name)).replace("|", "\\|")]
         ]
         title = kind.replace("_", " ").capitalize()

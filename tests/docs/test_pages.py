@@ -16,6 +16,7 @@ import sys
 import doc_text
 import numpy as np
 import pytest
+from registries import within
 
 import arjax as project
 from arjax.cli import listing
@@ -66,7 +67,7 @@ def arjax():
     """`arjax` in this process, where each command starts with the data sets of the package alone, as in a new one."""
 
     def call(*arguments):
-        with DATASETS.scope():
+        with within(DATASETS):
             return main(list(arguments))
 
     return call
@@ -77,7 +78,7 @@ def test_commands_parse_and_their_configs_are_valid(page, folder):
     for arguments in doc_text.commands(page, "arjax"):
         flags = parse_flags(arguments)
         if flags.config:
-            with DATASETS.scope():
+            with within(DATASETS):
                 config = load_config_file(flags.config)
                 apply_overrides(config, flags.overrides)
                 validate(config)
@@ -125,7 +126,7 @@ def test_every_run_of_a_sweep_has_a_valid_config(path, every, folder):
     runs = runs_of(rows := load_sweep(str(path)), rows)
     assert runs
     for run in runs if every else with_something_new(runs):
-        with DATASETS.scope():
+        with within(DATASETS):
             config = load_config_file(run.config)
             apply_overrides(config, run.override_texts())
             validate(config)
@@ -215,6 +216,7 @@ PARAMETERS = {
     "configs/gpt_1b.py": "1.42B parameters",
     "configs/llama.py": "8,030,265,344\nparameters",
     "configs/llama.py:shakespeare": "808,448 parameters",
+    "configs/llama_7b.py": "6,738,419,712\nparameters",
     "configs/long_text.py:length=256": "4.75 million parameters",
     "configs/seq2seq_wmt14.py": "384,113,000 parameters",
     "docs/training.md": "327,377 parameters",

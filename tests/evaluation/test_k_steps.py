@@ -179,7 +179,7 @@ def test_a_head_that_draws_has_noise_of_its_own_for_each_site_example_and_key():
     @jax.jit
     def scores(key):
         alone = log_prob_ahead(model, params, jax.tree.map(lambda leaf: leaf[0], x), order, (0, 1), 3, key)[0]
-        by_entropy = log_prob_by_rule(model, params, x, (1, 2), "entropy", key)
+        by_entropy = log_prob_by_rule(model, params, x, key, (1, 2), "entropy")
         return k_step_log_prob(model, params, x, orders, (1, 2), key), by_entropy, alone[:, :2].reshape(-1)
 
     for each, other in zip(scores(jax.random.key(0)), scores(jax.random.key(1)), strict=True):
@@ -242,7 +242,8 @@ def model_of(network: str = "deep_nade", event: EventSpec = LEVELS, **choice):
 
 
 def scored(model, params, x, sizes, choose="entropy", **parts) -> np.ndarray:
-    return np.asarray(in_rounds(model, params, Batch(jnp.asarray(x), **parts), sizes=sizes, choose=choose), np.float64)
+    batch = Batch(jnp.asarray(x), **parts)
+    return np.asarray(in_rounds(model, params, batch, None, sizes=sizes, choose=choose), np.float64)
 
 
 def doubt(table: np.ndarray, choose: str) -> np.ndarray:

@@ -39,8 +39,19 @@ def saved(tmp_path_factory):
     """Folders of both kinds, in shards."""
     folder = tmp_path_factory.mktemp("models")
     for kind, options in OPTIONS.items():
-        save_huggingface(folder / kind, *small_model(**options), shard_bytes=1000)
+        save_huggingface(folder / kind, *small_model(**options))
+        cut_in_two(folder / kind)
     return folder
+
+
+def cut_in_two(folder):
+    """Replaces the file of a model by two shards and their index."""
+    whole = load_file(folder / "model.safetensors")
+    weight_map = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(whole)}
+    for file in sorted({*weight_map.values()}):
+        save_file({name: tensor for name, tensor in whole.items() if weight_map[name] == file}, folder / file)
+    (folder / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "model.safetensors").unlink()
 
 
 @pytest.fixture
@@ -60,6 +71,12 @@ def test_undamaged_folders_load(folder):
         model, params = load_huggingface(folder / kind)
         assert model.event.num_levels == 5
         assert np.isfinite(of_model(model, "log_prob", params, np.zeros((1, 4), np.int32))).all()
+
+
+def test_heads_of_which_no_size_is_stated_divide_the_width(folder):
+    stated, _ = load_huggingface(folder / "llama")
+    edit(folder / "llama" / "config.json", lambda config: config.pop("head_dim"))
+    assert load_huggingface(folder / "llama")[0].network == stated.network
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,7 @@ def test_logits_agree_after_loading_and_after_saving(name, tmp_path):
     expected = their_logits(theirs, x)
     assert expected.std() > 0.3
     np.testing.assert_allclose(our_logits(model, params, x), expected, rtol=1e-4, atol=1e-4)
-    save_huggingface(tmp_path / "ours", model, params, shard_bytes=10_000)
-    assert len(list((tmp_path / "ours").glob("*.safetensors"))) > 2
+    save_huggingface(tmp_path / "ours", model, params)
     back, info = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(info.values()) and type(back) is type(theirs) and back.config.bos_token_id == BOS
     np.testing.assert_allclose(their_logits(back.eval(), x), expected, rtol=1e-5, atol=1e-5)

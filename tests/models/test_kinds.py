@@ -17,7 +17,9 @@ from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.core.traits import ABILITIES, OTHERS, require
-from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
+from arjax.models import KINDS, ModelChoice, make_model
+from arjax.models.latent import LatentModel
+from arjax.models.mixture import MixtureModel
 from arjax.training.plan import model_flops
 
 

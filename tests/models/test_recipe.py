@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from refusals import refusal
+from registries import within
 
 from arjax.core.batch import Score
 from arjax.core.spec import NO_CONTEXT, EventSpec
@@ -147,7 +148,7 @@ def test_a_kind_with_fields_of_new_types_is_one_class(tmp_path):
             ones = jnp.ones(len(keys), jnp.int32)
             return Draw(jnp.zeros((len(keys), 2)), {"network_calls": ones, "steps": ones})
 
-    with KINDS.scope():
+    with within(KINDS):
         KINDS.register("offset")(Offset)
         model = make_model(Offset.event, kind="offset", base=5)
         saved = SavedModel(model, {"scale": np.float32(1)}, None, None, {})

@@ -16,6 +16,7 @@ from arjax.networks.recurrent.linear.states import (
     Delta,
     Diagonal,
     at_once,
+    carried,
     in_turn,
     linear_recurrence,
     segment_sums,
@@ -162,6 +163,16 @@ def test_all_forms_are_the_recurrence(name):
         np.testing.assert_allclose(whole(found) / scale, expected / scale, rtol=0, atol=2e-5)
     none, _ = jax.jit(lambda terms, state: terms.masked(jnp.zeros(LENGTH, bool)).run(state, CHUNK))(terms, ends[0])
     jax.tree.map(np.testing.assert_array_equal, none, ends[0])
+
+
+def test_states_without_decays_are_sums_over_chunks():
+    updates, state = normal(2, HEADS, 3, KEYS, VALUES), normal(2, HEADS, KEYS, VALUES)
+    for first in (None, state):
+        before, after = carried(first, updates, None)
+        sums = np.cumsum(updates, 2) + (0 if first is None else first[:, :, None])
+        start = np.zeros_like(state) if first is None else first
+        np.testing.assert_allclose(before, np.concatenate([start[:, :, None], sums[:, :, :-1]], 2), atol=1e-5)
+        np.testing.assert_allclose(after, sums[:, :, -1], atol=1e-5)
 
 
 def test_a_decay_of_nothing_clears_the_state():

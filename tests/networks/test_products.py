@@ -23,7 +23,7 @@ from arjax.networks.layers.convolution import (
     raster_taps,
     shifted,
 )
-from arjax.networks.layers.dense import BilinearProduct, Dense, weigh
+from arjax.networks.layers.dense import BilinearProduct, Dense, FromHeads, ToHeads, weigh
 
 rng = np.random.default_rng(0)
 CALLS = []
@@ -119,6 +119,34 @@ def test_dense_layers_are_those_of_flax(dtype, shape):
     np.testing.assert_allclose(d_params["params"]["kernel"], rows.sum(0)[:, None] * weight, rtol=tol, atol=tol)
     np.testing.assert_allclose(d_params["params"]["bias"], len(rows) * weight, rtol=tol)
     np.testing.assert_allclose(dx, np.broadcast_to(kernel @ weight, shape), rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize(("dtype", "length"), [("float32", 7), ("bfloat16", 7), ("float32", 2)])
+def test_layers_of_heads_are_dense_layers(dtype, length):
+    """The same parameters, results and gradients, with heads before the positions, of many tokens and of few."""
+    x, key, tol = (
+        jnp.asarray(rng.normal(size=(2, length, 6)), jnp.float32),
+        jax.random.key(0),
+        2e-2 if dtype != "float32" else 1e-5,
+    )
+    into, out_of = (layer(12, dtype=dtype, bias_init=nn.initializers.ones) for layer in (Dense, Dense))
+    heads, back = ToHeads(12, dtype=dtype, bias_init=nn.initializers.ones, size=4), FromHeads(12, dtype=dtype)
+    params = [into.init(key, x), out_of.init(key, into.apply(into.init(key, x), x))]
+    split = heads.init(key, x), back.init(key, jnp.zeros((2, 3, length, 4)))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, list(split))
+    jax.tree.map(np.testing.assert_array_equal, params[0], split[0])
+
+    def through(first, second):
+        loss = lambda params, x: jnp.sin(second.apply(params[1], first.apply(params[0], x)).astype(jnp.float32)).sum()  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, x)
+
+    by_head = heads.apply(params[0], x)
+    np.testing.assert_allclose(
+        jnp.swapaxes(by_head, 1, 2).reshape(2, length, 12), into.apply(params[0], x), rtol=tol, atol=tol
+    )
+    for a, b in zip(jax.tree.leaves(through(heads, back)), jax.tree.leaves(through(into, out_of)), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tol, atol=10 * tol)
 
 
 @pytest.mark.parametrize(

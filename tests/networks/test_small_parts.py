@@ -25,7 +25,7 @@ from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.made import places
 from arjax.networks.layers import local_context as lc
 from arjax.networks.layers.embedding import SequenceEncoder
-from arjax.networks.layers.grids import raster_context, to_raster
+from arjax.networks.layers.grids import raster_context, raster_like_orders, to_raster
 from arjax.networks.layers.steps import StepTokens
 from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder
 from arjax.networks.recurrent.stack import elementwise
@@ -295,3 +295,9 @@ def test_block_denoiser_reads_local_parts():
         found = apply("denoise", carry, x_t, t, factorization, context)
         np.testing.assert_allclose(found, features[:, np.asarray(factorization.blocks)[t]], atol=2e-5)
         carry = apply("write", carry, x, t, factorization, context)
+
+
+def test_a_plane_has_the_orders_of_its_flips_and_a_square_those_of_its_transposes_too():
+    orders = [tuple(order) for order in raster_like_orders((2, 3))]
+    assert orders == [(0, 1, 2, 3, 4, 5), (3, 4, 5, 0, 1, 2), (2, 1, 0, 5, 4, 3), (5, 4, 3, 2, 1, 0)]
+    assert len({tuple(order) for order in raster_like_orders((3, 3))}) == 8

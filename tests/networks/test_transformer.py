@@ -145,6 +145,12 @@ def test_variants_keep_laws_1_and_3(name):
     check_steps(model, params, cases.random_context(spec, cases.BATCH))
 
 
+def test_steps_with_a_context_are_those_of_all_tokens():
+    spec = cases.CONTEXTS["sequence"]
+    model = make_model(TOKENS, "transformer", context=spec, **SMALL | {"num_layers": 1})
+    check_steps(model, cases.params_of(model), cases.random_context(spec, cases.BATCH))
+
+
 def test_options_leave_out_what_they_replace():
     def names(**options):
         params = make_model(TOKENS, "transformer", **options).param_shapes
@@ -195,6 +201,14 @@ def test_layers_compute_the_same_however_they_are_run(num_layers, unroll, remat)
     value, gradient = value_and_gradient(num_layers, unroll, remat)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, expected_gradient)
+
+
+def test_many_levels_under_any_order():
+    """Of more features than the width has, states are sorted by site, not features."""
+    model = make_model(
+        EventSpec((2, 3), kind="tokens", num_levels=40), "transformer", ordering="random(seed=1)", **SMALL
+    )
+    check_steps(model, cases.params_of(model))
 
 
 @pytest.mark.slow

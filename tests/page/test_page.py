@@ -16,7 +16,7 @@ from arjax.data.vocabulary import UNKNOWN, Vocabulary, make_vocabulary
 from arjax.models import make_model
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.page import make_page
-from arjax.page.contents import check
+from arjax.page.contents import about, check
 from arjax.testing.models import autoregressive_networks
 
 
@@ -77,6 +77,16 @@ def test_models_without_a_page_are_refused_in_a_sentence(event, network, options
     model = make_model(event, network, **options)
     vocabulary = Vocabulary(("a", "b", "c")) if event is TEXT else None
     assert sentence in refusal(check, model, page_cases.data_of(event, vocabulary))
+
+
+def test_a_page_says_how_much_of_a_text_is_read():
+    model = make_model(page_cases.text_event(), "gru")
+    endless, ending = (
+        page_cases.data_of(model.event, dataclasses.replace(page_cases.TEXT, end=end)) for end in (None, 0)
+    )
+    read = [about(model, data, None)[-1] for data in (endless, ending)]
+    assert read[0].endswith("; of a longer text it reads the last ones, at least half as many.")
+    assert read[1].endswith(f"at most {model.event.num_sites} characters.")
 
 
 def test_bytes_and_other_kinds_of_models_are_refused():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiled import of_family
+from registries import within
 
 from arjax.core.errors import UserError
 from arjax.quantizers import QUANTIZERS, Assigned, make_quantizer
@@ -97,7 +98,7 @@ def test_a_quantizer_with_one_method_more_than_the_contract_is_enough():
         def lookup(self, params, numbers, grid):
             return (2.0 * numbers - 1).reshape(len(numbers), *grid, 1)
 
-    with QUANTIZERS.scope():
+    with within(QUANTIZERS):
         QUANTIZERS.register("sign")(Sign)
         assert check_quantizer("sign")["reach"] == "kept"
     assert jax.tree.leaves(Sign().init(jax.random.key(0))) == []

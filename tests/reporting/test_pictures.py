@@ -21,7 +21,6 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.models.pictures import as_images
 from arjax.reporting import diagrams, figures, plots
-from arjax.reporting.diagrams import chain_figure
 from arjax.reporting.figures import save_figure
 from arjax.reporting.plots import MASK_CHARACTER, MASK_RGB, Z, exposure_figure, path_figure, text_of_path
 from arjax.reporting.samples import write_samples, write_wave
@@ -217,31 +216,6 @@ def test_mistakes_are_told(main, tmp_path, flags, sentence):
     assert sentence in refusal(main, [*flags, f"--out={tmp_path / 'x.png'}"])
 
 
-SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
-
-
-def arrows(axis, dashed):
-    patches = [text.arrow_patch for text in axis.texts if getattr(text, "arrow_patch", None) is not None]
-    return sum((patch.get_linestyle() == "--") == dashed for patch in patches)
-
-
-def test_a_chain_has_learned_arrows_and_dashed_fixed_ones():
-    (axis,) = chain_figure(3).axes
-    assert texts(axis) == ["$x_{T}$", "$x_{T-1}$", "$x_{1}$", "$x_{0}$"]
-    assert (arrows(axis, False), arrows(axis, True)) == (3, 3)
-    (axis,) = chain_figure(1000).axes
-    assert texts(axis) == ["$x_{T}$", "$x_{T-1}$", "...", "$x_{1}$", "$x_{0}$"]
-    assert (arrows(axis, False), arrows(axis, True)) == (4, 4)
-
-
-def test_blocks_read_the_clean_blocks_above():
-    (axis,) = chain_figure(2, 2).axes
-    assert texts(axis) == [f"$x_{{{t}}}^{{({b})}}$" for b in (1, 2) for t in ("T", "1", "0")]
-    assert (arrows(axis, False), arrows(axis, True)) == (4 + 2, 4)
-    (axis,) = chain_figure(1, 64).axes
-    assert texts(axis) == ["$x_{1}^{(1)}$", "$x_{0}^{(1)}$", "...", "$x_{1}^{(64)}$", "$x_{0}^{(64)}$"]
-
-
 def test_frames_in_rows_with_masks_in_their_colour():
     frames = np.zeros((2, 3, 4, 4))
     frames[1, 2] = 16
@@ -262,12 +236,15 @@ def test_text_paths_have_a_line_for_each_frame():
     assert found == "0/2  ░░\n2/2  a↵\n\n0/2  ░░\n2/2  bc\n"
 
 
-def test_a_run_of_images_has_both_pictures():
+SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
+
+
+def test_a_run_of_images_shows_the_reverse_process():
     dataset = make_dataset("digits", context="label")
     options = {"context": ContextSpec("label", 10), "partition": "rows", "num_steps": 1}
     model = make_model(dataset.event, "block_transformer", kind="block_diffusion", **options, **SIZES)
     pictures = dict(model_pictures(model, random_like(model.param_shapes), dataset, jax.random.key(0), Scoring(100)))
-    assert list(pictures) == ["chain.png", "reverse_process.png"]
+    assert list(pictures) == ["reverse_process.png"]
     sheet = np.asarray(pictures["reverse_process.png"].axes[0].images[0].get_array())
     masked = np.isclose(sheet, MASK_RGB).all(-1)
     assert masked[:8, :8].all() and not masked[:8, -8:].any()  # of the first example: noise, and data
@@ -282,7 +259,7 @@ def test_texts_show_their_masks(tmp_path):
     model = make_model(dataset.event, "denoising_transformer", kind="discrete_chain", num_steps=3, **SIZES)
     params, key = random_like(model.param_shapes), jax.random.key(0)
     pictures = dict(model_pictures(model, params, dataset, key, Scoring(100)))
-    assert list(pictures) == ["chain.png", "reverse_process.txt"]
+    assert list(pictures) == ["reverse_process.txt"]
     paragraphs = pictures["reverse_process.txt"].split("\n\n")
     assert len(paragraphs) == 6
     lines = [line.split("  ", 1) for line in paragraphs[0].splitlines()]

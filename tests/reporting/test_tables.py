@@ -1,6 +1,5 @@
 """Tables for terminal and README, scores in words, and the measured table of a study."""
 
-import io
 import itertools
 import json
 import shutil
@@ -52,10 +51,9 @@ def test_a_measured_table_takes_the_place_of_the_last_one_and_is_read_back(measu
     assert "no place for a table" in refusal(measured.write_measured, page, "x")
 
 
-def test_printed_table_holds_every_cell_in_full():
-    out = io.StringIO()
-    print_table(["path", "n"], [["layers/attention/" + "x" * 60, 7], ["[b]", 8]], title="Parameters", stream=out)
-    text = out.getvalue()
+def test_printed_table_holds_every_cell_in_full(capsys):
+    print_table(["path", "n"], [["layers/attention/" + "x" * 60, 7], ["[b]", 8]], title="Parameters")
+    text = capsys.readouterr().out
     assert "Parameters" in text and "x" * 60 in text and "[b]" in text and "7" in text
 
 

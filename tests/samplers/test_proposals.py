@@ -17,11 +17,12 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import make_model
 from arjax.networks.attention.transformer import Transformer
-from arjax.samplers import FixedPoint, Request, Resources, Speculative, make_sampler
+from arjax.samplers import Request, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
 from arjax.samplers.drafts import CountsDraft, OtherModel
 from arjax.samplers.drafts.base import Place, log_table, target_of_draft
 from arjax.samplers.drafts.counts import fit_count_model, table_of
+from arjax.samplers.fixed_point import FixedPoint
 from arjax.testing.examples import all_values, random_x
 from arjax.testing.models import params_of
 from arjax.testing.statistics import LEAST_P, chi_square

@@ -13,7 +13,7 @@ import pytest
 from refusals import refusal
 
 from arjax.core.errors import UserError
-from arjax.data.columns import MISSING, Words, column_as_json, column_from_json
+from arjax.data.columns import MISSING, Words, as_numbers, column_as_json, column_from_json
 from arjax.data.frames import read_frame
 from arjax.tables.columns import Numbers, as_texts, find_columns, make_numbers, make_words
 
@@ -142,6 +142,14 @@ def test_quotes_that_do_not_close_lose_no_rows(tmp_path, row):
     assert "cannot read the table" in refusal(read_frame, tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text('a,b\n"u\nv",0\nz,2\n')
     assert read_frame(tmp_path / "t.csv").columns["a"].tolist() == ["u\nv", "z"]
+
+
+@pytest.mark.parametrize("word", ["now", "today", "31.05.2024"])
+def test_dates_are_written_as_such(word):
+    day = datetime.date(2024, 5, 31)
+    column = np.array([day, "2024-06-01", None], object)
+    np.testing.assert_array_equal(as_numbers("t", column, "D"), [19874, 19875, np.nan])
+    assert "is no date such as 2024-05-31" in refusal(as_numbers, "t", np.array([day, word], object), "D")
 
 
 def test_values_of_odd_classes():

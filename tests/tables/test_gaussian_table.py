@@ -314,11 +314,9 @@ def test_engines_are_saved_bit_for_bit(kind, engine, mixed, tmp_path):
     ("change", "sentence"),
     [
         (lambda engines: engines.pop(), "as many entries as there are models, 2"),
-        (lambda engines: engines[0].update(weight=0.7), "numbers of at least 0 that add up to 1"),
         (lambda engines: engines[0].update(kind="forest"), "kind must be one of any_order, gaussian, not 'forest'"),
         (lambda engines: engines.reverse(), "the model of another kind of data"),
         (lambda engines: engines[1]["margins"].pop(), "its columns are not those of the model"),
-        (lambda engines: engines[1]["margins"][0].update(scale=0.0), "must have a scale and a spread above 0"),
         (lambda engines: engines[1].update(more=1), "unknown entry 'more'"),
     ],
 )
@@ -402,9 +400,8 @@ def test_words_are_saved_bit_for_bit_and_forged_ones_are_refused(with_words, tmp
     again = load_table(table.save(tmp_path / "t.safetensors"))
     np.testing.assert_array_equal(again._engine.log_prob(CELLS, none(CELLS)), with_words.log_prob(CELLS, none(CELLS)))
     for change, sentence in (
-        (lambda words: words.pop(), "2 lists of 3 positive numbers"),
-        (lambda words: words[0].pop(), "lists of 3 positive numbers"),
-        (lambda words: words[0].__setitem__(0, 0.9), "positive numbers that add up to 1"),
+        (lambda words: words.pop(), "2 lists of 3 numbers"),
+        (lambda words: words[0].pop(), "lists of 3 numbers"),
     ):
         saved = load_model(tmp_path / "t.safetensors")
         change(saved.about["table"]["engines"][0]["margins"][1]["words"])

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arjax.conditionals import CONDITIONALS, Bernoulli, Gaussian
+from arjax.conditionals import CONDITIONALS
+from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.gaussian import Gaussian
 from arjax.conditionals.location_scale_mixture import LocationScaleMixture
 from arjax.core.errors import UserError
 from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, Weighted

@@ -9,6 +9,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType
+from optimizers import make_optimizer
 
 from arjax.core.batch import Batch
 from arjax.models import AutoregressiveModel, Model
@@ -18,7 +19,6 @@ from arjax.samplers import Cached, Request, Sampler
 from arjax.samplers.base import run_sampler
 from arjax.testing.examples import random_context, random_x
 from arjax.training.feed import ResidentChunk
-from arjax.training.optimizer import make_optimizer
 from arjax.training.state import StepSpec, abstract_state, state_shardings, with_shardings
 from arjax.training.step import train_chunk, zero_sums
 

@@ -1,5 +1,6 @@
 """Slices of accelerators: what there is, what is missing, and plans by their compilers where these are installed."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -7,10 +8,13 @@ import subprocess
 import sys
 
 import pytest
+from mesh_gradients import SMALL_MODELS
 
 import arjax
 from arjax.core.errors import UserError
 from arjax.parallel.accelerators import accelerator_of, slice_devices
+from arjax.parallel.sharding import make_mesh
+from arjax.testing.models import autoregressive_networks
 
 
 @pytest.mark.parametrize(
@@ -96,3 +100,35 @@ def test_a_plan_by_the_compiler_of_tpus(repository, tmp_path, network):
     assert reduction["bytes"] == pytest.approx(4 * plan["num_params"], rel=0.1)
     assert plan["mesh"]["data"] == 4 and 0 < plan["model_flops_utilisation"] < 1
     assert sum(part["seconds"] for part in plan["compiled"]["parts"]) == pytest.approx(plan["compiled"]["seconds"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "module"), [("v5e:2x2", "libtpu"), ("H100:4", "jax_cuda13_plugin")])
+@pytest.mark.parametrize("model", [*autoregressive_networks(), *SMALL_MODELS])
+def test_all_programs_compile_and_no_step_of_a_draw_communicates(repository, tmp_path, name, module, model):
+    """A train step, a draw and a score, on a mesh with fsdp and tensor."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"needs the compiler in {module}")
+    command = [sys.executable, f"{repository}/experiments/accelerators/study.py", f"{tmp_path}/rows.csv", name]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    subprocess.run([*command, f"--only={model}"], check=True, capture_output=True, env=environment)
+    with open(tmp_path / "rows.csv", newline="") as file:
+        rows = {row["program"]: row for row in csv.DictReader(file)}
+    assert {kind: row["outcome"] for kind, row in rows.items()} == dict.fromkeys(("train", "draw", "score"), "compiles")
+    assert rows["draw"]["in_loops"] == "0"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_mesh_that_does_not_fit_the_sides_of_a_slice_is_refused():
+    devices = slice_devices("v5p:4x4x4")
+    assert make_mesh(4, 16, devices=devices).shape["fsdp"] == 16
+    with pytest.raises(UserError, match="data=8, fsdp=8, tensor=1 does not fit a slice of 4 x 4 x 4 chips"):
+        make_mesh(8, 8, devices=devices)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+def test_a_large_transformer_uses_half_of_the_peak(repository, tmp_path):
+    """By the estimate of the compiler, which takes minutes."""
+    plan, _ = plan_in_a_process(tmp_path, f"--config={repository}/configs/gpt_1b.py", "--accelerator=v5e:8x8")
+    assert plan["model_flops_utilisation"] > 0.5 and plan["memory_per_device"]["total"] < 11e9

@@ -20,7 +20,7 @@ from arjax.reporting.reports import read_report
 from arjax.reporting.writers import read_metrics
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.loop import Learner, TrainingDiverged, train
-from arjax.training.record import fingerprint_of_orders
+from arjax.training.record import Record, fingerprint_of_orders, in_words
 from arjax.training.setup import best_store, latest_store, restore_params
 
 
@@ -281,3 +281,10 @@ def test_signals_save_and_exit_cleanly(tmp_path, number):
     step = latest_store(tmp_path).steps()[-1]
     assert f"stopped at step {step} of 100000; the same command goes on from there" in output
     assert_same_bits(state_after(tmp_path, step + 1), state_after(tmp_path / "straight", step + 1))
+
+
+def test_sizes_are_named_before_other_options_that_differ():
+    then = Record({"network.activation": "relu", "network.width": 8, "network.sizes": (8, 8), "seed": 0})
+    fields = {"network.activation": "tanh", "network.width": 9, "network.sizes": (9,), "seed": 0}
+    words = in_words(list(fields)[:3], fields, then)
+    assert [word for word in words.split() if "." in word] == ["network.sizes", "network.width", "network.activation"]

@@ -13,11 +13,12 @@ from jax.sharding import PartitionSpec as P
 from lowering import BATCH, MESH, Program, draw, draw_after_prompt, refusal, score, train_steps
 from mesh_gradients import OBJECTIVE_OF, SMALL_MODELS, small_model
 
+from arjax.core import programs
 from arjax.core.programs import inner_jaxprs
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.models.kinds import DTYPES
-from arjax.networks import NETWORKS, base, step_variables
+from arjax.networks import NETWORKS, step_variables
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.denoisers import BlockTransformer, Denoiser
 from arjax.testing.examples import EVENTS
@@ -137,8 +138,15 @@ def test_draws_gather_parameters_before_their_steps_unless_they_are_too_large(mo
     model = autoregressive("lstm", "float32")
     gathered = constraints(functools.partial(step_variables, model.network), model.param_shapes)
     assert gathered == [(False, P())] * len(jax.tree.leaves(model.param_shapes))
-    monkeypatch.setattr(base, "MOST_WHOLE", 0)
+    monkeypatch.setattr(programs, "MOST_WHOLE", 0)
     assert not constraints(functools.partial(step_variables, model.network), model.param_shapes)
+
+
+def test_a_chain_gathers_parameters_before_its_steps():
+    model = small_model("gaussian_chain/levels", "small")
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), BATCH))
+    found = constraints(lambda params, keys: model.draw(params, keys)[0], model.param_shapes, keys)
+    assert found.count((False, P())) == len(jax.tree.leaves(model.param_shapes))
 
 
 @pytest.mark.parametrize(("batch", "axes"), [(8, ("data", "fsdp", "tensor")), (4, ("data", "fsdp")), (3, None)])

@@ -17,7 +17,7 @@ from arjax.testing.models import autoregressive_networks
 PLACEMENT = """
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax.sharding import PartitionSpec as P
-from arjax.training.optimizer import make_optimizer
+from optimizers import make_optimizer
 from arjax.parallel.sharding import make_mesh, param_shardings
 from arjax.training.state import StepSpec
 from arjax.training.state import TrainState, eval_params, state_shardings

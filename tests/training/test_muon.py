@@ -7,13 +7,14 @@ import numpy as np
 import optax
 import pytest
 from loop_helpers import tiny_config
+from optimizers import make_optimizer
 
 from arjax.config import optimizer_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.parallel.sharding import path_string
 from arjax.testing.models import autoregressive_networks
-from arjax.training.optimizer import OPTIMIZERS, make_optimizer, muon
+from arjax.training.optimizer import OPTIMIZERS, muon
 from arjax.training.reporter import headline
 from arjax.training.state import TrainState, parts_of_optimizer
 

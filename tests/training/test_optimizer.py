@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from loop_helpers import assert_a_stop_changes_no_bit, assert_same_bits, final_state, tiny_config
+from optimizers import make_optimizer
 
 from arjax.config import optimizer_config
 from arjax.config.build import build
@@ -16,7 +17,7 @@ from arjax.config.validate import validate
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, say_once
 from arjax.objectives import Loss, Mean, Metrics, Objective
-from arjax.training.optimizer import DECAYING, OPTIMIZERS, decay, make_optimizer, read_rule
+from arjax.training.optimizer import DECAYING, OPTIMIZERS, decay, read_rule
 from arjax.training.schedule_free import average_of
 from arjax.training.schedules import SCHEDULES, make_schedule
 from arjax.training.setup import restore_params

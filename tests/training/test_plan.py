@@ -12,7 +12,7 @@ from arjax.core.errors import UserError
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.sharding import make_mesh
-from arjax.samplers import Parallel
+from arjax.samplers.parallel import Parallel
 from arjax.training.plan import PROGRAMS, compile_program, draw_program
 from arjax.training.setup import SampleOptions
 

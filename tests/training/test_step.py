@@ -23,6 +23,8 @@ from loop_helpers import (
     run_python,
     tiny_config,
 )
+from optimizers import make_optimizer
+from registries import within
 
 import arjax
 from arjax.config.build import build
@@ -46,7 +48,6 @@ from arjax.objectives import (
 from arjax.parallel.sharding import make_mesh, replicated
 from arjax.training.feed import ResidentFeed, as_traced
 from arjax.training.loop import train
-from arjax.training.optimizer import make_optimizer
 from arjax.training.state import StepSpec, TrainState, abstract_state, fresh_state, init_state
 from arjax.training.step import compile_chunk, cut_batch, loss_and_gradients, train_chunk, train_step, zero_sums
 
@@ -231,7 +232,7 @@ class Tracked(Objective):
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     """As by another package; other tests see those of arjax alone."""
-    with OBJECTIVES.scope():
+    with within(OBJECTIVES):
         OBJECTIVES.register("tracked")(Tracked)
         yield
 

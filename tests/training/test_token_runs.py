@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from loop_helpers import assert_a_stop_changes_no_bit, assert_same_bits, finish, metrics, run_python, tiny_config
+from registries import within
 
 from arjax.cli.main import main
 from arjax.config import model_config, part
@@ -165,7 +166,7 @@ class Counting(TeacherForcing):
 @pytest.mark.slow
 def test_members_of_a_population_write_their_parameters_after_a_step_as_runs_do(tmp_path):
     """The best parameters of member and run hold the number of their step; so does the second of two objectives."""
-    with OBJECTIVES.scope():
+    with within(OBJECTIVES):
         OBJECTIVES.register("counting")(Counting)
         config = tiny_config(train__steps=4, train__eval_every=2, train__ema_decay=0.0)
         config.objective = "weighted(of=('teacher_forcing', 'counting'), weights=(0.5, 0.5))"

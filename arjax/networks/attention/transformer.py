@@ -60,7 +60,10 @@ class TokenNetwork(Stack, Network):
         tokens_BSME = self.tokens(x, jnp.arange(factorization.num_steps), factorization, e)
         h = flat_steps(self.drop(tokens_BSME, deterministic=not train))
         h, _ = self.layers(h, factorization.block_size, train, memory)
-        return to_grid(self._readout(h, train), factorization)
+        if self.num_features <= h.shape[-1]:
+            return to_grid(self._readout(h, train), factorization)
+        h = to_grid(h, factorization).astype(h.dtype)  # before the readout, which makes it larger
+        return self._readout(h, train).astype(jnp.float32)
 
     def start(self, batch_size, factorization, context=None):
         """The cache of each layer, with what it reads of `_memory`; and the encoded local parts of the context."""

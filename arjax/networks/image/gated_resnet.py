@@ -11,11 +11,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
+from arjax.core.programs import is_for_cpu
 from arjax.networks.base import once
 from arjax.networks.image.shifted_streams import ImageView, Layer
 from arjax.networks.layers.convolution import Cursor, Taps, WholeImage
-from arjax.networks.layers.dense import Dense
+from arjax.networks.layers.dense import KEPT, Dense
 from arjax.networks.layers.local_context import add_context
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights, small_weights
 
@@ -28,7 +30,7 @@ Aux = jax.Array | tuple[jax.Array, ...] | None
 @jax.custom_jvp
 def concat_elu(x: jax.Array) -> jax.Array:
     """[elu(x), elu(-x)], [..., F] -> [..., 2F] (Shang et al., 2016, with elu). Its derivative needs its value alone."""
-    if x.ndim < 4:  # a few pixels
+    if x.ndim < 4 or not is_for_cpu():  # a few pixels
         return nn.elu(jnp.concatenate([x, -x], -1))
     sign_21 = np.array([[1], [-1]], x.dtype)  # XLA's CPU compiler fuses a product, and not a concatenation
     return nn.elu((x[..., None, :] * sign_21).reshape(*x.shape[:-1], -1))
@@ -58,7 +60,8 @@ def dropout_masks(module: nn.Module, rate: float, train: bool, shape: tuple[int,
     """
     if not train or rate == 0:
         return None
-    return jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, (math.prod(shape),)).reshape(shape)
+    masks = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, (math.prod(shape),)).reshape(shape)
+    return checkpoint_name(masks, KEPT)
 
 
 class GatedResnet(nn.Module):
@@ -146,9 +149,14 @@ class GatedStack(nn.Module):
         ]
         return jax.tree.unflatten(tree, leaves)
 
-    def weights(self) -> jax.Array:
-        """Returns the normalised weights of all layers, [L, P]: a loop over the layers reads one array."""
-        leaves = jax.tree.leaves(normalised_weights(self.layers, self.dtype))
+    def weights(self) -> Any:
+        """Returns the normalised weights of all layers, [L, ...] each; on CPUs [L, P]: a loop over the layers reads one
+        array there faster than several.
+        """
+        weights = normalised_weights(self.layers, self.dtype)
+        if not is_for_cpu():
+            return weights
+        leaves = jax.tree.leaves(weights)
         return jnp.concatenate([leaf.reshape(self.num_layers, -1) for leaf in leaves], 1)
 
     def steps(self) -> list[Any]:
@@ -175,3 +183,8 @@ class GatedStack(nn.Module):
             return y
 
         return run
+
+
+def layers_of(weights: Any, begin: int, end: int) -> Any:
+    """Layers `begin` to `end` of the weights of a stack, in any form."""
+    return jax.tree.map(lambda leaf: leaf[begin:end], weights, is_leaf=lambda leaf: not isinstance(leaf, dict))

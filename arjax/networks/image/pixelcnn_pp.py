@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS
-from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
+from arjax.networks.image.gated_resnet import GatedStack, dropout_masks, layers_of
 from arjax.networks.image.shifted_streams import (
     DOWN_RIGHT,
     FIRST_ABOVE,
@@ -88,8 +88,8 @@ class Stream(nn.Module):
         for (num_down, num_up), (end_down, end_up), mask in zip(self.num_layers, ends, masks, strict=True):
             first = 0 if self.upper else num_down + num_up
             masks_down, masks_up = (None, None) if mask is None else ((mask, first), (mask, first + num_down))
-            here = Layers(down[end_down - num_down : end_down], masks_down)
-            levels.append((here, Layers(up[end_up - num_up : end_up], masks_up)))
+            here = Layers(layers_of(down, end_down - num_down, end_down), masks_down)
+            levels.append((here, Layers(layers_of(up, end_up - num_up, end_up), masks_up)))
         return levels
 
 

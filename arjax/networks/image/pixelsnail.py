@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.options import depth_option, rate_option
+from arjax.core.programs import is_for_cpu
 from arjax.networks.base import NETWORKS, fields_from, once
 from arjax.networks.image.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
 from arjax.networks.image.shifted_streams import DOWN_RIGHT, ImageView, PixelView, ShiftedNetwork, State
 from arjax.networks.layers.attention import attention
 from arjax.networks.layers.blocks import stacked
 from arjax.networks.layers.convolution import CENTRE
+from arjax.networks.layers.dense import only_products
 from arjax.networks.layers.grids import image_inputs, input_size, put_previous
 from arjax.networks.layers.local_context import of_pixel
 from arjax.networks.layers.steps import to_grid
@@ -153,7 +155,8 @@ class PixelSNAIL(ShiftedNetwork):
 
     def setup(self):
         super().setup()
-        blocks = stacked(SnailBlock, self.num_blocks, unroll=1, remat=self.remat, static=(4,))
+        policy = None if is_for_cpu() else only_products
+        blocks = stacked(SnailBlock, self.num_blocks, unroll=1, remat=self.remat, static=(4,), policy=policy)
         self.blocks = blocks(**self._block_fields(), name="blocks")
 
     def _block_fields(self) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.programs import is_for_cpu
 from arjax.networks.layers.convolution import CENTRE, Taps, put_pixel
+from arjax.networks.layers.dense import only_products
 from arjax.networks.layers.grids import RasterNetwork, input_size
 from arjax.networks.layers.local_context import context_encoder, of_pixel, of_row
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, NormalisedStretch
@@ -75,7 +77,10 @@ class ImageView:
             y = layer(weights, x, self, aux, e, None if masks is None else (masks[0], masks[1] + i))
             return y, y
 
-        return jax.lax.scan(one, x, (weights, aux, jnp.arange(len(weights))), reverse=upwards)[1]
+        if not is_for_cpu():  # there, elementwise operations cost less than to store their results
+            one = jax.checkpoint(one, policy=only_products, prevent_cse=False)
+        numbers = jnp.arange(len(jax.tree.leaves(weights)[0]))
+        return jax.lax.scan(one, x, (weights, aux, numbers), reverse=upwards)[1]
 
     def with_input(self, x: jax.Array, values: Outputs) -> Outputs:
         """The input of the first layer, followed by the values of the layers."""

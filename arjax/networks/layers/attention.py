@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -147,12 +148,17 @@ class MultiHead(nn.Module):
 
     def setup(self):
         groups, size = self.kv_shape
-        dense = functools.partial(Dense, use_bias=self.use_bias, dtype=self.dtype, batch_first=True)
-        self.query = dense(self.num_heads * size)
-        self.key = dense(groups * size)
-        self.value = dense(groups * size)
+        options = {"use_bias": self.use_bias, "dtype": self.dtype, "batch_first": True}
+        before, after = (functools.partial(layer, **options) for layer in self.layers())
+        self.query = before(self.num_heads * size)
+        self.key = before(groups * size)
+        self.value = before(groups * size)
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
-        self.out = dense(self.width, kernel_init=init)
+        self.out = after(self.width, kernel_init=init)
+
+    def layers(self) -> tuple[Callable[..., Dense], Callable[..., Dense]]:
+        """The layers before the heads, and after them."""
+        return Dense, Dense
 
     def _heads(self, y_BTE: jax.Array) -> jax.Array:
         """[B, T, heads * H] -> [B, heads, T, H]."""

@@ -38,14 +38,23 @@ def make_norm(kind: str, epsilon: float, use_bias: bool, dtype: str) -> nn.Modul
 
 
 def stacked(
-    layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool, num_inputs: int = 3, static: Any = (2, 3)
+    layer: type[nn.Module],
+    num_layers: int,
+    *,
+    unroll: int,
+    remat: bool,
+    num_inputs: int = 3,
+    static: Any = (2, 3),
+    policy: Any = None,
 ) -> type[nn.Module]:
     """Returns `num_layers` equal layers, scanned: `layer` maps (x, *inputs) to (x, None), for Transformers with the
     inputs block_size, train and others. The arguments with the numbers `static`, from 1 for x, are no arrays. Make it
-    with an explicit name, so that toggling `remat` changes neither parameter paths nor initial values.
+    with an explicit name, so that toggling `remat` changes neither parameter paths nor initial values. Without `remat`,
+    a `policy` may say what a layer keeps for its gradient.
     """
     if remat:  # but for the results of kernels of attention, which are dear and small
         policy = jax.checkpoint_policies.save_only_these_names(FUSED)
+    if policy:
         layer = nn.remat(layer, prevent_cse=False, static_argnums=static, policy=policy)
     return nn.scan(
         layer,

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from arjax.networks.layers.weight_norm import normalised
 
 
-def windows(x: jax.Array, axis: int, size: int, before: int = 0, after: int = 0) -> jax.Array:
-    """Cuts an axis [T] into blocks of `size`, each with `before` elements before it and `after` behind it, zero beyond
-    the ends: two axes [ceil(T / size), before + size + after].
+def windows(x: jax.Array, axis: int, size: int, before: int = 0) -> jax.Array:
+    """Cuts an axis [T] into blocks of `size`, each with `before` elements before it, zero beyond the ends: two axes
+    [ceil(T / size), before + size].
     """
     axis %= x.ndim
     length = x.shape[axis]
-    count, reach = -(-length // size), before + size + after
+    count, reach = -(-length // size), before + size
     pieces = -(-reach // size)
     padding = [(0, 0)] * x.ndim
     padding[axis] = (before, (count + pieces - 1) * size - before - length)

@@ -149,12 +149,20 @@ kernel_gradient.transposes(
 
 
 def _kernel_gradient(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
-    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C]; on one axis, which compiles faster on CPUs."""
-    dy_NF, x_NI = (
-        dy_BHWF.reshape(-1, dy_BHWF.shape[-1]),
-        shifted(x_BHWC, taps).reshape(-1, len(taps) * x_BHWC.shape[-1]),
+    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C], as a convolution, which makes no copies."""
+    (up, _), (left, right) = rows, columns = _reach(taps)
+    dW_HWCF = jax.lax.conv_general_dilated(
+        x_BHWC,
+        dy_BHWF,
+        window_strides=(1, 1),
+        padding=(rows, columns),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        preferred_element_type=jnp.float32,
     )
-    return jnp.matmul(dy_NF.T, x_NI, preferred_element_type=jnp.float32)
+    places = np.array([(dy + up) * (left + 1 + right) + dx + left for dy, dx in taps])
+    dW_WCF = dW_HWCF.reshape(-1, *dW_HWCF.shape[2:])
+    dW_KCF = dW_WCF if np.array_equal(places, np.arange(len(dW_WCF))) else dW_WCF[places]
+    return dW_KCF.reshape(-1, dW_KCF.shape[-1]).T
 
 
 def _kernel_gradient_by_rows(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
@@ -188,7 +196,7 @@ def shifted(x_BHWC: jax.Array, taps: Taps) -> jax.Array:
 
 def mix(x: jax.Array, kernel: jax.Array, taps: Taps | None = None) -> jax.Array:
     """x W for a kernel [K * C, F], [..., K * C] -> [..., F]; with K taps, its convolution with images [B, H, W, C]."""
-    if taps is None:  # pixels on one axis, see `_kernel_gradient`
+    if taps is None:  # pixels on one axis, which compiles faster on CPUs
         return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
     return convolve(x, kernel.reshape(len(taps), -1, kernel.shape[-1]), taps)
 

@@ -7,6 +7,7 @@ itself, and reverse mode its two transposes; where these are such products again
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -25,6 +26,16 @@ Mapped = tuple[tuple[bool, bool], ...]
 Transpose = Callable[..., jax.Array]
 
 _PRIMITIVE = Primitive("bilinear_product")
+
+
+#: The name, by `checkpoint_name`, of arrays that `only_products` keeps too: dear to compute, and small.
+KEPT = "kept"
+
+
+def only_products(primitive: Any, *_: Any, **params: Any) -> bool:
+    """A policy of `jax.checkpoint`: the results of products are kept, all else is computed again for the gradient."""
+    is_product = primitive is _PRIMITIVE or primitive.name in ("dot_general", "conv_general_dilated")
+    return is_product or params.get("name") == KEPT
 
 
 class BilinearProduct:
@@ -120,19 +131,23 @@ def weigh(x: jax.Array, kernel_EU: jax.Array) -> jax.Array:
 
 @BilinearProduct
 def correlate(x: jax.Array, y: jax.Array, dtype: str) -> jax.Array:
-    """The sum over all rows of x' y, [..., E] and [..., U] -> [E, U], at least in float32. The barrier keeps XLA on
-    CPUs from computing x and y column by column, which slows the training of Transformers by a tenth to a quarter; and
-    XLA lacks some products of bfloat16 with a sum in float32 there.
-    """
-    rows, wide = tuple(range(x.ndim - 1)), _wide(x.dtype)
+    """The sum over all rows of x' y, [..., E] and [..., U] -> [E, U], at least in float32."""
+    rows = tuple(range(x.ndim - 1))
+    return _over_rows(lambda x, y, **how: jnp.tensordot(x, y, (rows, rows), **how), x, y, dtype)
 
-    def product(x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.tensordot(x, y, (rows, rows), preferred_element_type=wide)
+
+def _over_rows(product: Callable[..., jax.Array], x: jax.Array, y: jax.Array, dtype: str) -> jax.Array:
+    """A product that sums over rows, at least in float32. The barrier keeps XLA on CPUs from computing x and y column
+    by column, which slows the training of Transformers by a tenth to a quarter; and XLA lacks some products of bfloat16
+    with a sum in float32 there.
+    """
+    wide = _wide(x.dtype)
+    summed = functools.partial(product, preferred_element_type=wide)
 
     def of_computed(x: jax.Array, y: jax.Array) -> jax.Array:
-        return product(*jax.lax.optimization_barrier((x.astype(wide), y.astype(wide))))
+        return summed(*jax.lax.optimization_barrier((x.astype(wide), y.astype(wide))))
 
-    return jax.lax.platform_dependent(x, y, cpu=of_computed, default=product).astype(dtype)
+    return jax.lax.platform_dependent(x, y, cpu=of_computed, default=summed).astype(dtype)
 
 
 def _wide(dtype: DTypeLike) -> jnp.dtype:
@@ -143,6 +158,35 @@ def _wide(dtype: DTypeLike) -> jnp.dtype:
 weigh.transposes(lambda dy, kernel_EU: weigh(dy, kernel_EU.T), lambda dy, x: correlate(x, dy, _wide(x.dtype).name))
 correlate.transposes(
     lambda d_kernel_EU, y, dtype: weigh(y, d_kernel_EU.T), lambda d_kernel_EU, x, dtype: weigh(x, d_kernel_EU)
+)
+
+
+@BilinearProduct
+def to_heads(x_BTE: jax.Array, kernel_ENH: jax.Array) -> jax.Array:
+    """x W of each head, [B, N, T, H], in the type of x."""
+    return jnp.einsum("bte,enh->bnth", x_BTE, kernel_ENH.astype(x_BTE.dtype))
+
+
+@BilinearProduct
+def from_heads(x_BNTH: jax.Array, kernel_ENH: jax.Array) -> jax.Array:
+    """The sum of x W' over the heads, [B, T, E], in the type of x."""
+    return jnp.einsum("bnth,enh->bte", x_BNTH, kernel_ENH.astype(x_BNTH.dtype))
+
+
+@BilinearProduct
+def correlate_heads(x_BTE: jax.Array, y_BNTH: jax.Array, dtype: str) -> jax.Array:
+    """The sum over all tokens of x' y, [E, N, H], at least in float32."""
+    return _over_rows(functools.partial(jnp.einsum, "bte,bnth->enh"), x_BTE, y_BNTH, dtype)
+
+
+to_heads.transposes(
+    lambda dy, kernel: from_heads(dy, kernel), lambda dy, x: correlate_heads(x, dy, _wide(x.dtype).name)
+)
+from_heads.transposes(
+    lambda dy, kernel: to_heads(dy, kernel), lambda dy, x: correlate_heads(dy, x, _wide(x.dtype).name)
+)
+correlate_heads.transposes(
+    lambda d_kernel, y, dtype: from_heads(y, d_kernel), lambda d_kernel, x, dtype: to_heads(x, d_kernel)
 )
 
 
@@ -167,3 +211,38 @@ class Dense(nn.Module):
         if self.use_bias:
             y = y + self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
         return place(y)
+
+
+class ToHeads(Dense):
+    """`Dense` with its result by heads of H features, [B, T, E] -> [B, N, T, H]. Of many tokens the product itself puts
+    it there, where accelerators would copy it; of few, as in a step, that would cost a copy of the larger kernel.
+    """
+
+    size: int = 1
+
+    @nn.compact
+    def __call__(self, x_BTE: jax.Array) -> jax.Array:
+        batch, length, width = x_BTE.shape
+        if batch * length < width:
+            return jnp.swapaxes(super().__call__(x_BTE).reshape(batch, length, -1, self.size), 1, 2)
+        kernel = self.param("kernel", self.kernel_init, (width, self.features))
+        y_BNTH = to_heads(by_rows(x_BTE.astype(self.dtype)), kernel.reshape(len(kernel), -1, self.size))
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
+            y_BNTH = y_BNTH + bias.reshape(-1, 1, self.size)
+        return by_rows(y_BNTH)
+
+
+class FromHeads(Dense):
+    """`Dense` of the features of all heads, [B, N, T, H] -> [B, T, features]."""
+
+    @nn.compact
+    def __call__(self, x_BNTH: jax.Array) -> jax.Array:
+        batch, heads, length, size = x_BNTH.shape
+        if batch * length < heads * size:
+            return super().__call__(jnp.swapaxes(x_BNTH, 1, 2).reshape(batch, length, -1))
+        kernel = self.param("kernel", self.kernel_init, (heads * size, self.features))
+        y_BTE = from_heads(by_rows(x_BNTH.astype(self.dtype)), kernel.T.reshape(-1, heads, size))
+        if self.use_bias:
+            y_BTE = y_BTE + self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
+        return by_rows(y_BTE)

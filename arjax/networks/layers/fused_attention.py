@@ -5,6 +5,7 @@ the softmax (Dao et al., "FlashAttention", 2022, section 3.1), and skips the sco
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from arjax.core.errors import say_once
 from arjax.core.programs import BATCH_AXES, dividing, program_device
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import FUSED
+from arjax.networks.layers.dense import FromHeads, ToHeads
 
 #: Tokens in the smallest block of the TPU kernel, to which lengths are padded, and how many of these make the largest.
 TPU_BLOCK, MOST_TPU_BLOCKS = 128, 4
@@ -74,6 +76,7 @@ def on_tpus(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> jax.Arra
         split = PartitionSpec(*(each or None for each in axes))
         kernel = jax.shard_map(_splash, in_specs=(split,) * 3, out_specs=split, check_vma=False)
     rest = ((0, 0), (0, 0), (0, -length % TPU_BLOCK), (0, 0))
+    q_BNTH = q_BNTH * q_BNTH.shape[-1] ** -0.5
     return kernel(*(jnp.pad(each, rest) for each in (q_BNTH, k_BGTH, v_BGTH)))[:, :, :length]
 
 
@@ -81,7 +84,7 @@ def _splash(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> jax.Arra
     """The kernel on one device. Its gradient computes the scores again from the sums of the softmax, which it keeps."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel, splash_attention_mask
 
-    heads, length, size = q_BNTH.shape[1:]
+    heads, length = q_BNTH.shape[1:3]
     block = TPU_BLOCK * max(n for n in range(1, MOST_TPU_BLOCKS + 1) if length // TPU_BLOCK % n == 0)
     # One kernel makes all gradients, so there are no blocks of a second one for those of the queries ("dq").
     names = [field.name for field in dataclasses.fields(splash_attention_kernel.BlockSizes)]
@@ -93,11 +96,20 @@ def _splash(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> jax.Arra
         q_seq_shards=1,
         residual_checkpoint_name=FUSED,
     )
-    return jax.vmap(kernel)(q_BNTH * size**-0.5, k_BGTH, v_BGTH).astype(q_BNTH.dtype)
+    return jax.vmap(kernel)(q_BNTH, k_BGTH, v_BGTH).astype(q_BNTH.dtype)
 
 
 class FusedSelfAttention(SelfAttention):
     """`SelfAttention` for steps of one token, with `fused_attention` in full passes; steps read a cache, as there."""
+
+    def layers(self):
+        return functools.partial(ToHeads, size=self.kv_shape[1]), FromHeads
+
+    def _heads(self, y_BNTH: jax.Array) -> jax.Array:
+        return y_BNTH
+
+    def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
+        return self.out(mixed_BNTH)
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         return self._merge(fused_attention(*self._qkv(x_BTE, jnp.arange(x_BTE.shape[1]))))

@@ -113,4 +113,4 @@ def make_draft(text: str) -> Draft:
         return DRAFTS.call(text)
     if not text:
         raise UserError(f"a draft is the folder of a run, or one of: {', '.join(DRAFTS)}")
-    return DRAFTS["run"](workdir=text)
+    return DRAFTS.get("run")(workdir=text)

@@ -14,21 +14,12 @@ from arjax.data.sources import read_all
 from arjax.evaluation.report import truth_rows
 from arjax.evaluation.splits import Scoring
 from arjax.testing.auditing.findings import FAILED, NOT_DONE, PASSED, UNDECIDED, Finding, audit_test
-from arjax.testing.auditing.mass import ALPHA
-from arjax.testing.auditing.repeats import ROWS, off
-from arjax.testing.auditing.subject import REPEATS, SIGMAS, Budget, Subject
+from arjax.testing.auditing.repeats import ROWS
+from arjax.testing.auditing.subject import ALPHA, REPEATS, SIGMAS, Budget, Subject
+from arjax.testing.auditing.units import UNITS, looks_like
 
-#: Units of a number, as the nats of an example divided by these, from the sites and scalars of an event.
-UNITS = {
-    "nats": lambda event: 1.0,
-    "bits": lambda event: math.log(2),
-    "nats_per_site": lambda event: event.num_sites,
-    "bits_per_site": lambda event: event.num_sites * math.log(2),
-    "nats_per_dim": lambda event: event.num_dims,
-    "bits_per_dim": lambda event: event.num_dims * math.log(2),
-}
-#: Draws whose frequencies are compared with bounds.
-DRAWS = 4096
+#: Draws whose frequencies are compared with bounds, and nats below which a product of float32 may be 0.
+DRAWS, UNDERFLOW = 4096, -80.0
 
 
 def chain(subject: Subject, x: np.ndarray) -> np.ndarray:
@@ -36,8 +27,7 @@ def chain(subject: Subject, x: np.ndarray) -> np.ndarray:
     flat, counted = x.reshape(len(x), -1), subject.counted(x)
     total = np.zeros(len(x))
     for t, scalar in enumerate(subject.steps):
-        with np.errstate(divide="ignore"):
-            log_p = np.log(subject.tables(x, t)[np.arange(len(x)), flat[:, scalar]])
+        log_p = np.log(subject.tables(x, t)[np.arange(len(x)), flat[:, scalar]])
         total += np.where(counted[:, t], log_p, 0.0)
     return total
 
@@ -54,28 +44,17 @@ def check_kind(subject: Subject, rng: np.random.Generator, budget: Budget) -> Fi
     x = subject.examples(rng, rows)
     score, stderr = subject.mean_scores(x)
     product = chain(subject, x)
-    above = np.where(product == -np.inf, score > -np.inf, score - SIGMAS * stderr - product)
-    wrong = off(subject, score, product)
+    wrong = subject.off(score, np.where((product == -np.inf) & (score < UNDERFLOW), score, product))
     if subject.is_random:
-        wrong = np.where((above > 0) & (wrong > 0), above, 0.0)
-    numbers = {"difference": float(np.abs(np.where(wrong > 0, wrong, 0)).max())}
+        wrong = np.where(score - SIGMAS * stderr > product, wrong, 0.0)
     if not wrong.any():
         words = "equal to" if subject.claim == "exact" else "never above"
-        return Finding(PASSED, f"log_prob is {words} the product of the conditionals, on {len(x)} examples", numbers)
+        return Finding(PASSED, f"log_prob is {words} the product of the conditionals, on {len(x)} examples")
     n = int(wrong.argmax())
     words = f"log_prob is {score[n]:.6g} where the conditionals multiply to {product[n]:.6g} nats"
-    ratio = np.median(score / np.where(product == 0, np.nan, product))
-    words += _unit_in_words(subject, ratio)
-    return Finding(FAILED, words, numbers, {"x": x[n], "log_prob": score[n], "log p of the conditionals": product[n]})
-
-
-def _unit_in_words(subject: Subject, ratio: float) -> str:
-    """Returns which unit makes scores `ratio` times log p, in words; "" for none."""
-    for name, divisor in UNITS.items():
-        for sign, word in ((1, "log p"), (-1, "-log p")):
-            if divisor(subject.event) != sign and abs(ratio * divisor(subject.event) * sign - 1) < 0.01:
-                return f"; the scores look like {word} in {name.replace('_', ' ')}"
-    return ""
+    words += looks_like(subject.event, lambda factor: np.allclose(factor * score, product, 1e-3))
+    witness = {"x": x[n], "log_prob": score[n], "log p of the conditionals": product[n]}
+    return Finding(FAILED, words, {"difference": float(wrong[n])}, witness)
 
 
 def _against_frequencies(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
@@ -144,9 +123,8 @@ def check_truth(subject: Subject, rng: np.random.Generator, budget: Budget) -> F
         better, most = float(gain.mean()), SIGMAS * float(gain.std(ddof=1)) / len(x) ** 0.5
     if not better > most:
         return Finding(PASSED, f"{words}: not better than the truth", numbers)
-    ratio = score.mean() / truth.mean()
     words += ": better than the truth, as no model can be expected to be"
-    words += _unit_in_words(subject, float(-ratio))
+    words += looks_like(subject.event, lambda factor: abs(1 + factor * score.mean() / truth.mean()) < 0.02)
     best = np.argsort(-gain)[:100] if truth.ndim else np.arange(min(100, len(x)))
     return Finding(FAILED, words, numbers, {"x": x[best], "log_prob": score[best]})
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.testing.auditing.findings import FAILED, NOT_DONE, PASSED, Finding, audit_test
-from arjax.testing.auditing.mass import ALPHA
-from arjax.testing.auditing.subject import Budget, Subject
+from arjax.testing.auditing.subject import ALPHA, Budget, Subject
 from arjax.testing.statistics import chi_square
 
 #: Samples, and examples whose probabilities are all compared with their frequencies.
 SAMPLES, MOST_CELLS = 8192, 4096
-#: Variance of the number of pairs in a class of the test of pairs.
-LEAST_VARIANCE = 12.0
+#: Variance of a class of pairs, the largest weight of a pair, and sizes of the changes of real values.
+LEAST_VARIANCE, HEAVIEST, SIZES = 30.0, 4.0, (0.03, 0.1, 0.3, 1.0, 2.0)
 
 
 @audit_test("sample log_prob", finds="samplers of another distribution: temperature, top-k, wrong caches")
@@ -53,43 +52,38 @@ def _cells(subject: Subject, rng: np.random.Generator, x: np.ndarray) -> tuple[f
 
 def _pairs(subject: Subject, rng: np.random.Generator, x: np.ndarray) -> tuple[float, str]:
     """Returns the p-value of pairs of a sample and a copy with one scalar changed, by a symmetric proposal. Given the
-    pair, the sample is the more probable one of them with the probability 1 / (1 + exp(-|log p - log p'|)).
+    pair, the sample is the more probable one of them with the probability s = 1 / (1 + exp(-|log p - log p'|)). The
+    first samples choose the size of the changes of real values.
     """
-    from scipy.stats import chi2  # takes long to import
+    from scipy.stats import chi2, norm  # takes long to import
 
-    changed = _one_changed(subject, rng, x)
-    kept = (changed == subject.ended(changed)).reshape(len(x), -1).all(1)
-    before, after = subject.scores(x[kept]), subject.scores(changed[kept])
-    if (before == -np.inf).any():
+    if (subject.scores(x) == -np.inf).any():
         return 0.0, "are impossible under the scores"
-    gap = (before - after)[before != after]
+    first, x = np.split(x, [len(x) // 8])
+    gaps = {size: _gaps(subject, rng, first, size) for size in (SIZES if (subject.levels == 0).any() else SIZES[:1])}
+    gap = _gaps(subject, rng, x, max(gaps, key=lambda size: _variance(gaps[size]).sum()))
     gap = gap[np.argsort(np.abs(gap), kind="stable")]
-    sure = 1 / (1 + np.exp(-np.abs(gap)))
-    variance = np.cumsum(sure * (1 - sure))
-    total = variance[-1] if len(gap) else 0.0
-    classes = int(min(8, total // LEAST_VARIANCE))
-    words = f"are the more probable of a pair {(gap > 0).mean() if len(gap) else 0:.1%} of the time, "
-    words += f"{sure.mean() if len(gap) else 0:.1%} expected"
+    sure, weight = 1 / (1 + np.exp(-np.abs(gap))), np.minimum(np.abs(gap), HEAVIEST)
+    variance = sure * (1 - sure)
+    classes = int(min(8, variance.sum() // LEAST_VARIANCE))
+    words = f"are the more probable of a pair {(gap > 0).sum():,} times where {sure.sum():,.0f} are expected"
     if classes < 1:
         return 1.0, f"{words}; too few to tell"
-    number = np.minimum((variance / total * classes).astype(int), classes - 1)
-    excess = np.bincount(number, (gap > 0) - sure, classes)
-    spread = np.bincount(number, sure * (1 - sure), classes)
-    return float(chi2.sf((excess**2 / spread).sum(), classes)), words
+    excess = (gap > 0) - sure
+    number = np.minimum((np.cumsum(variance) / variance.sum() * classes).astype(int), classes - 1)
+    sums = np.bincount(number, excess, classes) ** 2 / np.bincount(number, variance, classes)
+    warmer = (weight * excess).sum() / _variance(gap).sum() ** 0.5  # the score test of a temperature
+    return float(min(1.0, 2 * min(chi2.sf(sums.sum(), classes), 2 * norm.sf(abs(warmer))))), words
 
 
-def _one_changed(subject: Subject, rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Returns copies with one scalar changed; half of the copies of real values move by the difference of two samples,
-    which follows their correlations (ter Braak 2006).
-    """
-    flat, num = x.reshape(len(x), -1).copy(), subject.event.num_dims
-    levels = np.array([column.num_levels for column in subject.event.each_site]).repeat(subject.event.value_size)
-    place = rng.integers(num, size=len(x))
-    rows, of = np.arange(len(x)), levels[place]
-    size = rng.choice([0.03, 0.3, 1.0], size=len(x))
-    shifted = (flat[rows, place] + 1 + rng.integers(np.maximum(of - 1, 1))) % np.maximum(of, 1)
-    moved = flat[rows, place] + size * flat.std(0)[place] * rng.normal(size=len(x))
-    apart = (flat[np.roll(rows, 1)] - flat[np.roll(rows, 2)]) * (levels == 0) * (size / num**0.5)[:, None]
-    together = (of == 0) & (rng.random(len(x)) < 0.5)
-    flat[rows, place] = np.where(together, flat[rows, place], np.where(of > 0, shifted, moved))
-    return (flat + apart * together[:, None]).astype(x.dtype).reshape(x.shape)
+def _gaps(subject: Subject, rng: np.random.Generator, x: np.ndarray, size: float) -> np.ndarray:
+    """Returns log p(x) - log p(x') of samples and changed copies, without those that are equal or no example."""
+    changed = subject.one_changed(rng, x, size)
+    kept = (changed == subject.ended(changed)).reshape(len(x), -1).all(1)
+    gap = subject.scores(x[kept]) - subject.scores(changed[kept])
+    return gap[gap != 0]
+
+
+def _variance(gap: np.ndarray) -> np.ndarray:
+    """Returns the variance of |gap| times which of a pair is the sample; 0 at an infinite gap."""
+    return np.minimum(np.abs(gap), HEAVIEST) ** 2 * np.exp(-np.abs(gap)) / (1 + np.exp(-np.abs(gap))) ** 2

@@ -18,8 +18,8 @@ from arjax.core.spec import EventSpec
 from arjax.testing.auditing.findings import FAILED, UNDECIDED, Fault, Finding
 from arjax.testing.examples import all_values, other_values, random_x
 
-#: Examples that are enumerated, at most.
-MOST_ENUMERATED = 2**18
+#: False alarms of a random test, at most.
+ALPHA = 1e-6
 #: Calls of a random score, whose mean is audited, and standard errors that count as no chance.
 REPEATS, SIGMAS = 24, 6.0
 #: Draws that are kept as examples.
@@ -91,8 +91,8 @@ class Subject:
     tolerance: float = 1e-4
     batch_size: int = 256
     name: str = "the model"
-    #: Seconds per row of each function, and its draws.
-    _pace: dict[str, float] = dataclasses.field(default_factory=dict, repr=False)
+    #: Seconds and rows of each function and shape of its results, and draws.
+    _pace: dict[tuple[str, tuple[int, ...]], np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
     _drawn: list[np.ndarray] = dataclasses.field(default_factory=list, repr=False)
 
     # Calls, checked.
@@ -106,10 +106,7 @@ class Subject:
             n = min(self.batch_size, num - start)
             size = next(size for size in (1, 4, 16, 64, self.batch_size) if size >= min(n, self.batch_size))
             index = start + np.minimum(np.arange(min(size, self.batch_size)), n - 1)
-            begin = time.perf_counter()
             result = self.run(name, *(each[index] for each in rows), *more)
-            pace = (time.perf_counter() - begin) / len(index)
-            self._pace[name] = min(pace, self._pace.get(name, pace))
             result = result.reshape(1, *shape) if len(index) == 1 and result.size == math.prod(shape) else result
             if result.shape != (len(index), *shape):
                 words = f"`{name}` returned the shape {result.shape} for {len(index)} examples"
@@ -118,19 +115,27 @@ class Subject:
         return np.concatenate(results) if results else np.zeros((0, *shape))
 
     def run(self, name: str, *arguments: Any) -> np.ndarray:
-        """Returns the result of a function as float64."""
+        """Returns the result of a function as float64. The first call of a size, which may compile, is not timed."""
+        begin = time.perf_counter()
         result = self.given(name, *arguments)
-        result = result.detach().cpu() if hasattr(result, "detach") else result  # of torch
+        result = result.detach().cpu().double() if hasattr(result, "detach") else result  # of torch
         try:
-            return np.asarray(result, np.float64)
+            array = np.asarray(result, np.float64)
         except (TypeError, ValueError) as error:
             words = f"`{name}` returned {type(result).__name__}, which is no array of numbers"
             raise Fault(Finding(UNDECIDED, words)) from error
+        if (size := (name, array.shape)) in self._pace:
+            self._pace[size] += np.array([time.perf_counter() - begin, array.shape[0] if array.ndim else 1])
+        else:
+            self._pace[size] = np.zeros(2)
+        return array
 
     def given(self, name: str, *arguments: Any) -> Any:
         """Calls a function of the user; any exception of it becomes a `Fault` of one sentence."""
         try:
             return getattr(self, name)(*arguments)
+        except Fault:
+            raise
         except UserError as refusal:
             raise Fault(Finding(UNDECIDED, f"`{name}` refuses: {refusal}")) from refusal
         except Exception as error:  # code of the user: whatever it raises is told in a sentence
@@ -183,9 +188,15 @@ class Subject:
             n = int(np.argmin(allowed))
             raise Fault(Finding(FAILED, words.format(f"{value[n]:.4g}"), witness={"x": x[n], **more}))
 
+    def off(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Returns by how many nats scores differ beyond the rounding of long sums, [N]; two of -inf do not."""
+        difference = np.where(a == b, 0.0, np.abs(a - b))
+        return np.where(difference > self.tolerance * (10 + np.minimum(np.abs(a), np.abs(b))), difference, 0.0)
+
     def pace(self, name: str) -> float:
-        """Returns the seconds of a function for one row in the fastest call so far."""
-        return self._pace.get(name, 1e-4)
+        """Returns the mean seconds of a function for one row so far."""
+        seconds, rows = sum((total for (of, _), total in self._pace.items() if of == name), np.zeros(2))
+        return max(seconds / rows, 1e-9) if rows else 1e-4
 
     # Examples.
 
@@ -213,16 +224,38 @@ class Subject:
         x = all_values(event)
         return x if self.end is None else x[(x == self.ended(x)).all(1)]
 
-    def examples(self, rng: np.random.Generator, num: int) -> np.ndarray:
-        """Returns examples in random order: of the data, of the samples, and noise, in equal parts."""
+    def examples(self, rng: np.random.Generator, num: int, likely: bool = False) -> np.ndarray:
+        """Returns examples in random order: of the data, of the samples, and noise, in equal parts; `likely` ones
+        without the noise, unless there is nothing else.
+        """
         sources = [] if self.data is None else [self.data[rng.permutation(len(self.data))]]
         if self.sample is not None:
             if not self._drawn:
                 self._drawn.append(self.draws(DRAWS, int(rng.integers(2**31))))
             sources.append(rng.permutation(self._drawn[0]))
-        sources.append(self.ended(random_x(self.event, num, int(rng.integers(2**31)))))
+        if not (sources and likely):
+            sources.append(self.ended(random_x(self.event, num, int(rng.integers(2**31)))))
         share = -(-num // len(sources))
         return rng.permutation(np.concatenate([each[:share] for each in sources]))[:num]
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The number of values of each scalar, int[num_dims]; 0 of real ones."""
+        return np.array([site.num_levels for site in self.event.each_site]).repeat(self.event.value_size)
+
+    def one_changed(self, rng: np.random.Generator, x: np.ndarray, size: float = 1.0) -> np.ndarray:
+        """Returns copies with one scalar changed, by a symmetric proposal; half of the copies of real values move by
+        the difference of two others, which follows their correlations (ter Braak 2006).
+        """
+        flat, num = x.reshape(len(x), -1).copy(), self.event.num_dims
+        rows, place = np.arange(len(x)), rng.integers(num, size=len(x))
+        levels = self.levels[place]
+        shifted = (flat[rows, place] + 1 + rng.integers(np.maximum(levels - 1, 1))) % np.maximum(levels, 1)
+        moved = flat[rows, place] + size * flat.std(0)[place] * rng.normal(size=len(x))
+        apart = (flat[np.roll(rows, 1)] - flat[np.roll(rows, 2)]) * (self.levels == 0) * (size / num**0.5)
+        together = (levels == 0) & (rng.random(len(x)) < 0.5)
+        flat[rows, place] = np.where(together, flat[rows, place], np.where(levels > 0, shifted, moved))
+        return (flat + apart * together[:, None]).astype(x.dtype).reshape(x.shape)
 
     def changed(self, rng: np.random.Generator, x: np.ndarray, scalars: Any) -> np.ndarray:
         """Returns examples in which some scalars have other values."""
@@ -266,10 +299,9 @@ def check_subject(subject: Subject) -> None:
         "conditional_log_prob": lambda: subject.call("conditional_log_prob", x, *np.stack([[sites] * 2, [~sites] * 2])),
         "sample": lambda: subject.draws(2, 0),
     }
-    for name in given:
+    for name in given * 2:  # the first call may compile
         try:
-            for _ in range(2):  # the first call may compile
-                calls[name]()
+            calls[name]()
         except Fault as fault:
             if fault.finding.status == UNDECIDED:
                 raise UserError(str(fault)) from fault
