@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arjax.cli.flags import Flag, help_of, listed, read_flags
 from arjax.core.errors import UserError, refuse
-from arjax.core.files import user_path
+from arjax.core.files import user_path, writable_file
 
 if TYPE_CHECKING:
     from arjax.training.setup import Setup
@@ -251,11 +251,12 @@ def run_audit(flags: SimpleNamespace) -> int:
     --output=FILE.html or .json. Exit code 0: valid, 3: invalid, 4: not decidable.
     """
     from arjax.cli.opening import open_run
-    from arjax.testing.auditing import audit
+    from arjax.testing.auditing import audit, report_file
 
-    run = open_run(flags)
+    run, output = open_run(flags), report_file(flags.output or Path(flags.workdir) / "audit.html")
+    writable_file(output)
     report = audit(run, budget_s=flags.budget_s, name=f"the run in {flags.workdir}")
-    print(report, report.save(flags.output or Path(flags.workdir) / "audit.html"), sep="\n")
+    print(report, report.save(output), sep="\n")
     return report.exit_code
 
 

@@ -11,7 +11,6 @@ import collections
 import dataclasses
 import math
 import re
-from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +26,8 @@ _SCALAR = 8
 KERNEL = 0.6
 
 
-class Part(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Part:
     """The seconds of a step that one kind of operation takes in one module, and the bytes that it reads and writes in
     the memory of a device, see `arjax.evaluation.hlo`.
 
@@ -45,7 +45,8 @@ class Part(NamedTuple):
     written: float
 
 
-class Loop(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Loop:
     """A loop that is in no other one: its rounds, and of one round the seconds, the parts, the slowest first, and the
     bytes of the state that it hands on, such as a cache.
     """
@@ -56,7 +57,8 @@ class Loop(NamedTuple):
     state: float
 
 
-class Collective(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Collective:
     """Collectives of one kind in a step: how many runs, the bytes of their results on a device, seconds on the links,
     the seconds of these that no other work covers, and whether they stand in a loop.
     """

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from arjax.cli.command_line import tell_mistakes
+
 FOLDER = Path(__file__).parent
 sys.path.append(str(FOLDER.parents[1] / "scripts"))
 
@@ -40,6 +42,13 @@ def summary(rows: list[dict[str, str]]) -> Iterator[list[str]]:
         yield [*place, f"{len(good)}", f"{len(here)}", f"{seconds:.1f}", *map(str, counts)]
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Reads the table and writes its summary."""
     with open(FOLDER / "results.csv", newline="") as file:
-        write_measured(FOLDER / "README.md", markdown_table(COLUMNS, summary(list(csv.DictReader(file))), COLUMNS[2:]))
+        rows = list(csv.DictReader(file))
+    write_measured(FOLDER / "README.md", markdown_table(COLUMNS, summary(rows), COLUMNS[2:]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("page", main))

@@ -26,8 +26,9 @@ import jax
 import waste
 from jax.sharding import Mesh
 
+from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.spec import EventSpec
 from arjax.evaluation.compiled import estimate
 from arjax.models import KINDS, Model, make_model
@@ -201,13 +202,13 @@ def measured(name: str, kind: str, slice_name: str, texts: str = "") -> dict[str
     }  # fmt: skip
 
 
-def main() -> None:
-    """Compiles what is missing in the table."""
+def main() -> int:
+    """Compiles what is missing in the table; returns 3 where the minutes are over before."""
     jax.config.update("jax_platforms", "cpu")
     # no devices, and all that libtpu says
     os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TPU_MIN_LOG_LEVEL": "0", "TPU_STDERR_LOG_LEVEL": "0"}
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0"  # no device to time it on
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("slice")
     parser.add_argument("--only", default="", help="names of models")
@@ -215,6 +216,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no program after so many")
     parser.add_argument("--texts", default="", help="folder for the texts of the compiled programs")
     flags = parser.parse_args()
+    names = flags.only.split(",") if flags.only else models()
+    for name in names:
+        known = [*models(), "autoregressive/binary"]
+        refuse((name not in known, f"there is no model {name!r}{did_you_mean(name, known)}"))
+    slice_devices(flags.slice)
     table, begun, start = flags.table, flags.table.with_suffix(".begun"), time.perf_counter()
     if begun.exists():
         model, program, slice_name = begun.read_text().split()
@@ -222,17 +228,18 @@ def main() -> None:
         begun.unlink()
     done = {(row["model"], row["program"], row["slice"]) for row in read(table)}
     for program in flags.programs.split(","):
-        for name in flags.only.split(",") if flags.only else models():
+        for name in names:
             if (name, program, flags.slice) in done:
                 continue
             if time.perf_counter() - start > 60 * flags.minutes:
-                sys.exit(3)
+                return 3
             begun.write_text(f"{name} {program} {flags.slice}")
             row = measured(name, program, flags.slice, flags.texts)
             write(table, row)
             begun.unlink()
             print(*(f"{row[column]}" for column in COLUMNS if column in row), sep=" | ", flush=True)
             jax.clear_caches()
+    return 0
 
 
 def read(table: Path) -> list[dict[str, str]]:
@@ -251,4 +258,4 @@ def write(table: Path, row: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(tell_mistakes("study", main))

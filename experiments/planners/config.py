@@ -20,7 +20,7 @@ def get_config(arg=""):
     `start`: the workdir of a run of this config, for whose network an order is learned; the network itself keeps its
     parameters but for a ten-thousandth.
     """
-    arg = parse_arg(arg, smoke=False, form=pick(FORMS, "deep_nade"), steps=30_000, start="")
+    arg = parse_arg(arg, smoke=False, form=pick(FORMS, "deep_nade"), steps=20_000, start="")
     network, options, learning_rate = FORMS[arg.form]
     small = {"hidden_sizes": (16,)} if network == "deep_nade" else {"width": 16, "num_layers": 1, "num_heads": 2}
     config = base_config()
@@ -37,5 +37,5 @@ def get_config(arg=""):
     if arg.start:  # the policy alone learns
         config.objective = "learned_order(orders_per_step=8, learning_rate=.1)"
         config.optimizer.update(learning_rate=1e-7, schedule="constant", warmup_steps=0)
-        config.train.update(init_from=arg.start, steps=400, batch_size=16, ema_decay=0.0, log_every=50, eval_every=400)
+        config.train.update(init_from=arg.start, steps=100, batch_size=16, ema_decay=0.0, log_every=50, eval_every=100)
     return apply_smoke(config) if arg.smoke else config

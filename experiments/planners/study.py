@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import functools
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data.counted import Sudoku
 from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.splits import Scoring
-from arjax.factorization import Factorization, make_orders, reorder
+from arjax.factorization import make_orders, reorder
 from arjax.models import AutoregressiveModel
 from arjax.reporting import figures
 from arjax.samplers import example_keys
@@ -47,7 +49,7 @@ RULES = {
     "top1": "most probable value",
 }
 POOL, NUM, TOGETHER = 16, 2000, 250
-SHOWN = ("rule", "kind", "nats above the entropy", "of each seed", "solved grids", "calls")
+SHOWN = ("rule", "kind", "nats above the entropy", "of each seed", "solved grids", "-log of these", "calls")
 COLUMNS = ("seed", "rule", "kind", "nats", "above", "stderr", "draws", "solved", "solved_stderr", "calls", "seconds")
 
 
@@ -57,9 +59,16 @@ def in_order(model: AutoregressiveModel, order: Sequence[int]) -> Autoregressive
     return dataclasses.replace(model, factorization=factorization)
 
 
-def pool_of(model: AutoregressiveModel) -> list[Factorization]:
-    """Fixed random orders, the same for all seeds."""
-    return make_orders(f"pool(num={POOL})", model.event.grid_shape).members(POOL)
+def models_of(model: AutoregressiveModel, rule: str, learned: Sequence[int]) -> tuple[list[AutoregressiveModel], str]:
+    """The network in the orders of a rule, and the name that evaluation and sampler have for it. The pool has fixed
+    random orders, the same for all seeds.
+    """
+    if rule == "pool":
+        pool = make_orders(f"pool(num={POOL})", model.event.grid_shape).members(POOL)
+        return [in_order(model, order.order) for order in pool], "order"
+    if rule in ("raster", "learned"):
+        return [in_order(model, learned) if rule == "learned" else model], "order"
+    return [model], rule
 
 
 def nats_of(run: Any, rule: str, learned: Sequence[int]) -> tuple[str, float, float]:
@@ -68,50 +77,38 @@ def nats_of(run: Any, rule: str, learned: Sequence[int]) -> tuple[str, float, fl
         source = run.dataset.thinned(NUM).splits["test"]
         nats_N = -run.log_prob(np.asarray(source.__getitems__(np.arange(len(source))).x), orders=f"pool(num={POOL})")
         return "exact", nats_N.mean(), nats_N.std(ddof=1) / np.sqrt(len(nats_N))
-    model = in_order(run.model, learned) if rule == "learned" else run.model
-    choose = "order" if rule in ("raster", "learned") else rule
-    steps, scoring = model.factorization.num_steps, Scoring(TOGETHER)
-    scores = k_step_scores(
-        model, run.params, run.dataset, "test", steps=steps, choose=choose, examples=NUM, scoring=scoring
-    )
+    (model, *_), choose = models_of(run.model, rule, learned)
+    options = {"steps": model.factorization.num_steps, "choose": choose, "examples": NUM, "scoring": Scoring(TOGETHER)}
+    scores = k_step_scores(model, run.params, run.dataset, "test", **options)
     name = "k_step_bound" if rule == "random" else "k_step_nll"
     return scores.get("k_step_kind", "bound"), scores[f"{name}_nats"], scores[f"{name}_stderr"]
 
 
 def draws_of(run: Any, rule: str, learned: Sequence[int]) -> tuple[np.ndarray, int]:
     """Draws of one cell in each round, and the calls of the network for each."""
-    keys, model = example_keys(jax.random.key(run.config.seed + 1), NUM), run.model
-    models, choose = [model], rule
-    if rule in ("raster", "learned", "pool"):
-        orders = pool_of(model) if rule == "pool" else []
-        models = [in_order(model, order.order) for order in orders] or [in_order(model, learned)]
-        models, choose = ([model] if rule == "raster" else models), "order"
-    sampler = f"parallel(steps={model.factorization.num_steps},choose={choose!r})"
-    parts = [each.draw(run.params, keys[k :: len(models)], sampler=sampler) for k, each in enumerate(models)]
+    keys, (models, choose) = example_keys(jax.random.key(run.config.seed + 1), NUM), models_of(run.model, rule, learned)
+    sampler = f"parallel(steps={run.model.factorization.num_steps},choose={choose!r})"
+    parts = [model.draw(run.params, keys[k :: len(models)], sampler=sampler) for k, model in enumerate(models)]
     return np.concatenate([np.asarray(part.x) for part in parts]), int(parts[0].stats["network_calls"][0])
 
 
-def measure(run: Any, rule: str, learned: Sequence[int], truth: Sudoku) -> dict[str, Any]:
+def measure(run: Any, rule: str, learned: Sequence[int]) -> dict[str, Any]:
     """The row of a rule."""
-    start = time.perf_counter()
+    start, truth = time.perf_counter(), Sudoku(run.model.event.num_levels)
     kind, nats, stderr = nats_of(run, rule, learned)
     x, calls = draws_of(run, rule, learned)
     solved = truth.contains(x).mean()
     row = {"seed": run.config.seed, "rule": rule, "kind": kind, "nats": nats, "above": nats - truth.entropy}
-    row |= {
-        "stderr": stderr,
-        "draws": len(x),
-        "solved": solved,
-        "solved_stderr": (solved * (1 - solved) / len(x)) ** 0.5,
-    }
-    return row | {"calls": calls, "seconds": round(time.perf_counter() - start, 1)}
+    row |= {"stderr": stderr, "draws": len(x), "solved": float(solved)}
+    row |= {"solved_stderr": float(solved * (1 - solved) / len(x)) ** 0.5, "calls": calls}
+    return row | {"seconds": round(time.perf_counter() - start, 1)}
 
 
 def learned_order(folder: Path, config: str) -> list[int]:
     """The order that a policy learns for the network of a run; the network hardly moves meanwhile."""
     target = folder.with_name(f"{folder.name}-order")
     if not (target / "results.json").exists():
-        arjax.fit(f"{config},start={folder}", target, {"seed": int(folder.name)})
+        arjax.fit(f"{config}{'' if config.endswith(':') else ','}start={folder}", target, {"seed": int(folder.name)})
     return json.loads((target / "results.json").read_text())["learned_order"]
 
 
@@ -151,19 +148,22 @@ def draw(rows: Sequence[dict[str, str]], path: Path) -> None:
     figures.save_figure(figure, path)
 
 
+def over_seeds(values: Sequence[float], digits: int) -> str:
+    """The mean over the seeds, and its standard error where there are several."""
+    error = f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{error}"
+
+
 def lines(rows: Sequence[dict[str, str]]) -> list[list[str]]:
-    """The lines of the page: means over the seeds, with standard errors over them."""
+    """The lines of the page, one for each rule."""
     cells = []
     for rule, words in RULES.items():
-        mine = [row for row in rows if row["rule"] == rule]
-        if len(mine) > 1:
-            above, solved = (np.array([float(row[name]) for row in mine]) for name in ("above", "solved"))
-            mean = [
-                f"{part.mean():.{d}f} ± {part.std(ddof=1) / len(mine) ** 0.5:.{d}f}"
-                for part, d in ((above, 2), (solved, 3))
-            ]
+        if mine := [row for row in rows if row["rule"] == rule]:
+            above, solved = ([float(row[name]) for row in mine] for name in ("above", "solved"))
             each = ", ".join(f"{float(row['above']):.2f} ± {float(row['stderr']):.2f}" for row in mine)
-            cells.append([words.removesuffix(" (bound)"), mine[0]["kind"], mean[0], each, mean[1], mine[0]["calls"]])
+            about = [words.removesuffix(" (bound)"), mine[0]["kind"], over_seeds(above, 2), each]
+            missed = over_seeds([-math.log(part) for part in solved], 2) if min(solved) else ""
+            cells.append([*about, over_seeds(solved, 3), missed, mine[0]["calls"]])
     return cells
 
 
@@ -177,19 +177,20 @@ def main(argv: Sequence[str]) -> int:
         "--results", type=Path, default=HERE / "results.csv", help="the table; the picture is beside it"
     )
     flags = parser.parse_args(argv)
-    for seed in map(int, flags.seeds.split(",")):
-        folder = flags.workdir / str(seed)
+    seeds, opened = flags.seeds.split(","), functools.cache(arjax.open_run)
+    last = ("learned", "pool")  # these take longest
+    pairs = [(seed, rule) for seed in seeds for rule in RULES if rule not in last]
+    for seed, rule in [*pairs, *((seed, rule) for rule in last for seed in seeds)]:
+        if any((row["seed"], row["rule"]) == (seed, rule) for row in read(flags.results)):
+            continue
+        folder = flags.workdir / seed
         if not (folder / "results.json").exists():
-            arjax.fit(flags.config, folder, {"seed": seed})
-        run, order = arjax.open_run(folder), learned_order(folder, flags.config)
-        truth = Sudoku(run.model.event.num_levels)
-        for rule in RULES:
-            if not any((row["seed"], row["rule"]) == (str(seed), rule) for row in read(flags.results)):
-                add(flags.results, measure(run, rule, order, truth))
-    rows = read(flags.results)
-    draw(rows, flags.results.with_suffix(".png"))
+            arjax.fit(flags.config, folder, {"seed": int(seed)})
+        order = learned_order(folder, flags.config) if rule == "learned" else ()
+        add(flags.results, measure(opened(folder), rule, order))
+        draw(read(flags.results), flags.results.with_suffix(".png"))
     if flags.results.parent == HERE:
-        write_measured(HERE / "README.md", markdown_table(SHOWN, lines(rows), SHOWN[2:]))
+        write_measured(HERE / "README.md", markdown_table(SHOWN, lines(read(flags.results)), SHOWN[2:]))
     return 0
 
 

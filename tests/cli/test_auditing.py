@@ -20,4 +20,6 @@ def test_the_mode(finished_run, monkeypatch, capsys, last_sentence, tmp_path):
     bad = types.SimpleNamespace(save=lambda path: path, exit_code=3)
     monkeypatch.setattr("arjax.testing.auditing.audit", lambda run, **options: bad)
     assert main(["--mode=audit", f"--workdir={finished_run}"]) == 3
+    bad_output = last_sentence("--mode=audit", f"--workdir={finished_run}", "--output=a.pdf")
+    assert "a report is a file such as audit.html or audit.json, not 'a.pdf'" in bad_output
     assert "holds no run" in last_sentence("--mode=audit", f"--workdir={tmp_path}")

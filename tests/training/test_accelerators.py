@@ -76,16 +76,16 @@ def test_a_step_of_a_draw_reads_parameters_and_cache_once(tmp_path, repository, 
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"needs {module}")
     sizes = ["network.width=512", "network.num_layers=2", "network.num_heads=4", "dataset.grid=(600,)"]
-    sizes += ["dataset.num_levels=512", "mesh.data=1", "mesh.fsdp=1", "sample.num=64"]
+    sizes += ["dataset.num_levels=512", "mesh.data=1", "mesh.fsdp=1", "sample.num=256"]
     config = [f"--config={repository}/configs/gpt_1b.py", *(f"--config.{each}" for each in sizes)]
     plan, process = plan_in_a_process(tmp_path, *config, f"--accelerator={name}", "--draws")
     assert [loop["rounds"] for loop in plan["compiled"]["loops"]] == [256, 256, 88]
     loop = plan["compiled"]["loops"][-1]
-    cache, moved = 2 * 2 * 64 * 600 * 512 * 2, sum(part["read"] + part["written"] for part in loop["parts"])
-    assert cache <= loop["state"] < 1.1 * cache
+    cache, moved = 2 * 2 * 256 * 600 * 512 * 2, sum(part["read"] + part["written"] for part in loop["parts"])
+    assert 0.75 * cache < loop["state"] < 1.1 * cache  # a TPU keeps a part in its fast memory
     assert plan["parameters"] == pytest.approx(plan["memory_per_device"]["parameters"] / 2, rel=0.02)
     assert loop["state"] < moved < most * (plan["parameters"] + loop["state"])
-    assert "examples at once: 64" in process.stdout and "InitGoogle" not in process.stderr
+    assert "examples at once: 256" in process.stdout and "InitGoogle" not in process.stderr
 
 
 @pytest.mark.slow

@@ -187,4 +187,9 @@ class DeepNADE(OrderAgnosticNetwork):
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         (carry, local_BDF), new_M = carry, sites_of(t - 1, factorization)
         h_BU = self.mlp.upper(carry + self._terms(canvas, new_M, self._kernels(new_M)), False)
-        return self._features(h_BU[:, None], sites_of(t + jnp.arange(k), factorization), local_BDF)
+        sites_kM = sites_of(t + jnp.arange(k), factorization)
+        if sites_kM.size < self.event.num_sites:
+            return self._features(h_BU[:, None], sites_kM, local_BDF)
+        # all sites, without a copy of their kernels in the order of each example
+        features_BDF = self._features(h_BU, jnp.arange(self.event.num_sites), local_BDF)
+        return jnp.take(features_BDF, sites_kM, axis=1, mode="clip")

@@ -1,7 +1,7 @@
 """An audit of any model: is this number a likelihood? Of plain functions of numpy arrays, or of a trained model."""
 
-from arjax.testing.auditing.audit import TESTS, Report, audit, audit_laws
-from arjax.testing.auditing.findings import Finding, Verdict
+from arjax.testing.auditing.findings import TESTS, Finding, Verdict
+from arjax.testing.auditing.report import Report, audit, audit_laws, report_file
 from arjax.testing.auditing.subject import Budget, Subject
 
-__all__ = ["TESTS", "Budget", "Finding", "Report", "Subject", "Verdict", "audit", "audit_laws"]
+__all__ = ["TESTS", "Budget", "Finding", "Report", "Subject", "Verdict", "audit", "audit_laws", "report_file"]

@@ -17,37 +17,27 @@ from arjax.core.errors import refuse
 from arjax.core.files import user_path, write_json, write_text
 from arjax.core.options import checked_arguments
 from arjax.core.spec import EventSpec, check_spec
-from arjax.testing.auditing import claims, conditionals, draws, files, mass, repeats  # noqa: F401, they register tests
+
+# The tests register themselves; cheap ones come first.
+# isort: off
+from arjax.testing.auditing import repeats, conditionals, claims, draws, files, mass  # noqa: F401
+
+# isort: on
 from arjax.testing.auditing.findings import (
     EXIT_CODES,
     FAILED,
     NOT_DONE,
+    TESTS,
     UNDECIDED,
     Fault,
     Finding,
     Verdict,
     verdict_of,
 )
-from arjax.testing.auditing.findings import TESTS as ALL_TESTS
 from arjax.testing.auditing.page import page_of
 from arjax.testing.auditing.subject import Budget, Subject, check_subject
 from arjax.testing.laws import Law, LawTest, NotSupported, require
 
-#: The tests in the order of the report: cheap ones come first.
-ORDER = [
-    "reproducibility",
-    "neighbours",
-    "conditionals",
-    "leak",
-    "kind",
-    "truth",
-    "draws",
-    "order",
-    "units",
-    "file",
-    "mass",
-]
-TESTS = {name: ALL_TESTS[name] for name in sorted(ALL_TESTS, key=ORDER.index)}
 #: Characters in a line of a printed report.
 WIDTH = 110
 
@@ -87,14 +77,20 @@ class Report:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the report as a page (.html) or as JSON (.json), with the whole witness; returns the path."""
-        file = user_path(path)
-        kind = file.suffix.lower()
-        refuse((kind not in (".html", ".htm", ".json"), f"a report is a file .html or .json, not {str(path)!r}"))
-        if kind == ".json":
+        file = report_file(path)
+        if file.suffix.lower() == ".json":
             write_json(file, self.as_json())
         else:
             write_text(file, page_of(self.as_json()))
         return file
+
+
+def report_file(path: str | os.PathLike) -> Path:
+    """Returns the path of a report; refuses one that is neither a page nor JSON."""
+    file = user_path(path)
+    is_kind = file.suffix.lower() in (".html", ".htm", ".json")
+    refuse((not is_kind, f"a report is a file such as audit.html or audit.json, not {str(path)!r}"))
+    return file
 
 
 def in_short(witness: Mapping[str, Any]) -> str:
