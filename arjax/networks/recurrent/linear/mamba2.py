@@ -53,17 +53,24 @@ class Mamba2Mixer(HeadMixer):
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
-    def terms(self, u, rest):
+    def _split(self, u: jax.Array) -> list[jax.Array]:
+        """x [B, N, T, P], B and C [B, 1, T, H]."""
         x, b, c = jnp.split(self.activated(u), (self.inner, self.inner + self.state_size), axis=-1)
+        return [self.by_head(x), b[:, None], c[:, None]]
+
+    def terms(self, u, rest):
+        x, b, c = self._split(u)
         rate, dt = (self.by_head(part)[..., 0] for part in self.decay(rest))
         log_a, sign = -rate, None
         if self.negative_eigenvalues:
             a = 2 * jnp.exp(-rate) - 1
             log_a, sign = log_magnitude(a), jnp.where(a < 0, -1.0, 1.0)
-        return Decayed(c[:, None], b[:, None], self.by_head(x), log_a, sign, weight=dt, skip=self.skip)
+        q, k, v = (part.astype(self.dtype) for part in (c, b, dt[..., None] * x))
+        return Decayed(q, k, v, log_a, sign)
 
     def outputs(self, o, u, rest):
-        return self.out(self.norm(self.by_step(o) * nn.silu(self.gate(rest).astype(jnp.float32))))
+        o = self.by_step(o + self.skip[:, None, None] * self._split(u)[0])
+        return self.out(self.norm(o * nn.silu(self.gate(rest).astype(jnp.float32))))
 
     def init_state(self, batch_size):
         return jnp.zeros((batch_size, self.num_heads, self.state_size, self.inner // self.num_heads), jnp.float32)

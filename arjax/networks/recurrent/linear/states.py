@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from arjax.core.triangular import solve_unit_lower
 from arjax.networks.layers.causal import join, windows
@@ -36,82 +35,65 @@ def transposed(x: jax.Array) -> jax.Array:
     return jnp.swapaxes(x, -1, -2)
 
 
-def scaled(x: jax.Array, factor: jax.Array | None) -> jax.Array:
-    """x [..., C, H] times a factor [..., C], or x."""
-    return x if factor is None else x * factor[..., None]
-
-
-#: The logarithm of a decay that leaves nothing.
-NOTHING = -100.0
+def scaled(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """x [..., C, H] times a factor [..., C]."""
+    return x * factor[..., None]
 
 
 @jax.named_scope(WITHIN_CHUNKS)
-def segment_sums(x_C: jax.Array, dtype: DTypeLike = "float32") -> jax.Array:
+def segment_sums(x_C: jax.Array) -> jax.Array:
     """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none. As a product with ones, since
-    after one strong decay a difference of cumulative sums would lose the digits of all later ones. For products of a
-    narrower type than float32 such differences have digits enough, of logarithms not below `NOTHING`.
+    after one strong decay a difference of cumulative sums would lose the digits of all later ones.
     """
     step = jnp.arange(x_C.shape[-1])
-    up_to, later = (step[:, None] >= step).astype(x_C.dtype), step[:, None] > step
-    if jnp.dtype(dtype).itemsize < 4:
-        sums_C = jnp.matmul(jnp.maximum(x_C, NOTHING), up_to.T, precision="highest")
-        return jnp.where(later, sums_C[..., None] - sums_C[..., None, :], 0)
-    return jnp.matmul(up_to, jnp.where(later, x_C[..., None], 0), precision="highest")
+    up_to = (step[:, None] >= step).astype(x_C.dtype)
+    return jnp.matmul(up_to, jnp.where(step[:, None] > step, x_C[..., None], 0), precision="highest")
 
 
 class Pairs(NamedTuple):
-    """The queries and keys of a chunk of C steps with the decays between them; every R-th step has a query. Decays of
-    all features of a key are factors of what queries read and keys write, so that heads may have the same keys.
+    """The queries and keys of a chunk of C steps with the decays between them; every R-th step has a query.
 
     Attributes:
       scores: q_i' (A_i ... A_(j+1)) k_j for j <= i, else 0: [..., C / R, C].
-      queries: q_i' (A_i ... A_1), or q_i, which read the state before the chunk, [..., C / R, H].
-      keys: (A_C ... A_(j+1)) k_j, or k_j, which go into the state after it, [..., C, H].
-      total: the diagonal of A_C ... A_1, [..., 1 or H]; None where it is one.
-      start: a_i ... a_1, a factor of what queries read, [..., C / R]; None where it is one, or in the queries.
-      end: a_C ... a_(j+1), a factor of what keys write, [..., C]; None where it is one, or in the keys.
+      queries: q_i' (A_i ... A_1), which read the state before the chunk, [..., C / R, H].
+      keys: (A_C ... A_(j+1)) k_j, which go into the state after it, [..., C, H].
+      total: the diagonal of A_C ... A_1, [..., 1 or H, 1]; None where it is one.
     """
 
     scores: jax.Array
     queries: jax.Array
     keys: jax.Array
-    total: jax.Array | None = None
-    start: jax.Array | None = None
-    end: jax.Array | None = None
+    total: jax.Array | None
 
 
 @jax.named_scope(WITHIN_CHUNKS)
-def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1, apart: bool = False) -> Pairs:
+def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
     """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each. With
     fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of blocks of
-    several steps, a step sees all of its own block: `log_decay` must then be None. `apart`: one decay for all features
-    is in `start` and `end`, not in queries and keys.
+    several steps, a step sees all of its own block: `log_decay` must then be None.
     """
     step, every = jnp.arange(k.shape[-2]), k.shape[-2] // q.shape[-2]
     seen = step[:, None] // block_size >= step // block_size
     if log_decay is None:
-        return Pairs(jnp.where(seen[every - 1 :: every], product(q, transposed(k)), 0), q, k)
+        scores = jnp.where(seen[every - 1 :: every], product(q, transposed(k)), 0)
+        return Pairs(scores, q.astype(jnp.float32), k, None)
     if log_decay.ndim < q.ndim:
-        between = segment_sums(log_decay, q.dtype)
-        decay = jnp.where(seen, jnp.exp(between), 0)
-        scores = product(q, transposed(k)) * decay[..., every - 1 :: every, :]
-        if apart:
-            start = decay[..., 0] * jnp.exp(log_decay[..., :1])
-            return Pairs(scores, q, k, start[..., -1:], start[..., every - 1 :: every], decay[..., -1, :])
+        decay = jnp.where(seen, jnp.exp(segment_sums(log_decay)), 0)
         start = decay[..., :1] * jnp.exp(log_decay[..., :1, None])
-        queries, keys = q * start[..., every - 1 :: every, :], k * transposed(decay[..., -1:, :])
-        return Pairs(scores, queries, keys, start[..., -1, :])
+        of_queries, total = decay[..., every - 1 :: every, :], start[..., -1:, :]
+        scores, queries = product(q, transposed(k)) * of_queries, q * start[..., every - 1 :: every, :]
+        return Pairs(scores, queries, k * transposed(decay[..., -1:, :]), total)
     decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(transposed(log_decay)), -3, -1)), 0)
     start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
     scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
-    return Pairs(scores, q * start, k * decay[..., -1, :, :], start[..., -1, :])
+    return Pairs(scores, q * start, k * decay[..., -1, :, :], transposed(start[..., -1:, :]))
 
 
 def own_blocks(q: jax.Array, k: jax.Array, block_size: int) -> Pairs:
     """The pairs of steps that see their own block alone, beside the state."""
     block = jnp.arange(q.shape[-2]) // block_size
     scores = jnp.where(block[:, None] == block, product(q, transposed(k)), 0)
-    return Pairs(scores, q, k)
+    return Pairs(scores, q.astype(jnp.float32), k, None)
 
 
 def chunked(size: int, *terms: jax.Array) -> tuple[jax.Array, ...]:
@@ -119,12 +101,8 @@ def chunked(size: int, *terms: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(windows(x, 2, min(size, x.shape[2])) for x in terms)
 
 
-def carried(
-    state: jax.Array | None, updates: jax.Array, total: jax.Array | None, dtype: DTypeLike
-) -> tuple[jax.Array, jax.Array]:
-    """The states [V, H] before all chunks, in the type of products, and the one after the last: S + U of each chunk, or
-    S total + U.
-    """
+def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """The states before all chunks, and the one after the last: S + U of each chunk, or total S + U."""
     if total is None:
         ends = jnp.cumsum(updates, axis=2)
         # Shifted, not a chunk subtracted from its own sum: that would leave a rounding error that reads the future.
@@ -133,7 +111,7 @@ def carried(
 
     def body(state: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         total, update = chunk
-        return state * total[..., None, :] + update, state.astype(dtype)
+        return total * state + update, state
 
     first = jnp.zeros_like(updates[:, :, 0]) if state is None else state
     after, before = jax.lax.scan(body, first, (jnp.moveaxis(total, 2, 0), jnp.moveaxis(updates, 2, 0)))
@@ -144,16 +122,14 @@ def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
     """The outputs of the steps of a chunk, [..., C, V]: those of its pairs, and those of the state before it."""
     with jax.named_scope(WITHIN_CHUNKS):
         inside = product(chunks.scores.astype(v.dtype), v)
-    outside = scaled(product(chunks.queries.astype(v.dtype), before.astype(v.dtype)), chunks.start)
-    return (inside + outside).astype(v.dtype)
+    return inside + product(chunks.queries, before)
 
 
 class Decayed(NamedTuple):
-    """S_t = a_t S_(t-1) + w_t k_t v_t' and o_t = S_t' q_t + D v_t, with a decay a_t of each key feature or of all.
-    `log_decay` is log |a_t|, not above 0, float32[B, N, T] or [B, N, T, H], or None for a_t = 1; `sign` is the sign of
-    a_t, float32[B, N, T], or None where none is negative. The signs of a_1 to a_t move into q_t and k_t: for P_t, their
-    product, P_t S_t has the decays |a_t|. Beside decays of all features, `weight` is w_t, float32[B, N, T], and `skip`
-    is D, float32[N]; None stands for 1 and 0. As factors of scores they cost less than of v.
+    """S_t = a_t S_(t-1) + k_t v_t', with a decay a_t of each key feature or of all. `log_decay` is log |a_t|, not above
+    0, float32[B, N, T] or [B, N, T, H], or None for a_t = 1; `sign` is the sign of a_t, float32[B, N, T], or None where
+    none is negative. The signs of a_1 to a_t move into q_t and k_t: for P_t, their product, P_t S_t has the decays
+    |a_t|.
     """
 
     q: jax.Array
@@ -161,31 +137,18 @@ class Decayed(NamedTuple):
     v: jax.Array
     log_decay: jax.Array | None = None
     sign: jax.Array | None = None
-    weight: jax.Array | None = None
-    skip: jax.Array | None = None
 
     def run(self, state: jax.Array | None, chunk_size: int = 64, block_size: int = 1) -> tuple[jax.Array, jax.Array]:
-        """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in the type of v)."""
+        """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in float32)."""
         q, k, last = self.q, self.k, None
         if self.sign is not None:
             so_far = jnp.cumprod(self.sign, -1)[..., None]
             q, k, last = q * so_far.astype(q.dtype), k * so_far.astype(k.dtype), so_far[:, :, -1:]
         size = max(chunk_size // block_size, 1) * block_size
         q_C, k_C, v_C = chunked(size, q, k, self.v)
-        log_decay = None if self.log_decay is None else chunked(size, self.log_decay)[0]
-        chunks = pairs(q_C, k_C, log_decay, block_size, apart=True)
-        if self.weight is not None:
-            (weight_C,) = chunked(size, self.weight)
-            end = weight_C if chunks.end is None else weight_C * chunks.end
-            chunks = chunks._replace(scores=chunks.scores * weight_C[..., None, :], end=end)
-        if self.skip is not None:
-            own = jnp.eye(chunks.scores.shape[-1]) * self.skip[:, None, None, None]
-            chunks = chunks._replace(scores=chunks.scores + own)
-        written = scaled(v_C, chunks.end).astype(v_C.dtype)
-        # States [V, H] here: heads of the same keys are rows of one product, and keys fill the lanes of a processor.
-        updates = product(transposed(written), chunks.keys.astype(v_C.dtype))
-        before, after = carried(None if state is None else transposed(state), updates, chunks.total, v_C.dtype)
-        out, after = join(read(chunks, v_C, transposed(before)), 2, q.shape[2]), transposed(after)
+        chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
+        before, after = carried(state, product(transposed(chunks.keys.astype(v_C.dtype)), v_C), chunks.total)
+        out = join(read(chunks, v_C, before), 2, q.shape[2])
         return (after if last is None else after * last), out
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -193,16 +156,15 @@ class Decayed(NamedTuple):
             decay = jnp.exp(self.log_decay[:, :, 0])
             decay = decay if self.sign is None else decay * self.sign[:, :, 0]
             state = state * (decay[..., None, None] if decay.ndim == 2 else decay[..., None])
-        state = state + product(transposed(scaled(self.k, self.weight)), self.v)
-        out = product(self.q.astype(jnp.float32), state)
-        return state, out if self.skip is None else out + self.skip[:, None, None] * self.v
+        state = state + product(transposed(self.k), self.v)
+        return state, product(self.q.astype(jnp.float32), state)
 
     def masked(self, valid_T: jax.Array) -> Decayed:
         decay = self.log_decay
         if decay is not None:
             decay = jnp.where(valid_T if decay.ndim == 3 else valid_T[:, None], decay, 0)
         sign = None if self.sign is None else jnp.where(valid_T, self.sign, 1)
-        return self._replace(k=jnp.where(valid_T[:, None], self.k, 0), log_decay=decay, sign=sign)
+        return Decayed(self.q, jnp.where(valid_T[:, None], self.k, 0), self.v, decay, sign)
 
 
 class Delta(NamedTuple):
@@ -254,14 +216,14 @@ class Delta(NamedTuple):
         def body(state: jax.Array, chunk: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             total, keys, values, reads = chunk  # total: its decays, or None; reads: what its values lose of the state
             u = values - product(reads, state)
-            kept = state if total is None else total[..., None] * state
+            kept = state if total is None else total * state
             return kept + product(transposed(keys), u), (state, u)
 
         terms = (by_query.total, by_query.keys.astype(jnp.float32), values, reads)
         chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
         after, (before, u) = jax.lax.scan(body, state, chunks)
         out = read(by_query, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
-        return after, join(out, 2, self.q.shape[2]).astype(self.v.dtype)
+        return after, join(out, 2, self.q.shape[2])
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         if self.log_decay is not None:
