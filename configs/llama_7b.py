@@ -3,7 +3,8 @@
 Network: Touvron et al., "Llama 2: Open Foundation and Fine-Tuned Chat Models", 2023, section 2.2 (32 layers, width
 4096, 32 heads, SwiGLU of 11,008, a vocabulary of 32,000, texts of 4096 tokens, batches of 4M tokens): 6,738,419,712
 parameters, 4096 more than published (the input before the first token). Data: noise of that shape, as planning needs no
-more. The slice below has sides of 4: a mesh of 4 x 16 fits it, and none of 8 x 8.
+more. The slice below has sides of 4: a mesh of 4 x 16 fits it, and none of 8 x 8. Expected by the compiler for TPUs:
+12.2 s a step, 50% of the peak, and 77.5 of 95 GiB on each chip.
 
     arjax --mode=plan --config=configs/llama_7b.py --accelerator=v5p:4x4x4
 """

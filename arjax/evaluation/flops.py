@@ -71,6 +71,8 @@ def _of_equation(equation: Any, scope: str) -> list[Work]:
         moved = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
         bits = 8 * max(array.dtype.itemsize for array in arrays[:2])
         return [Work(module_of(scope), bits, flops, float(moved))]
+    if name == "custom_linear_solve":  # beside the product of its system, and transposes of both
+        return _of_jaxpr(equation.params["jaxprs"].solve.jaxpr, scope)
     inner = [_of_jaxpr(jaxpr, scope) for jaxpr in inner_jaxprs(equation.params)]
     if name == "cond":  # one branch runs
         return max(inner, key=lambda branch: sum(work.flops for work in branch), default=[])

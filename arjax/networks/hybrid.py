@@ -23,7 +23,6 @@ from arjax.networks.attention.sparse_attention import PatternAttention
 from arjax.networks.base import NETWORKS, divides, fields_from
 from arjax.networks.layers.attention import SelfAttention
 from arjax.networks.layers.blocks import Block
-from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import ChunkedStepNetwork
 from arjax.networks.recurrent.linear.mixer import GATED, MIXERS, BlocksCore, LinearMixer, out_scale
 
@@ -65,7 +64,7 @@ class GatedConvolution(LinearMixer):
 
     def setup(self):
         self.make_convolution(self.width)
-        self.read = Dense(2 * self.width, dtype=self.dtype)
+        self.read = self.dense(2 * self.width)
         self.out = self.make_out()
 
     def inputs(self, x):

@@ -26,6 +26,7 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.sampling import draw_on_mesh, options_of_run
 from arjax.models import Model, recipe_of
 from arjax.models.base import dummy_batch
+from arjax.networks.recurrent.linear.states import WITHIN_CHUNKS
 from arjax.objectives import Loss
 from arjax.parallel.accelerators import Accelerator
 from arjax.parallel.sharding import batch_sharding, path_string, replicated
@@ -270,10 +271,12 @@ def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example:
 
 def model_flops(model: Model, params: Any) -> float:
     """Returns the FLOPs of training on one example as utilisations count them: three times those of its score, of which
-    attention to earlier steps needs half (Chowdhery et al., "PaLM", 2022, appendix B; there the whole).
+    attention to earlier steps needs half (Chowdhery et al., "PaLM", 2022, appendix B; there the whole). A recurrence
+    counts with the products of its steps, without those that chunks compute in their place.
     """
     causal = ("...qh,...kh->...qk", "...qk,...kh->...qh")
     work = count_work(_score_of(model), params, abstract_batch(model, 1))
+    work = [each for each in work if WITHIN_CHUNKS not in each.module.split("/")]
     return 3 * sum(each.flops / (2 if each.module.endswith(causal) else 1) for each in work)
 
 

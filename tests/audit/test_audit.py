@@ -182,7 +182,7 @@ WRONG = {
     ),
     "a cold sampler of long strings": (
         "draws",
-        {"event": LONG.event, "log_prob": LONG.log_prob, "sample": Chain(length=60, temperature=0.8).sample},
+        {"event": LONG.event, "log_prob": LONG.log_prob, "sample": Chain(length=60, temperature=0.6).sample},
     ),
     "orders": ("order", {"event": Joint.event, "conditional_log_prob": contradictory}),
     "pairs of later values": ("leak", {"event": EVENT, "conditionals": pairs_of_later}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -137,6 +138,23 @@ def test_denoisers_are_the_networks_of_chains():
     assert "'lstm' only those of earlier steps: choose one of adaptive_mlp, " in refusal(build, found)
     found.model, found.network = model_config("autoregressive"), network_config("unet")
     assert "'unet' denoises the examples of a chain" in refusal(build, found)
+
+
+@pytest.mark.parametrize(("network", "products"), [("mamba2", 2), ("gated_delta_net", 3)])
+def test_recurrences_have_the_flops_of_their_steps(network, products):
+    """Chunks compare all of their pairs and solve systems in place of steps: no utilisation counts this as work."""
+    options = {"hidden_size": 16, "num_heads": 2, "num_layers": 2, "kernel_size": 0}
+    sizes = {"state_size": 8} if network == "mamba2" else {"num_householder": 1}
+    counted = []
+    for chunk_size in (4, 16):
+        model = make_model(
+            EventSpec((16,), kind="tokens", num_levels=5), network, chunk_size=chunk_size, **options, **sizes
+        )
+        leaves = jax.tree.leaves_with_path(model.param_shapes)
+        kernels = sum(leaf.size for path, leaf in leaves if path[-1].key == "kernel")
+        counted.append(model_flops(model, model.param_shapes) / 3 - 2 * 16 * kernels)
+    width, state = (32, 8) if network == "mamba2" else (16, 8)
+    assert counted == [2 * products * 16 * 2 * width * state] * 2
 
 
 def test_scores_that_are_drawn_have_a_plan():

@@ -124,7 +124,8 @@ def part(terms, start, stop):
 def whole(state):
     """The state itself, from one that is kept times exp(-m)."""
     if isinstance(state, Scaled):
-        return np.asarray(state.sums, np.float64) * np.exp(np.asarray(state.maximum, np.float64))[..., None, None]
+        both = np.concatenate([state.sums, state.normaliser[..., None]], -1).astype(np.float64)
+        return both * np.exp(np.asarray(state.maximum, np.float64))[..., None, None]
     return np.asarray(state)
 
 
@@ -189,6 +190,17 @@ def test_sums_of_segments_lose_no_digits():
     np.testing.assert_allclose(sums[3, 1], -0.5, rtol=1e-6)
     np.testing.assert_allclose(sums[3, 0], -0.6, rtol=1e-6)
     assert (np.triu(sums) == 0).all()
+
+
+def test_terms_in_bfloat16_give_the_outputs_of_float32():
+    """Also behind a gate that leaves nothing, whose logarithm would swallow the others in a cumulative sum."""
+    terms = CASES["exponential"]
+    narrow = {each: getattr(terms, each).astype(jnp.bfloat16) for each in ("q", "k", "v")}
+    log_forget = terms.log_forget.copy()
+    log_forget[..., 1] = -1e6
+    o, expected = (terms._replace(log_forget=log_forget, **each).run(None, CHUNK)[1] for each in (narrow, {}))
+    assert o.dtype == jnp.bfloat16
+    np.testing.assert_allclose(o.astype(np.float32), expected, rtol=0, atol=0.03 * np.abs(expected).max())
 
 
 LONG = 4096

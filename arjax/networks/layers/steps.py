@@ -134,8 +134,8 @@ class StepReadout(nn.Module):
     READOUT = ("out",)
 
     def setup(self):
-        self.out = Dense(self.num_features, dtype=self.dtype)
-        self.hidden = Dense(self.width, dtype=self.dtype)
+        self.out = Dense(self.num_features, dtype=self.dtype, batch_first=True)
+        self.hidden = Dense(self.width, dtype=self.dtype, batch_first=True)
         self.target_position = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
 
     def __call__(self, h: jax.Array, sites: jax.Array) -> jax.Array:
@@ -226,7 +226,11 @@ class StepNetwork(Network):
         e, steps = self.tokens.encode(context), jnp.arange(factorization.num_steps)
         inputs_BSE = self._pool(self.tokens(x, steps, factorization, e))
         states_BSE = self.core(inputs_BSE, train, *self._condition(self._whole(context), e, steps, factorization))
-        return to_grid(self.readout(states_BSE, jnp.asarray(factorization.blocks)), factorization)
+        blocks = jnp.asarray(factorization.blocks)
+        if factorization.block_size == 1 and self.num_features > states_BSE.shape[-1]:
+            states = to_grid(states_BSE, factorization).astype(states_BSE.dtype)  # smaller before the readout
+            return self.readout(states, blocks)[..., 0, :].astype(jnp.float32)
+        return to_grid(self.readout(states_BSE, blocks), factorization)
 
     def start(self, batch_size, factorization, context=None):
         """The core's carry, the encoded context if the core takes it, and the encoded local parts."""

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, MixerNetwork, normal_length
 from arjax.networks.recurrent.linear.states import Delta
 
@@ -34,8 +33,8 @@ class DeltaMixer(HeadMixer):
 
     def setup(self):
         features = (1 + 2 * self.num_householder) * self.width
-        self.read = Dense(features, use_bias=False, dtype=self.dtype, name="qkv")
-        self.beta = Dense(self.num_householder * self.num_heads, dtype=self.dtype)
+        self.read = self.dense(features, use_bias=False, name="qkv")
+        self.beta = self.dense(self.num_householder * self.num_heads)
         self.make_convolution(features)
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
@@ -45,7 +44,7 @@ class DeltaMixer(HeadMixer):
         return None
 
     def terms(self, u, rest):
-        parts = jnp.split(nn.silu(u), (self.width, (1 + self.num_householder) * self.width), axis=-1)
+        parts = jnp.split(self.activated(u), (self.width, (1 + self.num_householder) * self.width), axis=-1)
         q, *pair = (self.by_head(part) for part in parts)
         k, v = (part.reshape(*part.shape[:3], self.num_householder, -1) for part in pair)
         q, k, v = (part.astype(self.dtype) for part in (normal_length(q), normal_length(k), v))
@@ -53,7 +52,7 @@ class DeltaMixer(HeadMixer):
         return Delta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
 
     def outputs(self, o, u, rest):
-        return self.out(self.by_step(self.norm(o)))
+        return self.out(self.by_step(self.normalised(o)))
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads
@@ -73,7 +72,7 @@ class GatedDeltaMixer(DeltaMixer):
     def setup(self):
         super().setup()
         self.decay = Decay(self.num_heads, self.dtype)
-        self.gate = Dense(self.width, use_bias=False, dtype=self.dtype)
+        self.gate = self.dense(self.width, use_bias=False)
 
     def _log_decay(self, x_BTE):
         return -self.by_head(self.decay(x_BTE)[0])[..., 0]

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer, MixerNetwork
 from arjax.networks.recurrent.linear.states import Diagonal, linear_recurrence
 
@@ -81,8 +80,8 @@ class RecurrentBlock(LinearMixer):
         return self.num_heads * max(1, round(self.width * 4 / 3 / self.num_heads))
 
     def setup(self):
-        self.gate = Dense(self.size, dtype=self.dtype)
-        self.read = Dense(self.size, dtype=self.dtype)
+        self.gate = self.dense(self.size)
+        self.read = self.dense(self.size)
         self.make_convolution(self.size)
         self.recurrence = RGLRU(self.size, self.num_heads, self.dtype)
         self.out = self.make_out()
@@ -123,7 +122,7 @@ class MinMixer(LinearMixer):
 
     def setup(self):
         self.make_convolution(self.width)
-        self.gates = Dense(self.NUM_GATES * self.width, dtype=self.dtype)
+        self.gates = self.dense(self.NUM_GATES * self.width)
         self.out = self.make_out()
 
     def inputs(self, x):

@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS, divides
-from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, MixerNetwork
 from arjax.networks.recurrent.linear.states import Decayed
 
@@ -33,10 +32,10 @@ class GatedLinearMixer(HeadMixer):
     def setup(self):
         keys = self.width // 2
         self.make_convolution(2 * self.width)
-        self.read = Dense(2 * self.width, use_bias=False, dtype=self.dtype, name="qkv")
-        self.decay_in = Dense(RANK, use_bias=False, dtype=self.dtype)
-        self.decay_out = Dense(keys, dtype=self.dtype)
-        self.gate = Dense(self.width, dtype=self.dtype)
+        self.read = self.dense(2 * self.width, use_bias=False, name="qkv")
+        self.decay_in = self.dense(RANK, use_bias=False)
+        self.decay_out = self.dense(keys)
+        self.gate = self.dense(self.width)
         self.norm = nn.LayerNorm(dtype=jnp.float32)
         self.out = self.make_out()
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, MixerNetwork
 from arjax.networks.recurrent.linear.states import Decayed
 
@@ -46,8 +45,8 @@ class Mamba2Mixer(HeadMixer):
         return EXPAND * self.width
 
     def setup(self):
-        self.gate = Dense(self.inner, use_bias=False, dtype=self.dtype)
-        self.read = Dense(self.inner + 2 * self.state_size, use_bias=False, dtype=self.dtype)
+        self.gate = self.dense(self.inner, use_bias=False)
+        self.read = self.dense(self.inner + 2 * self.state_size, use_bias=False)
         self.make_convolution(self.inner + 2 * self.state_size)
         self.decay = Decay(self.num_heads, self.dtype)
         self.skip = self.param("skip", nn.initializers.ones, (self.num_heads,))
@@ -56,7 +55,7 @@ class Mamba2Mixer(HeadMixer):
 
     def _split(self, u: jax.Array) -> list[jax.Array]:
         """x [B, N, T, P], B and C [B, 1, T, H]."""
-        x, b, c = jnp.split(nn.silu(u), (self.inner, self.inner + self.state_size), axis=-1)
+        x, b, c = jnp.split(self.activated(u), (self.inner, self.inner + self.state_size), axis=-1)
         return [self.by_head(x), b[:, None], c[:, None]]
 
     def terms(self, u, rest):

@@ -73,9 +73,12 @@ class LinearMixer(nn.Module):
             self.conv_kernel = self.param("conv_kernel", init, (self.kernel_size, features))
             self.conv_bias = self.param("conv_bias", nn.initializers.zeros, (features,))
 
+    def dense(self, features: int, **options: Any) -> Dense:
+        return Dense(features, dtype=self.dtype, batch_first=True, **options)
+
     def make_out(self) -> Dense:
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
-        return Dense(self.width, dtype=self.dtype, kernel_init=init)
+        return self.dense(self.width, kernel_init=init)
 
     @property
     def _taps(self) -> int:
@@ -89,7 +92,7 @@ class LinearMixer(nn.Module):
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         u, rest = self.inputs(x_BTE)
-        u = self._convolve(all_taps(u, self._taps, 1))
+        u = self._convolve(all_taps(u.astype(jnp.float32), self._taps, 1))
         return self.outputs(self.terms(u, rest).run(None, self.chunk_size)[1], u, rest)
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> Cache:
@@ -131,6 +134,10 @@ class HeadMixer(LinearMixer):
     #: What the heads divide, in words.
     INNER = "hidden_size"
 
+    def _convolve(self, taps):
+        """In the compute type, as that of the products which follow."""
+        return super()._convolve(taps).astype(self.dtype)
+
     def __post_init__(self):
         divides(self.num_heads, self.inner, of=self.INNER)
         super().__post_init__()
@@ -142,7 +149,15 @@ class HeadMixer(LinearMixer):
 
     def outputs(self, o, u, rest):
         """W (norm(o) * silu(gate))."""
-        return self.out(self.by_step(self.norm(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
+        return self.out(self.by_step(self.normalised(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
+
+    def normalised(self, o: jax.Array) -> jax.Array:
+        """norm(o) in the compute type."""
+        return self.norm(o).astype(self.dtype)
+
+    def activated(self, u: jax.Array) -> jax.Array:
+        """silu(u), computed in float32, in the compute type."""
+        return nn.silu(u.astype(jnp.float32)).astype(self.dtype)
 
     def by_head(self, x: jax.Array) -> jax.Array:
         """[B, T, N * H] -> [B, N, T, H]."""
@@ -175,7 +190,7 @@ class Decay(nn.Module):
         def rates(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
             return jnp.log(jax.random.uniform(key, shape, minval=1.0, maxval=16.0))
 
-        self.step = Dense(self.num_heads, use_bias=False, dtype=self.dtype)
+        self.step = Dense(self.num_heads, use_bias=False, dtype=self.dtype, batch_first=True)
         self.step_bias = self.param("step_bias", spread, (self.num_heads,))
         self.log_rate = self.param("log_rate", rates, (self.num_heads,))
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.causal import join
-from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, MixerNetwork
-from arjax.networks.recurrent.linear.states import chunked, product, segment_sums, transposed
+from arjax.networks.recurrent.linear.states import WITHIN_CHUNKS, chunked, product, scaled, segment_sums, transposed
 
 #: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
 LOG_ZERO = -1e30
@@ -23,27 +24,26 @@ LOWEST = -1e10
 
 
 class Scaled(NamedTuple):
-    """[C, n] exp(-m), the sums of k v' and of k by their gates [B, N, H, V + 1], and the running maximum m [B, N]."""
+    """C exp(-m) and n exp(-m), the sums of k v' [B, N, H, V] and of k [B, N, H] by their gates, and the running
+    maximum m [B, N].
+    """
 
     sums: jax.Array
+    normaliser: jax.Array
     maximum: jax.Array
 
 
 def empty(batch_size: int, heads: int, keys: int, values: int) -> Scaled:
     """The state before step 0."""
-    sums = jnp.zeros((batch_size, heads, keys, values + 1), jnp.float32)
-    return Scaled(sums, jnp.full((batch_size, heads), LOWEST, jnp.float32))
+    zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
+    shape = (batch_size, heads, keys)
+    return Scaled(zeros((*shape, values)), zeros(shape), jnp.full(shape[:2], LOWEST, jnp.float32))
 
 
-def with_normaliser(v: jax.Array) -> jax.Array:
-    """[v, 1] in float32: sums of these hold the normaliser in their last feature."""
-    return jnp.concatenate([v.astype(jnp.float32), jnp.ones_like(v[..., :1], jnp.float32)], -1)
-
-
-def bounded(sums: jax.Array, maximum: jax.Array) -> jax.Array:
+def bounded(sums: jax.Array, normaliser: jax.Array, maximum: jax.Array) -> jax.Array:
     """C' q / max(|n' q|, 1) from C' q and n' q, both times exp(-m); 0 where exp(-m) is infinite."""
-    least = jnp.maximum(jnp.exp(-maximum), LEAST)[..., None]
-    return sums[..., :-1] / jnp.maximum(jnp.abs(sums[..., -1:]), least)
+    least = jnp.maximum(jnp.exp(-maximum), LEAST)
+    return sums / jnp.maximum(jnp.abs(normaliser), least)[..., None]
 
 
 class Exponential(NamedTuple):
@@ -66,47 +66,58 @@ class Exponential(NamedTuple):
         length = self.q.shape[2]
         filled = -length % min(chunk_size, length)  # steps without an input: a logarithm of 0 would be one of 1
         log_input = jnp.pad(self.log_input, ((0, 0), (0, 0), (0, filled)), constant_values=LOG_ZERO)
-        q, k, v, log_f = chunked(chunk_size, self.q, self.k, with_normaliser(self.v), self.log_forget)
+        q, k, v, log_f = chunked(chunk_size, self.q, self.k, self.v, self.log_forget)
         (log_i,) = chunked(min(chunk_size, length), log_input)
         step, between = jnp.arange(q.shape[-2]), segment_sums(log_f)
         log_w = jnp.where(step[:, None] >= step, between + log_i[..., None, :], LOG_ZERO)
         largest = jax.lax.stop_gradient(log_w.max(-1))
-        inside = product(product(q, transposed(k)) * jnp.exp(log_w - largest[..., None]), v)
+        with jax.named_scope(WITHIN_CHUNKS):
+            weights = product(q, transposed(k)) * jnp.exp(log_w - largest[..., None])
+            inside = product(weights.astype(v.dtype), v)
         # The last row holds the factor of each step in the state after the chunk.
         into = jnp.exp(log_w[..., -1, :] - largest[..., -1:])
-        updates = product(transposed(k * into[..., None]), v)
+        updates = product(transposed(k), scaled(v, into).astype(v.dtype)), scaled(k, into).sum(-2)
         start = between[..., 0] + log_f[..., :1]  # the decays of the state before the chunk
         batch_size, heads, _, features = self.k.shape
         state = empty(batch_size, heads, features, self.v.shape[-1]) if state is None else state
-        before, after = _carried(state, updates, largest[..., -1], start[..., -1])
+        before, after = _carried(state, (*updates, largest[..., -1], start[..., -1]), v.dtype)
         held = start + before.maximum[..., None]
         maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
-        sums = jnp.exp(largest - maximum)[..., None] * inside
-        sums = sums + jnp.exp(held - maximum)[..., None] * product(q.astype(jnp.float32), before.sums)
-        return after, join(bounded(sums, maximum), 2, length)
+        new, old = (jnp.exp(factor - maximum) for factor in (largest, held))
+        sums = new[..., None] * inside + old[..., None] * product(q, before.sums)
+        normaliser = new * weights.sum(-1) + old * (q * before.normaliser[..., None, :]).sum(-1)
+        return after, join(bounded(sums, normaliser, maximum).astype(v.dtype), 2, length)
 
     def step(self, state: Scaled) -> tuple[Scaled, jax.Array]:
-        update = product(transposed(self.k.astype(jnp.float32)), with_normaliser(self.v))
-        state = joined(state, update, self.log_input[..., 0], self.log_forget[..., 0])
-        return state, bounded(product(self.q.astype(jnp.float32), state.sums), state.maximum[..., None])
+        q, k, v = (x.astype(jnp.float32) for x in (self.q, self.k, self.v))
+        update = product(transposed(k), v), k[:, :, 0]
+        state = joined(state, *update, self.log_input[..., 0], self.log_forget[..., 0])
+        normaliser = (q * state.normaliser[..., None, :]).sum(-1)
+        return state, bounded(product(q, state.sums), normaliser, state.maximum[..., None])
 
     def masked(self, valid_T: jax.Array) -> Exponential:
         forget, enter = jnp.where(valid_T, self.log_forget, 0), jnp.where(valid_T, self.log_input, LOG_ZERO)
         return Exponential(self.q, self.k, self.v, forget, enter)
 
 
-def joined(state: Scaled, update: jax.Array, largest: jax.Array, decay: jax.Array) -> Scaled:
-    """Returns the state times exp(decay) plus the update times exp(largest)."""
+def joined(state: Scaled, sums: jax.Array, normaliser: jax.Array, largest: jax.Array, decay: jax.Array) -> Scaled:
+    """Returns the state times exp(decay) plus its updates times exp(largest)."""
     held = decay + state.maximum
     maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
-    old, new = (jnp.exp(factor - maximum)[..., None, None] for factor in (held, largest))
-    return Scaled(old * state.sums + new * update, maximum)
+    old, new = (jnp.exp(factor - maximum)[..., None] for factor in (held, largest))
+    sums = old[..., None] * state.sums + new[..., None] * sums
+    return Scaled(sums, old * state.normaliser + new * normaliser, maximum)
 
 
-def _carried(state: Scaled, *chunks: jax.Array) -> tuple[Scaled, Scaled]:
-    """The states before all chunks, and the one after the last; of a chunk the arguments of `joined`."""
-    by_chunk = tuple(jnp.moveaxis(x, 2, 0) for x in chunks)
-    after, before = jax.lax.scan(lambda state, chunk: (joined(state, *chunk), state), state, by_chunk)
+def _carried(state: Scaled, chunks: tuple[jax.Array, ...], dtype: DTypeLike) -> tuple[Scaled, Scaled]:
+    """The states before all chunks, their sums in the type of products, and the one after the last; of a chunk the
+    arguments of `joined`.
+    """
+
+    def body(state: Scaled, chunk: tuple[jax.Array, ...]) -> tuple[Scaled, Scaled]:
+        return joined(state, *chunk), state._replace(sums=state.sums.astype(dtype))
+
+    after, before = jax.lax.scan(body, state, tuple(jnp.moveaxis(x, 2, 0) for x in chunks))
     return Scaled(*(jnp.moveaxis(x, 0, 2) for x in before)), after
 
 
@@ -127,10 +138,10 @@ class MLSTMMixer(HeadMixer):
 
         zeros = nn.initializers.zeros
         self.make_convolution(3 * self.width)
-        self.read = Dense(3 * self.width, dtype=self.dtype, name="qkv")
-        self.input_gate = Dense(self.num_heads, kernel_init=zeros, dtype=self.dtype)
-        self.forget = Dense(self.num_heads, kernel_init=zeros, bias_init=open_gates, dtype=self.dtype)
-        self.output_gate = Dense(self.width, dtype=self.dtype)
+        self.read = self.dense(3 * self.width, name="qkv")
+        self.input_gate = self.dense(self.num_heads, kernel_init=zeros)
+        self.forget = self.dense(self.num_heads, kernel_init=zeros, bias_init=open_gates)
+        self.output_gate = self.dense(self.width)
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
@@ -141,7 +152,7 @@ class MLSTMMixer(HeadMixer):
         return Exponential(q, k, v, nn.log_sigmoid(f), log_i)
 
     def outputs(self, o, u, rest):
-        return self.out(nn.sigmoid(self.output_gate(rest).astype(jnp.float32)) * self.by_step(self.norm(o)))
+        return self.out(nn.sigmoid(self.output_gate(rest).astype(jnp.float32)) * self.by_step(self.normalised(o)))
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads

@@ -21,6 +21,9 @@ import jax.numpy as jnp
 from arjax.core.triangular import solve_unit_lower
 from arjax.networks.layers.causal import join, windows
 
+#: The name of what a chunk computes in place of its steps one after another.
+WITHIN_CHUNKS = "within_chunks"
+
 
 def product(a: jax.Array, b: jax.Array) -> jax.Array:
     """a b, float32."""
@@ -32,6 +35,12 @@ def transposed(x: jax.Array) -> jax.Array:
     return jnp.swapaxes(x, -1, -2)
 
 
+def scaled(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """x [..., C, H] times a factor [..., C]."""
+    return x * factor[..., None]
+
+
+@jax.named_scope(WITHIN_CHUNKS)
 def segment_sums(x_C: jax.Array) -> jax.Array:
     """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none. As a product with ones, since
     after one strong decay a difference of cumulative sums would lose the digits of all later ones.
@@ -57,6 +66,7 @@ class Pairs(NamedTuple):
     total: jax.Array | None
 
 
+@jax.named_scope(WITHIN_CHUNKS)
 def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
     """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each. With
     fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of blocks of
@@ -110,7 +120,8 @@ def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None
 
 def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
     """The outputs of the steps of a chunk, [..., C, V]: those of its pairs, and those of the state before it."""
-    inside = product(chunks.scores.astype(v.dtype), v)
+    with jax.named_scope(WITHIN_CHUNKS):
+        inside = product(chunks.scores.astype(v.dtype), v)
     return inside + product(chunks.queries, before)
 
 
@@ -196,7 +207,8 @@ class Delta(NamedTuple):
         reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
         right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
         # Only the part of the matrix below its diagonal is read; the diagonal is taken to be one.
-        solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
+        with jax.named_scope(WITHIN_CHUNKS):
+            solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
         values, reads = solved[..., :size], solved[..., size:]
         if state is None:
             state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
