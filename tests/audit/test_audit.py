@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -125,6 +126,18 @@ def contradictory(x, query, given):
     return np.where(given.any(1) | (query.sum(1) != 1), log_p, -np.log(3))
 
 
+def pairs_of_later(x, t):
+    """Tables that see whether two later values are equal, which a common shift of them does not change."""
+    p = CHAIN.conditionals(x, t)
+    sharper = p**2 / (p**2).sum(1, keepdims=True)
+    return np.where((x[:, -1] == x[:, -2])[:, None] & (t + 2 < LENGTH), sharper, p)
+
+
+def several(value):
+    """p(query | given) of independent sites, times a factor where the query has several sites."""
+    return lambda x, query, given: np.where(query.sum(1) > 1, value, 1) * query.sum(1) * -np.log(3)
+
+
 ONE_NAT = float(-CHAIN.log_prob(CHAIN.sample(4000, 0)).mean())
 WRONG = {
     "a cache": ("mass", {"event": EVENT, "log_prob": cache}),
@@ -172,6 +185,10 @@ WRONG = {
         {"event": LONG.event, "log_prob": LONG.log_prob, "sample": Chain(length=60, temperature=0.6).sample},
     ),
     "orders": ("order", {"event": Joint.event, "conditional_log_prob": contradictory}),
+    "pairs of later values": ("leak", {"event": EVENT, "conditionals": pairs_of_later}),
+    "several sites": ("order", {"event": Joint.event, "conditional_log_prob": several(0.5)}),
+    "impossible sites": ("order", {"event": Joint.event, "conditional_log_prob": several(np.inf)}),
+    "tables of zeros": ("conditionals", {"event": EVENT, "conditionals": lambda x, t: 0 * CHAIN.conditionals(x, t)}),
     "better than the truth": (
         "truth",
         {
@@ -228,16 +245,24 @@ def test_a_witness_is_the_smallest_and_recomputed():
     np.testing.assert_allclose(future(pair, step), [witness["p"], witness["other p"]])
 
 
+TWO, SPACE = {"sample": gaussian_sample(np.eye(1))}, EventSpec((3,), (), "real")
+
+
 def test_what_no_test_shows_is_not_decidable():
     for options in (
         {"event": EventSpec((64,)), "log_prob": lambda x: np.full(len(x), -64 * np.log(2))},
         {"event": LONG.event, "log_prob": LONG.log_prob, "budget_s": 0.0},
         {"event": EVENT, "conditionals": lambda x, t: 1 / (t < 2) * CHAIN.conditionals(x, t)},
+        {"event": LONG.event, "log_prob": lambda x: LONG.log_prob(x) + (x.shape[1] > LENGTH), "smaller": [EVENT]},
+        {"event": REAL, "log_prob": lambda x: np.logaddexp(norm.logpdf(x), norm.logpdf(x, 1000))[:, 0], **TWO},
+        {"event": SPACE, "log_prob": lambda x: norm.logpdf(x).sum(1) + 0.06, "sample": gaussian_sample(np.eye(3))},
+        {"event": REAL, "log_prob": lambda x: np.where(np.abs(x[:, 0] - 50) < 0.5, 0.0, -np.inf)},
     ):
         report = audit(**options)
         assert report.exit_code == 4 and report.verdict.words and not report.verdict.witness, str(report)
 
 
+ONE = {"event": EVENT, "log_prob": CHAIN.log_prob}
 MISTAKES = [
     ({"log_prob": CHAIN.log_prob}, "needs event=arjax.EventSpec"),
     ({"event": EVENT}, "needs log_prob, conditionals or conditional_log_prob"),
@@ -256,6 +281,24 @@ MISTAKES = [
     ({"event": EVENT, "log_prob": CHAIN.log_prob, "data": np.zeros((3, 4))}, "data has the shape (3, 4)"),
     ({"event": REAL, "log_prob": CHAIN.log_prob, "conditionals": CHAIN.conditionals}, "tables of discrete values"),
     ({"event": REAL, "log_prob": lambda x: x[:, 0], "end": 0}, "end is for sequences of tokens"),
+    (ONE | {"batch_size": 0}, "batch_size must be a whole number, at least 1, not 0"),
+    (ONE | {"tolerance": np.nan}, "tolerance must be a finite number, at least 0, not nan"),
+    (ONE | {"tolerance": 1.0}, "tolerance must be at most 0.1, not 1.0"),
+    (ONE | {"reported": "1.2"}, "reported must be a finite number or None, not '1.2'"),
+    (ONE | {"unit": "bpd"}, "unit cannot be 'bpd'"),
+    (ONE | {"smaller": EVENT}, "smaller must be a list of EventSpecs"),
+    (ONE | {"smaller": [REAL]}, "smaller events are discrete"),
+    (ONE | {"order": [0.0, 1, 2, 3, 4]}, "order must list 0 to 4 once"),
+    (ONE | {"order": [[0, 1, 2, 3, 4]]}, "order must list 0 to 4 once"),
+    (ONE | {"end": 4}, "end must be a token from 0 to 3, not 4"),
+    (ONE | {"data": ["abc"]}, "data must be an array of numbers [N, (5,)]"),
+    (ONE | {"data": [[1, 2], [3]]}, "data must be an array of numbers [N, (5,)]"),
+    (ONE | {"data": np.full((2, 5), 0.5)}, "row 0 of data is no example of 5 sites, 4 tokens"),
+    (ONE | {"data": [[0] * 5, [4] * 5]}, "row 1 of data is no example of 5 sites, 4 tokens"),
+    (ONE | {"data": [[0] * 5], "truth": "markov_chain"}, "truth must be finite nats of the 1 rows of data"),
+    (ONE | {"data": [[0] * 5], "truth": np.ones(3)}, "truth must be finite nats of the 1 rows of data"),
+    (ONE | {"fit": 3, "truth": "markov_chain"}, "fit must be a function"),
+    (ONE | {"fit": CHAIN.log_prob, "truth": 3.0}, "with fit, truth is the call string of a data set"),
     ({"subject": 3}, "audit takes a trained model, as from arjax.open_run"),
 ]
 
@@ -286,6 +329,29 @@ def test_a_function_that_is_refused_later_is_no_stack_trace():
 
     report = audit(event=EVENT, log_prob=moody)
     assert report.exit_code == 4 and "`log_prob` raised RuntimeError: the server is gone" in report.verdict.words
+
+
+def test_a_valid_verdict_names_what_was_not_decided():
+    report = audit(**ONE, elsewhere=lambda x: CHAIN.log_prob(x) if len(x) < 8 else 1 / 0)
+    assert report.verdict.words == "shown by mass (not decidable: reproducibility)"
+
+
+def test_bounds_beside_samples_are_not_shown_by_tables_of_others():
+    findings = {
+        name: Finding("passed" if name in ("conditionals", "leak", "kind") else "not done", "") for name in TESTS
+    }
+    assert verdict_of(findings, chained=True).status == "valid"
+    assert verdict_of(findings, chained=True, tabled=False).status == "not decidable"
+
+
+def test_slow_functions_keep_to_the_time():
+    def slow(x):
+        time.sleep(0.02 * len(x))
+        return LONG.log_prob(x)
+
+    begin = time.monotonic()
+    audit(event=LONG.event, log_prob=slow, budget_s=1.0)
+    assert time.monotonic() - begin < 8
 
 
 def test_truth_by_a_callback():

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from arjax.core.errors import did_you_mean, refuse
+from arjax.core.errors import refuse
 from arjax.core.values import parse_call
 from arjax.data import make_dataset
 from arjax.data.sources import read_all
@@ -15,11 +15,11 @@ from arjax.evaluation.report import truth_rows
 from arjax.evaluation.splits import Scoring
 from arjax.testing.auditing.findings import FAILED, NOT_DONE, PASSED, UNDECIDED, Finding, audit_test
 from arjax.testing.auditing.repeats import ROWS
-from arjax.testing.auditing.subject import ALPHA, REPEATS, SIGMAS, Budget, Subject
+from arjax.testing.auditing.subject import ALPHA, REPEATS, SIGMAS, UNDERFLOW, Budget, Subject
 from arjax.testing.auditing.units import UNITS, looks_like
 
-#: Draws whose frequencies are compared with bounds, and nats below which a product of float32 may be 0.
-DRAWS, UNDERFLOW = 4096, -80.0
+#: Draws whose frequencies are compared with bounds.
+DRAWS = 4096
 
 
 def chain(subject: Subject, x: np.ndarray) -> np.ndarray:
@@ -38,7 +38,9 @@ def audit_kind(subject: Subject, rng: np.random.Generator, budget: Budget) -> Fi
     if subject.conditionals is None:
         return _against_frequencies(subject, rng, budget)
     num = len(subject.steps)
-    rows = budget.rows(subject, "conditionals", ROWS * num, 0.3) // num
+    calls = REPEATS if subject.is_random else 1
+    scored = budget.rows(subject, "log_prob", ROWS * calls, 0.3) // calls
+    rows = min(budget.rows(subject, "conditionals", ROWS * num, 0.3) // num, scored)
     if not rows:
         return Finding(UNDECIDED, f"there is no time for {num} steps: raise budget_s")
     x = subject.examples(rng, rows)
@@ -84,7 +86,6 @@ def _against_frequencies(subject: Subject, rng: np.random.Generator, budget: Bud
 def audit_units(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """A reported number is the mean of the scores of the data, in its unit."""
     assert subject.data is not None and subject.reported is not None, "the test needs them"
-    refuse((subject.unit not in UNITS, f"unit cannot be {subject.unit!r}{did_you_mean(subject.unit, UNITS)}"))
     num = min(len(subject.data), budget.rows(subject, "log_prob", 2**40, 0.3))
     nll, _ = subject.mean_scores(subject.data[:num])
     means = {name: float(-nll.mean() / divisor(subject.event)) for name, divisor in UNITS.items()}
@@ -115,6 +116,8 @@ def audit_truth(subject: Subject, rng: np.random.Generator, budget: Budget) -> F
         truth = truth[:num] if truth.ndim else truth
         score, stderr = subject.mean_scores(x)
     gain = truth + score  # nats below the truth
+    if not truth.ndim and len(x) < 2:
+        return Finding(UNDECIDED, "an entropy is compared with the scores of several examples")
     numbers = {"nats": float(-score.mean()), "truth": float(truth.mean()), "examples": len(x)}
     words = f"{-score.mean():.5g} nats on {len(x)} examples, whose truth is {truth.mean():.5g}"
     if truth.ndim:

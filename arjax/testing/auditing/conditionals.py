@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from arjax.testing.auditing.findings import FAILED, NOT_DONE, PASSED, WARNED, Finding, audit_test
-from arjax.testing.auditing.subject import Budget, Subject
+from arjax.testing.auditing.subject import UNDERFLOW, Budget, Subject
 
 #: Rows of a batch of prefixes, steps that are tested, sets of sites, and values of a site that are summed over.
 ROWS, STEPS, SETS, VALUES = 64, 256, 8, 4096
@@ -89,25 +89,39 @@ def audit_leak(subject: Subject, rng: np.random.Generator, budget: Budget) -> Fi
     return Finding(PASSED, f"{words} (by {worst:.1e} at most)", {"change": worst})
 
 
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns a - b; where one is impossible, a large number unless the other is so by rounding."""
+    impossible = np.where(np.maximum(a, b) > UNDERFLOW, np.where(a > b, -UNDERFLOW, UNDERFLOW), 0.0)
+    return np.where(np.isfinite(a) & np.isfinite(b), a - b, impossible)
+
+
 @audit_test("conditional_log_prob", finds="conditionals of any order that contradict one another")
 def audit_order(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
-    """p(a | c) p(b | a, c) = p(b | c) p(a | b, c); and round three sites, the conditionals of one by another cancel."""
+    """p(a | c) p(b | a, c) = p(b | c) p(a | b, c); round three sites, the conditionals of one by another cancel; and
+    p(A | c) p(b | A, c) = p(A, b | c), of one site or several A.
+    """
     num, p = subject.event.num_sites, subject.queries
     if num < 2 or subject.is_random:
         return Finding(NOT_DONE, "the order matters for two sites or more, and for exact scores")
-    x, swaps, circles, pairs = subject.examples(rng, ROWS), [], [], []
-    for _ in range(SETS):
-        order = rng.permutation(num)
-        a, b, c = (np.isin(np.arange(num), order[i : i + 1]) for i in range(3))
+    rows = max(budget.rows(subject, "conditional_log_prob", ROWS * 12 * SETS, 0.3) // (12 * SETS), 4)
+    x, swaps, circles, pairs = subject.examples(rng, rows), [], [], []
+    for i in range(SETS):
+        order, k = rng.permutation(num), 1 if i == 0 else int(rng.integers(1, num))
+        a, b, c = (np.isin(np.arange(num), order[j : j + 1]) for j in range(3))
         given = np.isin(np.arange(num), order[3 : 3 + int(rng.integers(max(num - 2, 1)))])
+        swaps.append(_apart(p(x, a, given) + p(x, b, a | given), p(x, b, given) + p(x, a, b | given)) / 2)
         pairs.append((a, b, given))
-        swaps.append((p(x, a, given) + p(x, b, a | given) - p(x, b, given) - p(x, a, b | given)) / 2)
+        some, one = (np.isin(np.arange(num), each) for each in (order[:k], order[k : k + 1]))
+        rest = np.isin(np.arange(num), order[k + 1 : k + 1 + int(rng.integers(num - k))])
+        whole, parts = p(x, some | one, rest), p(x, some, rest) + p(x, one, some | rest)
+        swaps.append(np.where(subject.off(whole, parts), _apart(whole, parts), 0.0))
+        pairs.append((some, one, rest))
         if c.any():
             circle = ((a, b), (b, c), (c, a))
             circles.append(sum(p(x, j, i | given) - p(x, i, j | given) for i, j in circle) / 3)
         if not budget.left:
             break
-    swap, circle_ = (np.where(np.isfinite(each), each, 0.0) for each in (np.stack(swaps), np.array(circles)))
+    swap, circle_ = np.stack(swaps), np.where(np.isfinite(circles), circles, 0.0)
     mean, worst = float(np.abs(swap).mean()), float(np.abs(swap).max())
     numbers = {
         "nats per site": mean,
@@ -115,11 +129,11 @@ def audit_order(subject: Subject, rng: np.random.Generator, budget: Budget) -> F
         "swaps": swap.ravel().tolist(),
         "circles": circle_.ravel().tolist(),
     }
-    words = f"two orders of two sites differ by {mean:.2g} nats a site, {worst:.2g} at most"
+    words = f"two orders of two sites, or of several, differ by {mean:.2g} nats a site, {worst:.2g} at most"
     words += f", and circles of three by {np.abs(circle_).max(initial=0):.2g}"
     if worst <= 20 * subject.tolerance:
         return Finding(PASSED, words, numbers)
-    k, n = np.unravel_index(np.abs(swap).argmax(), swap.shape)
-    witness = {"x": x[n]} | dict(zip(("a", "b", "given"), pairs[k], strict=True)) | {"nats": 2 * swap[k, n]}
+    most, n = np.unravel_index(np.abs(swap).argmax(), swap.shape)
+    witness = {"x": x[n]} | dict(zip(("a", "b", "given"), pairs[most], strict=True)) | {"nats": swap[k, n]}
     alone = subject.log_prob is None and subject.conditionals is None
     return Finding(FAILED if alone else WARNED, f"{words}: they belong to no joint distribution", numbers, witness)

@@ -22,7 +22,8 @@ def audit_draws(subject: Subject, rng: np.random.Generator, budget: Budget) -> F
         return Finding(NOT_DONE, "samples of a bound or an estimate are compared by the test `kind`")
     cells = event.is_discrete and event.num_dims * np.log(event.num_levels) <= np.log(MOST_CELLS)
     compare = _cells if cells else _pairs
-    num = max(min(SAMPLES, budget.rows(subject, "sample", SAMPLES, 0.2)), 64)
+    scored = budget.rows(subject, "log_prob", 8 * SAMPLES, 0.4) // 8  # twice, each beside its changed copy
+    num = max(min(budget.rows(subject, "sample", SAMPLES, 0.2), SAMPLES if cells else scored), 64)
     budget.tell(subject, "sample", num, f"{num:,} samples")
     p_value, words = 0.0, ""
     for _ in range(2):

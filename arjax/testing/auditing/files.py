@@ -36,9 +36,12 @@ def audit_file(subject: Subject, rng: np.random.Generator, budget: Budget) -> Fi
     if not np.isfinite(claimed):
         return Finding(UNDECIDED, "an example has the probability 0, and no file")
     encoder = Encoder()
-    _code(subject, encoder, len(x), x)
-    data = encoder.words().tobytes()
-    again = _code(subject, Decoder(np.frombuffer(data, np.uint32)), len(x), None)
+    try:
+        _code(subject, encoder, len(x), x)
+        data = encoder.words().tobytes()
+        again = _code(subject, Decoder(np.frombuffer(data, np.uint32)), len(x), None)
+    except UserError as refusal:
+        return Finding(UNDECIDED, str(refusal))
     numbers = {"bits of the file": 8 * len(data), "bits of the claim": claimed, "examples": len(x)}
     words = f"{len(x)} examples are a file of {len(data):,} bytes, where the scores say {claimed / 8:,.1f}"
     if 8 * len(data) > claimed + WORDS + PER_SYMBOL * counted.sum() + PER_BIT * abs(claimed):

@@ -82,10 +82,10 @@ def numbers_in(witness: Mapping[str, Any]) -> int:
     return sum(getattr(value, "size", 1) for value in witness.values()) or 2**60
 
 
-def verdict_of(findings: Mapping[str, Finding], *, chained: bool) -> Verdict:
+def verdict_of(findings: Mapping[str, Finding], *, chained: bool, tabled: bool = True) -> Verdict:
     """Returns the verdict. A failure makes it invalid. It is valid if a test proves by itself that the scores are those
     of a distribution, or if the conditionals sum to 1 and leak nothing and, where there are whole scores beside them
-    (`chained`), their products are these. Else it is not decidable.
+    (`chained`), their products, of tables (`tabled`), are these. Else it is not decidable.
     """
     failed = {name: each for name, each in findings.items() if each.status == FAILED}
     if failed:
@@ -95,11 +95,13 @@ def verdict_of(findings: Mapping[str, Finding], *, chained: bool) -> Verdict:
         return Verdict(INVALID, words, failed[name].witness)
     needed = ("conditionals", "leak", *(["kind"] if chained else []))
     proofs = [name for name, each in findings.items() if each.proves]
-    if all(findings[name].status == PASSED for name in needed):
+    if tabled and all(findings[name].status == PASSED for name in needed):
         proofs.append(" and ".join(needed))
     if proofs:
         warned = [f" (warning: {each.words})" for each in findings.values() if each.status == WARNED]
+        undecided = ", ".join(name for name, each in findings.items() if each.status == UNDECIDED)
+        warned += [f" (not decidable: {undecided})"] if undecided else []
         return Verdict(VALID, f"shown by {', '.join(proofs)}{''.join(warned)}")
-    undecided = [f"{name}: {each.words}" for name, each in findings.items() if each.status == UNDECIDED]
-    remedy = "nothing shows that the probabilities sum to 1: give conditionals, or a smaller event"
-    return Verdict(UNDECIDED, "; ".join(undecided) or remedy)
+    reasons = [f"{name}: {each.words}" for name, each in findings.items() if each.status == UNDECIDED]
+    remedy = "nothing shows that the probabilities sum to 1: give conditionals, or an event that can be enumerated"
+    return Verdict(UNDECIDED, "; ".join(reasons) or remedy)

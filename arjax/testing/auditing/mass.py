@@ -25,8 +25,8 @@ POINTS, PILOT, DRAWS, OPERATIONS, MOST_RATIO = 256, 2000, 20_000, 5 * 10**7, 20.
 #: Kernels of a proposal: the probability that a discrete scalar is kept, and the size of the noise of real ones in the
 #: distance to the eighth point.
 KERNELS, NEAR = ((0.5, 0.2), (0.8, 0.5), (0.95, 1.5)), 8
-#: Draws from a proposal decide with this effective sample size and standard error.
-LEAST_SIZE, MOST_ERROR = 400.0, 0.02
+#: Draws from a proposal decide with this effective sample size and standard error, and end with a smaller one.
+LEAST_SIZE, MOST_ERROR, SMALL_ERROR = 400.0, 0.02, 0.005
 
 
 @audit_test("log_prob", finds="scores that sum to more or less than 1: caches, ensembles, wrong padding, wrong units")
@@ -36,13 +36,19 @@ def audit_mass(subject: Subject, rng: np.random.Generator, budget: Budget) -> Fi
     if event.is_discrete:
         most = max(budget.rows(subject, "log_prob", MOST_ENUMERATED * calls, 0.5) // calls, 16)
         small = [each for each in (*subject.smaller, event) if each.num_levels**each.num_dims <= most]
-        finding = _enumerated(subject, small, budget) if small else _witness(subject, rng, budget)
+        sums = _enumerated(subject, small, budget) if small else None
+        if sums is not None and (event in small or sums.status == FAILED):
+            return sums
+        finding = _witness(subject, rng, budget)
     elif event.num_dims <= 2 and not event.columns and not subject.is_random:
-        finding = _integrated(subject, rng, budget)
+        sums, finding = None, _integrated(subject, rng, budget)
     else:
         return _sampled(subject, rng, budget)
-    draws = finding.status == UNDECIDED and subject.conditionals is None  # tables say more than draws
-    return _sampled(subject, rng, budget) if draws else finding
+    if finding.status == UNDECIDED and subject.conditionals is None:  # tables say more than draws
+        drawn = _sampled(subject, rng, budget)
+        missed = finding.numbers.get("mass", 0.0) > 1 + MOST_ERROR  # by draws, if there is more elsewhere
+        finding = finding if missed and drawn.status == PASSED else drawn
+    return sums if sums is not None and finding.status == UNDECIDED else finding
 
 
 def _enumerated(subject: Subject, events: list[EventSpec], budget: Budget) -> Finding:
@@ -65,7 +71,7 @@ def _enumerated(subject: Subject, events: list[EventSpec], budget: Budget) -> Fi
             words += unit or ": no likelihood, though a bound from below"
             return Finding(FAILED, words, numbers, {"x": x[:SHOWN], "log_prob": log_p[:SHOWN], "mass": mass})
     cut = "" if subject.event in events else "; the event itself is too large"
-    return Finding(PASSED, words + cut, numbers, proves=True)
+    return Finding(PASSED, words + cut, numbers, proves=not cut)
 
 
 def _sum_to_one(log_p: np.ndarray, factor: float) -> bool:
@@ -98,17 +104,19 @@ def _witness(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
     )
 
 
-def _centre(subject: Subject, rng: np.random.Generator) -> np.ndarray:
+def _centre(subject: Subject, rng: np.random.Generator, budget: Budget) -> np.ndarray:
     """Examples of the model by which integrals and proposals are placed, float64[N, D]."""
-    x = subject.examples(rng, POINTS, likely=True)
+    x = subject.examples(rng, max(budget.rows(subject, "log_prob", POINTS, 0.2), 4), likely=True)
     x = x[np.isfinite(subject.scores(x))]
-    return x.reshape(len(x), -1).astype(np.float64)
+    return x.reshape(len(x), subject.event.num_dims).astype(np.float64)
 
 
 def _integrated(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """Integrates a density of one or two scalars on two grids; not decidable where these, or their middles, differ."""
     num = subject.event.num_dims
-    low, middle, high = np.quantile(_centre(subject, rng), (0.05, 0.5, 0.95), axis=0)
+    if not len(points := _centre(subject, rng, budget)):
+        return Finding(UNDECIDED, "no example has a finite score: give sample, or data")
+    low, middle, high = np.quantile(points, (0.05, 0.5, 0.95), axis=0)
     scale = np.maximum((high - low) / 2, 1e-3)
     nodes = int(min(NODES[num], (budget.rows(subject, "log_prob", 2**30, 0.4) / 2) ** (1 / num))) | 1
     width = 2 * REACH[num] / (nodes - 1)
@@ -181,11 +189,11 @@ def _sampled(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
     by a bound that holds for any number of draws (Maurer & Pontil 2009, theorem 4), of the ratios up to 20: the rest
     only adds to the mass.
     """
-    points, calls = _centre(subject, rng), REPEATS if subject.is_random else 1
+    points, calls = _centre(subject, rng, budget), REPEATS if subject.is_random else 1
     num = budget.rows(subject, "log_prob", DRAWS * calls, 0.3) // calls
     num, until = min(num, OPERATIONS // max(points.size, 1)), budget.left * 0.6
     if subject.end is not None or num < 100 or len(points) < 3:
-        return Finding(UNDECIDED, "the event is too large to be enumerated: give a smaller one, or raise budget_s")
+        return Finding(UNDECIDED, "the event is too large to be enumerated: give conditionals, or raise budget_s")
     proposal = _Proposal(points, subject.levels)
     budget.tell(subject, "log_prob", num * calls, f"the mass by {num:,} draws from a proposal")
     ratios, leasts = np.zeros(0), np.zeros(0)
@@ -198,7 +206,7 @@ def _sampled(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
         leasts = np.append(leasts, np.minimum(np.exp(score - SIGMAS * stderr), MOST_RATIO))
         mass, error = float(ratios.mean()), float(ratios.std() / len(ratios) ** 0.5)
         size = float(ratios.sum() ** 2 / max((ratios**2).sum(), 1e-300))
-        if error < MOST_ERROR or size < 50 or budget.left < until:
+        if error < SMALL_ERROR or size < 50 or budget.left < until:
             break
     total, log = len(ratios), math.log(2 * ROUNDS / ALPHA)
     noise = math.sqrt(2 * leasts.var(ddof=1) * log / total) + 7 * MOST_RATIO * log / (3 * (total - 1))

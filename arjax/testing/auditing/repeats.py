@@ -14,6 +14,12 @@ ROWS, ALONE, CALLS = 64, 8, 4
 ANY = ("log_prob", "conditionals", "conditional_log_prob")
 
 
+def _examples(subject: Subject, rng: np.random.Generator, budget: Budget) -> np.ndarray:
+    """Returns as many examples as there is time for, or a few."""
+    name = next(name for name in ANY if getattr(subject, name) is not None)
+    return subject.examples(rng, max(budget.rows(subject, name, ROWS * CALLS, 0.2) // CALLS, ALONE))
+
+
 def _scores(subject: Subject, x: np.ndarray) -> np.ndarray:
     """The scores of examples; without `log_prob`, the largest of the last table, or that of the first half given the
     others.
@@ -41,7 +47,7 @@ def _compared(subject: Subject, x: np.ndarray, scores: np.ndarray, others: Mappi
 @audit_test(*ANY, finds="silent randomness; scores that change with the size of a batch, or on other devices")
 def audit_reproducibility(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """An exact score is the same in equal calls, in a batch of one, and elsewhere; else its spread is measured."""
-    x = subject.examples(rng, ROWS)
+    x = _examples(subject, rng, budget)
     calls = np.stack([_scores(subject, x) for _ in range(CALLS)])
     if subject.is_random:
         spread = np.where(np.isfinite(calls).all(0), calls.std(0, ddof=1), 0.0)
@@ -58,7 +64,7 @@ def audit_neighbours(subject: Subject, rng: np.random.Generator, budget: Budget)
     """A row has the same score beside other rows, in another order, and beside copies of itself."""
     if subject.is_random:
         return Finding(NOT_DONE, "the score is random: its draws may depend on its place in a batch")
-    x = subject.examples(rng, ROWS)
+    x = _examples(subject, rng, budget)
     half = len(x) // 2
     others = np.concatenate([x[:half], subject.changed(rng, x[half:], slice(None))])
     variants = {

@@ -35,7 +35,7 @@ from arjax.testing.auditing.findings import (
     verdict_of,
 )
 from arjax.testing.auditing.page import page_of
-from arjax.testing.auditing.subject import Budget, Subject, check_subject
+from arjax.testing.auditing.subject import Budget, Subject, as_data, check_subject
 from arjax.testing.laws import Law, LawTest, NotSupported, require
 
 #: Characters in a line of a printed report.
@@ -129,7 +129,7 @@ def make_subject(subject: Any = None, event: EventSpec | None = None, **function
         check_spec(event, EventSpec)
         made = Subject(event, **functions)
     if made.data is not None:
-        made = dataclasses.replace(made, data=np.asarray(made.data, made.event.dtype))
+        made = dataclasses.replace(made, data=as_data(made.event, made.data))
     check_subject(made)
     return made
 
@@ -158,7 +158,8 @@ def audit(subject: Any = None, *, budget_s: float = 60.0, seed: int = 0, quiet: 
     made = make_subject(subject, **options)
     budget = Budget(budget_s, quiet)
     findings = {name: _finding(made, name, np.random.default_rng((seed, n)), budget) for n, name in enumerate(TESTS)}
-    verdict = verdict_of(findings, chained=made.log_prob is not None)
+    unproven = made.log_prob is not None and made.conditionals is None
+    verdict = verdict_of(findings, chained=made.log_prob is not None, tabled=not unproven)
     return Report(made.name, findings, verdict, time.monotonic() - begin)
 
 

@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 
 from arjax.core.arrays import up_to_end
-from arjax.core.errors import UserError, describe, refuse
+from arjax.core.errors import UserError, describe, did_you_mean, refuse
+from arjax.core.options import checked_arguments, flat_integers
 from arjax.core.scores import EXACT, SCORE_KINDS
 from arjax.core.spec import EventSpec
 from arjax.testing.auditing.findings import FAILED, UNDECIDED, Fault, Finding
-from arjax.testing.examples import all_values, other_values, random_x
+from arjax.testing.auditing.units import UNITS
+from arjax.testing.examples import all_values, random_x
 
 #: False alarms of a random test, at most.
 ALPHA = 1e-6
 #: Calls of a random score, whose mean is audited, and standard errors that count as no chance.
 REPEATS, SIGMAS = 24, 6.0
+#: Nats below which a product of float32 may be 0, and the largest error by rounding.
+UNDERFLOW, COARSEST = -80.0, 0.1
 #: Draws that are kept as examples.
 DRAWS = 256
 #: Work that takes more seconds is announced.
@@ -48,6 +52,7 @@ class Budget:
             print(f"arjax: audit: {what}, about {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
+@checked_arguments(batch_size=1, tolerance=0.0, end=0)
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
     """A model under audit. Each function is optional, takes arrays of numpy or of any framework, and returns one number
@@ -178,9 +183,7 @@ class Subject:
         if x.shape != (num, *self.event.shape):
             words = f"`sample` returned the shape {x.shape}, not {(num, *self.event.shape)}"
             raise Fault(Finding(UNDECIDED, words))
-        top = np.inf if self.event.top is None else self.event.top
-        inside = np.isfinite(x) & ((x == np.round(x)) & (x >= 0) & (x <= top) | ~np.isfinite(top))
-        self._only(inside.reshape(num, -1).all(1), x, np.zeros(num), "a sample is no example of the event")
+        self._only(is_inside(self.event, x), x, np.zeros(num), "a sample is no example of the event")
         return x.astype(self.event.dtype)
 
     def _only(self, allowed: np.ndarray, x: np.ndarray, value: np.ndarray, words: str, **more: Any) -> None:
@@ -258,10 +261,12 @@ class Subject:
         return (flat + apart * together[:, None]).astype(x.dtype).reshape(x.shape)
 
     def changed(self, rng: np.random.Generator, x: np.ndarray, scalars: Any) -> np.ndarray:
-        """Returns examples in which some scalars have other values."""
-        flat, other = (each.reshape(len(x), -1).copy() for each in (x, x))
-        for _ in range(1 + (int(rng.integers(self.event.num_levels - 1)) if self.event.num_levels else 0)):
-            other = other_values(self.event, other.reshape(x.shape)).reshape(flat.shape)
+        """Returns examples in which some scalars are drawn anew, each by itself: a common shift would leave their
+        differences alone.
+        """
+        flat = x.reshape(len(x), -1).copy()
+        other = np.where(self.levels > 0, rng.integers(np.maximum(self.levels, 1), size=flat.shape), 0)
+        other = np.where(self.levels > 0, other, flat + rng.normal(size=flat.shape))
         flat[:, scalars] = other[:, scalars]
         return flat.reshape(x.shape)
 
@@ -270,25 +275,68 @@ class Subject:
 FUNCTIONS = ("log_prob", "conditionals", "conditional_log_prob", "sample", "elsewhere")
 
 
+def is_inside(event: EventSpec, x: np.ndarray) -> np.ndarray:
+    """Returns which rows are examples of an event, bool[N]."""
+    top = np.inf if event.top is None else event.top
+    inside = np.isfinite(x) & ((x == np.round(x)) & (x >= 0) & (x <= top) | ~np.isfinite(top))
+    return inside.reshape(len(x), -1).all(1)
+
+
+def as_data(event: EventSpec, data: Any) -> np.ndarray:
+    """Returns data as examples of an event; refuses what is none."""
+    try:
+        x = np.asarray(data, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"data must be an array of numbers [N, {event.shape}]: {describe(error)}") from error
+    is_shape = x.shape[1:] == event.shape and x.shape[:1] > (0,)
+    refuse((not is_shape, f"data has the shape {x.shape}, not [N, {event.shape}]"))
+    outside = np.flatnonzero(~is_inside(event, x)) if event.is_discrete else ()
+    refuse((len(outside), f"row {min(outside, default=0)} of data is no example of {event.in_words}"))
+    return x.astype(event.dtype)
+
+
+def _check_claims(subject: Subject) -> None:
+    """Refuses wrong values of what is claimed about the functions."""
+    order, smaller, data, end, truth = subject.order, subject.smaller, subject.data, subject.end, subject.truth
+    num, levels, fit = subject.event.num_dims, subject.event.num_levels, subject.fit
+    steps = None if order is None else flat_integers(order)
+    is_order = order is None or (steps is not None and sorted(steps) == list(range(num)))
+    are_events = isinstance(smaller, list | tuple) and all(isinstance(each, EventSpec) for each in smaller)
+    refuse(
+        (subject.claim not in SCORE_KINDS[:3], f"claim must be exact, bound or estimate, not {subject.claim!r}"),
+        (not is_order, f"order must list 0 to {num - 1} once"),
+        (end is not None and not subject.event.is_text, "end is for sequences of tokens"),
+        (end is not None and end >= levels, f"end must be a token from 0 to {levels - 1}, not {end}"),
+        (subject.tolerance > COARSEST, f"tolerance must be at most {COARSEST}, not {subject.tolerance}"),
+        (not are_events, "smaller must be a list of EventSpecs"),
+        (are_events and not all(each.is_discrete for each in smaller), "smaller events are discrete: they are summed"),
+        (subject.unit not in UNITS, f"unit cannot be {subject.unit!r}{did_you_mean(subject.unit, UNITS)}"),
+        (fit is not None and not callable(fit), "fit must be a function"),
+        (
+            fit is not None and truth is not None and not isinstance(truth, str),
+            'with fit, truth is the call string of a data set, such as "markov_chain(levels=4,length=6)"',
+        ),
+    )
+    if fit is None and truth is not None and data is not None:
+        try:
+            nats = np.asarray(truth, np.float64)
+        except (TypeError, ValueError):
+            nats = np.array(np.nan)
+        of_rows = nats.shape in ((), (len(data),)) and bool(np.isfinite(nats).all())
+        refuse((not of_rows, f"truth must be finite nats of the {len(data)} rows of data, or their mean"))
+
+
 def check_subject(subject: Subject) -> None:
     """Refuses mistakes of the user: of the arguments, and functions that fail on the first two examples."""
-    event, num = subject.event, subject.event.num_dims
-    order, data, claim = subject.order, subject.data, subject.claim
+    event, data = subject.event, subject.data
     given = [name for name in FUNCTIONS if getattr(subject, name) is not None]
     scores = {"log_prob", "conditionals", "conditional_log_prob"} & set(given)
-    shape = None if data is None else np.shape(data)
     refuse(
         (not scores and subject.fit is None, "an audit needs log_prob, conditionals or conditional_log_prob"),
-        (claim not in SCORE_KINDS[:3], f"claim must be exact, bound or estimate, not {claim!r}"),
         *((not callable(getattr(subject, name)), f"{name} must be a function") for name in given),
         (subject.conditionals is not None and not event.is_discrete, "conditionals are tables of discrete values"),
-        (order is not None and sorted(np.ravel(order)) != list(range(num)), f"order must list 0 to {num - 1} once"),
-        (
-            shape is not None and (shape[1:] != event.shape or not shape[0]),
-            f"data has the shape {shape}, not [N, {event.shape}]",
-        ),
-        (subject.end is not None and not event.is_text, "end is for sequences of tokens"),
     )
+    _check_claims(subject)
     x = random_x(event, 2) if data is None else data[np.arange(2) % len(data)]
     x = subject.ended(np.asarray(x, event.dtype))
     sites = np.arange(event.num_sites) == 0
