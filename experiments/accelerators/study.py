@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 import waste
 from jax.sharding import Mesh
 
@@ -39,7 +40,7 @@ from arjax.parallel.accelerators import accelerator_of, slice_devices
 from arjax.parallel.sharding import batch_sharding, make_mesh, param_shardings, replicated
 from arjax.testing.examples import random_context, random_x
 from arjax.testing.models import autoregressive_networks
-from arjax.training.optimizer import make_optimizer
+from arjax.training.optimizer import make_optimizer, read_rule
 from arjax.training.plan import Program, compile_program
 from arjax.training.state import StepSpec, abstract_state, state_shardings, with_shardings
 from arjax.training.step import train_step
@@ -130,7 +131,8 @@ def program_of(name: str, model: Model, program: str, mesh: Mesh) -> Program:
     key = placed(jax.random.key(0), replicated(mesh))
     params = with_shardings(model.param_shapes, param_shardings(model.param_shapes, mesh))
     objective = make_objective(OBJECTIVES.get(name, "teacher_forcing"))
-    spec = StepSpec(model, objective, make_optimizer("adamw", 1e-3, 10, clip_norm=1.0), total_steps=10)
+    adam = make_optimizer(read_rule("adamw", {}), optax.constant_schedule(1e-3), clip_norm=1.0)
+    spec = StepSpec(model, objective, adam, total_steps=10)
 
     def train(state: Any, batch: Batch, key: jax.Array) -> Any:
         return train_step(spec, state, batch, key)
