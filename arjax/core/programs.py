@@ -131,7 +131,7 @@ def by_rows(x: jax.Array, axis: int = 0, over: tuple[str, ...] = BATCH_AXES) -> 
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*free))
 
 
-def whole(arrays: Any) -> Any:
+def gathered(arrays: Any) -> Any:
     """Arrays of a program on a mesh, put together on every device: before a loop, which would gather them, or what it
     computes with their parts, in every round.
     """
@@ -141,9 +141,9 @@ def whole(arrays: Any) -> Any:
     return jax.lax.with_sharding_constraint(arrays, PartitionSpec())
 
 
-def whole_if_small(params: Any) -> Any:
-    """The parameters that the steps of a draw read: `whole`, unless they are larger than `MOST_WHOLE`."""
-    return whole(params) if bytes_of(params) <= MOST_WHOLE else params
+def gathered_if_small(params: Any) -> Any:
+    """The parameters that the steps of a draw read: `gathered`, unless they are larger than `MOST_WHOLE`."""
+    return gathered(params) if bytes_of(params) <= MOST_WHOLE else params
 
 
 def dividing(mesh: Any, names: tuple[str, ...], size: int) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ import numpy as np
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import is_integer
-from arjax.core.programs import call_if_it_fits, one_program, whole_if_small
+from arjax.core.programs import call_if_it_fits, gathered_if_small, one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.models import extras
@@ -330,7 +330,7 @@ def draw_rounds(
 
 def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
     """Returns x_0, and x after each round where the path is kept, [R, B, *grid, *value]."""
-    params = whole_if_small(params)
+    params = gathered_if_small(params)
 
     def back(x_t: jax.Array, step: tuple[Any, ...]) -> tuple[jax.Array, jax.Array | None]:
         t = step[0]
@@ -376,7 +376,7 @@ def _summed(
     model: Chain, params: Params, x: jax.Array, context: Any, weights: jax.Array | float, keys_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
-    params = whole_if_small(params)
+    params = gathered_if_small(params)
 
     def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         t_B = jnp.full((len(x), *model.times_shape), t)

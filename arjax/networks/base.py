@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError, say_once
-from arjax.core.programs import one_program, whole_if_small
+from arjax.core.programs import gathered_if_small, one_program
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
@@ -239,7 +239,7 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
     """Returns the variables for the step form in a loop: the parameters, and what `prepare` makes of them. On a mesh
     they are whole on every device, unless they are too large for that.
     """
-    params = whole_if_small(params)
+    params = gathered_if_small(params)
     _, made = network.apply({"params": params}, method="prepare", mutable=PRECOMPUTED)
     return {"params": params, **made}
 

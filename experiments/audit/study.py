@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.metadata
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from scipy.stats import beta
 import arjax
 from arjax import EventSpec
 from arjax.api.trained_model import Fitted
+from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data import from_arrays
 from arjax.models import make_model
 from arjax.testing import models
@@ -80,10 +82,11 @@ def subject_of(model: Any, seed: int) -> Fitted:
 
 def right(most: int = 100) -> Iterator[dict[str, Any]]:
     """Audits of right models, drawn from all."""
-    chosen = list(small_models())
+    chosen, known = list(small_models()), {row["model"] for row in read() if row["part"] == "right"}
     for number in np.random.default_rng(0).permutation(len(chosen))[:most]:
         name, model = chosen[number]
-        yield audited("right", name, "arjax", 0, 60, subject=subject_of(model, 0))
+        if name not in known:
+            yield audited("right", name, "arjax", 0, 60, subject=subject_of(model, 0))
 
 
 def campaign(audits: int) -> Iterator[dict[str, Any]]:
@@ -113,14 +116,14 @@ def read() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
     """Runs the parts that are named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=["faults", "right", "foreign", "campaign"])
     parser.add_argument("--audits", type=int, default=1000, help="of the campaign [1000]")
-    flags = parser.parse_args()
+    flags = parser.parse_args(argv)
     for part in flags.parts:
-        rows = [row for row in read() if row["part"] != part or part == "campaign"]
+        rows = [row for row in read() if row["part"] != part or part in ("right", "campaign")]
         made = (
             campaign(flags.audits)
             if part == "campaign"
@@ -139,6 +142,8 @@ def main() -> None:
             low, high = interval(alarms, len(of_part))
             print(f"{part}: {alarms} of {len(of_part)} right models not valid, 95% interval {low:.2%} to {high:.2%}")
 
+    return 0
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(tell_mistakes("study", lambda: main(sys.argv[1:])))

@@ -134,8 +134,6 @@ def test_a_run_without_a_likelihood(tmp_path):
     assert "no likelihood" in scores_in_words(report)
     assert run.evaluate("validation")["sample_score"] == pytest.approx(best, rel=1e-5)
     assert run.sample(3).shape == (3, 1, 2)
-    run.save(tmp_path / "model.safetensors")
-    assert "no likelihood" in (tmp_path / "model.md").read_text()
     assert "nats need a likelihood" in refusal(mixture_of_runs, [tmp_path, tmp_path])
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.options import depth_option, rate_option
-from arjax.core.programs import AXES, by_rows, program_device, whole
+from arjax.core.programs import AXES, by_rows, gathered, program_device
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context, Network, check_remat, fields_from
@@ -353,7 +353,7 @@ class RowLSTMLayer(PixelRNNLayer):
             return self._taps(h_NU.reshape(batch, width, -1)).reshape(batch * width, -1)
 
         z_HNG = by_rows(z_HBWG, 1, AXES).reshape(height, batch * width, gates)
-        h_HNU = lstm_scan(read, whole(self.state_kernel), z_HNG)
+        h_HNU = lstm_scan(read, gathered(self.state_kernel), z_HNG)
         h_BHWU = jnp.moveaxis(h_HNU.reshape(height, batch, width, -1), 0, 1)
         return self._add(maps, to_output, h_BHWU, train), None
 
@@ -502,7 +502,7 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
             above = jnp.pad(by_row[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0)))
             return jnp.concatenate([h_2NU, above.reshape(h_2NU.shape)], -1)
 
-        h_T2NU = lstm_scan(read, whole(self.state_kernel), z_T2NG)
+        h_T2NU = lstm_scan(read, gathered(self.state_kernel), z_T2NG)
         skewed = jnp.moveaxis(h_T2NU.reshape(len(h_T2NU), 2, -1, height, self.hidden_size), 0, 3)
         spaced = unskew(skewed, strip * (columns + 1)).reshape(2, -1, height, strip, columns + 1, self.hidden_size)
         return jnp.swapaxes(spaced[..., :columns, :], 2, 3).reshape(2, batch, height, columns, self.hidden_size)

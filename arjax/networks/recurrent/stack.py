@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.options import depth_option, rate_option
-from arjax.core.programs import AXES, by_rows, whole
+from arjax.core.programs import AXES, by_rows, gathered
 from arjax.networks.base import fields_from, once, tell_cut
 from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.dense import weigh
@@ -134,7 +134,7 @@ class RecurrentLayer(nn.Module):
         """
         carry = jax.tree.map(lambda leaf: by_rows(leaf, 0, AXES), carry)
         from_x_TBG = by_rows(self.from_input(by_rows(x_TBE, 1, AXES)), 1, AXES)
-        carry, h_TBU = recurrence(self.cell, whole(self.recurrent_kernel), carry, from_x_TBG, valid_TB)
+        carry, h_TBU = recurrence(self.cell, gathered(self.recurrent_kernel), carry, from_x_TBG, valid_TB)
         return carry, by_rows(h_TBU, 1, AXES)
 
     def step(self, carry: Carry, x_BE: jax.Array) -> tuple[Carry, jax.Array]:

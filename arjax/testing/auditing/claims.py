@@ -33,7 +33,7 @@ def chain(subject: Subject, x: np.ndarray) -> np.ndarray:
 
 
 @audit_test("log_prob conditionals", "log_prob sample", finds="a bound that is none, or is printed as exact")
-def check_kind(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_kind(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """An exact score is the product of the conditionals; a bound is below it, or below the frequencies of samples."""
     if subject.conditionals is None:
         return _against_frequencies(subject, rng, budget)
@@ -83,7 +83,7 @@ def _against_frequencies(subject: Subject, rng: np.random.Generator, budget: Bud
 
 
 @audit_test("reported log_prob data", finds="bits called nats, numbers per token, per dimension")
-def check_units(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_units(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """A reported number is the mean of the scores of the data, in its unit."""
     assert subject.data is not None and subject.reported is not None, "the test needs them"
     num = min(len(subject.data), budget.rows(subject, "log_prob", 2**40, 0.3))
@@ -102,7 +102,7 @@ def check_units(subject: Subject, rng: np.random.Generator, budget: Budget) -> F
 @audit_test(
     "log_prob data truth", "fit truth", finds="scores better than the truth: bounds that are none, training rows"
 )
-def check_truth(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_truth(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """Under the truth, the expectation of p(x) / truth(x) is at most 1, so that rows have N nats fewer than under the
     truth with a probability of at most exp(-N) (Markov's inequality); an entropy is compared by standard errors.
     """

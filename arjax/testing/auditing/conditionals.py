@@ -49,7 +49,7 @@ def _where(subject: Subject, t: int, **more: Any) -> dict[str, Any]:
 
 
 @audit_test(*TABLES, finds="tables that do not sum to 1: hashed caches, temperature")
-def check_conditionals(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_conditionals(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """The probabilities of the values of a step sum to 1, after any prefix."""
     if (tables := tabled(subject, rng)) is None:
         return TOO_MANY
@@ -68,7 +68,7 @@ def check_conditionals(subject: Subject, rng: np.random.Generator, budget: Budge
 
 
 @audit_test(*TABLES, finds="conditionals that read their own value or later ones")
-def check_leak(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_leak(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """The table of a step stays the same when its own value, or all later ones, change."""
     if (tables := tabled(subject, rng)) is None:
         return TOO_MANY
@@ -96,7 +96,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @audit_test("conditional_log_prob", finds="conditionals of any order that contradict one another")
-def check_order(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_order(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """p(a | c) p(b | a, c) = p(b | c) p(a | b, c); round three sites, the conditionals of one by another cancel; and
     p(A | c) p(b | A, c) = p(A, b | c), of one site or several A.
     """

@@ -15,7 +15,7 @@ LEAST_VARIANCE, HEAVIEST, SIZES = 30.0, 4.0, (0.03, 0.1, 0.3, 1.0, 2.0)
 
 
 @audit_test("sample log_prob", finds="samplers of another distribution: temperature, top-k, wrong caches")
-def check_draws(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_draws(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """Two batches of samples must both be improbable at the square root of the level of a false alarm."""
     event, level = subject.event, ALPHA**0.75
     if subject.is_random:

@@ -19,7 +19,7 @@ WORDS, PER_SYMBOL, PER_BIT = 96, 0.01, 0.002
 
 
 @audit_test("conditionals", finds="all that makes a number better than a file of the same data can be")
-def check_file(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_file(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """The probabilities that code a value see zeros in place of it and of all later values."""
     try:
         coder_version()

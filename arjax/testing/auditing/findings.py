@@ -58,10 +58,10 @@ TESTS: dict[str, AuditTest] = {}
 
 
 def audit_test(*needs: str, finds: str) -> Callable[..., Any]:
-    """Registers `check_<name>(subject, rng, budget) -> Finding`; each of `needs` names functions that suffice."""
+    """Registers `audit_<name>(subject, rng, budget) -> Finding`; each of `needs` names functions that suffice."""
 
     def register(function: Callable[..., Finding]) -> Callable[..., Finding]:
-        name = function.__name__.removeprefix("check_")
+        name = function.__name__.removeprefix("audit_")
         TESTS[name] = AuditTest(finds, tuple(tuple(names.split()) for names in needs), function)
         return function
 
@@ -77,7 +77,7 @@ class Verdict:
     witness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def size_of(witness: Mapping[str, Any]) -> int:
+def numbers_in(witness: Mapping[str, Any]) -> int:
     """Returns the number of numbers in a witness, those without one last."""
     return sum(getattr(value, "size", 1) for value in witness.values()) or 2**60
 
@@ -89,7 +89,7 @@ def verdict_of(findings: Mapping[str, Finding], *, chained: bool, tabled: bool =
     """
     failed = {name: each for name, each in findings.items() if each.status == FAILED}
     if failed:
-        name = min(failed, key=lambda name: size_of(failed[name].witness))
+        name = min(failed, key=lambda name: numbers_in(failed[name].witness))
         others = ", ".join(other for other in failed if other != name)
         words = f"{name}: {failed[name].words}" + f" (also failed: {others})" * bool(others)
         return Verdict(INVALID, words, failed[name].witness)

@@ -30,7 +30,7 @@ LEAST_SIZE, MOST_ERROR, SMALL_ERROR = 400.0, 0.02, 0.005
 
 
 @audit_test("log_prob", finds="scores that sum to more or less than 1: caches, ensembles, wrong padding, wrong units")
-def check_mass(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_mass(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """Sums over all examples, else over a witness; integrates; or draws from a proposal."""
     event, calls = subject.event, REPEATS if subject.is_random else 1
     if event.is_discrete:

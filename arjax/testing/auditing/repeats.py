@@ -45,7 +45,7 @@ def _compared(subject: Subject, x: np.ndarray, scores: np.ndarray, others: Mappi
 
 
 @audit_test(*ANY, finds="silent randomness; scores that change with the size of a batch, or on other devices")
-def check_reproducibility(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_reproducibility(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """An exact score is the same in equal calls, in a batch of one, and elsewhere; else its spread is measured."""
     x = _examples(subject, rng, budget)
     calls = np.stack([_scores(subject, x) for _ in range(CALLS)])
@@ -60,7 +60,7 @@ def check_reproducibility(subject: Subject, rng: np.random.Generator, budget: Bu
 
 
 @audit_test(*ANY, finds="batch statistics, padding of other rows: a score that depends on its neighbours")
-def check_neighbours(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_neighbours(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """A row has the same score beside other rows, in another order, and beside copies of itself."""
     if subject.is_random:
         return Finding(NOT_DONE, "the score is random: its draws may depend on its place in a batch")
