@@ -354,6 +354,12 @@ def test_slow_functions_keep_to_the_time():
     assert time.monotonic() - begin < 8
 
 
+def test_scores_of_minus_infinity_are_no_stack_trace():
+    for event in (REAL, LONG.event):
+        report = audit(event=event, log_prob=lambda x: np.full(len(x), -np.inf))
+        assert "give sample, or data" in report.verdict.words
+
+
 def test_truth_by_a_callback():
     """A bigram count model, trained on a chain whose distribution is known, is worse than the truth."""
 

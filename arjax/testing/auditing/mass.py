@@ -88,7 +88,8 @@ def _smallest(subject: Subject, x: np.ndarray, log_p: np.ndarray) -> dict[str, A
 
 def _witness(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
     """Looks for distinct examples whose probabilities sum to more than 1, near the most probable ones."""
-    x = subject.examples(rng, min(ROWS, max(budget.rows(subject, "log_prob", ROWS, 0.02), 8)))
+    calls = REPEATS if subject.is_random else 1
+    x = subject.examples(rng, max(budget.rows(subject, "log_prob", ROWS * calls, 0.02) // calls, 8))
     for _ in range(ROUNDS // 2):
         x = np.unique(x, axis=0)
         log_p, stderr = subject.mean_scores(x)
@@ -192,7 +193,9 @@ def _sampled(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
     points, calls = _centre(subject, rng, budget), REPEATS if subject.is_random else 1
     num = budget.rows(subject, "log_prob", DRAWS * calls, 0.3) // calls
     num, until = min(num, OPERATIONS // max(points.size, 1)), budget.left * 0.6
-    if subject.end is not None or num < 100 or len(points) < 3:
+    if len(points) < 3:
+        return Finding(UNDECIDED, "hardly an example has a finite score: give sample, or data")
+    if subject.end is not None or num < 100:
         return Finding(UNDECIDED, "the event is too large to be enumerated: give conditionals, or raise budget_s")
     proposal = _Proposal(points, subject.levels)
     budget.tell(subject, "log_prob", num * calls, f"the mass by {num:,} draws from a proposal")
