@@ -1,6 +1,6 @@
 """Published experiments that need accelerators, at the size of their papers: plans, of which nothing has been trained.
 
-A plan needs no data: without `data` the examples are noise of the same shape. experiments/accelerators has the plans
+A plan needs no data: without `data` the examples are noise of the same shape. experiments/planned has the plans
 beside the published numbers, and says where a network differs from its paper.
 
 - `pixelcnn_pp`: CIFAR-10; Salimans, Karpathy, Chen & Kingma, "PixelCNN++" (2017). Batch and epochs are those of the
@@ -8,7 +8,6 @@ beside the published numbers, and says where a network differs from its paper.
 - `pixelsnail`, `pixelsnail_imagenet`: CIFAR-10, ImageNet-32; Chen, Mishra, Rohaninejad & Abbeel, "PixelSNAIL" (2018).
 - `sparse_transformer`: the bytes of CIFAR-10; Child, Gray, Radford & Sutskever, "Generating Long Sequences with Sparse
   Transformers" (2019), section 7.1.
-- `gated_pixelcnn`: ImageNet-32; van den Oord et al., "Conditional Image Generation with PixelCNN Decoders" (2016).
 - `diagonal_bilstm`: CIFAR-10; van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks" (2016).
 - `any_order`: text8; Hoogeboom et al., "Autoregressive Diffusion Models" (2022), with the settings of their program.
 - `wavenet`: a second of speech, 30 layers; van den Oord et al., "WaveNet" (2016), which does not state the width.
@@ -29,7 +28,6 @@ SPEECH = {"grid": (16_000,), "kind": "levels"}
 DIGITS = {"grid": (28, 28), "kind": "binary"}
 LOGISTIC = "discretized_logistic_mixture"
 SPARSE = {"width": 256, "num_layers": 128, "num_heads": 2, "mlp_ratio": 2, "dropout": 0.25, "stride": 128}
-GATED = {"hidden_size": 384, "num_layers": 20, "kernel_size": 5, "out_size": 1024}
 WAVENET = {"hidden_size": 256, "skip_channels": 256, "num_layers": 30, "dilation_cycle": 10}
 TRANSFORMER = {"width": 768, "num_layers": 12, "num_heads": 12}
 #: examples, network and its options, conditional, learning rate, batch, and train steps
@@ -38,7 +36,6 @@ RECIPES = {
     "pixelsnail": (RGB, "pixelsnail", {}, LOGISTIC, 1e-3, 64, 78_125),
     "pixelsnail_imagenet": (RGB, "pixelsnail", {"dropout": 0.0}, f"{LOGISTIC}(components=32)", 1e-3, 64, 200_000),
     "sparse_transformer": (RGB_BYTES, "sparse_transformer", SPARSE, "", 3.5e-4, 32, 180_000),
-    "gated_pixelcnn": (RGB, "gated_pixelcnn", GATED, "", 1e-4, 128, 200_000),
     "diagonal_bilstm": (RGB, "diagonal_bilstm", {"hidden_size": 128, "num_layers": 12}, "", 1e-3, 64, 78_125),
     "any_order": (TEXT, "masked_transformer", TRANSFORMER, "", 5e-4, 512, 5_000_000),
     "wavenet": (SPEECH, "wavenet", WAVENET, "", 1e-3, 32, 100_000),
