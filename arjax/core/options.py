@@ -240,7 +240,7 @@ def checked_arguments(like: Callable | None = None, **least: float | None) -> Ca
     """
 
     def decorate(called: Called) -> Called:
-        function: Any = called.__init__ if inspect.isclass(called) else called  # type: ignore[misc]
+        function: Any = called.__init__ if inspect.isclass(called) else called
         signature, options = inspect.signature(function), declared(called) if inspect.isclass(called) else {}
         rules = {p.name: rule for p in signature.parameters.values() if (rule := _rule(p, least)) is not None}
         known = _names(function) | (set() if like is None else _names(like))

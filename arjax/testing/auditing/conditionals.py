@@ -50,12 +50,12 @@ def _largest(
     most = tables.rows("conditionals", min(num, STEPS), 0.2, each=ROWS * calls, least=2)
     steps = np.arange(num) if most >= num else np.unique([0, num - 1, *rng.permutation(num)[:most]])
     x = tables.examples(rng, ROWS)
-    for t in steps:
+    for t in steps.tolist():
         for error, words, arrays in errors(tables, x, t):
             n = int(error.argmax())
             worst = max(worst, float(error[n]))
             if worst > subject.tolerance:
-                witness = {"step": int(t)} | {name: array[n] for name, array in arrays.items()}
+                witness = {"step": t} | {name: array[n] for name, array in arrays.items()}
                 of_order = {} if tables.order is None else {"order": tables.steps}
                 return Finding(FAILED, words.format(**witness), {"error": worst}, witness | of_order), "", worst
     return None, f"of {len(steps)} of {num} steps", worst

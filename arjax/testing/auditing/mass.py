@@ -57,7 +57,7 @@ def _enumerated(subject: Subject, rng: np.random.Generator) -> Finding:
         noise = SIGMAS * math.sqrt(((p * stderr) ** 2).sum()) + float((p * stderr**2).sum()) + subject.tolerance
         numbers = {"mass": mass, "examples": len(x), "mass by size": masses}
         words = f"the probabilities of all {len(x):,} examples of {event.in_words} sum to {mass:.6g}"
-        unit = looks_like(event, lambda factor, log_p=log_p: abs(np.exp(factor * log_p).sum() - 1) < 1e-3)
+        unit = looks_like(event, lambda factor: abs(np.exp(factor * log_p).sum() - 1) < 1e-3)  # noqa: B023, called at once
         if mass > 1 + noise:
             return Finding(FAILED, words + unit, numbers, _smallest(subject, x, log_p))
         if subject.claim == "exact" and mass < 1 - noise:

@@ -151,7 +151,7 @@ def make_subject(subject: Any, functions: Mapping[str, Any]) -> Subject:
         made = dataclasses.replace(subject.as_subject(), **functions)
     if made.data is not None:
         examples = array_source(made.event, NO_CONTEXT, "given", {"x": made.data})
-        made = dataclasses.replace(made, data=read_all(examples).x)
+        made = dataclasses.replace(made, data=np.asarray(read_all(examples).x))
     check_subject(made)
     return made
 
