@@ -89,6 +89,8 @@ def frequencies_of(sizes: Sequence[int], codes_NC: np.ndarray) -> list[np.ndarra
 class AnyOrderTable(TableEngine):
     """The codes of all columns under one network for all orders: `model` with `params`, of the values of `sites`."""
 
+    kind = "any_order"
+
     def __init__(
         self,
         columns: Sequence[Column],

@@ -72,7 +72,8 @@ class PointMassTable(TableEngine):
 
     def __init__(self, split: SplitColumns, engine: Any):
         self.split, self.engine, self.columns = split, engine, split.whole
-        self.model, self.params, self.orders_agree = engine.model, engine.params, engine.orders_agree
+        self.kind, self.model, self.params = engine.kind, engine.model, engine.params
+        self.orders_agree = engine.orders_agree
 
     def in_words(self) -> str:
         return f"{self.engine.in_words()}, with point masses"

@@ -18,7 +18,8 @@ from arjax.data.frames import Frame, plain_value, read_frame
 from arjax.data.rows import check_unknown
 from arjax.tables.any_order import ROWS
 from arjax.tables.columns import Numbers
-from arjax.tables.engine import TableEngine
+from arjax.tables.engine import RowEngine, TableEngine
+from arjax.tables.mixed import OnlyRows, kinds_of
 from arjax.tables.saving import read_table, save_table
 
 #: Most combinations of codes that `probability` sums over; above, it draws.
@@ -57,13 +58,16 @@ class TableModel:
         left_out: Mapping[str, str],
         frame: Frame | None = None,
         num_orders: int = 4,
+        rows: RowEngine | None = None,
     ):
         """Makes the model; `usual` [C, Q] are rising surprises of validation cells; `frame` is the training table,
-        possibly without rows, by whose form tables are read and draws are made.
+        possibly without rows, by whose form tables are read and draws are made; `rows` draws rows without conditions
+        (None: the engine does).
         """
         self.columns, self.results, self.left_out = engine.columns, dict(results), dict(left_out)
         self._engine, self._usual, self._num_orders = engine, usual, num_orders
         self._frame = Frame({}) if frame is None else frame
+        self._rows = rows or engine
 
     def __repr__(self) -> str:
         return f"TableModel({len(self.columns)} columns: {', '.join(self.names)})"
@@ -78,7 +82,7 @@ class TableModel:
         """Writes the model with its columns to one safetensors file; `arjax.load_table` opens it without the data."""
         about = {"usual": self._usual.round(6).tolist(), "num_orders": self._num_orders, "form": self._frame.form}
         about |= {"missing": list(self._frame.missing), "delimiter": self._frame.delimiter, "types": self._frame.types}
-        return save_table(path, self._engine, about | {"results": self.results, "left_out": self.left_out})
+        return save_table(path, self._engine, self._rows, about | {"results": self.results, "left_out": self.left_out})
 
     def in_words(self) -> str:
         """Returns the columns, a line each, and the results."""
@@ -86,6 +90,8 @@ class TableModel:
         lines = [column.in_words() for column in self.columns]
         lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
         lines.append(f"model: {self._engine.in_words()}")
+        if self._rows is not self._engine:
+            lines.append(f"whole rows are drawn from {self._rows.in_words()}")
         if held is not None:
             stderr = self.results["validation_stderr"]
             lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
@@ -101,6 +107,20 @@ class TableModel:
         is_word = isinstance(column, Words) and text in column.labels
         return text.split("|") if "|" in text and not is_word else text
 
+    @checked_arguments()
+    def using(self, engine: str) -> TableModel:
+        """Returns the table with the answers of one of its engines: "any_order", "gaussian", "products", or "boosted",
+        which draws whole rows and answers no other question.
+
+            table.using("products").probability({"age": (30, 40), "hours": (50, None)})  # exact under this engine
+        """
+        kinds = kinds_of(self._engine, self._rows)
+        has = f"the table has no engine {engine!r}: it has {', '.join(kinds)}"
+        refuse((engine not in kinds, has + did_you_mean(engine, list(kinds))))
+        chosen = kinds[engine]
+        only: Any = chosen if isinstance(chosen, TableEngine) else OnlyRows(chosen)
+        return TableModel(only, self._usual, self.results, self.left_out, self._frame, self._num_orders, chosen)
+
     @checked_arguments(num=1, seed=0)
     def sample(self, num: int = 1, *, given: Mapping[str, Condition] | None = None, seed: int = 0) -> Any:
         """Draws rows, as a table of the form of the training table.
@@ -111,6 +131,8 @@ class TableModel:
         lists or ranges the rows are resampled out of eight times as many draws, an approximation.
         """
         rng, given = np.random.default_rng(seed), _plain_conditions(given)
+        if not given:
+            return self._frame.back(self._values(self._rows.draw_rows(num, rng)), typed=True)
         cells_C, conditions = self._conditions(given)
         several = len(conditions) > 1
         drawn = num * _CANDIDATES if several else num
