@@ -16,15 +16,7 @@ from arjax.evaluation.likelihood import codes_in_use
 from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import pictures
-from arjax.models.pictures import (
-    CodesInUse,
-    EntropyAlongOrder,
-    OrderGraph,
-    Paths,
-    Picture,
-    Tiles,
-    as_images,
-)
+from arjax.models.pictures import CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
 from arjax.reporting.plots import (
