@@ -69,6 +69,8 @@ class Dataset:
       truth: the distribution that the examples were drawn from; None if it is unknown.
       answer: for examples whose scored sites are the answer to the others, the measure that evaluation reports,
         "accuracy" or "squared_error" of the most probable value; "" for all others.
+      score_of_draws: that of the objective of a run, see `arjax.objectives.Objective`: a split is scored by as many
+        fresh draws of the model as it has examples; None: its examples are scored.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Dataset:
     fingerprint: str = ""
     truth: Truth | None = None
     answer: str = ""
+    score_of_draws: Callable[..., Any] | None = None
 
     @property
     def decode(self) -> Callable[[np.ndarray], str] | None:
