@@ -6,11 +6,13 @@ python experiments/energies/truth.py      # compares both on 4 x 4 sites, and pr
 from __future__ import annotations
 
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.cli.command_line import tell_mistakes
 from arjax.core.spec import EventSpec
 from arjax.objectives.energies import make_energy
 
@@ -47,10 +49,16 @@ def kaufman(height: int, width: int, beta: float) -> float:
     return total - math.log(2) + height * width / 2 * math.log(2 * math.sinh(2 * beta))
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Prints both on the smallest lattice, and the values of the larger ones at the critical point."""
     for beta in (0.3, 0.44, CRITICAL, 0.6):
         both = kaufman(4, 4, beta), enumerated("ising", EventSpec((4, 4)), beta)
         print(f"4 x 4, beta {beta:.4f}: log Z {both[0]:.10f} by Kaufman, {both[1]:.10f} by enumeration")
     for side in (8, 16):
         log_z = kaufman(side, side, CRITICAL)
         print(f"{side} x {side} at the critical point: log Z {log_z:.8f}, F / N {-log_z / CRITICAL / side**2:.8f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("truth", main))
