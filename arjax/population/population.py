@@ -18,7 +18,7 @@ from arjax.config.build import build, build_model
 from arjax.config.validate import fields
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import check_seed, named_arguments
+from arjax.core.options import check_seed, checked_arguments
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, Scoring, SplitScorer, first_batch, split_of
 from arjax.factorization import Factorization
@@ -40,7 +40,7 @@ def over_members(strategy: str, member: Callable[[Any, Any, Any], Any]) -> Calla
     )
 
 
-@named_arguments
+@checked_arguments()
 class Population:
     """The same config under several orders and seeds; each member is the run that `arjax` would make of it alone.
 
