@@ -13,7 +13,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse, say_once
-from arjax.core.options import named_arguments, opt
+from arjax.core.options import checked_arguments, opt
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.rows import Rows
@@ -69,6 +69,8 @@ class Dataset:
       truth: the distribution that the examples were drawn from; None if it is unknown.
       answer: for examples whose scored sites are the answer to the others, the measure that evaluation reports,
         "accuracy" or "squared_error" of the most probable value; "" for all others.
+      score_of_draws: that of the objective of a run, see `arjax.objectives.Objective`: a split is scored by as many
+        fresh draws of the model as it has examples; None: its examples are scored.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Dataset:
     fingerprint: str = ""
     truth: Truth | None = None
     answer: str = ""
+    score_of_draws: Callable[..., Any] | None = None
 
     @property
     def decode(self) -> Callable[[np.ndarray], str] | None:
@@ -174,7 +177,7 @@ class Dataset:
         return x if self.scale is None or self.shift is None else x * self.scale + self.shift
 
 
-@named_arguments
+@checked_arguments()
 def from_arrays(
     event: EventSpec,
     *,
@@ -200,10 +203,7 @@ def from_arrays(
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
-    refuse(
-        (train is None, "a data set needs train examples, and train is None"),
-        (not isinstance(standardise, str), f"standardise must be 'sites', 'values' or '', not {standardise!r}"),
-    )
+    refuse((train is None, "a data set needs train examples, and train is None"))
     splits = {"train": train, "validation": validation, "test": test}
     given = {split: arrays for split, arrays in splits.items() if arrays is not None}
     return from_splits(event, given, context=context, name=name, extra=extra, standardise=standardise)
