@@ -30,7 +30,7 @@ from arjax.tables.engine import Conditions, TableEngine, categorical, normalised
 #: Scalars that are in memory at once.
 _MOST_SCALARS = 2**21
 #: Numbers of classes that are tried, and train rows of a class at least.
-SIZES, _ROWS_EACH = (8, 32, 128, 512, 2048, 8192), 4
+SIZES, _ROWS_EACH = (32, 128, 512, 2048, 8192), 4
 #: Widths of the smoothing, as parts of the rows; average rows that are added to each class; where both start.
 WIDTHS, ROWS = (0.0, 0.003, 0.01, 0.03, 0.1), (0.1, 0.3, 1.0, 3.0, 10.0)
 _FIRST = (2, 2)
@@ -180,30 +180,35 @@ class ProductSearch:
         return csr_matrix((ones, (rows, places)), shape=(len(codes_NC), self._starts[-1]))
 
     def run(self) -> None:
-        """Fits more and more classes until validation stops gaining, each time with better smoothing; then seeds."""
-        best, best_nats = Options(SIZES[0], *_FIRST), math.inf
-        for classes in SIZES:
-            if classes > max(SIZES[0], self._train.shape[0] / _ROWS_EACH):
+        """Chooses the smoothing with few classes; then fits more and more of them until validation stops gaining, looks
+        for better smoothing once more, and fits other seeds.
+        """
+        few = max(1, min(SIZES[0], self._train.shape[0] // _ROWS_EACH))
+        best, nats = self._best_smoothing(Options(few, *_FIRST))
+        for classes in SIZES[1:]:
+            if classes > self._train.shape[0] / _ROWS_EACH:
                 break
-            options, nats = self._best_smoothing(best._replace(classes=classes))
-            if nats > best_nats - _ENOUGH:
+            nats_of_more = self.fit(best._replace(classes=classes))
+            if nats_of_more > nats - _ENOUGH:
                 break
-            best, best_nats = options, nats
+            best, nats = best._replace(classes=classes), nats_of_more
+        best, _ = self._best_smoothing(best)
         for seed in range(1, 1 + _SEEDS):
             self.fit(best._replace(seed=seed))
 
     def _best_smoothing(self, options: Options) -> tuple[Options, float]:
         """Returns the options with the widths and rows from which no neighbour is better, and their mean nats."""
-        nats, moved = self.fit(options), True
-        while moved:
-            moved = False
-            for name, step in itertools.product(("width", "rows"), (1, -1)):
-                other = options._replace(**{name: getattr(options, name) + step})
-                if 0 <= other.width < len(WIDTHS) and 0 <= other.rows < len(ROWS):
-                    other_nats = self.fit(other)
-                    if other_nats < nats - _ENOUGH:
-                        options, nats, moved = other, other_nats, True
-        return options, nats
+        nats = self.fit(options)
+        while True:
+            others = [
+                options._replace(**{name: getattr(options, name) + step})
+                for name, step in itertools.product(("width", "rows"), (1, -1))
+            ]
+            fits = [each for each in others if 0 <= each.width < len(WIDTHS) and 0 <= each.rows < len(ROWS)]
+            best = min(fits, key=self.fit)
+            if self.fit(best) >= nats - _ENOUGH:
+                return options, nats
+            options, nats = best, self.fit(best)
 
     def fit(self, options: Options) -> float:
         """Returns the mean nats of validation rows under a member; infinity if there is no time for a new one."""
