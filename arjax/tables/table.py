@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean, refuse
+from arjax.core.notebooks import InNotebook
 from arjax.core.options import checked_arguments
 from arjax.data.columns import Condition, Words
 from arjax.data.frames import Frame, plain_value, read_frame
@@ -38,7 +39,7 @@ class Probability(NamedTuple):
         return f"{self.value:.4g}" + (f" ± {self.stderr:.2g}" if self.stderr else " (exact)")
 
 
-class TableModel:
+class TableModel(InNotebook):
     """The joint distribution of the columns of a table, as from `arjax.fit_table`.
 
     Tables of the user are frames of pandas, polars or pyarrow, paths of csv files, dicts of columns or lists of rows;
@@ -68,6 +69,10 @@ class TableModel:
         self._engine, self._usual, self._num_orders = engine, usual, num_orders
         self._frame = Frame({}) if frame is None else frame
         self._rows = rows or engine
+
+    def in_notebook(self) -> dict[str, Any]:
+        columns = [column.in_words() for column in self.columns]
+        return {"columns": columns, "left_out": self.left_out, "results": self.results}
 
     def __repr__(self) -> str:
         return f"TableModel({len(self.columns)} columns: {', '.join(self.names)})"
