@@ -79,6 +79,8 @@ def codes_of(columns: Sequence[Column], cells_NC: np.ndarray) -> np.ndarray:
 class AnyOrderTable(TableEngine):
     """The codes of all columns under one network for all orders: `model` with `params`, of the values of `sites`."""
 
+    reads_codes = True
+
     def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any, sites: Sites | None = None):
         """Makes the engine; `sites` follow from the columns unless they are given."""
         self.columns, self.model, self.params = tuple(columns), model, params

@@ -21,11 +21,13 @@ class TableEngine(abc.ABC):
 
     Rows are cells float64[N, C] as in `arjax.data.columns`, nan without a value; marks of cells are bool[N, C]. Unless
     `orders_agree`, a distribution depends on the order in which the columns are read; within one order the chain rule
-    holds. Ranges and draws are those of the distribution within the range of the training rows.
+    holds. Ranges and draws are those of the distribution within the range of the training rows. An engine that
+    `reads_codes` reads of a cell its code alone, and all numbers of a code are equally probable.
     """
 
     columns: tuple[Column, ...]
     orders_agree = False
+    reads_codes = False
 
     @abc.abstractmethod
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:

@@ -25,7 +25,7 @@ from arjax.tables.columns import Column, find_columns
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian_fitting import fit_gaussians, thinned
 from arjax.tables.mixed import mix_engines
-from arjax.tables.table import TableModel
+from arjax.tables.table import TableModel, gap_patterns
 
 #: Train rows from which on larger networks are tried.
 _MANY_ROWS = 5000
@@ -170,7 +170,8 @@ def _fit(
     usual = _usual(engine, cells["validation"])
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
-    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS)
+    patterns = gap_patterns(cells["train"])
+    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, patterns)
 
 
 def _fit_any_order(
