@@ -11,6 +11,7 @@ Run: python scripts/collect_pages.py build/pages --notebooks=build/lecture --pla
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -52,6 +53,8 @@ FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$(?=[^\s$])([^$\n]+?)(?<=[^\s\
 #: Where pages name the pages that play, by their file names.
 PLAY = "<!-- play -->"
 PICTURE = re.compile(r"!\[([^\]]*)\]\((\w+\.png)\)")
+#: Links to files of code, which get a page each, but for the notebooks.
+SOURCE = re.compile(r"\]\(([\w./]*?\b(?![0-9])\w+\.py)\)")
 
 
 def collect(root: Path, target: Path) -> None:
@@ -62,7 +65,7 @@ def collect(root: Path, target: Path) -> None:
     for path in [
         *pages,
         *root.glob("docs/*.css"),
-        *root.glob("docs/lecture/*.py"),
+        *root.glob("docs/lecture/[0-9]*.py"),
         *root.glob("docs/images/*"),
         *root.glob("experiments/*/*.png"),
     ]:
@@ -70,13 +73,22 @@ def collect(root: Path, target: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
             text = re.sub(r'^(```\w+) (?:run|output)="[^"]*"', r"\1", path.read_text("utf-8"), flags=re.M)
-            copy.write_text(text, "utf-8")
+            copy.write_text(SOURCE.sub(lambda link, path=path: source_link(root, target, path, link[1]), text), "utf-8")
         else:
             shutil.copy(path, copy)
     (target / "gallery.md").write_text(gallery(root, studies), encoding="utf-8")
     (target / "api").mkdir()
     for package, title in PACKAGES.items():
         (target / "api" / f"{package}.md").write_text(api_page(root, package, title), encoding="utf-8")
+
+
+def source_link(root: Path, target: Path, page: Path, link: str) -> str:
+    """Makes the page of a file of code that a page links to. Returns the end of the link that leads there."""
+    file = (page.parent / link).resolve().relative_to(root.resolve())
+    source = target / "source" / file.with_suffix(".md")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(f"# {file.name}\n\n`{file}`\n\n```python\n{(root / file).read_text('utf-8')}```\n", "utf-8")
+    return f"]({Path(os.path.relpath(source, target / page.parent.relative_to(root))).as_posix()})"
 
 
 def add_notebooks(notebooks: Path, target: Path) -> None:

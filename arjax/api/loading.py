@@ -72,6 +72,7 @@ class _WindowRows(TypedDict):
 
 def _fitted(saved: SavedModel) -> Fitted:
     facts: Facts = read_typed(Facts, {name: saved.about[name] for name in _FACTS & saved.about.keys()}, "about")
+    refuse((saved.model is None, "it has no model"))
     model, data, results = saved.model, facts["data"], facts["results"]
     if data["vocabulary"] is not None:
         _check_vocabulary(data["vocabulary"], model.event)

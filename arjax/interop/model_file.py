@@ -43,12 +43,13 @@ class SavedModel(NamedTuple):
     """The content of a file.
 
     Attributes:
+      model: None for a file or part of arrays without a model, which `params` has by name.
       shift, scale: of standardised data, float64[*event.shape]; None for all other data.
       about: further facts from the time when it was saved: data, scores, config.
       parts: further models, without facts and parts of their own.
     """
 
-    model: Model
+    model: Any
     params: Any
     shift: np.ndarray | None
     scale: np.ndarray | None
@@ -77,6 +78,8 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
 
 
 def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if saved.model is None:
+        return {}, {f"params/{name}": np.asarray(array, order="C") for name, array in saved.params.items()}
     check_params(saved.model.param_shapes, saved.params)
     recipe = recipe_of(saved.model)
     tensors = {f"model/{name}": array for name, array in (recipe.arrays or {}).items()}
@@ -132,6 +135,8 @@ def _saved(content: Content, tensors: Mapping[str, np.ndarray]) -> SavedModel:
 
 def _rebuilt(recipe: dict[str, Any], about: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> SavedModel:
     """Returns a model without its parts. Shapes are compared before anything of their size is allocated."""
+    if not recipe:
+        return SavedModel(None, {name.removeprefix("params/"): a for name, a in tensors.items()}, None, None, about)
     _check_sizes(recipe, tensors)
     groups = {
         group: {name.removeprefix(f"{group}/"): a for name, a in tensors.items() if name.startswith(f"{group}/")}

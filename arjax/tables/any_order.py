@@ -79,7 +79,7 @@ def codes_of(columns: Sequence[Column], cells_NC: np.ndarray) -> np.ndarray:
 class AnyOrderTable(TableEngine):
     """The codes of all columns under one network for all orders: `model` with `params`, of the values of `sites`."""
 
-    reads_codes = True
+    kind, reads_codes = "any_order", True
 
     def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any, sites: Sites | None = None):
         """Makes the engine; `sites` follow from the columns unless they are given."""

@@ -16,16 +16,37 @@ from arjax.tables.columns import Column, Numbers
 Conditions = Sequence[tuple[int, Condition]]
 
 
-class TableEngine(abc.ABC):
-    """The joint distribution of the columns of a table.
+class RowEngine(abc.ABC):
+    """The joint distribution of the columns of a table, of whole rows.
 
-    Rows are cells float64[N, C] as in `arjax.data.columns`, nan without a value; marks of cells are bool[N, C]. Unless
-    `orders_agree`, a distribution depends on the order in which the columns are read; within one order the chain rule
-    holds. Ranges and draws are those of the distribution within the range of the training rows. An engine that
+    Rows are cells float64[N, C] as in `arjax.data.columns`, nan without a value; marks of cells are bool[N, C]. The
+    `kind` of an engine is its name.
+    """
+
+    kind = ""
+    columns: tuple[Column, ...]
+
+    @abc.abstractmethod
+    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+        """Returns the log of the mean probability of cells over `num_orders` orders of the columns, float64[N]."""
+
+    @abc.abstractmethod
+    def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        """Returns the cells of rows that are drawn, float64[N, C]."""
+
+    @abc.abstractmethod
+    def in_words(self) -> str:
+        """Returns the engine in a line."""
+
+
+class TableEngine(RowEngine):
+    """The joint distribution of the columns of a table, any given any others.
+
+    Unless `orders_agree`, a distribution depends on the order in which the columns are read; within one order the chain
+    rule holds. Ranges and draws are those of the distribution within the range of the training rows. An engine that
     `reads_codes` reads of a cell its code alone, and all numbers of a code are equally probable.
     """
 
-    columns: tuple[Column, ...]
     orders_agree = False
     reads_codes = False
 
@@ -37,13 +58,18 @@ class TableEngine(abc.ABC):
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
         """Returns p(code of a column | given cells) of each row, float64[N, V]; the column itself is not given."""
 
-    @abc.abstractmethod
     def draw(
         self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns cells of a column, float64[N], drawn given the known cells of the others among the values that a
         condition allows (None: all), and log p of these values, float64[N].
         """
+        column, p_NV = self.columns[c], self.code_table(cells_NC, ~np.isnan(cells_NC), c)
+        if condition is not None:
+            p_NV = p_NV * column.weights(condition)
+        with np.errstate(divide="ignore"):
+            log_mass_N = np.minimum(np.log(p_NV.sum(1)), 0.0)
+        return column.draw(categorical(p_NV, rng), rng, condition), log_mass_N
 
     @abc.abstractmethod
     def num_sums(self, conditions: Conditions) -> float:
@@ -53,16 +79,15 @@ class TableEngine(abc.ABC):
     def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
         """Returns p(the first k conditions | known cells) for every k."""
 
-    @abc.abstractmethod
-    def in_words(self) -> str:
-        """Returns the engine in a line."""
-
     def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
-        """Returns the log of the mean probability of cells over `num_orders` orders of the columns, float64[N]."""
         given_NC, rng, num = np.zeros(cells_NC.shape, bool), np.random.default_rng(0), cells_NC.shape[1]
         others = 0 if self.orders_agree else num_orders - 1
         orders = [range(num), *(rng.permutation(num).tolist() for _ in range(others))]
         return log_mean(np.stack([self.log_prob(cells_NC, given_NC, order) for order in orders]))
+
+    def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        cells_NC = np.full((num, len(self.columns)), np.nan)
+        return self.complete(cells_NC, np.zeros(cells_NC.shape, bool), rng)
 
     def surprise(self, cells_NC: np.ndarray) -> np.ndarray:
         """Returns -log p(cell | all other known cells) in nats, float64[N, C], nan for a missing cell."""

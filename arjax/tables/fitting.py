@@ -171,7 +171,7 @@ def _fit(
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
     patterns = gap_patterns(cells["train"])
-    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, patterns)
+    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, patterns=patterns)
 
 
 def _fit_any_order(

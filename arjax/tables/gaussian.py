@@ -191,6 +191,8 @@ class GaussianTable(TableEngine):
     `margins` are those of all columns; `numbers` and `words` have them by the numbers of their columns.
     """
 
+    kind = "gaussian"
+
     def __init__(self, margins: Sequence[Margin | WordTable], model: GaussianMixtureModel, params: Any):
         self.margins, self.columns = tuple(margins), tuple(margin.column for margin in margins)
         self.numbers = {c: margin for c, margin in enumerate(margins) if isinstance(margin, Margin)}

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
+from arjax.core.errors import UserError
 from arjax.core.scores import fit_weights, log_mixture, mixed_nats
 from arjax.data.columns import Condition
 from arjax.tables.columns import Numbers
-from arjax.tables.engine import Conditions, TableEngine, categorical, normalised_logs, only_given
+from arjax.tables.engine import Conditions, RowEngine, TableEngine, categorical, normalised_logs, only_given
 
 #: The kinds of columns whose best guesses have weights of their own.
 NUMBERS, WORDS = GUESSED = ("numbers", "words")
@@ -56,15 +57,11 @@ class MixedTable(TableEngine):
         self.reads_codes = all(engine.reads_codes for engine in self._parts)
 
     def in_words(self) -> str:
-        said = self._sum_in_words(self.weights)
+        said = _sum_in_words(self.weights, self.engines)
         said = f"a mixture: {said}" if len(self._parts) > 1 else self._parts[0].in_words()
         for kind, weights in self.guess_weights.items():
-            said += f"; {kind} are guessed by {self._sum_in_words(weights)}"
+            said += f"; {kind} are guessed by {_sum_in_words(weights, self.engines)}"
         return said
-
-    def _sum_in_words(self, weights: np.ndarray) -> str:
-        parts = zip(weights, self.engines, strict=True)
-        return ", ".join(f"{weight:.2f} of {engine.in_words()}" for weight, engine in parts if weight)
 
     def _responsibilities(self, cells_NC: np.ndarray) -> np.ndarray:
         """Returns log r_e given the known cells, float64[E, N]."""
@@ -128,6 +125,71 @@ class MixedTable(TableEngine):
         return (r_E @ np.array([engine.exact_mass(cells_C, conditions) for engine in self._parts])).tolist()
 
 
+def _sum_in_words(weights: np.ndarray, engines: Sequence[RowEngine]) -> str:
+    parts = zip(weights, engines, strict=True)
+    return ", ".join(f"{weight:.2f} of {engine.in_words()}" for weight, engine in parts if weight)
+
+
+class MixedRows(RowEngine):
+    """Engines of rows, mixed: p(x) = sum_e w_e p_e(x), with `weights` w_e that add up to 1."""
+
+    def __init__(self, engines: Sequence[RowEngine], weights: Sequence[float] | np.ndarray):
+        self.engines, self.columns = tuple(engines), engines[0].columns
+        self.weights = np.array(weights, np.float64)
+
+    def in_words(self) -> str:
+        return "a mixture: " + _sum_in_words(self.weights, self.engines)
+
+    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+        nats_EN = np.stack([-engine.log_prob_over_orders(cells_NC, num_orders) for engine in self.engines])
+        return -mixed_nats(nats_EN, self.weights)
+
+    def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws an engine for each row, and all its cells from this engine."""
+        engine_N, cells_NC = rng.choice(len(self.engines), num, p=self.weights), np.empty((num, len(self.columns)))
+        for e, engine in enumerate(self.engines):
+            rows = np.flatnonzero(engine_N == e)
+            if len(rows):
+                cells_NC[rows] = engine.draw_rows(len(rows), rng)
+        return cells_NC
+
+
+class OnlyRows(TableEngine):
+    """An engine of whole rows, which refuses all other questions."""
+
+    def __init__(self, rows: RowEngine):
+        self.kind, self.columns, self.rows = rows.kind, rows.columns, rows
+
+    def in_words(self) -> str:
+        return self.rows.in_words()
+
+    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+        return self.rows.log_prob_over_orders(cells_NC, num_orders)
+
+    def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        return self.rows.draw_rows(num, rng)
+
+    def _refuse(self, *_: Any) -> Any:
+        raise UserError(f"the engine {self.kind!r} draws whole rows and answers no other question")
+
+    log_prob = code_table = draw = num_sums = exact_mass = complete = _refuse
+
+
+def kinds_of(engine: TableEngine, rows: RowEngine) -> dict[str, RowEngine]:
+    """Returns the engines that are parts of an engine of all questions, and of one of whole rows, by their kinds: of
+    several of one kind, the mixture.
+    """
+    parts = zip(engine.engines, engine.weights, strict=True) if isinstance(engine, MixedTable) else [(engine, 1.0)]
+    of_kinds: dict[str, list[tuple[TableEngine, float]]] = {}
+    for each, weight in parts:
+        of_kinds.setdefault(each.kind, []).append((each, weight or 1e-9))
+    kinds: dict[str, RowEngine] = {}
+    for kind, pairs in of_kinds.items():
+        some, weights = zip(*pairs, strict=True)
+        kinds[kind] = some[0] if len(some) == 1 else MixedTable(some, np.array(weights) / sum(weights))
+    return kinds | ({each.kind: each for each in rows.engines[1:]} if isinstance(rows, MixedRows) else {})
+
+
 def mix_engines(
     fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray, num_orders: int
 ) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
@@ -149,6 +211,23 @@ def mix_engines(
         return engines[kept[0]], nats_N, facts
     guesses = {kind: guess_E[kept] for kind, guess_E in guesses.items()}
     return MixedTable([engines[e] for e in kept], weights_E[kept], guesses), nats_N, facts
+
+
+def mix_rows(
+    engine: TableEngine, fitted: Mapping[str, tuple[RowEngine, dict[str, Any]]], cells_NC: np.ndarray, num_orders: int
+) -> tuple[RowEngine, dict[str, Any]]:
+    """Returns the mixture of the engine of all questions and engines of whole rows that is best on validation rows, and
+    facts about the latter.
+    """
+    engines = [engine, *(each for each, _ in fitted.values())]
+    nats_EN = -np.stack([each.log_prob_over_orders(cells_NC, num_orders) for each in engines])
+    weights_E = _without_small(fit_weights, nats_EN)
+    parts = zip(fitted.items(), nats_EN[1:], weights_E[1:].tolist(), strict=True)
+    facts = {
+        name: {"validation_nats": float(nats_N.mean()), "weight_in_rows": weight, **about}
+        for (name, (_, about)), nats_N, weight in parts
+    }
+    return MixedRows(engines, weights_E) if weights_E[1:].any() else engine, facts
 
 
 class Hidden(NamedTuple):

@@ -5,9 +5,9 @@ those of the others as its parts. The entry `engines` of its facts says how each
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import jax
 import numpy as np
@@ -20,10 +20,12 @@ from arjax.data.frames import FORMS, Frame
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
+from arjax.tables.boosted import BoostedTable
 from arjax.tables.columns import Column, Numbers
-from arjax.tables.engine import TableEngine
+from arjax.tables.engine import RowEngine, TableEngine
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable
-from arjax.tables.mixed import MixedTable
+from arjax.tables.mixed import MixedRows, MixedTable
+from arjax.tables.products import ProductsTable
 
 KEY = "table"
 
@@ -47,6 +49,7 @@ class TableFacts(TypedDict):
     patterns: dict[str, int]
     missing: tuple[str, ...]
     delimiter: str
+    row_weights: NotRequired[tuple[float, ...]]
 
 
 class _AnyOrder(TypedDict):
@@ -57,6 +60,15 @@ class _AnyOrder(TypedDict):
 class _Gaussian(TypedDict):
     weight: float
     margins: tuple[dict, ...]
+
+
+class _Products(TypedDict):
+    weight: float
+
+
+class _Boosted(TypedDict):
+    weight: float
+    orders: tuple[tuple[int, ...], ...]
 
 
 class _MarginNumbers(TypedDict):
@@ -71,13 +83,16 @@ class _WordNumbers(TypedDict):
     words: tuple[tuple[float, ...], ...]
 
 
-def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str, Any]) -> Path:
-    """Writes the model and its columns, which `read_table` reads."""
+def save_table(path: str | os.PathLike, engine: TableEngine, rows: RowEngine, about: Mapping[str, Any]) -> Path:
+    """Writes the model of all questions, that of whole rows, and their columns, which `read_table` reads."""
     mixed = engine if isinstance(engine, MixedTable) else MixedTable([engine], [1.0])
-    engines: list[Any] = list(mixed.engines)
+    others = rows.engines[1:] if isinstance(rows, MixedRows) else ()
+    engines: list[Any] = [*mixed.engines, *others]
+    weights = [*mixed.weights.tolist(), *[0.0] * len(others)]
     facts = {
         "columns": [column_as_json(column) for column in engine.columns],
-        "engines": [_engine_as_json(*pair) for pair in zip(engines, mixed.weights.tolist(), strict=True)],
+        "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],
+        "row_weights": rows.weights.tolist() if isinstance(rows, MixedRows) else [],
         "guesses": {kind: weights.tolist() for kind, weights in mixed.guess_weights.items()},
         **about,
     }
@@ -86,7 +101,10 @@ def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str,
 
 
 def _engine_as_json(engine: Any, weight: float) -> dict[str, Any]:
-    """Returns how an engine with one model reads the columns."""
+    """Returns how an engine with one model, or with arrays, reads the columns."""
+    if isinstance(engine, ProductsTable | BoostedTable):
+        about = {"orders": engine.orders} if isinstance(engine, BoostedTable) else {}
+        return {"kind": engine.kind, "weight": weight, **about}
     if isinstance(engine, AnyOrderTable):
         return {"kind": "any_order", "weight": weight, "most_levels": engine.sites.most_levels}
     margins = [
@@ -107,14 +125,14 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
         facts: TableFacts = read_typed(TableFacts, saved.about[KEY], KEY)
         named = [(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
         columns = [column_from_json((Words, Numbers), *each) for each in named]
-        engine = _engine(facts, columns, saved)
+        engine, rows = _engines(facts, columns, saved)
         _check_facts(facts, columns)
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
     usual = np.array(facts["usual"], np.float64)
     frame = Frame({}, facts["form"], facts["missing"], facts["delimiter"])
     as_they_are: Any = {key: facts[key] for key in ("results", "left_out", "num_orders", "patterns")}
-    return {"engine": engine, "usual": usual, "frame": frame} | as_they_are
+    return {"engine": engine, "rows": rows, "usual": usual, "frame": frame} | as_they_are
 
 
 def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
@@ -130,20 +148,34 @@ def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
             read_typed(float, facts["results"].get(key), f"table/results/{key}")
 
 
-def _engine(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
-    """Returns the engine of a table, which must fit its columns."""
+def _engines(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) -> tuple[TableEngine, RowEngine]:
+    """Returns the engine of a table, and that of whole rows, which must fit its columns."""
     models = [saved, *saved.parts]
     num = len(models)
     refuse((len(facts["engines"]) != num, f"table/engines must have as many entries as there are models, {num}"))
-    engines, weights = [], []
+    engines: list[Any] = []
+    weights = []
     for i, (value, model) in enumerate(zip(facts["engines"], models, strict=True)):
-        kind, entry = read_one_of({"any_order": _AnyOrder, "gaussian": _Gaussian}, value, f"{KEY}/engines/{i}")
+        types = {kind: entry for kind, (entry, _) in _KINDS.items()}
+        kind, entry = read_one_of(types, value, f"{KEY}/engines/{i}")
+        refuse(((model.model is None) != (kind in _OF_ARRAYS), "it has the model of another kind of data"))
         weights.append(entry["weight"])
-        engines.append((_any_order if kind == "any_order" else _gaussian)(entry, columns, model))
+        engines.append(_KINDS[kind][1](entry, columns, model))
+    row_weights = facts.get("row_weights", ())
+    num_rows = max(len(row_weights) - 1, 0)
+    of_all, of_rows = engines[: num - num_rows], engines[num - num_rows :]
+    fits = all(isinstance(engine, TableEngine) for engine in of_all)
+    refuse(
+        (
+            not of_all or not fits,
+            "table/row_weights must have a weight for all engines of questions, and for each other",
+        )
+    )
     guesses: Any = facts["guesses"]
     for kind, some in guesses.items():
-        refuse((len(some) != num, f"table/guesses/{kind} must have a weight for each of {num} engines"))
-    return engines[0] if num == 1 else MixedTable(engines, weights, guesses)
+        refuse((len(some) != len(of_all), f"table/guesses/{kind} must have a weight for each of {len(of_all)} engines"))
+    engine = of_all[0] if len(of_all) == 1 else MixedTable(of_all, weights[: len(of_all)], guesses)
+    return engine, MixedRows([engine, *of_rows], row_weights) if of_rows else engine
 
 
 def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
@@ -155,6 +187,20 @@ def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -
         (entry["most_levels"] >= 2 and sites.event != model.event, "its columns are not those of the model"),
     )
     return AnyOrderTable(columns, model, saved.params, sites)
+
+
+def _products(entry: _Products, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
+    shapes = [saved.params[name].shape for name in ("log_weights", "log_p") if name in saved.params]
+    num_codes = sum(column.num_codes for column in columns)
+    fits = len(shapes) == 2 and len(shapes[0]) == 1 and shapes[1] == (*shapes[0], num_codes)
+    refuse((not fits, "its columns are not those of the mixture of products"))
+    return ProductsTable(columns, saved.params)
+
+
+def _boosted(entry: _Boosted, columns: Sequence[Column], saved: SavedModel) -> RowEngine:
+    are_orders = all(sorted(order) == list(range(len(columns))) for order in entry["orders"])
+    refuse((not entry["orders"] or not are_orders, "the orders of its boosted trees are not those of its columns"))
+    return BoostedTable.from_params(columns, entry["orders"], saved.params)
 
 
 def _gaussian(entry: _Gaussian, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
@@ -176,3 +222,14 @@ def _margin(column: Column, value: Any, components: int) -> Margin | WordTable:
         refuse((not fits, f"{place} must have {components} lists of {column.num_codes} numbers"))
         return WordTable(column, np.array(rows))
     return Margin(column, **read_typed(_MarginNumbers, value, place))
+
+
+#: Kinds of engines: the type of their entries, and the maker from an entry, the columns and the saved model.
+_KINDS: dict[str, tuple[Any, Callable[[Any, Sequence[Column], SavedModel], RowEngine]]] = {
+    "any_order": (_AnyOrder, _any_order),
+    "gaussian": (_Gaussian, _gaussian),
+    "products": (_Products, _products),
+    "boosted": (_Boosted, _boosted),
+}
+#: The kinds of engines without a model.
+_OF_ARRAYS = ("products", "boosted")

@@ -20,7 +20,8 @@ from arjax.data.rows import check_unknown
 from arjax.tables.answers import Answer, Draws, accepted, estimate, exact, mean_of, quantile_of
 from arjax.tables.any_order import ROWS
 from arjax.tables.columns import Numbers
-from arjax.tables.engine import Conditions, TableEngine
+from arjax.tables.engine import Conditions, RowEngine, TableEngine
+from arjax.tables.mixed import OnlyRows, kinds_of
 from arjax.tables.saving import read_table, save_table
 
 #: Conditions by the names of their columns.
@@ -53,15 +54,17 @@ class TableModel:
         left_out: Mapping[str, str],
         frame: Frame | None = None,
         num_orders: int = 4,
+        rows: RowEngine | None = None,
         patterns: Mapping[str, int] | None = None,
     ):
         """Makes the model; `usual` [C, Q] are rising surprises of validation cells; `frame` is the training table,
-        possibly without rows, by whose form tables are read and draws are made; `patterns` as from `gap_patterns`.
+        possibly without rows, by whose form tables are read and draws are made; `rows` draws rows without conditions
+        (None: the engine does); `patterns` of missing cells are as from `gap_patterns`.
         """
         self.columns, self.results, self.left_out = engine.columns, dict(results), dict(left_out)
         self._engine, self._usual, self._num_orders = engine, usual, num_orders
         self._frame = Frame({}) if frame is None else frame
-        self._patterns = dict(patterns or {"0" * len(self.columns): 1})
+        self._rows, self._patterns = rows or engine, dict(patterns or {"0" * len(self.columns): 1})
 
     def __repr__(self) -> str:
         return f"TableModel({len(self.columns)} columns: {', '.join(self.names)})"
@@ -76,7 +79,7 @@ class TableModel:
         """Writes the model with its columns to one safetensors file; `arjax.load_table` opens it without the data."""
         about = {"usual": self._usual.round(6).tolist(), "num_orders": self._num_orders, "form": self._frame.form}
         about |= {"patterns": self._patterns, "missing": list(self._frame.missing), "delimiter": self._frame.delimiter}
-        return save_table(path, self._engine, about | {"results": self.results, "left_out": self.left_out})
+        return save_table(path, self._engine, self._rows, about | {"results": self.results, "left_out": self.left_out})
 
     def in_words(self) -> str:
         """Returns the columns, a line each, and the results."""
@@ -84,6 +87,8 @@ class TableModel:
         lines = [column.in_words() for column in self.columns]
         lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
         lines.append(f"model: {self._engine.in_words()}")
+        if self._rows is not self._engine:
+            lines.append(f"whole rows are drawn from {self._rows.in_words()}")
         if held is not None:
             stderr = self.results["validation_stderr"]
             lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
@@ -97,6 +102,21 @@ class TableModel:
             return (first or None, last or None)
         is_word = isinstance(column, Words) and text in column.labels
         return text.split("|") if "|" in text and not is_word else text
+
+    @checked_arguments()
+    def using(self, engine: str) -> TableModel:
+        """Returns the table with the answers of one of its engines: "any_order", "gaussian", "products", or "boosted",
+        which draws whole rows and answers no other question.
+
+            table.using("products").probability({"age": (30, 40), "hours": (50, None)})  # exact under this engine
+        """
+        kinds = kinds_of(self._engine, self._rows)
+        has = f"the table has no engine {engine!r}: it has {', '.join(kinds)}"
+        refuse((engine not in kinds, has + did_you_mean(engine, list(kinds))))
+        chosen = kinds[engine]
+        only: Any = chosen if isinstance(chosen, TableEngine) else OnlyRows(chosen)
+        about = (self._usual, self.results, self.left_out, self._frame, self._num_orders)
+        return TableModel(only, *about, chosen, self._patterns)
 
     @checked_arguments(num=1, seed=0)
     def sample(
@@ -133,7 +153,14 @@ class TableModel:
         if several:
             p = np.exp(log_w_N - log_w_N.max())
             cells_NC = cells_NC[rng.choice(len(p), num, p=p / p.sum())]
-        return self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng)
+        return self._completed(cells_NC, rng)
+
+    def _completed(self, cells_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Returns cells [N, C] with all missing ones drawn, by the engine of rows where none is known."""
+        known_NC = ~np.isnan(cells_NC)
+        if not known_NC.any():
+            return self._rows.draw_rows(len(cells_NC), rng)
+        return self._engine.complete(cells_NC, known_NC, rng)
 
     def _weighted(
         self, num: int, given: Mapping[str, Condition], rng: np.random.Generator, event: Conditions = ()
@@ -335,7 +362,7 @@ class TableModel:
         def draw(num: int) -> Draws:
             cells_NC, log_w_N, _ = self._weighted(num, given, rng)
             if callable(of):
-                return self._of_rows(of, "biuf", self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng)), log_w_N
+                return self._of_rows(of, "biuf", self._completed(cells_NC, rng)), log_w_N
             is_free = np.isnan(cells_NC[:, c]).any()
             return self._engine.draw(cells_NC, c, None, rng)[0] if is_free else cells_NC[:, c], log_w_N
 

@@ -314,7 +314,10 @@ def test_engines_are_saved_bit_for_bit(kind, engine, mixed, tmp_path):
     ("change", "sentence"),
     [
         (lambda engines: engines.pop(), "as many entries as there are models, 2"),
-        (lambda engines: engines[0].update(kind="forest"), "kind must be one of any_order, gaussian, not 'forest'"),
+        (
+            lambda engines: engines[0].update(kind="forest"),
+            "kind must be one of any_order, gaussian, products, boosted, not 'forest'",
+        ),
         (lambda engines: engines.reverse(), "the model of another kind of data"),
         (lambda engines: engines[1]["margins"].pop(), "its columns are not those of the model"),
         (lambda engines: engines[1].update(more=1), "unknown entry 'more'"),

@@ -1,0 +1,106 @@
+"""Boosted trees of rows: enumeration, draws, scikit-learn's own predictions, mixtures of rows, and files."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from example_table import COLUMNS, table_of, untrained
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from arjax.data.columns import Words
+from arjax.tables import boosted
+from arjax.tables.boosted import fit_boosted
+from arjax.tables.mixed import MixedRows, mix_rows
+from arjax.tables.table import TableModel, load_table
+
+ROWS = np.array(list(itertools.product(range(2), range(31), range(7))), np.float64)
+
+
+def dependent(num, seed):
+    """Rows of `COLUMNS`: work is a or b where sex and age agree, and another word elsewhere; some cells are missing."""
+    rng = np.random.default_rng(seed)
+    sex, age = rng.integers(2, size=num), rng.choice(31, num, p=np.arange(1, 32) / 496)
+    agree = (sex == 1) == (age >= 15)
+    cells = np.stack([sex, age, np.where(agree, rng.integers(2, size=num), 2 + rng.integers(5, size=num))], 1).astype(
+        float
+    )
+    cells[rng.random(cells.shape) < 0.02] = np.nan
+    return cells
+
+
+@pytest.fixture(scope="module")
+def engine():
+    cells = {"train": dependent(1500, 0), "validation": dependent(500, 1)}
+    return fit_boosted(COLUMNS, cells, 60, 0, most_orders=2)[0]
+
+
+def test_all_rows_add_up_to_one_and_draws_have_their_frequencies(engine):
+    p = np.exp(engine.log_prob_over_orders(ROWS))
+    assert math.isclose(p.sum(), 1000 / 1001, rel_tol=1e-9)
+    agree = (ROWS[:, 0] == 1) == (ROWS[:, 1] >= 15)
+    assert p[agree & (ROWS[:, 2] < 2)].sum() / p[agree].sum() > 0.85
+    num = 20_000
+    drawn = engine.draw_rows(num, np.random.default_rng(0))
+    place = (drawn @ [31 * 7, 7, 1]).astype(int)
+    for marks in (agree, ROWS[:, 2] < 2, agree & (ROWS[:, 2] == 3), (ROWS[:, 0] == 1) & (ROWS[:, 1] == 30)):
+        mean = p[marks].sum()
+        assert abs(marks[place].mean() - mean) < 5 * math.sqrt(mean / num)
+
+
+def test_trees_are_those_of_scikit_learn():
+    """Also of missing cells."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    x[rng.random(x.shape) < 0.1] = np.nan
+    y = np.nan_to_num(x[:, 0]) + np.nan_to_num(x[:, 1], nan=1.0) > 0
+    fitted = HistGradientBoostingClassifier(max_iter=7, early_stopping=False).fit(x, y)
+    trees = boosted.join([boosted._as_trees(each.nodes) for (each,) in fitted._predictors])
+    odds = fitted._baseline_prediction.item() + trees.leaves(x, 0, 7).sum(1)
+    np.testing.assert_allclose(odds, fitted.decision_function(x), rtol=1e-5)
+    np.testing.assert_array_equal(trees.first(3).leaves(x, 0, 3), trees.leaves(x, 0, 3))
+
+
+def test_halvings_have_about_equally_many_rows():
+    assert boosted.cut_codes(0, 4, np.array([70, 10, 10, 10])) == 1
+    assert boosted.cut_codes(0, 4, np.array([10, 10, 10, 70])) == 3
+    assert boosted.cut_codes(0, 4, np.zeros(4, int)) == 2
+    assert boosted.cut_codes(1, 3, np.array([5, 0, 9])) == 2
+
+
+def test_columns_that_do_not_depend_have_no_trees():
+    """And the engine has their frequencies."""
+    rng = np.random.default_rng(0)
+    cells = np.stack([rng.integers(2, size=2000), rng.integers(3, size=2000)], 1).astype(float)
+    columns = [Words("a", ("x", "y")), Words("b", ("p", "q", "r"))]
+    engine, _ = fit_boosted(columns, {"train": cells[:1000], "validation": cells[1000:]}, 1, 0, most_orders=1)
+    assert len(engine.trees.roots) < 20
+    p = np.exp(engine.log_prob_over_orders(np.array([[0.0, 2.0]])))[0]
+    assert abs(p - (cells[:1000, 0] == 0).mean() * (cells[:1000, 1] == 2).mean()) < 0.02
+
+
+def test_numbers_beyond_the_codes_have_their_own_probability(engine):
+    cells = np.array([[1.0, 1e6, 0.0]])
+    nats = -engine.log_prob_over_orders(cells)[0]
+    assert nats > -COLUMNS[1].log_within(cells[:, 1])[0][0]
+
+
+def test_rows_are_mixed_and_kept_in_a_file(engine, tmp_path):
+    """Questions about some columns go to the other engines; whole rows are drawn from both."""
+    network = untrained(COLUMNS)
+    held = dependent(300, 2)
+    rows, facts = mix_rows(network, {"boosted": (engine, {})}, held, 1)
+    assert isinstance(rows, MixedRows)
+    assert facts["boosted"]["weight_in_rows"] > 0.9
+    both = MixedRows([network, engine], [0.25, 0.75])
+    parts = [np.exp(each.log_prob_over_orders(ROWS, 1)) for each in (network, engine)]
+    np.testing.assert_allclose(np.exp(both.log_prob_over_orders(ROWS, 1)), 0.25 * parts[0] + 0.75 * parts[1])
+    usual = np.tile(np.linspace(0, 5, 11), (3, 1))
+    table = TableModel(network, usual, {}, {}, rows=both)
+    opened = load_table(table.save(tmp_path / "table.safetensors"))
+    assert opened.sample(50, seed=3) == table.sample(50, seed=3)
+    drawn = opened.sample(4000)
+    agree = (np.array(drawn["sex"]) == "f") == (np.array(drawn["age"]) >= 15)
+    assert np.isin(np.array(drawn["work"])[agree], ["a", "b"]).mean() > 0.6
+    assert table_of(network).sample(5) != table.sample(5)
+    assert "boosted trees" in table.in_words()
