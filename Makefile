@@ -22,7 +22,7 @@ NUM ?= 300
 
 BIN := $(VENV)/bin
 PLAYS := build/play/digits.html build/play/shakespeare.html
-NOTEBOOKS := $(patsubst docs/lecture/%.py,build/lecture/%.ipynb,$(wildcard docs/lecture/*.py))
+NOTEBOOKS := $(patsubst docs/lecture/%.py,build/lecture/%.ipynb,$(wildcard docs/lecture/[0-9]*.py))
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
 # Compiled programs are kept between runs: a second `make test` or `make run` compiles next to nothing.

@@ -21,12 +21,36 @@ from pathlib import Path
 from arjax.cli.command_line import Parser, tell_mistakes
 
 TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")
-#: Packages of the API reference, with their first lines
+#: Classes with a page of their own, with the members that they inherit
+CLASSES = (
+    "arjax.api.run.Run",
+    "arjax.api.trained_model.Fitted",
+    "arjax.tables.table.TableModel",
+    "arjax.core.spec.EventSpec",
+    "arjax.core.spec.ContextSpec",
+    "arjax.models.base.Model",
+    "arjax.models.autoregressive.AutoregressiveModel",
+    "arjax.networks.base.Network",
+    "arjax.conditionals.base.Conditional",
+    "arjax.factorization.factorization.Factorization",
+    "arjax.samplers.base.Sampler",
+    "arjax.objectives.base.Objective",
+    "arjax.data.base.Dataset",
+    "arjax.testing.auditing.report.Report",
+)
+#: Packages of the API reference, with their first lines; a package leaves its subpackages that stand here to them
 PACKAGES = {
     "arjax": "The Python interface",
     "arjax.core": "Events, keys, errors, registries",
     "arjax.factorization": "Orders, partitions, graphs",
     "arjax.networks": "Networks",
+    "arjax.networks.dense": "Dense networks",
+    "arjax.networks.recurrent": "Recurrent networks",
+    "arjax.networks.attention": "Networks of attention",
+    "arjax.networks.image": "Networks for images",
+    "arjax.networks.any_order": "Networks of any order",
+    "arjax.networks.denoisers": "Denoisers",
+    "arjax.networks.layers": "Layers",
     "arjax.conditionals": "Conditional distributions",
     "arjax.stages": "Stages of cascades",
     "arjax.quantizers": "Quantizers of tokenizers",
@@ -80,6 +104,8 @@ def collect(root: Path, target: Path) -> None:
     (target / "api").mkdir()
     for package, title in PACKAGES.items():
         (target / "api" / f"{package}.md").write_text(api_page(root, package, title), encoding="utf-8")
+    for name in CLASSES:
+        (target / "api" / f"{name.rpartition('.')[2]}.md").write_text(class_page(name), encoding="utf-8")
 
 
 def source_link(root: Path, target: Path, page: Path, link: str) -> str:
@@ -162,6 +188,18 @@ def gallery(root: Path, studies: Sequence[Path]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+#: The reference comes after all other pages in the results of a search.
+BEHIND = "---\nsearch:\n  boost: 0.1\n---\n\n"
+
+
+def class_page(name: str) -> str:
+    """The reference of a class, with the members that it inherits from classes of arjax."""
+    options = (
+        "{show_root_full_path: false, show_root_heading: false, inherited_members: true, skip_local_inventory: true}"
+    )
+    return f"{BEHIND}# {name.rpartition('.')[2]}\n\n`{name}`\n\n::: {name}\n    options: {options}\n"
+
+
 def api_page(root: Path, package: str, title: str) -> str:
     """The reference of a package: its public names, made from the docstrings of its modules."""
     about, names = [], ["arjax", "arjax.api.trained_model"]
@@ -169,8 +207,10 @@ def api_page(root: Path, package: str, title: str) -> str:
         files = sorted(root.joinpath(*package.split(".")).rglob("*.py"))
         modules = [path.relative_to(root).with_suffix("").parts for path in files]
         names = [".".join(parts) for parts in modules if not parts[-1].startswith("_")]
+        others = [f"{other}." for other in PACKAGES if other.startswith(f"{package}.")]
+        names = [name for name in names if not name.startswith(tuple(others))]
         about = [f"::: {package}\n    options: {{members: false}}"]  # its names stand under their modules
-    return "\n\n".join([f"# {title}", *about, *(f"::: {name}" for name in names)]) + "\n"
+    return BEHIND + "\n\n".join([f"# {title}", *about, *(f"::: {name}" for name in names)]) + "\n"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -52,6 +52,7 @@ class Frame:
       missing, delimiter: the texts of cells without a value, and the separator of cells in a csv file.
       file: the path of a csv file, else "".
       first_row: the user's number of the first row: 0, or the line in a csv file, 2 with a header and 1 without.
+      types: of the columns of a frame, as from `_type_of`, by the texts of their names.
     """
 
     columns: Columns
@@ -60,6 +61,7 @@ class Frame:
     delimiter: str = ","
     file: str = ""
     first_row: int = 0
+    types: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def place(self, n: int) -> str:
         """Returns the place of a row in messages, by its number from 0."""
@@ -93,26 +95,41 @@ class Frame:
                 raise UserError(f"the table lacks the column {column.name!r}{hint}{remedy}")
         return cells_NC
 
-    def back(self, columns: Columns) -> Any:
-        """Returns a table of the same form with other columns."""
-        lists: dict[str, Any] = {name: values.tolist() for name, values in columns.items()}
-        if self.form == "lists":
-            return lists
-        if self.form == "rows":
-            return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    def back(self, columns: Columns, typed: bool = False) -> Any:
+        """Returns a table of the same form with other columns; `typed`: with the names and types of its own columns."""
+        lists: dict[Any, Any] = {name: values.tolist() for name, values in columns.items()}
+        if self.form in ("lists", "rows"):
+            if typed:
+                lists = {self._label(name): values for name, values in lists.items()}
+            rows = self.form == "rows"
+            return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)] if rows else lists
         library: Any = self.form
         if self.form == "pandas":  # whose columns of dates are of numpy's
             lists = {name: _as_dates(values) for name, values in lists.items()}
         try:
-            return nw.from_dict(lists, backend=library).to_native()
+            made = nw.from_dict(lists, backend=library)
+            made = made.with_columns(
+                _typed(made[name], self.types[name]) for name in lists if typed and name in self.types
+            )
+            return self._named(made.to_native()) if typed else made.to_native()
         except ModuleNotFoundError as error:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
+
+    def _named(self, table: Any) -> Any:
+        """Returns a frame with the names of its columns as they were, which in pandas may be no texts."""
+        if any("name" in about for about in self.types.values()):
+            table.columns = [self._label(name) for name in table.columns]
+        return table
+
+    def _label(self, name: str) -> Any:
+        label = self.types.get(name, {}).get("name", name)
+        return tuple(label) if isinstance(label, list) else label
 
     def beside(self, data: Any, columns: Columns, with_others: bool = True) -> Any:
         """Returns the rows of `data`, of which this is the frame, with these columns in place of its own. Others stay
         as they are, with the column names and the index of a pandas frame, or are left out without `with_others`.
         """
-        table = self.back(columns)
+        table = dataclasses.replace(self, types=_without_names(self.types)).back(columns, typed=with_others)
         has_index = self.form in ("pandas", "modin", "cudf")
         if has_index:
             table.index = data.index
@@ -163,10 +180,14 @@ def read_frame(
         columns, first_row = _CsvFile(os.fspath(data), delimiter, header, gaps, words).read(tell)
         frame = Frame(columns, file=os.fspath(data), first_row=first_row)
     elif isinstance(data, Mapping):
-        frame = Frame(_columns(data.items(), gaps))
+        frame = Frame(_columns(data.items(), gaps), types={str(name): _name_of(name) for name in data})
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         names = list(dict.fromkeys(name for row in data for name in row))
-        frame = Frame(_columns([(name, [row.get(name) for row in data]) for name in names], gaps), "rows")
+        frame = Frame(
+            _columns([(name, [row.get(name) for row in data]) for name in names], gaps),
+            "rows",
+            types={str(name): _name_of(name) for name in names},
+        )
     else:
         frame = _from_library(data, gaps)
     sizes = {name: len(values) for name, values in frame.columns.items()}
@@ -205,7 +226,67 @@ def _from_library(data: Any, missing: frozenset[str]) -> Frame:
             f"rows, not {type(data).__name__}"
         ) from error
     columns = ((name, _of_series(s)) for name, s in zip(frame.columns, frame.iter_columns(), strict=True))
-    return Frame(_columns(columns, missing), frame.implementation.value)
+    read = _columns(columns, missing)
+    types = {name: _type_of(series) for name, series in zip(read, frame.iter_columns(), strict=True)}
+    return Frame(read, frame.implementation.value, types=types)
+
+
+def _type_of(series: nw.Series) -> dict[str, Any]:
+    """Returns the type of a column of a frame, as JSON: that of pandas, or of narwhals; the categories and whether they
+    are ordered; and the name if it is a number.
+    """
+    native, dtype = series.to_native(), series.dtype
+    about: dict[str, Any] = {"dtype": type(dtype).__name__} | {
+        option: getattr(dtype, option) for option in ("time_unit", "time_zone", "categories") if hasattr(dtype, option)
+    }
+    if series.implementation.is_pandas_like():
+        about = {"dtype": str(native.dtype)}
+        if isinstance(dtype, nw.Categorical | nw.Enum):
+            about |= {"categories": native.cat.categories.tolist(), "ordered": bool(native.cat.ordered)}
+    if "categories" in about:
+        about["categories"] = list(about["categories"])
+    kinds = set(map(type, about.get("categories", [])))
+    return (about if kinds <= {str, int, float, bool} else {}) | _name_of(series.name)
+
+
+def _name_of(name: Any) -> dict[str, Any]:
+    """Returns the entry of a type for a name that is no text."""
+    parts = name if isinstance(name, tuple) else [name]
+    is_plain = not isinstance(name, str) and set(map(type, parts)) <= {str, int, float}
+    return {"name": list(name) if isinstance(name, tuple) else name} if is_plain else {}
+
+
+def _without_names(types: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {column: {key: value for key, value in about.items() if key != "name"} for column, about in types.items()}
+
+
+def _typed(series: nw.Series, about: Mapping[str, Any]) -> nw.Series:
+    """Returns a column as one of the type of `_type_of`; as it is where its values do not fit."""
+    options = {name: value for name, value in about.items() if name not in ("dtype", "name", "ordered")}
+    kind, zone = (
+        about.get("dtype", "object"),
+        options.get("time_zone") or about.get("dtype", "").partition(", ")[2].rstrip("]"),
+    )
+    if kind == "object":
+        return series
+    if "int" in kind.lower() and series.dtype.is_float() and (series % 1 != 0).any():
+        return series
+    with contextlib.suppress(Exception):  # of the library, for values that its type does not have
+        if zone:
+            series = series.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+        if not series.implementation.is_pandas_like():
+            made = getattr(nw, kind)
+            return series.cast(made(**options)) if issubclass(made, nw.dtypes.DType) else series
+        native = series.to_native()
+        if "categories" in options:
+            kinds = {str(kind): kind for kind in options["categories"]}
+            made = native.map(lambda value: kinds.get(str(value), value)).astype("category")
+            made = made.cat.set_categories(options["categories"], ordered=about["ordered"])
+            native = native if (made.isna() & native.notna()).any() else made
+        else:
+            native = native.astype(kind)
+        return nw.from_native(native, series_only=True)
+    return series
 
 
 def _of_series(series: nw.Series) -> Any:

@@ -76,15 +76,42 @@ def codes_of(columns: Sequence[Column], cells_NC: np.ndarray) -> np.ndarray:
     return np.stack([column.codes(cells_N).astype(np.int32) for column, cells_N in pairs], 1)
 
 
+def frequencies_of(sizes: Sequence[int], codes_NC: np.ndarray) -> list[np.ndarray]:
+    """Returns the part of the rows that have each code of columns with so many codes, [C] of float64[V]; a code that no
+    row has counts as less than a row.
+    """
+    counts = [
+        np.bincount(codes_N[codes_N != MISSING], minlength=num) for num, codes_N in zip(sizes, codes_NC.T, strict=True)
+    ]
+    return [(count_V + 1 / len(count_V)) / (count_V.sum() + 1) for count_V in counts]
+
+
 class AnyOrderTable(TableEngine):
     """The codes of all columns under one network for all orders: `model` with `params`, of the values of `sites`."""
 
     kind, reads_codes = "any_order", True
 
-    def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any, sites: Sites | None = None):
-        """Makes the engine; `sites` follow from the columns unless they are given."""
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        model: AutoregressiveModel,
+        params: Any,
+        sites: Sites | None = None,
+        frequencies: Sequence[np.ndarray] = (),
+    ):
+        """Makes the engine; `sites` follow from the columns unless they are given. Where no other cell is known, the
+        codes of a column have their `frequencies` [C][V], from `frequencies_of`; (): the probabilities of the network.
+        """
         self.columns, self.model, self.params = tuple(columns), model, params
-        self.sites = sites or Sites(tuple(column.num_codes for column in columns))
+        self.sites, self.frequencies = sites or Sites(tuple(column.num_codes for column in columns)), frequencies
+        self._log_alone = [self._in_digits(c, np.log(p_V)) for c, p_V in enumerate(frequencies)]
+
+    def _in_digits(self, c: int, log_p_V: np.ndarray) -> np.ndarray:
+        """Returns log p of the codes of a column by their digits, float64[first, second], -inf beyond the last one."""
+        base = self.sites.bases[c]
+        log_p = np.full(-(-len(log_p_V) // base) * base, -np.inf)
+        log_p[: len(log_p_V)] = log_p_V
+        return log_p.reshape(-1, base)
 
     def in_words(self) -> str:
         return f"a network for all orders of the columns, {self.model.num_params:,} parameters"
@@ -97,7 +124,21 @@ class AnyOrderTable(TableEngine):
         def table(x_BD: np.ndarray) -> jax.Array:
             return _log_table(self.model, self.params, np.nan_to_num(x_BD), ~np.isnan(x_BD), site)
 
-        return _in_pieces(table, seen_ND[first_R])[:, : self.sites.levels[site]][row_N]
+        table_RV = _in_pieces(table, seen_ND[first_R])[:, : self.sites.levels[site]]
+        if self.frequencies:
+            self._read_frequencies(table_RV, seen_ND[first_R], site)
+        return table_RV[row_N]
+
+    def _read_frequencies(self, table_RV: np.ndarray, seen_RD: np.ndarray, site: int) -> None:
+        """Sets the rows of a table of `_table` in which no other column is known to the frequencies."""
+        c, sites = next((c, sites) for c, sites in enumerate(self.sites.of_column) if site in sites)
+        is_alone_R, log_p = np.isnan(np.delete(seen_RD, sites, 1)).all(1), self._log_alone[c]
+        if site == sites[0]:
+            table_RV[is_alone_R] = np.logaddexp.reduce(log_p, 1)
+        else:
+            rows = np.flatnonzero(is_alone_R & ~np.isnan(seen_RD[:, sites[0]]))
+            log_p = log_p[seen_RD[rows, sites[0]].astype(int)]
+            table_RV[rows] = log_p - np.logaddexp.reduce(log_p, 1)[:, None]
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         order = list(range(len(self.columns)) if order is None else order)
@@ -126,7 +167,12 @@ class AnyOrderTable(TableEngine):
         for c, base in enumerate(self.sites.bases):
             if base > 1:  # digits of codes that there are not have no probability
                 nats_ND[:, self.sites.of_column[c][1]] -= self._log_there(x_ND, codes_NC[:, c], order, c)
-        return np.stack([nats_ND[:, list(sites)].sum(1) for sites in self.sites.of_column], 1)
+        nats_NC = np.stack([nats_ND[:, list(sites)].sum(1) for sites in self.sites.of_column], 1)
+        first_N = np.array(order)[(codes_NC[:, order] != MISSING).argmax(1)]
+        for c, p_V in enumerate(self.frequencies):
+            rows = np.flatnonzero((first_N == c) & (codes_NC[:, c] != MISSING))
+            nats_NC[rows, c] = np.log(p_V)[codes_NC[rows, c]]
+        return nats_NC
 
     def _log_there(self, x_ND: np.ndarray, codes_N: np.ndarray, order: Sequence[int], c: int) -> np.ndarray:
         """Returns log p(a code has the second digit of a column), float64[N]; 0 unless the first digit is the last."""

@@ -1,7 +1,8 @@
 """Columns of a table as codes: the contents of a column, the code of each value, and the values of each code.
 
 A model of tables predicts a code for each cell: a word, a number that is frequent, or an interval of numbers. Within an
-interval all numbers are equally probable.
+interval all numbers are equally probable. A real number that is in many rows, such as 0 millimetres of rain, is a point
+mass: its code has a probability, where the others have densities.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ from arjax.data.columns import (
 _MOST_ALONE = 256
 #: Decimals up to which numbers are taken as rounded.
 _MOST_DECIMALS = 6
+#: The part of the rows from which on a number is a point mass, if its neighbours have so many times fewer rows.
+_MASS, _STEEP = 0.02, 5
+#: The part of the rows that are rounded in a column that is nearly always rounded.
+_NEARLY = 0.8
+#: Numbers recur where fewer rows than this part have a number of their own, and more draws would have a new one.
+_FEW_NEW, _MANY_NEW = 0.05, 0.1
 #: Larger numbers are taken as real: in float64 their neighbours are as far from them as whole numbers.
 _MOST_STEPS = 2.0**50
 #: What a user may say of a column.
@@ -50,9 +57,10 @@ class Numbers:
     """A column of numbers: intervals [low, high] of numbers that are rounded to `step`, or of real numbers.
 
     Whole numbers stay whole. A number within an interval has the probability of the interval over the number of its
-    values, or over its length for real numbers. One in `num_rows` + 1 values is a number that training never saw, with
-    the density of a Cauchy distribution around the median; draws leave it out, so they stay within the range of the
-    training rows.
+    values, or over its length for real numbers; a real number with a code of its own, low = high, is a point mass and
+    has the probability of its code. A number between two decimals has the density of the nearer one. One in
+    `num_rows` + 1 values is a number that training never saw, with the density of a Cauchy distribution around the
+    median; draws leave it out, so they stay within the range of the training rows.
 
     Attributes:
       step: distance of two neighbouring numbers, 1 for whole ones; 0 for real numbers.
@@ -62,6 +70,7 @@ class Numbers:
       date: "", or the unit of time since 1970 that the numbers count.
       is_int: whether numbers are shown without decimals.
       is_counted: whether p is a probability, as for whole numbers and dates, and not a density.
+      masses: the numbers, in rising order, that have a code of their own and far more rows than their neighbours.
     """
 
     name: str
@@ -74,6 +83,7 @@ class Numbers:
     date: str = ""
     is_int: bool = False
     is_counted: bool = False
+    masses: tuple[float, ...] = ()
 
     @property
     def num_codes(self) -> int:
@@ -88,6 +98,11 @@ class Numbers:
     def highs(self) -> np.ndarray:
         """The last number of each code, float64[V]."""
         return np.array(self.high)
+
+    @functools.cached_property
+    def points(self) -> np.ndarray:
+        """Whether a code is that of a single real number, bool[V]."""
+        return (self.lows == self.highs) & (not self.step)
 
     def cells(
         self, values: np.ndarray, unknown: str = "refuse", place: Place = row_of_table, remedy: str = AS_MISSING
@@ -140,11 +155,12 @@ class Numbers:
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
         code = self.codes(cells)
         low, high = self.lows[code], self.highs[code]
-        slack = 0.1 * self.step
+        has_density = self._has_decimals and not self.is_counted
+        slack = (0.5 if has_density else 0.1) * self.step
         steps = (cells - low) / self.step if self.step else np.zeros(len(cells))
-        on_grid = abs(steps - np.round(steps)) <= 1e-4
+        on_grid = has_density | (abs(steps - np.round(steps)) <= 1e-4)
         known = gaps | ((cells >= low - slack) & (cells <= high + slack) & on_grid)
-        size = (high - low) / self.step + 1 if self.step else high - low
+        size = (high - low) / self.step + 1 if self.step else np.where(self.points[code], 1.0, high - low)
         novel = 1 / (self.num_rows + 1)
         inside = np.log1p(-novel) - np.log(size)
         z = (cells - self.centre) / self.spread
@@ -169,7 +185,7 @@ class Numbers:
         start, size, end = (np.take_along_axis(part_of, part[None], 0)[0] for part_of in (starts, sizes, ends))
         inside = np.clip(places - (end - size), 0, size)
         if not self.step:
-            return start + inside
+            return np.where(self.points[codes], self.lows[codes], start + inside)
         steps = np.minimum(np.floor(inside), np.maximum(size - 1, 0))
         return self.lows[codes] + self.step * (start + steps)
 
@@ -181,12 +197,13 @@ class Numbers:
 
     def _overlap(self, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
         """Returns the first number that a range and each code share, in steps from the low end of the code if there are
-        steps, and how many numbers they share, or their length for real numbers, float64[V] each.
+        steps, and how many numbers they share, or their length for real numbers, 1 for a point mass, float64[V] each.
         """
         low, high = self.lows, self.highs
         if not self.step:
             start = np.maximum(low, ends[0])
-            return start, np.clip(np.minimum(high, ends[1]) - start, 0, None)
+            is_in = (ends[0] <= low) & (low <= ends[1])
+            return start, np.where(self.points, is_in, np.clip(np.minimum(high, ends[1]) - start, 0, None))
         start = np.maximum(np.ceil((ends[0] - low) / self.step - 1e-4), 0)
         last = np.minimum(np.floor((ends[1] - low) / self.step + 1e-4), np.round((high - low) / self.step))
         return start, np.clip(last - start + 1, 0, None)
@@ -212,7 +229,7 @@ class Numbers:
             return cells
         if not self._has_decimals:  # a few real numbers
             return self.lows[abs(cells[:, None] - self.lows).argmin(1)]
-        return np.round((cells - self.low[0]) / self.step) * self.step + self.low[0]
+        return np.round(cells, _decimals_of(self.step))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -352,51 +369,96 @@ def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = (), fro
 
 def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", is_int: bool = False) -> Numbers:
     """Returns the column of numbers float64[N] (nan without a value) with at most about `most_codes` codes. Of few
-    different numbers, each has a code; otherwise frequent numbers have one each, and the others are cut into intervals
-    of about equally many rows.
+    different numbers, and of numbers that recur, each has a code; otherwise frequent numbers have one each, and the
+    others are cut into intervals of about equally many rows. Numbers that are nearly all rounded are taken as rounded.
     """
     known = np.sort(cells[~np.isnan(cells)])
     step = 1.0 if is_int or date else _step_of(known)
-    is_counted = step == 1
+    is_counted, is_exact = step == 1, step > 0
     different, counts = np.unique(known, return_counts=True)
+    is_mass = _are_masses(counts)
+    others = known[~np.isin(known, different[is_mass])]
+    if not step and len(others) and (step := _step_of(others, _NEARLY)):
+        known = np.sort(np.append(known[np.isin(known, different[is_mass])], others.round(_decimals_of(step))))
+        different, counts = np.unique(known, return_counts=True)
+        is_mass = _are_masses(counts)
     first, centre, third = np.quantile(known, [0.25, 0.5, 0.75]).tolist()
     spread = float(max(third - first, step, 1e-6 * (different[-1] - different[0]), 1e-200)) / 2
     num_grid = (different[-1] - different[0]) / step + 1 if step else math.inf
     few = max(most_codes, min(_MOST_ALONE, len(known) // 100))
     low = high = different
-    if step and num_grid <= min(2 * len(different), most_codes):
+    if step and is_exact and num_grid <= min(2 * len(different), most_codes):
         low = high = different[0] + step * np.arange(round(num_grid))
     elif len(different) <= few and (step or len(different) <= len(known) / 4):
         step = step or (float(np.diff(different).min()) if len(different) > 1 else 1.0)
     else:
-        low, high = _intervals(different, counts, len(known) / most_codes)
-        if not step:
-            edges = np.unique(np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, high[-1:]]))
-            edges[-1] = np.nextafter(edges[-1], math.inf)
-            low, high = edges[:-1], edges[1:]
+        low, high = _intervals(different, counts, len(known) / most_codes, is_mass)
+        if _recur(different, counts, low, high, step):
+            low = high = different
+            step = step or float(np.diff(different).min())
+        elif not step:
+            low, high = _real_ends(low, high, different[is_mass])
     ends = tuple(low.tolist()), tuple(high.tolist())
-    return Numbers(name, step, *ends, centre, spread, len(known), date, is_int, is_counted)
+    masses = tuple(different[is_mass].tolist())
+    return Numbers(name, step, *ends, centre, spread, len(known), date, is_int, is_counted, masses)
 
 
-def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns first and last number of each code: frequent numbers alone, others together up to `least` rows."""
+def _are_masses(counts: np.ndarray) -> np.ndarray:
+    """Returns which numbers are point masses, bool[V]: in many rows, and in many times more than the median of their
+    three neighbours on each side; at least two numbers are none.
+    """
+    is_mass = counts > max(2, _MASS * counts.sum())
+    for i in np.flatnonzero(is_mass).tolist():
+        beside = np.append(counts[max(i - 3, 0) : i], counts[i + 1 : i + 4])
+        is_mass[i] = counts[i] > _STEEP * np.median(beside) if len(beside) else False
+    return is_mass & ((~is_mass).sum() >= 2)
+
+
+def _intervals(
+    different: np.ndarray, counts: np.ndarray, least: float, is_mass: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns first and last number of each code: point masses and frequent numbers alone, others together up to
+    `least` rows.
+    """
     low: list[float] = []
     high: list[float] = []
     inside = 0.0
-    for number, count in zip(different.tolist(), counts.tolist(), strict=True):
-        if count >= least or not low or inside >= least:
+    for number, count, alone in zip(different.tolist(), counts.tolist(), is_mass | (counts >= least), strict=True):
+        if alone or not low or inside >= least:
             low.append(number)
             high.append(number)
-            inside = math.inf if count >= least else count
+            inside = math.inf if alone else count
         else:
             high[-1] = number
             inside += count
     return np.array(low), np.array(high)
 
 
-def _step_of(known: np.ndarray) -> float:
-    """Returns the largest power of ten, from 1 down, of which all sorted numbers are multiples; 0 for none. Numbers may
-    have the rounding of float32, but two that differ by more than float64 rounds are not the same multiple.
+def _real_ends(low: np.ndarray, high: np.ndarray, masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ends of the codes of real numbers: point masses, and intervals that end half-way between two."""
+    edges = np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, [np.nextafter(high[-1], math.inf)]])
+    is_mass = np.isin(low, masses)
+    first, last = np.where(is_mass, low, edges[:-1]), np.where(is_mass, high, edges[1:])
+    kept = is_mass | (first < last)
+    return first[kept], last[kept]
+
+
+def _recur(different: np.ndarray, counts: np.ndarray, low: np.ndarray, high: np.ndarray, step: float) -> bool:
+    """Returns whether few new rows, as many as the rows with a number of their own (Good, "The population frequencies
+    of species and the estimation of population parameters", Biometrika 1953), would have a number that is new, but many
+    draws from the intervals [low, high] would.
+    """
+    start, num = np.searchsorted(different, low), counts.sum()
+    filled = np.diff(np.append(start, len(different))) / ((high - low) / step + 1 if step else np.inf)
+    is_new = np.where(low == high, 0.0, 1 - filled)
+    many = len(different) <= num / 4 and (counts == 1).sum() <= _FEW_NEW * num
+    return bool(many and np.add.reduceat(counts, start) @ is_new > _MANY_NEW * num)
+
+
+def _step_of(known: np.ndarray, part: float = 1.0) -> float:
+    """Returns the largest power of ten, from 1 down, of which this part of the sorted numbers, or more, are multiples;
+    0 for none. Numbers may have the rounding of float32, but two that differ by more than float64 rounds are not the
+    same multiple.
     """
     for decimals in range(_MOST_DECIMALS + 1):
         scaled = known * 10.0**decimals
@@ -404,8 +466,9 @@ def _step_of(known: np.ndarray) -> float:
             return 0.0
         whole, least = np.round(scaled), 1e-13 * np.abs(scaled).max()
         noise = np.minimum(1e-6 * np.abs(scaled) + least, 5e-5)
-        apart = np.diff(whole) > 0
-        if (np.abs(scaled - whole) <= noise).all() and (apart | (np.diff(scaled) <= least)).all():
+        near = np.abs(scaled - whole) <= noise
+        apart = np.diff(whole[near]) > 0
+        if near.mean() >= part and (apart | (np.diff(scaled[near]) <= least)).all():
             return 10.0**-decimals
     return 0.0
 

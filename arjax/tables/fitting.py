@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from arjax.api.arrays import fit_arrays
 from arjax.api.fitting import silence
-from arjax.api.trained_model import Fitted
 from arjax.core.errors import refuse
 from arjax.core.options import checked_arguments
-from arjax.core.traits import require
+from arjax.core.values import read_typed
 from arjax.data.columns import Words
 from arjax.data.frames import NO_VALUE, Frame, read_frame
 from arjax.evaluation.summaries import stderr_of
-from arjax.models import make_model
-from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
+from arjax.tables.any_order_fitting import LEAST_STEPS, NetworkSearch, NetworkSize, advice_about, network_sizes
 from arjax.tables.columns import Column, find_columns
+from arjax.tables.dependence import Dependence
 from arjax.tables.engine import TableEngine
-from arjax.tables.gaussian_fitting import fit_gaussians, thinned
-from arjax.tables.mixed import mix_engines
+from arjax.tables.gaussian_fitting import Options, fit_gaussians, thinned
+from arjax.tables.mixed import mix_engines, unrounded
+from arjax.tables.point_masses import SplitColumns
 from arjax.tables.table import TableModel, gap_patterns
 
-#: Train rows from which on larger networks are tried.
-_MANY_ROWS = 5000
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
 #: About the train rows that a code of a column of numbers has.
@@ -44,34 +42,37 @@ _NUM_ORDERS = 4
 _WEIGHT_ROWS, _HOLED_ROWS = 5000, 1000
 #: Words of all columns up to which mixtures of Gaussians are tried.
 _MOST_WORDS = 30
-#: Half of the steps that are timed before a training, and about the most epochs of one.
-_TRIAL, _MOST_EPOCHS = 32, 150
+#: Train rows by whose dependence draws are judged.
+_JUDGED_ROWS = 10_000
+#: With `steps`, mixtures of Gaussians have one fit for so many steps.
+_STEPS_PER_FIT = 100
 #: Train rows from which on mixtures of Gaussians are tried.
 _FEWEST_ROWS = 10
 
 
+class Recipe(TypedDict, total=False):
+    """The trainings of a table, by engine."""
+
+    any_order: tuple[NetworkSize, ...]
+    gaussian: tuple[dict, ...]
+
+
 @dataclasses.dataclass(frozen=True)
-class NetworkSize:
-    """Sizes and regularisation of a network."""
+class Budget:
+    """The length of the trainings: seconds; or, independently of the clock, steps, or a recipe that is followed."""
 
-    hidden_sizes: tuple[int, ...]
-    dropout: float
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-
-
-def network_sizes(num_rows: int) -> list[NetworkSize]:
-    """Returns the sizes that are tried for so many train rows, the first one first."""
-    if num_rows >= _MANY_ROWS:
-        return [NetworkSize((512, 512), 0.1), NetworkSize((512, 512), 0.25)]
-    return [NetworkSize((128, 128), 0.3), NetworkSize((128, 128), 0.5), NetworkSize((256, 256), 0.1)]
+    seconds: float
+    steps: int = 0
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)
 
 
-@checked_arguments(seed=0, most_codes=2)
+@checked_arguments(seed=0, most_codes=2, steps=0)
 def fit_table(
     table: Any,
     *,
     minutes: float = 10.0,
+    steps: int = 0,
+    recipe: Mapping[str, Any] | None = None,
     validation: Any = 0.1,
     kinds: Mapping[str, str] | None = None,
     missing: Sequence[str] = NO_VALUE,
@@ -93,7 +94,10 @@ def fit_table(
 
     Args:
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
-      minutes: approximate minutes of training.
+      minutes: approximate minutes of training, with compilation.
+      steps: train steps of each network, in place of minutes: on one machine the same seed then gives the same bits. 0:
+        as many as the minutes allow, at least 1,000.
+      recipe: `results["recipe"]` of a model, whose trainings are then repeated, in place of minutes.
       validation: part of the rows that choose the recipe and the parameters, or a table of such rows; an even choice of
         at most 10,000 of them is scored.
       kinds: "words", "numbers", "date" or "skip" of single columns, where their values are misleading.
@@ -107,6 +111,8 @@ def fit_table(
         (not isinstance(kinds or {}, Mapping), no_dict),
     )
     kinds = dict(kinds or {})
+    for options in dict(recipe or {}).get("gaussian", ()):
+        refuse((set(options) != set(Options._fields), "recipe/gaussian must be that of a model"))
     with silence(quiet):
         words = [name for name, kind in kinds.items() if kind == "words"]
         frame = read_frame(table, missing, delimiter, tell=True, words=words)
@@ -119,7 +125,8 @@ def fit_table(
         cells = {"train": frame.cells(columns, "missing", rows=rows)}
         cells["validation"] = held.cells(columns, "missing")[:: -(-len(held) // _MOST_SCORED)]
         frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
-        return _fit(columns, left_out, frame, cells, minutes, seed)
+        budget = Budget(60 * minutes, steps, read_typed(Recipe, recipe or {}, "recipe"))
+        return _fit(columns, left_out, frame, cells, budget, seed)
 
 
 def _split(frame: Frame, validation: Any, seed: int) -> tuple[np.ndarray, Frame]:
@@ -147,86 +154,60 @@ def _fit(
     left_out: Mapping[str, str],
     frame: Frame,
     cells: Mapping[str, np.ndarray],
-    minutes: float,
+    budget: Budget,
     seed: int,
 ) -> TableModel:
     """Returns the best engine on validation: a network for all orders and, for few words, mixtures of Gaussians."""
     start, held_NC = time.monotonic(), cells["validation"]
     fitted: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
-    words = [column.num_codes for column in columns if isinstance(column, Words)]
-    are_few = 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
-    if are_few and len(cells["train"]) >= _FEWEST_ROWS:
+    if _are_few_words(columns) and len(cells["train"]) >= _FEWEST_ROWS:
         held_NC = thinned(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
         few = {"train": cells["train"], "validation": held_NC}
-        fitted |= fit_gaussians(columns, few, 60 * _GAUSSIAN_PART * minutes, seed)
-    left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
-    fitted["any_order"] = _fit_any_order(columns, cells, left, seed)
+        plan = [Options(**options) for options in budget.recipe.get("gaussian", ())]
+        most = budget.steps / _STEPS_PER_FIT or math.inf
+        seconds = math.inf if budget.steps or plan else _GAUSSIAN_PART * budget.seconds
+        fitted |= fit_gaussians(columns, few, seconds, seed, plan, most)
+    left = budget.seconds - (time.monotonic() - start)
+    fitted["any_order"] = _fit_any_order(columns, cells, dataclasses.replace(budget, seconds=left), seed)
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
-    engine, nats_N, engines = mix_engines(fitted, held_NC, _NUM_ORDERS)
-    results = fitted["any_order"][1] | {"rows": {split: len(rows) for split, rows in cells.items()}}
+    rows = Dependence(columns, thinned(cells["train"], _JUDGED_ROWS))
+    engine, nats_N, engines = mix_engines(fitted, held_NC, _NUM_ORDERS, rows)
+    recipe = {name.removesuffix("_power"): about.pop("recipe") for name, about in engines.items() if "recipe" in about}
+    results = {name: engines["any_order"][name] for name in ("size", "num_params")}
+    results["rows"] = {split: len(rows_NC) for split, rows_NC in cells.items()}
     if len(engines) > 1:
         results |= {"engines": engines, "engine": engine.in_words()}
         print(f"chosen on validation: {engine.in_words()}")
-    usual = _usual(engine, cells["validation"])
+    advice = [max(engines.values(), key=lambda about: about["weight"]).get("lacks", "")]
+    advice += [advice_about(engines["any_order"])] if engines["any_order"]["weight"] else []
+    results |= {"recipe": json.loads(json.dumps(recipe)), "advice": "; ".join(filter(None, advice))}
+    print(results["advice"], end="\n" * bool(results["advice"]), flush=True)
+    usual, results["unrounded"] = _usual(engine, cells["validation"]), unrounded(engine, held_NC)
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
     patterns = gap_patterns(cells["train"])
     return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, patterns=patterns)
 
 
+def _are_few_words(columns: Sequence[Column]) -> bool:
+    """Returns whether a table has few words, with point masses, beside its numbers."""
+    words = [column.num_codes for column in SplitColumns(columns).columns if isinstance(column, Words)]
+    return 2 * sum(isinstance(column, Words) for column in columns) < len(columns) and sum(words) <= _MOST_WORDS
+
+
 def _fit_any_order(
-    columns: Sequence[Column], cells: Mapping[str, np.ndarray], minutes: float, seed: int
-) -> tuple[AnyOrderTable, dict[str, Any]]:
+    columns: Sequence[Column], cells: Mapping[str, np.ndarray], budget: Budget, seed: int
+) -> tuple[TableEngine, dict[str, Any]]:
     """Returns the network for all orders that is best on validation among some sizes, and facts about it."""
-    sites = Sites(tuple(column.num_codes for column in columns))
-    x = {split: sites.values(codes_of(columns, cells_NC)) for split, cells_NC in cells.items()}
-    tried: list[tuple[float, NetworkSize, Fitted]] = []
-    start = time.monotonic()
-    speeds: dict[tuple[int, ...], float] = {}
-    todo = network_sizes(len(x["train"]))
-    for i, size in enumerate(todo):
-        left = minutes - (time.monotonic() - start) / 60
-        if tried and left < 0.5 * minutes / len(todo):
-            break
-        fitted: Any = _train(sites, x, size, left / (len(todo) - i), seed, speeds)
-        tried.append((fitted.results["nll_nats"], size, fitted))
-    _, size, fitted = min(tried, key=lambda each: each[0])
-    engine = AnyOrderTable(columns, require(fitted.model, "conditionals", "a table"), fitted.params)
-    return engine, {"recipe": dataclasses.asdict(size), "num_params": fitted.model.num_params}
-
-
-def _train(
-    sites: Sites,
-    x: Mapping[str, np.ndarray],
-    size: NetworkSize,
-    minutes: float,
-    seed: int,
-    speeds: dict[tuple[int, ...], float],
-) -> Fitted:
-    """Trains for about so many minutes. `speeds` has steps per second by hidden sizes, measured with a few steps."""
-    began, num = time.monotonic(), len(x["train"])
-    sizes: dict[str, Any] = {"hidden_sizes": size.hidden_sizes, "dropout": size.dropout, "activation": "gelu"}
-    model = make_model(sites.event, "deep_nade", orders="uniform", **sizes)
-    batch_size = int(np.clip(2 ** round(math.log2(max(num / 100, 1))), 32, 256))
-    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "optimizer": "adamw", "schedule": "cosine"}
-    options |= {"learning_rate": size.learning_rate, "weight_decay": size.weight_decay}
-    options |= {"clip_norm": 1.0, "ema_decay": 0.99, "train": x["train"]}
-    if size.hidden_sizes not in speeds:
-        print(f"timing {2 * _TRIAL} steps", flush=True)
-        fullest = np.argsort(np.isnan(x["validation"]).sum(1), kind="stable")[:batch_size]
-        few = x["validation"][fullest]
-        trial: Any = fit_arrays(model, validation=few, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **options)
-        num_sites = batch_size * sites.event.num_sites
-        speeds[size.hidden_sizes] = trial.results["train_sites_per_second"] / num_sites
-    left = 60 * minutes - (time.monotonic() - began)
-    most = _MOST_EPOCHS * num / batch_size + 1000
-    steps = int(np.clip(0.9 * left * speeds[size.hidden_sizes], 200, most))
-    options |= {
-        "validation": x["validation"],
-        "eval_every": max(50, steps // 20),
-        "warmup_steps": min(200, steps // 10),
-    }
-    return fit_arrays(model, steps=steps, patience=6, name="table", **options)
+    search, plan = NetworkSearch(columns, cells, seed), budget.recipe.get("any_order", ())
+    if budget.steps and not plan:
+        some = network_sizes(len(cells["train"]))[: None if budget.steps > LEAST_STEPS else 1]
+        plan = tuple(dataclasses.replace(size, steps=budget.steps) for size in dict.fromkeys(some))
+    for size in plan:
+        search.train(size)
+    if not plan:
+        search.run(budget.seconds)
+    return search.best()
 
 
 def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:

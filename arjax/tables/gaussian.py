@@ -40,6 +40,8 @@ _LEAST_LOG = -1e200
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
 #: Powers of Yeo & Johnson that are used.
 _LEAST_POWER, _MOST_POWER = -1.0, 3.0
+#: The part of the numbers of a grid from which on a column may have all of them.
+_FULL = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +73,13 @@ class Margin:
 
     @functools.cached_property
     def atoms(self) -> np.ndarray | None:
-        """The values of a column with few values that are not on a grid, in rising order; else None."""
+        """The values of a column, in rising order, where each has a code, but not each number of a grid; else None."""
         low = np.array(self.column.low)
         if not self.column.step or self.column.low != self.column.high:
             return None
         steps = (low - low[0]) / self.column.step
-        return low if (abs(steps - np.round(steps)) > 1e-4).any() else None
+        is_sparse = len(low) < _FULL * (steps[-1] + 1)
+        return low if is_sparse or (abs(steps - np.round(steps)) > 1e-4).any() else None
 
     @functools.cached_property
     def range(self) -> tuple[float, float]:
@@ -263,7 +266,11 @@ class GaussianTable(TableEngine):
                 z_N, ends = margin.forward(cells_NC[:, c]), margin.bounds(cells_NC[:, c])
                 low_N, high_N = (margin.forward(end) - z_N for end in ends)
                 width_N = np.exp(margin.log_slope(cells_NC[:, c])) * np.maximum(ends[1] - ends[0], margin.column.step)
-                log_ps.append(log_mass(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1, width_N / scale_K1))
+                log_p_KN = log_mass(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1, width_N / scale_K1)
+                if margin.atoms is not None:  # other numbers are new, as for the network
+                    within_N, known_N = margin.column.log_within(cells_NC[:, c])
+                    log_p_KN = np.where(known_N, log_p_KN, 0.0) + within_N + margin.column.log_unit
+                log_ps.append(log_p_KN)
             else:
                 log_p_KN = -0.5 * (e_KN**2 + math.log(2 * math.pi)) - np.log(scale_K1)
                 log_ps.append(log_p_KN + margin.log_slope(cells_NC[:, c]))

@@ -26,6 +26,7 @@ from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, is_gaussia
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
+from arjax.tables.point_masses import SplitColumns
 
 #: Variances that EM adds to the diagonals of the covariances of standardised columns.
 FLOORS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
@@ -88,9 +89,17 @@ class Fit(NamedTuple):
 
 
 class GaussianSearch:
-    """Fits of one table until a deadline: `members`, each with -log p of the validation rows, float64[N]."""
+    """At most so many fits of one table until a deadline: `members`, each with -log p of the validation rows [N]."""
 
-    def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        cells: Mapping[str, np.ndarray],
+        seconds: float,
+        seed: int,
+        most: float = math.inf,
+    ):
+        self._most = most
         self.members: dict[Options, tuple[Fit, np.ndarray]] = {}
         self._train, self._validation = thinned(cells["train"], _TRAIN_ROWS), cells["validation"]
         self._seed = seed
@@ -174,6 +183,7 @@ class GaussianSearch:
             return self._mean_nats(options)
         start = time.monotonic()
         late = start + self._per_component * options.components > min(end, self._end)
+        late |= len(self.members) >= self._most
         if late and self._best(options.is_power):
             return math.inf
         rng = np.random.default_rng([self._seed, options.seed])
@@ -254,19 +264,36 @@ def thinned(rows_NC: np.ndarray, most: int) -> np.ndarray:
 
 
 def fit_gaussians(
-    columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int
+    columns: Sequence[Column],
+    cells: Mapping[str, np.ndarray],
+    seconds: float,
+    seed: int,
+    plan: Sequence[Options] = (),
+    most: float = math.inf,
 ) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
     """Returns a mixture of Gaussians of the columns as they are, `gaussian`, and of columns made symmetric by powers,
-    `gaussian_power`, each with facts about it.
+    `gaussian_power`, each with facts about it: of those of a `plan`, or else of a search with `most` fits.
     """
-    search = GaussianSearch(columns, cells, seconds, seed)
-    search.run()
+    split = SplitColumns(columns)
+    search = GaussianSearch(
+        split.columns, {name: split.cells(rows) for name, rows in cells.items()}, seconds, seed, most
+    )
+    for options in plan:
+        search._fit(options)
+    if not plan:
+        search.run()
     engines = {name: search.mixed(is_power) for name, is_power in (("gaussian", False), ("gaussian_power", True))}
-    return {
-        name: (mixed[0], {"fits": [options._asdict() for options in mixed[1]], "tried": len(search.members)})
+    found = {
+        name: (
+            split.joined(mixed[0]),
+            {"fits": [options._asdict() for options in mixed[1]], "tried": len(search.members)},
+        )
         for name, mixed in engines.items()
         if mixed
     }
+    for _, facts in list(found.values())[:1]:
+        facts["recipe"] = [options._asdict() for options in search.members]
+    return found
 
 
 def gaussian_table(margins: Sequence[Margin | WordTable], parts: Sequence[Components], floor: float) -> GaussianTable:

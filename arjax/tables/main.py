@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     "table",
     "model",
     minutes=(10.0, "of training"),
+    steps=(0, "of training, in place of minutes: the same seed gives the same model; 0: as the minutes allow"),
     validation=("0.1", "part of the rows, or a csv file"),
     kinds=([], "words, numbers, date or skip", "COLUMN=KIND"),
     missing=([], "a cell without a value", "TEXT"),
@@ -98,7 +99,7 @@ def _fit(flags: Any) -> None:
     except ValueError:
         validation = user_path(validation)
         read.append(validation)
-    options = {name: getattr(flags, name) for name in ("minutes", "delimiter", "most_codes", "seed")}
+    options = {name: getattr(flags, name) for name in ("minutes", "steps", "delimiter", "most_codes", "seed")}
     options["kinds"] = _by_name(flags.kinds, "--kinds", "zip=words", "kinds")
     with folder_to_write(user_path(flags.model).parent):
         output = result_file(flags.model, *read)

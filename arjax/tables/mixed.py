@@ -18,6 +18,7 @@ from arjax.core.errors import UserError
 from arjax.core.scores import fit_weights, log_mixture, mixed_nats
 from arjax.data.columns import Condition
 from arjax.tables.columns import Numbers
+from arjax.tables.dependence import Dependence
 from arjax.tables.engine import Conditions, RowEngine, TableEngine, categorical, normalised_logs, only_given
 
 #: The kinds of columns whose best guesses have weights of their own.
@@ -26,6 +27,10 @@ NUMBERS, WORDS = GUESSED = ("numbers", "words")
 _ROWS, _PATTERNS = 1000, 32
 #: An engine with less weight than this is left out.
 _LEAST_WEIGHT = 0.02
+#: Draws of each engine by which its dependence is known; the part of that of another engine that it may lack.
+_NUM_DRAWS, _MUCH_LOST = 2000, 0.3
+#: The part of the squared error from which on rounding costs too much.
+_COSTS = 0.01
 #: The weight of the equation that weights add up to 1, beside the equations of the cells.
 _STIFF = 1e4
 
@@ -191,14 +196,32 @@ def kinds_of(engine: TableEngine, rows: RowEngine) -> dict[str, RowEngine]:
 
 
 def mix_engines(
-    fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray, num_orders: int
+    fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]],
+    cells_NC: np.ndarray,
+    num_orders: int,
+    rows: Dependence | None = None,
 ) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
-    """Returns the engine or mixture that is best on validation rows, its nats of each row, and facts about engines."""
+    """Returns the engine or mixture that is best on validation rows, its nats of each row, and facts about engines. One
+    whose draws lack much of the dependence of the train `rows`, where the draws of others have it, has no weight, even
+    if it has the most probable rows.
+    """
     names, engines = list(fitted), [engine for engine, _ in fitted.values()]
     nats_EN = -np.stack([engine.log_prob_over_orders(cells_NC, num_orders) for engine in engines])
-    weights_E = _without_small(fit_weights, nats_EN)
+    judged = [
+        {"dependence": 1.0} if rows is None else rows.judge(engine.draw_rows(_NUM_DRAWS, np.random.default_rng(0)))
+        for engine in engines
+    ]
+    kept_E = np.array([facts["dependence"] for facts in judged])
+    enough = np.flatnonzero(kept_E >= kept_E.max() - _MUCH_LOST)
+    weights_E = np.zeros(len(names))
+    weights_E[enough] = _without_small(fit_weights, nats_EN[enough])
     facts = {
-        name: {"validation_nats": float(nats_EN[e].mean()), "weight": float(weights_E[e]), **fitted[name][1]}
+        name: {
+            "validation_nats": float(nats_EN[e].mean()),
+            "weight": float(weights_E[e]),
+            **judged[e],
+            **fitted[name][1],
+        }
         for e, name in enumerate(names)
     }
     guesses = fit_guesses(engines, cells_NC) if len(names) > 1 else {}
@@ -259,6 +282,18 @@ def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray) -> dict[st
         if errors and (errors_EN := np.concatenate(errors, 1)).size:
             weights[kind] = _without_small(fit, errors_EN)
     return weights
+
+
+def unrounded(engine: TableEngine, cells_NC: np.ndarray) -> list[str]:
+    """Returns the columns whose best guesses of hidden cells have more than 1 % more squared error when rounded."""
+    hidden, names = hide(cells_NC, seed=1), []
+    for c, column in enumerate(engine.columns):
+        rows = np.flatnonzero(hidden.queried[:, c])
+        if isinstance(column, Numbers) and column.step and not column.date and len(rows):
+            guess_N = engine.guess(hidden.cells[rows], hidden.given[rows], c)
+            error, rounded = (((x_N - hidden.cells[rows, c]) ** 2).sum() for x_N in (guess_N, column.rounded(guess_N)))
+            names += [column.name] if rounded > (1 + _COSTS) * error else []
+    return names
 
 
 def _errors(engines: Sequence[TableEngine], hidden: Hidden, c: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import RowEngine, TableEngine
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable
 from arjax.tables.mixed import MixedRows, MixedTable
+from arjax.tables.point_masses import PointMassTable, SplitColumns
 from arjax.tables.products import ProductsTable
 
 KEY = "table"
@@ -49,12 +50,14 @@ class TableFacts(TypedDict):
     patterns: dict[str, int]
     missing: tuple[str, ...]
     delimiter: str
+    types: NotRequired[dict[str, dict]]
     row_weights: NotRequired[tuple[float, ...]]
 
 
 class _AnyOrder(TypedDict):
     weight: float
     most_levels: int
+    frequencies: NotRequired[tuple[tuple[float, ...], ...]]
 
 
 class _Gaussian(TypedDict):
@@ -102,11 +105,14 @@ def save_table(path: str | os.PathLike, engine: TableEngine, rows: RowEngine, ab
 
 def _engine_as_json(engine: Any, weight: float) -> dict[str, Any]:
     """Returns how an engine with one model, or with arrays, reads the columns."""
+    if isinstance(engine, PointMassTable):
+        return _engine_as_json(engine.engine, weight)
     if isinstance(engine, ProductsTable | BoostedTable):
         about = {"orders": engine.orders} if isinstance(engine, BoostedTable) else {}
         return {"kind": engine.kind, "weight": weight, **about}
     if isinstance(engine, AnyOrderTable):
-        return {"kind": "any_order", "weight": weight, "most_levels": engine.sites.most_levels}
+        more = {"most_levels": engine.sites.most_levels, "frequencies": [p_V.tolist() for p_V in engine.frequencies]}
+        return {"kind": "any_order", "weight": weight, **more}
     margins = [
         {"words": margin.p.tolist()}
         if isinstance(margin, WordTable)
@@ -130,7 +136,7 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
     usual = np.array(facts["usual"], np.float64)
-    frame = Frame({}, facts["form"], facts["missing"], facts["delimiter"])
+    frame = Frame({}, facts["form"], facts["missing"], facts["delimiter"], types=facts.get("types", {}))
     as_they_are: Any = {key: facts[key] for key in ("results", "left_out", "num_orders", "patterns")}
     return {"engine": engine, "rows": rows, "usual": usual, "frame": frame} | as_they_are
 
@@ -181,12 +187,16 @@ def _engines(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) ->
 def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
     model: Any = saved.model
     sites = Sites(tuple(column.num_codes for column in columns), entry["most_levels"])
+    frequencies = [np.array(p_V) for p_V in entry.get("frequencies", ())]
+    fits = not frequencies or tuple(map(len, frequencies)) == sites.sizes
+    fits &= all((p_V > 0).all() for p_V in frequencies)
     refuse(
         ("conditionals" not in model.traits, "it has the model of another kind of data"),
+        (not fits, "the frequencies of an engine must be a number above 0 for each code of each column"),
         (entry["most_levels"] < 2, "most_levels of an engine must be at least 2"),
         (entry["most_levels"] >= 2 and sites.event != model.event, "its columns are not those of the model"),
     )
-    return AnyOrderTable(columns, model, saved.params, sites)
+    return AnyOrderTable(columns, model, saved.params, sites, frequencies)
 
 
 def _products(entry: _Products, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
@@ -204,13 +214,16 @@ def _boosted(entry: _Boosted, columns: Sequence[Column], saved: SavedModel) -> R
 
 
 def _gaussian(entry: _Gaussian, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
-    model, num_numbers = saved.model, sum(isinstance(column, Numbers) for column in columns)
+    split = SplitColumns(columns)
+    columns, model = split.columns, saved.model
+    num_numbers = sum(isinstance(column, Numbers) for column in columns)
     if not is_gaussian_mixture(model):
         raise UserError("it has the model of another kind of data")
     fits = model.event.num_dims == num_numbers and len(columns) == len(entry["margins"])
     refuse((not fits, "its columns are not those of the model"))
     pairs = zip(columns, entry["margins"], strict=True)
-    return GaussianTable([_margin(column, value, model.components) for column, value in pairs], model, saved.params)
+    margins = [_margin(column, value, model.components) for column, value in pairs]
+    return split.joined(GaussianTable(margins, model, saved.params))
 
 
 def _margin(column: Column, value: Any, components: int) -> Margin | WordTable:

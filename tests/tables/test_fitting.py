@@ -1,7 +1,6 @@
 """`fit_table` from a table to a model, also where cells are missing: the fitted density stays where it is."""
 
 import math
-import types
 
 import numpy as np
 import pytest
@@ -11,12 +10,13 @@ from scipy import stats
 import arjax
 from arjax.core.errors import UserError
 from arjax.models import make_model
-from arjax.tables import fitting, gaussian_fitting
+from arjax.tables import any_order_fitting, fitting, gaussian_fitting
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import make_numbers, make_words
 from arjax.tables.gaussian_fitting import Components, GaussianSearch, Options, em_with_holes
 
 NUM = 400
+UNTRAINED = {"size": {}, "num_params": 0, "steps": 200, "best_step": 100}
 
 
 def people(seed: int = 0, holes: float = 0.0):
@@ -34,7 +34,8 @@ def people(seed: int = 0, holes: float = 0.0):
 def table():
     with pytest.MonkeyPatch.context() as patch:
         recipe = fitting.NetworkSize((32,), 0.0, learning_rate=1e-2)
-        patch.setattr(fitting, "network_sizes", lambda num: [recipe])
+        patch.setattr(any_order_fitting, "network_sizes", lambda num: [recipe])
+        patch.setattr(any_order_fitting, "LEAST_STEPS", 200)
         return arjax.fit_table(people(holes=0.2), minutes=0.02, quiet=True)
 
 
@@ -69,21 +70,6 @@ def test_many_rows_are_validated_by_an_even_choice_and_columns_told_as_they_are_
     assert not capsys.readouterr().out
 
 
-def test_the_timed_steps_score_few_rows_that_have_values(monkeypatch):
-    calls = []
-
-    def fit(model, **options):
-        calls.append(options)
-        return types.SimpleNamespace(results={"train_sites_per_second": 100.0})
-
-    monkeypatch.setattr(fitting, "fit_arrays", fit)
-    x = {"train": np.zeros((300, 2), np.float32), "validation": np.full((100, 2), np.nan, np.float32)}
-    x["validation"][-1, 0] = 1
-    fitting._train(Sites((2, 3)), x, fitting.NetworkSize((8,), 0.0), 0.01, 0, {})
-    timed, trained = (call["validation"] for call in calls)
-    assert len(timed) == 32 and timed[0, 0] == 1 and trained is x["validation"]
-
-
 def test_draws_have_the_kinds_of_the_table(table):
     rows = table.sample(50, given={"job": "nurse"}, seed=0)
     assert set(rows) == {"job", "age", "pay"} and set(rows["job"]) == {"nurse"}
@@ -113,7 +99,7 @@ def test_a_table_of_numbers_has_the_engines_that_are_better_on_validation(monkey
     side = rng.choice([-1, 1], NUM)
     numbers = {"a": 3 * side + 0.1 * rng.normal(size=NUM), "n": rng.poisson(20 + 10 * side)}
     numbers["n"][::50] = 20
-    monkeypatch.setattr(fitting, "_fit_any_order", lambda columns, *others: (untrained(columns), {}))
+    monkeypatch.setattr(fitting, "_fit_any_order", lambda columns, *others: (untrained(columns), UNTRAINED))
     monkeypatch.setattr(gaussian_fitting, "SIZES", (1, 2, 3))
     monkeypatch.setattr(gaussian_fitting, "_SEEDS", 1)
     table = arjax.fit_table(numbers, minutes=0.1, quiet=True)

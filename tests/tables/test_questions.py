@@ -118,6 +118,14 @@ def test_quantiles_given_a_range_are_those_of_draws(reals):
     assert reals.quantile("b", 0.5, given={"a": (0.5, 1.5)}, stderr=0.005).stderr <= 0.005
 
 
+def test_quantiles_at_a_point_mass_are_exactly_there():
+    rain = Numbers("rain", 0.0, (-3.0, 0.0, 0.0), (0.0, 0.0, 50.0), 1.0, 1.0, 100, masses=(0.0,))
+    table = table_of(untrained((rain, SEX)))
+    p = table._engine.code_table(np.full((1, 2), np.nan), np.zeros((1, 2), bool), 0)[0]
+    assert table.quantile("rain", p[0] + p[1] / 2).value == 0 < table.quantile("rain", p[0] + p[1] + p[2] / 2).value
+    np.testing.assert_allclose(table.expectation("rain").value, -1.5 * p[0] + 25 * p[2], rtol=1e-5)
+
+
 def test_the_mean_of_gaussians_is_that_of_draws(reals):
     mean = reals.expectation("b", given={"a": 1.0}, stderr=0.005)
     assert abs(mean.value - 0.36) < 4 * mean.stderr <= 0.02 and mean.kind == "estimate"
