@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import rel_entr
 
 from arjax.core.errors import UserError, describe, did_you_mean, refuse
+from arjax.core.notebooks import InNotebook
 from arjax.core.options import Option, checked_arguments
 from arjax.data.columns import Condition, Words
 from arjax.data.frames import Frame, plain_value, read_frame
@@ -34,7 +35,7 @@ _CANDIDATES = 8
 _MOST_PATTERNS = 1000
 
 
-class TableModel:
+class TableModel(InNotebook):
     """The joint distribution of the columns of a table, as from `arjax.fit_table`.
 
     Tables of the user are frames of pandas, polars or pyarrow, paths of csv files, dicts of columns or lists of rows;
@@ -65,6 +66,10 @@ class TableModel:
         self._engine, self._usual, self._num_orders = engine, usual, num_orders
         self._frame = Frame({}) if frame is None else frame
         self._rows, self._patterns = rows or engine, dict(patterns or {"0" * len(self.columns): 1})
+
+    def in_notebook(self) -> dict[str, Any]:
+        columns = [column.in_words() for column in self.columns]
+        return {"columns": columns, "left_out": self.left_out, "results": self.results}
 
     def __repr__(self) -> str:
         return f"TableModel({len(self.columns)} columns: {', '.join(self.names)})"
