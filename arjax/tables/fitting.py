@@ -27,7 +27,7 @@ from arjax.tables.gaussian_fitting import Options, fit_gaussians, thinned
 from arjax.tables.mixed import mix_engines, mix_rows, unrounded
 from arjax.tables.point_masses import SplitColumns
 from arjax.tables.products import ProductOptions, fit_products
-from arjax.tables.table import TableModel
+from arjax.tables.table import TableModel, gap_patterns
 
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
@@ -206,19 +206,18 @@ def _fit(
     usual, results["unrounded"] = _usual(engine, cells["validation"]), unrounded(engine, held_NC)
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
-    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, by_rows)
+    patterns = gap_patterns(cells["train"])
+    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, by_rows, patterns)
 
 
 def _fit_rows(
     columns: Sequence[Column], cells: Mapping[str, np.ndarray], budget: Budget, seed: int
 ) -> dict[str, tuple[RowEngine, dict[str, Any]]]:
     """Returns boosted trees of whole rows, if there is time for them."""
-    orders, is_timed = budget.recipe.get("boosted", 0), not budget.recipe and not budget.steps
     seconds = _BOOSTED_PART * budget.seconds
-    if not is_timed:
-        orders, seconds = orders or int(budget.steps >= LEAST_STEPS and not budget.recipe), math.inf
-    elif seconds > _LEAST_SECONDS:
-        orders = MOST_ORDERS
+    orders = MOST_ORDERS if seconds > _LEAST_SECONDS else 0
+    if budget.recipe or budget.steps:
+        orders, seconds = budget.recipe.get("boosted", int(budget.steps >= LEAST_STEPS)), math.inf
     fitted = fit_boosted(columns, cells, seconds, seed, orders) if orders else None
     return {"boosted": fitted} if fitted else {}
 
