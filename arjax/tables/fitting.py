@@ -25,7 +25,7 @@ from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian_fitting import Options, fit_gaussians, thinned
 from arjax.tables.mixed import mix_engines, unrounded
 from arjax.tables.point_masses import SplitColumns
-from arjax.tables.table import TableModel
+from arjax.tables.table import TableModel, gap_patterns
 
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
@@ -185,7 +185,8 @@ def _fit(
     usual, results["unrounded"] = _usual(engine, cells["validation"]), unrounded(engine, held_NC)
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
-    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS)
+    patterns = gap_patterns(cells["train"])
+    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, patterns=patterns)
 
 
 def _are_few_words(columns: Sequence[Column]) -> bool:

@@ -59,6 +59,7 @@ class MixedTable(TableEngine):
         self._parts = [engine for engine, weight in zip(engines, weights, strict=True) if weight]
         self._log_weights = np.log(self.weights[self.weights > 0])
         self.orders_agree = all(engine.orders_agree for engine in self._parts)
+        self.reads_codes = all(engine.reads_codes for engine in self._parts)
 
     def in_words(self) -> str:
         said = _sum_in_words(self.weights, self.engines)

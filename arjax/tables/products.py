@@ -49,7 +49,7 @@ class ProductsTable(TableEngine):
     of the probabilities of all codes of all columns in turn, `log_p` [K, S].
     """
 
-    kind, model, orders_agree = "products", None, True
+    kind, model, orders_agree, reads_codes = "products", None, True, True
 
     def __init__(self, columns: Sequence[Column], params: Mapping[str, Any]):
         self.columns, self.params = tuple(columns), dict(params)

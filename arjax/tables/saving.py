@@ -47,6 +47,7 @@ class TableFacts(TypedDict):
     left_out: dict[str, str]
     form: str
     num_orders: int
+    patterns: dict[str, int]
     missing: tuple[str, ...]
     delimiter: str
     types: NotRequired[dict[str, dict]]
@@ -136,13 +137,14 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
     usual = np.array(facts["usual"], np.float64)
     frame = Frame({}, facts["form"], facts["missing"], facts["delimiter"], types=facts.get("types", {}))
-    as_they_are: Any = {key: facts[key] for key in ("results", "left_out", "num_orders")}
+    as_they_are: Any = {key: facts[key] for key in ("results", "left_out", "num_orders", "patterns")}
     return {"engine": engine, "rows": rows, "usual": usual, "frame": frame} | as_they_are
 
 
 def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
     sizes = [len(row) for row in facts["usual"]]
     refuse(
+        (any(len(p) != len(columns) for p in facts["patterns"]), "table/patterns must have a mark for each column"),
         (sizes != sizes[:1] * len(columns), "table/usual must have a list of equally many numbers for each column"),
         (facts["form"] not in FORMS, f"table/form is one of {', '.join(FORMS)}, not {facts['form']!r}"),
     )
