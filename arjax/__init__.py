@@ -26,7 +26,13 @@ from arjax.core import __version__
 from arjax.core.kept_programs import keep_programs
 
 if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them when they are used
-    from arjax.api import Fitted, Run, compare, fit, fit_arrays, load, open_run, plan
+    from arjax.api.arrays import fit_arrays
+    from arjax.api.comparing import compare
+    from arjax.api.fitting import fit
+    from arjax.api.loading import load
+    from arjax.api.planning import plan, plan_draws
+    from arjax.api.run import Run, open_run
+    from arjax.api.trained_model import Fitted
     from arjax.core import ContextSpec, EventSpec, UserError
     from arjax.data import make_dataset
     from arjax.models import make_model
@@ -34,7 +40,13 @@ if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them w
     from arjax.testing.auditing import audit
 
 _PLACES = {
-    "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run", "plan", "plan_draws"),
+    "arjax.api.arrays": ("fit_arrays",),
+    "arjax.api.comparing": ("compare",),
+    "arjax.api.fitting": ("fit",),
+    "arjax.api.loading": ("load",),
+    "arjax.api.planning": ("plan", "plan_draws"),
+    "arjax.api.run": ("Run", "open_run"),
+    "arjax.api.trained_model": ("Fitted",),
     "arjax.core": ("ContextSpec", "EventSpec", "UserError"),
     "arjax.data": ("make_dataset",),
     "arjax.models": ("make_model",),

@@ -231,44 +231,38 @@ def typed_fields(section: type, values: Mapping[str, Any], words: str = "") -> d
 
 
 def checked_arguments(like: Callable | None = None, **least: float | None) -> Callable[[Called], Called]:
-    """Decorates a function or a dataclass: a wrong argument is first of all refused in a sentence that names it.
+    """Decorates a function, or a class that is called: a wrong argument is first of all refused in a sentence that
+    names it, and an unknown one with the nearest name.
 
-    The names are checked as by `named_arguments`, and the values of arguments declared as `bool`, `int`, `float`,
-    `str`, a path, a mapping, or a choice of these. Numbers are finite, and whole ones fit the devices. `like` is the
+    Values are checked of arguments declared as `bool`, `int`, `float`, `str`, a path, a mapping, a function, or a
+    choice of these, and of fields with an `opt`. Numbers are finite, and whole ones fit the devices. `like` is the
     function that gets the `**options`, and `least` the least value of each number; None: it is checked elsewhere.
     """
 
     def decorate(called: Called) -> Called:
-        parameters = inspect.signature(called).parameters.values()
-        return named_arguments(
-            called, like, {p.name: rule for p in parameters if (rule := _rule(p, least)) is not None}
-        )
+        function: Any = called.__init__ if inspect.isclass(called) else called
+        signature, options = inspect.signature(function), declared(called) if inspect.isclass(called) else {}
+        rules = {p.name: rule for p in signature.parameters.values() if (rule := _rule(p, least)) is not None}
+        known = _names(function) | (set() if like is None else _names(like))
+        takes_any = like is None and any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+        @functools.wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            if not takes_any:
+                check_names(called.__name__, given, known)
+            for name, value in signature.bind(*args, **given).arguments.items() if rules else ():
+                if name in rules:
+                    rules[name].check(value)
+                if name in options:
+                    options[name].check(value, name)
+            return function(*args, **given)
+
+        if not inspect.isclass(called):
+            return cast(Called, call)
+        called.__init__ = call  # type: ignore[method-assign]
+        return called
 
     return decorate
-
-
-def named_arguments(called: Called, like: Callable | None = None, rules: Mapping[str, Any] | None = None) -> Called:
-    """Decorates a function, or a class that is called: an unknown argument is refused with the nearest name. A function
-    that takes `**options` is checked with `like` alone, the function that gets them. `rules` check values by argument.
-    """
-    if inspect.isclass(called):
-        called.__init__ = named_arguments(called.__init__, like, rules)  # type: ignore[method-assign]
-        return called
-    signature, rules = inspect.signature(called), rules or {}
-    known = _names(called) | (set() if like is None else _names(like))
-    takes_any = like is None and any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    name = called.__qualname__.removesuffix(".__init__").rpartition(".")[2]
-
-    @functools.wraps(called)
-    def call(*args: Any, **options: Any) -> Any:
-        if not takes_any:
-            check_names(name, options, known)
-        for argument, value in signature.bind(*args, **options).arguments.items() if rules else ():
-            if argument in rules:
-                rules[argument].check(value)
-        return called(*args, **options)
-
-    return cast(Called, call)
 
 
 def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -334,5 +328,6 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (lambda value: isinstance(value, str), "a text"),
     "os.PathLike": (lambda value: isinstance(value, os.PathLike), "a path"),
     "Mapping[str, Any]": (_is_dict, "a dict of values by names"),
+    "Callable[..., Any]": (callable, "a function"),
     "None": (lambda value: value is None, "None"),
 }

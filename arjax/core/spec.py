@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import LARGEST_INT32, is_integer, named_arguments
+from arjax.core.options import LARGEST_INT32, checked_arguments, is_integer
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
 DISCRETE_KINDS = ("binary", "levels", "tokens")
@@ -25,7 +25,7 @@ def _is_shape(shape: object) -> bool:
     return isinstance(shape, tuple) and all(map(is_integer, shape))
 
 
-@named_arguments
+@checked_arguments(num_levels=None)
 @dataclasses.dataclass(frozen=True)
 class EventSpec:
     """Shape and kind of one example. Real values and those of columns are float32, in which NaN marks a site as

@@ -8,7 +8,7 @@ with a parameter `data` are read off training examples; the same examples give t
 
 import numpy as np
 
-from arjax.core.options import named_arguments
+from arjax.core.options import checked_arguments
 from arjax.factorization import data_orderings  # noqa: F401  registers orderings
 from arjax.factorization.factorization import Factorization, from_order, reorder
 from arjax.factorization.graphs import GRAPHS, graph_needs_data, with_graph
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-@named_arguments
+@checked_arguments()
 def make_factorization(
     grid_shape: tuple[int, ...],
     ordering: str = "raster",

@@ -25,7 +25,7 @@ from arjax.core.arrays import (
 )
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError, refuse
-from arjax.core.options import is_integer, named_arguments
+from arjax.core.options import checked_arguments, is_integer
 from arjax.core.programs import bytes_of, check_memory
 from arjax.core.scores import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
@@ -131,7 +131,7 @@ def check_end(event: EventSpec, end: Any) -> int | None:
 
 def public(method: Callable) -> Callable:
     """Decorates a method for users, whose first argument is `params`, with messages for mistakes in a call."""
-    named = named_arguments(method)
+    named = checked_arguments()(method)
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:

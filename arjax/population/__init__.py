@@ -4,11 +4,4 @@ from arjax.population.population import Population
 from arjax.population.search import SearchResult, local_search, random_search
 from arjax.population.train import Scores, train_population
 
-__all__ = [
-    "Population",
-    "Scores",
-    "SearchResult",
-    "local_search",
-    "random_search",
-    "train_population",
-]
+__all__ = ["Population", "Scores", "SearchResult", "local_search", "random_search", "train_population"]

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import other_results, save_config
 from arjax.core.errors import UserError
-from arjax.core.options import named_arguments
+from arjax.core.options import checked_arguments
 from arjax.core.programs import bytes_of, check_memory
 from arjax.core.scores import NLL
 from arjax.data.batches import train_index_block
@@ -194,7 +194,7 @@ class Scores:
     code: Mapping[str, Sequence[str]]  # the versions of the user's code that have trained them
 
 
-@named_arguments
+@checked_arguments()
 def train_population(
     population: Population,
     log: Callable[[str], None] = lambda text: None,

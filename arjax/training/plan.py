@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import check_size, defaults
+from arjax.core.programs import BATCH_AXES
 from arjax.evaluation.compiled import Estimate, estimate
 from arjax.evaluation.flops import Roofline, Work, count_flops, count_work, roofline_seconds, rooflines
 from arjax.evaluation.likelihood import Evaluator
@@ -192,23 +193,22 @@ def compile_program(program: Program, accelerator: Accelerator | None = None) ->
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        sizes = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", str(error))
-        needed, num = "more memory than there is", program.num // 2
-        if sizes is not None:
-            used, free = (float(sizes[i]) * {"G": 1, "M": 2**-10}[sizes[i + 1]] for i in (1, 3))
-            needed, num = f"{used:.1f} GiB of {free:.1f}", int(program.num * free / used)
-        remat = "config.network.remat=True where the network has it, " if program.name == "train step" else ""
-        raise UserError(
-            f"the {program.name} needs {needed} on each {accelerator.name}: try config.{program.field}={max(1, num)} "
-            f"or less, {remat}or more devices on config.mesh.fsdp"
-        ) from error
+        raise UserError(_too_large(program, accelerator.name, str(error))) from error
 
 
-def _estimate(program: Program, compiled: jax.stages.Compiled, accelerator: Accelerator | None) -> Estimate | None:
-    """The estimate of the compiler, where the devices are not simulated."""
-    if accelerator is None or program.mesh.devices.flat[0].platform == "cpu":
-        return None
-    return estimate(compiled.as_text() or "", accelerator)
+def _too_large(program: Program, device: str, error: str) -> str:
+    """The sentence for a program that needs more memory than a device has, with what would fit."""
+    sizes = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", error)
+    needed, num = "more memory than there is", program.num // 2
+    if sizes is not None:
+        used, free = (float(sizes[i]) * {"G": 1, "M": 2**-10}[sizes[i + 1]] for i in (1, 3))
+        fixed = (_bytes_on_device(program.inputs) - _bytes_on_device(program.batch)) / 2**30
+        needed, num = f"{used:.1f} GiB of {free:.1f}", int(program.num * (free - fixed) / max(used - fixed, 1e-9))
+    parts = math.prod(program.mesh.shape[axis] for axis in BATCH_AXES)
+    advice = [f"config.{program.field}={num - num % parts} or less"] * (num >= parts)
+    advice += ["config.network.remat=True where the network has it"] * (num > 0 and program.name == "train step")
+    advice += ["more devices on config.mesh.fsdp"]
+    return f"the {program.name} needs {needed} on each {device}: try {', or '.join(advice)}"
 
 
 def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
@@ -218,12 +218,12 @@ def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
     flops, batch_size = sum(each.flops for each in work), program.num
     compiled = compile_program(program, accelerator)
     memory = _memory(compiled, program.batch)
-    cost, utilisation = _estimate(program, compiled, accelerator), None
-    if cost is not None and accelerator is not None and accelerator.clock:
-        peak = cost.seconds * mesh.size * accelerator.flops_16
-        utilisation = (
-            min(flops, batch_size * model_flops(spec.model, state.params)) / peak
-        )  # a score may be many passes
+    cost = utilisation = None
+    if accelerator is not None and mesh.devices.flat[0].platform != "cpu":  # not simulated
+        cost = estimate(compiled.as_text() or "", accelerator)
+        if accelerator.clock:  # a score may be many passes
+            counted = min(flops, batch_size * model_flops(spec.model, state.params))
+            utilisation = counted / (cost.seconds * mesh.size * accelerator.flops_16)
     # The optimizer reads and writes its state once.
     work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
     leaves = jax.tree.leaves_with_path(state.params)
@@ -291,10 +291,15 @@ def _num_parts(leaf: Any) -> int:
     return leaf.size // max(1, math.prod(leaf.sharding.shard_shape(leaf.shape)))
 
 
+def _bytes_on_device(arrays: Any) -> int:
+    """Of abstract arrays with a placement."""
+    return sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(arrays))
+
+
 def _memory(compiled: Any, batch: Batch) -> dict[str, int]:
     """Bytes per device: the compiler's analysis, with its arguments split into state and batch."""
     analysis = compiled.memory_analysis()
-    batch_bytes = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(batch))
+    batch_bytes = _bytes_on_device(batch)
     # Outputs that are not aliased to donated arguments exist beside them.
     outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     memory = {

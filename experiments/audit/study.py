@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from faults import FAULTS
 from foreign import FOREIGN
+from right import RIGHT
 from scipy.stats import beta
 
 import arjax
@@ -26,7 +26,6 @@ from arjax import EventSpec
 from arjax.api.trained_model import Fitted
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data import from_arrays
-from arjax.models import make_model
 from arjax.testing import models
 from arjax.testing.examples import random_x
 
@@ -90,14 +89,11 @@ def right(most: int = 100) -> Iterator[dict[str, Any]]:
 
 
 def campaign(audits: int) -> Iterator[dict[str, Any]]:
-    """Right models of one network each with parameters and examples of a seed, at most five seconds an audit."""
-    known = sum(row["part"] == "campaign" for row in read())
-    events = list(EVENTS.values())
-    for seed in range(known, audits):
-        model = make_model(events[seed % len(events)], "made", hidden_sizes=(8,), ordering=f"random(seed={seed})")
-        params = model.init(jax.random.key(seed))
-        data = from_arrays(model.event, train={"x": random_x(model.event, 20, seed)})
-        yield audited("campaign", "made", "arjax", seed, 5, subject=Fitted(model, params, data))
+    """The models of `RIGHT` in turn, with the parameters and the examples of a seed each, in at most five seconds."""
+    known = {int(row["seed"]) for row in read() if row["part"] == "campaign"}
+    for seed in sorted(set(range(audits)) - known):
+        name = list(RIGHT)[seed % len(RIGHT)]
+        yield audited("campaign", name, "numpy", seed, 5, **RIGHT[name](np.random.default_rng(seed)))
 
 
 def interval(alarms: int, audits: int, level: float = 0.95) -> tuple[float, float]:
@@ -137,10 +133,11 @@ def main(argv: Sequence[str]) -> int:
                 writer.writeheader()
                 writer.writerows(rows)
         of_part = [row for row in rows if row["part"] == part]
-        alarms = sum(row["verdict"] != "valid" for row in of_part)
         if part in ("right", "campaign"):
+            alarms, valid = (sum(row["verdict"] == each for row in of_part) for each in ("invalid", "valid"))
             low, high = interval(alarms, len(of_part))
-            print(f"{part}: {alarms} of {len(of_part)} right models not valid, 95% interval {low:.2%} to {high:.2%}")
+            words = f"{alarms} of {len(of_part)} right models are called invalid, 95% interval {low:.2%} to {high:.2%}"
+            print(f"{part}: {words}; {valid} are valid")
 
     return 0
 

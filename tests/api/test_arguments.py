@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import pickle
 
@@ -16,7 +15,7 @@ import arjax
 from arjax.api import arrays, fitting
 from arjax.api.comparing import mixture_of_runs
 from arjax.api.trained_model import Settings
-from arjax.core.options import checked_arguments, named_arguments
+from arjax.core.options import checked_arguments
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.data import from_arrays, make_dataset
 from arjax.factorization import make_factorization
@@ -189,14 +188,14 @@ def test_parts_of_a_context():
 
 
 def test_what_is_named_rightly_is_called_as_before():
-    @named_arguments
+    @checked_arguments()
     def inner(a, /, b, *, c=3, **rest):
         return a, b, c, rest
 
     def options(*, width=1):
         """Not called."""
 
-    @functools.partial(named_arguments, like=options)
+    @checked_arguments(like=options)
     def outer(a, **rest):
         return a, rest
 

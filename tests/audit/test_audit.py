@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import time
+import types
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy.stats import multivariate_normal, norm, t
 import arjax
 from arjax import EventSpec, UserError
 from arjax.testing import LawBroken
-from arjax.testing.auditing import TESTS, Budget, Finding, Subject
+from arjax.testing.auditing import TESTS, Finding, Subject
 from arjax.testing.auditing.findings import verdict_of
 
 CHAIN = Chain()
@@ -233,6 +234,13 @@ def test_factors_have_names():
     per_site = audit(**WRONG["a sum in another unit"][1]).findings["kind"].words
     assert "they look like log p in nats per dim" in per_site
     assert "the number is in nats" in audit(**WRONG["a published number"][1]).findings["units"].words
+    of_text = {"data": CHAIN.sample(4000, 0), "num_bytes": 2.5, "unit": "bits_per_byte"}
+    right = audit(**ONE, **of_text, reported=ONE_NAT / np.log(2) / 2.5).findings["units"]
+    assert right.status == "passed" and "bits_per_byte" in right.words
+    assert (
+        "the number is in bits_per_byte"
+        in audit(**ONE, **of_text | {"unit": "bits"}, reported=ONE_NAT / np.log(2) / 2.5).findings["units"].words
+    )
 
 
 def test_a_witness_is_the_smallest_and_recomputed():
@@ -258,7 +266,7 @@ def test_what_no_test_shows_is_not_decidable():
         {"event": SPACE, "log_prob": lambda x: norm.logpdf(x).sum(1) + 0.06, "sample": gaussian_sample(np.eye(3))},
         {"event": REAL, "log_prob": lambda x: np.where(np.abs(x[:, 0] - 50) < 0.5, 0.0, -np.inf)},
     ):
-        report = audit(**options)
+        report = audit(**{"budget_s": 10.0} | options)
         assert report.exit_code == 4 and report.verdict.words and not report.verdict.witness, str(report)
 
 
@@ -275,27 +283,31 @@ MISTAKES = [
     ({"event": EVENT, "log_prob": CHAIN.log_prob, "sample": lambda num, seed: 0}, "`sample` returned the shape ()"),
     (
         {"event": EVENT, "log_prob": CHAIN.log_prob, "claim": "true"},
-        "claim must be exact, bound or estimate, not 'true'",
+        "claim must be one of exact, bound, estimate, not 'true'",
     ),
     ({"event": EVENT, "log_prob": CHAIN.log_prob, "order": [0, 1]}, "order must list 0 to 4 once"),
-    ({"event": EVENT, "log_prob": CHAIN.log_prob, "data": np.zeros((3, 4))}, "data has the shape (3, 4)"),
+    (
+        {"event": EVENT, "log_prob": CHAIN.log_prob, "data": np.zeros((3, 4))},
+        "the given examples must have shape (N, 5), not (3, 4)",
+    ),
     ({"event": REAL, "log_prob": CHAIN.log_prob, "conditionals": CHAIN.conditionals}, "tables of discrete values"),
     ({"event": REAL, "log_prob": lambda x: x[:, 0], "end": 0}, "end is for sequences of tokens"),
-    (ONE | {"batch_size": 0}, "batch_size must be a whole number, at least 1, not 0"),
-    (ONE | {"tolerance": np.nan}, "tolerance must be a finite number, at least 0, not nan"),
-    (ONE | {"tolerance": 1.0}, "tolerance must be at most 0.1, not 1.0"),
+    (ONE | {"batch_size": 0}, "batch_size must be at least 1, not 0"),
+    (ONE | {"tolerance": np.nan}, "tolerance must be a finite number, not nan"),
+    (ONE | {"tolerance": 1.0}, "tolerance must be at least 0 and at most 0.1, not 1.0"),
     (ONE | {"reported": "1.2"}, "reported must be a finite number or None, not '1.2'"),
-    (ONE | {"unit": "bpd"}, "unit cannot be 'bpd'"),
+    (ONE | {"unit": "bpd"}, "unit cannot be 'bpd', did you mean 'bits_per_dim'?"),
+    (ONE | {"unit": "bits_per_byte"}, "bits_per_byte needs num_bytes of an example"),
     (ONE | {"smaller": EVENT}, "smaller must be a list of EventSpecs"),
     (ONE | {"smaller": [REAL]}, "smaller events are discrete"),
     (ONE | {"order": [0.0, 1, 2, 3, 4]}, "order must list 0 to 4 once"),
     (ONE | {"order": [[0, 1, 2, 3, 4]]}, "order must list 0 to 4 once"),
     (ONE | {"end": 4}, "end must be a token from 0 to 3, not 4"),
-    (ONE | {"data": ["abc"]}, "data must be an array of numbers [N, (5,)]"),
-    (ONE | {"data": [[1, 2], [3]]}, "data must be an array of numbers [N, (5,)]"),
-    (ONE | {"data": np.full((2, 5), 0.5)}, "row 0 of data is no example of 5 sites, 4 tokens"),
-    (ONE | {"data": [[0] * 5, [4] * 5]}, "row 1 of data is no example of 5 sites, 4 tokens"),
-    (ONE | {"data": [[0] * 5], "truth": "markov_chain"}, "truth must be finite nats of the 1 rows of data"),
+    (ONE | {"data": ["abc"]}, "the given examples must be real numbers, not <U3"),
+    (ONE | {"data": [[1, 2], [3]]}, "the given examples must be one array of numbers"),
+    (ONE | {"data": np.full((2, 5), 0.5)}, "the given examples of tokens data must be integers"),
+    (ONE | {"data": [[0] * 5, [4] * 5]}, "the given examples of tokens data must be 0 to 3, not 0 to 4"),
+    (ONE | {"data": [[0] * 5], "truth": "markov_chain"}, "truth must be real numbers"),
     (ONE | {"data": [[0] * 5], "truth": np.ones(3)}, "truth must be finite nats of the 1 rows of data"),
     (ONE | {"fit": 3, "truth": "markov_chain"}, "fit must be a function"),
     (ONE | {"fit": CHAIN.log_prob, "truth": 3.0}, "with fit, truth is the call string of a data set"),
@@ -315,7 +327,10 @@ def test_a_test_without_its_function_is_not_done():
     done = {"reproducibility", "neighbours", "mass"}
     assert set(statuses(report)) == done and list(report.findings) == list(TESTS)
     assert report.findings["draws"] == Finding("not done", "needs sample and log_prob")
-    assert verdict_of({name: Finding("not done", "") for name in TESTS}, chained=False).status == "not decidable"
+    assert (
+        verdict_of({name: Finding("not done", "") for name in TESTS}, ("conditionals", "leak")).status
+        == "not decidable"
+    )
 
 
 def test_a_function_that_is_refused_later_is_no_stack_trace():
@@ -337,21 +352,39 @@ def test_a_valid_verdict_names_what_was_not_decided():
 
 
 def test_bounds_beside_samples_are_not_shown_by_tables_of_others():
-    findings = {
-        name: Finding("passed" if name in ("conditionals", "leak", "kind") else "not done", "") for name in TESTS
-    }
-    assert verdict_of(findings, chained=True).status == "valid"
-    assert verdict_of(findings, chained=True, tabled=False).status == "not decidable"
+    event = EventSpec((64,))
+    report = audit(
+        event=event,
+        claim="bound",
+        log_prob=lambda x: np.full(len(x), -64 * np.log(2)),
+        conditional_log_prob=lambda x, query, given: -np.log(2) * query.sum(1),
+        sample=lambda num, seed: event.noise(np.random.default_rng(seed), num),
+        budget_s=6.0,
+    )
+    passed = {name for name, status in statuses(report).items() if status == "passed"}
+    assert {"conditionals", "leak", "kind"} <= passed and report.exit_code == 4, str(report)
 
 
-def test_slow_functions_keep_to_the_time():
-    def slow(x):
-        time.sleep(0.02 * len(x))
-        return LONG.log_prob(x)
+def test_slow_functions_keep_to_the_time(monkeypatch):
+    """By a clock that the functions alone move: .02 s for a row in a batch of any size."""
+    now = [0.0]
+    for module in ("subject", "report"):
+        monkeypatch.setattr(f"arjax.testing.auditing.{module}.time", types.SimpleNamespace(monotonic=lambda: now[0]))
 
-    begin = time.monotonic()
-    audit(event=LONG.event, log_prob=slow, budget_s=1.0)
-    assert time.monotonic() - begin < 8
+    def slow(function):
+        def called(x, *more):
+            now[0] += 0.02 * (len(x) if np.ndim(x) else x)
+            return function(x, *more)
+
+        return called
+
+    functions = {"log_prob": LONG.log_prob, "conditionals": LONG.conditionals, "sample": LONG.sample}
+    for names in (["log_prob"], ["conditionals"], list(functions)):
+        begin = now[0]
+        report = audit(event=LONG.event, **{name: slow(functions[name]) for name in names}, budget_s=4.0)
+        late = now[0] - begin - 4.0
+        assert late < 0.02 * 256 and (late < 0.5 or "sample" in names), (names, late)
+        assert "there was no time left" in str(report)
 
 
 def test_scores_of_minus_infinity_are_no_stack_trace():
@@ -390,11 +423,10 @@ def test_a_report_is_text_a_page_and_json(tmp_path):
 
 
 def test_long_work_is_announced(capsys):
-    subject = dataclasses.replace(Subject(EVENT), log_prob=CHAIN.log_prob)
-    subject._pace["log_prob", (4,)] = np.array([0.04, 4])
-    Budget(60).tell(subject, "log_prob", 2000, "the mass")
-    Budget(60, quiet=True).tell(subject, "log_prob", 2000, "the mass")
-    assert capsys.readouterr().err == "arjax: audit: the mass, about 20 s\n"
+    subject = Subject(EVENT, log_prob=CHAIN.log_prob, _until=time.monotonic() + 1000, _quiet=False)
+    subject._pace["log_prob", 4] = np.array([0.04, 4])
+    assert subject.rows("log_prob", 2000) == dataclasses.replace(subject, _quiet=True).rows("log_prob", 2000) == 2000
+    assert capsys.readouterr().err == "arjax: audit: 2,000 examples by `log_prob`, about 20 s\n"
 
 
 class Tensor:
@@ -417,7 +449,9 @@ def test_the_form_for_pytest_fails_on_a_wrong_model():
     with pytest.raises(LawBroken, match="witness: x = "):
         arjax.testing.audit.check(**WRONG["a cache"][1])
     with pytest.raises(LawBroken, match="not decidable"):
-        arjax.testing.audit.check(event=EventSpec((64,)), log_prob=lambda x: np.full(len(x), -64 * np.log(2)))
+        arjax.testing.audit.check(
+            event=EventSpec((64,)), log_prob=lambda x: np.full(len(x), -64 * np.log(2)), budget_s=5.0
+        )
 
 
 def test_the_matrix_of_the_page_is_that_of_the_tests():

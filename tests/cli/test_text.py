@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from refusals import refusal
 
-from arjax.api import open_run
+from arjax.api.run import open_run
 from arjax.cli.main import main
 from arjax.config.files import load_config_file, load_workdir_config
 from arjax.reporting.writers import read_metrics

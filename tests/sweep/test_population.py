@@ -16,8 +16,8 @@ import pytest
 from refusals import refusal
 from sweep_cases import rows
 
-from arjax.api import open_run
 from arjax.api.comparing import mixture_of_runs
+from arjax.api.run import open_run
 from arjax.cli.main import main as arjax
 from arjax.config import build
 from arjax.config.files import load_workdir_config

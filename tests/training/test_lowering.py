@@ -16,11 +16,13 @@ from mesh_gradients import OBJECTIVE_OF, SMALL_MODELS, small_model
 from arjax.core import programs
 from arjax.core.programs import inner_jaxprs
 from arjax.core.spec import EventSpec
+from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.models.kinds import DTYPES
 from arjax.networks import NETWORKS, step_variables
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.denoisers import BlockTransformer, Denoiser
+from arjax.networks.layers.steps import to_grid
 from arjax.testing.examples import EVENTS
 from arjax.testing.models import autoregressive_networks, supported
 
@@ -172,3 +174,23 @@ def test_the_strips_of_a_diagonal_bilstm_are_for_the_devices_of_the_program():
 
     height, width = model.event.grid_shape
     assert max(steps("tpu")) == height + width + 1 and max(steps("cpu")) == height + 4 * (width + 2) - 1
+
+
+@pytest.mark.parametrize("network", ["deep_nade", "conv_nade"])
+def test_chunks_of_steps_divide_rows_over_all_axes_and_read_whole_kernels(network):
+    """Kernels are put together before the loop over the chunks, not in it."""
+    model = autoregressive(network, "float32")
+    x = jax.ShapeDtypeStruct((BATCH, *model.event.shape), model.event.dtype)
+    placed = constraints(model.network.apply, {"params": model.param_shapes}, x, model.factorization)
+    assert placed.count((False, P())) >= len(jax.tree.leaves(model.param_shapes)) and (True, P()) not in placed
+    assert any(("data", "fsdp", "tensor") in spec for _, spec in placed)
+
+
+def test_features_in_the_order_of_the_sites_are_not_gathered():
+    """The gradient of a gather is a scatter, on accelerators a loop over the sites."""
+    features = jnp.arange(24.0).reshape(2, 4, 1, 3)
+    for name, gathers in (("raster", False), ("reversed", True)):
+        order = make_factorization((2, 2), name)
+        found = [each.primitive.name for _, each in equations(lambda x, order=order: to_grid(x, order), features)]
+        assert any("gather" in primitive for primitive in found) == gathers
+        np.testing.assert_array_equal(to_grid(features, order).reshape(2, 4, 3), features[:, order.rank, 0])

@@ -1,10 +1,12 @@
 """Programs of a run that are compiled and not run: they are those that the run itself would run."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
 from loop_helpers import tiny_config
 
 from arjax.config.build import build
@@ -13,7 +15,7 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers.parallel import Parallel
-from arjax.training.plan import PROGRAMS, compile_program, draw_program
+from arjax.training.plan import PROGRAMS, _too_large, compile_program, draw_program
 from arjax.training.setup import SampleOptions
 
 
@@ -48,3 +50,21 @@ def test_the_programs_of_a_plan_compute_the_scores_and_the_samples_of_the_run():
 def test_draws_that_cannot_be_planned(other, sentence):
     with pytest.raises(UserError, match=sentence):
         draw_program(dataclasses.replace(tiny_setup(), **other))
+
+
+@pytest.mark.parametrize(
+    ("used", "sentence"),
+    [
+        (
+            "31.00G of 15.75G",
+            "needs 31.0 GiB of 15.8 on each v5e: try .*batch_size=32 or less, or .*remat=True .*, or more",
+        ),
+        ("40.00G of 15.75G", "try config.train.batch_size=24 or less, or"),  # 25 does not divide over four devices
+        ("400.0G of 15.75G", "try config.network.remat=True where the network has it, or more devices on"),
+        ("2.00M of 0.10M", "try more devices on config.mesh.fsdp$"),  # the parameters alone do not fit
+    ],
+)
+def test_a_program_that_does_not_fit_is_told_what_would(used, sentence):
+    program = PROGRAMS["train"](tiny_setup(train__batch_size=64))
+    program = program._replace(mesh=AbstractMesh((2, 2, 1), program.mesh.axis_names))
+    assert re.search(sentence, _too_large(program, "v5e", f"Used {used} hbm. Exceeded hbm capacity by"))

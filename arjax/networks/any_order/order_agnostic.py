@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.arrays import filled
+from arjax.core.programs import AXES, by_rows, gathered_if_small
 from arjax.factorization import Factorization
 from arjax.networks.base import ChunkedNetwork, Context, Network
 from arjax.networks.layers.causal import join, windows
@@ -79,7 +80,8 @@ class OrderAgnosticNetwork(ChunkedNetwork):
 
     def scan_steps(self, body: Body, carry: Any, xs: Any, factorization: Factorization) -> jax.Array:
         """Features [B, *grid, F], made a chunk of steps at a time; `xs` has the steps as first axis. Only the carries
-        between the chunks are kept for the gradient; the rest is recomputed.
+        between the chunks are kept for the gradient; the rest is recomputed. On a mesh all devices have rows of their
+        own and whole kernels, as a kernel in parts would be communication in every chunk.
         """
         num_steps = factorization.num_steps
         chunk = min(self.steps_per_chunk, num_steps)
@@ -89,6 +91,9 @@ class OrderAgnosticNetwork(ChunkedNetwork):
             split_rngs={"params": False, "dropout": True},
             out_axes=1,
         )
+        if not self.is_initializing():
+            scan = nn.map_variables(scan, "params", gathered_if_small)
+        carry, xs = jax.tree.map(lambda leaf: by_rows(leaf, 0, AXES), carry), gathered_if_small(xs)
         _, features_BGCMF = scan(self, carry, jax.tree.map(lambda leaf: windows(leaf, 0, chunk), xs))
         return to_grid(join(features_BGCMF, 1, num_steps), factorization)
 
@@ -96,13 +101,9 @@ class OrderAgnosticNetwork(ChunkedNetwork):
         self, x: jax.Array, steps_C: jax.Array, factorization: Factorization, context: Any, train: bool = False
     ) -> jax.Array:
         """Features [B, C, M, F] of some steps, each given the sites of all steps before it: one pass, C * B rows."""
-
-        def repeat(array: jax.Array) -> jax.Array:  # [B, ...] -> [C * B, ...]
-            return jnp.broadcast_to(array, (len(steps_C), *array.shape)).reshape(-1, *array.shape[1:])
-
-        observed = jax.vmap(lambda t: self.observed_before(t, len(x), factorization))(steps_C)
-        observed = observed.reshape(-1, *self.event.grid_shape)
-        features = self.given(repeat(x), observed, jax.tree.map(repeat, context), train=train)
+        given = jax.vmap(lambda t: (x, self.observed_before(t, len(x), factorization), context))(steps_C)
+        rows = jax.tree.map(lambda array: by_rows(array.reshape(-1, *array.shape[2:]), 0, AXES), given)
+        features = self.given(*rows, train=train)
         features_CBDF = features.reshape(len(steps_C), len(x), self.event.num_sites, self.num_features)
         take = lambda features_BDF, sites_M: jnp.take(features_BDF, sites_M, axis=1, mode="clip")  # noqa: E731
         return jax.vmap(take, out_axes=1)(features_CBDF, sites_of(steps_C, factorization))

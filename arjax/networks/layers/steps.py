@@ -154,9 +154,10 @@ def check_told_apart(factorization: Factorization, position: str) -> None:
 
 def to_grid(features: jax.Array, factorization: Factorization) -> jax.Array:
     """Features [B, S, M, F] of the steps, in any shape -> float32 features by site [B, *grid, F]."""
-    flat = features.reshape(len(features), factorization.blocks.size, -1)
-    by_site = jnp.take(flat, jnp.asarray(factorization.index_in_blocks), axis=1)
-    return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
+    flat, index_D = features.reshape(len(features), factorization.blocks.size, -1), factorization.index_in_blocks
+    if not (isinstance(index_D, np.ndarray) and np.array_equal(index_D, np.arange(flat.shape[1]))):  # else a scatter
+        flat = jnp.take(flat, jnp.asarray(index_D), axis=1)
+    return flat.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
 
 class StepNetwork(Network):

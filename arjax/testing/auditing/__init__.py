@@ -2,6 +2,6 @@
 
 from arjax.testing.auditing.findings import TESTS, Finding, Verdict
 from arjax.testing.auditing.report import Report, audit, audit_laws, report_file
-from arjax.testing.auditing.subject import Budget, Subject
+from arjax.testing.auditing.subject import Subject
 
-__all__ = ["TESTS", "Budget", "Finding", "Report", "Subject", "Verdict", "audit", "audit_laws", "report_file"]
+__all__ = ["TESTS", "Finding", "Report", "Subject", "Verdict", "audit", "audit_laws", "report_file"]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from arjax.testing.auditing.findings import FAILED, NOT_DONE, PASSED, WARNED, Finding, audit_test
-from arjax.testing.auditing.subject import UNDERFLOW, Budget, Subject
+from arjax.testing.auditing.subject import UNDERFLOW, Subject
 
 #: Rows of a batch of prefixes, steps that are tested, sets of sites, and values of a site that are summed over.
 ROWS, STEPS, SETS, VALUES = 64, 256, 8, 4096
 TABLES = ("conditionals", "conditional_log_prob")
-TOO_MANY = Finding(NOT_DONE, "sums over the values of a site are for discrete scalars of at most 4,096 values")
+#: Yields errors [N], the sentence of one, and the arrays [N, ...] of its witness.
+Errors = Iterator[tuple[np.ndarray, str, dict[str, np.ndarray]]]
 
 
 def tabled(subject: Subject, rng: np.random.Generator) -> Subject | None:
@@ -36,57 +37,60 @@ def tabled(subject: Subject, rng: np.random.Generator) -> Subject | None:
     return dataclasses.replace(subject, log_prob=None, conditionals=conditionals, order=order)
 
 
-def _steps(subject: Subject, rng: np.random.Generator, budget: Budget, calls: int) -> np.ndarray:
-    """Returns the steps that there is time for: all, or some at random, the first and the last among them."""
-    num = len(subject.steps)
-    most = min(budget.rows(subject, "conditionals", ROWS * calls * STEPS, 0.2) // (ROWS * calls), num)
-    return np.arange(num) if most >= num else np.unique([0, num - 1, *rng.permutation(num)[: max(most, 2)]])
-
-
-def _where(subject: Subject, t: int, **more: Any) -> dict[str, Any]:
-    """A step in a witness."""
-    return {"step": int(t), **more} | ({} if subject.order is None else {"order": subject.steps})
+def _largest(
+    subject: Subject, rng: np.random.Generator, calls: int, errors: Callable[[Subject, np.ndarray, int], Errors]
+) -> tuple[Finding | None, str, float]:
+    """Returns the finding of the first error that is too large, the steps in words, and the largest error; at all steps
+    that there is time for, or at some at random, the first and the last among them.
+    """
+    if (tables := tabled(subject, rng)) is None:
+        words = "sums over the values of a site are for discrete scalars of at most 4,096 values"
+        return Finding(NOT_DONE, words), "", 0.0
+    num, worst = len(tables.steps), 0.0
+    most = tables.rows("conditionals", min(num, STEPS), 0.2, each=ROWS * calls, least=2)
+    steps = np.arange(num) if most >= num else np.unique([0, num - 1, *rng.permutation(num)[:most]])
+    x = tables.examples(rng, ROWS)
+    for t in steps.tolist():
+        for error, words, arrays in errors(tables, x, t):
+            n = int(error.argmax())
+            worst = max(worst, float(error[n]))
+            if worst > subject.tolerance:
+                witness = {"step": t} | {name: array[n] for name, array in arrays.items()}
+                of_order = {} if tables.order is None else {"order": tables.steps}
+                return Finding(FAILED, words.format(**witness), {"error": worst}, witness | of_order), "", worst
+    return None, f"of {len(steps)} of {num} steps", worst
 
 
 @audit_test(*TABLES, finds="tables that do not sum to 1: hashed caches, temperature")
-def audit_conditionals(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_conditionals(subject: Subject, rng: np.random.Generator) -> Finding:
     """The probabilities of the values of a step sum to 1, after any prefix."""
-    if (tables := tabled(subject, rng)) is None:
-        return TOO_MANY
-    x, worst = tables.examples(rng, ROWS), 0.0
-    counted, steps = tables.counted(x), _steps(tables, rng, budget, 1)
-    for t in steps:
-        sums = tables.tables(x, int(t)).sum(1)
-        error = np.where(counted[:, t], np.abs(sums - 1), 0.0)
-        n = int(error.argmax())
-        worst = max(worst, float(error[n]))
-        if worst > subject.tolerance:
-            words = f"the probabilities of the values of step {t} sum to {sums[n]:.6g}"
-            return Finding(FAILED, words, {"sum": sums[n]}, _where(tables, t, x=x[n], sum=sums[n]))
-    words = f"the tables of {len(steps)} of {len(tables.steps)} steps sum to 1, to {worst:.1e}, after {len(x)} prefixes"
-    return Finding(PASSED, words, {"error": worst})
+
+    def errors(tables: Subject, x: np.ndarray, t: int) -> Errors:
+        sums = tables.tables(x, t).sum(1)
+        words = "the probabilities of the values of step {step} sum to {sum:.6g}"
+        yield np.where(tables.counted(x)[:, t], np.abs(sums - 1), 0.0), words, {"x": x, "sum": sums}
+
+    finding, steps, worst = _largest(subject, rng, 1, errors)
+    words = f"the tables {steps} sum to 1, to {worst:.1e}, after {ROWS} prefixes"
+    return finding or Finding(PASSED, words, {"error": worst})
 
 
 @audit_test(*TABLES, finds="conditionals that read their own value or later ones")
-def audit_leak(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_leak(subject: Subject, rng: np.random.Generator) -> Finding:
     """The table of a step stays the same when its own value, or all later ones, change."""
-    if (tables := tabled(subject, rng)) is None:
-        return TOO_MANY
-    x, worst, steps = tables.examples(rng, ROWS), 0.0, _steps(tables, rng, budget, 3)
-    for t in steps:
-        before = tables.tables(x, int(t))
+
+    def errors(tables: Subject, x: np.ndarray, t: int) -> Errors:
+        p = tables.tables(x, t)
         for reads, scalars in (("its own value", tables.steps[t : t + 1]), ("later values", tables.steps[t + 1 :])):
             other = tables.changed(rng, x, scalars)
-            after = tables.tables(other, int(t))
-            change = np.abs(before - after).max(1)
-            n = int(change.argmax())
-            worst = max(worst, float(change[n]))
-            if worst > subject.tolerance:
-                words = f"a probability of step {t} changes by {change[n]:.3g} with {reads}"
-                pair = {"x": x[n], "other x": other[n], "p": before[n], "other p": after[n]}
-                return Finding(FAILED, words, {"change": worst}, _where(tables, t, **pair))
-    words = f"no table of {len(steps)} of {len(tables.steps)} steps changes with its own or later values"
-    return Finding(PASSED, f"{words} (by {worst:.1e} at most)", {"change": worst})
+            other_p = tables.tables(other, t)
+            change = np.abs(p - other_p).max(1)
+            words = f"a probability of step {{step}} changes by {{change:.3g}} with {reads}"
+            yield change, words, {"x": x, "other x": other, "p": p, "other p": other_p, "change": change}
+
+    finding, steps, worst = _largest(subject, rng, 3, errors)
+    words = f"no table {steps} changes with its own or later values (by {worst:.1e} at most)"
+    return finding or Finding(PASSED, words, {"change": worst})
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -96,44 +100,36 @@ def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @audit_test("conditional_log_prob", finds="conditionals of any order that contradict one another")
-def audit_order(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_order(subject: Subject, rng: np.random.Generator) -> Finding:
     """p(a | c) p(b | a, c) = p(b | c) p(a | b, c); round three sites, the conditionals of one by another cancel; and
     p(A | c) p(b | A, c) = p(A, b | c), of one site or several A.
     """
     num, p = subject.event.num_sites, subject.queries
     if num < 2 or subject.is_random:
         return Finding(NOT_DONE, "the order matters for two sites or more, and for exact scores")
-    rows = max(budget.rows(subject, "conditional_log_prob", ROWS * 12 * SETS, 0.3) // (12 * SETS), 4)
-    x, swaps, circles, pairs = subject.examples(rng, rows), [], [], []
+    x = subject.examples(rng, subject.rows("conditional_log_prob", ROWS, 0.3, each=12 * SETS, least=4))
+    swaps, circles, pairs = [], [], []
     for i in range(SETS):
         order, k = rng.permutation(num), 1 if i == 0 else int(rng.integers(1, num))
-        a, b, c = (np.isin(np.arange(num), order[j : j + 1]) for j in range(3))
-        given = np.isin(np.arange(num), order[3 : 3 + int(rng.integers(max(num - 2, 1)))])
+        others, behind = 3 + int(rng.integers(max(num - 2, 1))), k + 1 + int(rng.integers(num - k))
+        parts = order[:1], order[1:2], order[2:3], order[3:others], order[:k], order[k : k + 1], order[k + 1 : behind]
+        a, b, c, given, some, one, rest = (np.isin(np.arange(num), part) for part in parts)
         swaps.append(_apart(p(x, a, given) + p(x, b, a | given), p(x, b, given) + p(x, a, b | given)) / 2)
-        pairs.append((a, b, given))
-        some, one = (np.isin(np.arange(num), each) for each in (order[:k], order[k : k + 1]))
-        rest = np.isin(np.arange(num), order[k + 1 : k + 1 + int(rng.integers(num - k))])
-        whole, parts = p(x, some | one, rest), p(x, some, rest) + p(x, one, some | rest)
-        swaps.append(np.where(subject.off(whole, parts), _apart(whole, parts), 0.0))
-        pairs.append((some, one, rest))
+        whole, product = p(x, some | one, rest), p(x, some, rest) + p(x, one, some | rest)
+        swaps.append(np.where(subject.off(whole, product), _apart(whole, product), 0.0))
+        pairs += [(a, b, given), (some, one, rest)]
         if c.any():
             circle = ((a, b), (b, c), (c, a))
             circles.append(sum(p(x, j, i | given) - p(x, i, j | given) for i, j in circle) / 3)
-        if not budget.left:
-            break
     swap, circle_ = np.stack(swaps), np.where(np.isfinite(circles), circles, 0.0)
     mean, worst = float(np.abs(swap).mean()), float(np.abs(swap).max())
-    numbers = {
-        "nats per site": mean,
-        "most": worst,
-        "swaps": swap.ravel().tolist(),
-        "circles": circle_.ravel().tolist(),
-    }
+    lists = {"swaps": swap.ravel().tolist(), "circles": circle_.ravel().tolist()}
+    numbers = {"nats per site": mean, "most": worst} | lists
     words = f"two orders of two sites, or of several, differ by {mean:.2g} nats a site, {worst:.2g} at most"
     words += f", and circles of three by {np.abs(circle_).max(initial=0):.2g}"
     if worst <= 20 * subject.tolerance:
         return Finding(PASSED, words, numbers)
     most, n = np.unravel_index(np.abs(swap).argmax(), swap.shape)
-    witness = {"x": x[n]} | dict(zip(("a", "b", "given"), pairs[most], strict=True)) | {"nats": swap[k, n]}
+    witness = {"x": x[n]} | dict(zip(("a", "b", "given"), pairs[most], strict=True)) | {"nats": swap[most, n]}
     alone = subject.log_prob is None and subject.conditionals is None
     return Finding(FAILED if alone else WARNED, f"{words}: they belong to no joint distribution", numbers, witness)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 PASSED, WARNED, FAILED, UNDECIDED, NOT_DONE = "passed", "warned", "failed", "not decidable", "not done"
@@ -34,9 +34,9 @@ class Finding(NamedTuple):
 class Fault(Exception):
     """A function of the subject fails, or returns what is no score: the finding of the test that called it."""
 
-    def __init__(self, finding: Finding):
-        super().__init__(finding.words)
-        self.finding = finding
+    def __init__(self, words: str, status: str = UNDECIDED, witness: Mapping[str, Any] | None = None):
+        super().__init__(words)
+        self.finding = Finding(status, words, witness=witness or {})
 
 
 class AuditTest(NamedTuple):
@@ -58,7 +58,7 @@ TESTS: dict[str, AuditTest] = {}
 
 
 def audit_test(*needs: str, finds: str) -> Callable[..., Any]:
-    """Registers `audit_<name>(subject, rng, budget) -> Finding`; each of `needs` names functions that suffice."""
+    """Registers `audit_<name>(subject, rng) -> Finding`; each of `needs` names functions that suffice."""
 
     def register(function: Callable[..., Finding]) -> Callable[..., Finding]:
         name = function.__name__.removeprefix("audit_")
@@ -76,32 +76,35 @@ class Verdict:
     words: str
     witness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.status]
+
 
 def numbers_in(witness: Mapping[str, Any]) -> int:
     """Returns the number of numbers in a witness, those without one last."""
     return sum(getattr(value, "size", 1) for value in witness.values()) or 2**60
 
 
-def verdict_of(findings: Mapping[str, Finding], *, chained: bool, tabled: bool = True) -> Verdict:
+def verdict_of(findings: Mapping[str, Finding], together: Sequence[str] = ()) -> Verdict:
     """Returns the verdict. A failure makes it invalid. It is valid if a test proves by itself that the scores are those
-    of a distribution, or if the conditionals sum to 1 and leak nothing and, where there are whole scores beside them
-    (`chained`), their products, of tables (`tabled`), are these. Else it is not decidable.
+    of a distribution, or if some tests, which prove it `together`, have passed. Else it is not decidable.
     """
-    failed = {name: each for name, each in findings.items() if each.status == FAILED}
-    if failed:
-        name = min(failed, key=lambda name: numbers_in(failed[name].witness))
-        others = ", ".join(other for other in failed if other != name)
-        words = f"{name}: {failed[name].words}" + f" (also failed: {others})" * bool(others)
-        return Verdict(INVALID, words, failed[name].witness)
-    needed = ("conditionals", "leak", *(["kind"] if chained else []))
+
+    def having(status: str) -> list[str]:
+        return [name for name, each in findings.items() if each.status == status]
+
+    if failed := having(FAILED):
+        first = min(failed, key=lambda name: numbers_in(findings[name].witness))
+        others = ", ".join(name for name in failed if name != first)
+        words = f"{first}: {findings[first].words}" + f" (also failed: {others})" * bool(others)
+        return Verdict(INVALID, words, findings[first].witness)
     proofs = [name for name, each in findings.items() if each.proves]
-    if tabled and all(findings[name].status == PASSED for name in needed):
-        proofs.append(" and ".join(needed))
+    proofs += [" and ".join(together)] if together and set(together) <= set(having(PASSED)) else []
+    undecided = having(UNDECIDED)
     if proofs:
-        warned = [f" (warning: {each.words})" for each in findings.values() if each.status == WARNED]
-        undecided = ", ".join(name for name, each in findings.items() if each.status == UNDECIDED)
-        warned += [f" (not decidable: {undecided})"] if undecided else []
-        return Verdict(VALID, f"shown by {', '.join(proofs)}{''.join(warned)}")
-    reasons = [f"{name}: {each.words}" for name, each in findings.items() if each.status == UNDECIDED]
+        remarks = [f" (warning: {findings[name].words})" for name in having(WARNED)]
+        remarks += [f" (not decidable: {', '.join(undecided)})"] if undecided else []
+        return Verdict(VALID, f"shown by {', '.join(proofs)}{''.join(remarks)}")
     remedy = "nothing shows that the probabilities sum to 1: give conditionals, or an event that can be enumerated"
-    return Verdict(UNDECIDED, "; ".join(reasons) or remedy)
+    return Verdict(UNDECIDED, "; ".join(f"{name}: {findings[name].words}" for name in undecided) or remedy)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
 import numpy as np
 
-from arjax.core.spec import EventSpec
 from arjax.testing.auditing.findings import FAILED, PASSED, UNDECIDED, Finding, audit_test
-from arjax.testing.auditing.subject import ALPHA, REPEATS, SIGMAS, Budget, Subject
-from arjax.testing.auditing.units import looks_like
+from arjax.testing.auditing.subject import ALPHA, REPEATS, SIGMAS, Subject, looks_like
 
 #: Examples that are enumerated, at most; rows and rounds of the search for a witness, and its examples that are kept.
 MOST_ENUMERATED, ROWS, ROUNDS, SHOWN = 2**18, 1024, 8, 1000
@@ -30,52 +27,45 @@ LEAST_SIZE, MOST_ERROR, SMALL_ERROR = 400.0, 0.02, 0.005
 
 
 @audit_test("log_prob", finds="scores that sum to more or less than 1: caches, ensembles, wrong padding, wrong units")
-def audit_mass(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_mass(subject: Subject, rng: np.random.Generator) -> Finding:
     """Sums over all examples, else over a witness; integrates; or draws from a proposal."""
-    event, calls = subject.event, REPEATS if subject.is_random else 1
-    if event.is_discrete:
-        most = max(budget.rows(subject, "log_prob", MOST_ENUMERATED * calls, 0.5) // calls, 16)
-        small = [each for each in (*subject.smaller, event) if each.num_levels**each.num_dims <= most]
-        sums = _enumerated(subject, small, budget) if small else None
-        if sums is not None and (event in small or sums.status == FAILED):
-            return sums
-        finding = _witness(subject, rng, budget)
-    elif event.num_dims <= 2 and not event.columns and not subject.is_random:
-        sums, finding = None, _integrated(subject, rng, budget)
-    else:
-        return _sampled(subject, rng, budget)
-    if finding.status == UNDECIDED and subject.conditionals is None:  # tables say more than draws
-        drawn = _sampled(subject, rng, budget)
-        missed = finding.numbers.get("mass", 0.0) > 1 + MOST_ERROR  # by draws, if there is more elsewhere
-        finding = finding if missed and drawn.status == PASSED else drawn
-    return sums if sums is not None and finding.status == UNDECIDED else finding
+    event, earlier = subject.event, list[Finding]()
+    few = event.num_dims <= 2 and not event.columns and not subject.is_random
+    methods = [_enumerated, _witness] if event.is_discrete else [_integrated] if few else []
+    if not methods or subject.conditionals is None:  # tables say more than draws
+        methods.append(_sampled)
+    for method in methods:
+        finding = method(subject, rng)
+        missed = any(each.numbers.get("mass", 0.0) > 1 + MOST_ERROR for each in earlier)  # there is more elsewhere
+        if finding.status == FAILED or (finding.proves and not missed):
+            return finding
+        earlier.append(finding)
+    return earlier[0] if PASSED in (earlier[0].status, finding.status) else finding
 
 
-def _enumerated(subject: Subject, events: list[EventSpec], budget: Budget) -> Finding:
-    """Sums over all examples of each event."""
-    masses: list[float] = []
-    for event in sorted(events, key=lambda each: each.num_levels**each.num_dims):
+def _enumerated(subject: Subject, rng: np.random.Generator) -> Finding:
+    """Sums over all examples of the event, and of smaller ones, where there is time for them."""
+    most = min(max(0.5 * subject.left / subject.pace("log_prob") / subject.calls, 16), MOST_ENUMERATED)
+    sizes = {event: event.num_levels**event.num_dims for event in (*subject.smaller, subject.event)}
+    masses, words, numbers = list[float](), "", dict[str, Any]()
+    for event in sorted((event for event in sizes if sizes[event] <= most), key=lambda event: sizes[event]):
         x = dataclasses.replace(subject, event=event).every(event)
-        budget.tell(subject, "log_prob", len(x), f"the mass of {len(x):,} examples")
-        calls = budget.rows(subject, "log_prob", 20 * REPEATS * len(x)) // len(x)
-        log_p, stderr = subject.mean_scores(x, max(REPEATS, calls))
+        rounds = subject.rows("log_prob", 20 if subject.is_random else 1, each=len(x))
+        log_p, stderr = subject.mean_scores(x, REPEATS * rounds)
         p = np.exp(log_p)
         masses.append(mass := float(p.sum()))
         noise = SIGMAS * math.sqrt(((p * stderr) ** 2).sum()) + float((p * stderr**2).sum()) + subject.tolerance
         numbers = {"mass": mass, "examples": len(x), "mass by size": masses}
         words = f"the probabilities of all {len(x):,} examples of {event.in_words} sum to {mass:.6g}"
-        unit = looks_like(event, functools.partial(_sum_to_one, log_p))
+        unit = looks_like(event, lambda factor: abs(np.exp(factor * log_p).sum() - 1) < 1e-3)  # noqa: B023, called at once
         if mass > 1 + noise:
             return Finding(FAILED, words + unit, numbers, _smallest(subject, x, log_p))
         if subject.claim == "exact" and mass < 1 - noise:
             words += unit or ": no likelihood, though a bound from below"
             return Finding(FAILED, words, numbers, {"x": x[:SHOWN], "log_prob": log_p[:SHOWN], "mass": mass})
-    cut = "" if subject.event in events else "; the event itself is too large"
-    return Finding(PASSED, words + cut, numbers, proves=not cut)
-
-
-def _sum_to_one(log_p: np.ndarray, factor: float) -> bool:
-    return bool(abs(np.exp(factor * log_p).sum() - 1) < 1e-3)
+    if sizes[subject.event] <= most:
+        return Finding(PASSED, words, numbers, proves=True)
+    return Finding(PASSED if words else UNDECIDED, f"{words}; the event itself is too large", numbers)
 
 
 def _smallest(subject: Subject, x: np.ndarray, log_p: np.ndarray) -> dict[str, Any]:
@@ -86,43 +76,40 @@ def _smallest(subject: Subject, x: np.ndarray, log_p: np.ndarray) -> dict[str, A
     return {"x": x[shown], "log_prob": log_p[shown]} | ({"examples of the sum": num} if num > SHOWN else {})
 
 
-def _witness(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def _witness(subject: Subject, rng: np.random.Generator) -> Finding:
     """Looks for distinct examples whose probabilities sum to more than 1, near the most probable ones."""
-    calls = REPEATS if subject.is_random else 1
-    x = subject.examples(rng, max(budget.rows(subject, "log_prob", ROWS * calls, 0.02) // calls, 8))
+    x = subject.examples(rng, subject.rows("log_prob", ROWS, 0.02, least=8))
     for _ in range(ROUNDS // 2):
         x = np.unique(x, axis=0)
         log_p, stderr = subject.mean_scores(x)
-        if (mass := float(np.exp(log_p - SIGMAS * stderr).sum())) > 1 + subject.tolerance:
-            witness = _smallest(subject, x, log_p - SIGMAS * stderr)
+        least = log_p - SIGMAS * stderr
+        if (mass := float(np.exp(least).sum())) > 1 + subject.tolerance:
+            witness = _smallest(subject, x, least)
             words = f"the probabilities of {len(witness['x'])} distinct examples sum to more than 1"
             return Finding(FAILED, words, {"mass": mass}, witness)
         best = x[np.argsort(-log_p)[:4]]
         near = subject.one_changed(rng, np.repeat(best, len(x) // len(best) + 1, 0))
-        x = np.concatenate([x, near[(near == subject.ended(near)).reshape(len(near), -1).all(1)]])
-    return Finding(
-        UNDECIDED, f"it is too large to be summed over, and no few examples of {len(x):,} sum to more than 1"
-    )
+        x = np.concatenate([x, near[subject.are_ended(near)]])
+    words = f"it is too large to be summed over, and no few examples of {len(x):,} sum to more than 1"
+    return Finding(UNDECIDED, words)
 
 
-def _centre(subject: Subject, rng: np.random.Generator, budget: Budget) -> np.ndarray:
+def _centre(subject: Subject, rng: np.random.Generator) -> np.ndarray:
     """Examples of the model by which integrals and proposals are placed, float64[N, D]."""
-    x = subject.examples(rng, max(budget.rows(subject, "log_prob", POINTS, 0.2), 4), likely=True)
+    x = subject.examples(rng, subject.rows("log_prob", POINTS, 0.2, least=4), likely=True)
     x = x[np.isfinite(subject.scores(x))]
     return x.reshape(len(x), subject.event.num_dims).astype(np.float64)
 
 
-def _integrated(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def _integrated(subject: Subject, rng: np.random.Generator) -> Finding:
     """Integrates a density of one or two scalars on two grids; not decidable where these, or their middles, differ."""
     num = subject.event.num_dims
-    if not len(points := _centre(subject, rng, budget)):
+    if not len(points := _centre(subject, rng)):
         return Finding(UNDECIDED, "no example has a finite score: give sample, or data")
     low, middle, high = np.quantile(points, (0.05, 0.5, 0.95), axis=0)
     scale = np.maximum((high - low) / 2, 1e-3)
-    nodes = int(min(NODES[num], (budget.rows(subject, "log_prob", 2**30, 0.4) / 2) ** (1 / num))) | 1
-    width = 2 * REACH[num] / (nodes - 1)
-    budget.tell(subject, "log_prob", 2 * nodes**num, f"the integral over {nodes**num:,} points")
-    masses = []
+    nodes = int(subject.rows("log_prob", NODES[num] ** num, 0.4, each=2) ** (1 / num) + 1e-6) | 1
+    width, masses = 2 * REACH[num] / max(nodes - 1, 1), list[float]()
     for shift in (0.0, 0.5):
         t = (np.arange(nodes) + shift) * width - REACH[num]
         grid = np.stack(np.meshgrid(*[t] * num, indexing="ij"), -1).reshape(-1, num)
@@ -185,20 +172,18 @@ class _Proposal:
         return np.logaddexp.reduce(log_q.reshape(len(x), -1), axis=1) - math.log(len(KERNELS) * len(self.points))
 
 
-def _sampled(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def _sampled(subject: Subject, rng: np.random.Generator) -> Finding:
     """Importance sampling from a proposal whose density is known, in rounds until it is precise. More than 1 is refused
     by a bound that holds for any number of draws (Maurer & Pontil 2009, theorem 4), of the ratios up to 20: the rest
     only adds to the mass.
     """
-    points, calls = _centre(subject, rng, budget), REPEATS if subject.is_random else 1
-    num = budget.rows(subject, "log_prob", DRAWS * calls, 0.3) // calls
-    num, until = min(num, OPERATIONS // max(points.size, 1)), budget.left * 0.6
+    points, until = _centre(subject, rng), 0.6 * subject.left
     if len(points) < 3:
         return Finding(UNDECIDED, "hardly an example has a finite score: give sample, or data")
+    num = subject.rows("log_prob", min(DRAWS, OPERATIONS // points.size), 0.3)
     if subject.end is not None or num < 100:
         return Finding(UNDECIDED, "the event is too large to be enumerated: give conditionals, or raise budget_s")
     proposal = _Proposal(points, subject.levels)
-    budget.tell(subject, "log_prob", num * calls, f"the mass by {num:,} draws from a proposal")
     ratios, leasts = np.zeros(0), np.zeros(0)
     for _ in range(ROUNDS):
         x = proposal.draw(rng, num if len(ratios) else min(num, PILOT))
@@ -209,7 +194,7 @@ def _sampled(subject: Subject, rng: np.random.Generator, budget: Budget) -> Find
         leasts = np.append(leasts, np.minimum(np.exp(score - SIGMAS * stderr), MOST_RATIO))
         mass, error = float(ratios.mean()), float(ratios.std() / len(ratios) ** 0.5)
         size = float(ratios.sum() ** 2 / max((ratios**2).sum(), 1e-300))
-        if error < SMALL_ERROR or size < 50 or budget.left < until:
+        if error < SMALL_ERROR or size < 50 or subject.left < until:
             break
     total, log = len(ratios), math.log(2 * ROUNDS / ALPHA)
     noise = math.sqrt(2 * leasts.var(ddof=1) * log / total) + 7 * MOST_RATIO * log / (3 * (total - 1))

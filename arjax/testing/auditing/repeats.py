@@ -7,17 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from arjax.testing.auditing.findings import FAILED, NOT_DONE, PASSED, Finding, audit_test
-from arjax.testing.auditing.subject import Budget, Subject
+from arjax.testing.auditing.subject import Subject
 
 #: Rows that are scored again, those that are scored alone, and calls.
 ROWS, ALONE, CALLS = 64, 8, 4
 ANY = ("log_prob", "conditionals", "conditional_log_prob")
 
 
-def _examples(subject: Subject, rng: np.random.Generator, budget: Budget) -> np.ndarray:
+def _examples(subject: Subject, rng: np.random.Generator) -> np.ndarray:
     """Returns as many examples as there is time for, or a few."""
     name = next(name for name in ANY if getattr(subject, name) is not None)
-    return subject.examples(rng, max(budget.rows(subject, name, ROWS * CALLS, 0.2) // CALLS, ALONE))
+    return subject.examples(rng, subject.rows(name, ROWS, 0.2, each=CALLS, least=ALONE))
 
 
 def _scores(subject: Subject, x: np.ndarray) -> np.ndarray:
@@ -45,9 +45,9 @@ def _compared(subject: Subject, x: np.ndarray, scores: np.ndarray, others: Mappi
 
 
 @audit_test(*ANY, finds="silent randomness; scores that change with the size of a batch, or on other devices")
-def audit_reproducibility(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_reproducibility(subject: Subject, rng: np.random.Generator) -> Finding:
     """An exact score is the same in equal calls, in a batch of one, and elsewhere; else its spread is measured."""
-    x = _examples(subject, rng, budget)
+    x = _examples(subject, rng)
     calls = np.stack([_scores(subject, x) for _ in range(CALLS)])
     if subject.is_random:
         spread = np.where(np.isfinite(calls).all(0), calls.std(0, ddof=1), 0.0)
@@ -60,11 +60,11 @@ def audit_reproducibility(subject: Subject, rng: np.random.Generator, budget: Bu
 
 
 @audit_test(*ANY, finds="batch statistics, padding of other rows: a score that depends on its neighbours")
-def audit_neighbours(subject: Subject, rng: np.random.Generator, budget: Budget) -> Finding:
+def audit_neighbours(subject: Subject, rng: np.random.Generator) -> Finding:
     """A row has the same score beside other rows, in another order, and beside copies of itself."""
     if subject.is_random:
         return Finding(NOT_DONE, "the score is random: its draws may depend on its place in a batch")
-    x = _examples(subject, rng, budget)
+    x = _examples(subject, rng)
     half = len(x) // 2
     others = np.concatenate([x[:half], subject.changed(rng, x[half:], slice(None))])
     variants = {

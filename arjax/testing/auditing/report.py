@@ -1,13 +1,15 @@
-"""An audit: all tests of a subject within some seconds, and the report of them."""
+"""An audit: all tests of a subject within some seconds, and the report of them as text, page and JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import html
+import json
 import os
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +18,26 @@ import numpy as np
 from arjax.core.errors import refuse
 from arjax.core.files import user_path, write_json, write_text
 from arjax.core.options import checked_arguments
-from arjax.core.spec import EventSpec, check_spec
+from arjax.core.spec import NO_CONTEXT, EventSpec, check_spec
+from arjax.data.sources import array_source, read_all
 
 # The tests register themselves; cheap ones come first.
 # isort: off
-from arjax.testing.auditing import repeats, conditionals, claims, draws, files, mass  # noqa: F401
+from arjax.testing.auditing import repeats, conditionals, claims, mass  # noqa: F401
 
 # isort: on
-from arjax.testing.auditing.findings import (
-    EXIT_CODES,
-    FAILED,
-    NOT_DONE,
-    TESTS,
-    UNDECIDED,
-    Fault,
-    Finding,
-    Verdict,
-    verdict_of,
-)
-from arjax.testing.auditing.page import page_of
-from arjax.testing.auditing.subject import Budget, Subject, as_data, check_subject
+from arjax.testing.auditing.findings import FAILED, NOT_DONE, TESTS, UNDECIDED, Fault, Finding, Verdict, verdict_of
+from arjax.testing.auditing.subject import Subject, check_subject
 from arjax.testing.laws import Law, LawTest, NotSupported, require
 
 #: Characters in a line of a printed report.
 WIDTH = 110
+STYLE = """body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
+td, th { text-align: left; vertical-align: top; padding: .3em 1em .3em 0; border-top: 1px solid #ddd }
+.passed, .valid { color: #2e7d32 } .failed, .invalid { color: #b3261e } .warned { color: #b26a00 }
+pre { background: #f4f4f4; padding: 1em; overflow-x: auto } figure { display: inline-block; margin: 1em 2em 1em 0 }"""
+#: The size of a picture, and the classes of a histogram.
+PICTURE, CLASSES = (300, 140), 30
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -54,7 +52,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 for a valid model, 3 for an invalid one, 4 where it is not decidable."""
-        return EXIT_CODES[self.verdict.status]
+        return self.verdict.exit_code
 
     def __repr__(self) -> str:
         return f"Report({self.name!r}: {self.verdict.status})"
@@ -70,10 +68,11 @@ class Report:
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the report in types of JSON."""
-        verdict = {"verdict": self.verdict.status, "why": self.verdict.words, "witness": _plain(self.verdict.witness)}
-        findings = {name: _plain(each._asdict()) for name, each in self.findings.items()}
-        return {"name": self.name, **verdict, "seconds": round(self.seconds, 3), "findings": findings}
+        """Returns the report in types of JSON; numbers that are not finite are texts."""
+        verdict = {"verdict": self.verdict.status, "why": self.verdict.words, "witness": self.verdict.witness}
+        findings = {name: each._asdict() for name, each in self.findings.items()}
+        report = {"name": self.name, **verdict, "seconds": round(self.seconds, 3), "findings": findings}
+        return json.loads(json.dumps(report, default=lambda array: array.tolist()), parse_constant=str)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the report as a page (.html) or as JSON (.json), with the whole witness; returns the path."""
@@ -99,37 +98,60 @@ def in_short(witness: Mapping[str, Any]) -> str:
         return ", ".join(f"{name} = {' '.join(str(value).split())}" for name, value in witness.items())
 
 
-def _plain(value: Any) -> Any:
-    """Arrays and numbers of numpy as those of JSON; numbers that are not finite as texts."""
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
+def page_of(report: Mapping[str, Any]) -> str:
+    """Returns the HTML of a report in types of JSON."""
+    rows, pictures, title = "", "", html.escape(report["name"])
+    for name, finding in report["findings"].items():
+        lists = {key: value for key, value in finding["numbers"].items() if isinstance(value, list)}
+        small = "; ".join(f"{key} {value}" for key, value in finding["numbers"].items() if key not in lists)
+        status = f'<b class="{finding["status"]}">{finding["status"]}</b>'
+        rows += f"<tr><td>{name}<td>{status}<td>{html.escape(finding['words'])}<td>{small}"
+        pictures += "".join(_picture(f"{name}: {key}", value) for key, value in lists.items())
+    witness = f"<h2>Witness</h2><pre>{html.escape(json.dumps(report['witness']))}</pre>" if report["witness"] else ""
+    return f"""<!doctype html><meta charset="utf-8"><title>audit of {title}</title>
+<style>{STYLE}</style>
+<h1>{title}: <span class="{report["verdict"]}">{report["verdict"]}</span></h1>
+<p>{html.escape(report["why"])}</p>{witness}
+<h2>Tests</h2><table>{rows}</table>
+<div>{pictures}</div>
+"""
 
 
-def make_subject(subject: Any = None, event: EventSpec | None = None, **functions: Any) -> Subject:
+def _picture(title: str, values: Sequence[float]) -> str:
+    """Bars of few values, such as the mass over sizes; of many their histogram."""
+    (width, height), counts = PICTURE, np.array(values, float)
+    low, high = 1, len(counts)
+    if len(counts) > CLASSES:
+        counts, edges = np.histogram(counts, CLASSES)
+        low, high = edges[[0, -1]]
+    tall, step = max(float(counts.max(initial=0)), 1e-300), width / max(len(counts), 1)
+    bars = "".join(
+        f'<rect x="{i * step:.1f}" y="{height - tall_i:.1f}" width="{0.9 * step:.1f}" height="{tall_i:.1f}"/>'
+        for i, tall_i in enumerate(height * np.maximum(counts, 0) / tall)
+    )
+    ends = f'<text y="{height + 16}">{low:.3g}</text><text x="{width - 40}" y="{height + 16}">{high:.3g}</text>'
+    svg = f'<svg width="{width}" height="{height + 20}" fill="#2b5f91" font-size="12">{bars}{ends}</svg>'
+    return f"<figure><figcaption>{html.escape(title)} (to {tall:.4g})</figcaption>{svg}</figure>"
+
+
+def make_subject(subject: Any, functions: Mapping[str, Any]) -> Subject:
     """Returns the subject of the arguments of `audit`, checked."""
-    if subject is not None:
-        has = isinstance(subject, Subject) or hasattr(subject, "as_subject")
+    if subject is None:
         refuse(
-            (
-                not has,
-                f"audit takes a trained model, as from arjax.open_run, or functions by their names, not {subject!r}",
-            ),
-            (event is not None, "a trained model has its event: leave it out"),
+            ("event" not in functions, "an audit of functions needs event=arjax.EventSpec(...), the form of an example")
         )
-        made = subject if isinstance(subject, Subject) else subject.as_subject()
-        made = dataclasses.replace(made, **functions)
+        check_spec(functions["event"], EventSpec)
+        made = Subject(**functions)
     else:
-        refuse((event is None, "an audit of functions needs event=arjax.EventSpec(...), the form of an example"))
-        assert event is not None, "it was refused"
-        check_spec(event, EventSpec)
-        made = Subject(event, **functions)
+        of_model = f"audit takes a trained model, as from arjax.open_run, or functions by their names, not {subject!r}"
+        refuse(
+            (not hasattr(subject, "as_subject"), of_model),
+            ("event" in functions, "a trained model has its event: leave it out"),
+        )
+        made = dataclasses.replace(subject.as_subject(), **functions)
     if made.data is not None:
-        made = dataclasses.replace(made, data=as_data(made.event, made.data))
+        examples = array_source(made.event, NO_CONTEXT, "given", {"x": made.data})
+        made = dataclasses.replace(made, data=np.asarray(read_all(examples).x))
     check_subject(made)
     return made
 
@@ -144,33 +166,32 @@ def audit(subject: Any = None, *, budget_s: float = 60.0, seed: int = 0, quiet: 
 
     Args:
       subject: a trained model of arjax; None for functions.
-      budget_s: seconds, about; a test for which there is no time is not decidable.
+      budget_s: seconds, about; a test for which there is no time is not decidable. The clock is read before each call
+        of a function, so that the last call may end later.
       seed: of the examples and draws.
       quiet: prints nothing about work that takes long.
       **options: the functions and claims, fields of `arjax.testing.auditing.Subject`: `event`, `log_prob`,
         `conditionals`, `conditional_log_prob`, `sample`, `elsewhere`, `fit`, `data`, `truth`, `claim`, `order`, `end`,
-        `smaller`, `reported`, `unit`, `tolerance`, `batch_size`, `name`.
+        `smaller`, `reported`, `unit`, `num_bytes`, `tolerance`, `batch_size`, `name`.
 
     Raises:
       UserError: wrong arguments; functions that fail on the first two examples, or return other shapes.
     """
     begin = time.monotonic()
-    made = make_subject(subject, **options)
-    budget = Budget(budget_s, quiet)
-    findings = {name: _finding(made, name, np.random.default_rng((seed, n)), budget) for n, name in enumerate(TESTS)}
-    unproven = made.log_prob is not None and made.conditionals is None
-    verdict = verdict_of(findings, chained=made.log_prob is not None, tabled=not unproven)
+    made = dataclasses.replace(make_subject(subject, options), _until=begin + budget_s, _quiet=quiet)
+    findings = {name: _finding(made, name, np.random.default_rng((seed, n))) for n, name in enumerate(TESTS)}
+    chained = ("kind",) * (made.log_prob is not None)
+    unproven = chained and made.conditionals is None
+    verdict = verdict_of(findings, () if unproven else ("conditionals", "leak", *chained))
     return Report(made.name, findings, verdict, time.monotonic() - begin)
 
 
-def _finding(subject: Subject, name: str, rng: np.random.Generator, budget: Budget) -> Finding:
+def _finding(subject: Subject, name: str, rng: np.random.Generator) -> Finding:
     if lacking := TESTS[name].lacks(subject):
         return Finding(NOT_DONE, f"needs {lacking}")
-    if not budget.left:
-        return Finding(UNDECIDED, "there was no time left: raise budget_s")
     try:
         with np.errstate(all="ignore"):
-            return TESTS[name].run(subject, rng, budget)
+            return TESTS[name].run(subject, rng)
     except Fault as fault:
         return fault.finding
 

@@ -92,7 +92,7 @@ class LinearMixer(nn.Module):
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         u, rest = self.inputs(x_BTE)
-        u = self._convolve(all_taps(u.astype(jnp.float32), self._taps, 1))
+        u = self._convolve(all_taps(u, self._taps, 1))
         return self.outputs(self.terms(u, rest).run(None, self.chunk_size)[1], u, rest)
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> Cache:
