@@ -219,7 +219,9 @@ def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared
         num = np.count_nonzero(~np.isfinite(nats_N))
         refuse((num, f"{name} has nats that are not finite on {num:,} examples of the {split} split"))
     first = group[0][1]
-    kind = kind_of_nats(first.model, first.settings.measures.num_orders, first.dataset.end)
+    dataset = first.dataset
+    about = first.settings.measures.num_orders, dataset.end, dataset.score_of_draws is not None
+    kind = kind_of_nats(first.model, *about)
     return Compared(group[0][0], tuple(run for _, run in group), kind, np.stack(nats))
 
 

@@ -17,6 +17,8 @@ from arjax.core.errors import UserError, did_you_mean
 from arjax.core.kept_programs import keep_programs
 
 EXIT_USER_ERROR = 2
+#: Of a training that SIGTERM or Ctrl-C has stopped, its state saved: not 0, so that an engine starts it again.
+EXIT_STOPPED = 143
 #: The most characters of a sentence on stderr.
 LONGEST = 4000
 #: What follows the name of an unknown flag that is like no other.

@@ -18,6 +18,7 @@ from arjax.models import KINDS
 from arjax.networks import NETWORKS
 from arjax.networks.recurrent.linear.mixer import MIXERS
 from arjax.objectives import OBJECTIVES
+from arjax.objectives.energies import ENERGIES
 from arjax.quantizers import QUANTIZERS
 from arjax.reporting.tables import print_table
 from arjax.reporting.writers import WRITERS
@@ -39,6 +40,7 @@ REGISTRIES: dict[str, Registry] = {
     "graphs": GRAPHS,
     "quantizers": QUANTIZERS,
     "objectives": OBJECTIVES,
+    "energies": ENERGIES,
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
     "samplers": SAMPLERS,

@@ -538,8 +538,8 @@ def noise(
     num_classes: int = 0,
     context_length: int = 0,
 ) -> Dataset:
-    """Examples of independent uniform (for real data standard normal) values, for plans and timings. No model can score
-    below `log(num_levels)` nats per scalar, which is a check as well.
+    """Examples of independent uniform (for real data standard normal) values, for plans and timings, and for objectives
+    that read no data but their form. No model can score below `log(num_levels)` nats per scalar, a check as well.
 
     Args:
       grid, value: shapes of the grid and of the value of a site, `()` for scalars.

@@ -16,7 +16,7 @@ from arjax.core.errors import refuse
 from arjax.core.scores import NO_LIKELIHOOD, log_mixture
 from arjax.core.traits import require
 from arjax.data import Dataset, Source
-from arjax.evaluation.splits import Scoring, SplitScorer, split_of
+from arjax.evaluation.splits import Scoring, SplitScorer, first_batch, split_of
 from arjax.evaluation.summaries import CODES, code_counts, summarize_rows
 from arjax.factorization import Factorization, Shares
 from arjax.models import Model
@@ -104,12 +104,18 @@ def shares_of(model: Model, num_orders: int) -> Shares | None:
 
 
 def score_likelihood(
-    model: Model, num_orders: int = 1, hidden: HiddenSites | None = None, answer: str = ""
+    model: Model,
+    num_orders: int = 1,
+    hidden: HiddenSites | None = None,
+    answer: str = "",
+    score_of_draws: Callable[..., Rows] | None = None,
 ) -> Callable[..., Rows]:
     """Returns the function with which `SplitScorer` scores a batch: the rows of `eval_step`, with `by_order` [K, B].
     With `answer`, the name of a measure, `answers/NAME` has the error of each example, if the model guesses one value
-    per site.
+    per site. With `score_of_draws`, the rows are its, see `Dataset.score_of_draws`.
     """
+    if score_of_draws is not None:
+        return lambda params, batch, key, log_scale_D: score_of_draws(model, params, batch, jax.random.fold_in(key, 1))
     orders = None
     if model.orders is not None and hidden is None:
         members, weights_K = model.orders.members(num_orders), model.orders.shares(num_orders).weights
@@ -140,8 +146,10 @@ class Evaluator:
     ):
         self._dataset, self._event, self._kind = dataset, model.event, model.score_kind
         self._shares = shares_of(model, scoring.num_orders)
-        score = _cached_score(_Same(model), scoring.num_orders, hidden, dataset.answer)
-        self.scorer = SplitScorer(score, dataset, scoring)
+        options = _Same(model), scoring.num_orders, hidden, dataset.answer
+        self.scorer = self._of_splits = SplitScorer(_cached_score(*options), dataset, scoring)
+        if dataset.score_of_draws is not None and hidden is None:
+            self._of_splits = SplitScorer(_cached_score(*options, dataset.score_of_draws), dataset, scoring)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
         """Returns the scores of a split by the names of `results.json`, in the units of the data: `summarize_rows`."""
@@ -150,7 +158,8 @@ class Evaluator:
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
         """Returns the scores of each example of a split, float64[..., N] by the names of `eval_step`."""
-        return self.rows_of(params, split_of(self._dataset, split))
+        source = split_of(self._dataset, split)
+        return self._of_splits.rows(params, source, first_batch(self._dataset, split))
 
     def rows_of(self, params: Any, source: Source) -> dict[str, np.ndarray]:
         """As `rows`, for any source; the compiled program is the same."""
@@ -171,9 +180,9 @@ class _Same:
 
 
 @functools.lru_cache(maxsize=16)
-def _cached_score(of: _Same, num_orders: int, hidden: HiddenSites | None, answer: str) -> Callable[..., Rows]:
+def _cached_score(of: _Same, *options: Any) -> Callable[..., Rows]:
     """One function, and so one compiled program, for all evaluators of a model under the same options."""
-    return score_likelihood(of.model, num_orders, hidden, answer)
+    return score_likelihood(of.model, *options)
 
 
 def rows_in_orders(

@@ -72,6 +72,9 @@ class Measures:
         """Raises `UserError` where the model or its data lack one of the numbers; nothing is computed."""
         if self.num_orders > 1 and model.orders is None:
             raise UserError(f"num_orders={self.num_orders} is for models of several orders, and this one has one")
+        for name in ("steps", "samples", "exposure") if dataset.score_of_draws is not None else ():
+            sentence = f"this objective has no examples of its target: leave config.evaluate.{name} at 0"
+            refuse((getattr(self, name), sentence))
         if self.steps:
             check_k_steps(require(model, "conditionals", "config.evaluate.steps"), self.steps, self.choose)
         if self.samples:
@@ -124,7 +127,7 @@ def report(
     if rows is None:
         rows = Evaluator(model, dataset, scoring).rows(params, split) | truth_rows(dataset, split, scoring)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
-    scores["kind"] = kind_of_nats(model, measures.num_orders, dataset.end)
+    scores["kind"] = kind_of_nats(model, measures.num_orders, dataset.end, dataset.score_of_draws is not None)
     if scores["kind"] == "bound":
         scores["unbiased"] = "biased" not in model.traits  # whether a mixture with this model is a bound
     if model.score_kind != NO_LIKELIHOOD:
@@ -143,10 +146,13 @@ def report(
     return Report(scores | bias, rows, curves)
 
 
-def kind_of_nats(model: Model, num_orders: int = 1, end: int | None = None) -> str:
-    """Returns the kind of the nats of a report: that of the model, `kind_of_mixture` for several orders, or an estimate
-    for strings (with the token `end`) whose padding may be visited before them, see `in_sequence`.
+def kind_of_nats(model: Model, num_orders: int = 1, end: int | None = None, of_draws: bool = False) -> str:
+    """Returns the kind of the nats of a report: that of the model, `kind_of_mixture` for several orders, an estimate
+    for strings (with the token `end`) whose padding may be visited before them, see `in_sequence`; `of_draws`, those of
+    `Dataset.score_of_draws`, are a bound of -log Z.
     """
+    if of_draws:
+        return "bound"
     if model.score_kind == NO_LIKELIHOOD:
         return model.score_kind
     if end is not None and not in_sequence(model):

@@ -20,6 +20,7 @@ from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset, Source
 from arjax.data.base import Transform
 from arjax.data.batches import eval_batches, read_ahead
+from arjax.data.sources import SPLITS
 from arjax.data.windows import RandomWindows
 from arjax.parallel.sharding import from_local_rows, local_rows, on_mesh, replicated
 
@@ -58,6 +59,11 @@ def split_of(dataset: Dataset, split: str) -> Source:
         raise UserError(f"data set {dataset.name!r} has no {split} split{did_you_mean(split, dataset.splits)}")
     refuse((not len(dataset.splits[split]), f"the {split} split of {dataset.name!r} is empty"))
     return dataset.splits[split]
+
+
+def first_batch(dataset: Dataset, split: str) -> int:
+    """Returns the number of the first batch of a split: for draws that are scored it differs between the splits."""
+    return 0 if dataset.score_of_draws is None else SPLITS.index(split) << 20
 
 
 def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch:
@@ -109,17 +115,19 @@ class SplitScorer:
         self.log_scale_D = np.asarray(dataset.log_scale_D, np.float32)
         self.program = _program(score, dataset.transform, transform_key, mesh)
 
-    def rows(self, params: Any, source: Source) -> Rows:
-        """The scores of all examples of a source whose weight is not 0, float64[..., N] by name."""
-        parts = list(self.batches(params, source))
+    def rows(self, params: Any, source: Source, first: int = 0) -> Rows:
+        """The scores of all examples of a source whose weight is not 0, float64[..., N] by name. The numbers of its
+        batches, which their keys are made of, begin with `first`.
+        """
+        parts = list(self.batches(params, source, first))
         return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
-    def batches(self, params: Any, source: Source) -> Iterator[Rows]:
+    def batches(self, params: Any, source: Source, first: int = 0) -> Iterator[Rows]:
         """The scores batch by batch; one batch is computed while the next one is read."""
         batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self.batch_size, self._rows_here))
         before = None
         with contextlib.closing(read_ahead(batches)) as coming:
-            for i, batch in enumerate(coming):
+            for i, batch in enumerate(coming, first):
                 arguments = self.log_scale_D, params, batch, _key_of_batch(self._key, i)
                 with on_mesh(self._mesh):
                     scored = call_if_it_fits("the arrays of this score", self.program, *arguments)

@@ -64,7 +64,7 @@ def summarize_rows(
     Args:
       rows: float64[..., N] by name: `nll` and `sites` of each example; possibly `by_order` [K, N], the terms of the
         score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the nats
-        under the truth of the data.
+        under the truth of the data; of draws also `free_energy` and `energy`.
       kind: of the scores. Scores of the kind "none" are not nats: their mean is `sample_score`.
       shares: the weights of the orders in their mixture, if there is `by_order`.
     """
@@ -93,6 +93,25 @@ def summarize_rows(
     if "truth" in counted:
         # The mean difference over the examples is an estimate of KL(truth || model).
         scores |= in_nats("truth_nll", counted["truth"]) | in_nats("excess", counted["nll"] - counted["truth"])
+    if "free_energy" in counted:
+        scores |= summarize_draws(counted)
+    return scores
+
+
+def summarize_draws(rows: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the entries about a target that is known up to a constant, from its scores of draws x of a model q, [N]
+    by the names of `FreeEnergy.rows`. With the importance weights w = exp(-beta E(x)) / q(x) these are `log_z`, the
+    logarithm of their mean, an estimate, with its standard error to first order, and `effective_samples`, (sum w)^2 /
+    sum w^2 of the N draws: both are blind to values that q does not draw. `free_energy_per_site`, a bound, and
+    `energy_per_site` are in the units of the energy.
+    """
+    log_w_N = -rows["nll"]
+    w_N = np.exp(log_w_N - log_w_N.max())
+    log_z = float(log_w_N.max() + np.log(w_N.mean()))
+    scores: dict[str, Any] = _with_stderr("log_z", log_z, float(stderr_of(w_N) / w_N.mean()))
+    scores |= {"log_z_kind": "estimate", "effective_samples": float(w_N.sum() ** 2 / np.square(w_N).sum())}
+    for name in ("free_energy", "energy"):
+        scores |= _with_stderr(f"{name}_per_site", *ratio_of_means(rows[name], rows["sites"]))
     return scores
 
 

@@ -5,7 +5,7 @@ values of the prefixes without a gradient. One parallel pass then scores the dat
 `model.per_site(site_log_prob, params, batch, inputs=inputs)`; its gradient is that of the recursion with these inputs.
 """
 
-from arjax.objectives import as_is, bounds, likelihood, prefixes, rollout, tokens, weighted  # noqa: F401  (register)
+from arjax.objectives import as_is, bounds, free_energy, likelihood, prefixes, rollout, tokens, weighted  # noqa: F401  (register)
 from arjax.objectives.base import (
     OBJECTIVES,
     TRUTH,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from arjax.core.batch import Array, Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 from arjax.models.base import Model, Params
@@ -159,6 +159,26 @@ class Objective(Generic[ModelT]):
             raise UserError(
                 f"the objective {self.name!r} trains by log p, and this conditional has another loss: {remedy}"
             )
+
+    def check_one_order(self, model: Model) -> None:
+        """Refuses a model of several orders."""
+        refuse((model.orders is not None, f"the objective {self.name!r} trains one order: leave model.orders empty"))
+
+    def check_exact(self, model: Model) -> None:
+        """Refuses a model whose log p of a draw is a bound: its gradient is no score function."""
+        if model.score_kind != "exact":
+            raise UserError(
+                f"the score function of the objective {self.name!r} needs log p itself, and that of this conditional "
+                f"is of the kind {model.score_kind!r}: take one whose kind is exact, such as gaussian_mixture"
+            )
+
+    @property
+    def score_of_draws(self) -> Callable[..., dict[str, jax.Array]] | None:
+        """None; or, where the target is no data but a distribution that is known up to a constant, a function (model,
+        params, batch, key) -> rows [B] by name, `nll` and `sites` among them, that scores a fresh draw of the model for
+        each example of a batch. It is called inside `jit`, see `Dataset.score_of_draws`.
+        """
+        return None
 
     def check(self, model: ModelT) -> None:
         """Raises `UserError` when the model cannot be trained by this objective; called before anything compiles."""

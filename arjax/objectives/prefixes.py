@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks, site_log_prob
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, refuse
+from arjax.core.errors import UserError
 from arjax.core.options import DEEPEST, opt
 from arjax.core.spec import DISCRETE_KINDS
 from arjax.core.traits import require
@@ -41,15 +41,7 @@ class PrefixObjective(Objective[AutoregressiveModel]):
     def check(self, model: AutoregressiveModel) -> None:
         require(model, "conditionals", f"the objective {self.name!r}, which replaces the prefixes that a model reads,")
         self.check_own_loss(model)
-        refuse((model.orders is not None, f"the objective {self.name!r} trains one order: leave model.orders empty"))
-
-    def check_exact(self, model: AutoregressiveModel) -> None:
-        """Refuses a conditional whose log p of a draw is a bound: its gradient is no score function."""
-        if model.score_kind != "exact":
-            raise UserError(
-                f"the score function of the objective {self.name!r} needs log p itself, and that of this conditional "
-                f"is of the kind {model.score_kind!r}: take one whose kind is exact, such as gaussian_mixture"
-            )
+        self.check_one_order(model)
 
     def check_whole_steps(self, model: AutoregressiveModel, batch: Batch) -> None:
         """Refuses a mask that may cut a block of a joint conditional: the score function needs log p of whole draws."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -44,6 +44,10 @@ class Weighted(Objective[Model]):
         of_parts = [part.traits for part in self.parts]
         needs = frozenset[str]().union(*of_parts) & {"needs_orders", "draws"}
         return needs | frozenset.intersection(*of_parts) & {"holes"} | of_parts[0] & {"of_tokens"}
+
+    @property
+    def score_of_draws(self) -> Callable[..., dict[str, jax.Array]] | None:
+        return self.parts[0].score_of_draws
 
     def check(self, model: Model) -> None:
         for part in self.parts:

@@ -20,7 +20,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import check_seed, checked_arguments
 from arjax.evaluation.likelihood import score_likelihood
-from arjax.evaluation.splits import Rows, Scoring, SplitScorer, split_of
+from arjax.evaluation.splits import Rows, Scoring, SplitScorer, first_batch, split_of
 from arjax.factorization import Factorization
 from arjax.models import KINDS, Model
 from arjax.models.checks import check_likelihood
@@ -119,14 +119,16 @@ class Population:
 
     def rows(self, params: Any, split: str) -> Rows:
         """Scores of the examples of a split by all members, float64[O, S, N] by name: see `Evaluator.rows`."""
-        return self._scorer.rows((self.models, params), split_of(self.setup.scored, split))
+        dataset = self.setup.scored
+        return self._scorer.rows((self.models, params), split_of(dataset, split), first_batch(dataset, split))
 
     def _score(self, params: Any, batch: Batch, keys_S: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
         dataset = self.setup.dataset
 
         def scores(model: Model, params: Any, key: jax.Array) -> dict[str, jax.Array]:
             rows = batch if dataset.transform is None else dataset.transform(key, batch, False)
-            return score_likelihood(model, answer=dataset.answer)(params, rows, key, log_scale_D)
+            score = score_likelihood(model, answer=dataset.answer, score_of_draws=dataset.score_of_draws)
+            return score(params, rows, key, log_scale_D)
 
         models, params = params
         return over_members(self.strategy, scores)(models, params, keys_S)

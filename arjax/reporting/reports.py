@@ -65,6 +65,8 @@ SCORES = (
     *_each("nll_nats_per_char", "bits_per_char", "nll_nats_per_byte", "bits_per_byte", "perplexity"),
     *_each("nll_nats_per_frame", "accuracy", "squared_error"),
     *_each(SAMPLE_SCORE, "solver_error_nats"),
+    *_each("free_energy_per_site", "energy_per_site", "log_z"),
+    "effective_samples",
     *_nats("truth_nll", "excess"),
     *("num_orders", *_nats("negative_elbo")),
     *(*_nats("k_step_bound", "k_step_nll"), "k_steps"),
@@ -106,6 +108,9 @@ UNITS = {
     "nll_nats_per_frame": "nats/frame",
     "accuracy": "accuracy",
     "squared_error": "squared error",
+    "free_energy_per_site": "free energy/site",
+    "log_z": "log Z (estimate)",
+    "effective_samples": "effective samples",
 }
 #: Bounds that take more work than a score, the names of their amounts of work, and these in words.
 BOUNDS = (
@@ -140,6 +145,7 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     if "excess_nats" in scores:
         parts.append(f"{with_stderr(scores['excess_nats'], scores['excess_stderr'], 'nats')} above the truth")
     parts += _of_exposure(scores)
+    bits = bits and "log_z" not in scores  # the nats of a target known up to a constant are none of a code
     for name, unit in UNITS.items():
         if name in scores and (bits or name != "bits_per_dim"):
             parts.append(with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))

@@ -45,8 +45,9 @@ class Reporter:
     def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None, *lines: str):
         """Starts at `step`: metrics of later steps, of a killed run, are removed. `lines` follow the first ones."""
         self._lines = lines
-        self._setup, self._bits = setup, setup.model.event.has_bits
-        self._kind = kind_of_nats(setup.model, end=setup.dataset.end)
+        of_draws = setup.dataset.score_of_draws is not None
+        self._setup, self._bits = setup, setup.model.event.has_bits and not of_draws
+        self._kind = kind_of_nats(setup.model, end=setup.dataset.end, of_draws=of_draws)
         self._writer, self.progress = Silent(), Silent()
         if jax.process_index() == 0:
             self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers))

@@ -207,6 +207,7 @@ def make_setup(
 ) -> Setup:
     """The parts of a run, put together and checked; `others` are fields of `Setup`."""
     check_batch_size(train.batch_size, others["mesh"], train.accumulate)
+    dataset = dataclasses.replace(dataset, score_of_draws=objective.score_of_draws)
     length = total_steps(train.steps, train.examples, train.epochs, train.batch_size, len(dataset.splits["train"]))
     rate = optimizer.learning_rate, length, schedule, optimizer.warmup_steps, optimizer.end_factor
     learning_rate = make_schedule(*rate)

@@ -105,7 +105,14 @@ def test_eight_devices_train_like_one(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",
-    ["scheduled_sampling(final=1)", "scheduled_sampling(passes=0)", "rollout(length=3)", "as_is", "input_noise"],
+    [
+        "scheduled_sampling(final=1)",
+        "scheduled_sampling(passes=0)",
+        "rollout(length=3)",
+        "as_is",
+        "input_noise",
+        "free_energy(energy='potts')",
+    ],
 )
 def test_objectives_on_own_prefixes_train_on_eight_devices_like_on_one(objective, tmp_path):
     one, many = tmp_path / "one", tmp_path / "many"

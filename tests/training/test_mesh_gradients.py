@@ -207,7 +207,10 @@ def test_gradients_of_heads_are_those_of_one_device():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["scheduled_sampling(final=1)", "rollout(length=8)", "as_is", "input_noise"])
+@pytest.mark.parametrize(
+    "objective",
+    ["scheduled_sampling(final=1)", "rollout(length=8)", "as_is", "input_noise", "free_energy(energy='potts')"],
+)
 def test_gradients_on_other_prefixes_are_those_of_one_device(objective):
     check_gradients([[network, 16, [(2, 2, 2)], objective] for network in ("gru", "transformer")])
 

@@ -1,0 +1,47 @@
+"""Targets known up to a constant, and every order of an Ising model under four networks, in equal minutes.
+
+arjax-sweep --sweep=experiments/energies/sweep.py --workdir=runs/energies
+"""
+
+import math
+
+from arjax.sweep import Run
+
+CRITICAL = math.log(1 + math.sqrt(2)) / 2
+METRIC = "free_energy_per_site"
+#: the even sites of a board, then the odd ones, which are independent given these
+CHECKERBOARD = f"list(order={tuple(sorted(range(64), key=lambda site: ((site // 8 + site) % 2, site)))})"
+ORDERS = {
+    "raster": "raster",
+    "spiral": "spiral",
+    "hilbert": "hilbert",
+    "checkerboard": CHECKERBOARD,
+    "multiscale": "multiscale(levels=2)",
+}
+#: the steps of about 40 seconds on two cores
+STEPS = {"made": 2000, "pixelcnn": 300, "lstm": 300, "transformer": 300}
+NAMES = {"made": "MADE", "pixelcnn": "PixelCNN", "lstm": "LSTM", "transformer": "Transformer"}
+
+
+def get_sweep() -> list[Run]:
+    """The targets whose truth is known, from the smallest to the largest; then orders and networks on 8 x 8 sites."""
+    rows = [_ising(4, beta) for beta in (0.3, 0.44, 0.6)]
+    rows.append(_target("glass-20", "sherrington_kirkpatrick,side=20,beta=1.0", {}))
+    for network in NAMES:
+        for order, call in ORDERS.items():
+            if network == "pixelcnn" and order != "raster":
+                continue  # it reads the rows above and the sites to the left
+            config = f"configs/energies.py:ising,side=8,beta={CRITICAL:.10f},network={network}"
+            overrides = {"model.ordering": call, "train.steps": STEPS[network]}
+            rows.append(
+                Run(f"{network}-{order}", config, overrides, model=NAMES[network], ordering=order, metric=METRIC)
+            )
+    return [*rows, _ising(8, CRITICAL), _ising(16, CRITICAL)]
+
+
+def _ising(side: int, beta: float) -> Run:
+    return _target(f"ising-{side}-{beta:.2f}", f"ising,side={side},beta={beta:.10g},symmetries=('flip',)", {})
+
+
+def _target(name: str, argument: str, overrides: dict) -> Run:
+    return Run(name, f"configs/energies.py:{argument}", overrides, metric=METRIC)
