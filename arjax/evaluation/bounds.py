@@ -14,7 +14,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.splits import ScoreOfBatch, Scoring, SplitScorer, split_of, spread_examples
+from arjax.evaluation.splits import ScoreOfBatch, Scoring, SplitScorer, scored_examples, split_of, spread_examples
 from arjax.evaluation.summaries import in_nats, ratio_of_means
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound
@@ -72,13 +72,9 @@ def sampled_scores(
     scores = in_nats(bound.name, nats_N)
     per_dim = (number / (math.log(2) * model.event.value_size) for number in ratio_of_means(nats_N, sites_N))
     scores |= zip((f"{bound.name}_bits_per_dim", f"{bound.name}_bits_per_dim_stderr"), per_dim, strict=True)
-    source, key = dataset.splits[split], scoring.key
-    batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
-    if batch.weight is not None:
-        batch = batch.take(np.flatnonzero(batch.weight > 0))
-    if dataset.transform is not None:
-        batch = dataset.transform(key, batch, False)
-    return scores | bound.entries | report_of_examples(model, params, batch.replace(weight=None), key)
+    numbers = np.arange(min(REPORTED, len(dataset.splits[split])))
+    batch = scored_examples(dataset, split, numbers, scoring.key)
+    return scores | bound.entries | report_of_examples(model, params, batch, scoring.key)
 
 
 def k_step_scores(
