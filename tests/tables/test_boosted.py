@@ -119,6 +119,6 @@ def test_one_engine_answers_alone(engine):
     sentence = "the engine 'boosted' draws whole rows and answers no other question"
     assert refusal(boosted_alone.probability, {"sex": "f"}) == sentence
     assert refusal(boosted_alone.impute, {"sex": [None], "age": [3], "work": ["a"]}) == sentence
-    assert "no engine 'boost': it has any_order, boosted; do you mean 'boosted'?" in refusal(table.using, "boost")
+    assert "no engine 'boost': it has any_order, boosted, did you mean 'boosted'?" in refusal(table.using, "boost")
     assert table.probability({"sex": "f"}).engine == table.using("any_order").quantile("age", 0.5).engine == "any_order"
     assert table.expectation(lambda rows: rows["age"], num=10).engine == "any_order + boosted"
