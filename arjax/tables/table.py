@@ -98,6 +98,8 @@ class TableModel(InNotebook):
         if held is not None:
             stderr = self.results["validation_stderr"]
             lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
+            alone = self.results.get("independent_nats")
+            lines += [] if alone is None else [f"{alone:.4f} nats if the columns were independent"]
         lines += filter(None, [self.results.get("advice")])
         return "\n".join(lines)
 
