@@ -268,7 +268,8 @@ def fit_gaussians(
     """Returns a mixture of Gaussians of the columns as they are, `gaussian`, and of columns made symmetric by powers,
     `gaussian_power`, each with facts about it: of those of a `plan`, or else of a search with `most` fits.
     """
-    split, found = SplitColumns(columns), {}
+    split = SplitColumns(columns)
+    found: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
     parts = {name: split.cells(rows) for name, rows in cells.items()}
     search = GaussianSearch(split.columns, parts, seconds, seed)
     search.most = most
