@@ -98,7 +98,10 @@ class Cluster:
         return self.actors[name]
 
     def _kill(self, handle):
-        self.actors.pop(handle.name, None)
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main or not self.options[-1].get("scheduling_strategy"):
+            self.actors.pop(handle.name, None)
+        # Else Ray has ended this actor with its group, and tries to start it again.
 
     def _group(self, name):
         if name not in self.groups:
@@ -107,8 +110,6 @@ class Cluster:
 
     def _remove_group(self, name):
         self.groups.pop(name, None)
-        if threading.current_thread() is not threading.main_thread():
-            raise SystemExit  # Ray ends the actors of the group, and tries to start them again
 
 
 class _Handle:
