@@ -35,10 +35,12 @@ from arjax.tables.engine import RowEngine
 #: Options of the trees of a halving, the most of them, and the rows from which on a halving has trees.
 _TREE = {"learning_rate": 0.15, "max_leaf_nodes": 16, "min_samples_leaf": 20, "l2_regularization": 1.0, "max_bins": 127}
 _MOST_TREES, _FEWEST_ROWS = 60, 100
+#: The first order may take so many times the given seconds.
+_LATE = 1.5
 #: Pairs of rows and trees that are read at once.
 _MOST_PAIRS = 2**21
 #: The most orders, and train rows that the trees read.
-_MOST_ORDERS, _TRAIN_ROWS = 8, 100_000
+MOST_ORDERS, _TRAIN_ROWS = 8, 100_000
 
 
 class Halving(NamedTuple):
@@ -231,9 +233,10 @@ class _Grown(NamedTuple):
     upper: np.ndarray
 
 
-def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int) -> tuple[list[Halving], list[Trees]]:
-    """Returns the halvings of a column, depth by depth, and their trees, whose roots they count from 0."""
-    counts_V, halvings, trees, num_trees = np.bincount(train.codes, minlength=num_codes), [], [], 0
+def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int, trees: list[Trees]) -> list[Halving]:
+    """Returns the halvings of a column, depth by depth; their trees are appended to `trees`."""
+    counts_V, halvings = np.bincount(train.codes, minlength=num_codes), []
+    num_trees = sum(len(each.roots) for each in trees)
     intervals, most_trees = [(0, num_codes)], _MOST_TREES if train.x.shape[1] else 0
     while intervals := [(low, high) for low, high in intervals if high - low > 1]:
         depth = []
@@ -249,7 +252,7 @@ def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int) -> tuple[li
                 halving, num_trees = halving._replace(first=num_trees, last=last, heat=heat), last
             halvings.append(halving)
         intervals = [ends for each in depth for ends in each.halving.halves]
-    return halvings, trees
+    return halvings
 
 
 def _grow(train: _Rows, held: _Rows, halving: Halving, most_trees: int, seed: int) -> _Grown:
@@ -290,7 +293,7 @@ def _best_stage(depth: Sequence[_Grown]) -> tuple[int, float]:
 
     def nats(sums: Sequence[np.ndarray], heat: float) -> np.ndarray:
         """Returns -log p summed over the rows of all halvings, for each of the columns of some sums of leaves."""
-        total = 0.0
+        total: Any = 0.0
         for each, sums_NT in zip(grown, sums, strict=True):
             odds_NT = each.halving.log_odds + heat * sums_NT.astype(np.float64)
             total = total - log_expit(np.where(each.upper[:, None], odds_NT, -odds_NT)).sum(0)
@@ -308,31 +311,32 @@ def fit_boosted(
     cells: Mapping[str, np.ndarray],
     seconds: float,
     seed: int,
-    most_orders: int = _MOST_ORDERS,
-) -> tuple[BoostedTable, dict[str, Any]]:
-    """Returns boosted trees in as many orders as about so many seconds allow, at least one, and facts about them."""
+    most_orders: int = MOST_ORDERS,
+) -> tuple[BoostedTable, dict[str, Any]] | None:
+    """Returns boosted trees in as many orders as about so many seconds allow, and facts about them; None where these do
+    not suffice for one order.
+    """
     start, rng = time.monotonic(), np.random.default_rng(seed)
     train_NC = cells["train"][:: -(-len(cells["train"]) // _TRAIN_ROWS)]
     every = [(cells_NC, codes_of(columns, cells_NC)) for cells_NC in (train_NC, cells["validation"])]
-    orders, halvings, trees = [], [], []
+    orders: list[list[int]] = []
+    halvings: list[list[list[Halving]]] = []
+    trees: list[Trees] = []
     while len(orders) < most_orders:
         order = rng.permutation(len(columns)).tolist() if orders else list(range(len(columns)))
         of_order = []
         for place, c in enumerate(order):
-            rows = [
-                _Rows(cells_NC[there][:, order[:place]], codes_NC[there, c])
-                for cells_NC, codes_NC in every
-                for there in [codes_NC[:, c] != MISSING]
-            ]
-            fitted, of_column = fit_column(*rows, columns[c].num_codes, seed)
-            before = sum(len(each.roots) for each in trees)
-            of_order.append([each._replace(first=each.first + before, last=each.last + before) for each in fitted])
-            trees += of_column
+            if not orders and time.monotonic() - start > _LATE * seconds:
+                return None
+            known = [(cells_NC, codes_NC, codes_NC[:, c] != MISSING) for cells_NC, codes_NC in every]
+            train, held = (_Rows(x_NC[there][:, order[:place]], codes_NC[there, c]) for x_NC, codes_NC, there in known)
+            of_order.append(fit_column(train, held, columns[c].num_codes, seed, trees))
         orders.append(order)
         halvings.append(of_order)
         taken = time.monotonic() - start
-        print(f"boosted trees in {len(orders)} orders after {taken:.0f} s", time.process_time(), flush=True)
+        print(f"boosted trees in {len(orders)} orders after {taken:.0f} s", flush=True)
         if taken * (1 + 1 / len(orders)) > seconds:
             break
     all_trees = join(trees) if trees else NO_TREES
-    return BoostedTable(columns, orders, halvings, all_trees), {"orders": orders, "num_trees": len(all_trees.roots)}
+    facts = {"num_trees": len(all_trees.roots), "recipe": len(orders)}
+    return BoostedTable(columns, orders, halvings, all_trees), facts
