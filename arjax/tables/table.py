@@ -149,8 +149,8 @@ class TableModel(InNotebook):
         """
         rng, given = np.random.default_rng(seed), _plain_conditions(given)
         draw = functools.partial(self._drawn, given=given, rng=rng)
-        allowed = functools.partial(self._of_rows, constraints, "b")
-        cells_NC = draw(num) if constraints is None else accepted(draw, allowed, num)
+        fits = functools.partial(self._of_rows, constraints, "b")
+        cells_NC = draw(num) if constraints is None else accepted(draw, fits, num)
         if gaps:
             cells_NC = np.where(self._gaps(num, given, rng), np.nan, cells_NC)
         return self._frame.back(self._values(cells_NC), typed=True)
