@@ -98,6 +98,8 @@ class TableModel(InNotebook):
         if held is not None:
             stderr = self.results["validation_stderr"]
             lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
+            alone = self.results.get("independent_nats")
+            lines += [] if alone is None else [f"{alone:.4f} nats if the columns were independent"]
         lines += filter(None, [self.results.get("advice")])
         return "\n".join(lines)
 
@@ -147,8 +149,8 @@ class TableModel(InNotebook):
         """
         rng, given = np.random.default_rng(seed), _plain_conditions(given)
         draw = functools.partial(self._drawn, given=given, rng=rng)
-        allowed = functools.partial(self._of_rows, constraints, "b")
-        cells_NC = draw(num) if constraints is None else accepted(draw, allowed, num)
+        fits = functools.partial(self._of_rows, constraints, "b")
+        cells_NC = draw(num) if constraints is None else accepted(draw, fits, num)
         if gaps:
             cells_NC = np.where(self._gaps(num, given, rng), np.nan, cells_NC)
         return self._frame.back(self._values(cells_NC), typed=True)
