@@ -16,8 +16,8 @@ from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import checked_arguments, opt
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.data import sources
 from arjax.data.rows import Rows
+from arjax.data.sources import SPLITS, ArraySource, Source, Subset, check_digits, has_holes, source_of, tell_same_arrays
 from arjax.data.standardised import in_standard_units
 from arjax.data.vocabulary import Vocabulary
 
@@ -76,7 +76,7 @@ class Dataset:
     name: str
     event: EventSpec
     context: ContextSpec
-    splits: Mapping[str, sources.Source]
+    splits: Mapping[str, Source]
     vocabulary: Vocabulary | None = None
     transform: Transform | None = None
     scale: np.ndarray | None = None
@@ -107,7 +107,7 @@ class Dataset:
     @property
     def has_holes(self) -> bool:
         """Whether values of some split may be missing, see `arjax.core.arrays`."""
-        return any(map(sources.has_holes, self.splits.values()))
+        return any(map(has_holes, self.splits.values()))
 
     @property
     def end(self) -> int | None:
@@ -154,7 +154,7 @@ class Dataset:
         splits = dict(self.splits)
         for split, source in self.splits.items():
             if 0 < num < len(source):
-                splits[split] = sources.Subset(source, self.thinned_numbers(split, num))
+                splits[split] = Subset(source, self.thinned_numbers(split, num))
         return dataclasses.replace(self, splits=splits) if num else self
 
     def thinned_numbers(self, split: str, num: int) -> np.ndarray:
@@ -230,26 +230,16 @@ def from_splits(
         is_pair = isinstance(examples, tuple) and [type(x) for x in examples] == [np.ndarray] * 2
         if is_pair and examples[0].shape != examples[1].shape:
             raise UserError(f"the {split} examples are a pair of arrays: write a dict, {{'x': ..., 'context': ...}}")
-    splits = {split: _source(event, context, split, examples, extra) for split, examples in given.items()}
-    in_memory = {split: source for split, source in splits.items() if isinstance(source, sources.ArraySource)}
+    splits = {split: source_of(event, context, split, examples, extra) for split, examples in given.items()}
+    in_memory = {split: source for split, source in splits.items() if isinstance(source, ArraySource)}
     if standardise:
-        items = (
-            "standardise reads all examples first, and these are read one by one: standardise them where they are made"
-        )
-        refuse((len(in_memory) < len(splits), items))
+        remedy = "standardise reads all examples first: standardise those that are read one by one where they are made"
+        refuse((len(in_memory) < len(splits), remedy))
         more |= in_standard_units(event, in_memory, standardise, name, columns)
     for split, source in in_memory.items():
-        sources.check_digits(event, context, split, source.arrays, "give standardise='sites', or leave the place out")
-    sources.tell_same_arrays({split: source.arrays for split, source in in_memory.items()})
+        check_digits(event, context, split, source.arrays, "give standardise='sites', or leave the place out")
+    tell_same_arrays({split: source.arrays for split, source in in_memory.items()})
     return Dataset(name, event, context, splits, **more)
-
-
-def _source(event: EventSpec, context: ContextSpec, split: str, examples: Any, extra: Sequence[str]) -> sources.Source:
-    if sources.has_items(examples):
-        return sources.ItemSource(event, context, split, examples, extra)
-    return sources.array_source(
-        event, context, split, examples if isinstance(examples, Mapping) else {"x": examples}, extra
-    )
 
 
 def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
@@ -289,7 +279,7 @@ def label_context(context: str, num_classes: int) -> ContextSpec:
 
 def split_sizes(num_examples: int, part: int = 4) -> dict[str, int]:
     """Returns the sizes of the splits: validation and test have a `part`-th of the train split."""
-    return {split: num_examples // (part if i else 1) for i, split in enumerate(sources.SPLITS)}
+    return {split: num_examples // (part if i else 1) for i, split in enumerate(SPLITS)}
 
 
 Drawn = TypeVar("Drawn")
