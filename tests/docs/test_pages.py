@@ -364,7 +364,11 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
     names = {}
     for page in ("README.md", "docs/sampling.md", "docs/python.md"):
         (block,) = [b for b in doc_text.blocks(ROOT / page) if "after-digits" in b.info]
-        code = block.text.replace("network=wavenet", "smoke").replace("runs/wavenet", "runs/digits")  # the finished run
+        code = (
+            block.text.replace("network=wavenet", "smoke")
+            .replace("runs/wavenet", "runs/digits")
+            .replace("runs/try", "runs/digits")
+        )
         page = pathlib.Path(page).name
         names[page] = doc_text.run(dataclasses.replace(block, text=code), page, {"__name__": "example"})
         assert names[page]["run"].best_step == 6
