@@ -299,7 +299,7 @@ def test_the_readme_is_short():
     assert len([line for line in block.text.splitlines() if line and "import" not in line]) <= 5
 
 
-@pytest.mark.parametrize(("page", "most"), [("architecture", 12_000), ("laws", 8_000), ("results", 12_000)])
+@pytest.mark.parametrize(("page", "most"), [("architecture", 12_000), ("laws", 8_000), ("results", 14_000)])
 def test_pages_that_grew_before_are_short(page, most):
     assert (ROOT / "docs" / f"{page}.md").stat().st_size <= most
 
