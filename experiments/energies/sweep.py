@@ -4,6 +4,8 @@ arjax-sweep --sweep=experiments/energies/sweep.py --workdir=runs/energies
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from arjax.sweep import Run
 
@@ -38,17 +40,19 @@ def get_sweep() -> list[Run]:
             rows.append(
                 Run(f"{network}-{order}", config, overrides, model=NAMES[network], ordering=order, metric=METRIC)
             )
-    return [*rows, _ising(8, CRITICAL, 3000, 256), _ising(16, CRITICAL, 3000, 512)]
+    large = {"train.batch_size": 256, "evaluate.examples": 5000, "train.checkpoint_every": 250}
+    return [*rows, _ising(8, CRITICAL, 3000, 256), _ising(16, CRITICAL, 1500, 512, large)]
 
 
-def _ising(side: int, beta: float, steps: int = 4000, units: int = 128) -> Run:
-    return _target(f"ising-{side}-{beta:.2f}", f"ising,side={side},beta={beta:.10g}", steps, units)
+def _ising(side: int, beta: float, steps: int = 4000, units: int = 128, more: Mapping[str, Any] | None = None) -> Run:
+    return _target(f"ising-{side}-{beta:.2f}", f"ising,side={side},beta={beta:.10g}", steps, units, more)
 
 
-def _target(name: str, argument: str, steps: int, units: int) -> Run:
+def _target(name: str, argument: str, steps: int, units: int, more: Mapping[str, Any] | None = None) -> Run:
     """A MADE, mixed with its image under the flip of all spins."""
     overrides = {"network.hidden_sizes": (units,), "train.steps": steps, "train.batch_size": 512}
     overrides |= {"train.eval_every": steps // 2, "train.checkpoint_every": 500, "train.log_every": 100}
+    overrides |= more or {}
     return Run(
         name, f"configs/energies.py:{argument},symmetries=('flip',)", overrides, model=NAMES["made"], metric=METRIC
     )
