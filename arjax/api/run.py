@@ -121,6 +121,11 @@ class Run(TrainedModel):
             return "finished"
         return "damaged" if (self.workdir / REPORT).exists() else "stopped"
 
+    def in_notebook(self) -> dict[str, Any]:
+        """The files of the run: neither its data nor its parameters are read."""
+        shown = {name: getattr(self, name) for name in ("status", "results", "history")}
+        return {"workdir": str(self.workdir)} | shown | {"config": self.config.to_dict()}
+
     def __repr__(self) -> str:
         network, data = self.config.network.name or self.config.model.kind, self.config.dataset.name
         scores = scores_in_words(read_report(self.workdir))

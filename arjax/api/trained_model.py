@@ -24,6 +24,7 @@ from arjax.config.build import open_run
 from arjax.core.arrays import as_array, as_sites, is_present
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError, refuse, say_once
+from arjax.core.notebooks import InNotebook
 from arjax.core.options import check_seed, checked_arguments, typed_fields
 from arjax.core.programs import within_memory
 from arjax.core.scores import EXACT
@@ -95,7 +96,7 @@ class Settings:
         return open_run(workdir, self.mesh, self.trust)
 
 
-class TrainedModel:
+class TrainedModel(InNotebook):
     """A model with its parameters, and the data and the results of its training.
 
     Examples have the form of the rows of `dataset`, the input of the model. Real data may be standardised:
@@ -511,6 +512,9 @@ class Fitted(TrainedModel):
     settings: Settings = dataclasses.field(default_factory=Settings)
     results: Mapping[str, Any] | None = None
     history: Mapping[str, Curve] = dataclasses.field(default_factory=dict)
+
+    def in_notebook(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("results", "model", "params", "history")}
 
     def __repr__(self) -> str:
         return f"Fitted({self.model!r}{scores_in_words(self.results)})"

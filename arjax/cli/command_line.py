@@ -7,7 +7,7 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags
 from absl.flags import argparse_flags
@@ -17,6 +17,8 @@ from arjax.core.errors import UserError, did_you_mean
 from arjax.core.kept_programs import keep_programs
 
 EXIT_USER_ERROR = 2
+#: Of a training that SIGTERM or Ctrl-C has stopped, its state saved: not 0, so that an engine starts it again.
+EXIT_STOPPED = 143
 #: The most characters of a sentence on stderr.
 LONGEST = 4000
 #: What follows the name of an unknown flag that is like no other.
@@ -25,6 +27,9 @@ LISTED = " (--help lists all)"
 
 class Parser(argparse_flags.ArgumentParser):
     """An argument parser that raises `UserError`s, with the nearest name, and takes no flag twice."""
+
+    def __init__(self, **options: Any):
+        super().__init__(allow_abbrev=False, **options)
 
     def parse_args(self, args=None, namespace=None):
         known, unknown = self.parse_known_args(args, namespace)

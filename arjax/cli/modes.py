@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from arjax.cli.command_line import EXIT_STOPPED
 from arjax.cli.flags import Flag, help_of, listed, read_flags
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path, writable_file
@@ -132,7 +133,7 @@ def _check(flags: SimpleNamespace, declared: dict[str, Flag]) -> None:
 
 
 @mode("config", "workdir", takes=(*CONFIG, *PROCESSES))
-def run_train(flags: SimpleNamespace) -> None:
+def run_train(flags: SimpleNamespace) -> int:
     """Trains, validates as it goes, and ends with the test likelihood; goes on by itself in a folder with a run."""
     import jax
 
@@ -142,9 +143,12 @@ def run_train(flags: SimpleNamespace) -> None:
     checked = new_config(flags)
     connect(flags)
     outcome = train_in(checked, flags.workdir)
-    if outcome.status == "finished" and jax.process_index() == 0:
+    if outcome.status != "finished":
+        return EXIT_STOPPED
+    if jax.process_index() == 0:
         assert outcome.setup is not None, "a finished training has its parts"
         print("\n".join(next_steps(outcome.setup, Path(flags.workdir), checked.config.plugins)))
+    return 0
 
 
 def next_steps(setup: Setup, workdir: Path, plugins: Sequence[str] = ()) -> list[str]:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from arjax.config.build import build
 from arjax.config.files import apply_overrides, check_same_run, load_config_file, load_workdir_config
 from arjax.config.validate import Checked, fields, validate, validate_run
-from arjax.core.errors import say_once
+from arjax.core.errors import refuse, say_once
 
 if TYPE_CHECKING:
     from arjax.api.run import Run
@@ -84,11 +84,14 @@ def say_unread(flags: SimpleNamespace, config: ConfigDict, stored: ConfigDict) -
 
 def connect(flags: SimpleNamespace) -> None:
     """Connects the processes of the flags, and says on which devices they are."""
-    from arjax.parallel.distributed import describe_devices, initialize
+    from arjax.parallel.distributed import describe_devices, from_process_0, initialize, on_any_process
     from arjax.parallel.sharding import available_devices
 
     if flags.mode in ("suggest", "page"):  # always one process
         return
     initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
+    first = from_process_0(flags.workdir)  # an array of runs that are taken for one run has several
+    others = f"the processes of a run have one --workdir, not {first!r} in the first and {flags.workdir!r} in this one"
+    refuse((on_any_process(first != flags.workdir), others))
     if len(available_devices()) > 1 and jax.process_index() == 0:
         print(f"on {describe_devices()}", flush=True)

@@ -17,7 +17,7 @@ from arjax.core.options import checked_arguments, opt
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.rows import Rows
-from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, has_holes, tell_same_arrays
+from arjax.data.sources import SPLITS, ArraySource, Source, Subset, check_digits, has_holes, source_of, tell_same_arrays
 from arjax.data.standardised import in_standard_units
 from arjax.data.vocabulary import Vocabulary
 
@@ -195,6 +195,8 @@ def from_arrays(
       train: examples [N, *event.shape], or a dict with `x` and optionally `context`, `mask[N, *grid]` (0 or 1: the
         sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a dict of
         arrays. NaN marks a missing real value, also in columns (see `arjax.core.arrays`).
+        Or anything with `len` and `[number]` whose items are such examples, as a grain `MapDataset`: it is read one by
+        one, as batches need it, and its items must be the same each time.
       validation, test: likewise; None for no such split.
       extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.
       standardise: the network sees real values minus their mean, divided by their standard deviation on the train
@@ -228,13 +230,15 @@ def from_splits(
         is_pair = isinstance(examples, tuple) and [type(x) for x in examples] == [np.ndarray] * 2
         if is_pair and examples[0].shape != examples[1].shape:
             raise UserError(f"the {split} examples are a pair of arrays: write a dict, {{'x': ..., 'context': ...}}")
-    arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items()}
-    splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
+    splits = {split: source_of(event, context, split, examples, extra) for split, examples in given.items()}
+    in_memory = {split: source for split, source in splits.items() if isinstance(source, ArraySource)}
     if standardise:
-        more |= in_standard_units(event, splits, standardise, name, columns)
-    for split, source in splits.items():
+        remedy = "standardise reads all examples first: standardise those that are read one by one where they are made"
+        refuse((len(in_memory) < len(splits), remedy))
+        more |= in_standard_units(event, in_memory, standardise, name, columns)
+    for split, source in in_memory.items():
         check_digits(event, context, split, source.arrays, "give standardise='sites', or leave the place out")
-    tell_same_arrays({split: source.arrays for split, source in splits.items()})
+    tell_same_arrays({split: source.arrays for split, source in in_memory.items()})
     return Dataset(name, event, context, splits, **more)
 
 

@@ -90,6 +90,58 @@ class LazySource(ArraySource):
         return self._make()
 
 
+class ItemSource:
+    """Examples that are the items of anything with a length and numbers, such as a grain `MapDataset`: each is an array
+    `x`, or a dict of the arrays of one example. They are read, stacked and checked when a batch needs them.
+    """
+
+    def __init__(self, event: EventSpec, context: ContextSpec, split: str, items: Any, extra: Sequence[str] = ()):
+        """Reads a hundred items from all over, as batches may be too small to tell whether float32 merges values."""
+        self.event, self.context, self.items, self._split, self._extra = event, context, items, split, extra
+        endless = f"the {split} examples have no end: leave out what repeats them, as training does that itself"
+        refuse((not len(items), f"there are no {split} examples"), (len(items) > 2**62, endless))
+        check_digits(event, context, split, self._read(np.linspace(0, len(items) - 1, min(100, len(items)))))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        rows = self._read(indices)
+        return ArraySource(self.event, rows, self.context).in_types(rows)
+
+    def _read(self, indices: np.ndarray) -> Batch:
+        """Returns checked rows in the types in which their items have them."""
+        rows = [self._item(int(index)) for index in np.asarray(indices)]
+        try:
+            arrays = jax.tree.map(lambda *parts: np.stack(parts), *rows)
+        except ValueError as error:
+            differ = f"the {self._split} items {', '.join(str(int(index)) for index in indices[:3])}, ... differ"
+            raise UserError(f"{differ} in the names or the shapes of their arrays") from error
+        batch = with_shapes(self.event, self.context, self._split, arrays, self._extra)
+        check_rows(self.event, self.context, self._split, batch, remedy="items have all values")
+        return batch
+
+    def _item(self, index: int) -> dict[str, Any]:
+        item, lacks = self.items[index], "is None, as in a MapDataset that was filtered: filter what it is made of"
+        what = "a pair or a list: make it an array, or a dict such as {'x': ..., 'context': ...}"
+        refuse(
+            (item is None, f"item {index} of the {self._split} examples {lacks}"),
+            (isinstance(item, tuple | list), f"item {index} of the {self._split} examples is {what}"),
+        )
+        item = item if isinstance(item, Mapping) else {"x": item}
+        return jax.tree.map(np.asarray, dict(item), is_leaf=lambda part: not isinstance(part, Mapping))
+
+
+def source_of(event: EventSpec, context: ContextSpec, split: str, examples: Any, extra: Sequence[str] = ()) -> Source:
+    """Returns the source of the examples of a split: a dict of arrays, an array, or items that are read one by one."""
+    if isinstance(examples, Mapping):
+        return array_source(event, context, split, examples, extra)
+    is_array = hasattr(examples, "__array__") or isinstance(examples, list | tuple | str | range)
+    if is_array or not (hasattr(examples, "__len__") and hasattr(examples, "__getitem__")):
+        return array_source(event, context, split, {"x": examples}, extra)
+    return ItemSource(event, context, split, examples, extra)
+
+
 class Subset:
     """Some examples of a source."""
 
@@ -171,11 +223,18 @@ def with_shapes(
     return Batch(x, parts, mask, weight, {key: array for key, array in given.items() if key not in ARRAYS})
 
 
-def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, *, holes: bool = False) -> None:
+def check_rows(
+    event: EventSpec,
+    context: ContextSpec,
+    split: str,
+    rows: Batch,
+    *,
+    holes: bool = False,
+    remedy: str = "with holes=True it says that a value is missing",
+) -> None:
     """Refuses rows whose values do not fit the event and the context; with `holes`, values may be missing."""
     for name, part in context.parts:
         check_context(part, rows.context[name], _called(split, "context", name))
-    remedy = "with holes=True it says that a value is missing"
     check_values(event, rows.x, f"the {split} examples", holes=holes, remedy=remedy)
     for key in ("mask", "weight"):
         if getattr(rows, key) is not None:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.notebooks import InNotebook
 from arjax.core.programs import ByClass, within_memory
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
@@ -26,7 +27,7 @@ from arjax.samplers import Draw, Request, Sampler, make_sampler
 Params = Any
 
 
-class Model(ByClass):
+class Model(ByClass, InNotebook):
     """A joint distribution over an event given a context, of any kind.
 
     A model is a pytree: its arrays are leaves, its architecture is static and compared by value, so it is an argument

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -23,6 +24,12 @@ from arjax.parallel.devices import on_machine, visible_devices
 
 #: Environment variables that set the number of processes, by launcher; mpirun may itself be a SLURM step.
 OPEN_MPI, SLURM = "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"
+#: Every pod of Kubernetes has the first one; those of an Indexed Job, and so of a JobSet, have a number in the second.
+KUBERNETES, POD = "KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"
+#: Where a pod finds what lets it ask the server of Kubernetes.
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+#: Address, number of processes and number of this one, where none is given.
+_UNSET = ("", 0, -1)
 
 
 def launcher(environment: Mapping[str, str]) -> str:
@@ -31,7 +38,9 @@ def launcher(environment: Mapping[str, str]) -> str:
         if variable in environment:
             count = environment[variable]
             return words if count.isdigit() and int(count) > 1 else ""
-    return "a TPU pod" if "," in environment.get("TPU_WORKER_HOSTNAMES", "") else ""
+    if "," in environment.get("TPU_WORKER_HOSTNAMES", ""):  # also on Kubernetes
+        return "a TPU pod"
+    return "Kubernetes" if KUBERNETES in environment and environment.get(POD, "").isdigit() else ""
 
 
 def slurm_processes(environment: Mapping[str, str]) -> tuple[str, int, int]:
@@ -40,6 +49,30 @@ def slurm_processes(environment: Mapping[str, str]) -> tuple[str, int, int]:
     port = environment.get("JAX_COORDINATOR_PORT") or 61440 + (job + 61 * step) % 4096
     address = f"{first_host(environment['SLURM_STEP_NODELIST'])}:{port}"
     return address, int(environment[SLURM]), int(environment["SLURM_PROCID"])
+
+
+def pod_processes(environment: Mapping[str, str], count: int, host: str) -> tuple[str, int, int]:
+    """Address of the first pod of an Indexed Job, `count`, and the number of this one, whose whole name is `host`, such
+    as `job-1.service.space.svc.cluster.local`. No pod knows how many make a run: for 0, all is unset, and JAX asks the
+    server of Kubernetes.
+    """
+    number, port = environment[POD], environment.get("JAX_COORDINATOR_PORT") or "8476"
+    this = f"this is pod {number} of an Indexed Job of Kubernetes"
+    if not count:
+        if importlib.util.find_spec("kubernetes") and SERVICE_ACCOUNT.exists():
+            return _UNSET
+        raise UserError(
+            f"{this}, and nothing says how many pods share a run: set JAX_NUM_PROCESSES, to 1 if each has a run of its "
+            "own; or install the package kubernetes and give the pods a service account that reads pods and jobs"
+        )
+    name, _, service = host.partition(".")
+    if not service or not name.endswith(f"-{number}"):
+        raise UserError(
+            f"{this}, named {host!r}: to find pod 0, it needs the subdomain of a headless service, as in "
+            "https://kubernetes.io/docs/tasks/job/job-with-pod-to-pod-communication, or JAX_COORDINATOR_ADDRESS and "
+            "JAX_PROCESS_ID"
+        )
+    return f"{name.removesuffix(number)}0.{service}:{port}", count, int(number)
 
 
 def first_host(nodes: str) -> str:
@@ -108,18 +141,21 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
 
     Without arguments (`host:port` of process 0, the number of processes, and that of this one, from 0) these come from
     `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; then from a launcher (SLURM, Open MPI, a TPU
-    pod). Without a launcher, this is a run of one process. A process uses all devices that it sees, see
-    `local_devices`. If a process does not connect within `WAIT_SECONDS`, the others report it and exit with code 2.
+    pod, an Indexed Job of Kubernetes, whose pods need the number of processes at least). Without a launcher, or where
+    the number of processes alone is given and is 1, this is a run of one process. A process uses all devices that it
+    sees, see `local_devices`. If a process does not connect within `WAIT_SECONDS`, the others report it and exit with
+    code 2.
     """
-    unset, started_by = ("", 0, -1), launcher(os.environ)
-    given = coordinator_address, num_processes, process_id
-    given = _from_environment(os.environ) if given == unset else given
-    if given == unset:
-        if not started_by:
-            return 1
-        if started_by != "SLURM":  # JAX knows where Open MPI and TPU pods keep the address
-            return _connect(f"the other processes that {started_by} has started")
+    given, started_by = (coordinator_address, num_processes, process_id), launcher(os.environ)
+    given = _from_environment(os.environ) if given == _UNSET else given
+    if given == ("", 1, -1) or (given == _UNSET and not started_by):
+        return 1
+    if started_by == "Kubernetes" and given[::2] == _UNSET[::2]:
+        given = pod_processes(os.environ, given[1], socket.getfqdn())
+    elif started_by == "SLURM" and given == _UNSET:
         given = slurm_processes(os.environ)
+    if given == _UNSET:  # JAX knows where Open MPI and TPU pods keep the address, and asks the server of Kubernetes
+        return _connect(f"the other processes that {started_by} has started")
     address, count, number = given
     if not address or count < 1 or not 0 <= number < count:
         raise UserError(
@@ -150,7 +186,7 @@ def _connect(others: str, **arguments: Any) -> int:
         with _time_limit(others, address if number else ""):
             jax.distributed.initialize(initialization_timeout=WAIT_SECONDS + 60, **arguments)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join(re.split(r"\n\s*\n|```", str(error).strip())[0].split())  # without an example of YAML
         raise UserError(f"the processes of this run could not be connected: {reason}") from error
     return jax.process_count()
 
@@ -174,7 +210,7 @@ def _time_limit(others: str, address: str) -> Iterator[None]:
     """Ends this process with a sentence after `WAIT_SECONDS`; JAX itself would abort it with a stack trace."""
 
     def give_up() -> None:
-        silent = address and _why_silent(address)
+        silent = address and why_silent(address)
         reason = f"the first one does not answer there ({silent})" if silent else "some of them have not come"
         sentence = f"arjax: waited {WAIT_SECONDS:g} seconds in vain for {others}: {reason}"
         print(sentence, file=sys.stderr, flush=True)
@@ -189,7 +225,8 @@ def _time_limit(others: str, address: str) -> Iterator[None]:
         timer.cancel()
 
 
-def _why_silent(address: str) -> str:
+def why_silent(address: str) -> str:
+    """The reason why nothing answers at `host:port`, "" if something does."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=5):

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.cli.main import marked_as_parent
@@ -100,48 +100,50 @@ class LocalExecutor:
         folder = workdir / run.name
         try:
             writable_folder(folder)
-            self._wait_for_others(run, folder)
+            wait_for_folder(folder, lambda text: print(f"    {run.name}: {text}", flush=True), lambda: self._stopped)
             add_to_log(folder, f"$ {run.command()}")
         except UserError as error:
             print(f"    {run.name}: {error}", flush=True)
             return EXIT_USER_ERROR
         command, (devices, cores) = [*self._program, *run.arguments(workdir)], self._shares.get()
         environment = marked_as_parent() | ({CUDA: ",".join(devices)} if devices else {})
-        with (folder / LOG_NAME).open("ab") as log:
-            try:
-                if cores:  # this thread, and the processes that it starts; not where that is forbidden
-                    with contextlib.suppress(OSError):
-                        os.sched_setaffinity(0, cores)
-                with self._lock:
-                    if self._stopped:
-                        return 1
-                    process = subprocess.Popen(
-                        command,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        stdin=subprocess.DEVNULL,
-                        env=environment,
-                        start_new_session=True,  # Ctrl-C and the end of a terminal reach the sweep alone
-                    )
-                    self._processes[run.name] = process
-                return process.wait()
-            finally:
-                self._shares.put((devices, cores))
-                with self._lock:
-                    self._processes.pop(run.name, None)
+        try:
+            if cores:  # this thread, and the processes that it starts; not where that is forbidden
+                with contextlib.suppress(OSError):
+                    os.sched_setaffinity(0, cores)
+            with self._lock:
+                if self._stopped:
+                    return 1
+                # In a session of its own: Ctrl-C and the end of a terminal reach the sweep alone.
+                process = start(command, folder, environment, start_new_session=True)
+                self._processes[run.name] = process
+            return process.wait()
+        finally:
+            self._shares.put((devices, cores))
+            with self._lock:
+                self._processes.pop(run.name, None)
 
-    def _wait_for_others(self, run: Run, folder: Path) -> None:
-        """Waits while another process trains in the folder, such as a job that a killed sweep has left behind."""
-        reported = False
-        while not self._stopped:
-            try:
-                with only_run_in(folder):
-                    return
-            except UserError as error:
-                if not reported:
-                    print(f"    {run.name}: {str(error).partition(':')[0]}; waiting for it to end", flush=True)
-            reported = True
-            time.sleep(RETRY_SECONDS)
+
+def start(command: Sequence[str], folder: Path, environment: Mapping[str, str], **options: Any) -> subprocess.Popen:
+    """Starts the process of a run, whose output goes to the log in its folder."""
+    with (folder / LOG_NAME).open("ab") as log:
+        return subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, **options
+        )
+
+
+def wait_for_folder(folder: Path, tell: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
+    """Waits while another process trains in the folder, such as one that a killed sweep or job has left behind."""
+    reported = False
+    while not is_stopped():
+        try:
+            with only_run_in(folder):
+                return
+        except UserError as error:
+            if not reported:
+                tell(f"{str(error).partition(':')[0]}; waiting for it to end")
+        reported = True
+        time.sleep(RETRY_SECONDS)
 
 
 def add_to_log(folder: Path, text: str) -> None:
@@ -184,11 +186,16 @@ def execute(
             if table.complaints([run]):
                 how = "FAILED, as its results lack the metric of its row"
         else:
-            how = f"FAILED (exit code {code})" if code else "ended without results"
-            problem = f"{run.name} {how}, see {folder}/{LOG_NAME}: {last_line(folder)}"
+            how, problem = failure(run, code, table.workdir)
         left = (time.monotonic() - begun) / done * (total - done)
         print(f"[{done}/{total}] {run.name} {how}  ETA {format_duration(left)}", flush=True)
         yield run, code, problem
+
+
+def failure(run: Run, code: int, workdir: Path) -> tuple[str, str]:
+    """Returns how a run has failed, and the sentence about it."""
+    how = f"FAILED (exit code {code})" if code else "ended without results"
+    return how, f"{run.name} {how}, see {workdir / run.name}/{LOG_NAME}: {last_line(workdir / run.name)}"
 
 
 def tell_failures(sentences: Sequence[str]) -> int:

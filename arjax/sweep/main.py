@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from arjax.cli.command_line import leave
@@ -18,8 +19,10 @@ from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.dependencies import check_dependencies, dependencies, in_stages, print_changes
-from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
+from arjax.sweep.executors import Executor, LocalExecutor, execute, failure, tell_failures
+from arjax.sweep.on_ray import RayExecutor
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
+from arjax.sweep.queued import QueuedExecutor
 from arjax.sweep.results import readable_columns
 from arjax.sweep.rows import check_runs, load_sweep, mean_over_seeds, runs_of, select
 from arjax.sweep.runs import Run
@@ -28,13 +31,14 @@ from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table
 from arjax.training.record import CONFIG_NAME
 
+EXECUTORS = ("local", "population", "ray", "slurm")
 #: Beginnings of fields that hardly change the duration of a run.
 SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "suggest.")
 _ABOUT = "Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were."
 _USAGE = """\
 arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=commands]]
-                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm]
-                   [--search=optuna [--trials=N]] ..."""
+                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|ray|slurm]
+                   [--detach | --status] [--search=optuna [--trials=N]] ..."""
 _EPILOG = """\
 examples:
   arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study --dry_run
@@ -71,6 +75,8 @@ def _sweep(flags: SimpleNamespace) -> int:
     check_dependencies([run for run in selected if table.outcome(run) is None], all_runs, table.workdir)
     if flags.dry_run:
         return print_runs(selected, table, flags.dry_run)
+    if flags.status:
+        return _status(flags, selected, table)
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
@@ -81,13 +87,34 @@ def _sweep(flags: SimpleNamespace) -> int:
             if fields and name in {run.name for run in waiting}:
                 print(f"    {name} was finished with other fields: {fields}", flush=True)
         failed: list[str] = []
-        for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
+        stages = itertools.islice(_stages(waiting, table, failed), 1 if flags.detach else None)
+        for _, _, problem in execute(executor, stages, len(waiting), table):
             failed += [problem] if problem else []
             table.write(table.made(derived=False)[0])
         failed += table.complaints(selected)
         not_made = _report(table)
+        if flags.detach:
+            later = sum(map(len, in_stages(waiting, dependencies(waiting))[1:]))
+            print(f"the jobs go on; the same command with --status tells how{_to_come(later)}")
     failed += [not_made[row.name] for row in chosen if row.name in not_made]
     return tell_failures(failed)
+
+
+def _to_come(later: int) -> str:
+    many = f"{later} runs read" if later > 1 else f"{later} run reads"
+    return f"; {many} others: the same command submits such runs once these have ended" if later else ""
+
+
+def _status(flags: SimpleNamespace, selected: Sequence[Run], table: Table) -> int:
+    """Prints what the jobs of the runs do, and the table so far; the exit code, 1 if jobs have failed."""
+    left = {run.name: run for run in selected if table.outcome(run) is None}
+    executor = _executor(flags, table.workdir, 0)
+    assert isinstance(executor, QueuedExecutor), "sweep_flags refuses the others"
+    active, ended = executor.progress([*left.values()], table.workdir)
+    failures = {name: failure(left[name], code, table.workdir) for name, code in ended.items()}
+    print_runs(selected, table, "table", active | {name: how for name, (how, _) in failures.items()})
+    _report(table)
+    return tell_failures([sentence for _, sentence in failures.values()])
 
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
@@ -113,7 +140,11 @@ def _executor(flags: SimpleNamespace, workdir: Path, most: int) -> Executor:
         from arjax.sweep.population import PopulationExecutor  # with JAX, which would take the devices of other runs
 
         return PopulationExecutor()
-    return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs)
+    queue: dict[str, Any] = {"jobs": flags.jobs, "detach": flags.detach}
+    if flags.executor == "slurm":
+        return SlurmExecutor(workdir, engine_options("--slurm_options", flags.slurm_options), **queue)
+    options = engine_options("--ray_options", flags.ray_options)
+    return RayExecutor(options, leaves=flags.detach or flags.status, **queue)
 
 
 def _report(table: Table) -> dict[str, str]:
@@ -141,11 +172,21 @@ def sweep_flags(arguments: Sequence[str]) -> SimpleNamespace:
     """Returns the flags of a command line, checked."""
     declared = _declared()
     flags = read_flags("arjax-sweep", arguments, declared, lambda: help_of(_USAGE, _ABOUT, declared, f"\n{_EPILOG}"))
-    on_slurm, in_population = flags.executor == "slurm", flags.executor == "population"
+    on_slurm, on_ray, in_population = (flags.executor == name for name in ("slurm", "ray", "population"))
+    left = [f"--{name}" for name in ("detach", "status", "dry_run") if getattr(flags, name)]
+    together = " and ".join(left)
     alone = "--search chooses its runs by itself: it"
     refuse(
         *((not getattr(flags, flag.name), f"arjax-sweep needs {flag.usage}") for flag in declared[:2]),
         (flags.slurm_options and not on_slurm, "--slurm_options goes with --executor=slurm"),
+        (flags.ray_options and not on_ray, "--ray_options goes with --executor=ray"),
+        (
+            (flags.detach or flags.status) and not (on_slurm or on_ray),
+            f"{together} goes with --executor=ray or slurm: other runs end with their sweep",
+        ),
+        (len(left) > 1, f"{together} are two commands"),
+        (flags.detach and flags.jobs is not None, "--detach submits all jobs at once: it takes no --jobs"),
+        (flags.search and (flags.detach or flags.status), f"{alone} takes no --detach and no --status"),
         (flags.trials is not None and not flags.search, "--trials goes with --search=optuna"),
         (flags.search and flags.only, f"{alone} takes no --only"),
         (flags.search and flags.seeds != "each", f"{alone} takes no --seeds"),
@@ -155,15 +196,16 @@ def sweep_flags(arguments: Sequence[str]) -> SimpleNamespace:
         ),
         (
             flags.search and in_population,
-            "--search goes with --executor=local or slurm: its trials differ in more than order and seed",
+            "--search goes with --executor=local, ray or slurm: its trials differ in more than order and seed",
         ),
         (
             in_population and (flags.jobs not in (None, 1) or flags.devices_per_job is not None),
             "--jobs and --devices_per_job are for --executor=local: a population is one program",
         ),
         (
-            on_slurm and flags.devices_per_job is not None,
-            "--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N",
+            (on_slurm or on_ray) and flags.devices_per_job is not None,
+            "--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N, "
+            "and on Ray --ray_options=num_gpus=N",
         ),
     )
     if flags.search and flags.jobs is None:
@@ -181,22 +223,25 @@ def _declared() -> list[Flag]:
         Flag("dry_run", "", dry_run, choices=("table", "commands"), bare="table"),
         Flag("seeds", "each|mean", seeds, "each", ("each", "mean")),
         Flag("only", "NAME,NAME", "execute these runs only, and those that they read"),
-        Flag("jobs", "N", "runs at once; with slurm, in the queue at once [1; all]", None, least=1),
+        Flag("jobs", "N", "runs at once; with ray and slurm, in the queue at once [1; all]", None, least=1),
         Flag("devices_per_job", "N", "devices of its own for each run on this machine", None, least=1),
-        Flag("executor", "NAME", f"local, population or slurm: {executor}", "local", ("local", "population", "slurm")),
+        Flag("executor", "NAME", f"{', '.join(EXECUTORS)}: {executor}", "local", EXECUTORS),
         Flag("slurm_options", "K=V,K=V", "for submitit, such as slurm_partition=gpu"),
+        Flag("ray_options", "K=V,K=V", "num_cpus, num_gpus and others of a process, processes, max_restarts"),
+        Flag("detach", "", "submit the jobs to Ray or SLURM and end; the same command, later, collects", False),
+        Flag("status", "", "print what jobs on Ray or SLURM do, and the table so far", False),
         Flag("search", "optuna", "how the next point of the space of get_search() is chosen", choices=("optuna",)),
         Flag("trials", "N", "points of the search in all, earlier ones counted [the file's]", None, least=1),
     ]
 
 
-def slurm_options(text: str) -> dict[str, Any]:
+def engine_options(flag: str, text: str) -> dict[str, Any]:
     """`slurm_partition=gpu,timeout_min=60` -> {"slurm_partition": "gpu", "timeout_min": 60}."""
     options: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
         key, separator, value = item.partition("=")
         if not separator:
-            raise UserError(f"--slurm_options must read key=value,key=value, not {text!r}")
+            raise UserError(f"{flag} must read key=value,key=value, not {text!r}")
         try:
             options[key] = parse_literal(parse_expression(value))
         except ValueError:
@@ -204,16 +249,16 @@ def slurm_options(text: str) -> dict[str, Any]:
     return options
 
 
-def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
-    """Prints each run's name, state, minutes and the fields in which the runs differ, or its command in the form
-    `commands`, and writes nothing. Returns the exit code.
+def print_runs(runs: Sequence[Run], table: Table, form: str, jobs: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Prints each run's name, state (that in `jobs`, if any), minutes and the fields in which the runs differ, or its
+    command in the form `commands`, and writes nothing. Returns the exit code.
     """
     runs = [table.resolved(run) for run in runs]
     commands = [shlex.join(["arjax", *run.arguments(table.workdir)]) for run in runs]
     if form == "commands":
         print(*commands, sep="\n")
         return 0
-    states = {run.name: state(run, table) for run in runs}
+    states = {run.name: jobs.get(run.name) or state(run, table) for run in runs}
     print_changes([run for run in runs if states[run.name] == "finished"], table.workdir)
     ended = [ended for run in runs if states[run.name] == "finished" and (ended := table.finished(run))]
     measured = {each.run.name: each.report["train_seconds"] / 60 for each in ended}

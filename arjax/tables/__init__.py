@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arjax.tables.fitting import fit_table
-    from arjax.tables.table import Probability, TableModel, load_table
+    from arjax.tables.table import Answer, TableModel, load_table
 
-__all__ = ["Probability", "TableModel", "fit_table", "load_table"]
+__all__ = ["Answer", "TableModel", "fit_table", "load_table"]
 
 
 def __getattr__(name: str) -> Any:

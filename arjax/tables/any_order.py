@@ -89,7 +89,7 @@ def frequencies_of(sizes: Sequence[int], codes_NC: np.ndarray) -> list[np.ndarra
 class AnyOrderTable(TableEngine):
     """The codes of all columns under one network for all orders: `model` with `params`, of the values of `sites`."""
 
-    kind = "any_order"
+    kind, reads_codes = "any_order", True
 
     def __init__(
         self,

@@ -43,10 +43,12 @@ class TableEngine(RowEngine):
     """The joint distribution of the columns of a table, any given any others.
 
     Unless `orders_agree`, a distribution depends on the order in which the columns are read; within one order the chain
-    rule holds. Ranges and draws are those of the distribution within the range of the training rows.
+    rule holds. Ranges and draws are those of the distribution within the range of the training rows. An engine that
+    `reads_codes` reads of a cell its code alone, and all numbers of a code are equally probable.
     """
 
     orders_agree = False
+    reads_codes = False
 
     @abc.abstractmethod
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:

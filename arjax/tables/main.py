@@ -27,6 +27,7 @@ examples:
   arjax-table impute people.safetensors new.csv full.csv
   arjax-table outliers people.safetensors new.csv --num=10
   arjax-table query people.safetensors age=30..40 hours=50.. --given sex=Female
+  arjax-table next people.safetensors income --given sex=Female age=35
 """
 
 #: The arguments that are more than the name of a file.
@@ -34,9 +35,12 @@ _ARGUMENTS: dict[str, Any] = {
     "num": {"type": int, "help": "of rows"},
     "output": {"help": "a csv file, or - to print the rows"},
     "conditions": {"nargs": "+", "metavar": "CONDITION"},
+    "q": {"type": float, "help": "between 0 and 1: 0.5 for the median"},
 }
 _SEED = {"seed": (0, "of random numbers")}
-_GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION")}
+_ENGINE = ("", "that answers alone, such as products, boosted or any_order; empty: the mixture")
+_GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION"), "engine": _ENGINE}
+_ERROR = {"stderr": (0.0, "of the answer, for which as many draws are made as it needs; 0: 2,000 draws")}
 _UNKNOWN = {"unknown": ("refuse", "absent columns, and words that training never saw: refuse, or take as missing")}
 _COMMANDS: dict[str, Callable[[Any], None]] = {}
 _PARSER = Parser(
@@ -58,7 +62,8 @@ def _command(about: str, *arguments: str, **flags: tuple) -> Callable[[Callable[
         for argument in arguments:
             parser.add_argument(argument, **_ARGUMENTS.get(argument, {}))
         for flag, (default, meaning, *form) in flags.items():
-            several = {"nargs": "+", "metavar": form[0]} if form else {"type": type(default)}
+            several: dict[str, Any] = {"nargs": "+", "metavar": form[0]} if form else {"type": type(default)}
+            several = {"action": "store_true"} if default is False else several
             usual = "" if form else f" [{default}]"
             parser.add_argument(f"--{flag}", default=default, help=f"{meaning}{usual}", **several)
         _COMMANDS[name] = run
@@ -108,13 +113,14 @@ def _show(flags: Any) -> None:
     print(_opened(flags).in_words())
 
 
-@_command("draws rows", "model", "num", "output", **_GIVEN, **_SEED)
+@_command("draws rows", "model", "num", "output", gaps=(False, "cells are missing as in training"), **_GIVEN, **_SEED)
 def _sample(flags: Any) -> None:
     from arjax.data.frames import as_lists
 
     _check_outputs([flags.output], flags.model)
     table = _opened(flags)
-    _write(flags.output, as_lists(table.sample(flags.num, given=_conditions(table, flags.given), seed=flags.seed)))
+    given = _conditions(table, flags.given)
+    _write(flags.output, as_lists(table.sample(flags.num, given=given, seed=flags.seed, gaps=flags.gaps)))
 
 
 @_command(
@@ -161,17 +167,42 @@ def _score(flags: Any) -> None:
     print(f"{nats.mean():.4f} ± {stderr:.4f} nats per row ({len(nats):,} rows)")
 
 
-@_command("prints the probability of conditions", "model", "conditions", **_GIVEN, **_SEED)
+@_command("prints the probability of conditions", "model", "conditions", **_GIVEN, **_ERROR, **_SEED)
 def _query(flags: Any) -> None:
+    table, options = _question(flags)
+    print(table.probability(_conditions(table, flags.conditions), **options))
+
+
+@_command("prints the mean of a column", "model", "column", **_GIVEN, **_ERROR, **_SEED)
+def _expectation(flags: Any) -> None:
+    table, options = _question(flags)
+    print(table.expectation(flags.column, **options))
+
+
+@_command("prints the quantile Q of a column", "model", "column", "q", **_GIVEN, **_ERROR, **_SEED)
+def _quantile(flags: Any) -> None:
+    table, options = _question(flags)
+    print(table.quantile(flags.column, flags.q, **options))
+
+
+@_command("prints how much each unknown column of a row tells about a column", "model", "target", **_GIVEN, **_SEED)
+def _next(flags: Any) -> None:
     table = _opened(flags)
-    event, given = (_conditions(table, texts) for texts in (flags.conditions, flags.given))
-    print(table.probability(event, given=given, seed=flags.seed))
+    for name, nats in table.next_question(_conditions(table, flags.given), flags.target, seed=flags.seed):
+        print(f"{name}: {nats}")
+
+
+def _question(flags: Any) -> tuple[Any, dict[str, Any]]:
+    """Returns the model, and the options of its answer."""
+    table = _opened(flags)
+    return table, {"given": _conditions(table, flags.given), "stderr": flags.stderr, "seed": flags.seed}
 
 
 def _opened(flags: Any) -> Any:
     from arjax.tables import load_table
 
-    return load_table(flags.model)
+    table = load_table(flags.model)
+    return table.using(flags.engine) if getattr(flags, "engine", "") else table
 
 
 def _check_outputs(outputs: Sequence[str], *read: str) -> None:

@@ -47,6 +47,7 @@ class TableFacts(TypedDict):
     left_out: dict[str, str]
     form: str
     num_orders: int
+    patterns: dict[str, int]
     missing: tuple[str, ...]
     delimiter: str
     types: NotRequired[dict[str, dict]]
@@ -88,9 +89,9 @@ class _WordNumbers(TypedDict):
 def save_table(path: str | os.PathLike, engine: TableEngine, rows: RowEngine, about: Mapping[str, Any]) -> Path:
     """Writes the model of all questions, that of whole rows, and their columns, which `read_table` reads."""
     mixed = engine if isinstance(engine, MixedTable) else MixedTable([engine], [1.0])
-    others = rows.engines[1:] if isinstance(rows, MixedRows) else ()
-    engines: list[Any] = [*mixed.engines, *others]
-    weights = [*mixed.weights.tolist(), *[0.0] * len(others)]
+    of_rows = rows.engines[1:] if isinstance(rows, MixedRows) else ()
+    engines: list[Any] = [*mixed.engines, *of_rows]
+    weights = [*mixed.weights.tolist(), *[0.0] * len(of_rows)]
     facts = {
         "columns": [column_as_json(column) for column in engine.columns],
         "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],
@@ -136,13 +137,14 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
     usual = np.array(facts["usual"], np.float64)
     frame = Frame({}, facts["form"], facts["missing"], facts["delimiter"], types=facts.get("types", {}))
-    as_they_are: Any = {key: facts[key] for key in ("results", "left_out", "num_orders")}
+    as_they_are: Any = {key: facts[key] for key in ("results", "left_out", "num_orders", "patterns")}
     return {"engine": engine, "rows": rows, "usual": usual, "frame": frame} | as_they_are
 
 
 def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
     sizes = [len(row) for row in facts["usual"]]
     refuse(
+        (any(len(p) != len(columns) for p in facts["patterns"]), "table/patterns must have a mark for each column"),
         (sizes != sizes[:1] * len(columns), "table/usual must have a list of equally many numbers for each column"),
         (facts["form"] not in FORMS, f"table/form is one of {', '.join(FORMS)}, not {facts['form']!r}"),
     )

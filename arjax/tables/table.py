@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import math
+import functools
 import operator
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from scipy.special import rel_entr
 
-from arjax.core.errors import UserError, did_you_mean, refuse
-from arjax.core.options import checked_arguments
+from arjax.core.errors import UserError, describe, did_you_mean, refuse
+from arjax.core.notebooks import InNotebook
+from arjax.core.options import Option, checked_arguments
 from arjax.data.columns import Condition, Words
 from arjax.data.frames import Frame, plain_value, read_frame
 from arjax.data.rows import check_unknown
+from arjax.tables.answers import Answer, Draws, accepted, estimate, exact, mean_of, quantile_of
 from arjax.tables.any_order import ROWS
 from arjax.tables.columns import Numbers
-from arjax.tables.engine import RowEngine, TableEngine
+from arjax.tables.engine import Conditions, RowEngine, TableEngine
 from arjax.tables.mixed import OnlyRows, kinds_of
 from arjax.tables.saving import read_table, save_table
 
+#: Conditions by the names of their columns.
+Given = Mapping[str, Condition] | None
 #: Most combinations of codes that `probability` sums over; above, it draws.
 MOST_COMBINATIONS = 20_000
 #: Draws for one that is kept, where several columns are given as ranges.
 _CANDIDATES = 8
+#: Patterns of missing cells that a model stores.
+_MOST_PATTERNS = 1000
 
 
-class Probability(NamedTuple):
-    """An estimate of a probability; its standard error is 0 where all values were summed over."""
-
-    value: float
-    stderr: float
-
-    def __repr__(self) -> str:
-        return f"{self.value:.4g}" + (f" ± {self.stderr:.2g}" if self.stderr else " (exact)")
-
-
-class TableModel:
+class TableModel(InNotebook):
     """The joint distribution of the columns of a table, as from `arjax.fit_table`.
 
     Tables of the user are frames of pandas, polars or pyarrow, paths of csv files, dicts of columns or lists of rows;
@@ -59,15 +56,20 @@ class TableModel:
         frame: Frame | None = None,
         num_orders: int = 4,
         rows: RowEngine | None = None,
+        patterns: Mapping[str, int] | None = None,
     ):
         """Makes the model; `usual` [C, Q] are rising surprises of validation cells; `frame` is the training table,
         possibly without rows, by whose form tables are read and draws are made; `rows` draws rows without conditions
-        (None: the engine does).
+        (None: the engine does); `patterns` of missing cells are as from `gap_patterns`.
         """
         self.columns, self.results, self.left_out = engine.columns, dict(results), dict(left_out)
         self._engine, self._usual, self._num_orders = engine, usual, num_orders
         self._frame = Frame({}) if frame is None else frame
-        self._rows = rows or engine
+        self._rows, self._patterns = rows or engine, dict(patterns or {"0" * len(self.columns): 1})
+
+    def in_notebook(self) -> dict[str, Any]:
+        columns = [column.in_words() for column in self.columns]
+        return {"columns": columns, "left_out": self.left_out, "results": self.results}
 
     def __repr__(self) -> str:
         return f"TableModel({len(self.columns)} columns: {', '.join(self.names)})"
@@ -82,7 +84,8 @@ class TableModel:
         """Writes the model with its columns to one safetensors file; `arjax.load_table` opens it without the data."""
         about = {"usual": self._usual.round(6).tolist(), "num_orders": self._num_orders, "form": self._frame.form}
         about |= {"missing": list(self._frame.missing), "delimiter": self._frame.delimiter, "types": self._frame.types}
-        return save_table(path, self._engine, self._rows, about | {"results": self.results, "left_out": self.left_out})
+        about |= {"patterns": self._patterns, "results": self.results, "left_out": self.left_out}
+        return save_table(path, self._engine, self._rows, about)
 
     def in_words(self) -> str:
         """Returns the columns, a line each, and the results."""
@@ -95,6 +98,8 @@ class TableModel:
         if held is not None:
             stderr = self.results["validation_stderr"]
             lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
+            alone = self.results.get("independent_nats")
+            lines += [] if alone is None else [f"{alone:.4f} nats if the columns were independent"]
         lines += filter(None, [self.results.get("advice")])
         return "\n".join(lines)
 
@@ -119,30 +124,84 @@ class TableModel:
         refuse((engine not in kinds, has + did_you_mean(engine, list(kinds))))
         chosen = kinds[engine]
         only: Any = chosen if isinstance(chosen, TableEngine) else OnlyRows(chosen)
-        return TableModel(only, self._usual, self.results, self.left_out, self._frame, self._num_orders, chosen)
+        about = (self._usual, self.results, self.left_out, self._frame, self._num_orders)
+        return TableModel(only, *about, chosen, self._patterns)
 
     @checked_arguments(num=1, seed=0)
-    def sample(self, num: int = 1, *, given: Mapping[str, Condition] | None = None, seed: int = 0) -> Any:
+    def sample(
+        self, num: int = 1, *, given: Given = None, seed: int = 0, gaps: bool = False, constraints: Any = None
+    ) -> Any:
         """Draws rows, as a table of the form of the training table.
 
             table.sample(1000, given={"sex": "Female", "age": (30, 40)})
+            table.sample(1000, constraints=lambda rows: rows["start"] <= rows["end"])
 
         Conditions `given` are a value, a list of values, or a range (low, high) with None for no end. With several
         lists or ranges the rows are resampled out of eight times as many draws, an approximation.
+
+        Args:
+          num, given, seed: the number of rows, their conditions, and the seed.
+          gaps: whether cells are missing as in training rows: each row has the pattern of missing cells of a training
+            row that has values in the columns of `given`. Patterns are drawn apart from values, also where in truth a
+            cell is missing because of its value or of others.
+          constraints: a function of draws, a table of the same form, that returns True for each row to be kept. Others
+            are drawn again; stderr tells the rate of acceptance, and fewer than one in 1,000 is refused.
         """
         rng, given = np.random.default_rng(seed), _plain_conditions(given)
-        if not given:
-            return self._frame.back(self._values(self._rows.draw_rows(num, rng)), typed=True)
-        cells_C, conditions = self._conditions(given)
-        several = len(conditions) > 1
-        drawn = num * _CANDIDATES if several else num
-        steps = self._engine.progressive(cells_C, conditions, drawn, rng)
-        *_, (cells_NC, log_w_N) = (np.repeat(cells_C[None], drawn, 0), np.zeros(drawn)), *steps
-        refuse((not np.isfinite(log_w_N).any(), f"no row can have {given!r}"))
+        draw = functools.partial(self._drawn, given=given, rng=rng)
+        fits = functools.partial(self._of_rows, constraints, "b")
+        cells_NC = draw(num) if constraints is None else accepted(draw, fits, num)
+        if gaps:
+            cells_NC = np.where(self._gaps(num, given, rng), np.nan, cells_NC)
+        return self._frame.back(self._values(cells_NC), typed=True)
+
+    def _drawn(self, num: int, given: Mapping[str, Condition], rng: np.random.Generator) -> np.ndarray:
+        """Returns cells of rows that fulfil conditions, float64[num, C]."""
+        several = len(self._conditions(given)[1]) > 1
+        cells_NC, log_w_N, _ = self._weighted(num * _CANDIDATES if several else num, given, rng)
         if several:
             p = np.exp(log_w_N - log_w_N.max())
-            cells_NC = cells_NC[rng.choice(drawn, num, p=p / p.sum())]
-        return self._frame.back(self._values(self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng)), typed=True)
+            cells_NC = cells_NC[rng.choice(len(p), num, p=p / p.sum())]
+        return self._completed(cells_NC, rng)
+
+    def _completed(self, cells_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Returns cells [N, C] with all missing ones drawn, by the engine of rows where none is known."""
+        known_NC = ~np.isnan(cells_NC)
+        if not known_NC.any():
+            return self._rows.draw_rows(len(cells_NC), rng)
+        return self._engine.complete(cells_NC, known_NC, rng)
+
+    def _weighted(
+        self, num: int, given: Mapping[str, Condition], rng: np.random.Generator, event: Conditions = ()
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns draws that fulfil conditions `given` and an event: cells [num, C], nan in all other columns, and the
+        logs of unbiased estimates of p(given) and of p(given and event) from each draw, float64[num] each.
+        """
+        cells_C, conditions = self._conditions(given)
+        steps = self._engine.progressive(cells_C, [*conditions, *event], num, rng)
+        draws = [(np.repeat(cells_C[None], num, 0), np.zeros(num)), *steps]
+        log_w_N = draws[len(conditions)][1]
+        refuse((not np.isfinite(log_w_N).any(), f"no row can have {given!r}"))
+        return draws[-1][0], log_w_N, draws[-1][1]
+
+    def _gaps(self, num: int, given: Mapping[str, Condition], rng: np.random.Generator) -> np.ndarray:
+        """Returns marks of missing cells, bool[num, C], none of them in the columns `given`."""
+        marks_PC = np.array([[mark == "1" for mark in pattern] for pattern in self._patterns])
+        p_P = ~marks_PC[:, [self._index(name) for name in given]].any(1) * np.array([*self._patterns.values()])
+        refuse((not p_P.any(), f"no training row has values in all of the columns {', '.join(given)}"))
+        return marks_PC[rng.choice(len(p_P), num, p=p_P / p_P.sum())]
+
+    def _of_rows(self, function: Callable[[Any], Any], kinds: str, cells_NC: np.ndarray) -> np.ndarray:
+        """Returns the values of a function of the user for rows, [N], of these kinds of numpy."""
+        table, num = self._frame.back(self._values(cells_NC), typed=True), len(cells_NC)
+        try:
+            values_N = np.array(np.asarray(function(table)).tolist())  # nullable columns of frames are objects in numpy
+        except Exception as error:  # code of the user: whatever it raises is told in a sentence
+            raise UserError(f"the function cannot read the draws: {describe(error)}") from error
+        fine = values_N.shape == (num,) and values_N.dtype.kind in kinds and np.isfinite(values_N).all()
+        what, shape = "a truth value" if kinds == "b" else "a finite number", f"{values_N.dtype}{[*values_N.shape]}"
+        refuse((not fine, f"the function must return {what} for each of {num:,} rows, not {shape}"))
+        return values_N
 
     @checked_arguments(seed=None, orders=0)
     def log_prob(self, table: Any, *, unknown: str = "refuse", orders: int = 0) -> np.ndarray:
@@ -251,34 +310,151 @@ class TableModel:
         }
         return frame.back(strangest)
 
-    @checked_arguments(num=2, seed=0)
+    @checked_arguments(num=2, stderr=0, seed=0)
     def probability(
-        self,
-        event: Mapping[str, Condition],
-        *,
-        given: Mapping[str, Condition] | None = None,
-        num: int = 2000,
-        seed: int = 0,
-    ) -> Probability:
+        self, event: Given, *, given: Given = None, num: int = 2000, stderr: float = 0.0, seed: int = 0
+    ) -> Answer:
         """Returns the probability that a row fulfils the conditions `event`, given others, written as in `sample`.
 
             table.probability({"age": (30, 40), "hours": (50, None)}, given={"sex": "Female"})
 
         Columns are read in the order of the table, those of `given` first. Where their codes have at most 20,000
-        combinations, all of these are summed over; otherwise `num` draws estimate it by progressive sampling.
+        combinations, all of these are summed over; otherwise `num` draws estimate it by progressive sampling, and more
+        until the standard error is at most `stderr`, if it is above 0, at most a million.
         """
         event, given = _plain_conditions(event), _plain_conditions(given)
         for name in sorted(event.keys() & given.keys()):
             raise UserError(f"the column {name!r} is a part of the event and given")
         cells_C, evidence = self._conditions(given)
-        queried = self._in_order(event)
+        queried, rng = self._in_order(event), np.random.default_rng(seed)
         if self._engine.num_sums([*evidence, *queried]) <= MOST_COMBINATIONS:
             masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *queried])]
             refuse((not masses[len(evidence)], f"no row can have {given!r}"))
-            return Probability(masses[-1] / masses[len(evidence)], 0.0)
-        steps = self._engine.progressive(cells_C, [*evidence, *queried], num, np.random.default_rng(seed))
-        draws = [np.zeros(num), *(log_mass_N for _, log_mass_N in steps)]
-        return _ratio(draws[-1], draws[len(evidence)], given)
+            return exact(masses[-1] / masses[len(evidence)])._replace(engine=self._engine.kind)
+
+        def draw(num: int) -> Draws:
+            _, log_w_N, log_both_N = self._weighted(num, given, rng, queried)
+            return np.exp(log_both_N - np.maximum(log_w_N, -1e300)), log_w_N  # 0 where both are 0
+
+        answer = estimate(draw, functools.partial(mean_of, is_part=True), num, stderr)
+        return answer._replace(engine=self._engine.kind)
+
+    @checked_arguments(num=2, stderr=0, seed=0)
+    def expectation(
+        self, of: Any, *, given: Given = None, num: int = 2000, stderr: float = 0.0, seed: int = 0
+    ) -> Answer:
+        """Returns the mean of a column of numbers or dates, or of a function of draws, given conditions as in `sample`.
+
+            table.expectation("age", given={"sex": "Female"})
+            table.expectation(lambda rows: rows["pay"] / rows["hours"], stderr=0.01)  # of a frame
+
+        The mean of a column given single values is exact where the codes of the column tell it. Otherwise it is a mean
+        of draws, of `num` or of as many as `stderr` needs, as in `probability`. A function gets draws as a table of the
+        form of the training table, and returns a number for each row.
+        """
+        return self._ask(of, None, given, num, stderr, seed)
+
+    @checked_arguments(num=2, stderr=0, seed=0)
+    def quantile(
+        self, column: str, q: float, *, given: Given = None, num: int = 2000, stderr: float = 0.0, seed: int = 0
+    ) -> Answer:
+        """Returns the smallest number or date x of a column with P(column <= x) >= q, given conditions as in `sample`.
+
+            table.quantile("pay", 0.5, given={"job": "nurse"})  # the median
+
+        It is exact given single values; given lists and ranges it is that of draws, as in `expectation`.
+        """
+        Option(above=0, below=1).check(q, "q")
+        return self._ask(column, q, given, num, stderr, seed)
+
+    def _ask(self, of: Any, q: float | None, given: Given, num: int, stderr: float, seed: int) -> Answer:
+        """Returns the quantile of a column or, without `q`, the mean of a column or of a function of draws."""
+        given, rng = _plain_conditions(given), np.random.default_rng(seed)
+        cells_C, conditions = self._conditions(given)
+        summary = mean_of if q is None else functools.partial(quantile_of, q=q)
+
+        def draw(num: int) -> Draws:
+            cells_NC, log_w_N, _ = self._weighted(num, given, rng)
+            if callable(of):
+                return self._of_rows(of, "biuf", self._completed(cells_NC, rng)), log_w_N
+            is_free = np.isnan(cells_NC[:, c]).any()
+            return self._engine.draw(cells_NC, c, None, rng)[0] if is_free else cells_NC[:, c], log_w_N
+
+        if callable(of):
+            engine = self._engine if given else self._rows
+            return estimate(draw, summary, num, stderr)._replace(engine=engine.kind)
+        c = self._index(of)
+        column: Any = self.columns[c]
+        words = f"the column {of!r} holds words, which have no means or quantiles: ask for probabilities"
+        refuse((isinstance(column, Words), words), (not np.isnan(cells_C[c]), f"the column {of!r} is given"))
+        exactly = self._exact_mean if q is None else functools.partial(self._exact_quantile, q=q)
+        value = None if conditions else exactly(cells_C, c)
+        answer = estimate(draw, summary, num, stderr) if value is None else exact(value)
+        answer = answer._replace(engine=self._engine.kind)
+        if q is None and not column.date:
+            return answer
+        value, *interval = column.values(np.array([answer.value, *answer.interval])).tolist()
+        return answer._replace(value=value, interval=tuple(interval))
+
+    def _codes(self, cells_C: np.ndarray, c: int) -> np.ndarray | None:
+        """Returns p(code of a column | known cells), float64[V]; None where codes do not tell its distribution, and
+        what it says about other columns.
+        """
+        column: Any = self.columns[c]
+        if not (self._engine.reads_codes or isinstance(column, Words) or column.low == column.high):
+            return None
+        p_V = self._engine.code_table(cells_C[None], ~np.isnan(cells_C[None]), c)[0]
+        return p_V / p_V.sum()
+
+    def _exact_mean(self, cells_C: np.ndarray, c: int) -> float | None:
+        p_V, column = self._codes(cells_C, c), self.columns[c]
+        return None if p_V is None or isinstance(column, Words) else float(p_V @ column.middles)
+
+    def _exact_quantile(self, cells_C: np.ndarray, c: int, q: float) -> float:
+        """Returns the quantile of a column given known cells, by bisection."""
+        column: Any = self.columns[c]
+        low, high = column.low[0], column.high[-1]
+        for _ in range(64):
+            middle = (low + high) / 2
+            end = column.values(np.floor([middle]))[0] if column.date else middle
+            is_reached = self._engine.exact_mass(cells_C, [(c, (None, end))])[0] >= q
+            low, high = (low, middle) if is_reached else (middle, high)
+        points = column.lows[column.points & (abs(column.lows - high) <= 1e-12 * (column.high[-1] - column.low[0]))]
+        return float(points[0] if len(points) else column.rounded(np.array([high]))[0])
+
+    @checked_arguments(num=2, seed=0)
+    def next_question(
+        self, row: Mapping[str, Any], target: str, *, num: int = 500, seed: int = 0
+    ) -> list[tuple[str, Answer]]:
+        """Returns the unknown columns of a row by how much they tell about the target, most first, with their nats.
+
+            table.next_question({"sex": "Female"}, "income")  # [("age", 0.112 ± 0.004), ...]
+
+        The nats are the mutual information of the column and the target given the known cells: the expected reduction
+        of the entropy of the target when the cell becomes known. Of a target of numbers, it is that of its codes. It is
+        exact for columns whose codes tell their distribution, such as words, and else the mean over `num` draws.
+        """
+        known = {name: value for name, value in _plain_conditions(row).items() if value is not None}
+        cells_C, others = self._conditions({name: value for name, value in known.items() if name not in self.left_out})
+        t, rng = self._index(target), np.random.default_rng(seed)
+        unknown = [c for c in np.flatnonzero(np.isnan(cells_C)).tolist() if c != t]
+        refuse(
+            (others, f"a row has one value in a column, not {[condition for _, condition in others]}"),
+            (not np.isnan(cells_C[t]), f"the target {target!r} is already known"),
+            (not unknown, f"no column but the target {target!r} is unknown"),
+        )
+        nats = [(self.names[c], self._information(cells_C, c, t, num, rng)) for c in unknown]
+        return sorted(nats, key=lambda pair: -pair[1].value)
+
+    def _information(self, cells_C: np.ndarray, c: int, t: int, num: int, rng: np.random.Generator) -> Answer:
+        """Returns I(column c; code of column t | known cells) = sum p(c) KL(p(t | c) || sum p(c) p(t | c)) in nats."""
+        p_N = self._codes(cells_C, c)
+        cells_NC = np.repeat(cells_C[None], num if p_N is None else len(p_N), 0)
+        codes, column = np.arange(len(cells_NC)), self.columns[c]
+        cells_NC[:, c] = self._engine.draw(cells_NC, c, None, rng)[0] if p_N is None else column.draw(codes, rng)
+        table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), t)
+        nats_N = rel_entr(table_NV, np.average(table_NV, 0, p_N)).sum(1)
+        return mean_of(nats_N, np.zeros(num)) if p_N is None else exact(float(p_N @ nats_N))
 
     def _conditions(self, given: Mapping[str, Condition]) -> tuple[np.ndarray, list[tuple[int, Condition]]]:
         """Returns conditions as cells of single values, float64[C], and the columns and conditions of all others."""
@@ -350,11 +526,12 @@ def _plain_condition(condition: Condition) -> Condition:
     return plain_value(condition)
 
 
-def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, Condition]) -> Probability:
-    """Returns p(both) / p(given) of draws, with the standard error of a ratio."""
-    refuse((not np.isfinite(log_given_N).any(), f"no row can have {dict(given)!r}"))
-    scale = log_given_N.max()
-    both, under = np.exp(log_both_N - scale), np.exp(log_given_N - scale)
-    value = both.mean() / under.mean()
-    stderr = (both - value * under).std(ddof=1) / under.mean() / math.sqrt(len(both))
-    return Probability(float(value), float(stderr))
+def gap_patterns(cells_NC: np.ndarray) -> dict[str, int]:
+    """Returns how many rows have each pattern of missing cells, "1" in the place of such a cell: of all rows or, where
+    these have more than 1,000 patterns, of an even choice of so many rows.
+    """
+    marks_PC, counts_P = np.unique(np.isnan(cells_NC), axis=0, return_counts=True)
+    if len(marks_PC) > _MOST_PATTERNS:
+        return gap_patterns(cells_NC[np.linspace(0, len(cells_NC) - 1, _MOST_PATTERNS).astype(int)])
+    patterns = ("".join(map(str, marks_C)) for marks_C in marks_PC.astype(int).tolist())
+    return dict(zip(patterns, counts_P.tolist(), strict=True))

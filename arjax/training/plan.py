@@ -211,13 +211,6 @@ def _too_large(program: Program, device: str, error: str) -> str:
     return f"the {program.name} needs {needed} on each {device}: try {', or '.join(advice)}"
 
 
-def _estimate(program: Program, compiled: jax.stages.Compiled, accelerator: Accelerator | None) -> Estimate | None:
-    """The estimate of the compiler, where the devices are not simulated."""
-    if accelerator is None or program.mesh.devices.flat[0].platform == "cpu":
-        return None
-    return estimate(compiled.as_text() or "", accelerator)
-
-
 def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
     """Traces and compiles one train step on the mesh of a run; nothing is computed."""
     spec, mesh, program, state = setup.spec, setup.mesh, train_program(setup), setup.abstract_state
@@ -225,12 +218,12 @@ def make_plan(setup: Setup, accelerator: Accelerator | None) -> Plan:
     flops, batch_size = sum(each.flops for each in work), program.num
     compiled = compile_program(program, accelerator)
     memory = _memory(compiled, program.batch)
-    cost, utilisation = _estimate(program, compiled, accelerator), None
-    if cost is not None and accelerator is not None and accelerator.clock:
-        peak = cost.seconds * mesh.size * accelerator.flops_16
-        utilisation = (
-            min(flops, batch_size * model_flops(spec.model, state.params)) / peak
-        )  # a score may be many passes
+    cost = utilisation = None
+    if accelerator is not None and mesh.devices.flat[0].platform != "cpu":  # not simulated
+        cost = estimate(compiled.as_text() or "", accelerator)
+        if accelerator.clock:  # a score may be many passes
+            counted = min(flops, batch_size * model_flops(spec.model, state.params))
+            utilisation = counted / (cost.seconds * mesh.size * accelerator.flops_16)
     # The optimizer reads and writes its state once.
     work.append(Work("optimizer", 32, 0.0, 2.0 * memory["state"] * mesh.size))
     leaves = jax.tree.leaves_with_path(state.params)

@@ -159,7 +159,19 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 #: Their examples draw with every sampler, and train: what they call is tested elsewhere.
-SLOW = ("compression", "data", "exposure", "lecture", "models", "regimes", "sampling", "tokens")
+SLOW = (
+    "compression",
+    "data",
+    "data_tables",
+    "data_known",
+    "exposure",
+    "lecture",
+    "models",
+    "regimes",
+    "sampling",
+    "fewer_calls",
+    "tokens",
+)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 import pytest
 from sweep_cases import STAND_IN, config_text
 
-from arjax.sweep.slurm import JOB_FILE, newest_checkpoint
+from arjax.sweep.queued import JOB_FILE, newest_checkpoint
 
 
 def has_cluster() -> bool:
@@ -45,7 +45,7 @@ def start(tmp_path, repository, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(repository))
     (tmp_path / "config.py").write_text(CONFIG)
-    code = "from arjax.sweep import main, slurm; slurm.POLL_SECONDS = 0.5; main.run()"
+    code = "from arjax.sweep import main, slurm; slurm.SlurmExecutor.poll_seconds = 0.5; main.run()"
     started = []
 
     def start(*steps, more=(), workdir="out", code=code):

@@ -105,6 +105,8 @@ def test_bad_sweep_files(folder, text, piece, capsys):
         (["--jobs=0"], "--jobs must be at least 1"),
         (["--executor=slrum"], "--executor cannot be 'slrum', did you mean 'slurm'"),
         (["--slurm_options=a=1"], "--slurm_options goes with --executor=slurm"),
+        (["--executor=slurm", "--ray_options=num_cpus=1"], "--ray_options goes with --executor=ray"),
+        (["--detach"], "--detach goes with --executor=ray or slurm: other runs end with their sweep"),
         (["--executor=slurm", "--slurm_options=gpu"], "key=value"),
         (["--only=plane"], "did you mean 'plain'"),
         (["--only=,"], "--only=, names no run"),

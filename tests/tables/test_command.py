@@ -79,6 +79,21 @@ def test_outliers_score_and_query(model, rows, capsys):
     assert 0 < low + high < 1
 
 
+def test_questions(model, tmp_path, capsys):
+    assert main(["expectation", model, "age", "--given", "sex=f"]) == 0
+    mean = capsys.readouterr().out
+    assert mean.endswith(" (exact under this model)\n") and 0 < float(mean.split()[0]) < 30
+    assert main(["expectation", model, "age", "--given", "sex=f|m", "--stderr=0.1"]) == 0
+    value, _, error = capsys.readouterr().out.split()
+    assert 0 < float(value) < 30 and 0.02 < float(error) <= 0.1
+    assert main(["quantile", model, "age", "0.5", "--given", "sex=f"]) == 0
+    assert 0 <= int(capsys.readouterr().out.split()[0]) <= 30
+    assert main(["next", model, "work", "--given", "sex=f"]) == 0
+    assert re.fullmatch(r"age: [\d.e-]+ \(exact under this model\)\n", capsys.readouterr().out)
+    assert main(["sample", model, "5", str(tmp_path / "s.csv"), "--gaps"]) == 0
+    assert len(read(tmp_path / "s.csv")) == 5
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
@@ -92,6 +107,10 @@ def test_outliers_score_and_query(model, rows, capsys):
         (["query", "MODEL", "age"], "a condition is written as age=30..40, not 'age'"),
         (["query", "MODEL", "aeg=3"], "the table has no column 'aeg'.*'age'"),
         (["query", "MODEL", "age=x..3"], "a condition on the column 'age' is a number.*not 'x'"),
+        (["expectation", "MODEL", "aeg"], "the table has no column 'aeg', did you mean 'age'"),
+        (["quantile", "MODEL", "age", "1.5"], "q must be above 0 and below 1, not 1.5"),
+        (["quantile", "MODEL", "age", "half"], "q must be a number, not 'half'"),
+        (["next", "MODEL", "sex", "--given", "sex=f"], "the target 'sex' is already known"),
         (["query", "MODEL", "sex=g"], "never has 'g'|training never saw"),
         (["query", "MODEL", "sex=f", "sex=m"], "the column 'sex' has two conditions"),
         (["score", "MODEL", "nowhere.csv"], "cannot read the table 'nowhere.csv'"),

@@ -84,6 +84,47 @@ def test_values_that_are_no_cells_are_one_sentence(values, options, sentence):
         fitted(values, **options)
 
 
+NO_ROWS = [{"other": [], "v": []}, [], pd.DataFrame({"other": [], "v": []}), pl.DataFrame({"other": [], "v": []})]
+
+
+@pytest.mark.parametrize("rows", NO_ROWS, ids=["lists", "rows", "pandas", "polars"])
+def test_no_rows_are_refused(rows, tmp_path):
+    (tmp_path / "t.csv").write_text("other,v\n")
+    table = of_numbers()
+    calls = (table.log_prob, table.impute, table.surprise, table.outliers, lambda some: table.predict_proba(some, "v"))
+    for call in (*calls, arjax.fit_table, lambda some: fitted(every(1, 2), validation=some)):
+        for some in (rows, tmp_path / "t.csv"):
+            assert refusal(call, some).startswith("the table") and "has no rows" in refusal(call, some)
+
+
+def test_one_row_is_too_few_to_train_and_enough_for_answers(tmp_path):
+    row = {"other": [1], "v": [None]}
+    assert "the table has 1 rows, too few to train" in refusal(arjax.fit_table, {"other": [1], "v": [2]})
+    alone = refusal(arjax.fit_table, {"other": [1, 2], "v": [2, 3]}, validation=0.5, quiet=True)
+    assert "no column of the table is left to model: other: it holds" in alone
+    table = of_numbers()
+    assert len(table.sample()["v"]) == len(table.log_prob(row)) == len(table.outliers(row)["row"]) == 1
+    assert table.impute(row)["v"][0] in (1, 2, 3) and len(table.impute(row, num=2)) == 2
+    assert np.isnan(table.surprise(row)["v"][0]) and set(table.predict_proba(row, "v")) == {"1", "2", "3"}
+
+
+def test_questions_about_large_numbers():
+    """Above 1.1e15 they are real numbers or a few of these; below, whole ones."""
+    spread = np.round(10 ** np.random.default_rng(0).uniform(15.1, 20, NUM))
+    for values in (spread.tolist(), every(*range(2**51, 2**51 + 9 * 10**8, 10**8))):
+        table, (low, high) = fitted(values), (min(values), max(values))
+        assert table.columns[1].step in (0, 1e8) and not table.columns[1].is_int
+        half, some = table.quantile("v", 0.5), table.quantile("v", 0.5, given={"other": [1, 2]})
+        for answer in (table.expectation("v"), half, some):
+            assert low <= answer.interval[0] <= answer.value <= answer.interval[1] <= high * (1 + 1e-15)
+        below = table.probability({"v": (None, half.value)}).value
+        assert below > 0.5 if table.columns[1].step else abs(below - 0.5) < 1e-6
+        assert table.next_question({"v": None}, "other")[0][0] == "v"
+    whole = fitted(every(*range(2**50 - 9, 2**50 + 1)))
+    assert whole.columns[1].is_int and type(whole.quantile("v", 0.3).value) is int
+    assert 2**50 - 9 <= whole.expectation("v").value <= 2**50
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 def test_large_numbers_are_real(library):
     mass = 10 ** np.random.default_rng(0).uniform(15, 28, NUM)

@@ -56,7 +56,7 @@ def test_probabilities_add_up_to_one_and_a_range_is_the_sum_of_its_codes(table, 
 def test_a_condition_that_no_row_fulfils_has_probability_zero(table):
     for ages in ((1000, 2000), []):
         for event in ({"age": ages, "work": ["a", "b"]}, {"age": ages, "work": "a"}, {"age": ages}):
-            assert table.probability(event) == (0.0, 0.0)
+            assert table.probability(event)[:3] == (0.0, 0.0, "exact")
         assert "no row can have" in refusal(table.probability, {"work": "a"}, given={"age": ages})
 
 
@@ -241,6 +241,7 @@ def test_a_table_is_saved_with_its_columns(table, engine, tmp_path):
         (lambda about: about["columns"].pop(), "its columns are not those of the model"),
         (lambda about: about.update(more=1), "unknown entry 'more'"),
         (lambda about: about.update(usual=[[1.0, 2.0], [1.0], [1.0, 2.0]]), "usual must have a list of equally many"),
+        (lambda about: about.update(patterns={"01": 3}), "patterns must have a mark for each column"),
         (lambda about: about.update(num_orders=10**9), "num_orders must be at most 10000"),
         (lambda about: about.update(form="paper"), "form is one of lists, rows.*not 'paper'"),
         (lambda about: about.update(results={"validation_nats": 1.0}), "validation_stderr must be a number"),

@@ -101,15 +101,9 @@ class OrderAgnosticNetwork(ChunkedNetwork):
         self, x: jax.Array, steps_C: jax.Array, factorization: Factorization, context: Any, train: bool = False
     ) -> jax.Array:
         """Features [B, C, M, F] of some steps, each given the sites of all steps before it: one pass, C * B rows."""
-
-        def rows(array: jax.Array) -> jax.Array:  # [C, B, ...] -> [C * B, ...], over all devices of a mesh
-            return by_rows(array.reshape(-1, *array.shape[2:]), 0, AXES)
-
-        def repeat(array: jax.Array) -> jax.Array:  # [B, ...] -> [C * B, ...]
-            return rows(jnp.broadcast_to(array, (len(steps_C), *array.shape)))
-
-        observed = rows(jax.vmap(lambda t: self.observed_before(t, len(x), factorization))(steps_C))
-        features = self.given(repeat(x), observed, jax.tree.map(repeat, context), train=train)
+        given = jax.vmap(lambda t: (x, self.observed_before(t, len(x), factorization), context))(steps_C)
+        rows = jax.tree.map(lambda array: by_rows(array.reshape(-1, *array.shape[2:]), 0, AXES), given)
+        features = self.given(*rows, train=train)
         features_CBDF = features.reshape(len(steps_C), len(x), self.event.num_sites, self.num_features)
         take = lambda features_BDF, sites_M: jnp.take(features_BDF, sites_M, axis=1, mode="clip")  # noqa: E731
         return jax.vmap(take, out_axes=1)(features_CBDF, sites_of(steps_C, factorization))

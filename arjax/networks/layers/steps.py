@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
@@ -156,7 +155,7 @@ def check_told_apart(factorization: Factorization, position: str) -> None:
 def to_grid(features: jax.Array, factorization: Factorization) -> jax.Array:
     """Features [B, S, M, F] of the steps, in any shape -> float32 features by site [B, *grid, F]."""
     flat, index_D = features.reshape(len(features), factorization.blocks.size, -1), factorization.index_in_blocks
-    if is_traced(index_D) or not np.array_equal(index_D, np.arange(flat.shape[1])):  # the gradient would be a scatter
+    if not (isinstance(index_D, np.ndarray) and np.array_equal(index_D, np.arange(flat.shape[1]))):  # else a scatter
         flat = jnp.take(flat, jnp.asarray(index_D), axis=1)
     return flat.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -13,7 +12,7 @@ from jax.typing import DTypeLike
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.causal import join
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, MixerNetwork
-from arjax.networks.recurrent.linear.states import WITHIN_CHUNKS, chunked, product, scaled, segment_sums, transposed
+from arjax.networks.recurrent.linear.states import WITHIN_CHUNKS, chunked, product, segment_sums
 
 #: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
 LOG_ZERO = -1e30
@@ -35,9 +34,8 @@ class Scaled(NamedTuple):
 
 def empty(batch_size: int, heads: int, keys: int, values: int) -> Scaled:
     """The state before step 0."""
-    zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
-    shape = (batch_size, heads, keys)
-    return Scaled(zeros((*shape, values)), zeros(shape), jnp.full(shape[:2], LOWEST, jnp.float32))
+    shapes = (batch_size, heads, keys, values), (batch_size, heads, keys), (batch_size, heads)
+    return Scaled(*(jnp.full(shape, fill, jnp.float32) for shape, fill in zip(shapes, (0, 0, LOWEST), strict=True)))
 
 
 def bounded(sums: jax.Array, normaliser: jax.Array, maximum: jax.Array) -> jax.Array:
@@ -72,11 +70,11 @@ class Exponential(NamedTuple):
         log_w = jnp.where(step[:, None] >= step, between + log_i[..., None, :], LOG_ZERO)
         largest = jax.lax.stop_gradient(log_w.max(-1))
         with jax.named_scope(WITHIN_CHUNKS):
-            weights = product(q, transposed(k)) * jnp.exp(log_w - largest[..., None])
+            weights = product(q, k.mT) * jnp.exp(log_w - largest[..., None])
             inside = product(weights.astype(v.dtype), v)
         # The last row holds the factor of each step in the state after the chunk.
         into = jnp.exp(log_w[..., -1, :] - largest[..., -1:])
-        updates = product(transposed(k), scaled(v, into).astype(v.dtype)), scaled(k, into).sum(-2)
+        updates = product(k.mT, (v * into[..., None]).astype(v.dtype)), (k * into[..., None]).sum(-2)
         start = between[..., 0] + log_f[..., :1]  # the decays of the state before the chunk
         batch_size, heads, _, features = self.k.shape
         state = empty(batch_size, heads, features, self.v.shape[-1]) if state is None else state
@@ -90,7 +88,7 @@ class Exponential(NamedTuple):
 
     def step(self, state: Scaled) -> tuple[Scaled, jax.Array]:
         q, k, v = (x.astype(jnp.float32) for x in (self.q, self.k, self.v))
-        update = product(transposed(k), v), k[:, :, 0]
+        update = product(k.mT, v), k[:, :, 0]
         state = joined(state, *update, self.log_input[..., 0], self.log_forget[..., 0])
         normaliser = (q * state.normaliser[..., None, :]).sum(-1)
         return state, bounded(product(q, state.sums), normaliser, state.maximum[..., None])

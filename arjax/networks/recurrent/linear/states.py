@@ -30,16 +30,6 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
-def transposed(x: jax.Array) -> jax.Array:
-    """x' of the last two axes."""
-    return jnp.swapaxes(x, -1, -2)
-
-
-def scaled(x: jax.Array, factor: jax.Array) -> jax.Array:
-    """x [..., C, H] times a factor [..., C]."""
-    return x * factor[..., None]
-
-
 @jax.named_scope(WITHIN_CHUNKS)
 def segment_sums(x_C: jax.Array) -> jax.Array:
     """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none. As a product with ones, since
@@ -75,24 +65,24 @@ def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: i
     step, every = jnp.arange(k.shape[-2]), k.shape[-2] // q.shape[-2]
     seen = step[:, None] // block_size >= step // block_size
     if log_decay is None:
-        scores = jnp.where(seen[every - 1 :: every], product(q, transposed(k)), 0)
+        scores = jnp.where(seen[every - 1 :: every], product(q, k.mT), 0)
         return Pairs(scores, q.astype(jnp.float32), k, None)
     if log_decay.ndim < q.ndim:
         decay = jnp.where(seen, jnp.exp(segment_sums(log_decay)), 0)
         start = decay[..., :1] * jnp.exp(log_decay[..., :1, None])
         of_queries, total = decay[..., every - 1 :: every, :], start[..., -1:, :]
-        scores, queries = product(q, transposed(k)) * of_queries, q * start[..., every - 1 :: every, :]
-        return Pairs(scores, queries, k * transposed(decay[..., -1:, :]), total)
-    decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(transposed(log_decay)), -3, -1)), 0)
+        scores, queries = product(q, k.mT) * of_queries, q * start[..., every - 1 :: every, :]
+        return Pairs(scores, queries, k * decay[..., -1:, :].mT, total)
+    decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(log_decay.mT), -3, -1)), 0)
     start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
     scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
-    return Pairs(scores, q * start, k * decay[..., -1, :, :], transposed(start[..., -1:, :]))
+    return Pairs(scores, q * start, k * decay[..., -1, :, :], start[..., -1:, :].mT)
 
 
 def own_blocks(q: jax.Array, k: jax.Array, block_size: int) -> Pairs:
     """The pairs of steps that see their own block alone, beside the state."""
     block = jnp.arange(q.shape[-2]) // block_size
-    scores = jnp.where(block[:, None] == block, product(q, transposed(k)), 0)
+    scores = jnp.where(block[:, None] == block, product(q, k.mT), 0)
     return Pairs(scores, q.astype(jnp.float32), k, None)
 
 
@@ -147,7 +137,7 @@ class Decayed(NamedTuple):
         size = max(chunk_size // block_size, 1) * block_size
         q_C, k_C, v_C = chunked(size, q, k, self.v)
         chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
-        before, after = carried(state, product(transposed(chunks.keys.astype(v_C.dtype)), v_C), chunks.total)
+        before, after = carried(state, product(chunks.keys.astype(v_C.dtype).mT, v_C), chunks.total)
         out = join(read(chunks, v_C, before), 2, q.shape[2])
         return (after if last is None else after * last), out
 
@@ -156,7 +146,7 @@ class Decayed(NamedTuple):
             decay = jnp.exp(self.log_decay[:, :, 0])
             decay = decay if self.sign is None else decay * self.sign[:, :, 0]
             state = state * (decay[..., None, None] if decay.ndim == 2 else decay[..., None])
-        state = state + product(transposed(self.k), self.v)
+        state = state + product(self.k.mT, self.v)
         return state, product(self.q.astype(jnp.float32), state)
 
     def masked(self, valid_T: jax.Array) -> Decayed:
@@ -217,7 +207,7 @@ class Delta(NamedTuple):
             total, keys, values, reads = chunk  # total: its decays, or None; reads: what its values lose of the state
             u = values - product(reads, state)
             kept = state if total is None else total * state
-            return kept + product(transposed(keys), u), (state, u)
+            return kept + product(keys.mT, u), (state, u)
 
         terms = (by_query.total, by_query.keys.astype(jnp.float32), values, reads)
         chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
@@ -231,7 +221,7 @@ class Delta(NamedTuple):
         for j in range(self.beta.shape[3]):
             k = self.k[:, :, :, j].astype(jnp.float32)
             u = self.beta[:, :, :, j, None] * (self.v[:, :, :, j] - product(k, state))
-            state = state + product(transposed(k), u)
+            state = state + product(k.mT, u)
         return state, product(self.q.astype(jnp.float32), state)
 
     def masked(self, valid_T: jax.Array) -> Delta:
