@@ -71,7 +71,8 @@ def fit_arrays(
 
     Args:
       train: examples [N, *grid, *value], or a dict with `x` and possibly `context` (of several parts a dict), `mask`
-        [N, *grid] and `weight` [N]; or a whole data set with all its splits, as from `arjax.make_dataset`.
+        [N, *grid] and `weight` [N]; items that are read one by one, see `from_arrays`; or a whole data set with all its
+        splits, as from `arjax.make_dataset`.
       validation: likewise, to choose the parameters and to stop early.
       test: likewise, for the score at the end; None: the validation split, or else the train split, is scored.
       objective: call string; "": `order_agnostic` for a model with several orders, else `teacher_forcing`.

@@ -46,6 +46,8 @@ def subject_of(run: Any) -> Subject:
         return run.sample(num, seed=seed, context=context)
 
     functions: dict[str, Any] = {"log_prob": log_prob, "sample": sample}
+    if model.orders is not None and model.orders.has_all:
+        functions["in_order"] = lambda x, k: run.log_prob(x, ordering=f"random(seed={k[0]})", context=context)
     one_order = "conditionals" in model.traits and model.orders is None and model.event.is_discrete and claim == EXACT
     if one_order and model.conditional.has_table and not model.conditional.joint:
         order = np.asarray(model.factorization.order)[:, None] * model.event.value_size

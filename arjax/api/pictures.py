@@ -16,15 +16,7 @@ from arjax.evaluation.likelihood import codes_in_use
 from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import pictures
-from arjax.models.pictures import (
-    CodesInUse,
-    EntropyAlongOrder,
-    OrderGraph,
-    Paths,
-    Picture,
-    Tiles,
-    as_images,
-)
+from arjax.models.pictures import CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images, is_image
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
 from arjax.reporting.plots import (
@@ -106,7 +98,7 @@ def samples_picture(
     """Returns samples beside as many examples of the last split, under the same contexts if none is given."""
     check_matplotlib()
     event = model.event
-    if as_images(np.zeros((1, *event.shape)), event.grid_shape) is None:
+    if not is_image(event):
         raise UserError(f"examples of {event.in_words} cannot be drawn as images: look at the arrays of `sample`")
     real = dataset.first_examples(num) if dataset.splits else None
     under = {} if options.get("context") is not None or real is None else {"context": real.context or None}

@@ -7,7 +7,7 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags
 from absl.flags import argparse_flags
@@ -27,6 +27,9 @@ LISTED = " (--help lists all)"
 
 class Parser(argparse_flags.ArgumentParser):
     """An argument parser that raises `UserError`s, with the nearest name, and takes no flag twice."""
+
+    def __init__(self, **options: Any):
+        super().__init__(allow_abbrev=False, **options)
 
     def parse_args(self, args=None, namespace=None):
         known, unknown = self.parse_known_args(args, namespace)

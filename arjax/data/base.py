@@ -17,18 +17,7 @@ from arjax.core.options import checked_arguments, opt
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.rows import Rows
-from arjax.data.sources import (
-    SPLITS,
-    ArraySource,
-    ItemSource,
-    Source,
-    Subset,
-    array_source,
-    check_digits,
-    has_holes,
-    has_items,
-    tell_same_arrays,
-)
+from arjax.data.sources import SPLITS, ArraySource, Source, Subset, check_digits, has_holes, source_of, tell_same_arrays
 from arjax.data.standardised import in_standard_units
 from arjax.data.vocabulary import Vocabulary
 
@@ -241,24 +230,16 @@ def from_splits(
         is_pair = isinstance(examples, tuple) and [type(x) for x in examples] == [np.ndarray] * 2
         if is_pair and examples[0].shape != examples[1].shape:
             raise UserError(f"the {split} examples are a pair of arrays: write a dict, {{'x': ..., 'context': ...}}")
-    splits = {split: _source(event, context, split, examples, extra) for split, examples in given.items()}
+    splits = {split: source_of(event, context, split, examples, extra) for split, examples in given.items()}
     in_memory = {split: source for split, source in splits.items() if isinstance(source, ArraySource)}
     if standardise:
-        items = (
-            "standardise reads all examples first, and these are read one by one: standardise them where they are made"
-        )
-        refuse((len(in_memory) < len(splits), items))
+        remedy = "standardise reads all examples first: standardise those that are read one by one where they are made"
+        refuse((len(in_memory) < len(splits), remedy))
         more |= in_standard_units(event, in_memory, standardise, name, columns)
     for split, source in in_memory.items():
         check_digits(event, context, split, source.arrays, "give standardise='sites', or leave the place out")
     tell_same_arrays({split: source.arrays for split, source in in_memory.items()})
     return Dataset(name, event, context, splits, **more)
-
-
-def _source(event: EventSpec, context: ContextSpec, split: str, examples: Any, extra: Sequence[str]) -> Source:
-    if has_items(examples):
-        return ItemSource(event, context, split, examples, extra)
-    return array_source(event, context, split, examples if isinstance(examples, Mapping) else {"x": examples}, extra)
 
 
 def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:

@@ -108,10 +108,10 @@ class Frame:
             lists = {name: _as_dates(values) for name, values in lists.items()}
         try:
             made = nw.from_dict(lists, backend=library)
-            made = made.with_columns(
-                _typed(made[name], self.types[name]) for name in lists if typed and name in self.types
-            )
-            return self._named(made.to_native()) if typed else made.to_native()
+            if not typed:
+                return made.to_native()
+            made = made.with_columns(_typed(made[name], self.types.get(name, {})) for name in lists)
+            return self._named(made.to_native())
         except ModuleNotFoundError as error:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
@@ -232,28 +232,28 @@ def _from_library(data: Any, missing: frozenset[str]) -> Frame:
 
 
 def _type_of(series: nw.Series) -> dict[str, Any]:
-    """Returns the type of a column of a frame, as JSON: that of pandas, or of narwhals; the categories and whether they
-    are ordered; and the name if it is a number.
+    """Returns the type of a column of a frame, as JSON: that of pandas, or of narwhals, with its options or categories;
+    and the name if it is no text.
     """
-    native, dtype = series.to_native(), series.dtype
-    about: dict[str, Any] = {"dtype": type(dtype).__name__} | {
-        option: getattr(dtype, option) for option in ("time_unit", "time_zone", "categories") if hasattr(dtype, option)
-    }
+    dtype, about = series.dtype, _name_of(series.name) | {"dtype": type(series.dtype).__name__}
+    about |= {key: getattr(dtype, key) for key in ("time_unit", "time_zone", "categories") if hasattr(dtype, key)}
     if series.implementation.is_pandas_like():
-        about = {"dtype": str(native.dtype)}
+        native: Any = series.to_native()
+        about = _name_of(series.name) | {"dtype": str(native.dtype)}
         if isinstance(dtype, nw.Categorical | nw.Enum):
             about |= {"categories": native.cat.categories.tolist(), "ordered": bool(native.cat.ordered)}
     if "categories" in about:
         about["categories"] = list(about["categories"])
-    kinds = set(map(type, about.get("categories", [])))
-    return (about if kinds <= {str, int, float, bool} else {}) | _name_of(series.name)
+        about = about if set(map(type, about["categories"])) <= {str, int, float, bool} else _name_of(series.name)
+    return about
 
 
 def _name_of(name: Any) -> dict[str, Any]:
     """Returns the entry of a type for a name that is no text."""
-    parts = name if isinstance(name, tuple) else [name]
-    is_plain = not isinstance(name, str) and set(map(type, parts)) <= {str, int, float}
-    return {"name": list(name) if isinstance(name, tuple) else name} if is_plain else {}
+    is_plain = not isinstance(name, str) and set(map(type, name if isinstance(name, tuple) else [name]))
+    return (
+        {"name": list(name) if isinstance(name, tuple) else name} if is_plain and is_plain <= {str, int, float} else {}
+    )
 
 
 def _without_names(types: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -262,31 +262,28 @@ def _without_names(types: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
 
 def _typed(series: nw.Series, about: Mapping[str, Any]) -> nw.Series:
     """Returns a column as one of the type of `_type_of`; as it is where its values do not fit."""
-    options = {name: value for name, value in about.items() if name not in ("dtype", "name", "ordered")}
-    kind, zone = (
-        about.get("dtype", "object"),
-        options.get("time_zone") or about.get("dtype", "").partition(", ")[2].rstrip("]"),
-    )
-    if kind == "object":
-        return series
-    if "int" in kind.lower() and series.dtype.is_float() and (series % 1 != 0).any():
-        return series
-    with contextlib.suppress(Exception):  # of the library, for values that its type does not have
-        if zone:
-            series = series.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
-        if not series.implementation.is_pandas_like():
-            made = getattr(nw, kind)
-            return series.cast(made(**options)) if issubclass(made, nw.dtypes.DType) else series
-        native = series.to_native()
-        if "categories" in options:
-            kinds = {str(kind): kind for kind in options["categories"]}
-            made = native.map(lambda value: kinds.get(str(value), value)).astype("category")
-            made = made.cat.set_categories(options["categories"], ordered=about["ordered"])
-            native = native if (made.isna() & native.notna()).any() else made
-        else:
-            native = native.astype(kind)
-        return nw.from_native(native, series_only=True)
+    if about.get("dtype", "object") != "object":
+        with contextlib.suppress(Exception):  # of the library, for values that the type does not have
+            made = _cast(series, about)
+            is_other = made.dtype.is_integer() and (made != series).any()
+            return series if is_other or made.null_count() != series.null_count() else made
     return series
+
+
+def _cast(series: nw.Series, about: Mapping[str, Any]) -> nw.Series:
+    kind, kinds = about["dtype"], about.get("categories")
+    if zone := about.get("time_zone") or kind.partition(", ")[2].rstrip("]"):
+        series = series.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    if not series.implementation.is_pandas_like():
+        of_narwhals = getattr(nw, kind)
+        assert issubclass(of_narwhals, nw.dtypes.DType)
+        return series.cast(of_narwhals(**{key: value for key, value in about.items() if key not in ("dtype", "name")}))
+    native: Any = series.to_native()
+    if kinds is None:
+        return nw.from_native(native.astype(kind), series_only=True)
+    texts = {str(each): each for each in kinds}
+    marked = native.map(lambda value: texts.get(str(value), value)).astype("category")
+    return nw.from_native(marked.cat.set_categories(kinds, ordered=about["ordered"]), series_only=True)
 
 
 def _of_series(series: nw.Series) -> Any:

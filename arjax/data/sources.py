@@ -132,10 +132,14 @@ class ItemSource:
         return jax.tree.map(np.asarray, dict(item), is_leaf=lambda part: not isinstance(part, Mapping))
 
 
-def has_items(examples: Any) -> bool:
-    """Returns whether examples are read one by one: they have a length and numbers, and are no array."""
-    is_array = isinstance(examples, Mapping | list | tuple | str | range) or hasattr(examples, "__array__")
-    return not is_array and hasattr(examples, "__len__") and hasattr(examples, "__getitem__")
+def source_of(event: EventSpec, context: ContextSpec, split: str, examples: Any, extra: Sequence[str] = ()) -> Source:
+    """Returns the source of the examples of a split: a dict of arrays, an array, or items that are read one by one."""
+    if isinstance(examples, Mapping):
+        return array_source(event, context, split, examples, extra)
+    is_array = hasattr(examples, "__array__") or isinstance(examples, list | tuple | str | range)
+    if is_array or not (hasattr(examples, "__len__") and hasattr(examples, "__getitem__")):
+        return array_source(event, context, split, {"x": examples}, extra)
+    return ItemSource(event, context, split, examples, extra)
 
 
 class Subset:

@@ -78,8 +78,7 @@ def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch
 def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
     """Returns at most `num` scored examples of a split, evenly spaced, as batches are when they are scored."""
     source = split_of(dataset, split)
-    num = min(num, len(source))
-    rows = source.__getitems__(np.arange(num) * len(source) // num)
+    rows = source.__getitems__(dataset.thinned_numbers(split, num))
     if rows.weight is not None:
         rows = rows.take(np.flatnonzero(rows.weight > 0))
     rows = rows.replace(weight=None)

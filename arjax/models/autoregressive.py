@@ -20,15 +20,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
-from arjax.factorization import (
-    GRAPHS,
-    ORDER_DISTRIBUTIONS,
-    ORDERINGS,
-    PARTITIONS,
-    Factorization,
-    Orders,
-    order_name,
-)
+from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, Factorization, Orders, order_name
 from arjax.models import extras
 from arjax.models.base import Model, Params, dummy_batch, in_types, init_network
 from arjax.models.checks import check_factorization, check_init, check_query, checked_batch, public

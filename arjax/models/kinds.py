@@ -34,11 +34,7 @@ from arjax.models.base import Model
 from arjax.models.checks import check_likelihood
 
 #: Classes of models. Each has `make(recipe, *, options...) -> model`, `NETWORKS` and `EXAMPLES`, see `Model`.
-KINDS = Registry(
-    "kind of model",
-    hidden=("recipe",),
-    builder=lambda kind: kind.make,
-)
+KINDS = Registry("kind of model", hidden=("recipe",), builder=lambda kind: kind.make)
 
 DTYPES = ("float32", "bfloat16")
 

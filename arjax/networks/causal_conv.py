@@ -15,13 +15,7 @@ import jax.numpy as jnp
 
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.base import ACTIVATIONS, NETWORKS, fields_from
-from arjax.networks.layers.causal import (
-    CausalConv1D,
-    ConvolutionalCore,
-    Convolve,
-    at_all_steps,
-    cyclic_dilations,
-)
+from arjax.networks.layers.causal import CausalConv1D, ConvolutionalCore, Convolve, at_all_steps, cyclic_dilations
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import ChunkedStepNetwork
 

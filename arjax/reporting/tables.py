@@ -31,10 +31,7 @@ def _digits(number: float) -> str:
 
 
 def print_table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    title: str = "",
-    right: Sequence[str] = (),
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", right: Sequence[str] = ()
 ) -> None:
     """Prints a table with rich; long cells are folded, none is cut."""
     from rich import box

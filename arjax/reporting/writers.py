@@ -257,8 +257,7 @@ class WeightsAndBiases(Writer):
         known = self._run.step
         for line in lines:
             if line["step"] >= known:
-                numbers = {name: value for name, value in line.items() if name != "step" and value is not None}
-                self.write(line["step"], numbers)
+                self.write(line["step"], _numbers(line))
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds to the row of a step. It is sent when it is complete: after a kill in between it is sent again."""
@@ -277,6 +276,48 @@ class WeightsAndBiases(Writer):
         if self._row:
             self._run.log(self._row, step=self._step)
         self._row = {}
+
+
+@WRITERS.register("trackio")
+@dataclasses.dataclass
+class Trackio(Writer):
+    """A run of trackio, on this machine (in `TRACKIO_DIR`), without an account: `trackio show`. A run that goes on is
+    written again, from the lines of `metrics.jsonl`, in the place of the earlier one.
+    """
+
+    project: str = "arjax"
+    group: str = ""
+    name: str = ""
+
+    PACKAGE, EXTRA = "trackio", "trackio"
+
+    def open(self, workdir: Path, resume_step: int | None, lines: Sequence[Mapping[str, Any]]) -> None:
+        import trackio
+
+        known, name = workdir / "trackio-run-id", self.name or workdir.absolute().name
+        about = {"project": self.project, "group": self.group or None, "config": _config_of(workdir)}
+        with contextlib.suppress(ValueError):  # there is no such project any more
+            for run in trackio.Api().runs(self.project) if known.exists() else ():
+                if run.id == _run_id(known):
+                    run.delete()
+        try:
+            self._run = trackio.init(name=name, embed=False, auto_log_cpu=False, auto_log_gpu=False, **about)
+        except ValueError as error:
+            raise UserError(f"trackio begins no run: {' '.join(str(error).split())}") from error
+        write_text(known, self._run.id)
+        for line in lines:
+            self.write(line["step"], _numbers(line))
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._run.log(dict(scalars), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers in a line of `metrics.jsonl`."""
+    return {name: value for name, value in line.items() if name != "step" and value is not None}
 
 
 def _run_id(path: Path) -> str:

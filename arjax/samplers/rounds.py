@@ -162,12 +162,7 @@ def _counted(example: Batch, num_sites: int) -> jax.Array:
 
 
 def k_step_log_prob(
-    model: Any,
-    params: Any,
-    batch: Batch,
-    orders: Factorization,
-    sizes: tuple[int, ...],
-    key: jax.Array | None = None,
+    model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...], key: jax.Array | None = None
 ) -> jax.Array:
     """Returns the sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats: on
     average over orders a bound on log p of their mixture. `orders` has one for each example. Where log p is drawn, its

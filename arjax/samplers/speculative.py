@@ -48,14 +48,7 @@ def tell_window(owner: str, window: int, usual: int, num_steps: int) -> None:
 
 
 def draw_in_windows(
-    model: Any,
-    params: Any,
-    steps: Steps,
-    canvas: jax.Array,
-    context: Any,
-    window: int,
-    draft: Draft,
-    accept: Accept,
+    model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any, window: int, draft: Draft, accept: Accept
 ) -> Draw:
     """Draws by windows: a draft proposes the values of the next W - 1 steps, the network reads W steps in one call, and
     the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more. Every example has its

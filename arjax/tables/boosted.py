@@ -32,13 +32,17 @@ from arjax.tables.any_order import codes_of
 from arjax.tables.columns import Column
 from arjax.tables.engine import RowEngine
 
-#: Options of the trees of a halving, the most of them, and the rows from which on a halving has trees.
+#: Options of the trees of a halving, and the most of them.
 _TREE = {"learning_rate": 0.15, "max_leaf_nodes": 16, "min_samples_leaf": 20, "l2_regularization": 1.0, "max_bins": 127}
-_MOST_TREES, _FEWEST_ROWS = 60, 100
+_MOST_TREES = 60
+#: Halvings have trees from this part of the train rows on, and the least and the most rows that this may mean.
+_PART, _FEWEST_ROWS = 1 / 64, (60, 300)
+#: The first order may take so many times the given seconds.
+_LATE = 2.0
 #: Pairs of rows and trees that are read at once.
 _MOST_PAIRS = 2**21
 #: The most orders, and train rows that the trees read.
-_MOST_ORDERS, _TRAIN_ROWS = 8, 100_000
+MOST_ORDERS, _TRAIN_ROWS = 8, 100_000
 
 
 class Halving(NamedTuple):
@@ -231,15 +235,18 @@ class _Grown(NamedTuple):
     upper: np.ndarray
 
 
-def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int) -> tuple[list[Halving], list[Trees]]:
-    """Returns the halvings of a column, depth by depth, and their trees, whose roots they count from 0."""
-    counts_V, halvings, trees, num_trees = np.bincount(train.codes, minlength=num_codes), [], [], 0
+def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int, trees: list[Trees]) -> list[Halving]:
+    """Returns the halvings of a column, depth by depth; their trees are appended to `trees`."""
+    counts_V, halvings = np.bincount(train.codes, minlength=num_codes), []
+    num_trees, fewest = sum(len(each.roots) for each in trees), np.clip(_PART * len(train.codes), *_FEWEST_ROWS)
     intervals, most_trees = [(0, num_codes)], _MOST_TREES if train.x.shape[1] else 0
     while intervals := [(low, high) for low, high in intervals if high - low > 1]:
         depth = []
         for low, high in intervals:
             halving = Halving(low, cut_codes(low, high, counts_V), high)
-            depth.append(_grow(train.between(low, high), held.between(low, high), halving, most_trees, seed))
+            rows = train.between(low, high)
+            most = most_trees if len(rows.codes) >= fewest else 0
+            depth.append(_grow(rows, held.between(low, high), halving, most, seed))
         num, heat = _best_stage(depth)
         most_trees = min(_MOST_TREES, 2 * num)  # finer halves have fewer rows, and need fewer trees
         for halving, of_halving, _, _ in depth:
@@ -249,15 +256,14 @@ def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int) -> tuple[li
                 halving, num_trees = halving._replace(first=num_trees, last=last, heat=heat), last
             halvings.append(halving)
         intervals = [ends for each in depth for ends in each.halving.halves]
-    return halvings, trees
+    return halvings
 
 
 def _grow(train: _Rows, held: _Rows, halving: Halving, most_trees: int, seed: int) -> _Grown:
-    """Returns a halving with its log-odds, and with trees where there are enough rows in both halves."""
+    """Returns a halving with its log-odds, and with at most so many trees where there are rows in both halves."""
     upper, held_upper = train.codes >= halving.cut, held.codes >= halving.cut
     num_upper = int(upper.sum())
-    fewer = min(num_upper, len(upper) - num_upper)
-    if not most_trees or len(upper) < _FEWEST_ROWS or not fewer:
+    if not most_trees or not 0 < num_upper < len(upper):
         odds = math.log((num_upper + 0.5) / (len(upper) - num_upper + 0.5))
         return _Grown(halving._replace(log_odds=odds), None, np.zeros((len(held_upper), 0), np.float32), held_upper)
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -290,7 +296,7 @@ def _best_stage(depth: Sequence[_Grown]) -> tuple[int, float]:
 
     def nats(sums: Sequence[np.ndarray], heat: float) -> np.ndarray:
         """Returns -log p summed over the rows of all halvings, for each of the columns of some sums of leaves."""
-        total = 0.0
+        total: Any = 0.0
         for each, sums_NT in zip(grown, sums, strict=True):
             odds_NT = each.halving.log_odds + heat * sums_NT.astype(np.float64)
             total = total - log_expit(np.where(each.upper[:, None], odds_NT, -odds_NT)).sum(0)
@@ -308,31 +314,32 @@ def fit_boosted(
     cells: Mapping[str, np.ndarray],
     seconds: float,
     seed: int,
-    most_orders: int = _MOST_ORDERS,
-) -> tuple[BoostedTable, dict[str, Any]]:
-    """Returns boosted trees in as many orders as about so many seconds allow, at least one, and facts about them."""
+    most_orders: int = MOST_ORDERS,
+) -> tuple[BoostedTable, dict[str, Any]] | None:
+    """Returns boosted trees in as many orders as about so many seconds allow, and facts about them; None where these do
+    not suffice for one order.
+    """
     start, rng = time.monotonic(), np.random.default_rng(seed)
     train_NC = cells["train"][:: -(-len(cells["train"]) // _TRAIN_ROWS)]
     every = [(cells_NC, codes_of(columns, cells_NC)) for cells_NC in (train_NC, cells["validation"])]
-    orders, halvings, trees = [], [], []
+    orders: list[list[int]] = []
+    halvings: list[list[list[Halving]]] = []
+    trees: list[Trees] = []
     while len(orders) < most_orders:
         order = rng.permutation(len(columns)).tolist() if orders else list(range(len(columns)))
         of_order = []
         for place, c in enumerate(order):
-            rows = [
-                _Rows(cells_NC[there][:, order[:place]], codes_NC[there, c])
-                for cells_NC, codes_NC in every
-                for there in [codes_NC[:, c] != MISSING]
-            ]
-            fitted, of_column = fit_column(*rows, columns[c].num_codes, seed)
-            before = sum(len(each.roots) for each in trees)
-            of_order.append([each._replace(first=each.first + before, last=each.last + before) for each in fitted])
-            trees += of_column
+            if not orders and time.monotonic() - start > _LATE * seconds:
+                return None
+            known = [(cells_NC, codes_NC, codes_NC[:, c] != MISSING) for cells_NC, codes_NC in every]
+            train, held = (_Rows(x_NC[there][:, order[:place]], codes_NC[there, c]) for x_NC, codes_NC, there in known)
+            of_order.append(fit_column(train, held, columns[c].num_codes, seed, trees))
         orders.append(order)
         halvings.append(of_order)
         taken = time.monotonic() - start
-        print(f"boosted trees in {len(orders)} orders after {taken:.0f} s", time.process_time(), flush=True)
+        print(f"boosted trees in {len(orders)} orders after {taken:.0f} s", flush=True)
         if taken * (1 + 1 / len(orders)) > seconds:
             break
     all_trees = join(trees) if trees else NO_TREES
-    return BoostedTable(columns, orders, halvings, all_trees), {"orders": orders, "num_trees": len(all_trees.roots)}
+    facts = {"num_trees": len(all_trees.roots), "recipe": len(orders)}
+    return BoostedTable(columns, orders, halvings, all_trees), facts

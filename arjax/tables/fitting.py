@@ -18,13 +18,16 @@ from arjax.core.values import read_typed
 from arjax.data.columns import Words
 from arjax.data.frames import NO_VALUE, Frame, read_frame
 from arjax.evaluation.summaries import stderr_of
+from arjax.tables.any_order import codes_of, frequencies_of
 from arjax.tables.any_order_fitting import LEAST_STEPS, NetworkSearch, NetworkSize, advice_about, network_sizes
+from arjax.tables.boosted import MOST_ORDERS, fit_boosted
 from arjax.tables.columns import Column, find_columns
 from arjax.tables.dependence import Dependence
-from arjax.tables.engine import TableEngine
+from arjax.tables.engine import RowEngine, TableEngine
 from arjax.tables.gaussian_fitting import Options, fit_gaussians, thinned
-from arjax.tables.mixed import mix_engines, unrounded
+from arjax.tables.mixed import mix_engines, mix_rows, unrounded
 from arjax.tables.point_masses import SplitColumns
+from arjax.tables.products import ProductOptions, ProductsTable, fit_products
 from arjax.tables.table import TableModel, gap_patterns
 
 #: Rows of validation whose surprises are kept.
@@ -35,7 +38,13 @@ _ROWS_PER_CODE = 20
 _MOST_SCORED = 10_000
 _QUANTILES = 201
 #: The part of the minutes in which mixtures of Gaussians are fitted to a table of numbers.
-_GAUSSIAN_PART = 0.6
+_GAUSSIAN_PART = 0.35
+#: The parts in which mixtures of products and boosted trees are fitted to any table.
+_PRODUCTS_PART, _BOOSTED_PART = 0.1, 0.3
+#: The part of the minutes that the network has at least.
+_NETWORK_PART = 0.25
+#: Boosted trees are not tried in fewer seconds.
+_LEAST_SECONDS = 2.0
 #: Orders of the columns whose mixture is scored.
 _NUM_ORDERS = 4
 #: The most validation rows that choose among engines; fewer where cells are missing, as these take longer.
@@ -55,6 +64,8 @@ class Recipe(TypedDict, total=False):
 
     any_order: tuple[NetworkSize, ...]
     gaussian: tuple[dict, ...]
+    products: tuple[ProductOptions, ...]
+    boosted: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +168,9 @@ def _fit(
     budget: Budget,
     seed: int,
 ) -> TableModel:
-    """Returns the best engine on validation: a network for all orders and, for few words, mixtures of Gaussians."""
+    """Returns the best mixture on validation of a network for all orders, a mixture of products and, for few words,
+    mixtures of Gaussians, whose whole rows may be drawn by boosted trees, too.
+    """
     start, held_NC = time.monotonic(), cells["validation"]
     fitted: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
     if _are_few_words(columns) and len(cells["train"]) >= _FEWEST_ROWS:
@@ -167,17 +180,32 @@ def _fit(
         most = budget.steps / _STEPS_PER_FIT or math.inf
         seconds = math.inf if budget.steps or plan else _GAUSSIAN_PART * budget.seconds
         fitted |= fit_gaussians(columns, few, seconds, seed, plan, most)
-    left = budget.seconds - (time.monotonic() - start)
+    most, products = budget.steps / _STEPS_PER_FIT or math.inf, budget.recipe.get("products", ())
+    seconds = math.inf if budget.steps or products else _PRODUCTS_PART * budget.seconds
+    fitted["products"] = fit_products(columns, cells, seconds, seed, products, most)
+    of_rows = _fit_rows(columns, cells, budget, seed)
+    left = max(budget.seconds - (time.monotonic() - start), _NETWORK_PART * budget.seconds)
     fitted["any_order"] = _fit_any_order(columns, cells, dataclasses.replace(budget, seconds=left), seed)
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
     rows = Dependence(columns, thinned(cells["train"], _JUDGED_ROWS))
     engine, nats_N, engines = mix_engines(fitted, held_NC, _NUM_ORDERS, rows)
-    recipe = {name.removesuffix("_power"): about.pop("recipe") for name, about in engines.items() if "recipe" in about}
+    by_rows, engines_of_rows = mix_rows(engine, of_rows, held_NC, _NUM_ORDERS)
+    recipe = {
+        name.removesuffix("_power"): about.pop("recipe")
+        for name, about in (engines | engines_of_rows).items()
+        if "recipe" in about
+    }
     results = {name: engines["any_order"][name] for name in ("size", "num_params")}
     results["rows"] = {split: len(rows_NC) for split, rows_NC in cells.items()}
     if len(engines) > 1:
-        results |= {"engines": engines, "engine": engine.in_words()}
+        results |= {"engines": engines | engines_of_rows, "engine": engine.in_words()}
         print(f"chosen on validation: {engine.in_words()}")
+    alone = [
+        np.log(p_V)
+        for p_V in frequencies_of([column.num_codes for column in columns], codes_of(columns, cells["train"]))
+    ]
+    independent = ProductsTable(columns, {"log_weights": np.zeros(1), "log_p": np.concatenate(alone)[None]})
+    results["independent_nats"] = float(-independent.log_prob_over_orders(held_NC, 1).mean())
     advice = [max(engines.values(), key=lambda about: about["weight"]).get("lacks", "")]
     advice += [advice_about(engines["any_order"])] if engines["any_order"]["weight"] else []
     results |= {"recipe": json.loads(json.dumps(recipe)), "advice": "; ".join(filter(None, advice))}
@@ -186,7 +214,19 @@ def _fit(
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
     patterns = gap_patterns(cells["train"])
-    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, patterns=patterns)
+    return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, by_rows, patterns)
+
+
+def _fit_rows(
+    columns: Sequence[Column], cells: Mapping[str, np.ndarray], budget: Budget, seed: int
+) -> dict[str, tuple[RowEngine, dict[str, Any]]]:
+    """Returns boosted trees of whole rows, if there is time for them."""
+    seconds = _BOOSTED_PART * budget.seconds
+    orders = MOST_ORDERS if seconds > _LEAST_SECONDS else 0
+    if budget.recipe or budget.steps:
+        orders, seconds = budget.recipe.get("boosted", int(budget.steps >= LEAST_STEPS)), math.inf
+    fitted = fit_boosted(columns, cells, seconds, seed, orders) if orders else None
+    return {"boosted": fitted} if fitted else {}
 
 
 def _are_few_words(columns: Sequence[Column]) -> bool:

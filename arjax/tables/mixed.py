@@ -58,6 +58,7 @@ class MixedTable(TableEngine):
         self.guess_weights = {kind: np.array(weights, np.float64) for kind, weights in (guess_weights or {}).items()}
         self._parts = [engine for engine, weight in zip(engines, weights, strict=True) if weight]
         self._log_weights = np.log(self.weights[self.weights > 0])
+        self.kind = " + ".join(dict.fromkeys(engine.kind for engine in self._parts))
         self.orders_agree = all(engine.orders_agree for engine in self._parts)
         self.reads_codes = all(engine.reads_codes for engine in self._parts)
 
@@ -141,6 +142,7 @@ class MixedRows(RowEngine):
     def __init__(self, engines: Sequence[RowEngine], weights: Sequence[float] | np.ndarray):
         self.engines, self.columns = tuple(engines), engines[0].columns
         self.weights = np.array(weights, np.float64)
+        self.kind = " + ".join(engine.kind for engine, weight in zip(engines, weights, strict=True) if weight)
 
     def in_words(self) -> str:
         return "a mixture: " + _sum_in_words(self.weights, self.engines)
@@ -177,7 +179,8 @@ class OnlyRows(TableEngine):
     def _refuse(self, *_: Any) -> Any:
         raise UserError(f"the engine {self.kind!r} draws whole rows and answers no other question")
 
-    log_prob = code_table = draw = num_sums = exact_mass = complete = _refuse
+    _refused: Any = _refuse
+    log_prob = code_table = draw = num_sums = exact_mass = complete = _refused
 
 
 def kinds_of(engine: TableEngine, rows: RowEngine) -> dict[str, RowEngine]:
@@ -228,7 +231,8 @@ def mix_engines(
     for kind, guess_E in guesses.items():
         for name, weight in zip(names, guess_E.tolist(), strict=True):
             facts[name][f"weight_in_guesses_of_{kind}"] = weight
-    kept = [e for e in range(len(names)) if weights_E[e] or any(guess_E[e] for guess_E in guesses.values())]
+    used_E = weights_E + sum(guesses.values())
+    kept = [e for e, name in enumerate(names) if used_E[e] or name == "products"]  # for exact ranges, by `using`
     nats_N = mixed_nats(nats_EN[kept], weights_E[kept])
     if len(kept) == 1:
         return engines[kept[0]], nats_N, facts

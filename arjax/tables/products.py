@@ -11,12 +11,13 @@ approach to indirect estimation problems", 1990) and adds some average rows to e
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -30,7 +31,7 @@ from arjax.tables.engine import Conditions, TableEngine, categorical, normalised
 #: Scalars that are in memory at once.
 _MOST_SCALARS = 2**21
 #: Numbers of classes that are tried, and train rows of a class at least.
-SIZES, _ROWS_EACH = (8, 32, 128, 512, 2048, 8192), 4
+SIZES, _ROWS_EACH = (32, 128, 512, 2048, 8192), 4
 #: Widths of the smoothing, as parts of the rows; average rows that are added to each class; where both start.
 WIDTHS, ROWS = (0.0, 0.003, 0.01, 0.03, 0.1), (0.1, 0.3, 1.0, 3.0, 10.0)
 _FIRST = (2, 2)
@@ -138,7 +139,8 @@ def _within(column: Column, cells_N: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return column.log_within(cells_N)
 
 
-class Options(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class ProductOptions:
     """The options of a fit: the number of classes, the numbers of `WIDTHS` and `ROWS`, and the seed of the start."""
 
     classes: int
@@ -161,7 +163,7 @@ class ProductSearch:
         most: float = math.inf,
     ):
         self._most = most  # fits
-        self.members: dict[Options, tuple[dict[str, np.ndarray], np.ndarray]] = {}
+        self.members: dict[ProductOptions, tuple[dict[str, np.ndarray], np.ndarray]] = {}
         self._end, self._seed, self._columns = time.monotonic() + seconds, seed, columns
         self._seconds = 0.0  # of a class
         self._starts = np.cumsum([0, *(column.num_codes for column in columns)])
@@ -180,32 +182,37 @@ class ProductSearch:
         return csr_matrix((ones, (rows, places)), shape=(len(codes_NC), self._starts[-1]))
 
     def run(self) -> None:
-        """Fits more and more classes until validation stops gaining, each time with better smoothing; then seeds."""
-        best, best_nats = Options(SIZES[0], *_FIRST), math.inf
-        for classes in SIZES:
-            if classes > max(SIZES[0], self._train.shape[0] / _ROWS_EACH):
+        """Chooses the smoothing with few classes; then fits more and more of them until validation stops gaining, looks
+        for better smoothing once more, and fits other seeds.
+        """
+        few = max(1, min(SIZES[0], self._train.shape[0] // _ROWS_EACH))
+        best, nats = self._best_smoothing(ProductOptions(few, *_FIRST))
+        for classes in SIZES[1:]:
+            if classes > self._train.shape[0] / _ROWS_EACH:
                 break
-            options, nats = self._best_smoothing(best._replace(classes=classes))
-            if nats > best_nats - _ENOUGH:
+            nats_of_more = self.fit(dataclasses.replace(best, classes=classes))
+            if nats_of_more > nats - _ENOUGH:
                 break
-            best, best_nats = options, nats
+            best, nats = dataclasses.replace(best, classes=classes), nats_of_more
+        best, _ = self._best_smoothing(best)
         for seed in range(1, 1 + _SEEDS):
-            self.fit(best._replace(seed=seed))
+            self.fit(dataclasses.replace(best, seed=seed))
 
-    def _best_smoothing(self, options: Options) -> tuple[Options, float]:
+    def _best_smoothing(self, options: ProductOptions) -> tuple[ProductOptions, float]:
         """Returns the options with the widths and rows from which no neighbour is better, and their mean nats."""
-        nats, moved = self.fit(options), True
-        while moved:
-            moved = False
-            for name, step in itertools.product(("width", "rows"), (1, -1)):
-                other = options._replace(**{name: getattr(options, name) + step})
-                if 0 <= other.width < len(WIDTHS) and 0 <= other.rows < len(ROWS):
-                    other_nats = self.fit(other)
-                    if other_nats < nats - _ENOUGH:
-                        options, nats, moved = other, other_nats, True
-        return options, nats
+        nats = self.fit(options)
+        while True:
+            others = [
+                dataclasses.replace(options, **{name: getattr(options, name) + step})
+                for name, step in itertools.product(("width", "rows"), (1, -1))
+            ]
+            fits = [each for each in others if 0 <= each.width < len(WIDTHS) and 0 <= each.rows < len(ROWS)]
+            best = min(fits, key=self.fit)
+            if self.fit(best) >= nats - _ENOUGH:
+                return options, nats
+            options, nats = best, self.fit(best)
 
-    def fit(self, options: Options) -> float:
+    def fit(self, options: ProductOptions) -> float:
         """Returns the mean nats of validation rows under a member; infinity if there is no time for a new one."""
         if options not in self.members:
             start = time.monotonic()
@@ -216,7 +223,7 @@ class ProductSearch:
             self._seconds = max(0.5 * self._seconds, (time.monotonic() - start) / options.classes)
         return float(self.members[options][1].mean())
 
-    def _by_em(self, options: Options) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _by_em(self, options: ProductOptions) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Runs EM from random train rows until validation stops gaining; returns the best parameters and nats."""
         rng = np.random.default_rng([self._seed, options.seed])
         smooth = self._smoother(WIDTHS[options.width])
@@ -284,7 +291,7 @@ class ProductSearch:
             some = hot_NS[start : start + size]
             yield some, some @ params[1] + params[0]
 
-    def mixed(self) -> tuple[ProductsTable, list[Options]]:
+    def mixed(self) -> tuple[ProductsTable, list[ProductOptions]]:
         """Returns the mixture of the members that is best on validation, with equal weights, and their options."""
         options = sorted(self.members, key=lambda each: float(self.members[each][1].mean()))
         chosen = [options[i] for i in best_members(np.stack([self.members[each][1] for each in options]))]
@@ -308,7 +315,7 @@ def fit_products(
     cells: Mapping[str, np.ndarray],
     seconds: float,
     seed: int,
-    plan: Sequence[Options] = (),
+    plan: Sequence[ProductOptions] = (),
     most: float = math.inf,
 ) -> tuple[ProductsTable, dict[str, Any]]:
     """Returns a mixture of products fitted within about so many seconds and at most so many fits, or by a plan; and
@@ -320,4 +327,5 @@ def fit_products(
     if not plan:
         search.run()
     engine, chosen = search.mixed()
-    return engine, {"fits": [options._asdict() for options in chosen], "tried": len(search.members)}
+    recipe = list(map(dataclasses.asdict, search.members))
+    return engine, {"recipe": recipe, "fits": list(map(dataclasses.asdict, chosen)), "tried": len(search.members)}

@@ -89,9 +89,9 @@ class _WordNumbers(TypedDict):
 def save_table(path: str | os.PathLike, engine: TableEngine, rows: RowEngine, about: Mapping[str, Any]) -> Path:
     """Writes the model of all questions, that of whole rows, and their columns, which `read_table` reads."""
     mixed = engine if isinstance(engine, MixedTable) else MixedTable([engine], [1.0])
-    others = rows.engines[1:] if isinstance(rows, MixedRows) else ()
-    engines: list[Any] = [*mixed.engines, *others]
-    weights = [*mixed.weights.tolist(), *[0.0] * len(others)]
+    of_rows = rows.engines[1:] if isinstance(rows, MixedRows) else ()
+    engines: list[Any] = [*mixed.engines, *of_rows]
+    weights = [*mixed.weights.tolist(), *[0.0] * len(of_rows)]
     facts = {
         "columns": [column_as_json(column) for column in engine.columns],
         "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],

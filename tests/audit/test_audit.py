@@ -139,6 +139,25 @@ def several(value):
     return lambda x, query, given: np.where(query.sum(1) > 1, value, 1) * query.sum(1) * -np.log(3)
 
 
+def test_orders_of_a_model_of_any_order():
+    """log p(x) in any order is the same, or the report warns; the order needs no conditionals."""
+    joint, numbers = Joint(), []
+    exact = audit(
+        event=Joint.event,
+        log_prob=joint.log_prob,
+        in_order=lambda x, number: numbers.append(set(number)) or joint.log_prob(x),
+    )
+    assert (
+        exact.findings["order"].status == "passed"
+        and sorted(map(min, numbers))[-1] == 7
+        and set(map(len, numbers)) == {1}
+    )
+    off = audit(event=Joint.event, log_prob=joint.log_prob, in_order=lambda x, number: joint.log_prob(x) + 0.3 * number)
+    finding = off.findings["order"]
+    assert (finding.status, off.exit_code) == ("warned", 0) and abs(finding.numbers["most"] - 0.7) < 1e-6
+    assert np.ptp(finding.witness["in_order"]) > 2 and "(warning: 8 orders" in off.verdict.words
+
+
 ONE_NAT = float(-CHAIN.log_prob(CHAIN.sample(4000, 0)).mean())
 WRONG = {
     "a cache": ("mass", {"event": EVENT, "log_prob": cache}),

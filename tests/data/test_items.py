@@ -5,9 +5,9 @@ import pytest
 from refusals import refusal
 
 import arjax
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import from_arrays
-from arjax.data.sources import ArraySource, has_items
+from arjax.data.sources import ArraySource, source_of
 
 EVENT = EventSpec((3,), kind="tokens", num_levels=7)
 X = (np.arange(60).reshape(20, 3) * 5 % 7).astype(np.uint8)
@@ -54,8 +54,8 @@ def test_items_train_like_arrays(on_device):
 
 
 def test_arrays_of_all_libraries_stay_arrays():
-    assert not any(map(has_items, (X, X.tolist(), tuple(X), {"x": X}, np.ma.array(X), "text", range(3))))
-    assert isinstance(from_arrays(EVENT, train=X.tolist()).splits["train"], ArraySource)
+    for x in (X, X.tolist(), tuple(X), {"x": X}, np.ma.array(X)):
+        assert isinstance(source_of(EVENT, NO_CONTEXT, "train", x), ArraySource)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_wrong_lengths_and_missing_values_are_one_sentence():
     real, items = EventSpec((2,), kind="real"), Items(lambda i: np.array([i, np.nan if i == 3 else 0.5]))
     assert "items have all values" in refusal(lambda: from_arrays(real, train=items))
     items = Items(lambda i: np.array([i, 0.5]))
-    assert "standardise them where they are made" in refusal(
+    assert "standardise those that are read one by one" in refusal(
         lambda: from_arrays(real, train=items, standardise="sites")
     )
     items = Items(lambda i: np.array([i * 1e-9 + 1, 0.5]))

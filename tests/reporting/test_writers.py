@@ -5,10 +5,12 @@ import dataclasses
 import errno
 import importlib.util
 import io
+import itertools
 import json
 import math
 import pathlib
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -112,7 +114,7 @@ def test_a_text_calls_writers():
 
 def test_a_missing_package_is_one_sentence(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
+    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb"), ("trackio", "trackio")):
         (writer,) = make_writers(name)
         assert f"'{name}' needs the package {package}" in refusal(writer.check)
 
@@ -249,6 +251,60 @@ def test_a_refusal_of_wandb_is_one_sentence(tmp_path, monkeypatch):
     server.init = lambda **options: (_ for _ in ()).throw(RuntimeError("no key"))
     monkeypatch.setitem(sys.modules, "wandb", server)
     assert "wandb begins no run: no key;" in refusal(MetricWriter, tmp_path, 0, make_writers("wandb"))
+
+
+class Tracked:
+    """As much of trackio as the writer uses: runs of a project on this machine, each with an id of its own."""
+
+    def __init__(self):
+        self.kept, self.numbers = [], itertools.count()
+
+    def Api(self):
+        return types.SimpleNamespace(runs=lambda project: list(self.kept))
+
+    def init(self, project, **options):
+        if not project.strip():
+            raise ValueError("a project has\na name")
+        run = types.SimpleNamespace(id=f"run{next(self.numbers)}", options=options | {"project": project}, rows=[])
+        run.delete, run.finish = lambda: self.kept.remove(run), lambda: run.rows.append("end")
+        run.log = lambda row, step: run.rows.append((step, row))
+        self.kept.append(run)
+        return run
+
+
+def test_trackio_has_each_number_once_after_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackio", tracked := Tracked())
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 3}))
+    other = tracked.init("arjax", name=tmp_path.name)  # of another folder with this name
+    writer = MetricWriter(tmp_path, 0, make_writers("trackio(group='g')"))
+    for step in (2, 4, 6):  # killed after step 6; step 4 is saved
+        writer.write(step, {"train/a": step / 2})
+    with MetricWriter(tmp_path, 4, make_writers("trackio(group='g')")) as writer:
+        for step in (6, 8):
+            writer.write(step, {"train/a": step / 2})
+        writer.result(8, {"test/a": 1.0})
+    assert tracked.kept[0] is other and not other.rows
+    (run,) = tracked.kept[1:]
+    assert run.rows == [*((step, {"train/a": step / 2}) for step in (2, 4, 6, 8)), (8, {"test/a": 1.0}), "end"]
+    known = {name: run.options[name] for name in ("project", "group", "config", "name", "embed")}
+    assert known == {"project": "arjax", "group": "g", "config": {"seed": 3}, "name": tmp_path.name, "embed": False}
+    assert "trackio begins no run: a project has a name" in refusal(
+        MetricWriter, tmp_path, 0, make_writers("trackio(project=' ')")
+    )
+
+
+def test_trackio_itself_keeps_a_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "kept"))
+    pytest.importorskip("trackio")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    for resume_step, steps in ((0, [2, 4]), (2, [4, 6])):
+        with MetricWriter(tmp_path, resume_step, make_writers("trackio")) as writer:
+            for step in steps:
+                writer.write(step, {"a": step / 2})
+    (record,) = SQLiteStorage.get_run_records("arjax")
+    logs = SQLiteStorage.get_logs("arjax", record["name"], run_id=record["id"])
+    assert [(row["step"], row["a"]) for row in logs] == [(2, 1.0), (4, 2.0), (6, 3.0)]
 
 
 class Clock:

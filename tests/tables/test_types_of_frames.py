@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 import arjax
+from arjax.data.frames import read_frame
 
 pytestmark = pytest.mark.usefixtures("untrained")
 NUM = 60
@@ -82,6 +83,13 @@ def test_values_that_do_not_fit_a_type_keep_their_own():
     assert table.impute(gaps, rounded=False)["n"].dtype.kind == "f"
     table.results["unrounded"] = ["n"]
     assert table.impute(gaps)["n"].dtype.kind == "f" and table.impute(gaps, rounded=True)["n"].dtype == "Int64"
+
+
+def test_gaps_stay_gaps():
+    frame = pd.DataFrame({"b": np.arange(NUM) % 2 == 0, "n": np.arange(NUM) % 3})
+    types = read_frame(frame)
+    back = types.back({"b": np.array([True, None], object), "n": np.array([1, None], object)}, typed=True)
+    assert back["b"].isna().tolist() == back["n"].isna().tolist() == [False, True]
 
 
 def test_names_that_are_no_texts():

@@ -14,15 +14,7 @@ import numpy as np
 from arjax.core.errors import refuse, say_once
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.factorization import Factorization
-from arjax.networks.base import (
-    ACTIVATIONS,
-    NETWORKS,
-    ChunkedNetwork,
-    Context,
-    Network,
-    divides,
-    fields_from,
-)
+from arjax.networks.base import ACTIVATIONS, NETWORKS, ChunkedNetwork, Context, Network, divides, fields_from
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import MLPS, NORMS, Block, Memory, Stack, check_stack, make_norm
 from arjax.networks.layers.convolution import compose

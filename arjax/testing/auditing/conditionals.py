@@ -99,12 +99,14 @@ def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(a) & np.isfinite(b), a - b, impossible)
 
 
-@audit_test("conditional_log_prob", finds="conditionals of any order that contradict one another")
+@audit_test("conditional_log_prob", "in_order", finds="conditionals of any order that contradict one another")
 def audit_order(subject: Subject, rng: np.random.Generator) -> Finding:
     """p(a | c) p(b | a, c) = p(b | c) p(a | b, c); round three sites, the conditionals of one by another cancel; and
     p(A | c) p(b | A, c) = p(A, b | c), of one site or several A.
     """
     num, p = subject.event.num_sites, subject.queries
+    if num > 1 and subject.in_order is not None and (subject.is_random or subject.conditional_log_prob is None):
+        return _of_whole_orders(subject, rng)
     if num < 2 or subject.is_random:
         return Finding(NOT_DONE, "the order matters for two sites or more, and for exact scores")
     x = subject.examples(rng, subject.rows("conditional_log_prob", ROWS, 0.3, each=12 * SETS, least=4))
@@ -133,3 +135,17 @@ def audit_order(subject: Subject, rng: np.random.Generator) -> Finding:
     witness = {"x": x[n]} | dict(zip(("a", "b", "given"), pairs[most], strict=True)) | {"nats": swap[most, n]}
     alone = subject.log_prob is None and subject.conditionals is None
     return Finding(FAILED if alone else WARNED, f"{words}: they belong to no joint distribution", numbers, witness)
+
+
+def _of_whole_orders(subject: Subject, rng: np.random.Generator) -> Finding:
+    """All conditionals of a joint distribution multiply to the same p(x) in any order."""
+    x = subject.examples(rng, subject.rows("in_order", ROWS, 0.3, each=SETS, least=4))
+    scores = np.stack([subject.scores(x, "in_order", number=np.full(len(x), k)) for k in range(SETS)])
+    apart = _apart(scores.max(0), scores.min(0)) / subject.event.num_sites
+    n = int(apart.argmax())
+    numbers = {"nats per site": float(apart.mean()), "most": float(apart[n]), "orders": scores[:, n].tolist()}
+    words = f"{SETS} orders of an example differ by {apart.mean():.2g} nats a site, {apart[n]:.2g} at most"
+    if apart[n] <= 20 * subject.tolerance:
+        return Finding(PASSED, words, numbers)
+    witness = {"x": x[n], "in_order": scores[:, n]}
+    return Finding(WARNED, f"{words}: they belong to no joint distribution", numbers, witness)

@@ -171,8 +171,8 @@ def audit(subject: Any = None, *, budget_s: float = 60.0, seed: int = 0, quiet: 
       seed: of the examples and draws.
       quiet: prints nothing about work that takes long.
       **options: the functions and claims, fields of `arjax.testing.auditing.Subject`: `event`, `log_prob`,
-        `conditionals`, `conditional_log_prob`, `sample`, `elsewhere`, `fit`, `data`, `truth`, `claim`, `order`, `end`,
-        `smaller`, `reported`, `unit`, `num_bytes`, `tolerance`, `batch_size`, `name`.
+        `conditionals`, `conditional_log_prob`, `in_order`, `sample`, `elsewhere`, `fit`, `data`, `truth`, `claim`,
+        `order`, `end`, `smaller`, `reported`, `unit`, `num_bytes`, `tolerance`, `batch_size`, `name`.
 
     Raises:
       UserError: wrong arguments; functions that fail on the first two examples, or return other shapes.

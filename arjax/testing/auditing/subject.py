@@ -45,6 +45,8 @@ class Subject:
       log_prob: x -> log p in nats [B], or a bound or an estimate of it, as `claim` says.
       conditionals: (x, t) -> the probabilities [B, V] of the values of scalar `order[t]` given those before it.
       conditional_log_prob: (x, query, given) -> log p(x[query] | x[given]) in nats [B]; the sites are bool[B, D].
+      in_order: (x, number) -> the log p [B] that a model of any order gives x in an order of its, that of the number
+        int[B], which is the same for all.
       sample: (num, seed) -> x [num, ...].
       elsewhere: x -> the scores of `log_prob`, computed on other devices or in another way.
       fit: training examples x of `truth` -> a function like `log_prob`.
@@ -65,6 +67,7 @@ class Subject:
     log_prob: Callable[..., Any] | None = None
     conditionals: Callable[..., Any] | None = None
     conditional_log_prob: Callable[..., Any] | None = None
+    in_order: Callable[..., Any] | None = None
     sample: Callable[..., Any] | None = None
     elsewhere: Callable[..., Any] | None = None
     fit: Callable[..., Any] | None = None
@@ -332,6 +335,7 @@ def check_subject(subject: Subject) -> None:
         "elsewhere": ((), (x,)),
         "conditionals": ((levels,), (x, 0)),
         "conditional_log_prob": ((), (x, sites, ~sites)),
+        "in_order": ((), (x, np.zeros(4, int))),
         "sample": (event.shape, (4, 0)),
     }
     for name, (shape, arguments) in [*calls.items()] * 2:  # the first call may compile
