@@ -30,16 +30,17 @@ class Answer(NamedTuple):
       stderr: the standard error, 0 where the value is exact; of dates in days or seconds.
       kind: "exact" under this model, or an "estimate" from draws of it.
       interval: the ends between which the exact value lies with a probability of 95 %.
+      engine: the kinds of the engines of the model that answer.
     """
 
     value: Any
     stderr: float
     kind: str
     interval: tuple[Any, Any]
+    engine: str = ""
 
     def __repr__(self) -> str:
-        is_number = isinstance(self.value, int | float)
-        shown = f"{self.value:.{4 if abs(self.value) < 1 else 6}g}" if is_number else str(self.value)
+        shown = f"{self.value:.5g}" if isinstance(self.value, float) else str(self.value)
         return shown + (" (exact under this model)" if self.kind == EXACT else f" ± {self.stderr:.2g}")
 
 
@@ -84,28 +85,32 @@ def quantile_of(values_N: np.ndarray, log_w_N: np.ndarray, q: float) -> Answer:
 
 
 def estimate(draw: Callable[[int], Draws], summary: Callable[..., Answer], num: int, stderr: float) -> Answer:
-    """Returns the summary of `num` draws, or of as many more as the standard error needs; 0: of no more."""
+    """Returns the summary of `num` draws, or of as many more as the standard error needs; 0: of no more. Of unequal
+    weights, there are at most 20 times as many draws, until they are worth half as many equal ones: without this, the
+    interval misses what the heaviest weights, not yet drawn, would say.
+    """
     values_N, log_w_N, more = *np.zeros((2, 0)), num
     while more:
         drawn = draw(more)
         values_N, log_w_N = np.append(values_N, drawn[0]), np.append(log_w_N, drawn[1])
         answer = summary(values_N, log_w_N)
-        lacking = len(values_N) * (1.05 * (answer.stderr / (stderr or math.inf)) ** 2 - 1)
-        more = int(np.clip(lacking, 0, min(_AT_ONCE, max(MOST_DRAWS - len(values_N), 0))))
+        w_N = np.exp(log_w_N - log_w_N.max())
+        worth = min(0.5 * num * float((w_N**2).sum()) / w_N.sum() ** 2, 20 * num / len(w_N))
+        lacking = len(w_N) * (max(1.05 * (answer.stderr / (stderr or math.inf)) ** 2, worth) - 1)
+        more = int(np.clip(math.ceil(4 * lacking / num) * num / 4, 0, min(_AT_ONCE, max(MOST_DRAWS - len(w_N), 0))))
     if answer.stderr > stderr > 0:
-        say_once(f"the standard error is {answer.stderr:.2g} after {len(values_N):,} draws, and not {stderr:g}")
+        say_once(f"the standard error is {answer.stderr:.2g} after {len(w_N):,} draws, and not {stderr:g}")
     return answer
 
 
 def accepted(draw: Callable[[int], np.ndarray], allowed: Callable[[np.ndarray], np.ndarray], num: int) -> np.ndarray:
     """Returns the first `num` rows of draws [N, C] that are allowed; tells how many of the draws are."""
-    kept, drawn = np.zeros(0), 0
+    kept, drawn = list[np.ndarray](), 0
     while len(kept) < num:
         cells_NC = draw(max(num, 1000))
-        fine_NC = cells_NC[allowed(cells_NC)]
-        kept, drawn = np.concatenate([kept, fine_NC]) if len(kept) else fine_NC, drawn + len(cells_NC)
+        kept, drawn = [*kept, *cells_NC[allowed(cells_NC)]], drawn + len(cells_NC)
         rate = f"{len(kept):,} of {drawn:,} draws fulfil the constraints ({len(kept) / drawn:.2g})"
-        remedy = "too few: loosen them, or write as much of them as possible as conditions `given`"
-        refuse((drawn >= _FEW_DRAWS and len(kept) * _FEWEST_IN < drawn, f"{rate}, {remedy}"))
+        too_few = f"{rate}, too few: loosen them, or write as much of them as possible as conditions `given`"
+        refuse((drawn >= _FEW_DRAWS and len(kept) * _FEWEST_IN < drawn, too_few))
     say_once(rate)
-    return kept[:num]
+    return np.stack(kept[:num])

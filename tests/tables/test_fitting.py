@@ -48,6 +48,8 @@ def test_a_table_with_holes_is_learned(table):
     assert rich.value > 0.75 and poor.value < 0.25
     nats = -table.log_prob(people(seed=1), unknown="missing").mean()
     assert nats == pytest.approx(table.results["validation_nats"] / 0.8, rel=0.2)  # a fifth of those cells is missing
+    drawn = table.sample(1000, gaps=True)
+    assert all(0.13 < sum(value is None for value in drawn[name]) / 1000 < 0.27 for name in table.names)
 
 
 def test_many_rows_are_validated_by_an_even_choice_and_columns_told_as_they_are_found(monkeypatch, capsys):

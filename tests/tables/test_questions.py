@@ -11,7 +11,7 @@ from refusals import each_refused, refusal
 from scipy import stats
 
 from arjax.tables import answers
-from arjax.tables.answers import accepted, exact, mean_of
+from arjax.tables.answers import accepted, estimate, exact, mean_of
 from arjax.tables.columns import Numbers
 from arjax.tables.gaussian import Margin
 from arjax.tables.gaussian_fitting import Components, gaussian_table
@@ -58,7 +58,7 @@ def test_the_mean_of_a_column_is_the_sum_over_its_values(table, engine):
     mean = table.expectation("age", given={"sex": "f", "work": "c"})
     np.testing.assert_allclose(mean.value, p @ AGES, rtol=1e-5)
     assert (mean.stderr, mean.kind, mean.interval) == (0, "exact", (mean.value, mean.value))
-    assert repr(mean) == f"{mean.value:.6g} (exact under this model)"
+    assert repr(mean) == f"{mean.value:.5g} (exact under this model)"
 
 
 def test_means_given_a_range_are_those_of_draws(table, engine):
@@ -85,7 +85,7 @@ def test_quantiles_are_the_smallest_values_that_reach_them(table, engine, reals,
     given = {"sex": "f", "work": "c"}
     expected = AGES[min((np.cumsum(p) < q).sum(), 30)]
     answer = table.quantile("age", q, given=given)
-    assert answer == exact(expected) and type(answer.value) is int
+    assert answer[:4] == exact(expected)[:4] and type(answer.value) is int
     # of real numbers, the Gaussian of the conditional within the range of the training rows
     norm = stats.norm(-0.2 + 0.8 * (1.0 - 0.3), 0.6)
     low, high = norm.cdf([-6, 6])
@@ -152,6 +152,19 @@ def test_an_estimate_of_zero_is_not_exact(monkeypatch):
     np.testing.assert_allclose(every.interval, (1 - none.interval[1], 1))
     half = mean_of(draws[0], np.log(np.repeat([1.0, 1e-9], 500)), is_part=True)  # as few as 500 equal weights
     np.testing.assert_allclose(half.interval[1], 1 - 0.05 ** (1 / 500), rtol=1e-6)
+
+
+def test_more_draws_are_made_where_weights_are_unequal():
+    rng, sizes = np.random.default_rng(0), []
+
+    def draw(num, spread):
+        sizes.append(num)
+        return rng.normal(size=num), spread * rng.normal(size=num)
+
+    for spread, least, most in ((0.0, 1000, 1000), (1.5, 3000, 12_000), (9.0, 20_000, 20_000)):
+        sizes.clear()
+        estimate(lambda num, spread=spread: draw(num, spread), mean_of, 1000, 0.0)
+        assert sizes[0] == 1000 and least <= sum(sizes) <= most
 
 
 def test_the_interval_of_skewed_draws_holds_the_mean():
@@ -333,6 +346,6 @@ def test_intervals_hold_the_answer_of_a_hundred_times_the_draws(reals):
         is_given = rng.random() < 0.5
         given = dict([conditions.popitem()]) if is_given else {}
         queries.append((conditions, given))
-    held, naive = coverage(reals, queries, 200)
+    held, naive = coverage(reals, queries, 100)
     print(f"held {held:.3f}, two standard errors {naive:.3f}")
     assert 0.93 <= held <= 0.97
