@@ -266,25 +266,28 @@ def main(argv: Sequence[str]) -> int:
     left = ["node"] * flags.nodes + ["worker"] * flags.workers + ["driver"] * flags.drivers
     rng.shuffle(left)
     events: list[dict[str, Any]] = []
+    sweeps: list[Sweep] = []
     with cluster_of(flags.executor) as cluster:
         begun, calm = time.monotonic(), Sweep(workdir / "calm", cluster)
+        is_made = (calm.folder / "results.csv").exists()  # by an earlier start of this script
         driver = calm.start()
-        time.sleep(10)
-        refused = driver.poll() is not None or second_driver_is_refused(calm)  # or it had been made before
+        time.sleep(0 if is_made else 10)
+        refused = is_made or second_driver_is_refused(calm)
         if driver.wait():
             raise UserError(f"the undisturbed sweep has failed: {workdir / 'driver.txt'}")
         print(f"undisturbed: {time.monotonic() - begun:.0f} s; a second driver was refused: {refused}", flush=True)
-        wanted = [fingerprint(calm.folder / f"r{seed}") for seed in range(8)]
-        equal, sweeps = 0, 0
         while left:
-            sweep, happened = disturbed(workdir / f"disturbed-{flags.seed}-{sweeps}", cluster, left, rng)
-            events, sweeps = events + happened, sweeps + 1
-            equal += sum(fingerprint(sweep.folder / f"r{seed}") == wanted[seed] for seed in range(8))
+            folder = workdir / f"disturbed-{flags.seed}-{len(sweeps)}"
+            sweep, happened = disturbed(folder, cluster, left, rng)
+            events, sweeps = events + happened, [*sweeps, sweep]
+    runs = [f"r{seed}" for seed in range(8)]
+    wanted = {run: fingerprint(calm.folder / run) for run in runs}
+    equal = sum(fingerprint(sweep.folder / run) == wanted[run] for sweep in sweeps for run in runs)
     kills = {kind: sum(event.get("kind") == kind for event in events) for kind in ("node", "worker", "driver")}
-    record = {"executor": flags.executor, "seed": flags.seed, "kills": kills, "runs": 8 * sweeps, "equal": equal}
+    record = {"executor": flags.executor, "seed": flags.seed, "kills": kills, "runs": 8 * len(sweeps), "equal": equal}
     write_json(workdir / "chaos.json", record | {"refused": refused, "events": events})
-    print(f"kills: {kills}; {equal} of {8 * sweeps} runs equal the undisturbed ones to the last bit")
-    return int(equal < 8 * sweeps or not refused)
+    print(f"kills: {kills}; {equal} of {8 * len(sweeps)} runs equal the undisturbed ones to the last bit")
+    return int(equal < 8 * len(sweeps) or not refused)
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def _time_limit(others: str, address: str) -> Iterator[None]:
     """Ends this process with a sentence after `WAIT_SECONDS`; JAX itself would abort it with a stack trace."""
 
     def give_up() -> None:
-        silent = address and _why_silent(address)
+        silent = address and why_silent(address)
         reason = f"the first one does not answer there ({silent})" if silent else "some of them have not come"
         sentence = f"arjax: waited {WAIT_SECONDS:g} seconds in vain for {others}: {reason}"
         print(sentence, file=sys.stderr, flush=True)
@@ -225,7 +225,8 @@ def _time_limit(others: str, address: str) -> Iterator[None]:
         timer.cancel()
 
 
-def _why_silent(address: str) -> str:
+def why_silent(address: str) -> str:
+    """The reason why nothing answers at `host:port`, "" if something does."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=5):

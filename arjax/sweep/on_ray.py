@@ -8,10 +8,12 @@ import importlib.util
 import logging
 import os
 import platform
+import re
 import secrets
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,21 +47,17 @@ class RayJob(Job):
     """
 
     def __init__(self, job_id: str, command: Sequence[str], folder: Path, needs: Needs, place: Mapping[str, Any]):
-        import ray
-
         super().__init__(command, folder)
         self._job_id, self._needs, self._place = job_id, needs, place
-        ray.get_runtime_context().current_actor.serve.remote()  # by itself: the sweep may be gone
+        threading.Thread(target=self._serve).start()  # by itself, also when Ray starts it again: the sweep may be gone
 
-    def serve(self) -> None:
+    def _serve(self) -> None:
         """Runs to the end, leaves the exit code, and ends the actor."""
-        import ray
-
         try:
             self.leave(self._job_id, self.run(self._job_id))
         finally:
             _remove_group(self._job_id)
-            ray.actor.exit_actor()
+            _kill([self._job_id])
 
     def stop(self) -> None:
         """Asks the run to save its state and end, and waits for that."""
@@ -200,7 +198,10 @@ class RayExecutor(QueuedExecutor):
         import ray
 
         try:
-            return dict.fromkeys(ray.util.list_named_actors(), QUEUED)
+            names = ray.util.list_named_actors()
+            ended = [name for name in names if _num_processes(name) > 1 and "exit_code" in left_by(_folder(name), name)]
+            _kill(ended)  # Ray has ended them with their placement group, and would start them again
+            return dict.fromkeys(sorted({*names} - {*ended}), QUEUED)
         except (ray.exceptions.RayError, RuntimeError):
             return None
 
@@ -215,13 +216,13 @@ class RayExecutor(QueuedExecutor):
         place, by_job = {"cwd": os.getcwd(), "environment": environment}, {}
         for run in runs:
             folder = (workdir / run.name).resolve()
-            job_id = f"{folder}#{secrets.token_hex(4)}"
+            job_id = f"{folder}#{self._needs.processes}-{secrets.token_hex(4)}"
             self.note(run, job_id, workdir)  # before it begins: a sweep that is killed here submits no second one
             if self._needs.processes > 1:
                 bundles = [{name: n for name, n in self._needs.resources.items() if n}] * self._needs.processes
                 ray.util.placement_group(bundles, strategy="SPREAD", name=job_id, lifetime="detached")
             lives = {"name": job_id, "lifetime": "detached", "max_restarts": self._needs.restarts}
-            actor = ray.remote(RayJob).options(**lives, max_concurrency=2, **self._needs.options(job_id, 0))
+            actor = ray.remote(RayJob).options(**lives, **self._needs.options(job_id, 0))
             actor.remote(job_id, [*self.program, *run.arguments(workdir)], folder, self._needs, place)
             by_job[job_id] = run
         return by_job
@@ -229,20 +230,31 @@ class RayExecutor(QueuedExecutor):
     def cancel(self, job_ids: Sequence[str]) -> None:
         import ray
 
-        actors = {}
+        begun = []
         for job_id in job_ids:
-            with contextlib.suppress(ValueError):  # it has ended
-                actors[job_id] = ray.get_actor(job_id)
-        begun = [actor.stop.remote() for job_id, actor in actors.items() if left_by(_folder_of(job_id), job_id)]
+            if left_by(_folder(job_id), job_id):
+                with contextlib.suppress(ValueError):  # it has ended
+                    begun.append(ray.get_actor(job_id).stop.remote())
         if begun:
             ray.wait(begun, num_returns=len(begun), timeout=SAVE_SECONDS)
-        for job_id, actor in actors.items():
-            ray.kill(actor)
-            _remove_group(job_id)
+        _kill(job_ids)
 
 
-def _folder_of(job_id: str) -> Path:
+def _folder(job_id: str) -> Path:
     return Path(job_id.rpartition("#")[0])
+
+
+def _num_processes(job_id: str) -> int:
+    return int(job_id.rpartition("#")[2].partition("-")[0])
+
+
+def _kill(job_ids: Sequence[str]) -> None:
+    import ray
+
+    for job_id in job_ids:
+        with contextlib.suppress(ValueError):  # it has ended
+            ray.kill(ray.get_actor(job_id))
+        _remove_group(job_id)
 
 
 def _remove_group(job_id: str) -> None:
@@ -258,6 +270,11 @@ def _connect(leaves: bool) -> None:
     given = os.environ.get("RAY_ADDRESS", "")
     quiet = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
     refuse((given.startswith("ray://"), f"RAY_ADDRESS={given} is that of a client: give host:port, on a node"))
+    if re.fullmatch(r".+:\d+", given):  # Ray itself would try for minutes
+        from arjax.parallel.distributed import why_silent  # with JAX
+
+        reason = why_silent(given)
+        refuse((reason, f"there is no Ray cluster at RAY_ADDRESS={given}: {reason}"))
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError as error:

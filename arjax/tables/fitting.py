@@ -18,6 +18,7 @@ from arjax.core.values import read_typed
 from arjax.data.columns import Words
 from arjax.data.frames import NO_VALUE, Frame, read_frame
 from arjax.evaluation.summaries import stderr_of
+from arjax.tables.any_order import codes_of, frequencies_of
 from arjax.tables.any_order_fitting import LEAST_STEPS, NetworkSearch, NetworkSize, advice_about, network_sizes
 from arjax.tables.boosted import MOST_ORDERS, fit_boosted
 from arjax.tables.columns import Column, find_columns
@@ -26,7 +27,7 @@ from arjax.tables.engine import RowEngine, TableEngine
 from arjax.tables.gaussian_fitting import Options, fit_gaussians, thinned
 from arjax.tables.mixed import mix_engines, mix_rows, unrounded
 from arjax.tables.point_masses import SplitColumns
-from arjax.tables.products import ProductOptions, fit_products
+from arjax.tables.products import ProductOptions, ProductsTable, fit_products
 from arjax.tables.table import TableModel, gap_patterns
 
 #: Rows of validation whose surprises are kept.
@@ -37,9 +38,9 @@ _ROWS_PER_CODE = 20
 _MOST_SCORED = 10_000
 _QUANTILES = 201
 #: The part of the minutes in which mixtures of Gaussians are fitted to a table of numbers.
-_GAUSSIAN_PART = 0.4
+_GAUSSIAN_PART = 0.35
 #: The parts in which mixtures of products and boosted trees are fitted to any table.
-_PRODUCTS_PART, _BOOSTED_PART = 0.1, 0.25
+_PRODUCTS_PART, _BOOSTED_PART = 0.1, 0.3
 #: The part of the minutes that the network has at least.
 _NETWORK_PART = 0.25
 #: Boosted trees are not tried in fewer seconds.
@@ -199,6 +200,12 @@ def _fit(
     if len(engines) > 1:
         results |= {"engines": engines | engines_of_rows, "engine": engine.in_words()}
         print(f"chosen on validation: {engine.in_words()}")
+    alone = [
+        np.log(p_V)
+        for p_V in frequencies_of([column.num_codes for column in columns], codes_of(columns, cells["train"]))
+    ]
+    independent = ProductsTable(columns, {"log_weights": np.zeros(1), "log_p": np.concatenate(alone)[None]})
+    results["independent_nats"] = float(-independent.log_prob_over_orders(held_NC, 1).mean())
     advice = [max(engines.values(), key=lambda about: about["weight"]).get("lacks", "")]
     advice += [advice_about(engines["any_order"])] if engines["any_order"]["weight"] else []
     results |= {"recipe": json.loads(json.dumps(recipe)), "advice": "; ".join(filter(None, advice))}

@@ -25,7 +25,7 @@ class Cluster:
     def __init__(self, *resources):
         self.resources, self.actors, self.groups, self.addresses = resources, {}, {}, []
         self.options, self.failures = [], {}  # of each actor and task; of tasks, by the name of their function
-        self._pool, self._now = concurrent.futures.ThreadPoolExecutor(16), threading.local()
+        self._pool = concurrent.futures.ThreadPoolExecutor(16)
         self.init = lambda address, **_: self.addresses.append(address)
 
     def module(self):
@@ -42,14 +42,12 @@ class Cluster:
         ray.exceptions = types.SimpleNamespace(
             RayError=RayError, RayTaskError=RayTaskError, GetTimeoutError=GetTimeoutError
         )
-        ray.actor = types.SimpleNamespace(exit_actor=self._exit)
-        ray.get_runtime_context = lambda: types.SimpleNamespace(current_actor=self._now.actor)
         ray.util, strategies = util, types.ModuleType("ray.util.scheduling_strategies")
         util.list_named_actors = lambda: list(self.actors)
         util.get_node_ip_address = lambda: "127.0.0.1"
         util.placement_group = lambda bundles, name, **_: self.groups.update({name: bundles})
         util.get_placement_group = self._group
-        util.remove_placement_group = lambda group: self.groups.pop(group)
+        util.remove_placement_group = self._remove_group
         strategies.NodeAffinitySchedulingStrategy = lambda node, soft: node
         strategies.PlacementGroupSchedulingStrategy = lambda group, placement_group_bundle_index: (
             group,
@@ -76,7 +74,7 @@ class Cluster:
         self.options.append(options)
         actor = object.__new__(cls)
         handle = _Handle(self, actor, options["name"])
-        self.actors[options["name"]], self._now.actor = handle, handle
+        self.actors[options["name"]] = handle
         actor.__init__(*arguments)
         return handle
 
@@ -100,15 +98,18 @@ class Cluster:
         return self.actors[name]
 
     def _kill(self, handle):
-        self.actors.pop(handle.name, None)
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main or not self.options[-1].get("scheduling_strategy"):
+            self.actors.pop(handle.name, None)
+        # Else Ray has ended this actor with its group, and tries to start it again.
 
     def _group(self, name):
         if name not in self.groups:
             raise ValueError(name)
         return name
 
-    def _exit(self):
-        raise SystemExit
+    def _remove_group(self, name):
+        self.groups.pop(name, None)
 
 
 class _Handle:
@@ -116,10 +117,5 @@ class _Handle:
         self._cluster, self._actor, self.name = cluster, actor, name
 
     def __getattr__(self, method):
-        def call(*arguments):
-            try:
-                return getattr(self._actor, method)(*arguments)
-            except SystemExit:
-                self._cluster.actors.pop(self.name, None)
-
+        call = getattr(self._actor, method)
         return types.SimpleNamespace(remote=lambda *arguments: self._cluster._pool.submit(call, *arguments))

@@ -77,7 +77,7 @@ def test_each_run_is_a_process_in_its_folder(cluster, folder, monkeypatch, capsy
     options = cluster.options[-1]
     needs = {"num_cpus": 0.5, "num_gpus": 0, "memory": 1000, "resources": {"special": 1}, "max_restarts": 3}
     assert needs.items() <= options.items() and options["lifetime"] == "detached"
-    assert json.loads((folder / "out/a" / JOB_FILE).read_text())["job_id"].startswith(f"{folder}/out/a#")
+    assert json.loads((folder / "out/a" / JOB_FILE).read_text())["job_id"].startswith(f"{folder}/out/a#1-")
     assert cluster.addresses == ["auto"] and not cluster.actors and not list((folder / "out").glob(".seen*"))
     assert on() == 1 and (folder / "out/a/begun0").read_text() == "x"
 
@@ -225,8 +225,10 @@ def test_bad_clusters(cluster, folder, monkeypatch, capsys):
     says("the Ray cluster refuses this machine: Version mismatch: Ray 2.1 and Ray 2.2")
     refuse(ConnectionError())
     says("there is no Ray cluster that goes on alone: set RAY_ADDRESS=host:port", "--detach")
-    monkeypatch.setenv("RAY_ADDRESS", "n7:6379")
-    says("there is no Ray cluster at RAY_ADDRESS=n7:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    says("there is no Ray cluster at RAY_ADDRESS=127.0.0.1:1: connection refused")
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    says("there is no Ray cluster at RAY_ADDRESS=local")
     monkeypatch.setenv("RAY_ADDRESS", "ray://n7:10001")
     says("RAY_ADDRESS=ray://n7:10001 is that of a client")
     monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda name: None)

@@ -101,7 +101,8 @@ def test_steps_give_the_same_bits_and_recipes_replay(fits):
     rows["w"][:] = "a"
     np.testing.assert_array_equal(one.log_prob(rows, unknown="missing"), other.log_prob(rows, unknown="missing"))
     assert one.results["recipe"]["any_order"][0]["steps"] == 3 and one.results["recipe"]["gaussian"]
-    assert one.results["advice"] in one.in_words()
+    assert one.results["advice"] in one.in_words() and "nats if the columns were independent" in one.in_words()
+    assert abs(one.results["independent_nats"] - one.results["validation_nats"]) < 0.5  # the columns of this table are
     again = arjax.fit_table(made(0), recipe=one.results["recipe"], quiet=True)
     np.testing.assert_array_equal(one.log_prob(rows, unknown="missing"), again.log_prob(rows, unknown="missing"))
     for wrong in ({"any_order": [{"steps": 3}]}, {"trees": []}):
