@@ -32,11 +32,13 @@ from arjax.tables.any_order import codes_of
 from arjax.tables.columns import Column
 from arjax.tables.engine import RowEngine
 
-#: Options of the trees of a halving, the most of them, and the rows from which on a halving has trees.
+#: Options of the trees of a halving, and the most of them.
 _TREE = {"learning_rate": 0.15, "max_leaf_nodes": 16, "min_samples_leaf": 20, "l2_regularization": 1.0, "max_bins": 127}
-_MOST_TREES, _FEWEST_ROWS = 60, 100
+_MOST_TREES = 60
+#: Halvings have trees from this part of the train rows on, and the least and the most rows that this may mean.
+_PART, _FEWEST_ROWS = 1 / 64, (60, 300)
 #: The first order may take so many times the given seconds.
-_LATE = 1.5
+_LATE = 2.0
 #: Pairs of rows and trees that are read at once.
 _MOST_PAIRS = 2**21
 #: The most orders, and train rows that the trees read.
@@ -236,13 +238,15 @@ class _Grown(NamedTuple):
 def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int, trees: list[Trees]) -> list[Halving]:
     """Returns the halvings of a column, depth by depth; their trees are appended to `trees`."""
     counts_V, halvings = np.bincount(train.codes, minlength=num_codes), []
-    num_trees = sum(len(each.roots) for each in trees)
+    num_trees, fewest = sum(len(each.roots) for each in trees), np.clip(_PART * len(train.codes), *_FEWEST_ROWS)
     intervals, most_trees = [(0, num_codes)], _MOST_TREES if train.x.shape[1] else 0
     while intervals := [(low, high) for low, high in intervals if high - low > 1]:
         depth = []
         for low, high in intervals:
             halving = Halving(low, cut_codes(low, high, counts_V), high)
-            depth.append(_grow(train.between(low, high), held.between(low, high), halving, most_trees, seed))
+            rows = train.between(low, high)
+            most = most_trees if len(rows.codes) >= fewest else 0
+            depth.append(_grow(rows, held.between(low, high), halving, most, seed))
         num, heat = _best_stage(depth)
         most_trees = min(_MOST_TREES, 2 * num)  # finer halves have fewer rows, and need fewer trees
         for halving, of_halving, _, _ in depth:
@@ -256,11 +260,10 @@ def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int, trees: list
 
 
 def _grow(train: _Rows, held: _Rows, halving: Halving, most_trees: int, seed: int) -> _Grown:
-    """Returns a halving with its log-odds, and with trees where there are enough rows in both halves."""
+    """Returns a halving with its log-odds, and with at most so many trees where there are rows in both halves."""
     upper, held_upper = train.codes >= halving.cut, held.codes >= halving.cut
     num_upper = int(upper.sum())
-    fewer = min(num_upper, len(upper) - num_upper)
-    if not most_trees or len(upper) < _FEWEST_ROWS or not fewer:
+    if not most_trees or not 0 < num_upper < len(upper):
         odds = math.log((num_upper + 0.5) / (len(upper) - num_upper + 0.5))
         return _Grown(halving._replace(log_odds=odds), None, np.zeros((len(held_upper), 0), np.float32), held_upper)
     from sklearn.ensemble import HistGradientBoostingClassifier

@@ -38,9 +38,9 @@ _ROWS_PER_CODE = 20
 _MOST_SCORED = 10_000
 _QUANTILES = 201
 #: The part of the minutes in which mixtures of Gaussians are fitted to a table of numbers.
-_GAUSSIAN_PART = 0.4
+_GAUSSIAN_PART = 0.35
 #: The parts in which mixtures of products and boosted trees are fitted to any table.
-_PRODUCTS_PART, _BOOSTED_PART = 0.1, 0.25
+_PRODUCTS_PART, _BOOSTED_PART = 0.1, 0.3
 #: The part of the minutes that the network has at least.
 _NETWORK_PART = 0.25
 #: Boosted trees are not tried in fewer seconds.

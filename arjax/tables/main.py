@@ -38,7 +38,8 @@ _ARGUMENTS: dict[str, Any] = {
     "q": {"type": float, "help": "between 0 and 1: 0.5 for the median"},
 }
 _SEED = {"seed": (0, "of random numbers")}
-_GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION")}
+_ENGINE = ("", "that answers alone, such as products, boosted or any_order; empty: the mixture")
+_GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION"), "engine": _ENGINE}
 _ERROR = {"stderr": (0.0, "of the answer, for which as many draws are made as it needs; 0: 2,000 draws")}
 _UNKNOWN = {"unknown": ("refuse", "absent columns, and words that training never saw: refuse, or take as missing")}
 _COMMANDS: dict[str, Callable[[Any], None]] = {}
@@ -200,7 +201,8 @@ def _question(flags: Any) -> tuple[Any, dict[str, Any]]:
 def _opened(flags: Any) -> Any:
     from arjax.tables import load_table
 
-    return load_table(flags.model)
+    table = load_table(flags.model)
+    return table.using(flags.engine) if getattr(flags, "engine", "") else table
 
 
 def _check_outputs(outputs: Sequence[str], *read: str) -> None:

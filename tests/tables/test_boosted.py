@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from example_table import COLUMNS, table_of, untrained
+from refusals import refusal
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from arjax.data.columns import Words
@@ -104,3 +105,20 @@ def test_rows_are_mixed_and_kept_in_a_file(engine, tmp_path):
     assert np.isin(np.array(drawn["work"])[agree], ["a", "b"]).mean() > 0.6
     assert table_of(network).sample(5) != table.sample(5)
     assert "boosted trees" in table.in_words()
+
+
+def test_one_engine_answers_alone(engine):
+    """Each answer names its engines; boosted trees refuse questions about some columns."""
+    both = MixedRows([untrained(COLUMNS), engine], [0.25, 0.75])
+    usual = np.tile(np.linspace(0, 5, 11), (3, 1))
+    table = TableModel(both.engines[0], usual, {}, {}, rows=both)
+    boosted_alone = table.using("boosted")
+    drawn = boosted_alone.sample(2000)
+    agree = (np.array(drawn["sex"]) == "f") == (np.array(drawn["age"]) >= 15)
+    assert np.isin(np.array(drawn["work"])[agree], ["a", "b"]).mean() > 0.85
+    sentence = "the engine 'boosted' draws whole rows and answers no other question"
+    assert refusal(boosted_alone.probability, {"sex": "f"}) == sentence
+    assert refusal(boosted_alone.impute, {"sex": [None], "age": [3], "work": ["a"]}) == sentence
+    assert "no engine 'boost': it has any_order, boosted, did you mean 'boosted'?" in refusal(table.using, "boost")
+    assert table.probability({"sex": "f"}).engine == table.using("any_order").quantile("age", 0.5).engine == "any_order"
+    assert table.expectation(lambda rows: rows["age"], num=10).engine == "any_order + boosted"
