@@ -43,6 +43,8 @@ _GAUSSIAN_PART = 0.35
 _PRODUCTS_PART, _BOOSTED_PART = 0.1, 0.3
 #: The part of the minutes that the network has at least.
 _NETWORK_PART = 0.25
+#: The train rows of a minute of the default length, and its least and most minutes.
+_ROWS_PER_MINUTE, _MINUTES = 500, (2.0, 10.0)
 #: Boosted trees are not tried in fewer seconds.
 _LEAST_SECONDS = 2.0
 #: Orders of the columns whose mixture is scored.
@@ -81,7 +83,7 @@ class Budget:
 def fit_table(
     table: Any,
     *,
-    minutes: float = 10.0,
+    minutes: float | None = None,
     steps: int = 0,
     recipe: Mapping[str, Any] | None = None,
     validation: Any = 0.1,
@@ -105,7 +107,7 @@ def fit_table(
 
     Args:
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
-      minutes: approximate minutes of training, with compilation.
+      minutes: approximate minutes of training, with compilation; None: 10, and 2 to 10 for fewer than 5,000 rows.
       steps: train steps of each network, in place of minutes: on one machine the same seed then gives the same bits. 0:
         as many as the minutes allow, at least 1,000.
       recipe: `results["recipe"]` of a model, whose trainings are then repeated, in place of minutes.
@@ -118,7 +120,7 @@ def fit_table(
     """
     no_dict = f"kinds is a dict from the names of columns to their kinds, not {kinds!r}"
     refuse(
-        (minutes <= 0, f"minutes must be a number above 0, not {minutes!r}"),
+        (minutes is not None and minutes <= 0, f"minutes must be a number above 0, not {minutes!r}"),
         (not isinstance(kinds or {}, Mapping), no_dict),
     )
     kinds = dict(kinds or {})
@@ -136,6 +138,8 @@ def fit_table(
         cells = {"train": frame.cells(columns, "missing", rows=rows)}
         cells["validation"] = held.cells(columns, "missing")[:: -(-len(held) // _MOST_SCORED)]
         frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
+        if minutes is None:
+            minutes = float(np.clip(len(rows) / _ROWS_PER_MINUTE, *_MINUTES))
         budget = Budget(60 * minutes, steps, read_typed(Recipe, recipe or {}, "recipe"))
         return _fit(columns, left_out, frame, cells, budget, seed)
 

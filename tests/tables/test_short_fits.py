@@ -143,3 +143,12 @@ def test_short_trainings_say_so():
     assert "best at the last of 3,000 steps" in advice_about({"steps": 3000, "best_step": 3000})
     assert not advice_about({"steps": 3000, "best_step": 2500})
     assert Sites((3, 2)).levels == (3, 2)
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [(100, 120), (2500, 270), (20_000, 600)])
+def test_the_default_length_is_that_of_the_rows(monkeypatch, rows, seconds):
+    budgets = []
+    monkeypatch.setattr(fitting, "_fit", lambda *arguments: budgets.append(arguments[4]))
+    n = np.arange(rows)
+    arjax.fit_table({"a": n % 7, "b": n % 5}, quiet=True)
+    assert budgets[0].seconds == seconds
