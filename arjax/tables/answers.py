@@ -30,12 +30,14 @@ class Answer(NamedTuple):
       stderr: the standard error, 0 where the value is exact; of dates in days or seconds.
       kind: "exact" under this model, or an "estimate" from draws of it.
       interval: the ends between which the exact value lies with a probability of 95 %.
+      engine: the kinds of the engines of the model that answer.
     """
 
     value: Any
     stderr: float
     kind: str
     interval: tuple[Any, Any]
+    engine: str = ""
 
     def __repr__(self) -> str:
         shown = f"{self.value:.5g}" if isinstance(self.value, float) else str(self.value)

@@ -91,15 +91,9 @@ class Fit(NamedTuple):
 class GaussianSearch:
     """At most so many fits of one table until a deadline: `members`, each with -log p of the validation rows [N]."""
 
-    def __init__(
-        self,
-        columns: Sequence[Column],
-        cells: Mapping[str, np.ndarray],
-        seconds: float,
-        seed: int,
-        most: float = math.inf,
-    ):
-        self._most = most
+    most = math.inf  # fits
+
+    def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
         self.members: dict[Options, tuple[Fit, np.ndarray]] = {}
         self._train, self._validation = thinned(cells["train"], _TRAIN_ROWS), cells["validation"]
         self._seed = seed
@@ -183,7 +177,7 @@ class GaussianSearch:
             return self._mean_nats(options)
         start = time.monotonic()
         late = start + self._per_component * options.components > min(end, self._end)
-        late |= len(self.members) >= self._most
+        late |= len(self.members) >= self.most
         if late and self._best(options.is_power):
             return math.inf
         rng = np.random.default_rng([self._seed, options.seed])
@@ -275,24 +269,19 @@ def fit_gaussians(
     `gaussian_power`, each with facts about it: of those of a `plan`, or else of a search with `most` fits.
     """
     split = SplitColumns(columns)
-    search = GaussianSearch(
-        split.columns, {name: split.cells(rows) for name, rows in cells.items()}, seconds, seed, most
-    )
+    found: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
+    parts = {name: split.cells(rows) for name, rows in cells.items()}
+    search = GaussianSearch(split.columns, parts, seconds, seed)
+    search.most = most
     for options in plan:
         search._fit(options)
     if not plan:
         search.run()
-    engines = {name: search.mixed(is_power) for name, is_power in (("gaussian", False), ("gaussian_power", True))}
-    found = {
-        name: (
-            split.joined(mixed[0]),
-            {"fits": [options._asdict() for options in mixed[1]], "tried": len(search.members)},
-        )
-        for name, mixed in engines.items()
-        if mixed
-    }
-    for _, facts in list(found.values())[:1]:
-        facts["recipe"] = [options._asdict() for options in search.members]
+    for name, is_power in (("gaussian", False), ("gaussian_power", True)):
+        if mixed := search.mixed(is_power):
+            facts: dict[str, Any] = {"fits": [options._asdict() for options in mixed[1]], "tried": len(search.members)}
+            facts |= {} if found else {"recipe": [options._asdict() for options in search.members]}
+            found[name] = split.joined(mixed[0]), facts
     return found
 
 

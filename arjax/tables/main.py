@@ -38,7 +38,8 @@ _ARGUMENTS: dict[str, Any] = {
     "q": {"type": float, "help": "between 0 and 1: 0.5 for the median"},
 }
 _SEED = {"seed": (0, "of random numbers")}
-_GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION")}
+_ENGINE = ("", "that answers alone, such as products, boosted or any_order; empty: the mixture")
+_GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION"), "engine": _ENGINE}
 _ERROR = {"stderr": (0.0, "of the answer, for which as many draws are made as it needs; 0: 2,000 draws")}
 _UNKNOWN = {"unknown": ("refuse", "absent columns, and words that training never saw: refuse, or take as missing")}
 _COMMANDS: dict[str, Callable[[Any], None]] = {}
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     "trains a model of a csv file and saves it",
     "table",
     "model",
-    minutes=(10.0, "of training"),
+    minutes=(0.0, "of training; 0: 10, and 2 to 10 for fewer than 5,000 rows"),
     steps=(0, "of training, in place of minutes: the same seed gives the same model; 0: as the minutes allow"),
     validation=("0.1", "part of the rows, or a csv file"),
     kinds=([], "words, numbers, date or skip", "COLUMN=KIND"),
@@ -99,8 +100,8 @@ def _fit(flags: Any) -> None:
     except ValueError:
         validation = user_path(validation)
         read.append(validation)
-    options = {name: getattr(flags, name) for name in ("minutes", "steps", "delimiter", "most_codes", "seed")}
-    options["kinds"] = _by_name(flags.kinds, "--kinds", "zip=words", "kinds")
+    options = {name: getattr(flags, name) for name in ("steps", "delimiter", "most_codes", "seed")}
+    options |= {"minutes": flags.minutes or None, "kinds": _by_name(flags.kinds, "--kinds", "zip=words", "kinds")}
     with folder_to_write(user_path(flags.model).parent):
         output = result_file(flags.model, *read)
         table = fit_table(flags.table, validation=validation, missing=(*NO_VALUE, *flags.missing), **options)
@@ -200,7 +201,8 @@ def _question(flags: Any) -> tuple[Any, dict[str, Any]]:
 def _opened(flags: Any) -> Any:
     from arjax.tables import load_table
 
-    return load_table(flags.model)
+    table = load_table(flags.model)
+    return table.using(flags.engine) if getattr(flags, "engine", "") else table
 
 
 def _check_outputs(outputs: Sequence[str], *read: str) -> None:

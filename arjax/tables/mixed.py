@@ -58,6 +58,7 @@ class MixedTable(TableEngine):
         self.guess_weights = {kind: np.array(weights, np.float64) for kind, weights in (guess_weights or {}).items()}
         self._parts = [engine for engine, weight in zip(engines, weights, strict=True) if weight]
         self._log_weights = np.log(self.weights[self.weights > 0])
+        self.kind = " + ".join(dict.fromkeys(engine.kind for engine in self._parts))
         self.orders_agree = all(engine.orders_agree for engine in self._parts)
         self.reads_codes = all(engine.reads_codes for engine in self._parts)
 
@@ -141,6 +142,7 @@ class MixedRows(RowEngine):
     def __init__(self, engines: Sequence[RowEngine], weights: Sequence[float] | np.ndarray):
         self.engines, self.columns = tuple(engines), engines[0].columns
         self.weights = np.array(weights, np.float64)
+        self.kind = " + ".join(engine.kind for engine, weight in zip(engines, weights, strict=True) if weight)
 
     def in_words(self) -> str:
         return "a mixture: " + _sum_in_words(self.weights, self.engines)

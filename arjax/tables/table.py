@@ -98,6 +98,8 @@ class TableModel(InNotebook):
         if held is not None:
             stderr = self.results["validation_stderr"]
             lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
+            alone = self.results.get("independent_nats")
+            lines += [] if alone is None else [f"{alone:.4f} nats if the columns were independent"]
         lines += filter(None, [self.results.get("advice")])
         return "\n".join(lines)
 
@@ -328,13 +330,14 @@ class TableModel(InNotebook):
         if self._engine.num_sums([*evidence, *queried]) <= MOST_COMBINATIONS:
             masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *queried])]
             refuse((not masses[len(evidence)], f"no row can have {given!r}"))
-            return exact(masses[-1] / masses[len(evidence)])
+            return exact(masses[-1] / masses[len(evidence)])._replace(engine=self._engine.kind)
 
         def draw(num: int) -> Draws:
             _, log_w_N, log_both_N = self._weighted(num, given, rng, queried)
             return np.exp(log_both_N - np.maximum(log_w_N, -1e300)), log_w_N  # 0 where both are 0
 
-        return estimate(draw, functools.partial(mean_of, is_part=True), num, stderr)
+        answer = estimate(draw, functools.partial(mean_of, is_part=True), num, stderr)
+        return answer._replace(engine=self._engine.kind)
 
     @checked_arguments(num=2, stderr=0, seed=0)
     def expectation(
@@ -378,7 +381,8 @@ class TableModel(InNotebook):
             return self._engine.draw(cells_NC, c, None, rng)[0] if is_free else cells_NC[:, c], log_w_N
 
         if callable(of):
-            return estimate(draw, summary, num, stderr)
+            engine = self._engine if given else self._rows
+            return estimate(draw, summary, num, stderr)._replace(engine=engine.kind)
         c = self._index(of)
         column: Any = self.columns[c]
         words = f"the column {of!r} holds words, which have no means or quantiles: ask for probabilities"
@@ -386,6 +390,7 @@ class TableModel(InNotebook):
         exactly = self._exact_mean if q is None else functools.partial(self._exact_quantile, q=q)
         value = None if conditions else exactly(cells_C, c)
         answer = estimate(draw, summary, num, stderr) if value is None else exact(value)
+        answer = answer._replace(engine=self._engine.kind)
         if q is None and not column.date:
             return answer
         value, *interval = column.values(np.array([answer.value, *answer.interval])).tolist()

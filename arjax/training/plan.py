@@ -198,11 +198,12 @@ def compile_program(program: Program, accelerator: Accelerator | None = None) ->
 
 def _too_large(program: Program, device: str, error: str) -> str:
     """The sentence for a program that needs more memory than a device has, with what would fit."""
-    sizes = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", error)
+    sizes = re.search(r"(?:Used |temporaries \()([\d.]+)([GM])\)? .*?([\d.]+)([GM])", error)
     needed, num = "more memory than there is", program.num // 2
     if sizes is not None:
         used, free = (float(sizes[i]) * {"G": 1, "M": 2**-10}[sizes[i + 1]] for i in (1, 3))
         fixed = (_bytes_on_device(program.inputs) - _bytes_on_device(program.batch)) / 2**30
+        used += fixed if "temporaries" in sizes[0] else 0.0
         needed, num = f"{used:.1f} GiB of {free:.1f}", int(program.num * (free - fixed) / max(used - fixed, 1e-9))
     parts = math.prod(program.mesh.shape[axis] for axis in BATCH_AXES)
     advice = [f"config.{program.field}={num - num % parts} or less"] * (num >= parts)

@@ -17,11 +17,13 @@ FOLDER = Path(__file__).parent
 sys.path.append(str(FOLDER.parents[1] / "scripts"))
 
 from measured import markdown_table, write_measured  # noqa: E402
+from study import models  # noqa: E402
 
 COLUMNS = (
     "slice",
     "program",
     "compile",
+    "tried",
     "of",
     "seconds",
     "communicate in a loop",
@@ -39,7 +41,7 @@ def summary(rows: list[dict[str, str]]) -> Iterator[list[str]]:
         seconds = statistics.median(float(row["compile_seconds"]) for row in good)
         signs = [("in_loops", 0.0), ("rematerialised", 0.0), ("float32_part", 0.05), ("padded_part", 0.5)]
         counts = [sum(float(row[name] or 0) > least for row in good) for name, least in signs]
-        yield [*place, f"{len(good)}", f"{len(here)}", f"{seconds:.1f}", *map(str, counts)]
+        yield [*place, f"{len(good)}", f"{len(here)}", f"{len(models())}", f"{seconds:.1f}", *map(str, counts)]
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Writes the table of README.md from results.csv.
+"""Writes the table and the picture of README.md from results.csv and published.csv.
 
 python experiments/tables/page.py
 """
@@ -9,65 +9,71 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import protocol
 import study
 
 from arjax.cli.command_line import tell_mistakes
+from arjax.reporting.figures import label_axes, new_figure, row_of_axes, save_figure
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 from measured import markdown_table, write_measured
 
-#: (part, measure) -> words of the table; other measures stand as they are.
-WORDS = {
-    ("nats", "minutes"): "minutes of training",
-    ("nats", "train_rows"): "train rows",
-    ("nats", "nats"): "nats of a test row",
-    ("nats", "stderr"): "its standard error",
-    ("draws", "minutes"): "minutes of processor time for the training",
-    ("draws", "epochs"): "epochs",
-    ("draws", "detection_logistic"): "detection by logistic regression",
-    ("draws", "detection_boosting"): "detection by gradient boosting",
-    ("draws", "detection_logistic_whole"): "detection by logistic regression, rows without missing cells",
-    ("draws", "detection_boosting_whole"): "detection by gradient boosting, rows without missing cells",
-    ("draws", "auc"): "AUC of gradient boosting that is trained on draws",
-    ("draws", "closest_5%"): "distance to the closest train row, 5 %",
-    ("draws", "closest_50%"): "distance to the closest train row, median",
-    ("draws", "copies"): "part of the rows that equal a train row",
-    ("prediction", "auc"): "AUC of the target given all other columns",
-    ("outliers", "outliers"): "AUC of rows with shuffled cells",
-    ("queries", "queries"): "range queries",
-    ("queries", "seconds_per_query"): "seconds of a query",
+#: Measures of draws in the order of the table, and their words; then those of range queries.
+MEASURES = {
+    "xgb_detection": "detection by XGBoost",
+    "mle": "AUC of XGBoost that is trained on draws",
+    "minutes": "minutes of training",
 }
-WORDS |= {("queries", f"q_error_{level}"): f"their q-error, {level}" for level in ("50", "95", "99", "max")}
-WORDS |= {
-    ("imputation", f"{kind}_{part:.0%}{suffix}"): f"{words}, {part:.0%} of the cells missing{more}"
-    for part in study.HOLES
-    for kind, words in (
-        ("rmse", "error of imputed numbers"),
-        ("accuracy", "accuracy of imputed words"),
-        ("rmse_rounded", "error of imputed numbers, rounded as the columns are"),
-        ("rmse_behind", "error of imputed numbers less that of arjax"),
-        ("accuracy_behind", "accuracy of imputed words less that of arjax"),
-    )
-    for suffix, more in (("", ""), ("_stderr", ": standard error"))
-}
+QUERIES = {"q_error_50": "q-error of range queries, median", "q_error_99": "q-error, 99 %"}
+QUERIES |= {"seconds_per_query": "seconds of a query"}
+#: Our models and others, whose numbers are published, in the order of the columns.
+OURS = ("arjax", "arjax, boosted", "arjax, products")
+OTHERS = ("TabPC", "TabDiff", "ShallowMixture", "CTGAN")
 
 
-def table(lines: Sequence[Sequence[str]]) -> str:
+def cells(lines: Sequence[Sequence[str]], published: Sequence[Sequence[str]]) -> dict[tuple[str, str, str], float]:
+    """The numbers by data, measure and model."""
+    found = {(d, m, model): float(v) for d, part, model, m, v in lines if part in ("protocol", "queries")}
+    for data, model, measure, value, _ in published:
+        is_time = measure == "seconds"
+        found[data, "minutes" if is_time else measure, model] = float(value) / (60 if is_time else 1)
+    return found
+
+
+def table(lines: Sequence[Sequence[str]], published: Sequence[Sequence[str]]) -> str:
     """A row for each measure of each data set, and a column for each model."""
-    models = sorted({line[2] for line in lines}, key=lambda model: (model != "arjax", model))
-    rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for part in study.PARTS:
-        for data, _, model, measure, value in (line for line in lines if line[1] == part):
-            number = float(value)
-            rows.setdefault((data, part, measure), {})[model] = f"{number:.3g}" if number < 1000 else f"{number:.0f}"
-    order = sorted(rows, key=lambda key: key[0])  # the parts stay in their order
-    cells = [[key[0], WORDS.get(key[1:], key[2]), *(rows[key].get(model, "") for model in models)] for key in order]
-    return markdown_table(["data", "measure", *models], cells)
+    numbers, models = cells(lines, published), (*OURS, *OTHERS)
+    rows = []
+    for data in protocol.DATA:
+        for measure, words in (MEASURES | QUERIES).items():
+            row = [numbers.get((data, measure, model)) for model in models]
+            if any(value is not None for value in row[: len(OURS)]):
+                rows.append([data, words, *("" if value is None else f"{value:.3g}" for value in row)])
+    return markdown_table(["data", "measure", *OURS, *(f"{model}, published" for model in OTHERS)], rows)
+
+
+def draw(path: Path, lines: Sequence[Sequence[str]], published: Sequence[Sequence[str]]) -> None:
+    """Draws the detection of all models on each data set."""
+    numbers = cells(lines, published)
+    data = [name for name in protocol.DATA if any((name, "xgb_detection", model) in numbers for model in OURS)]
+    figure = new_figure(3 * len(data), 2.6)
+    for axis, name in zip(row_of_axes(figure, len(data)), data, strict=True):
+        shown = [(model, numbers.get((name, "xgb_detection", model))) for model in (*OTHERS[::-1], *OURS[::-1])]
+        for place, (model, value) in enumerate(pair for pair in shown if pair[1] is not None):
+            colour = "tab:blue" if model in OURS else "0.6"
+            axis.barh(place, value, color=colour)
+            axis.text(0.02, place, model, va="center", fontsize=8)
+        axis.set_yticks([])
+        axis.set_xlim(0, 1)
+        label_axes(axis, "detection by XGBoost", "", name)
+    save_figure(figure, path)
 
 
 def main() -> int:
-    """Writes the table."""
-    write_measured(study.HERE / "README.md", table(study.lines()))
+    """Writes the table and the picture."""
+    lines, published = study.lines(), protocol.published()
+    write_measured(study.HERE / "README.md", table(lines, published))
+    draw(study.HERE / "detection.png", lines, published)
     return 0
 
 

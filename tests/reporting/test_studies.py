@@ -196,13 +196,35 @@ def test_one_hot_vectors_are_found_in_bits(study):
 
 def test_the_page_shows_what_was_measured(load_script, repository):
     page = load_script("experiments/tables/page.py")
-    lines = [["b", "nats", "arjax", "nats", "2.5"], ["b", "draws", "ctgan", "copies", "0.0012"]]
-    found = page.table([*lines, ["a", "nats", "arjax", "nats", "1234.5"]]).splitlines()
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found]
-    assert cells[0] == ["data", "measure", "arjax", "ctgan"] and cells[2] == ["a", "nats of a test row", "1234", ""]
-    assert cells[3:] == [["b", "nats of a test row", "2.5", ""], ["b", page.WORDS["draws", "copies"], "", "0.0012"]]
+    lines = [["magic", "protocol", "arjax", "xgb_detection", "0.8512"], ["magic", "nats", "arjax", "nats", "2.5"]]
+    others = [["magic", "TabPC", "xgb_detection", "0.86", "0.01"], ["adult", "TabPC", "mle", "0.9", ""]]
+    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.table(lines, others).splitlines()]
+    assert found[0][:3] == ["data", "measure", "arjax"] and found[0][5] == "TabPC, published"
+    assert found[2:] == [["magic", page.MEASURES["xgb_detection"], "0.851", "", "", "0.86", "", "", ""]]
     text = (repository / "experiments/tables/README.md").read_text()
-    assert page.table(page.study.lines()) in text, "run experiments/tables/page.py"
+    written = page.table(page.study.lines(), page.protocol.published())
+    assert written in text, "run experiments/tables/page.py"
+    assert len(written.splitlines()) <= 17
+
+
+def test_the_protocol_measures_columns_and_pairs(load_script):
+    protocol, rng = load_script("experiments/tables/protocol.py"), np.random.default_rng(0)
+
+    def rows(num, shift=0.0):
+        x = rng.uniform(-1, 1, num)
+        return {"x": x + shift, "y": x + rng.uniform(-0.1, 0.1, num), "w": np.where(x > 0, "a", "b").astype(object)}
+
+    real, data = rows(4000), protocol.Data("", "w", "a")
+    same, shifted = (protocol.similarity(real, drawn, data) for drawn in (rows(4000), rows(4000, 0.5)))
+    assert same["shape"] > 0.96 and same["trend"] > 0.93
+    np.testing.assert_allclose(shifted["shape"], 1 - 0.25 / 3, atol=0.04)  # x lies a quarter of its range higher
+    mixed = {name: rng.permutation(values) for name, values in real.items()}
+    assert protocol.similarity(real, mixed, data)["trend"] < 0.75
+    assert len(protocol.published()) > 100
+    numbers = protocol.as_numbers(real, [mixed], without="x")[0]
+    np.testing.assert_array_equal(numbers[:, 1:].sum(1), 1)
+    pytest.importorskip("xgboost")
+    assert protocol.detection(real, mixed, 0) < 0.2 < 0.9 < protocol.detection(real, rows(4000), 0)
 
 
 EVENT = EventSpec((3,), kind="tokens", num_levels=3)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.arrays import filled
-from arjax.core.programs import AXES, by_rows, gathered_if_small
+from arjax.core.programs import AXES, by_rows, gathered, gathered_if_small
 from arjax.factorization import Factorization
 from arjax.networks.base import ChunkedNetwork, Context, Network
 from arjax.networks.layers.causal import join, windows
@@ -83,8 +83,7 @@ class OrderAgnosticNetwork(ChunkedNetwork):
         between the chunks are kept for the gradient; the rest is recomputed. On a mesh all devices have rows of their
         own and whole kernels, as a kernel in parts would be communication in every chunk.
         """
-        num_steps = factorization.num_steps
-        chunk = min(self.steps_per_chunk, num_steps)
+        chunk = min(self.steps_per_chunk, factorization.num_steps)
         scan = nn.scan(
             nn.remat(body, prevent_cse=False),
             variable_broadcast="params",
@@ -95,7 +94,7 @@ class OrderAgnosticNetwork(ChunkedNetwork):
             scan = nn.map_variables(scan, "params", gathered_if_small)
         carry, xs = jax.tree.map(lambda leaf: by_rows(leaf, 0, AXES), carry), gathered_if_small(xs)
         _, features_BGCMF = scan(self, carry, jax.tree.map(lambda leaf: windows(leaf, 0, chunk), xs))
-        return to_grid(join(features_BGCMF, 1, num_steps), factorization)
+        return to_grid(join(features_BGCMF, 1, factorization.num_steps), factorization)
 
     def _given_steps(
         self, x: jax.Array, steps_C: jax.Array, factorization: Factorization, context: Any, train: bool = False
@@ -109,6 +108,8 @@ class OrderAgnosticNetwork(ChunkedNetwork):
         return jax.vmap(take, out_axes=1)(features_CBDF, sites_of(steps_C, factorization))
 
     def __call__(self, x, factorization, context=None, *, train=False):
+        x, context = gathered((x, context))
+
         def body(network: OrderAgnosticNetwork, carry: tuple[()], steps_C: jax.Array) -> tuple[tuple[()], jax.Array]:
             return carry, network._given_steps(x, steps_C, factorization, context, train)
 
