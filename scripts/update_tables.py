@@ -58,7 +58,9 @@ def render(text: str, root: Path, page: Path) -> str:
     def table(match: re.Match) -> str:
         if match[2] == "best":
             lines = [_best(name, root) for name in match[3].split()]
-            made = markdown_table(["study", "data", "metric", "model", "ours", "published"], lines, ["ours"])
+            made = markdown_table(
+                ["study", "data", "metric", "model", "ours", "published", "kind", "minutes"], lines, ["ours", "minutes"]
+            )
         elif match[2] == "studies":
             made = _index(match[3], root, page)
         else:
@@ -66,13 +68,30 @@ def render(text: str, root: Path, page: Path) -> str:
             if option not in ("", "seeds=mean"):
                 raise UserError(f"a table of {name} has the option {option!r}; the one that there is is 'seeds=mean'")
             rows = _rows(name, root)
-            made = markdown_table(*readable_columns(_over_seeds(rows) if option else rows))
+            made = _on_a_page(*readable_columns(_over_seeds(rows) if option else rows))
         return f"{match[1]}{made}\n{match[5]}"
 
     if len(re.findall(r"<!-- (?:table|best|studies):", text)) != len(TABLE.findall(text)):
         kinds = "'<!-- table: FILE -->', '<!-- best: FILE -->' or '<!-- studies: FOLDER -->'"
         raise UserError(f"a {kinds} marker has no '<!-- end table -->' after it")
     return TABLE.sub(table, text)
+
+
+def _on_a_page(names: list[str], cells: list[list[str]], right: list[str]) -> str:
+    """The table without the names of runs where other columns tell rows apart, which the csv file has, and without
+    columns that are the same in all of three rows or more: a line below the table states these.
+    """
+    columns = dict(zip(names, map(list, zip(*cells, strict=True)), strict=True))
+    told_apart = [name for name in ("dataset", "model", "ordering", "seed", "metric") if name in columns]
+    if len(set(zip(*(columns[name] for name in told_apart), strict=True))) == len(cells):
+        columns.pop("name", None)
+    same = {
+        name: column[0] for name, column in columns.items() if len(set(column)) == 1 and name not in ("ours", "kind")
+    }
+    same = {} if len(cells) < 3 or "model" in same else {name: cell for name, cell in same.items() if cell}
+    kept = {name: column for name, column in columns.items() if name not in same}
+    table = markdown_table(list(kept), [list(row) for row in zip(*kept.values(), strict=True)], right)
+    return table + ("\n\nAll rows: " + ", ".join(f"{name} {cell}" for name, cell in same.items()) + "." if same else "")
 
 
 def _index(folder: str, root: Path, page: Path) -> str:
@@ -112,7 +131,6 @@ def _best(name: str, root: Path) -> list[str]:
     marked = [row for row, best in zip(rows, best_by_validation(rows), strict=True) if best]
     choose = min if lower_is_better(rows[0]["metric"]) else max
     best = marked[0] if marked else choose(rows, key=lambda row: float(row["value"]))
-    published = choose((row for row in rows if row["published"]), key=lambda row: float(row["published"]), default=None)
     study = Path(name).parent
     title = (root / study / "README.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
     return [
@@ -121,7 +139,9 @@ def _best(name: str, root: Path) -> list[str]:
         best["metric"],
         best["model"],
         score_of(best),
-        published_number(published) if published else "",
+        published_number(best),
+        best.get("kind", ""),
+        best["train_minutes"],
     ]
 
 

@@ -17,17 +17,9 @@ from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import pictures
 from arjax.models.pictures import CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images, is_image
+from arjax.reporting import plots
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
-from arjax.reporting.plots import (
-    MASK_CHARACTER,
-    codes_figure,
-    entropy_figure,
-    path_figure,
-    sample_figure,
-    text_of_path,
-    tiles_figure,
-)
 
 #: Examples that a model may show, and those of its entropy: standard errors are then a few hundredths of a nat.
 SHOWN_EXAMPLES, ENTROPY_EXAMPLES = 16, 1000
@@ -43,17 +35,17 @@ def model_pictures(
 
     def text(tokens: np.ndarray) -> str:
         assert decode is not None, "a data set of texts"
-        return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
+        return "".join(plots.MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
 
     for name, picture in pictures(model, params, dataset.first_examples(SHOWN_EXAMPLES), key):
         figure = None
         if isinstance(picture, Paths) and decode is not None:
             frames = [[text(frame) for frame in path] for path in np.asarray(picture.frames)]
-            yield f"{name}.txt", text_of_path(frames, picture.labels)
+            yield f"{name}.txt", plots.text_of_path(frames, picture.labels)
         elif isinstance(picture, CodesInUse):
             if dataset.splits and has_matplotlib():
                 split = list(dataset.splits)[-1]
-                figure = codes_figure(codes_in_use(model, params, dataset, split, scoring))
+                figure = plots.codes_figure(codes_in_use(model, params, dataset, split, scoring))
         elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
             with_conditionals = require(model, "conditionals", "a picture of its entropy")
             figure = entropy_picture(with_conditionals, params, dataset, "", scoring, ENTROPY_EXAMPLES)
@@ -69,7 +61,7 @@ def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.n
         return factorization_figure(picture.factorization, picture.dependencies)
     if isinstance(picture, Tiles):
         images = as_images(in_data_units(np.asarray(picture.examples)), event.grid_shape)
-        return None if images is None else tiles_figure([(picture.title, images)], picture.columns, 6.4, top)
+        return None if images is None else plots.tiles_figure([(picture.title, images)], picture.columns, 6.4, top)
     assert isinstance(picture, Paths), f"no picture of a model: {picture!r}"
     frames = np.asarray(picture.frames)
     flat = frames.reshape(-1, *event.shape)
@@ -89,7 +81,7 @@ def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.n
             masked = in_frames(is_mask)
             masked = np.asarray(masked.any(-1)) if masked.ndim == 5 else masked
     images = in_frames(np.asarray(in_data_units(flat)))
-    return path_figure(images, picture.labels, masked, top)
+    return plots.path_figure(images, picture.labels, masked, top)
 
 
 def samples_picture(
@@ -106,7 +98,7 @@ def samples_picture(
     shown = as_images(dataset.in_data_units(drawn), event.grid_shape)
     assert shown is not None, "examples of one shape are all images"
     beside = None if real is None else as_images(dataset.in_data_units(np.asarray(real.x)), event.grid_shape)
-    return sample_figure(shown, beside, max_value=event.top)
+    return plots.sample_figure(shown, beside, max_value=event.top)
 
 
 def entropy_picture(
@@ -119,4 +111,4 @@ def entropy_picture(
     split = split or list(dataset.splits)[-1]
     entropies = step_entropy(model, params, dataset, split, scoring, max_examples)
     over_grid = entropies.entropy_over_grid if entropies.entropy_over_grid.ndim == 2 else None
-    return entropy_figure(entropies.entropy, entropies.entropy_stderr, entropies.nll, over_grid)
+    return plots.entropy_figure(entropies.entropy, entropies.entropy_stderr, entropies.nll, over_grid)

@@ -11,18 +11,7 @@ from typing import Any
 
 import jax
 
-from arjax.api.compressing import (
-    FORM,
-    coded,
-    content_of,
-    form_of,
-    is_text,
-    known_of,
-    read_file,
-    restored,
-    vocabulary_of,
-    written,
-)
+from arjax.api import compressing
 from arjax.api.run import Run
 from arjax.cli.opening import open_run
 from arjax.coding import Coded, CodingOptions
@@ -43,14 +32,14 @@ def compress_file(flags: SimpleNamespace) -> None:
     if path := flags.input:
         with reading(path):
             content = user_path(path).read_bytes()
-        name, (x, form) = path, read_file(run, content, path)
-        about = {FORM: form}
+        name, (x, form) = path, compressing.read_file(run, content, path)
+        about = {compressing.FORM: form}
     else:
         name = run.config.evaluate.split
         x = split_of(run.dataset, name)
-        about = {FORM: "array" if vocabulary_of(run) is None else "text", "split": name}
+        about = {compressing.FORM: "array" if compressing.vocabulary_of(run) is None else "text", "split": name}
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
-    compressed = coded(run, x, dataclasses.replace(options, about=about, tell=tell))
+    compressed = compressing.coded(run, x, dataclasses.replace(options, about=about, tell=tell))
     _write(target, compressed.data)
     for line in size_lines(run, x, compressed, name, flags.output):
         print(line)
@@ -63,8 +52,8 @@ def decompress_file(flags: SimpleNamespace) -> None:
     with reading(flags.input):
         data = user_path(flags.input).read_bytes()
     tell = functools.partial(announce, "compiling, and decompressing ...", sys.stderr)
-    decompressed = restored(run, data, dataclasses.replace(options, tell=tell))
-    _write(target, written(run, decompressed.x, form_of(run, decompressed, flags.output)))
+    decompressed = compressing.restored(run, data, dataclasses.replace(options, tell=tell))
+    _write(target, compressing.written(run, decompressed.x, compressing.form_of(run, decompressed, flags.output)))
     print(flags.output)
 
 
@@ -81,8 +70,8 @@ def _write(path: Path, content: bytes) -> None:
 
 def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> list[str]:
     """Returns lines about a compressed file: its size, the score of the model, and the sizes of other compressors."""
-    content, pictures, num, unit = content_of(run, x)
-    as_text = is_text(run, x)
+    content, pictures, num, unit = compressing.content_of(run, x)
+    as_text = compressing.is_text(run, x)
     size, model = len(compressed.data), sum(leaf.nbytes for leaf in jax.tree.leaves(run.params))
     rate = f"{8 * size / num:.4f} bits per {unit}" if num else "no data"
     stands = "" if as_text else " of values"
@@ -99,7 +88,9 @@ def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> l
         lines.append(f"  streams: {compressed.streams} side by side")
     if compressed.num_exceptions:
         lines.append(f"  characters without a token: {compressed.num_exceptions:,} bytes")
-    known = known_of(run) if as_text or vocabulary_of(run) is None else b""  # windows are no text to compare with one
+    known = (
+        compressing.known_of(run) if as_text or compressing.vocabulary_of(run) is None else b""
+    )  # windows are no text to compare with one
     others = sizes(content)
     lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | dict(pictures)).items()) + " bytes")
     if known:

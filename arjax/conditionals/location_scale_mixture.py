@@ -10,15 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.conditionals import numerics
 from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.gaussian import log_normal
-from arjax.conditionals.numerics import (
-    as_temperature,
-    bounded_log_scale,
-    entropy_by_quadrature,
-    log_scale_floor,
-    tempered,
-)
 from arjax.core.options import opt
 
 #: Steps of the ascent to the mode; each closes a fixed part of the distance.
@@ -36,7 +30,7 @@ class LocationScaleMixture(Conditional):
 
     components: int = 10
     value_shape: tuple[int, ...] = ()
-    min_log_scale: float = log_scale_floor()
+    min_log_scale: float = numerics.log_scale_floor()
 
     DATA = ("real",)
     NEEDS = "real data"
@@ -66,7 +60,7 @@ class LocationScaleMixture(Conditional):
         shape = (*features.shape[:-1], *self.value_shape, 3, self.components)
         parameters = jnp.moveaxis(features.astype(jnp.float32).reshape(shape), (-2, -1), (0, 1))
         log_weights = jax.nn.log_softmax(parameters[0], axis=0)
-        return log_weights, parameters[1], bounded_log_scale(parameters[2], self.min_log_scale)
+        return log_weights, parameters[1], numerics.bounded_log_scale(parameters[2], self.min_log_scale)
 
     def _log_density(self, parameters: Parameters, x: jax.Array) -> jax.Array:
         """Returns log p of each scalar, x [..., *value_shape] (or with further leading axes)."""
@@ -83,9 +77,9 @@ class LocationScaleMixture(Conditional):
         """Draws float32[..., *value_shape]: a component from its weights^(1/T), then a value of it, widened by T."""
         log_weights, means, log_scales = self._parameters(features)
         key_component, key_noise = jax.random.split(key)
-        component = jax.random.categorical(key_component, tempered(log_weights, temperature, axis=0), axis=0)
+        component = jax.random.categorical(key_component, numerics.tempered(log_weights, temperature, axis=0), axis=0)
         mean, log_scale = (jnp.take_along_axis(p, component[None], axis=0)[0] for p in (means, log_scales))
-        return mean + jnp.exp(log_scale) * self.noise(key_noise, mean.shape, as_temperature(temperature))
+        return mean + jnp.exp(log_scale) * self.noise(key_noise, mean.shape, numerics.as_temperature(temperature))
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """Returns the differential entropy in nats, [...], by quadrature between points around every component."""
@@ -94,7 +88,7 @@ class LocationScaleMixture(Conditional):
         distances = self.distances().astype(np.float32).reshape(-1, *[1] * means.ndim)
         points = means + jnp.exp(log_scales) * distances
         points = points.reshape(-1, *means.shape[1:])
-        return self._sum(entropy_by_quadrature(lambda x: self._log_density(parameters, x), points))
+        return self._sum(numerics.entropy_by_quadrature(lambda x: self._log_density(parameters, x), points))
 
     def mode(self, features: jax.Array) -> jax.Array:
         """Where the density is highest: the best of an ascent from each component's mean. Each step maximises a

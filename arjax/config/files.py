@@ -13,17 +13,8 @@ import jax
 from ml_collections import ConfigDict
 
 from arjax.config.validate import check_fields, check_types, fields, nearest_fields
+from arjax.core import files
 from arjax.core.errors import UserError
-from arjax.core.files import (
-    MOST_JSON,
-    check_regular,
-    find_file,
-    reading,
-    replacing,
-    split_argument,
-    user_path,
-    write_text,
-)
 from arjax.core.plugins import code_of, import_plugins, run_user_file, with_places
 from arjax.core.registry import origins_outside
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
@@ -36,8 +27,8 @@ FOLDER = "configs"
 
 def load_config_file(text: str) -> ConfigDict:
     """Runs `get_config(arg)` of `file.py:arg`, or of a short name (see `find_file`); returns the config, locked."""
-    name, arg = split_argument(text)
-    path = find_file(name, FOLDER, "config file")
+    name, arg = files.split_argument(text)
+    path = files.find_file(name, FOLDER, "config file")
     if path.suffix != ".py":  # it would run: the record of a run by someone else, for example
         hint = ": open a run by its folder" if path.name == FILE_NAME else ""
         raise UserError(f"the config file {name!r} is no Python file (*.py){hint}")
@@ -46,22 +37,22 @@ def load_config_file(text: str) -> ConfigDict:
 
 def copy_config(text: str) -> list[Path]:
     """Copies a config file of the package into the current folder, with the files beside it that it needs."""
-    name, arg = split_argument(text)
+    name, arg = files.split_argument(text)
     if arg:
         raise UserError(f"a config is copied with all its arguments: leave out {arg!r}")
-    path = find_file(name, FOLDER, "config file")
-    with reading(path):
+    path = files.find_file(name, FOLDER, "config file")
+    with files.reading(path):
         source = path.read_text(encoding="utf-8")
         words, modules = set(re.findall(r"[\w.-]+", source)), set(re.findall(r"^(?:from|import) (\w+)", source, re.M))
         beside = [each for each in path.parent.iterdir() if each.suffix != ".py" and each.name in words]
         beside += [each for each in path.parent.glob("*.py") if each.stem in modules]
         contents = {Path(each.name): each.read_bytes() for each in (path, *sorted(beside))}
     for copy, content in contents.items():
-        with reading(copy):
+        with files.reading(copy):
             if copy.exists() and (copy.name == path.name or copy.read_bytes() != content):
                 raise UserError(f"{copy} is here already and would be overwritten: rename it, or go to another folder")
     for copy, content in contents.items():
-        with replacing(copy) as replacement:
+        with files.replacing(copy) as replacement:
             replacement.write_bytes(content)
     return list(contents)
 
@@ -126,12 +117,12 @@ def from_json(text: str | bytes) -> ConfigDict:
 
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     """The config a folder was made with."""
-    path = user_path(workdir) / FILE_NAME
-    with reading(path):
+    path = files.user_path(workdir) / FILE_NAME
+    with files.reading(path):
         if not path.exists():
             raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, with --config)")
-        check_regular(path, most=MOST_JSON)
-        check_regular(*path.parent.iterdir(), *(path.parent / "checkpoints").rglob("*"))
+        files.check_regular(path, most=files.MOST_JSON)
+        files.check_regular(*path.parent.iterdir(), *(path.parent / "checkpoints").rglob("*"))
         data = path.read_bytes()
     try:
         config = from_json(data)
@@ -162,7 +153,7 @@ def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
     with_plugins = config.copy_and_resolve_references()
     with with_plugins.unlocked():
         with_plugins.plugins = _places_of_code(config)
-    write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
+    files.write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
 
 
 def user_code(config: ConfigDict) -> dict[str, list[str]]:

@@ -14,25 +14,8 @@ from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.files import digest_of, fingerprint_of, user_path
 from arjax.core.options import Option, is_integer, opt, seed_option
 from arjax.core.spec import EventSpec
+from arjax.data import columns as cells
 from arjax.data.base import DATASETS, Dataset, from_splits
-from arjax.data.columns import (
-    AS_MISSING,
-    LARGEST_FLOAT32,
-    Place,
-    Reals,
-    Words,
-    are_numbers,
-    as_numbers,
-    as_text,
-    exact,
-    gaps_of,
-    is_code,
-    is_number,
-    kind_of,
-    merges,
-    names_rows,
-    without_gaps,
-)
 from arjax.data.frames import NO_VALUE, Frame, read_frame
 from arjax.data.rows import RowsRead, check_unknown
 from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
@@ -123,7 +106,7 @@ def table(
     return with_noise(dataclasses.replace(dataset, rows=table_rows, fingerprint=fingerprint), noise)
 
 
-def _joined(frames: Sequence[Frame]) -> tuple[dict[str, np.ndarray], Place]:
+def _joined(frames: Sequence[Frame]) -> tuple[dict[str, np.ndarray], cells.Place]:
     """Returns the columns of the rows of all frames, one after another, and the place of a row in messages."""
     first, ends = frames[0], np.cumsum(list(map(len, frames)))
     few = f"the table {first.file!r} needs three rows or more, one for each split, but has {ends[0]}"
@@ -151,13 +134,13 @@ class _Rule(NamedTuple):
     most_levels: int
     missing: str
     num_rows: int
-    place: Place
+    place: cells.Place
 
     def numbers(self, name: str, values: np.ndarray) -> np.ndarray:
         """Returns the values as float64[N], nan without one; refuses the first that is not a number of float32."""
         write = " or write it as numbers" if self.mixed or self.levels else f", write it as numbers, or {_OTHER_KINDS}"
         remedy = f": leave the column out with `skip`{write}"
-        return as_numbers(name, values, place=self.place, most=LARGEST_FLOAT32, remedy=remedy)
+        return cells.as_numbers(name, values, place=self.place, most=cells.LARGEST_FLOAT32, remedy=remedy)
 
 
 class _Made(NamedTuple):
@@ -165,15 +148,15 @@ class _Made(NamedTuple):
     with missing values (NaN), otherwise integers from 0.
     """
 
-    form: Words | Reals
+    form: cells.Words | cells.Reals
     spec: EventSpec
     x: np.ndarray
 
 
 def _made(name: str, values: np.ndarray, rule: _Rule, stated: str) -> _Made:
     """Returns the column of these texts, object[N], None without a value; `stated` is its kind from the user, or ""."""
-    texts, gaps = set(without_gaps(values).tolist()), gaps_of(values)
-    from_numbers = stated != "tokens" and are_numbers(texts, with_codes=True)
+    texts, gaps = set(cells.without_gaps(values).tolist()), cells.gaps_of(values)
+    from_numbers = stated != "tokens" and cells.are_numbers(texts, with_codes=True)
     if not stated:
         _check_column(name, values, rule, from_numbers)
     kind = stated or _kind(texts, from_numbers, rule)
@@ -196,13 +179,13 @@ def _made(name: str, values: np.ndarray, rule: _Rule, stated: str) -> _Made:
     x = rule.numbers(name, values)
     apart = f"give them in other units, or as words with kinds=('{name}:tokens',)"
     large = f"the column {name!r} of the table holds whole numbers from 2**53 on, which float64 does not tell apart"
-    refuse((merges(texts), f"{large}: {apart}"))
-    return _Made(Reals(name, _digits(x)), EventSpec((), (), "real"), x)
+    refuse((cells.merges(texts), f"{large}: {apart}"))
+    return _Made(cells.Reals(name, _digits(x)), EventSpec((), (), "real"), x)
 
 
 def _digits(x: np.ndarray) -> int:
     """Returns how many digits of a real column show seven digits of its spread: more for a large mean."""
-    known = without_gaps(x)
+    known = cells.without_gaps(x)
     spread = known.std() if len(known) else 0.0
     return 7 + int(np.clip(np.log10(np.abs(known).max() / spread), 0, 10)) if spread else 7
 
@@ -224,9 +207,9 @@ def _discrete(name: str, values: np.ndarray, kind: str, from_numbers: bool, rule
     """Returns a column of integers: the place of each word or number among the different ones. Cells without a value
     are holes, or one more level.
     """
-    known, x = without_gaps(values), np.full(len(values), np.nan)
-    keys = without_gaps(rule.numbers(name, values)) if from_numbers else known.astype(str)
-    _, first, x[~gaps_of(values)] = np.unique(keys, return_index=True, return_inverse=True)
+    known, x = cells.without_gaps(values), np.full(len(values), np.nan)
+    keys = cells.without_gaps(rule.numbers(name, values)) if from_numbers else known.astype(str)
+    _, first, x[~cells.gaps_of(values)] = np.unique(keys, return_index=True, return_inverse=True)
     words, column = tuple(known[first].tolist()), f"the column {name!r} of the table"
     above = f"{column} holds {len(words)} different values, above levels={rule.levels}"
     refuse((len(words) > rule.levels > 0, above))
@@ -239,15 +222,15 @@ def _discrete(name: str, values: np.ndarray, kind: str, from_numbers: bool, rule
         (kind == "binary" and num > 2, f"{column} holds {num} different values: it is not binary"),
     )
     spec = EventSpec((), (), "binary" if num == 2 else kind, num)
-    return _Made(Words(name, words, from_numbers), spec, x if np.isnan(x).any() else x.astype(np.int64))
+    return _Made(cells.Words(name, words, from_numbers), spec, x if np.isnan(x).any() else x.astype(np.int64))
 
 
 def _check_column(name: str, values: np.ndarray, rule: _Rule, from_numbers: bool) -> None:
     """Refuses, or notes on stderr, numbers with some words, identifiers and row counts in columns of no stated kind."""
     as_words = f"mixed=True and kinds=('{name}:tokens',)"
-    texts = without_gaps(values).tolist()
+    texts = cells.without_gaps(values).tolist()
     if rule.levels or rule.mixed:  # else a word is refused as no number
-        _, stray = kind_of(name, values, rule.place, as_words, with_codes=True)
+        _, stray = cells.kind_of(name, values, rule.place, as_words, with_codes=True)
         many = len(set(texts)) > (rule.levels or rule.most_levels)
         unless = "name it in missing_cells where such a cell has no value"
         refuse(
@@ -259,10 +242,10 @@ def _check_column(name: str, values: np.ndarray, rule: _Rule, from_numbers: bool
         )
         if stray:
             say_once(f"{stray}, so all of them are words without an order: {unless}; {as_words} says it is meant")
-    reason = names_rows(values, rule.most_levels)
+    reason = cells.names_rows(values, rule.most_levels)
     refuse(
         (
-            reason and (not from_numbers or all(map(is_code, texts))),
+            reason and (not from_numbers or all(map(cells.is_code, texts))),
             f"the column {name!r} of the table {reason.removeprefix('it ')}: there is nothing to learn from it, leave "
             f"it out with skip=({name!r},), or keep it as words with {as_words}",
         )
@@ -329,7 +312,7 @@ def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]
 def _check_not_binary(path: str, mixed: bool, columns: list[_Made]) -> None:
     """Refuses columns of real values that hold nothing but 0 and 1."""
     reals = [column for column in columns if column.spec.kind == "real"]
-    binary = [column.form.name for column in reals if np.array_equal(np.unique(without_gaps(column.x)), (0, 1))]
+    binary = [column.form.name for column in reals if np.array_equal(np.unique(cells.without_gaps(column.x)), (0, 1))]
     some = ", ".join(map(repr, binary[:5])) + " and others" * (len(binary) > 5)
     no_density = f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some})"
     refuse(
@@ -376,7 +359,7 @@ class TableRows:
     `shift` and `scale` are those of the data set; `missing`, `delimiter` and `header` describe the files of the table.
     """
 
-    columns: tuple[Words | Reals, ...]
+    columns: tuple[cells.Words | cells.Reals, ...]
     event: EventSpec
     shift: np.ndarray | None
     scale: np.ndarray | None
@@ -392,7 +375,7 @@ class TableRows:
     def to_cells(self, x_ND: np.ndarray) -> list[list[str]]:
         """Returns rows of cells of examples in data units, the names of the columns first."""
         columns = [
-            ["" if value is None else as_text(value) for value in column.values(x)]
+            ["" if value is None else cells.as_text(value) for value in column.values(x)]
             for column, x in zip(self.columns, np.asarray(x_ND).T, strict=True)
         ]
         return [self.names, *map(list, zip(*columns, strict=True))]
@@ -404,9 +387,9 @@ class TableRows:
         others are left out, and those that are not `needed` are 0.
         """
         check_unknown(unknown, holes)
-        words = [column.name for column in self.columns if isinstance(column, Words)]
+        words = [column.name for column in self.columns if isinstance(column, cells.Words)]
         frame = read_frame(rows, self.missing, self.delimiter, words=words, header=self.header)
-        cells_ND = frame.cells(self.columns, unknown, needed, AS_MISSING if holes else "")
+        cells_ND = frame.cells(self.columns, unknown, needed, cells.AS_MISSING if holes else "")
         is_needed_D = np.array([needed is None or name in needed for name in self.names])
         for n, i in np.argwhere(np.isnan(cells_ND) & is_needed_D & (not holes))[:1].tolist():
             raise UserError(
@@ -423,9 +406,11 @@ class TableRows:
         x_ND = x_ND if self.scale is None or self.shift is None else x_ND * self.scale + self.shift
         decoded = {column.name: column.values(x).tolist() for column, x in zip(self.columns, x_ND.T, strict=True)}
         for column in self.columns:
-            if isinstance(column, Words) and column.from_numbers:
+            if isinstance(column, cells.Words) and column.from_numbers:
                 values = decoded[column.name]
-                decoded[column.name] = [exact(value) if value and is_number(value) else value for value in values]
+                decoded[column.name] = [
+                    cells.exact(value) if value and cells.is_number(value) else value for value in values
+                ]
         return decoded
 
     def given(self, values: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

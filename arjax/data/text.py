@@ -14,18 +14,10 @@ from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.files import fingerprint_of, user_path
 from arjax.core.options import opt, seed_option
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.data import text_rows
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.prepared import read_splits
 from arjax.data.sources import SPLITS, ArraySource, Source, check_other_files
-from arjax.data.text_rows import (
-    StringRows,
-    WindowRows,
-    class_numbers,
-    labelled_lines,
-    lines_of,
-    read_text,
-    sorted_classes,
-)
 from arjax.data.vocabulary import UNITS, Vocabulary, check_known, make_vocabulary, padded
 from arjax.data.windows import RandomWindows, cut
 
@@ -112,7 +104,7 @@ def text_windows(
     for split in ("validation", "test"):
         places = cut([encoded[split]], length, eval_stride)
         splits[split] = ArraySource(event, Batch(places["x"], mask=places["mask"]))
-    rows = WindowRows(vocabulary, length, eval_stride)
+    rows = text_rows.WindowRows(vocabulary, length, eval_stride)
     return Dataset(name, event, NO_CONTEXT, splits, vocabulary=vocabulary, fingerprint=fingerprint, rows=rows)
 
 
@@ -132,7 +124,7 @@ def read_files(
         ),
     )
     paths = [file, validation, test] if validation else [file]
-    files = [read_text(path, tokens) for path in paths]
+    files = [text_rows.read_text(path, tokens) for path in paths]
     check_other_files({split: [user_path(path)] for split, path in zip(SPLITS, paths, strict=False)})
     return [each.text for each in files], f"{dataset}/{Path(file).stem}", fingerprint_of(each.digest for each in files)
 
@@ -186,9 +178,9 @@ def strings(
         say_once(f"split_seed={split_seed} of strings has no effect: each split is a file of its own")
     paths = [path for path in (file, validation, test) if path]
     if labels:
-        parts = [labelled_lines(text, path, labels, column) for text, path in zip(texts, paths, strict=True)]
+        parts = [text_rows.labelled_lines(text, path, labels, column) for text, path in zip(texts, paths, strict=True)]
     else:
-        parts = [lines_of(text) for text in texts]
+        parts = [text_rows.lines_of(text) for text in texts]
         if column != "text":
             say_once(f"column={column!r} of strings has no effect without labels: each line is a string")
     if not validation:
@@ -223,7 +215,7 @@ def ended_strings(
     sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in strings.items()}
     longest = max_length or max((int(size.max()) for size in sizes.values() if size.size), default=1)
     assert vocabulary.end is not None
-    classes = () if labels is None else sorted_classes(labels["train"])
+    classes = () if labels is None else text_rows.sorted_classes(labels["train"])
     if labels is not None and (len(classes) == 1 or len(classes) == len(labels["train"]) > 2):
         what = "one label in all rows" if len(classes) == 1 else "another label in each row"
         raise UserError(f"the train split of {name!r} has {what}: leave the option labels out")
@@ -240,10 +232,12 @@ def ended_strings(
         arrays[split] = {"x": x_NT, "mask": up_to_end(x_NT, vocabulary.end)}
         if labels is not None:
             labels_N = [labels[split][n] for n in kept]
-            arrays[split]["context"] = class_numbers(labels_N, classes, f"the {split} split of {name!r}: the label ")
+            arrays[split]["context"] = text_rows.class_numbers(
+                labels_N, classes, f"the {split} split of {name!r}: the label "
+            )
     event = EventSpec((longest + 1,), kind="tokens", num_levels=len(vocabulary))
     context = ContextSpec("label", len(classes)) if classes else NO_CONTEXT
-    rows = StringRows(vocabulary, longest + 1, *columns, classes)
+    rows = text_rows.StringRows(vocabulary, longest + 1, *columns, classes)
     more: dict[str, Any] = {"vocabulary": vocabulary, "fingerprint": fingerprint, "classes": classes, "rows": rows}
     return from_splits(event, arrays, context=context, name=name, **more)
 

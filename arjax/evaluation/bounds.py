@@ -14,22 +14,12 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.splits import ScoreOfBatch, Scoring, SplitScorer, split_of, spread_examples
+from arjax.evaluation.splits import ScoreOfBatch, Scoring, SplitScorer, scored_examples, split_of, spread_examples
 from arjax.evaluation.summaries import in_nats, ratio_of_means
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound
+from arjax.samplers import rounds
 from arjax.samplers.parallel import MEASURED
-from arjax.samplers.rounds import (
-    RULES,
-    check_rounds,
-    check_rounds_fit,
-    check_rule,
-    check_single_sites,
-    k_step_log_prob,
-    log_prob_by_rule,
-    make_sizes,
-    measure_losses,
-)
 
 #: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats; a function of a module, so that it
 #: compiles once.
@@ -82,13 +72,9 @@ def sampled_scores(
     scores = in_nats(bound.name, nats_N)
     per_dim = (number / (math.log(2) * model.event.value_size) for number in ratio_of_means(nats_N, sites_N))
     scores |= zip((f"{bound.name}_bits_per_dim", f"{bound.name}_bits_per_dim_stderr"), per_dim, strict=True)
-    source, key = dataset.splits[split], scoring.key
-    batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
-    if batch.weight is not None:
-        batch = batch.take(np.flatnonzero(batch.weight > 0))
-    if dataset.transform is not None:
-        batch = dataset.transform(key, batch, False)
-    return scores | bound.entries | report_of_examples(model, params, batch.replace(weight=None), key)
+    numbers = np.arange(min(REPORTED, len(dataset.splits[split])))
+    batch = scored_examples(dataset, split, numbers, scoring.key)
+    return scores | bound.entries | report_of_examples(model, params, batch, scoring.key)
 
 
 def k_step_scores(
@@ -129,11 +115,11 @@ def k_step_scores(
     losses_S = None
     if schedule == "optimal":
         rows = spread_examples(dataset, "validation", MEASURED, "the schedule 'optimal'")
-        losses_S = measure_losses(model, params, rows)
-    sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
+        losses_S = rounds.measure_losses(model, params, rows)
+    sizes = rounds.make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
-    rule = (choose,) if choose in RULES else ()
-    log_prob = log_prob_by_rule if rule else {"random": _k_step_bound}.get(choose, _in_model_order)
+    rule = (choose,) if choose in rounds.RULES else ()
+    log_prob = rounds.log_prob_by_rule if rule else {"random": _k_step_bound}.get(choose, _in_model_order)
     nats_N, _ = split_bound(model, params, scored, split, log_prob, tuple(sizes), *rule, scoring=scoring)
     if choose == "random":
         return in_nats("k_step_bound", nats_N) | {"k_steps": len(sizes)}
@@ -143,11 +129,11 @@ def k_step_scores(
 
 def check_k_steps(model: AutoregressiveModel, steps: int, choose: str) -> None:
     """Raises `UserError` unless samples in `steps` rounds have a score under the rule `choose`."""
-    check_rounds(model, "config.evaluate.steps")
-    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
-    if choose in RULES:
-        check_single_sites(model, f"config.evaluate.choose={choose!r}")
-        check_rule(model, choose, "config.evaluate.choose")
+    rounds.check_rounds(model, "config.evaluate.steps")
+    rounds.check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
+    if choose in rounds.RULES:
+        rounds.check_single_sites(model, f"config.evaluate.choose={choose!r}")
+        rounds.check_rule(model, choose, "config.evaluate.choose")
     if choose == "confidence" and steps > 1:
         raise UserError(
             "config.evaluate.choose='confidence' has no score with more than one round: the drawn values choose the "
@@ -161,7 +147,7 @@ def _k_step_bound(
 ) -> jax.Array:
     assert model.orders is not None, "`check_rounds` refuses a model of one order"
     orders = jax.vmap(model.orders.draw_of_all)(jax.random.split(key, len(batch)))
-    return k_step_log_prob(model, params, batch, orders, sizes, jax.random.fold_in(key, len(batch)))
+    return rounds.k_step_log_prob(model, params, batch, orders, sizes, jax.random.fold_in(key, len(batch)))
 
 
 def _in_model_order(
@@ -169,4 +155,4 @@ def _in_model_order(
 ) -> jax.Array:
     """Scores the order of the model. In a single round the order does not matter, so this serves every rule."""
     every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(batch), *jnp.shape(leaf))), model.factorization)
-    return k_step_log_prob(model, params, batch, every, sizes, key)
+    return rounds.k_step_log_prob(model, params, batch, every, sizes, key)

@@ -75,14 +75,19 @@ def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch
     return dataset.events(split, np.arange(0, len(source), max(apart, -(-len(source) // num))))
 
 
-def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
-    """Returns at most `num` scored examples of a split, evenly spaced, as batches are when they are scored."""
-    source = split_of(dataset, split)
-    rows = source.__getitems__(dataset.thinned_numbers(split, num))
+def scored_examples(dataset: Dataset, split: str, numbers: np.ndarray, key: jax.Array) -> Batch:
+    """Returns the scored ones of the examples of these numbers, as batches are when they are scored."""
+    rows = split_of(dataset, split).__getitems__(numbers)
     if rows.weight is not None:
         rows = rows.take(np.flatnonzero(rows.weight > 0))
     rows = rows.replace(weight=None)
     return rows if dataset.transform is None else dataset.transform(key, rows, False)
+
+
+def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
+    """Returns at most `num` scored examples of a split, evenly spaced, as batches are when they are scored."""
+    split_of(dataset, split)
+    return scored_examples(dataset, split, dataset.thinned_numbers(split, num), key)
 
 
 class SplitScorer:

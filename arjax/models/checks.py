@@ -13,16 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arrays import (
-    as_array,
-    as_sites,
-    blank,
-    check_context,
-    check_marks,
-    check_values,
-    is_real_type,
-    is_traced,
-)
+from arjax.core import arrays
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError, refuse
 from arjax.core.options import checked_arguments, is_integer
@@ -53,12 +44,12 @@ def as_values(
     `counts`, bool[*grid], are not checked and become 0. With `holes`, values may be missing: they stay NaN (see
     `arjax.core.arrays`). `remedy` is the advice about a missing one.
     """
-    values, wanted = as_array(values, name), f"(B, {', '.join(map(str, event.shape))})"
+    values, wanted = arrays.as_array(values, name), f"(B, {', '.join(map(str, event.shape))})"
     fits = values.ndim and len(values) and values.shape[1:] == event.shape
     refuse((not fits, f"{name} has shape {values.shape}, but must have {wanted}"))
     if counts is not None:
-        values = blank(values, counts.reshape(*event.grid_shape, *[1] * len(event.value_shape)))
-    check_values(event, values, name, holes=holes, remedy=remedy)
+        values = arrays.blank(values, counts.reshape(*event.grid_shape, *[1] * len(event.value_shape)))
+    arrays.check_values(event, values, name, holes=holes, remedy=remedy)
     # Small types (uint8 on the device) would overflow in index arithmetic.
     return jnp.asarray(values, event.dtype)
 
@@ -73,7 +64,7 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
         (shape != grid_shape, f"the factorization is of {shape}, the grid is {grid_shape}"),
         (lacks_graphs, "this network reads all earlier sites, not the parents of a graph alone"),
     )
-    if not is_traced(factorization):
+    if not arrays.is_traced(factorization):
         network.check(factorization)
 
 
@@ -85,10 +76,10 @@ def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool =
     parts = {}
     for name, part in spec.parts:
         called = "the context" if len(spec.parts) == 1 else f"the part {name!r} of the context"
-        array = as_array(given[name], called)
+        array = arrays.as_array(given[name], called)
         fits = array.shape == (num, *part.shape) or (one_for_all and array.shape == part.shape)
         refuse((not fits, f"{called} has shape {array.shape}, but {num} examples need {(num, *part.shape)}"))
-        check_context(part, array, called)
+        arrays.check_context(part, array, called)
         parts[name] = jnp.broadcast_to(jnp.asarray(array, part.dtype), (num, *part.shape))
     return parts or None
 
@@ -103,9 +94,9 @@ def as_mask(event: EventSpec, mask: Any, num: int) -> jax.Array | None:
     """Returns the mask bool[num, *grid] of the sites that count."""
     if mask is None:
         return None
-    mask, shape = as_array(mask, "mask"), (num, *event.grid_shape)
+    mask, shape = arrays.as_array(mask, "mask"), (num, *event.grid_shape)
     refuse((mask.shape != shape, f"mask has shape {mask.shape}, but {num} examples need {shape}"))
-    check_marks(mask, "mask")
+    arrays.check_marks(mask, "mask")
     return jnp.asarray(mask) > 0
 
 
@@ -160,7 +151,7 @@ def checked_batch(
 
 def check_query(event: EventSpec, query: Any, evidence: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns the sites of the query and those that are given, bool[*grid] each, without overlap."""
-    query, evidence = as_sites(event, query, "the query"), as_sites(event, evidence, "the evidence")
+    query, evidence = arrays.as_sites(event, query, "the query"), arrays.as_sites(event, evidence, "the evidence")
     overlap = (query & evidence).any()
     refuse((overlap, "the query and the evidence overlap: a site is in one of them, not in both"))
     return query, evidence
@@ -169,7 +160,7 @@ def check_query(event: EventSpec, query: Any, evidence: Any) -> tuple[np.ndarray
 def check_init(model: Any, key: Any) -> None:
     """Refuses anything but a random key, and parameters that do not fit into the memory of a device."""
     check_key(key)
-    if not is_traced(key):
+    if not arrays.is_traced(key):
         check_memory(bytes_of(model.param_shapes), "the parameters of this model take")
 
 
@@ -188,7 +179,7 @@ def check_params(expected: Any, params: Any) -> None:
         *((path not in wanted, f"{misfit} they hold {path!r}, which it does not have") for path in given),
     )
     for path, leaf in given.items():
-        is_array = isinstance(leaf, jax.Array | np.ndarray | np.generic) and is_real_type(leaf.dtype)
+        is_array = isinstance(leaf, jax.Array | np.ndarray | np.generic) and arrays.is_real_type(leaf.dtype)
         kind, shape = getattr(leaf, "dtype", type(leaf).__name__), getattr(leaf, "shape", None)
         refuse(
             (not is_array, f"{misfit} {path!r} should be an array of real numbers, not of type {kind}"),

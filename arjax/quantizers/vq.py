@@ -10,16 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.options import opt
 from arjax.core.spec import MOST_LEVELS
-from arjax.quantizers.base import (
-    QUANTIZERS,
-    Assigned,
-    Grid,
-    Params,
-    Quantizer,
-    State,
-    mean_by_weight,
-    squared_distances,
-)
+from arjax.quantizers import base
 
 #: The codes among the parameters, float32[K, E].
 CODEBOOK = "codebook"
@@ -31,9 +22,9 @@ ROUNDS = 10
 FEWEST = 1e-5
 
 
-@QUANTIZERS.register("vq")
+@base.QUANTIZERS.register("vq")
 @dataclasses.dataclass(frozen=True)
-class Vq(Quantizer):
+class Vq(base.Quantizer):
     """The nearest of K learned codes e_k. Their running means follow the vectors, and no gradient moves them.
 
     van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017): equations 1 and 2, the
@@ -66,27 +57,27 @@ class Vq(Quantizer):
     def width(self) -> int:
         return self.dims
 
-    def init(self, key: jax.Array) -> Params:
+    def init(self, key: jax.Array) -> base.Params:
         """Returns normal vectors, which stand until the first train step."""
         return {CODEBOOK: jax.random.normal(key, (self.codes, self.dims), jnp.float32)}
 
-    def assign(self, params: Params, h: jax.Array) -> Assigned:
+    def assign(self, params: base.Params, h: jax.Array) -> base.Assigned:
         h = jax.lax.stop_gradient(h).astype(jnp.float32).reshape(len(h), -1, self.dims)
-        return Assigned(h, _nearest(h, params[CODEBOOK]))
+        return base.Assigned(h, _nearest(h, params[CODEBOOK]))
 
-    def distances(self, params: Params, h: jax.Array) -> jax.Array:
+    def distances(self, params: base.Params, h: jax.Array) -> jax.Array:
         h_BTE = h.astype(jnp.float32).reshape(len(h), -1, self.dims)
-        return squared_distances(h_BTE, jax.lax.stop_gradient(params[CODEBOOK]))
+        return base.squared_distances(h_BTE, jax.lax.stop_gradient(params[CODEBOOK]))
 
-    def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
+    def lookup(self, params: base.Params, numbers: jax.Array, grid: base.Grid) -> jax.Array:
         codebook_KE = jax.lax.stop_gradient(params[CODEBOOK])
         return jnp.take(codebook_KE, numbers, axis=0, mode="clip").reshape(len(numbers), *grid, self.dims)
 
-    def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
+    def loss(self, params: base.Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
         codes = self.lookup(params, self.assign(params, h).numbers, h.shape[1:-1])
-        return self.commitment * mean_by_weight((h.astype(jnp.float32) - codes) ** 2, weight_B)
+        return self.commitment * base.mean_by_weight((h.astype(jnp.float32) - codes) ** 2, weight_B)
 
-    def init_state(self, key: jax.Array) -> State:
+    def init_state(self, key: jax.Array) -> base.State:
         """Returns `hits` N_k and `sums` m_k, both also for the batches of this step alone; the vectors that are kept of
         it, those of the largest priorities; and whether the codes have begun.
         """
@@ -95,7 +86,9 @@ class Vq(Quantizer):
         step = {"step_hits": zeros_K, "step_sums": zeros_KE}
         return {"hits": zeros_K, "sums": zeros_KE, "begun": jnp.zeros(()), **step, **kept}
 
-    def collect(self, params: Params, state: State, assigned: Assigned, weight_B: jax.Array, key: jax.Array) -> State:
+    def collect(
+        self, params: base.Params, state: base.State, assigned: base.Assigned, weight_B: jax.Array, key: jax.Array
+    ) -> base.State:
         """Adds the hits and the vectors of a batch; examples of weight 0 do not count."""
         vectors_NE = assigned.vectors.reshape(-1, self.dims)
         weight_N = jnp.repeat(weight_B.astype(jnp.float32), assigned.numbers.shape[1])
@@ -110,7 +103,7 @@ class Vq(Quantizer):
             "priority": priority,
         }
 
-    def follow(self, params: Params, state: State) -> tuple[Params, State]:
+    def follow(self, params: base.Params, state: base.State) -> tuple[base.Params, base.State]:
         """Returns the codes after a step: k-means after the first, then moving averages, and dead codes revived."""
 
         def begin() -> tuple[jax.Array, jax.Array]:
@@ -121,7 +114,7 @@ class Vq(Quantizer):
         def move() -> tuple[jax.Array, jax.Array]:
             return tuple(self.decay * state[n] + (1 - self.decay) * state[f"step_{n}"] for n in ("hits", "sums"))
 
-        def after() -> tuple[Params, State]:
+        def after() -> tuple[base.Params, base.State]:
             hits_K, sums_KE = jax.lax.cond(state["begun"] > 0, move, begin)
             codebook_KE, hits_K, sums_KE = self._revived(params[CODEBOOK], hits_K, sums_KE, state)
             kept = {"hits": hits_K, "sums": sums_KE, "begun": jnp.ones(())}
@@ -132,7 +125,7 @@ class Vq(Quantizer):
         return jax.lax.cond(state["step_hits"].sum() > 0, after, lambda: (dict(params), nothing))
 
     def _revived(
-        self, codebook_KE: jax.Array, hits_K: jax.Array, sums_KE: jax.Array, state: State
+        self, codebook_KE: jax.Array, hits_K: jax.Array, sums_KE: jax.Array, state: base.State
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns the codes e = m / N, their hits and sums; dead codes move to kept vectors, with the fewest hits."""
         means_KE = sums_KE / jnp.maximum(hits_K, FEWEST)[:, None]

@@ -13,17 +13,7 @@ import numpy as np
 from arjax.core.errors import refuse
 from arjax.core.files import replacing
 from arjax.evaluation.exposure import Z
-from arjax.reporting.figures import (
-    ACCENT,
-    FIRST_STEP,
-    INK,
-    SOFT,
-    has_matplotlib,
-    label_axes,
-    new_figure,
-    row_of_axes,
-    save_figure,
-)
+from arjax.reporting import figures
 
 MAX_IMAGES = 64
 #: The colour of hidden sites.
@@ -64,9 +54,9 @@ def tiles_figure(
     top = max(float(images.max()) for _, images in panels) if max_value is None else max_value
     tiles = [(title, tile_images(images / max(top, 1e-12), columns)) for title, images in panels]
     height, width = tiles[0][1].shape[:2]
-    figure = new_figure(len(tiles) * inches, inches * height / width + 0.35)
+    figure = figures.new_figure(len(tiles) * inches, inches * height / width + 0.35)
     figure.get_layout_engine().set(wspace=0.05)
-    for axis, (title, tile) in zip(row_of_axes(figure, len(tiles)), tiles, strict=True):
+    for axis, (title, tile) in zip(figures.row_of_axes(figure, len(tiles)), tiles, strict=True):
         axis.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(title, fontsize=11)
         axis.axis("off")
@@ -99,7 +89,7 @@ def draw_completions(
     3)], with log-probabilities in nats, [N] and [N, K].
     """
     num, num_completions = drawn.shape[:2]
-    figure = new_figure(1.0 * (num_completions + 2), 1.18 * num)
+    figure = figures.new_figure(1.0 * (num_completions + 2), 1.18 * num)
     axes = figure.subplots(num, num_completions + 2, squeeze=False)
     for row, (image, completions) in enumerate(zip(truth, drawn, strict=True)):
         seen = _colour(image, max_value)
@@ -110,7 +100,7 @@ def draw_completions(
             axis.imshow(tile, interpolation="nearest")
             axis.set_title(title, fontsize=8, pad=2)
             axis.axis("off")
-    save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
 def _colour(image: np.ndarray, max_value: float) -> np.ndarray:
@@ -121,12 +111,12 @@ def _colour(image: np.ndarray, max_value: float) -> np.ndarray:
 
 def codes_figure(counts_K: np.ndarray) -> Any:
     """The share of each code in all uses, the most frequent first; codes without a use are the gap at the end."""
-    figure = new_figure(6.4, 3.4)
-    (axis,) = row_of_axes(figure, 1)
+    figure = figures.new_figure(6.4, 3.4)
+    (axis,) = figures.row_of_axes(figure, 1)
     share_K, used = np.sort(counts_K / counts_K.sum())[::-1], int((counts_K > 0).sum())
-    axis.bar(np.arange(len(share_K)) + FIRST_STEP, share_K, width=1.0, color=INK)
-    axis.axhline(1 / len(share_K), color=ACCENT, linewidth=1, label="all codes alike")
-    label_axes(axis, "code, the most frequent first", "share", f"{used:,} of {len(share_K):,} codes in use")
+    axis.bar(np.arange(len(share_K)) + figures.FIRST_STEP, share_K, width=1.0, color=figures.INK)
+    axis.axhline(1 / len(share_K), color=figures.ACCENT, linewidth=1, label="all codes alike")
+    figures.label_axes(axis, "code, the most frequent first", "share", f"{used:,} of {len(share_K):,} codes in use")
     axis.legend(frameon=False, fontsize=9)
     return figure
 
@@ -145,16 +135,16 @@ def entropy_figure(
       over_grid: [H, W] mean entropy of each site, drawn as an image beside the curve.
     """
     panels = 1 if over_grid is None else 2
-    figure = new_figure(6.4 if panels == 1 else 9.6, 3.4)
-    axes = row_of_axes(figure, panels, widths=(1,) if panels == 1 else (2, 1))
-    steps = np.arange(len(nats_per_step)) + FIRST_STEP
+    figure = figures.new_figure(6.4 if panels == 1 else 9.6, 3.4)
+    axes = figures.row_of_axes(figure, panels, widths=(1,) if panels == 1 else (2, 1))
+    steps = np.arange(len(nats_per_step)) + figures.FIRST_STEP
     low, high = nats_per_step - stderr, nats_per_step + stderr
-    axes[0].fill_between(steps, low, high, color=INK, alpha=0.25, linewidth=0, label="± 1 std. error")
-    axes[0].plot(steps, nats_per_step, color=INK, linewidth=1.4, label="entropy of the conditional")
+    axes[0].fill_between(steps, low, high, color=figures.INK, alpha=0.25, linewidth=0, label="± 1 std. error")
+    axes[0].plot(steps, nats_per_step, color=figures.INK, linewidth=1.4, label="entropy of the conditional")
     if measured is not None:
         size = 4 if len(steps) <= 150 else 1.5  # hundreds of large dots would cover the curve
-        axes[0].plot(steps, measured, ".", color=ACCENT, markersize=size, zorder=1, label="-log p of the data")
-    label_axes(axes[0], "step of the order", "nats", "Uncertainty along the order")
+        axes[0].plot(steps, measured, ".", color=figures.ACCENT, markersize=size, zorder=1, label="-log p of the data")
+    figures.label_axes(axes[0], "step of the order", "nats", "Uncertainty along the order")
     axes[0].set_ylim(bottom=0 if np.min(nats_per_step) >= 0 else None)
     axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     if over_grid is not None:
@@ -168,10 +158,13 @@ def entropy_figure(
 
 def loss_figure(history: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str = "bits_per_dim") -> Any:
     """Draws the loss over steps: `train/<name>` and `validation/<name>` of a history."""
-    figure = new_figure(6.4, 3.4)
-    (axis,) = row_of_axes(figure, 1)
+    figure = figures.new_figure(6.4, 3.4)
+    (axis,) = figures.row_of_axes(figure, 1)
     drawn: list[float] = []
-    for split, style in (("train", {"color": SOFT, "linewidth": 1.2}), ("validation", {"color": INK, "marker": "o"})):
+    for split, style in (
+        ("train", {"color": figures.SOFT, "linewidth": 1.2}),
+        ("validation", {"color": figures.INK, "marker": "o"}),
+    ):
         steps, values = map(np.asarray, history.get(f"{split}/{name}", (np.zeros(0), np.zeros(0))))
         steps, values = steps[~np.isnan(values)], values[~np.isnan(values)]
         if len(values):
@@ -179,12 +172,12 @@ def loss_figure(history: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str 
             drawn.extend(values.tolist())
             if split == "validation":
                 best = int(np.argmin(values))
-                axis.plot(steps[best], values[best], "o", color=ACCENT, label=f"best: {values[best]:.3f}")
+                axis.plot(steps[best], values[best], "o", color=figures.ACCENT, label=f"best: {values[best]:.3f}")
     refuse((not drawn, f"the metrics hold no line with {name!r} to draw"))
     # The losses of the first steps are far above the rest; they would flatten the curve.
     low, high = min(drawn), float(np.quantile(drawn, 0.95)) if len(drawn) > 20 else max(drawn)
     axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
-    label_axes(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
+    figures.label_axes(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
     axis.legend(frameon=False, fontsize=9)
     return figure
 
@@ -209,8 +202,8 @@ def path_figure(
         images = np.where(masked.reshape(images.shape[:-1])[..., None], MASK_RGB, images)
     sheet = tile_images(images, columns)
     inches = 7.2
-    figure = new_figure(inches, inches * sheet.shape[0] / sheet.shape[1] + 0.55)
-    (axis,) = row_of_axes(figure, 1)
+    figure = figures.new_figure(inches, inches * sheet.shape[0] / sheet.shape[1] + 0.55)
+    (axis,) = figures.row_of_axes(figure, 1)
     axis.imshow(sheet, interpolation="nearest")
     width = (sheet.shape[1] + 1) / columns
     axis.set_xticks([(n + 0.5) * width - 0.5 for n in range(columns)], labels, fontsize=8)
@@ -236,21 +229,21 @@ def exposure_figure(curves: Mapping[str, np.ndarray]) -> Any:
     """Draws the accumulated errors in nats, `forward_own` and `forward_data` [S], and their `excess` [S] in per cent,
     with bands that cover 95 % from the standard errors `NAME_stderr`.
     """
-    figure = new_figure(9.2, 3.4)
-    errors, excess = row_of_axes(figure, 2)
-    steps = np.arange(len(curves["excess"])) + FIRST_STEP
+    figure = figures.new_figure(9.2, 3.4)
+    errors, excess = figures.row_of_axes(figure, 2)
+    steps = np.arange(len(curves["excess"])) + figures.FIRST_STEP
     for axis, name, color, label in (
-        (errors, "forward_own", ACCENT, "own prefixes"),
-        (errors, "forward_data", INK, "prefixes of the data"),
-        (excess, "excess", ACCENT, ""),
+        (errors, "forward_own", figures.ACCENT, "own prefixes"),
+        (errors, "forward_data", figures.INK, "prefixes of the data"),
+        (excess, "excess", figures.ACCENT, ""),
     ):
         y, half = curves[name], Z * curves[f"{name}_stderr"]
         axis.fill_between(steps, y - half, y + half, color=color, alpha=0.22, linewidth=0)
         axis.plot(steps, y, color=color, linewidth=1.4, label=label)
-    label_axes(errors, "length", "accumulated KL(truth || model), nats", "Errors up to a length")
+    figures.label_axes(errors, "length", "accumulated KL(truth || model), nats", "Errors up to a length")
     errors.legend(frameon=False, fontsize=9)
-    excess.axhline(0, color=SOFT, linewidth=0.8)
-    label_axes(excess, "length", "per cent", "Excess under own prefixes")
+    excess.axhline(0, color=figures.SOFT, linewidth=0.8)
+    figures.label_axes(excess, "length", "per cent", "Excess under own prefixes")
     return figure
 
 
@@ -261,5 +254,5 @@ def write_exposure(path: str | os.PathLike, curves: Mapping[str, np.ndarray]) ->
     with replacing(f"{path}.npz") as replacement, replacement.open("wb") as file:
         named: dict[str, Any] = dict(curves)
         np.savez(file, **named)
-    if has_matplotlib():
-        save_figure(exposure_figure(curves), f"{path}.png")
+    if figures.has_matplotlib():
+        figures.save_figure(exposure_figure(curves), f"{path}.png")

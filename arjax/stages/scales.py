@@ -12,22 +12,12 @@ from arjax.core.batch import Array
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.stages.base import (
-    COARSE,
-    STAGES,
-    Limits,
-    Stages,
-    coarser,
-    from_cells,
-    stacked_context,
-    stacked_values,
-    to_cells,
-)
+from arjax.stages import base
 
 
-@STAGES.register("subsampled")
+@base.STAGES.register("subsampled")
 @dataclasses.dataclass(frozen=True)
-class Subsampled(Stages):
+class Subsampled(base.Stages):
     """c_1: the sites with coordinates that are multiples of factor^levels; then those of factor^(levels - 1) that are
     not among them, and so on to all sites. Exact: a site belongs to one part.
 
@@ -67,7 +57,7 @@ class Subsampled(Stages):
     def _pictures(self) -> Iterator[EventSpec]:
         """Yields the coarsest scale, and the coarser grid of each further one."""
         for level in range(self.levels, 0, -1):
-            yield coarser(self.event, self.factor**level)
+            yield base.coarser(self.event, self.factor**level)
 
     @property
     def events(self) -> tuple[EventSpec, ...]:
@@ -85,15 +75,15 @@ class Subsampled(Stages):
     def contexts(self) -> tuple[ContextSpec, ...]:
         """The coarser picture and, where sets are apart, the sets before, at the same site."""
         sets = range(1, self._finer + 1) if self.apart else (1,)
-        contexts = [stacked_context(picture, num) for picture in self._pictures() for num in sets]
-        return (stacked_context(self.event, 0), *contexts)
+        contexts = [base.stacked_context(picture, num) for picture in self._pictures() for num in sets]
+        return (base.stacked_context(self.event, 0), *contexts)
 
     def _parts_of(self, x: Array) -> tuple[jax.Array, ...]:
         """Returns the parts of values, or of marks of sites."""
         x, axis = jnp.asarray(x), 1 + self._rank
         parts: list[jax.Array] = []
         for _ in range(self.levels):
-            cells = to_cells(x, self._rank, self.factor)
+            cells = base.to_cells(x, self._rank, self.factor)
             x, finer = jnp.take(cells, 0, axis), jnp.delete(cells, 0, axis, assume_unique_indices=True)
             if self.apart or self._finer == 1:
                 parts = [*(jnp.take(finer, i, axis) for i in range(self._finer)), *parts]
@@ -112,7 +102,7 @@ class Subsampled(Stages):
             finer, rest = rest[:num], rest[num:]
             if not self.apart and self._finer > 1:
                 finer = [jnp.take(finer[0], i, axis) for i in range(self._finer)]
-            x = from_cells(jnp.stack([x, *finer], axis), self._rank, self.factor)
+            x = base.from_cells(jnp.stack([x, *finer], axis), self._rank, self.factor)
         return x
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
@@ -120,15 +110,15 @@ class Subsampled(Stages):
             return {}
         num = self._finer if self.apart else 1
         whole = (k - 1) // num * num  # the parts of finished scales beside the coarsest
-        return stacked_values(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
+        return base.stacked_values(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
         return self._parts_of(mask)
 
 
-@STAGES.register("averaged")
+@base.STAGES.register("averaged")
 @dataclasses.dataclass(frozen=True)
-class Averaged(Stages):
+class Averaged(base.Stages):
     """c_n = x, and each c_(k-1) the means of c_k over cells of `factor` sites a side, rounded to levels. A bound.
 
     The coarser pictures are functions of x, so the parts of x are one of many ways to draw it: log p(c_1) + log p(c_2 |
@@ -153,18 +143,18 @@ class Averaged(Stages):
 
     @property
     def events(self) -> tuple[EventSpec, ...]:
-        return tuple(coarser(self.event, self.factor**level) for level in range(self.levels, -1, -1))
+        return tuple(base.coarser(self.event, self.factor**level) for level in range(self.levels, -1, -1))
 
     @property
     def contexts(self) -> tuple[ContextSpec, ...]:
         """The next coarser picture; the ones before it are functions of that."""
-        return (NO_CONTEXT, *(stacked_context(event, 1) for event in self.events[:-1]))
+        return (NO_CONTEXT, *(base.stacked_context(event, 1) for event in self.events[:-1]))
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         rank = len(self.event.grid_shape)
         size, stages = self.factor**rank, [jnp.asarray(x, jnp.int32)]
         for _ in range(self.levels):
-            total = to_cells(stages[0], rank, self.factor).sum(1 + rank)
+            total = base.to_cells(stages[0], rank, self.factor).sum(1 + rank)
             stages = [(total + size // 2) // size, *stages]
         return tuple(stages)
 
@@ -172,12 +162,12 @@ class Averaged(Stages):
         return jnp.asarray(parts[-1])
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        return stacked_values(self.event, before[-1:]) if k else {}
+        return base.stacked_values(self.event, before[-1:]) if k else {}
 
 
-@STAGES.register("haar")
+@base.STAGES.register("haar")
 @dataclasses.dataclass(frozen=True)
-class Haar(Stages):
+class Haar(base.Stages):
     """The mean and the difference of two neighbours, floor((a + b) / 2) and a - b, along one axis after another. Exact.
 
     The two numbers determine a and b, so nothing is lost by the rounding (the integer Haar transform of Calderbank,
@@ -223,7 +213,7 @@ class Haar(Stages):
 
     @property
     def contexts(self) -> tuple[ContextSpec, ...]:
-        return (NO_CONTEXT, *(stacked_context(each, 1) for each in self._pictures()[:-1]))
+        return (NO_CONTEXT, *(base.stacked_context(each, 1) for each in self._pictures()[:-1]))
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         x = jnp.asarray(x, jnp.int32)
@@ -244,15 +234,15 @@ class Haar(Stages):
         return x
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        return stacked_values(self.event, [self.join(before)]) if k else {}
+        return base.stacked_values(self.event, [self.join(before)]) if k else {}
 
     def limited(self, k: int) -> bool:
         return k > 0
 
-    def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
+    def limits(self, k: int, before: Sequence[Array], num: int) -> base.Limits | None:
         """Returns the differences that keep both values of a pair in the range of x."""
         if not k:
             return None
-        mean = self.context(k, before)[COARSE]
+        mean = self.context(k, before)[base.COARSE]
         most = jnp.minimum(2 * mean + 1, 2 * (self._top - mean))
         return self._top - most, self._top + most

@@ -217,13 +217,14 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     """Returns column names, cells, and the names of the columns to align right. The best on validation and ties are
     marked; the command, and columns that no row fills, are left to the csv file.
     """
-    texts = ("name", "dataset", "model", "ordering", "seed", "metric", "kind")
-    columns = {name: [str(row[name]) for row in rows] for name in texts}
+    columns = {name: [str(row[name]) for row in rows] for name in ("name", "dataset", "model", "ordering", "seed")}
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
     columns |= {
-        "validation": [cell_with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)],
+        "metric": [row["metric"] for row in rows],
         "ours": [score_of(row) + " (tie)" * (row["tie"] == "tie") for row in rows],
         "published": [published_number(row) for row in rows],
+        "kind": [row["kind"] for row in rows],
+        "validation": [cell_with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)],
         "parameters": [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows],
         "minutes": [str(row["train_minutes"]) for row in rows],
         "sites/s": [f"{float(row['sites_per_second']):,.0f}" if row["sites_per_second"] else "" for row in rows],

@@ -16,17 +16,7 @@ from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.networks.base import require_ahead
-from arjax.testing import forms
-from arjax.testing.examples import (
-    BATCH,
-    CONTEXTS,
-    EVENTS,
-    all_values,
-    another_part,
-    random_context,
-    random_x,
-    with_holes,
-)
+from arjax.testing import examples, forms
 from arjax.testing.laws import Law, LawBroken, LawTest, NotSupported, by_name, refusals, require, require_some
 from arjax.testing.models import params_of, supported
 
@@ -51,7 +41,7 @@ def close(values: np.ndarray, expected: np.ndarray, tolerance: float, message: s
 
 def check_steps(model: AutoregressiveModel, params: Any, context: Any = None, holes: bool = False) -> None:
     """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read."""
-    x, garbage = _examples(model.event, holes), random_x(model.event, BATCH, seed=1)
+    x, garbage = _examples(model.event, holes), examples.random_x(model.event, examples.BATCH, seed=1)
     expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
     features = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
     message = f"law 3: {where(model)}features of `step` and of `__call__` differ"
@@ -72,8 +62,8 @@ def _rounding(model: AutoregressiveModel, params: Any, x: np.ndarray, context: A
 
 
 def _examples(event: EventSpec, holes: bool) -> np.ndarray:
-    x = random_x(event, BATCH)
-    return with_holes(event, x) if holes else x
+    x = examples.random_x(event, examples.BATCH)
+    return examples.with_holes(event, x) if holes else x
 
 
 def check_extends(
@@ -83,7 +73,7 @@ def check_extends(
     too. Returns the number of comparisons of each step, int[S].
     """
     event, factorization = model.event, model.factorization
-    x, garbage = _examples(event, holes), random_x(event, BATCH, seed=1)
+    x, garbage = _examples(event, holes), examples.random_x(event, examples.BATCH, seed=1)
     expected = np.asarray(forms.parallel(model.network, params, x, factorization, context))[:num]
     kept = np.random.default_rng(3).integers(0, forms.WINDOW + 1, (num, forms.ROUNDS))
     kept[0], kept[1] = 1, forms.WINDOW
@@ -111,7 +101,7 @@ def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None, ho
     with refusals():
         require_ahead(model.network)
     event, factorization, num = model.event, model.factorization, 8
-    x, garbage = _examples(event, holes), random_x(event, num, seed=1)
+    x, garbage = _examples(event, holes), examples.random_x(event, num, seed=1)
     few = jax.tree.map(lambda part: part[:num], context)
     features = forms.in_place_of(model.network, params, x[:num], garbage, factorization, few, forms.WINDOW)
     require(np.isfinite(features).all(), f"law 3: {where(model)}features of `ahead` are not finite")
@@ -167,12 +157,14 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
 
 def check_supports_something(name: str, events: Sequence[str], options: dict[str, Any]) -> None:
     """The network supports some kind of data: else the laws would check nothing."""
-    cases = [functools.partial(supported, name, EVENTS[e], ORDERS[0], STRUCTURES[e], **options) for e in events]
+    cases = [
+        functools.partial(supported, name, examples.EVENTS[e], ORDERS[0], STRUCTURES[e], **options) for e in events
+    ]
     require_some(cases, f"the network {name!r} refuses everything")
 
 
 def _in_all_orders(check: Callable[..., Any], name: str, event: str, options: dict[str, Any]) -> None:
-    models = [supported(name, EVENTS[event], order, STRUCTURES[event], **options) for order in ORDERS]
+    models = [supported(name, examples.EVENTS[event], order, STRUCTURES[event], **options) for order in ORDERS]
     for model in {id(model): model for model in models}.values():
         check(model, params_of(model))
 
@@ -201,32 +193,32 @@ def _checked_in_context(
     """Returns a model in this context that keeps the laws 1 and 3 there, its parameters, and contexts; raises
     `NotSupported` if the network refuses the context or reads none.
     """
-    model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
+    model = supported(name, examples.EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
     if "context" not in model.network.traits:
         raise NotSupported(f"the network {name!r} reads no context")
-    params, context = params_of(model), random_context(spec, BATCH)
+    params, context = params_of(model), examples.random_context(spec, examples.BATCH)
     assert context is not None
-    check_autoregressive(model, params, random_context(spec, 8))
+    check_autoregressive(model, params, examples.random_context(spec, 8))
     check_steps(model, params, context)
     return model, params, context
 
 
 def _check_context(name: str, options: dict[str, Any]) -> None:
     """Every part of a context reaches every site, and opens no path between sites; all forms agree."""
-    check_parts(*_checked_in_context(name, CONTEXTS["several"], options))
+    check_parts(*_checked_in_context(name, examples.CONTEXTS["several"], options))
 
 
 def check_local_context(name: str, options: dict[str, Any]) -> None:
     """Every local part of a context reaches each site from the place that belongs to it; all forms agree."""
-    check_own_places(*_checked_in_context(name, CONTEXTS["local"], options)[:2])
+    check_own_places(*_checked_in_context(name, examples.CONTEXTS["local"], options)[:2])
 
 
 def check_parts(model: AutoregressiveModel, params: Any, context: dict[str, np.ndarray]) -> None:
     """The features of each site depend on each part of a context."""
-    x = random_x(model.event, BATCH)
+    x = examples.random_x(model.event, examples.BATCH)
     features = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
     for part, _ in model.context_spec.parts:
-        other = another_part(model.context_spec, context, part)
+        other = examples.another_part(model.context_spec, context, part)
         change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
         unmoved = np.flatnonzero(np.abs(change).max((0, 2)) == 0)
         require(not len(unmoved), f"the part {part!r} of the context does not reach the sites {unmoved.tolist()}")
@@ -234,13 +226,13 @@ def check_parts(model: AutoregressiveModel, params: Any, context: dict[str, np.n
 
 def check_own_places(model: AutoregressiveModel, params: Any) -> None:
     """The features of each site depend on the place of each local part that belongs to the site."""
-    event, spec, num = model.event, model.context_spec, BATCH // (1 + model.event.num_sites)
-    context, x = random_context(spec, BATCH), random_x(event, BATCH)
+    event, spec, num = model.event, model.context_spec, examples.BATCH // (1 + model.event.num_sites)
+    context, x = examples.random_context(spec, examples.BATCH), examples.random_x(event, examples.BATCH)
     assert context is not None
     features = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
     for name, part in spec.at_sites.parts:
         other = {key: value.copy() for key, value in context.items()}
-        changed = another_part(spec, context, name)[name]
+        changed = examples.another_part(spec, context, name)[name]
         for i, site in enumerate(np.ndindex(event.grid_shape)):
             rows = slice(i * num, (i + 1) * num)
             place = tuple(
@@ -258,7 +250,7 @@ def check_own_places(model: AutoregressiveModel, params: Any) -> None:
 def _check_normalised(name: str, options: dict[str, Any]) -> None:
     """Law 2: the probabilities of all examples of a small event add up to 1."""
     model = supported(name, EventSpec((2, 3)), ORDERS[0], "sites", **options)
-    log_prob = forms.log_prob(model, all_values(model.event))
+    log_prob = forms.log_prob(model, examples.all_values(model.event))
     total = np.exp(log_prob).sum()
     require(abs(total - 1) < 1e-5, f"law 2: the probabilities of all examples add up to {total:.6f}")
     require(log_prob.std() > 0.01, "law 2: all examples have the same probability, whatever the parameters")
@@ -266,7 +258,7 @@ def _check_normalised(name: str, options: dict[str, Any]) -> None:
 
 def _check_samples(name: str, options: dict[str, Any]) -> None:
     """Law 4: the cached sampler and the naive one draw the same values from the same keys."""
-    model = supported(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
+    model = supported(name, examples.EVENTS["tokens"], ORDERS[0], "sites", **options)
     params, key = params_of(model), jax.random.key(4)
     cached, naive = (np.asarray(model.sample(params, key, 32, sampler=each)) for each in ("cached", "naive"))
     differ = int((cached != naive).any((1, 2)).sum())
@@ -275,8 +267,8 @@ def _check_samples(name: str, options: dict[str, Any]) -> None:
 
 def _check_gradients(name: str, options: dict[str, Any]) -> None:
     """Gradients of the log-likelihood at fresh parameters are finite, and not all zero."""
-    model = supported(name, EVENTS["tokens"], "raster", "sites", **options)
-    x = random_x(model.event, 8)
+    model = supported(name, examples.EVENTS["tokens"], "raster", "sites", **options)
+    x = examples.random_x(model.event, 8)
     gradient = jax.grad(lambda params: -model.log_prob(params, x).mean())
     gradients = jax.jit(lambda key: gradient(model.init(key)))(jax.random.key(0))
     for path, leaf in jax.tree.leaves_with_path(gradients):
@@ -287,7 +279,7 @@ def _check_gradients(name: str, options: dict[str, Any]) -> None:
 
 def check_holes(name: str, options: dict[str, Any]) -> None:
     """Missing values of real events and of columns are left out, see `check_left_out`."""
-    models = [supported(name, EVENTS[event], ORDERS[0], "sites", **options) for event in ("real", "columns")]
+    models = [supported(name, examples.EVENTS[event], ORDERS[0], "sites", **options) for event in ("real", "columns")]
     for model in {id(model): model for model in models}.values():
         if "holes" not in model.network.traits:
             raise NotSupported(f"the network {name!r} takes no missing values")
@@ -317,7 +309,7 @@ def check_left_out(
     `forms` agree with the pass.
     """
     event, grid, factorization = model.event, model.event.grid_shape, model.factorization
-    x, order_D, num = random_x(event, BATCH), np.asarray(factorization.order), event.num_sites
+    x, order_D, num = examples.random_x(event, examples.BATCH), np.asarray(factorization.order), event.num_sites
     expect = functools.partial(_scores_and_gradients, model.network, model.conditional, params)
     patterns = [[], [order_D[0]], [1, 2], [order_D[0], order_D[3], order_D[-1]], list(range(num))]
     if factorization.block_size > 1:  # blocks of other sizes are other programs
@@ -325,7 +317,7 @@ def check_left_out(
     for missing in patterns:
         gone_D = np.isin(np.arange(num), missing)
         last = _visited_last(factorization, gone_D)
-        mask = np.broadcast_to(~gone_D.reshape(grid), (BATCH, *grid))
+        mask = np.broadcast_to(~gone_D.reshape(grid), (examples.BATCH, *grid))
         holes = np.where(mask, x, np.nan).astype(event.dtype)
         scores, gradient = expect(x, mask, last)
         observed_scores, observed_gradient = expect(holes, np.ones_like(mask), factorization)
@@ -352,7 +344,7 @@ def _check_summed_out(model: AutoregressiveModel, params: Any, row_D, missing, l
     """log p of a row with missing discrete columns is the log of the sum of p over all their values."""
     levels = [range(model.event.columns[i].num_levels) for i in missing]
     values = np.array(list(itertools.product(*levels)), np.float32)
-    x = np.repeat(row_D[None], BATCH, 0)
+    x = np.repeat(row_D[None], examples.BATCH, 0)
     x[: len(values), missing] = values
     every = _scores_and_gradients(model.network, model.conditional, params, x, np.ones(x.shape, bool), last)[0]
     total = float(np.logaddexp.reduce(np.asarray(every, np.float64).sum(1)[: len(values)]))
@@ -365,8 +357,8 @@ def check_dropout(name: str, options: dict[str, Any]) -> None:
     rates = {option: 0.5 for option in NETWORKS.options(name) if option.endswith("dropout")}
     if not rates:
         raise NotSupported(f"the network {name!r} has no dropout")
-    model = supported(name, EVENTS["binary"], "raster", "sites", **options | rates)
-    params, x = params_of(model), random_x(model.event, 8)
+    model = supported(name, examples.EVENTS["binary"], "raster", "sites", **options | rates)
+    params, x = params_of(model), examples.random_x(model.event, 8)
 
     @functools.partial(jax.jit, static_argnames="train")
     def features(x, key, train=True):
@@ -392,11 +384,11 @@ def check_bfloat16(name: str, options: dict[str, Any]) -> float:
     change at most three times as much as under parameters in bfloat16, since some networks divide by norms of small
     states. Returns the mean change, relative to the largest feature.
     """
-    event, choice = EVENTS["tokens"], (ORDERS[0], "sites")
+    event, choice = examples.EVENTS["tokens"], (ORDERS[0], "sites")
     low, high = (supported(name, event, *choice, dtype=dtype, **options) for dtype in ("bfloat16", "float32"))
     types = {str(leaf.dtype) for leaf in jax.tree.leaves(low.param_shapes)}
     require(types <= {"float32"}, f"bfloat16: the parameters are {', '.join(sorted(types))}, not float32")
-    params, x = params_of(high), random_x(event, BATCH)
+    params, x = params_of(high), examples.random_x(event, examples.BATCH)
     rounded = jax.tree.map(lambda leaf: np.asarray(jnp.asarray(leaf, jnp.bfloat16), np.float32), params)
     expected, under_rounded = (
         np.asarray(forms.parallel(high.network, each, x, high.factorization)) for each in (params, rounded)

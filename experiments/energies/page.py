@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep import CRITICAL, NAMES, get_sweep
+from sweep import ORDERS as CALLS
 from truth import enumerated, kaufman
 
 from arjax.cli.command_line import Parser, tell_mistakes
@@ -29,8 +30,8 @@ from measured import markdown_table, write_measured
 HERE = Path(__file__).parent
 COLUMNS = ("run", "target", "network", "order", "F / N", "exact", "relative error", "KL, nats", "log Z", "exact log Z")
 COLUMNS = (*COLUMNS, "effective samples", "train seconds")
+ORDERS = list(CALLS)
 COLORS = dict(zip(NAMES, ("#2b5f91", "#9a9a9a", "#d9722c", "#3c8d5a"), strict=True))
-MARKS = {"raster": "o", "spiral": "s", "hilbert": "^", "checkerboard": "X", "multiscale": "D"}
 
 
 def measured(run: Any, folder: Path) -> dict[str, str] | None:
@@ -69,22 +70,19 @@ def measured(run: Any, folder: Path) -> dict[str, str] | None:
 
 
 def draw_picture(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """KL above the truth against the seconds of training, for each network and order of the 8 x 8 lattice."""
-    figure = figures.new_figure(7.0, 4.2)
+    """KL above the truth of each order of the 8 x 8 lattice, with its standard error, for each network."""
+    figure = figures.new_figure(7.0, 3.8)
     axis = figures.row_of_axes(figure, 1)[0]
-    for row in rows:
-        network, _, order = row["run"].partition("-")
-        if network not in COLORS:
-            continue
-        nats, seconds = float(row["KL, nats"].split()[0]), float(row["train seconds"])
-        axis.scatter(seconds, nats, color=COLORS[network], marker=MARKS[order], s=55)
-    for network, color in COLORS.items():
-        axis.scatter([], [], color=color, label=NAMES[network])
-    for order, mark in MARKS.items():
-        axis.scatter([], [], color="#444444", marker=mark, label=order)
+    for i, (network, color) in enumerate(COLORS.items()):
+        points = {row["order"]: row["KL, nats"] for row in rows if row["run"].partition("-")[0] == network}
+        places = [ORDERS.index(order) + 0.12 * (i - 1.5) for order in points]
+        if points:
+            nats, errors = zip(*(map(float, text.split(" ± ")) for text in points.values()), strict=True)
+            axis.errorbar(places, nats, errors, color=color, marker="o", linestyle="", label=NAMES[network])
     axis.set_yscale("log")
-    axis.legend(fontsize=8, ncols=2)
-    figures.label_axes(axis, "seconds of training", "KL(q || p), nats", "Ising, 8 x 8, critical temperature")
+    axis.set_xticks(range(len(ORDERS)), ORDERS)
+    axis.legend(fontsize=8)
+    figures.label_axes(axis, "", "KL(q || p), nats", "Ising, 8 x 8, critical temperature")
     figures.save_figure(figure, path)
 
 

@@ -139,7 +139,7 @@ def test_few_scored_examples_leave_the_optimal_schedule_as_it_is(built, monkeypa
         measured.append(len(batch))
         return np.array([4.0, 3.0, 2.0, 1.0])
 
-    monkeypatch.setattr(bounds, "measure_losses", losses)
+    monkeypatch.setattr("arjax.samplers.rounds.measure_losses", losses)
     measures = Measures(batch_size=4, steps=2, schedule="optimal", examples=3)
     scores = report(*built, data(), "test", measures, mesh=None, seed=0, open_run=None).scores
     assert measured == [40] and scores["num_examples"] == 3
@@ -156,7 +156,7 @@ def test_sizes_are_measured_on_the_examples_of_the_sampler(built, monkeypatch):
         measured.append(np.asarray(batch.x))
         return np.array([4.0, 3.0, 2.0, 1.0])
 
-    monkeypatch.setattr(bounds, "measure_losses", losses)
+    monkeypatch.setattr("arjax.samplers.rounds.measure_losses", losses)
     monkeypatch.setattr("arjax.samplers.parallel.measure_losses", losses)
     monkeypatch.setattr(bounds, "split_bound", lambda *args, **options: (np.zeros(2), None))
     k_step_scores(*built, some, "test", steps=2, schedule="optimal")

@@ -11,13 +11,18 @@ from objective_cases import loss_and_gradient
 from refusals import refusal
 
 import arjax
+from arjax.config import network_config
+from arjax.config.build import build
+from arjax.config.files import load_config_file
 from arjax.core.batch import Batch
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import ModelChoice, make_model
 from arjax.objectives import ObjectiveState, Step, free_energy, make_objective
 from arjax.objectives.energies import ENERGIES, make_energy
+from arjax.population import Population, train_population
 from arjax.samplers import Draw
 from arjax.testing.examples import random_like
+from arjax.training.loop import train
 
 
 def all_values(event):
@@ -243,3 +248,16 @@ def test_a_context_reaches_the_draws():
     batch = Batch(np.zeros((6, 1, 3), np.int32), {"label": np.array([0, 1] * 3)})
     rows = jax.jit(lambda: make_objective("free_energy").rows(model, params, batch, jax.random.key(0)))()
     assert np.isfinite(np.asarray(rows["nll"])).all()
+
+
+@pytest.mark.slow
+def test_members_of_a_population_are_their_runs(tmp_path):
+    config = load_config_file("configs/energies.py:smoke,energy=potts")
+    config.network = network_config("made", hidden_sizes=(8,))
+    scores = train_population(Population(config, ["raster", "hilbert"], [1]))
+    config.model.ordering, config.seed = "hilbert", 1
+    single, member = train(build(config), tmp_path).results, scores.results[1][0]
+    assert (member["kind"], member["num_examples"]) == (single["kind"], single["num_examples"]) == ("bound", 64)
+    for name in ("nll_nats", "free_energy_per_site", "energy_per_site", "log_z", "effective_samples"):
+        assert member[name] == pytest.approx(single[name], rel=1e-3), name
+    assert member["log_z"] != pytest.approx(scores.results[0][0]["log_z"], rel=1e-3)

@@ -11,18 +11,7 @@ from arjax.core.options import depth_option, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.image.gated_resnet import GatedResnet
-from arjax.networks.layers.convolution import (
-    CENTRE,
-    Cursor,
-    TapConv,
-    Taps,
-    WholeImage,
-    compose,
-    put_pixel,
-    shift,
-    square_taps,
-    tap_graph,
-)
+from arjax.networks.layers import convolution
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import pixel_inputs
 from arjax.networks.layers.grids import check_image, check_odd, input_size, previous_inputs
@@ -32,11 +21,13 @@ from arjax.networks.layers.local_context import context_encoder, of_pixel
 DILATION = 2
 
 
-def unmasked_taps(factorization: Factorization, taps: Taps) -> jax.Array:
+def unmasked_taps(factorization: Factorization, taps: convolution.Taps) -> jax.Array:
     """bool[H, W, K]: whether each tap of each site lies on the site itself or on an earlier one (section 3.2)."""
     left_HW = factorization.num_sites - jnp.asarray(factorization.rank).reshape(factorization.grid_shape)
     left_1HW1 = left_HW[None, :, :, None]  # number of sites still to come, 0 outside the image
-    return jnp.concatenate([shift(left_1HW1, *tap) > left_1HW1 - (tap in CENTRE) for tap in taps], -1)[0]
+    return jnp.concatenate(
+        [convolution.shift(left_1HW1, *tap) > left_1HW1 - (tap in convolution.CENTRE) for tap in taps], -1
+    )[0]
 
 
 def position_norm(x: jax.Array) -> jax.Array:
@@ -55,8 +46,8 @@ class NormalisedResnet(GatedResnet):
     norm = staticmethod(position_norm)
 
     def setup(self):
-        self.conv_in = TapConv(self.filters, self.taps, self.dtype)
-        self.conv_out = TapConv(2 * self.filters, self.taps, self.dtype)
+        self.conv_in = convolution.TapConv(self.filters, self.taps, self.dtype)
+        self.conv_out = convolution.TapConv(2 * self.filters, self.taps, self.dtype)
         # Whole maps are dropped, as in the authors' code.
         self.drop_maps = nn.Dropout(self.dropout, broadcast_dims=(1, 2), name="drop")
         if self.has_aux:
@@ -95,28 +86,30 @@ class LocallyMaskedConvolution(Network):
         check_odd(self, "kernel_size")
 
     def setup(self):
-        near, far = square_taps(self.kernel_size), square_taps(self.kernel_size, DILATION)
+        near, far = convolution.square_taps(self.kernel_size), convolution.square_taps(self.kernel_size, DILATION)
         conditional, gaps = bool(self.context_spec), range(self.num_groups - 1)
 
         def block(name: str, *, skip: bool) -> NormalisedResnet:
             return NormalisedResnet(self.hidden_size, near, skip, conditional, self.dropout, self.dtype, name=name)
 
         # The first site reads nothing: maps of 0 would make its gradients 300 times larger with each normalisation.
-        self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype, bias_scale=0.3)
+        self.first = convolution.TapConv(self.hidden_size, self._first_taps(), self.dtype, bias_scale=0.3)
         self.up = [[block(f"up_{g}_{i}", skip=False) for i in range(self.group_size)] for g in range(self.num_groups)]
         self.down = [
             [block(f"down_{g}_{i}", skip=True) for i in range(self.group_size + (g > 0))]
             for g in range(self.num_groups)
         ]
-        self.up_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"up_dilated_{g}") for g in gaps]
-        self.down_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"down_dilated_{g}") for g in gaps]
+        self.up_dilated = [convolution.TapConv(self.hidden_size, far, self.dtype, name=f"up_dilated_{g}") for g in gaps]
+        self.down_dilated = [
+            convolution.TapConv(self.hidden_size, far, self.dtype, name=f"down_dilated_{g}") for g in gaps
+        ]
         self.out = Dense(self.num_features, dtype=self.dtype)
         if conditional:
             self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
 
-    def _first_taps(self) -> Taps:
+    def _first_taps(self) -> convolution.Taps:
         """The taps of the first layer, which does not read the site itself."""
-        return tuple(tap for tap in square_taps(self.kernel_size) if tap not in CENTRE)
+        return tuple(tap for tap in convolution.square_taps(self.kernel_size) if tap not in convolution.CENTRE)
 
     def dependencies(self, factorization):
         rank_D = np.asarray(factorization.rank)
@@ -124,17 +117,19 @@ class LocallyMaskedConvolution(Network):
 
         height, width = factorization.grid_shape
 
-        def graph(taps: Taps) -> np.ndarray:
-            return tap_graph(height, width, taps) & earlier
+        def graph(taps: convolution.Taps) -> np.ndarray:
+            return convolution.tap_graph(height, width, taps) & earlier
 
         itself = np.eye(len(rank_D), dtype=bool)
-        near, far = (graph(square_taps(self.kernel_size, d)) | itself for d in (1, DILATION))
+        near, far = (graph(convolution.square_taps(self.kernel_size, d)) | itself for d in (1, DILATION))
         up, down = [near] * 2 * self.group_size, [near] * 2 * (self.group_size + 1)
         gaps = self.num_groups - 1
         # Every layer also passes its input on, so the path through all of them has the largest receptive field.
-        return compose(*[*down, far] * gaps, *up, *[*up, far] * gaps, *up, graph(self._first_taps()))
+        return convolution.compose(*[*down, far] * gaps, *up, *[*up, far] * gaps, *up, graph(self._first_taps()))
 
-    def _after_first(self, u: jax.Array, view: WholeImage | Cursor, e: jax.Array | None, train: bool) -> jax.Array:
+    def _after_first(
+        self, u: jax.Array, view: convolution.WholeImage | convolution.Cursor, e: jax.Array | None, train: bool
+    ) -> jax.Array:
         """All layers above the first: the same for whole images [B, H, W, C] and for one pixel [B, C]."""
         skips = [position_norm(u)]
         for g, group in enumerate(self.up):
@@ -151,8 +146,8 @@ class LocallyMaskedConvolution(Network):
         return self.out(nn.elu(u)).astype(jnp.float32)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        taps = self._first_taps(), *(square_taps(self.kernel_size, d) for d in (1, DILATION))
-        view = WholeImage({each: unmasked_taps(factorization, each) for each in taps})
+        taps = self._first_taps(), *(convolution.square_taps(self.kernel_size, d) for d in (1, DILATION))
+        view = convolution.WholeImage({each: unmasked_taps(factorization, each) for each in taps})
         inputs = pixel_inputs(x.reshape(*x.shape[:3], -1), self.event, self.dtype)
         # A map of ones distinguishes zeros from masked pixels and from the outside.
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
@@ -161,7 +156,7 @@ class LocallyMaskedConvolution(Network):
 
     def start(self, batch_size, factorization, context=None):
         """A plane for the inputs and for each convolution, and the context."""
-        cursor = Cursor(factorization.grid_shape, 0, 0)
+        cursor = convolution.Cursor(factorization.grid_shape, 0, 0)
         e = None if context is None else self.context(context)
         here = None if e is None else of_pixel(e, jnp.int32(0), jnp.int32(0))
         self._after_first(jnp.zeros((batch_size, self.hidden_size), self.dtype), cursor, here, train=False)
@@ -174,9 +169,11 @@ class LocallyMaskedConvolution(Network):
         order = jnp.asarray(factorization.order)
         previous = previous_inputs(canvas, t, self.event, factorization, self.dtype)
         previous = jnp.concatenate([previous, jnp.full_like(previous[:, :1], t > 0)], -1)
-        inputs = put_pixel(inputs, previous, *jnp.divmod(order[jnp.maximum(t - 1, 0)], self.event.grid_shape[1]))
+        inputs = convolution.put_pixel(
+            inputs, previous, *jnp.divmod(order[jnp.maximum(t - 1, 0)], self.event.grid_shape[1])
+        )
         place = jnp.divmod(order[t], self.event.grid_shape[1])
-        cursor = Cursor(factorization.grid_shape, *place, planes)
+        cursor = convolution.Cursor(factorization.grid_shape, *place, planes)
         here = None if e is None else of_pixel(e, *place)
         features = self._after_first(self.first.at(inputs, *place), cursor, here, train=False)
         return (inputs, cursor.planes, e), features[:, None]

@@ -9,16 +9,8 @@ import jax.numpy as jnp
 from arjax.core.errors import refuse
 from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers import grids
 from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
-from arjax.networks.layers.grids import (
-    RasterNetwork,
-    check_odd,
-    flip_dependencies,
-    image_inputs,
-    input_size,
-    num_channels,
-    put_previous,
-)
 from arjax.networks.layers.local_context import add_context, context_encoder, of_pixel
 from arjax.networks.layers.steps import to_grid
 
@@ -44,7 +36,7 @@ class MaskedBlock(nn.Module):
         return x + self.widen(self.drop(hidden, deterministic=not train))
 
 
-class MaskedNetwork(RasterNetwork):
+class MaskedNetwork(grids.RasterNetwork):
     """Masked convolutions on images in a raster-like order: the first layer reads earlier pixels in a window of
     `first_kernel` rows and columns, the others one of `kernel_size`; then come two 1x1 layers of `out_size` maps. On a
     grid (H, W) the whole value of a pixel is generated at once. On a grid (H, W, C) the colour channels of a pixel are
@@ -64,14 +56,14 @@ class MaskedNetwork(RasterNetwork):
 
     def check(self, factorization):
         super().check(factorization)
-        check_odd(self, "kernel_size", "first_kernel")
-        channels = num_channels(self.event)
+        grids.check_odd(self, "kernel_size", "first_kernel")
+        channels = grids.num_channels(self.event)
         sizes = {"hidden_size": self.hidden_size, "out_size": self.out_size}.items()
         small = ((n < channels, f"network.{name}={n} is too small for {channels} colour channels") for name, n in sizes)
         refuse(*small)
 
     def setup(self):
-        channels = num_channels(self.event)
+        channels = grids.num_channels(self.event)
         self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
         if self.context_spec:
             self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
@@ -89,14 +81,14 @@ class PixelCNN(MaskedNetwork):
 
     def check(self, factorization):
         super().check(factorization)
-        least = 2 * num_channels(self.event)
+        least = 2 * grids.num_channels(self.event)
         words = f"must be even and at least {least} (twice the number of colour channels), not {self.hidden_size}"
         wrong = self.hidden_size % 2 or self.hidden_size < least
         refuse((wrong, f"network.hidden_size of 'pixelcnn' {words}"))
 
     def setup(self):
         super().setup()
-        channels = num_channels(self.event)
+        channels = grids.num_channels(self.event)
         self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype, channels=channels, strict=True)
         self.blocks = [
             MaskedBlock(self.hidden_size, self.kernel_size, channels, self.dropout, self.dtype, name=f"block_{i}")
@@ -108,14 +100,14 @@ class PixelCNN(MaskedNetwork):
     def _first_taps(self):
         """Mask A: where a pixel has one channel only, it does not read itself at all."""
         reach = self.first_kernel // 2
-        return raster_taps(reach, reach, centre=num_channels(self.event) > 1)
+        return raster_taps(reach, reach, centre=grids.num_channels(self.event) > 1)
 
     def dependencies(self, factorization):
         height, width = factorization.grid_shape[:2]
-        channels, reach = num_channels(self.event), self.kernel_size // 2
+        channels, reach = grids.num_channels(self.event), self.kernel_size // 2
         first = channel_graph(height, width, self._first_taps(), channels, strict=True)
         block = channel_graph(height, width, raster_taps(reach, reach, centre=True), channels, strict=False)
-        return flip_dependencies(compose(*[block] * self.num_layers, first), factorization)
+        return grids.flip_dependencies(compose(*[block] * self.num_layers, first), factorization)
 
     def _after_first(self, h: jax.Array, view: WholeImage | Cursor, train: bool) -> jax.Array:
         """All layers above the first: the same for whole images [B, H, W, 2h] and for one pixel [B, 2h]."""
@@ -125,14 +117,14 @@ class PixelCNN(MaskedNetwork):
         return self.out(nn.relu(h))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        h = self.first(image_inputs(x, self.event, factorization, self.dtype))
+        h = self.first(grids.image_inputs(x, self.event, factorization, self.dtype))
         h = add_context(h, self._encoded(context, factorization))
         return to_grid(self._after_first(h, WholeImage(), train), factorization)
 
     def start(self, batch_size, factorization, context=None):
         """The inputs, a plane per residual block, and the context."""
         grid, hidden = factorization.grid_shape[:2], jnp.zeros((batch_size, self.hidden_size), self.dtype)
-        inputs = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
+        inputs = jnp.zeros((batch_size, *grid, grids.input_size(self.event)), self.dtype)
         cursor = Cursor(grid, 0, 0)
         self._after_first(hidden, cursor, train=False)
         return inputs, cursor.planes, hidden if context is None else self._encoded(context, factorization)
@@ -140,8 +132,8 @@ class PixelCNN(MaskedNetwork):
     def step(self, carry, canvas, t, factorization, context=None):
         """One pixel of every layer, for each of its channels: maps of channels not drawn yet are overwritten later."""
         inputs, planes, e = carry
-        inputs = put_previous(inputs, canvas, t, self.event, factorization)
-        r, c = jnp.divmod(t // num_channels(self.event), factorization.grid_shape[1])
+        inputs = grids.put_previous(inputs, canvas, t, self.event, factorization)
+        r, c = jnp.divmod(t // grids.num_channels(self.event), factorization.grid_shape[1])
         cursor = Cursor(factorization.grid_shape[:2], r, c, planes)
         features = self._after_first(self.first.at(inputs, r, c) + of_pixel(e, r, c), cursor, train=False)
         return (inputs, cursor.planes, e), self._of_channel(features, t)

@@ -12,20 +12,8 @@ import numpy as np
 
 from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS
+from arjax.networks.image import shifted_streams as streams
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks, layers_of
-from arjax.networks.image.shifted_streams import (
-    DOWN_RIGHT,
-    FIRST_ABOVE,
-    FIRST_LEFT,
-    ImageView,
-    PixelView,
-    RowView,
-    ShiftedNetwork,
-    State,
-    Values,
-    empty_state,
-    half,
-)
 from arjax.networks.layers.convolution import Taps
 from arjax.networks.layers.grids import flip_dependencies, image_inputs, put_previous
 from arjax.networks.layers.steps import to_grid
@@ -61,7 +49,7 @@ class Stream(nn.Module):
     dtype: str
 
     def setup(self):
-        taps, columns = (DOWN, 3) if self.upper else (DOWN_RIGHT, 2)
+        taps, columns = (DOWN, 3) if self.upper else (streams.DOWN_RIGHT, 2)
 
         def stack(num_layers: int, num_aux: int) -> GatedStack:
             sizes = num_aux * self.filters, self.filters if self.conditional else 0
@@ -94,7 +82,7 @@ class Stream(nn.Module):
 
 
 @NETWORKS.register("pixelcnn_pp")
-class PixelCNNPP(ShiftedNetwork):
+class PixelCNNPP(streams.ShiftedNetwork):
     """Two streams of gated residual layers over several resolutions, in a raster-like order, a whole pixel per step.
 
     The upper stream reads the rows above a pixel, the lower one also the pixels to its left and the upper stream. Both
@@ -133,10 +121,12 @@ class PixelCNNPP(ShiftedNetwork):
         masks = []
         for num in map(sum, self._num_layers()):
             masks.append(dropout_masks(self, self.dropout, train, (2 * num, batch, *grid, 2 * self.num_filters)))
-            grid = half(grid)
+            grid = streams.half(grid)
         return [mask for mask in masks if mask is not None] or None
 
-    def _run(self, layers: Levels, x, view: ImageView, state: State | None, guide: State | None, e) -> State:
+    def _run(
+        self, layers: Levels, x, view: streams.ImageView, state: streams.State | None, guide: streams.State | None, e
+    ) -> streams.State:
         """One stream at the resolutions of `layers`, down and up: its new state; `guide` is the upper one's."""
         level = self.num_scales - len(layers)
         stream = self.upper if guide is None else self.lower
@@ -151,7 +141,7 @@ class PixelCNNPP(ShiftedNetwork):
             below, x, skips = None, down[-1], down[:-1]
         else:
 
-            def deeper(network: PixelCNNPP, old: State | None, kept: jax.Array) -> State:
+            def deeper(network: PixelCNNPP, old: streams.State | None, kept: jax.Array) -> streams.State:
                 stream = network.upper if guide is None else network.lower
                 small, half_guide = view.shrink(stream.shrink[level], kept), None if guide is None else guide.below
                 return network._run(layers[1:], small, view.half(old), old, half_guide, e)
@@ -159,12 +149,12 @@ class PixelCNNPP(ShiftedNetwork):
             below = view.when_due(self, deeper, None if state is None else state.below, view.keep(down[-1]))
             x, skips = view.stretch(stream.stretch[level], view.half(below).output(below.kept)), down
         up = run(stream.up, layers[0][1], x, skips if seen is None else (seen.up, skips), upwards=True)
-        return State(view.planes, view.store(Values(down, up), state), below)
+        return streams.State(view.planes, view.store(streams.Values(down, up), state), below)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs = self._with_ones(image_inputs(x, self.event, factorization, self.dtype))
         e = self._encoded(context, factorization)
-        view = ImageView(factorization.grid_shape)
+        view = streams.ImageView(factorization.grid_shape)
         masks = self._masks(x.shape[0], factorization.grid_shape, train)
         upper = self._run(self.upper.layers(masks), self.first_down(inputs), view, None, None, e)
         lower = self._run(self.lower.layers(masks), self._first(inputs), view, None, upper, e)
@@ -178,7 +168,9 @@ class PixelCNNPP(ShiftedNetwork):
         """The inputs with their channel of ones, the states of both streams, and the context."""
         grid = factorization.grid_shape
         upper, lower = (
-            empty_state(grid, batch_size, self.num_filters, self._num_layers(), upper=is_upper, dtype=self.dtype)
+            streams.empty_state(
+                grid, batch_size, self.num_filters, self._num_layers(), upper=is_upper, dtype=self.dtype
+            )
             for is_upper in (True, False)
         )
         return self._empty_inputs(batch_size, grid), upper, lower, self._encoded(context, factorization)
@@ -190,12 +182,12 @@ class PixelCNNPP(ShiftedNetwork):
         r, c = jnp.divmod(t, grid[1])
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
 
-        def next_row(network: PixelCNNPP, upper: State, inputs: jax.Array) -> State:
+        def next_row(network: PixelCNNPP, upper: streams.State, inputs: jax.Array) -> streams.State:
             first = network.first_down.row(inputs, r)
-            return network._run(upper_layers, first, RowView(grid, upper, r), upper, None, e)
+            return network._run(upper_layers, first, streams.RowView(grid, upper, r), upper, None, e)
 
         upper = nn.cond(c == 0, next_row, lambda network, upper, inputs: upper, self, upper, inputs)
-        view = PixelView(grid, lower, r, c)
+        view = streams.PixelView(grid, lower, r, c)
         lower = self._run(lower_layers, self._first_at(inputs, r, c), view, lower, upper, e)
         features_BF = self._features(view.output(lower.kept)).astype(jnp.float32)
         return (inputs, upper, lower, e), features_BF[:, None]
@@ -205,12 +197,12 @@ class PixelCNNPP(ShiftedNetwork):
         height, width = factorization.grid_shape
         pixels_HWD = np.eye(height * width, dtype=bool).reshape(height, width, -1)
         upper = self._reach(0, _spread(pixels_HWD, FIRST_DOWN), None)
-        lower = self._reach(0, _spread(pixels_HWD, (*FIRST_ABOVE, *FIRST_LEFT)), upper)
+        lower = self._reach(0, _spread(pixels_HWD, (*streams.FIRST_ABOVE, *streams.FIRST_LEFT)), upper)
         return flip_dependencies(lower.kept.up[0].reshape(height * width, -1), factorization)
 
-    def _reach(self, level: int, x: np.ndarray, guide: State | None) -> State:
+    def _reach(self, level: int, x: np.ndarray, guide: streams.State | None) -> streams.State:
         """`_run` on sets bool[H, W, D]."""
-        taps = DOWN if guide is None else DOWN_RIGHT
+        taps = DOWN if guide is None else streams.DOWN_RIGHT
         down: list[Any] = [x]
         up: list[Any] = []
         below = None
@@ -226,7 +218,7 @@ class PixelCNNPP(ShiftedNetwork):
         for i, skip in reversed(list(enumerate(skips))):
             x = _resnet_reach(x, taps, skip, *([] if guide is None else [guide.kept.up[i]]))
             up.insert(0, x)
-        return State([], Values(down, up), below)
+        return streams.State([], streams.Values(down, up), below)
 
 
 def _spread(x_HWD: np.ndarray, taps: Taps) -> np.ndarray:

@@ -17,15 +17,8 @@ from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import ChunkedNetwork, Context, Network
+from arjax.networks.layers import embedding
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.embedding import (
-    POSITIONS,
-    ContextEncoder,
-    PositionEncoder,
-    SequenceEncoder,
-    ValueEncoder,
-    flat_sites,
-)
 from arjax.networks.layers.local_context import context_encoder, of_sites
 
 
@@ -40,10 +33,10 @@ class StepConditioning(nn.Module):
     dtype: str
 
     def setup(self):
-        self.whole = ContextEncoder(self.spec, self.width, self.dtype)
+        self.whole = embedding.ContextEncoder(self.spec, self.width, self.dtype)
         if self.spec.grids:
             first = ContextSpec(**dict(self.spec.grids.parts[:1]))
-            self.positions = SequenceEncoder(first, self.width, self.dtype)
+            self.positions = embedding.SequenceEncoder(first, self.width, self.dtype)
 
     def __call__(self, context: Context) -> jax.Array:
         """The encoded context, the same array for all steps: [B, L, E], of length 1 where all steps read the same."""
@@ -76,14 +69,14 @@ class StepTokens(nn.Module):
     shows_zeros: bool = False
 
     def setup(self):
-        self.value = ValueEncoder(self.event, self.width, self.dtype, self.shows_zeros)
+        self.value = embedding.ValueEncoder(self.event, self.width, self.dtype, self.shows_zeros)
         # Stands for "nothing read": all indices of step 0, and the padding of short blocks.
         self.nothing = self.param("nothing", nn.initializers.normal(self.first_scale), (self.width,))
         if self.position != "none":
             position = (self.event.num_sites, self.width, self.position, self.dtype)
-            self.read_position = PositionEncoder(*position)
+            self.read_position = embedding.PositionEncoder(*position)
             if self.knows_target:
-                self.target_position = PositionEncoder(*position)
+                self.target_position = embedding.PositionEncoder(*position)
         if self.context_spec:
             self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
 
@@ -108,7 +101,7 @@ class StepTokens(nn.Module):
         """Tokens of steps int[...] (clipped to the last), which read the steps `before`, by default t - 1."""
         target = sites_of(steps, factorization)
         read = sites_of(steps - 1 if before is None else before, factorization)
-        values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
+        values = jnp.take(embedding.flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
         exists = (read < self.event.num_sites)[..., None]
         tokens = jnp.where(exists, self.value(values, read), self.nothing.astype(self.dtype))
         if self.position != "none":
@@ -136,7 +129,7 @@ class StepReadout(nn.Module):
     def setup(self):
         self.out = Dense(self.num_features, dtype=self.dtype, batch_first=True)
         self.hidden = Dense(self.width, dtype=self.dtype, batch_first=True)
-        self.target_position = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
+        self.target_position = embedding.PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
 
     def __call__(self, h: jax.Array, sites: jax.Array) -> jax.Array:
         """h [..., E] and sites int[..., M] (without the batch axis) -> features [..., M, F]."""
@@ -170,7 +163,7 @@ class StepNetwork(Network):
     """
 
     hidden_size: int = 128
-    position: str = opt("none", choices=POSITIONS)
+    position: str = opt("none", choices=embedding.POSITIONS)
 
     #: Whether the core takes the context in its layers.
     CONDITIONED_CORE: ClassVar[bool] = False
