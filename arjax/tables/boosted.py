@@ -58,11 +58,6 @@ class Halving(NamedTuple):
     log_odds: float = 0.0
     heat: float = 1.0
 
-    @property
-    def halves(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The codes of the lower and of the upper half."""
-        return (self.low, self.cut), (self.cut, self.high)
-
 
 class Trees(NamedTuple):
     """The nodes of trees, [M] each, of which `roots` [T] are the first ones: cells of a feature up to the threshold, or
@@ -76,11 +71,6 @@ class Trees(NamedTuple):
     right: np.ndarray
     value: np.ndarray
     missing_left: np.ndarray
-
-    def first(self, num: int) -> Trees:
-        """Returns the first so many trees."""
-        end = self.roots[num] if num < len(self.roots) else len(self.feature)
-        return Trees(self.roots[:num], *(nodes[:end] for nodes in self[1:]))
 
     def leaves(self, x_NF: np.ndarray, first: int, last: int) -> np.ndarray:
         """Returns the value of the leaf of each row in some trees, float32[N, T]."""
@@ -97,9 +87,6 @@ class Trees(NamedTuple):
             if (next_NT == at_NT).all():
                 return self.value[at_NT]
             at_NT = next_NT
-
-
-NO_TREES = Trees(*(np.zeros(0, kind) for kind in (int, int, float, int, int, np.float32, bool)))
 
 
 def join(parts: Sequence[Trees]) -> Trees:
@@ -136,15 +123,14 @@ class BoostedTable(RowEngine):
     def params(self) -> dict[str, np.ndarray]:
         """All arrays, from which `from_params` makes the engine."""
         of_columns = [of_column for of_order in self.halvings for of_column in of_order]
-        fields = zip(*(halving for of_column in of_columns for halving in of_column), strict=True)
-        halvings = {name: np.array(values) for name, values in zip(Halving._fields, fields, strict=True)}
-        return {**self.trees._asdict(), **halvings, "num_halvings": np.array(list(map(len, of_columns)))}
+        halvings = np.array([halving for of_column in of_columns for halving in of_column], np.float64)
+        return {**self.trees._asdict(), "halvings": halvings, "num_halvings": np.array(list(map(len, of_columns)))}
 
     @classmethod
     def from_params(cls, columns: Sequence[Column], orders: Sequence[Sequence[int]], params: Any) -> BoostedTable:
         """Makes the engine of `params`."""
-        values = zip(*(params[name].tolist() for name in Halving._fields), strict=True)
-        flat, ends = [Halving(*value) for value in values], np.cumsum(params["num_halvings"]).tolist()
+        flat = [Halving(*map(int, values[:5]), *values[5:]) for values in params["halvings"].tolist()]
+        ends = np.cumsum(params["num_halvings"]).tolist()
         of_columns = [flat[start:end] for start, end in itertools.pairwise([0, *ends])]
         halvings = [of_columns[start : start + len(columns)] for start in range(0, len(of_columns), len(columns))]
         return cls(columns, orders, halvings, Trees(*(params[name] for name in Trees._fields)))
@@ -213,6 +199,10 @@ def cut_codes(low: int, high: int, counts_V: np.ndarray) -> int:
     return low + 1 + int(score.argmin())
 
 
+#: A tree that no halving has: there may be no other.
+_LEAF = Trees(*(np.zeros(1, kind) for kind in (int, int, float, int, int, np.float32, bool)))
+
+
 class _Rows(NamedTuple):
     """Rows that have a value in a column: the cells of the columns before it [N, F], and its codes [N]."""
 
@@ -230,7 +220,7 @@ class _Grown(NamedTuple):
     """
 
     halving: Halving
-    trees: Trees | None
+    trees: list[Trees]
     sums: np.ndarray
     upper: np.ndarray
 
@@ -238,24 +228,21 @@ class _Grown(NamedTuple):
 def fit_column(train: _Rows, held: _Rows, num_codes: int, seed: int, trees: list[Trees]) -> list[Halving]:
     """Returns the halvings of a column, depth by depth; their trees are appended to `trees`."""
     counts_V, halvings = np.bincount(train.codes, minlength=num_codes), []
-    num_trees, fewest = sum(len(each.roots) for each in trees), np.clip(_PART * len(train.codes), *_FEWEST_ROWS)
+    fewest = np.clip(_PART * len(train.codes), *_FEWEST_ROWS)
     intervals, most_trees = [(0, num_codes)], _MOST_TREES if train.x.shape[1] else 0
     while intervals := [(low, high) for low, high in intervals if high - low > 1]:
         depth = []
         for low, high in intervals:
-            halving = Halving(low, cut_codes(low, high, counts_V), high)
-            rows = train.between(low, high)
+            rows, halving = train.between(low, high), Halving(low, cut_codes(low, high, counts_V), high)
             most = most_trees if len(rows.codes) >= fewest else 0
             depth.append(_grow(rows, held.between(low, high), halving, most, seed))
         num, heat = _best_stage(depth)
         most_trees = min(_MOST_TREES, 2 * num)  # finer halves have fewer rows, and need fewer trees
         for halving, of_halving, _, _ in depth:
-            if of_halving and num:
-                trees.append(of_halving.first(num))
-                last = num_trees + len(trees[-1].roots)
-                halving, num_trees = halving._replace(first=num_trees, last=last, heat=heat), last
-            halvings.append(halving)
-        intervals = [ends for each in depth for ends in each.halving.halves]
+            first = len(trees)
+            trees += of_halving[:num]
+            halvings.append(halving._replace(first=first, last=len(trees), heat=heat))
+        intervals = [ends for h, *_ in depth for ends in ((h.low, h.cut), (h.cut, h.high))]
     return halvings
 
 
@@ -265,15 +252,15 @@ def _grow(train: _Rows, held: _Rows, halving: Halving, most_trees: int, seed: in
     num_upper = int(upper.sum())
     if not most_trees or not 0 < num_upper < len(upper):
         odds = math.log((num_upper + 0.5) / (len(upper) - num_upper + 0.5))
-        return _Grown(halving._replace(log_odds=odds), None, np.zeros((len(held_upper), 0), np.float32), held_upper)
+        return _Grown(halving._replace(log_odds=odds), [], np.zeros((len(held_upper), 0)), held_upper)
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
     options = {"max_iter": most_trees, "early_stopping": False, "random_state": seed, **_TREE}
     with threadpool_limits(1):  # threads of small trees wait for one another where other programs run
         fitted: Any = HistGradientBoostingClassifier(**options).fit(train.x, upper)
-    trees = join([_as_trees(each.nodes) for (each,) in fitted._predictors])
-    sums = np.cumsum(trees.leaves(held.x, 0, len(trees.roots)), 1)
+    trees = [_as_trees(each.nodes) for (each,) in fitted._predictors]
+    sums = np.cumsum(join(trees).leaves(held.x, 0, len(trees)), 1)
     return _Grown(halving._replace(log_odds=float(fitted._baseline_prediction.item())), trees, sums, held_upper)
 
 
@@ -324,7 +311,7 @@ def fit_boosted(
     every = [(cells_NC, codes_of(columns, cells_NC)) for cells_NC in (train_NC, cells["validation"])]
     orders: list[list[int]] = []
     halvings: list[list[list[Halving]]] = []
-    trees: list[Trees] = []
+    trees = [_LEAF]
     while len(orders) < most_orders:
         order = rng.permutation(len(columns)).tolist() if orders else list(range(len(columns)))
         of_order = []
@@ -340,6 +327,4 @@ def fit_boosted(
         print(f"boosted trees in {len(orders)} orders after {taken:.0f} s", flush=True)
         if taken * (1 + 1 / len(orders)) > seconds:
             break
-    all_trees = join(trees) if trees else NO_TREES
-    facts = {"num_trees": len(all_trees.roots), "recipe": len(orders)}
-    return BoostedTable(columns, orders, halvings, all_trees), facts
+    return BoostedTable(columns, orders, halvings, join(trees)), {"num_trees": len(trees), "recipe": len(orders)}

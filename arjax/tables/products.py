@@ -34,7 +34,7 @@ _MOST_SCALARS = 2**21
 SIZES, _ROWS_EACH = (32, 128, 512, 2048, 8192), 4
 #: Widths of the smoothing, as parts of the rows; average rows that are added to each class; where both start.
 WIDTHS, ROWS = (0.0, 0.003, 0.01, 0.03, 0.1), (0.1, 0.3, 1.0, 3.0, 10.0)
-_FIRST = (2, 2)
+_FIRST = (3, 3)
 #: The most steps of EM; it ends after so many of them without a gain on validation.
 _STEPS, _PATIENCE = 60, 2
 #: The least gain in nats of a row that counts.
@@ -71,10 +71,14 @@ class ProductsTable(TableEngine):
 
     def _places(self, cells_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows of `_log_p` of cells, int[N, C], and log p(value | code) of these, float64[N, C]."""
-        within_NC, known_NC = (np.stack(each, 1) for each in zip(*map(_within, self.columns, cells_NC.T), strict=True))
-        codes_NC = codes_of(self.columns, cells_NC)
-        known_NC = known_NC & (codes_NC != MISSING)
-        return np.where(known_NC, codes_NC + self._starts[:-1], self._starts[-1]), within_NC
+        places_NC, within_NC = np.full(cells_NC.shape, self._starts[-1]), np.zeros(cells_NC.shape)
+        for c, column in enumerate(self.columns):
+            rows = np.flatnonzero(~np.isnan(cells_NC[:, c]))
+            if len(rows):
+                within_NC[rows, c], known_N = column.log_within(cells_NC[rows, c])
+                codes_N = column.codes(cells_NC[rows, c])
+                places_NC[rows, c] = np.where(known_N, codes_N + self._starts[c], self._starts[-1])
+        return places_NC, within_NC
 
     def _joint(self, places_NC: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Yields some rows, and log w_k prod_c p_kc of these, float64[N, K]."""
@@ -135,10 +139,6 @@ class ProductsTable(TableEngine):
         return masses
 
 
-def _within(column: Column, cells_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return column.log_within(cells_N)
-
-
 @dataclasses.dataclass(frozen=True)
 class ProductOptions:
     """The options of a fit: the number of classes, the numbers of `WIDTHS` and `ROWS`, and the seed of the start."""
@@ -182,24 +182,21 @@ class ProductSearch:
         return csr_matrix((ones, (rows, places)), shape=(len(codes_NC), self._starts[-1]))
 
     def run(self) -> None:
-        """Chooses the smoothing with few classes; then fits more and more of them until validation stops gaining, looks
-        for better smoothing once more, and fits other seeds.
-        """
+        """Fits more and more classes until validation stops gaining, then with better smoothing, and other seeds."""
         few = max(1, min(SIZES[0], self._train.shape[0] // _ROWS_EACH))
-        best, nats = self._best_smoothing(ProductOptions(few, *_FIRST))
+        best = ProductOptions(few, *_FIRST)
+        nats = self.fit(best)
         for classes in SIZES[1:]:
-            if classes > self._train.shape[0] / _ROWS_EACH:
+            more = dataclasses.replace(best, classes=classes)
+            if classes > self._train.shape[0] / _ROWS_EACH or self.fit(more) > nats - _ENOUGH:
                 break
-            nats_of_more = self.fit(dataclasses.replace(best, classes=classes))
-            if nats_of_more > nats - _ENOUGH:
-                break
-            best, nats = dataclasses.replace(best, classes=classes), nats_of_more
-        best, _ = self._best_smoothing(best)
+            best, nats = more, self.fit(more)
+        best = self._best_smoothing(best)
         for seed in range(1, 1 + _SEEDS):
             self.fit(dataclasses.replace(best, seed=seed))
 
-    def _best_smoothing(self, options: ProductOptions) -> tuple[ProductOptions, float]:
-        """Returns the options with the widths and rows from which no neighbour is better, and their mean nats."""
+    def _best_smoothing(self, options: ProductOptions) -> ProductOptions:
+        """Returns the options with the widths and rows from which no neighbour is better."""
         nats = self.fit(options)
         while True:
             others = [
@@ -209,7 +206,7 @@ class ProductSearch:
             fits = [each for each in others if 0 <= each.width < len(WIDTHS) and 0 <= each.rows < len(ROWS)]
             best = min(fits, key=self.fit)
             if self.fit(best) >= nats - _ENOUGH:
-                return options, nats
+                return options
             options, nats = best, self.fit(best)
 
     def fit(self, options: ProductOptions) -> float:

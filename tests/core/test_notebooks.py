@@ -3,9 +3,13 @@
 import re
 
 import numpy as np
+import pytest
 
 import arjax
 from arjax.core.notebooks import InNotebook
+
+# treescope looks at all that numpy has.
+pytestmark = pytest.mark.filterwarnings("ignore:The chararray class is deprecated:DeprecationWarning")
 
 
 def shown(thing):

@@ -11,7 +11,7 @@ from refusals import each_refused, refusal
 from scipy import stats
 
 from arjax.tables import answers
-from arjax.tables.answers import accepted, estimate, exact, mean_of
+from arjax.tables.answers import accepted, estimate, exact, mean_of, quantile_of
 from arjax.tables.columns import Numbers
 from arjax.tables.gaussian import Margin
 from arjax.tables.gaussian_fitting import Components, gaussian_table
@@ -152,6 +152,13 @@ def test_an_estimate_of_zero_is_not_exact(monkeypatch):
     np.testing.assert_allclose(every.interval, (1 - none.interval[1], 1))
     half = mean_of(draws[0], np.log(np.repeat([1.0, 1e-9], 500)), is_part=True)  # as few as 500 equal weights
     np.testing.assert_allclose(half.interval[1], 1 - 0.05 ** (1 / 500), rtol=1e-6)
+
+
+def test_quantiles_of_weighted_draws_are_those_of_repeated_ones():
+    values, counts = np.array([3.0, 1.0, 2.0, 5.0]), np.array([4, 1, 3, 2])
+    for q in (0.05, 0.1, 0.3, 0.4, 0.5, 0.8, 0.9):
+        repeated = np.quantile(np.repeat(values, counts), q, method="inverted_cdf")
+        assert quantile_of(values, np.log(counts), q).value == repeated
 
 
 def test_more_draws_are_made_where_weights_are_unequal():
