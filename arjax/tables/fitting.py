@@ -176,49 +176,69 @@ def _fit(
     mixtures of Gaussians, whose whole rows may be drawn by boosted trees, too.
     """
     start, held_NC = time.monotonic(), cells["validation"]
-    fitted: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
-    if _are_few_words(columns) and len(cells["train"]) >= _FEWEST_ROWS:
+    if _has_gaussians(columns, cells):
         held_NC = thinned(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
-        few = {"train": cells["train"], "validation": held_NC}
-        plan = [Options(**options) for options in budget.recipe.get("gaussian", ())]
-        most = budget.steps / _STEPS_PER_FIT or math.inf
-        seconds = math.inf if budget.steps or plan else _GAUSSIAN_PART * budget.seconds
-        fitted |= fit_gaussians(columns, few, seconds, seed, plan, most)
-    most, products = budget.steps / _STEPS_PER_FIT or math.inf, budget.recipe.get("products", ())
-    seconds = math.inf if budget.steps or products else _PRODUCTS_PART * budget.seconds
-    fitted["products"] = fit_products(columns, cells, seconds, seed, products, most)
-    of_rows = _fit_rows(columns, cells, budget, seed)
-    left = max(budget.seconds - (time.monotonic() - start), _NETWORK_PART * budget.seconds)
-    fitted["any_order"] = _fit_any_order(columns, cells, dataclasses.replace(budget, seconds=left), seed)
+    fitted, of_rows = _fit_engines(columns, cells, held_NC, budget, seed)
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
     rows = Dependence(columns, thinned(cells["train"], _JUDGED_ROWS))
     engine, nats_N, engines = mix_engines(fitted, held_NC, _NUM_ORDERS, rows)
     by_rows, engines_of_rows = mix_rows(engine, of_rows, held_NC, _NUM_ORDERS)
-    recipe = {
-        name.removesuffix("_power"): about.pop("recipe")
-        for name, about in (engines | engines_of_rows).items()
-        if "recipe" in about
-    }
-    results = {name: engines["any_order"][name] for name in ("size", "num_params")}
-    results["rows"] = {split: len(rows_NC) for split, rows_NC in cells.items()}
-    if len(engines) > 1:
-        results |= {"engines": engines | engines_of_rows, "engine": engine.in_words()}
-        print(f"chosen on validation: {engine.in_words()}")
-    alone = [
-        np.log(p_V)
-        for p_V in frequencies_of([column.num_codes for column in columns], codes_of(columns, cells["train"]))
-    ]
-    independent = ProductsTable(columns, {"log_weights": np.zeros(1), "log_p": np.concatenate(alone)[None]})
-    results["independent_nats"] = float(-independent.log_prob_over_orders(held_NC, 1).mean())
-    advice = [max(engines.values(), key=lambda about: about["weight"]).get("lacks", "")]
-    advice += [advice_about(engines["any_order"])] if engines["any_order"]["weight"] else []
-    results |= {"recipe": json.loads(json.dumps(recipe)), "advice": "; ".join(filter(None, advice))}
-    print(results["advice"], end="\n" * bool(results["advice"]), flush=True)
+    results = _facts(columns, cells, held_NC, engines | engines_of_rows) | {"engine": engine.in_words()}
+    for sentence in filter(None, [f"chosen on validation: {engine.in_words()}", results["advice"]]):
+        print(sentence, flush=True)
     usual, results["unrounded"] = _usual(engine, cells["validation"]), unrounded(engine, held_NC)
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
     patterns = gap_patterns(cells["train"])
     return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, by_rows, patterns)
+
+
+def _fit_engines(
+    columns: Sequence[Column], cells: Mapping[str, np.ndarray], held_NC: np.ndarray, budget: Budget, seed: int
+) -> tuple[dict[str, tuple[TableEngine, dict[str, Any]]], dict[str, tuple[RowEngine, dict[str, Any]]]]:
+    """Returns the engines of all questions, and those of whole rows, each with facts about it."""
+    start, most = time.monotonic(), budget.steps / _STEPS_PER_FIT or math.inf
+    fitted: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
+    if _has_gaussians(columns, cells):
+        few = {"train": cells["train"], "validation": held_NC}
+        plan = [Options(**options) for options in budget.recipe.get("gaussian", ())]
+        seconds = math.inf if budget.steps or plan else _GAUSSIAN_PART * budget.seconds
+        fitted |= fit_gaussians(columns, few, seconds, seed, plan, most)
+    products = budget.recipe.get("products", ())
+    seconds = math.inf if budget.steps or products else _PRODUCTS_PART * budget.seconds
+    fitted["products"] = fit_products(columns, cells, seconds, seed, products, most)
+    of_rows = _fit_rows(columns, cells, budget, seed)
+    left = max(budget.seconds - (time.monotonic() - start), _NETWORK_PART * budget.seconds)
+    fitted["any_order"] = _fit_any_order(columns, cells, dataclasses.replace(budget, seconds=left), seed)
+    return fitted, of_rows
+
+
+def _has_gaussians(columns: Sequence[Column], cells: Mapping[str, np.ndarray]) -> bool:
+    """Returns whether a table has few words, with point masses, beside its numbers, and enough rows."""
+    words = [column.num_codes for column in SplitColumns(columns).columns if isinstance(column, Words)]
+    are_few = 2 * sum(isinstance(column, Words) for column in columns) < len(columns) and sum(words) <= _MOST_WORDS
+    return are_few and len(cells["train"]) >= _FEWEST_ROWS
+
+
+def _facts(
+    columns: Sequence[Column], cells: Mapping[str, np.ndarray], held_NC: np.ndarray, engines: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Returns facts about the fits: the recipe, sentences about what they lack, the nats of independent columns."""
+    recipe = {name.removesuffix("_power"): about.pop("recipe") for name, about in engines.items() if "recipe" in about}
+    network, best = engines["any_order"], max(engines.values(), key=lambda about: about.get("weight", 0.0))
+    advice = [best.get("lacks", ""), advice_about(network) if network["weight"] else ""]
+    frequencies = frequencies_of([column.num_codes for column in columns], codes_of(columns, cells["train"]))
+    log_p = np.log(np.concatenate(frequencies))
+    independent = ProductsTable(columns, {"log_weights": np.zeros(1), "log_p": log_p[None]})
+    return {
+        "size": network["size"],
+        "num_params": network["num_params"],
+        "rows": {split: len(rows_NC) for split, rows_NC in cells.items()},
+        "engines": engines,
+        "independent_nats": float(-independent.log_prob_over_orders(held_NC, 1).mean()),
+        "recipe": json.loads(json.dumps(recipe)),
+        "advice": "; ".join(filter(None, advice)),
+    }
 
 
 def _fit_rows(
@@ -231,12 +251,6 @@ def _fit_rows(
         orders, seconds = budget.recipe.get("boosted", int(budget.steps >= LEAST_STEPS)), math.inf
     fitted = fit_boosted(columns, cells, seconds, seed, orders) if orders else None
     return {"boosted": fitted} if fitted else {}
-
-
-def _are_few_words(columns: Sequence[Column]) -> bool:
-    """Returns whether a table has few words, with point masses, beside its numbers."""
-    words = [column.num_codes for column in SplitColumns(columns).columns if isinstance(column, Words)]
-    return 2 * sum(isinstance(column, Words) for column in columns) < len(columns) and sum(words) <= _MOST_WORDS
 
 
 def _fit_any_order(
