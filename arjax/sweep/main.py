@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import shlex
 import signal
@@ -20,7 +21,6 @@ from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.dependencies import check_dependencies, dependencies, in_stages, print_changes
 from arjax.sweep.executors import Executor, LocalExecutor, execute, failure, tell_failures
-from arjax.sweep.on_ray import RayExecutor
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
 from arjax.sweep.queued import QueuedExecutor
 from arjax.sweep.results import readable_columns
@@ -94,15 +94,14 @@ def _sweep(flags: SimpleNamespace) -> int:
         failed += table.complaints(selected)
         not_made = _report(table)
         if flags.detach:
-            later = sum(map(len, in_stages(waiting, dependencies(waiting))[1:]))
-            print(f"the jobs go on; the same command with --status tells how{_to_come(later)}")
+            later = [run.name for stage in in_stages(waiting, dependencies(waiting))[1:] for run in stage]
+            print("the jobs go on; the same command with --status tells how")
+            print(
+                *(f"    {name} reads others: the same command submits it once they have ended" for name in later),
+                sep="\n",
+            )
     failed += [not_made[row.name] for row in chosen if row.name in not_made]
     return tell_failures(failed)
-
-
-def _to_come(later: int) -> str:
-    many = f"{later} runs read" if later > 1 else f"{later} run reads"
-    return f"; {many} others: the same command submits such runs once these have ended" if later else ""
 
 
 def _status(flags: SimpleNamespace, selected: Sequence[Run], table: Table) -> int:
@@ -143,6 +142,9 @@ def _executor(flags: SimpleNamespace, workdir: Path, most: int) -> Executor:
     queue: dict[str, Any] = {"jobs": flags.jobs, "detach": flags.detach}
     if flags.executor == "slurm":
         return SlurmExecutor(workdir, engine_options("--slurm_options", flags.slurm_options), **queue)
+    refuse((not importlib.util.find_spec("ray"), "--executor=ray needs ray: pip install 'arjax[ray]'"))
+    from arjax.sweep.on_ray import RayExecutor  # with Ray
+
     options = engine_options("--ray_options", flags.ray_options)
     return RayExecutor(options, leaves=flags.detach or flags.status, **queue)
 

@@ -1,10 +1,9 @@
-"""Runs a sweep on a Ray cluster: each run is the process of an actor that outlives the sweep."""
+"""Runs a sweep on a Ray cluster, each run in an actor that outlives the sweep. Imports Ray: an extra."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import logging
 import os
 import platform
@@ -13,15 +12,20 @@ import secrets
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from arjax.cli.main import marked_as_parent
 from arjax.core import __version__
 from arjax.core.errors import UserError, did_you_mean, refuse
-from arjax.core.files import write_text
+from arjax.core.files import writing
+from arjax.core.options import is_integer
 from arjax.sweep.executors import PROGRAM, start
 from arjax.sweep.queued import QUEUED, Job, QueuedExecutor, left_by
 from arjax.sweep.runs import Run
@@ -33,9 +37,8 @@ ANSWER_SECONDS, SAVE_SECONDS, POLL_SECONDS = 60.0, 30.0, 1.0
 #: Beginnings of the variables that runs take from the environment of the sweep, and of those that they do not take from
 #: the node: a cluster may itself be a SLURM job.
 FORWARDED, HIDDEN = ("ARJAX_", "JAX_", "PYTHONPATH", "TFDS_", "XLA_"), ("OMPI_", "SLURM_")
-#: Of `--ray_options`; all others are resources.
-PROCESSES, RESTARTS = "processes", "max_restarts"
-#: Ray's names of resources in options, and those of its nodes.
+#: Of `--ray_options`, with the defaults; others are resources, two of which Ray's nodes name differently.
+DEFAULTS = {"num_cpus": 1, "num_gpus": 0, "processes": 1, "max_restarts": 20}
 RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 
@@ -52,11 +55,9 @@ class RayJob(Job):
         threading.Thread(target=self._serve).start()  # by itself, also when Ray starts it again: the sweep may be gone
 
     def _serve(self) -> None:
-        """Runs to the end, leaves the exit code, and ends the actor."""
         try:
             self.leave(self._job_id, self.run(self._job_id))
         finally:
-            _remove_group(self._job_id)
             _kill([self._job_id])
 
     def stop(self) -> None:
@@ -67,75 +68,64 @@ class RayJob(Job):
             self.process.wait()
 
     def attempt(self) -> int:
-        if self._needs.processes == 1:
-            self.process = run_here(self.command, self.folder, self._place)
-            return self.process.wait()
-        import ray
-
-        address = f"{ray.util.get_node_ip_address()}:{_free_port()}"
-        shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(self._needs.processes)}
-        places = [
-            {**self._place, "environment": {**self._place["environment"], **shared, "JAX_PROCESS_ID": str(number)}}
-            for number in range(self._needs.processes)
-        ]
-        task = ray.remote(max_retries=0)(_run_peer)
+        shared: dict[str, str] = {}
+        if self._needs.processes > 1:
+            with socket.socket() as probe:
+                probe.bind(("", 0))
+                shared["JAX_COORDINATOR_ADDRESS"] = f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+            shared["JAX_NUM_PROCESSES"] = str(self._needs.processes)
+        first, *others = (shared | {"JAX_PROCESS_ID": str(i)} if shared else {} for i in range(self._needs.processes))
         peers = [
-            task.options(**self._needs.options(self._job_id, number)).remote(self.command, self.folder, place)
-            for number, place in enumerate(places[1:], start=1)
+            ray.remote(_run_peer)
+            .options(**self._needs.options(self._job_id, number), max_retries=0)
+            .remote(self.command, self.folder, self._place, more)
+            for number, more in enumerate(others, start=1)
         ]
-        self.process = run_here(self.command, self.folder, places[0])
+        self.process = run_here(self.command, self.folder, self._place, first)
         try:
-            return self._together(peers)
+            return _together(self.process, peers)
         finally:
             for peer in peers:
                 ray.cancel(peer, force=True)
 
-    def _together(self, peers: list[Any]) -> int:
-        """Waits for the processes of the run, after the first failure only for a while; returns 0, or the code of one
-        that was killed or lost, or else of one that failed by itself, as those that wait for it fail, too.
-        """
-        import ray
 
-        assert self.process is not None, "it was started before"
-        codes, left = list[int](), peers
-        while (left or self.process.poll() is None) and not (any(codes) or self.process.poll()):
-            done, left = ray.wait(left, timeout=POLL_SECONDS) if left else ([], [])
-            codes += map(_code_of, done)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(POLL_SECONDS)
-        if left:
-            codes += map(_code_of, ray.wait(left, num_returns=len(left), timeout=SAVE_SECONDS)[0])
-        code = self.process.poll()
-        if code is None:
-            self.process.kill()
-            self.process.wait()
-        return next(filter(None, sorted([*codes, code or 0])), 0)
+def _together(process: subprocess.Popen, peers: list[Any]) -> int:
+    """Waits for the processes of a run, and after the first failure a while for others; returns 0, or the code of one
+    that was killed or lost, or else of one that has failed by itself.
+    """
+    codes, left = list[int](), peers
+    while left and not any(codes) and not process.poll():
+        done, left = ray.wait(left, timeout=POLL_SECONDS)
+        codes += map(_code_of, done)
+    if left:
+        codes += map(_code_of, ray.wait(left, num_returns=len(left), timeout=SAVE_SECONDS)[0])
+    if any(codes) and process.poll() is None:
+        process.kill()  # it would wait for the others in vain
+        process.wait()
+    else:
+        codes.append(process.wait())
+    return next(filter(None, sorted(codes)), 0)
 
 
 def _code_of(answer: Any) -> int:
-    import ray
-
     try:
         return ray.get(answer)
     except ray.exceptions.RayError:  # lost with its node
         return -int(signal.SIGKILL)
 
 
-def run_here(command: Sequence[str], folder: Path, place: Mapping[str, Any]) -> subprocess.Popen:
-    """Starts the process of a run on this node, in the folder and with the variables of the sweep."""
+def run_here(
+    command: Sequence[str], folder: Path, place: Mapping[str, Any], more: Mapping[str, str]
+) -> subprocess.Popen:
+    """Starts the process of a run on this node, in the folder and with the variables of the sweep, and some more."""
     environment = {name: value for name, value in marked_as_parent().items() if not name.startswith(HIDDEN)}
+    environment |= {**place["environment"], **more}
     # In a session of its own, so that it sees this process end, and saves, whatever Ray does to its group.
-    return start(command, folder, environment | place["environment"], cwd=place["cwd"], start_new_session=True)
+    return start(command, folder, environment, cwd=place["cwd"], start_new_session=True)
 
 
-def _run_peer(command: Sequence[str], folder: Path, place: Mapping[str, Any]) -> int:
-    return run_here(command, folder, place).wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
+def _run_peer(*arguments: Any) -> int:
+    return run_here(*arguments).wait()
 
 
 class Needs:
@@ -143,24 +133,26 @@ class Needs:
 
     def __init__(self, options: Mapping[str, Any]):
         for name, value in options.items():
-            least = int(name == PROCESSES)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= least
-            whole = name in (PROCESSES, RESTARTS)
+            whole, least = name in ("processes", "max_restarts"), int(name == "processes")
+            is_right = is_integer(value) or (isinstance(value, float) and not whole)
             wanted = f"a {'whole ' * whole}number of at least {least}"
-            refuse((not is_number or (whole and value != int(value)), f"--ray_options: {name} must be {wanted}"))
-        rest = {"num_cpus": 1, "num_gpus": 0, PROCESSES: 1, RESTARTS: 20} | dict(options)
-        self.processes, self.restarts = int(rest.pop(PROCESSES)), int(rest.pop(RESTARTS))
+            refuse((not is_right or value < least, f"--ray_options: {name} must be {wanted}"))
+        rest: dict[str, Any] = {**DEFAULTS, **options}
+        self.processes, self.restarts = rest.pop("processes"), rest.pop("max_restarts")
         self.resources: dict[str, float] = {RESOURCES.get(name, name): amount for name, amount in rest.items()}
 
     def check(self, nodes: Sequence[Mapping[str, float]]) -> None:
         """Raises `UserError` unless the processes of a run fit on nodes with these resources."""
         asked = {name: amount for name, amount in self.resources.items() if amount}
-        total = {name: sum(node.get(name, 0) for node in nodes) for node in nodes for name in node}
-        room = sum(int(min(node.get(name, 0) // amount for name, amount in asked.items())) for node in nodes if asked)
+        total = {
+            name: sum(node.get(name, 0) for node in nodes) for name in {*asked, *(n for node in nodes for n in node)}
+        }
+        room = sum(int(min(node.get(name, 0) // asked[name] for name in asked)) for node in nodes if asked)
         if asked and room < self.processes:
-            unknown = [name for name in asked if name not in total]
-            near = did_you_mean(unknown[0], [*total, *RESOURCES, PROCESSES, RESTARTS]) if unknown else ""
-            needs, has = (", ".join(f"{amounts.get(name, 0):g} {name}" for name in asked) for amounts in (asked, total))
+            near = next(
+                (did_you_mean(name, [*DEFAULTS, *total.keys() - asked]) for name in asked if not total[name]), ""
+            )
+            needs, has = (", ".join(f"{amounts[name]:g} {name}" for name in asked) for amounts in (asked, total))
             each = "a run" if self.processes == 1 else f"each of the {self.processes} processes of a run"
             raise UserError(f"{each} needs {needs} on one node, more than this Ray cluster has: {has} in all{near}")
         if total.get("GPU") and not self.resources["GPU"]:
@@ -169,54 +161,46 @@ class Needs:
     def options(self, job_id: str, number: int) -> dict[str, Any]:
         """The options of the actor or task of a process, in its bundle of the placement group if there is one."""
         rest = dict(self.resources)
-        known = {"num_cpus": rest.pop("CPU"), "num_gpus": rest.pop("GPU"), "memory": rest.pop("memory", None)}
-        options: dict[str, Any] = {**known, "resources": rest}
+        options: dict[str, Any] = {"num_cpus": rest.pop("CPU"), "num_gpus": rest.pop("GPU")}
+        options |= {"memory": rest.pop("memory", None), "resources": rest}
         if self.processes > 1:
-            import ray
-            from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy as InGroup
-
             group = ray.util.get_placement_group(job_id)
-            options["scheduling_strategy"] = InGroup(group, placement_group_bundle_index=number)
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=number
+            )
         return options
 
 
 class RayExecutor(QueuedExecutor):
     """Submits detached actors to the cluster at `RAY_ADDRESS` or on this machine, or, unless the sweep `leaves`, to a
-    local one that ends with it. `options` are the fields of `Needs`.
+    local one that ends with it. `options` are those of `DEFAULTS`, and resources.
     """
 
-    engine, poll_seconds, looks = "Ray", 1.0, 15
+    engine, poll_seconds, looks = "Ray", 0.5, 30
 
     def __init__(self, options: Mapping[str, Any], program: Sequence[str] = PROGRAM, *, leaves: bool, **queue: Any):
         super().__init__(program, **queue)
-        if importlib.util.find_spec("ray") is None:
-            raise UserError("--executor=ray needs ray: pip install 'arjax[ray]'")
         self._needs, self._is_checked = Needs(options), False
-        _connect(leaves)
+        self._is_local = _connect(leaves)
 
     def states(self) -> dict[str, str] | None:
-        import ray
-
         try:
             names = ray.util.list_named_actors()
-            ended = [name for name in names if _num_processes(name) > 1 and "exit_code" in left_by(_folder(name), name)]
-            _kill(ended)  # Ray has ended them with their placement group, and would start them again
-            return dict.fromkeys(sorted({*names} - {*ended}), QUEUED)
         except (ray.exceptions.RayError, RuntimeError):
             return None
+        ended = {name for name in names if "exit_code" in left_by(_folder(name), name)}
+        _kill(sorted(ended))  # those that Ray has ended with their placement group, and would start again
+        return {name: QUEUED for name in names if name not in ended}
 
     def submit(self, runs: Sequence[Run], workdir: Path) -> dict[str, Run]:
-        import ray
-
         if not self._is_checked:
             self._needs.check([node["Resources"] for node in ray.nodes() if node["Alive"]])
-            _check_nodes(workdir)
-            self._is_checked = True
+            self._is_checked = self._is_local or _check_nodes(workdir)
         environment = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
         place, by_job = {"cwd": os.getcwd(), "environment": environment}, {}
         for run in runs:
             folder = (workdir / run.name).resolve()
-            job_id = f"{folder}#{self._needs.processes}-{secrets.token_hex(4)}"
+            job_id = f"{folder}#{secrets.token_hex(4)}"
             self.note(run, job_id, workdir)  # before it begins: a sweep that is killed here submits no second one
             if self._needs.processes > 1:
                 bundles = [{name: n for name, n in self._needs.resources.items() if n}] * self._needs.processes
@@ -228,8 +212,6 @@ class RayExecutor(QueuedExecutor):
         return by_job
 
     def cancel(self, job_ids: Sequence[str]) -> None:
-        import ray
-
         begun = []
         for job_id in job_ids:
             if left_by(_folder(job_id), job_id):
@@ -244,29 +226,17 @@ def _folder(job_id: str) -> Path:
     return Path(job_id.rpartition("#")[0])
 
 
-def _num_processes(job_id: str) -> int:
-    return int(job_id.rpartition("#")[2].partition("-")[0])
-
-
 def _kill(job_ids: Sequence[str]) -> None:
-    import ray
-
+    """Ends actors for good, and gives the bundles of their placement groups back first."""
     for job_id in job_ids:
+        with contextlib.suppress(ValueError):  # a run of one process has none
+            ray.util.remove_placement_group(ray.util.get_placement_group(job_id))
         with contextlib.suppress(ValueError):  # it has ended
             ray.kill(ray.get_actor(job_id))
-        _remove_group(job_id)
 
 
-def _remove_group(job_id: str) -> None:
-    import ray
-
-    with contextlib.suppress(ValueError):  # a run of one process has none
-        ray.util.remove_placement_group(ray.util.get_placement_group(job_id))
-
-
-def _connect(leaves: bool) -> None:
-    import ray
-
+def _connect(leaves: bool) -> bool:
+    """Connects to a cluster, or starts one; returns whether it is one of this machine that ends with the sweep."""
     given = os.environ.get("RAY_ADDRESS", "")
     quiet = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
     refuse((given.startswith("ray://"), f"RAY_ADDRESS={given} is that of a client: give host:port, on a node"))
@@ -278,63 +248,47 @@ def _connect(leaves: bool) -> None:
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError as error:
-        if given:
-            raise UserError(f"there is no Ray cluster at RAY_ADDRESS={given}") from error
-        if leaves:
-            raise UserError("there is no Ray cluster that goes on alone: set RAY_ADDRESS=host:port") from error
+        wrong = f"at RAY_ADDRESS={given}" if given else "that goes on alone: set RAY_ADDRESS=host:port"
+        if given or leaves:
+            raise UserError(f"there is no Ray cluster {wrong}") from error
         ray.init(address="local", include_dashboard=False, **quiet)
+        return True
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the Ray cluster refuses this machine: {error}") from error
+    return False
 
 
-def _check_nodes(workdir: Path) -> None:
-    """Raises `UserError` unless all nodes read what this machine writes, and run the same versions."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as OnNode
-
-    with _written_file(workdir) as (path, text):
-        task, asked = ray.remote(num_cpus=0, max_retries=0)(_seen), {}
-        for node in ray.nodes():
-            if node["Alive"]:
-                there = OnNode(node["NodeID"], soft=False)
-                asked[task.options(scheduling_strategy=there).remote(str(path), os.getcwd())] = node
-        ray.wait([*asked], num_returns=len(asked), timeout=ANSWER_SECONDS)
-        for answer, node in asked.items():
-            name = f"the node {node['NodeManagerHostname']} of the Ray cluster"
-            try:
-                read, has_folder, versions = ray.get(answer, timeout=0)
-            except ray.exceptions.RayTaskError as error:
-                raise UserError(f"{name} cannot run arjax: {str(error).strip().splitlines()[-1]}") from error
-            except ray.exceptions.RayError:  # it is dying: its jobs will run elsewhere
-                print(f"    {name} does not answer", flush=True)
-                continue
-            here = _versions()
-            refuse(
-                (read != text, f"{name} does not see {workdir}: runs on Ray need a --workdir that all nodes share"),
-                (
-                    not has_folder,
-                    f"{name} does not see {os.getcwd()}: start the sweep in a folder that all nodes share",
-                ),
-                (versions != here, f"{name} has {versions}, and this machine {here}: install the same on both"),
-            )
-
-
-@contextlib.contextmanager
-def _written_file(workdir: Path) -> Iterator[tuple[Path, str]]:
-    path, text = workdir.resolve() / f".seen-{secrets.token_hex(4)}", secrets.token_hex(16)
-    write_text(path, text)
-    try:
-        yield path, text
-    finally:
-        path.unlink(missing_ok=True)
+def _check_nodes(workdir: Path) -> bool:
+    """Raises `UserError` unless all nodes read what this machine writes, and have the same versions."""
+    with writing(workdir), tempfile.NamedTemporaryFile("w", dir=workdir.resolve(), prefix=".seen-") as file:
+        file.write(secrets.token_hex(16))
+        file.flush()
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        where = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        task, arguments = ray.remote(_seen), (file.name, os.getcwd())
+        answers = [
+            task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(*arguments) for there in where
+        ]
+        ray.wait(answers, num_returns=len(answers), timeout=ANSWER_SECONDS)
+        here = _seen(*arguments)
+    for answer, node in zip(answers, nodes, strict=True):
+        name = f"the node {node['NodeManagerHostname']} of the Ray cluster"
+        try:
+            there = ray.get(answer, timeout=0)
+        except ray.exceptions.RayTaskError as error:
+            raise UserError(f"{name} cannot run arjax: {str(error).strip().splitlines()[-1]}") from error
+        except ray.exceptions.RayError:  # it is dying: its jobs will run elsewhere
+            print(f"    {name} does not answer", flush=True)
+            continue
+        refuse(
+            (there[0] != here[0], f"{name} does not see {workdir}: runs on Ray need a --workdir that all nodes share"),
+            (not there[1], f"{name} does not see {os.getcwd()}: start the sweep in a folder that all nodes share"),
+            (there[2] != here[2], f"{name} has {there[2]}, and this machine {here[2]}: install the same on both"),
+        )
+    return True
 
 
 def _seen(path: str, folder: str) -> tuple[str, bool, str]:
-    """The text of a file, whether there is a folder, and the versions, on the node of this task."""
-    with contextlib.suppress(OSError):
-        return Path(path).read_text(), os.path.isdir(folder), _versions()
-    return "", os.path.isdir(folder), _versions()
-
-
-def _versions() -> str:
-    return f"Python {platform.python_version()}, arjax {__version__} and JAX {importlib.metadata.version('jax')}"
+    """The text of a file, whether there is a folder, and the versions, on this node."""
+    versions = f"Python {platform.python_version()}, arjax {__version__} and JAX {importlib.metadata.version('jax')}"
+    return Path(path).read_text() if os.path.exists(path) else "", os.path.isdir(folder), versions

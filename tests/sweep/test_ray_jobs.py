@@ -1,17 +1,17 @@
 """Sweeps on Ray, as far as the sweep decides: Ray is a stand-in of its public interface, in this process."""
 
+import importlib
 import json
 import os
 import sys
+import threading
 import time
-from pathlib import Path
 
 import pytest
 from fake_ray import Cluster, RayError, RayTaskError
 from sweep_cases import sweep, write_sweep
 
-from arjax.sweep import Run, executors, on_ray
-from arjax.sweep.on_ray import RayExecutor
+from arjax.sweep import Run, executors, main
 from arjax.sweep.queued import JOB_FILE, RETRIES
 
 #: Writes down its environment, is killed as often as `kills` says, and waits for a signal where `long` is.
@@ -40,11 +40,13 @@ def cluster(folder, monkeypatch):
     made = Cluster({"CPU": 2.0, "memory": 1e9}, {"CPU": 1.0, "memory": 1e9, "special": 1.0})
     for name, module in made.module().items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "arjax.sweep.on_ray", raising=False)  # it imports Ray
+    made.on_ray = on_ray = importlib.import_module("arjax.sweep.on_ray")
     (folder / "job.py").write_text(JOB)
     write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py', {'seed': 1})")
-    monkeypatch.setattr(RayExecutor.__init__, "__defaults__", ((sys.executable, str(folder / "job.py")),))
-    monkeypatch.setattr(RayExecutor, "poll_seconds", 0.02)
-    monkeypatch.setattr(RayExecutor, "looks", 2)
+    monkeypatch.setattr(on_ray.RayExecutor.__init__, "__defaults__", ((sys.executable, str(folder / "job.py")),))
+    monkeypatch.setattr(on_ray.RayExecutor, "poll_seconds", 0.02)
+    monkeypatch.setattr(on_ray.RayExecutor, "looks", 2)
     monkeypatch.setattr(on_ray, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(executors, "RETRY_SECONDS", 0.02)
     for name in [name for name in os.environ if name.startswith(("RAY_", "SLURM_"))]:
@@ -77,7 +79,7 @@ def test_each_run_is_a_process_in_its_folder(cluster, folder, monkeypatch, capsy
     options = cluster.options[-1]
     needs = {"num_cpus": 0.5, "num_gpus": 0, "memory": 1000, "resources": {"special": 1}, "max_restarts": 3}
     assert needs.items() <= options.items() and options["lifetime"] == "detached"
-    assert json.loads((folder / "out/a" / JOB_FILE).read_text())["job_id"].startswith(f"{folder}/out/a#1-")
+    assert json.loads((folder / "out/a" / JOB_FILE).read_text())["job_id"].startswith(f"{folder}/out/a#")
     assert cluster.addresses == ["auto"] and not cluster.actors and not list((folder / "out").glob(".seen*"))
     assert on() == 1 and (folder / "out/a/begun0").read_text() == "x"
 
@@ -92,7 +94,7 @@ def test_a_sweep_that_leaves_and_collects(cluster, folder, capsys):
     out = capsys.readouterr().out
     assert out.count("RUNNING on ") == 2 and "0 of 2 rows" in out
     (folder / "long").unlink()
-    executor = RayExecutor({}, leaves=False)
+    executor = cluster.on_ray.RayExecutor({}, leaves=False)
     executor.cancel([name for name in cluster.actors if "/a#" in name])  # as someone else might
     assert (folder / "out/a/saved").exists() and not (folder / "out/b/saved").exists()
     assert on("--status") == 1
@@ -108,9 +110,9 @@ def test_a_sweep_that_leaves_and_collects(cluster, folder, capsys):
 def test_runs_that_read_others_come_later(cluster, folder, capsys):
     write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py', {'train.init_from': '{workdir}/a'})")
     assert on("--detach") == 0
-    assert "1 run reads others" in capsys.readouterr().out
+    assert "b reads others" in capsys.readouterr().out
     wait_for(folder / "out/a/results.json")
-    assert on("--detach") == 0 and "run reads" not in capsys.readouterr().out
+    assert on("--detach") == 0 and "reads others" not in capsys.readouterr().out
     wait_for(folder / "out/b/results.json")
     assert on() == 0 and (folder / "out/b/begun0").read_text() == "x"
 
@@ -140,7 +142,7 @@ def test_a_job_that_is_lost_is_submitted_again(cluster, folder, monkeypatch, cap
 
 def test_an_interrupt_saves_what_runs_and_ends_all(cluster, folder):
     (folder / "long").touch()
-    executor = RayExecutor({}, leaves=False)
+    executor = cluster.on_ray.RayExecutor({}, leaves=False)
     ended = executor.execute([Run("a", "good.py")], folder / "out")
     with pytest.raises(KeyboardInterrupt):
         states = executor.states
@@ -200,6 +202,13 @@ def test_bad_flags(cluster, folder, capsys, flags, sentence):
 
 
 def test_bad_clusters(cluster, folder, monkeypatch, capsys):
+    on_ray = cluster.on_ray
+    seen = on_ray._seen
+
+    def nodes_see(change):
+        is_here = lambda: threading.current_thread() is threading.main_thread()  # noqa: E731
+        monkeypatch.setattr(on_ray, "_seen", lambda *where: seen(*where) if is_here() else change(*seen(*where)))
+
     def says(sentence, *flags):
         assert on(*flags) == 2
         err = capsys.readouterr().err
@@ -213,11 +222,11 @@ def test_bad_clusters(cluster, folder, monkeypatch, capsys):
 
         cluster.init = init
 
-    monkeypatch.setattr(on_ray, "_seen", lambda path, cwd: ("", True, on_ray._versions()))
+    nodes_see(lambda text, has_folder, versions: ("", True, versions))
     says("the node n0 of the Ray cluster does not see out: runs on Ray need a --workdir that all nodes share")
-    monkeypatch.setattr(on_ray, "_seen", lambda path, cwd: (Path(path).read_text(), False, on_ray._versions()))
+    nodes_see(lambda text, has_folder, versions: (text, False, versions))
     says(f"does not see {folder}: start the sweep in a folder that all nodes share")
-    monkeypatch.setattr(on_ray, "_seen", lambda path, cwd: (Path(path).read_text(), True, "Python 3.9"))
+    nodes_see(lambda text, has_folder, versions: (text, True, "Python 3.9"))
     says("the node n0 of the Ray cluster has Python 3.9, and this machine Python 3")
     cluster.failures["<lambda>"] = [RayTaskError("Traceback\n\nModuleNotFoundError: No module named 'arjax'")]
     says("the node n0 of the Ray cluster cannot run arjax: ModuleNotFoundError: No module named 'arjax'")
@@ -231,7 +240,7 @@ def test_bad_clusters(cluster, folder, monkeypatch, capsys):
     says("there is no Ray cluster at RAY_ADDRESS=local")
     monkeypatch.setenv("RAY_ADDRESS", "ray://n7:10001")
     says("RAY_ADDRESS=ray://n7:10001 is that of a client")
-    monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(main.importlib.util, "find_spec", lambda name: None)
     says("--executor=ray needs ray: pip install 'arjax[ray]'")
 
 
