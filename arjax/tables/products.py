@@ -71,10 +71,14 @@ class ProductsTable(TableEngine):
 
     def _places(self, cells_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows of `_log_p` of cells, int[N, C], and log p(value | code) of these, float64[N, C]."""
-        within_NC, known_NC = (np.stack(each, 1) for each in zip(*map(_within, self.columns, cells_NC.T), strict=True))
-        codes_NC = codes_of(self.columns, cells_NC)
-        known_NC = known_NC & (codes_NC != MISSING)
-        return np.where(known_NC, codes_NC + self._starts[:-1], self._starts[-1]), within_NC
+        places_NC, within_NC = np.full(cells_NC.shape, self._starts[-1]), np.zeros(cells_NC.shape)
+        for c, column in enumerate(self.columns):
+            rows = np.flatnonzero(~np.isnan(cells_NC[:, c]))
+            if len(rows):
+                within_NC[rows, c], known_N = column.log_within(cells_NC[rows, c])
+                codes_N = column.codes(cells_NC[rows, c])
+                places_NC[rows, c] = np.where(known_N, codes_N + self._starts[c], self._starts[-1])
+        return places_NC, within_NC
 
     def _joint(self, places_NC: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Yields some rows, and log w_k prod_c p_kc of these, float64[N, K]."""
@@ -133,10 +137,6 @@ class ProductsTable(TableEngine):
             mass_K = mass_K * (self.columns[c].weights(condition) @ self._p[c])
             masses.append(float(mass_K.sum()))
         return masses
-
-
-def _within(column: Column, cells_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return column.log_within(cells_N)
 
 
 @dataclasses.dataclass(frozen=True)
