@@ -61,6 +61,7 @@ def mean_of(values_N: np.ndarray, log_w_N: np.ndarray, is_part: bool = False) ->
     if is_part and not 0 < value < 1 - 1e-12:
         limit = 1 - 0.05 ** float((w_N**2).sum() / w_N.sum() ** 2)  # of as many equal weights
         return Answer(value, limit / _NORMAL_95 / 2, "estimate", (0.0, limit) if value <= 0 else (1 - limit, 1.0))
+    stderr = max(stderr, 1e-6 * abs(value))  # networks compute in float32, also where all draws agree
     error_N, z_2 = w_N * (values_N - value), np.array([_NORMAL_95, -_NORMAL_95])
     skew = float((error_N**3).mean() / (error_N.std() ** 3 or 1.0) / math.sqrt(len(w_N)))
     t_2 = z_2 if abs(skew) < 1e-6 else 3 / skew * (np.cbrt(1 + skew * (z_2 - skew / 6)) - 1)

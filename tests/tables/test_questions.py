@@ -174,6 +174,11 @@ def test_more_draws_are_made_where_weights_are_unequal():
         assert sizes[0] == 1000 and least <= sum(sizes) <= most
 
 
+def test_draws_that_agree_have_the_error_of_float32():
+    answer = mean_of(np.full(100, 0.25), np.zeros(100), is_part=True)
+    assert answer.interval[0] < 0.25 * (1 - 1e-6) and answer.interval[1] > 0.25 * (1 + 1e-6)
+
+
 def test_the_interval_of_skewed_draws_holds_the_mean():
     """Of rare events and of lognormal weights, where two standard errors miss the mean too often, from below."""
     rng, num, held, naive = np.random.default_rng(0), 400, np.zeros(2), np.zeros(2)
