@@ -36,8 +36,8 @@ STYLE = """body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; 
 td, th { text-align: left; vertical-align: top; padding: .3em 1em .3em 0; border-top: 1px solid #ddd }
 .passed, .valid { color: #2e7d32 } .failed, .invalid { color: #b3261e } .warned { color: #b26a00 }
 pre { background: #f4f4f4; padding: 1em; overflow-x: auto } figure { display: inline-block; margin: 1em 2em 1em 0 }"""
-#: The size of a picture, and the classes of a histogram.
-PICTURE, CLASSES = (300, 140), 30
+#: The classes of a histogram.
+CLASSES = 30
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -119,19 +119,18 @@ def page_of(report: Mapping[str, Any]) -> str:
 
 def _picture(title: str, values: Sequence[float]) -> str:
     """Bars of few values, such as the mass over sizes; of many their histogram."""
-    (width, height), counts = PICTURE, np.array(values, float)
-    low, high = 1, len(counts)
-    if len(counts) > CLASSES:
-        counts, edges = np.histogram(counts, CLASSES)
-        low, high = edges[[0, -1]]
-    tall, step = max(float(counts.max(initial=0)), 1e-300), width / max(len(counts), 1)
-    bars = "".join(
-        f'<rect x="{i * step:.1f}" y="{height - tall_i:.1f}" width="{0.9 * step:.1f}" height="{tall_i:.1f}"/>'
-        for i, tall_i in enumerate(height * np.maximum(counts, 0) / tall)
+    numbers = np.array(values, float)
+    numbers = numbers[np.isfinite(numbers)]
+    counts, edges = np.maximum(numbers, 0), np.array([1, len(numbers)])
+    if len(numbers) > CLASSES:
+        counts, edges = np.histogram(numbers, CLASSES)
+    tall = max(float(counts.max(initial=0)), 1e-300)
+    bars = (
+        f'<rect x="{i}" y="{1 - part:.4f}" width=".9" height="{part:.4f}"/>' for i, part in enumerate(counts / tall)
     )
-    ends = f'<text y="{height + 16}">{low:.3g}</text><text x="{width - 40}" y="{height + 16}">{high:.3g}</text>'
-    svg = f'<svg width="{width}" height="{height + 20}" fill="#2b5f91" font-size="12">{bars}{ends}</svg>'
-    return f"<figure><figcaption>{html.escape(title)} (to {tall:.4g})</figcaption>{svg}</figure>"
+    form = f'width="300" height="140" viewBox="0 0 {len(counts)} 1" preserveAspectRatio="none" fill="#2b5f91"'
+    caption = f"{html.escape(title)}: {edges[0]:.3g} to {edges[-1]:.3g}, bars to {tall:.4g}"
+    return f"<figure><svg {form}>{''.join(bars)}</svg><figcaption>{caption}</figcaption></figure>"
 
 
 def make_subject(subject: Any, functions: Mapping[str, Any]) -> Subject:
