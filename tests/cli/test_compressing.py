@@ -79,7 +79,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     finished_run, compressed, tmp_path, sentence_of, monkeypatch
 ):
     for name in ("coded", "restored"):
-        monkeypatch.setattr(f"arjax.cli.compressing.{name}", None)
+        monkeypatch.setattr(f"arjax.api.compressing.{name}", None)
     for output, reason in ((tmp_path, "Is a directory"), (tmp_path / "none" / "x", "No such file or directory")):
         for flags in (["--mode=compress"], ["--mode=decompress", f"--input={compressed}"]):
             sentence = sentence_of([*flags, f"--workdir={finished_run}", f"--output={output}"])
