@@ -39,6 +39,8 @@ _FIRST = (3, 3)
 _STEPS, _PATIENCE = 60, 2
 #: The least gain in nats of a row that counts.
 _ENOUGH = 2e-3
+#: Steps of the proportional fitting of frequencies.
+_FITTINGS = 30
 #: Seeds of further fits with the best options, and the most classes of all fits together.
 _SEEDS, _MOST_CLASSES = 8, 12_000
 #: The most rows that EM reads, and validation rows by which it ends.
@@ -294,10 +296,20 @@ class ProductSearch:
         chosen = [options[i] for i in best_members(np.stack([self.members[each][1] for each in options]))]
         sizes = np.cumsum([each.classes for each in chosen])
         chosen = [each for each, size in zip(chosen, sizes, strict=True) if size <= max(sizes[0], _MOST_CLASSES)]
-        params = [self.members[each][0] for each in chosen]
-        return ProductsTable(
-            self._columns, {name: np.concatenate([p[name] for p in params]) for name in params[0]}
-        ), chosen
+        members = [self.members[each][0] for each in chosen]
+        params = {name: np.concatenate([member[name] for member in members]) for name in members[0]}
+        params["log_p"] = self._with_frequencies(np.exp(normalised_logs(params["log_weights"])), params["log_p"])
+        return ProductsTable(self._columns, params), chosen
+
+    def _with_frequencies(self, w_K: np.ndarray, log_p_KS: np.ndarray) -> np.ndarray:
+        """Returns log p(code | class) under which codes have their frequencies in the train rows: smoothing has moved
+        them, and proportional fitting moves them back (Deming & Stephan, 1940).
+        """
+        p_KS, sizes = np.exp(log_p_KS), np.diff(self._starts)
+        for _ in range(_FITTINGS):
+            p_KS *= self._margin / (w_K @ p_KS)
+            p_KS /= np.repeat(np.add.reduceat(p_KS, self._starts[:-1], 1), sizes, 1)
+        return np.log(p_KS)
 
 
 _MOST = {"train": _TRAIN_ROWS, "validation": _HELD_ROWS}

@@ -8,9 +8,10 @@ import pytest
 from example_table import COLUMNS, table_of, untrained
 
 from arjax.data.columns import Words
+from arjax.tables.any_order import codes_of, frequencies_of
 from arjax.tables.columns import make_numbers
 from arjax.tables.mixed import MixedTable
-from arjax.tables.products import ProductsTable, fit_products
+from arjax.tables.products import ProductOptions, ProductsTable, fit_products
 from arjax.tables.table import load_table
 
 SIZES, CLASSES = [column.num_codes for column in COLUMNS], 5
@@ -140,3 +141,17 @@ def test_a_file_keeps_the_engine(engine, tmp_path):
     path = table_of(engine).save(tmp_path / "table.safetensors")
     rows = {"sex": ["m", "f"], "age": [3, 30], "work": ["b", None]}
     np.testing.assert_array_equal(load_table(path).log_prob(rows), table_of(engine).log_prob(rows))
+
+
+def test_codes_have_their_frequencies_however_smooth_the_classes_are():
+    rng = np.random.default_rng(1)
+    numbers, word = rng.geometric(0.3, 500).astype(float), rng.choice(3, 500, p=[0.8, 0.15, 0.05]).astype(float)
+    columns, cells = (
+        (make_numbers("n", numbers, 30, is_int=True), Words("w", ("a", "b", "c"))),
+        np.stack([numbers, word], 1),
+    )
+    split = {"train": cells, "validation": cells[:100]}
+    engine, _ = fit_products(columns, split, 1e9, 0, [ProductOptions(8, 4, 4)])
+    nothing = np.full((1, 2), np.nan)
+    for c, expected in enumerate(frequencies_of([column.num_codes for column in columns], codes_of(columns, cells))):
+        np.testing.assert_allclose(engine.code_table(nothing, none(nothing), c)[0], expected, rtol=1e-3, atol=1e-6)
