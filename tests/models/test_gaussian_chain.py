@@ -347,7 +347,7 @@ def test_cosine_is_that_of_nichol_and_dhariwal():
 
 
 def test_the_page_has_the_gaps_of_the_schedules(repository):
-    """docs/diffusion.md: nats of each normal value, and their limit for the first two schedules, half of Euler's constant.
+    """docs/diffusion.md: nats of each normal value, and their limit for the first two schedules.
 
     Near the data their noise sigma_t^2 grows like t: ratios of 2, 3/2, 4/3, ... of which sum (1/t - log(1 + 1/t)) / 2
     is lost, however many steps there are.
