@@ -69,7 +69,7 @@ def sherrington_kirkpatrick(event: EventSpec, seed: int = seed_option()) -> Ener
 
 @ENERGIES.register("hard_core")
 def hard_core(
-    event: EventSpec, log_activity: float = 0.0, repulsion: float = opt(10.0, least=0), periodic: bool = False
+    event: EventSpec, log_activity: float = 0.0, repulsion: float = opt(10.0, least=0), periodic: bool = True
 ) -> Energy:
     """E(x) = u sum_<ij> x_i x_j - mu sum_i x_i: particles on a grid that exclude their neighbours.
 

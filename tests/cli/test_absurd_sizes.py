@@ -96,7 +96,9 @@ def test_arrays_that_fit_into_no_memory_are_refused_before_they_are_made(monkeyp
         assert "the arrays of this draw take" in refusal(model.sample, params, jax.random.key(0), 1, sampler=sampler)
     assert "'beam' must be at most" in refusal(model.sample, params, jax.random.key(0), 1, sampler=Beam(width=HUGE))
     assert "1,000 examples take 1.2e-05 GB" in refusal(model.sample, params, jax.random.key(0), 1000)
-    assert "the number of samples must be at most 10000000," in refusal(model.sample, params, jax.random.key(0), HUGE)
+    assert "num must be a whole number, at most 2147483647" in refusal(model.sample, params, jax.random.key(0), HUGE)
+    many = refusal(model.sample, params, jax.random.key(0), 20_000_000)
+    assert "the number of samples must be at most 10000000," in many
     x = np.zeros((1000, 3), np.int32)
     score = Evaluator(model, from_arrays(model.event, train=x, test=x), Scoring(1000, make_mesh()))
     assert "the arrays of this score take" in refusal(score, params, "test")

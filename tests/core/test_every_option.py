@@ -54,6 +54,8 @@ def test_values_of_another_type_or_range_are_refused(registry: Registry, name: s
 def test_defaults_and_the_ends_of_a_range_pass(registry: Registry, name: str):
     for option, declaration in registry.declarations(name).items():
         like, values = declaration.like, [*declaration.choices]
+        if isinstance(like, tuple):
+            values = [(choice,) for choice in values]
         if declaration.default is not inspect.Parameter.empty:
             values += [declaration.default]
         if isinstance(like, int | float) and not isinstance(like, bool) and not declaration.choices:

@@ -347,12 +347,12 @@ def test_cosine_is_that_of_nichol_and_dhariwal():
 
 
 def test_the_page_has_the_gaps_of_the_schedules(repository):
-    """docs/models.md: nats of each normal value, and their limit, half of Euler's constant, of the first two schedules.
+    """docs/diffusion.md: nats of each normal value, and their limit for the first two schedules.
 
     Near the data their noise sigma_t^2 grows like t: ratios of 2, 3/2, 4/3, ... of which sum (1/t - log(1 + 1/t)) / 2
     is lost, however many steps there are.
     """
-    page = (repository / "docs" / "models.md").read_text()
+    page = (repository / "docs" / "diffusion.md").read_text()
     for num_steps in (10, 100, 1000, 10_000):
         gammas = [fixed_gammas("linear", num_steps), fixed_gammas("cosine", num_steps)]
         cells = [f"{gap_of(each):.3f}" for each in (*gammas, np.linspace(*LEARNED_ENDS, num_steps))]

@@ -10,7 +10,7 @@ from sweep_cases import config_text, rows, sweep, write_sweep
 from arjax.config.build import build_dataset
 from arjax.config.files import load_config_file, other_results, set_fields, to_json
 from arjax.core.files import write_json
-from arjax.sweep import slurm
+from arjax.sweep import queued
 from arjax.training.record import Record, changed_code, stored, versions_of
 
 CONFIG = config_text('steps=100, batch_size=16, init_from="before/teacher"')
@@ -44,19 +44,21 @@ def test_a_run_whose_config_file_has_changed_is_executed_again(finished, capsys)
 def test_a_run_that_a_cluster_has_finished_before_its_config_file_changed_is_submitted_again(finished, monkeypatch):
     submitted = []
 
-    class Executor(slurm.SlurmExecutor):
+    class Executor(queued.QueuedExecutor):
         def __init__(self, *arguments, **options):
-            self._jobs = None
+            super().__init__(())
 
-        def _submit(self, runs, workdir):
+        def states(self):
+            return {}
+
+        def submit(self, runs, workdir):
             submitted.extend(run.name for run in runs)
-            write_json(workdir / "a" / slurm.EXIT_NAME, {"job_id": "8", "exit_code": 3})
+            write_json(workdir / "a" / queued.EXIT_NAME, {"job_id": "8", "exit_code": 3})
             return {"8": runs[0]}
 
-    monkeypatch.setattr(slurm, "job_states", dict)
     monkeypatch.setattr("arjax.sweep.main.SlurmExecutor", Executor)
-    write_json("out/a/" + slurm.JOB_FILE, {"job_id": "7", "command": "of a sweep that had died before it ended"})
-    write_json("out/a/" + slurm.EXIT_NAME, {"job_id": "7", "exit_code": 0})
+    write_json("out/a/" + queued.JOB_FILE, {"job_id": "7", "command": "of a sweep that had died before it ended"})
+    write_json("out/a/" + queued.EXIT_NAME, {"job_id": "7", "exit_code": 0})
     assert sweep("--executor=slurm") == 0 and not submitted and len(rows()) == 1
     (finished / "config.py").write_text(CONFIG.replace("steps=100", "steps=200"))
     assert sweep("--executor=slurm") == 1 and submitted == ["a"] and rows() == []

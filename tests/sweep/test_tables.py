@@ -61,12 +61,15 @@ def test_a_table_of_means_has_one_line_for_the_seeds_of_a_row(update, root):
     table = "<!-- table: experiments/x/results.csv seeds=mean -->\n<!-- end table -->\n"
     (root / "README.md").write_text(table)
     assert update().returncode == 0 and update("--check").returncode == 0
-    lines = [line[1:-1].split("|") for line in (root / "README.md").read_text().splitlines()[1:-1]]
+    lines = [line[1:-1].split("|") for line in (root / "README.md").read_text().splitlines()[1:-3]]
     names, _, *found = [[cell.strip() for cell in line] for line in lines]
     column = {name: list(cells) for name, cells in zip(names, zip(*found, strict=True), strict=True)}
     assert column["dataset"] == ["dna", "dna", "adult"] and column["model"] == ["NADE", "MADE", "NADE"]
     assert column["seed"] == ["0, 1, 2", "0", "1"] and column["minutes"] == ["2", "4", "5"]
     assert column["ours"] == ["82.0 ± 1.2 over seeds", "78", "13"]
+    assert (root / "README.md").read_text().splitlines()[
+        -2
+    ] == "All rows: metric nll_nats, published 79.66 (table 4), parameters 10."
     assert column["validation"] == ["80.00 ± 0.58", "77 (best)", "12"]
 
 

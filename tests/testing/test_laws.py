@@ -25,6 +25,7 @@ from arjax.objectives.likelihood import TeacherForcing
 from arjax.samplers import Draw, Sampler
 from arjax.samplers.cached import naive_step
 from arjax.testing import (
+    EVENTS,
     LawBroken,
     check_conditional,
     check_ordering_laws,
@@ -89,7 +90,7 @@ def faulty(fault):
         def make_core(self):
             return SumCore(self.hidden_size, fault)
 
-    return network.supported("faulty", network.EVENTS["binary"], "spiral", "sites")
+    return network.supported("faulty", EVENTS["binary"], "spiral", "sites")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_a_network_that_refuses_everything_or_declares_the_future():
     with pytest.raises(LawBroken, match="refuses everything: this network refuses whatever"):
         network.check_supports_something("refuses", ("binary", "real"), {})
     with pytest.raises(LawBroken, match="`dependencies` lets site 0 read site 0, not earlier"):
-        network.declared(network.supported("declares", network.EVENTS["binary"], "raster", "sites"))
+        network.declared(network.supported("declares", EVENTS["binary"], "raster", "sites"))
     (mark,) = network_laws("refuses", events=("binary",)).pytestmark
     with pytest.raises(pytest.skip.Exception, match="refuses whatever it is given"):
         network_laws("refuses")(mark.args[1][1].values[0])

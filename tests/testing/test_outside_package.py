@@ -19,7 +19,7 @@ from arjax.data import make_dataset
 from arjax.evaluation.splits import Scoring
 from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
-from arjax.testing import check_network, network
+from arjax.testing import EVENTS, check_network, network
 from arjax.testing.conditional import check_normalised, check_samples
 from arjax.testing.examples import random_like
 from arjax.testing.model import model_laws
@@ -39,7 +39,7 @@ def package(repository, monkeypatch, scope):
 def test_it_keeps_the_laws(package):
     import running_mean  # noqa: F401
 
-    model = network.supported("running_mean", network.EVENTS["tokens"], "random(seed=1)", "sites")
+    model = network.supported("running_mean", EVENTS["tokens"], "random(seed=1)", "sites")
     for check in (network.check_autoregressive, network.check_steps):
         check(model, network.params_of(model))
     for check in (check_normalised, check_samples):

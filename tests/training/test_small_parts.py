@@ -97,7 +97,7 @@ class Lines:
 
 def reporter_of(tmp_path, monkeypatch, *lines):
     model = types.SimpleNamespace(event=EventSpec((2,)), score_kind="exact", traits=frozenset())
-    dataset, train = types.SimpleNamespace(end=None), types.SimpleNamespace(writers=())
+    dataset, train = types.SimpleNamespace(end=None, score_of_draws=None), types.SimpleNamespace(writers=())
     setup = types.SimpleNamespace(model=model, dataset=dataset, train=train, total_steps=9)
     reporter = Reporter(tmp_path, setup, 0, Lines(), *lines)
     monkeypatch.setattr(reporter, "_writer", Lines())
