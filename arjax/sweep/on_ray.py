@@ -27,7 +27,7 @@ from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import writing
 from arjax.core.options import is_integer
 from arjax.sweep.executors import PROGRAM, start
-from arjax.sweep.queued import QUEUED, Job, QueuedExecutor, left_by
+from arjax.sweep.queued import QUEUED, QueuedExecutor, QueuedJob, left_by
 from arjax.sweep.runs import Run
 
 #: Of the actors, by whose names a later start of the sweep finds them.
@@ -42,7 +42,7 @@ DEFAULTS = {"num_cpus": 1, "num_gpus": 0, "processes": 1, "max_restarts": 20}
 RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 
-class RayJob(Job):
+class RayJob(QueuedJob):
     """An actor that runs a command in a folder to its end. Ray starts it again, on another node, when its node dies.
 
     A run of several processes has one of them here and the others in tasks, each in its bundle of the placement group

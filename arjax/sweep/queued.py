@@ -30,7 +30,7 @@ STOPPED = ("CANCELLED", "COMPLETED", "DEADLINE", "OUT_OF_MEMORY", "TIMEOUT")
 LOST = ("BOOT_FAIL", "FAILED", "NODE_FAIL", "PREEMPTED")
 
 
-class Job:
+class QueuedJob:
     """The process of a run, on a machine of the engine. `attempt` starts it, and returns its exit code."""
 
     def __init__(self, command: Sequence[str], folder: Path):

@@ -16,12 +16,12 @@ from arjax.cli.main import marked_as_parent
 from arjax.core.errors import UserError
 from arjax.core.files import writable_folder
 from arjax.sweep.executors import PROGRAM, add_to_log, start
-from arjax.sweep.queued import RETRIES, Job, QueuedExecutor, newest_checkpoint
+from arjax.sweep.queued import RETRIES, QueuedExecutor, QueuedJob, newest_checkpoint
 from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run
 
 
-class SlurmJob(Job):
+class SlurmJob(QueuedJob):
     """Runs a command in a folder; a callable that submitit sends to the cluster. SLURM warns of the time limit with
     SIGUSR2 (`slurm_signal_delay_s` before it), and of a preemption with SIGTERM. Then the command is asked to save and
     end, and the job is queued again if something new was saved: else it would repeat forever. A cancelled job is not

@@ -44,7 +44,7 @@ class Answer(NamedTuple):
         return shown + (" (exact under this model)" if self.kind == EXACT else f" ± {self.stderr:.2g}")
 
 
-def exact(value: Any) -> Answer:
+def exact_answer(value: Any) -> Answer:
     """Returns an answer without an error."""
     return Answer(value, 0.0, EXACT, (value, value))
 
@@ -85,7 +85,7 @@ def quantile_of(values_N: np.ndarray, log_w_N: np.ndarray, q: float) -> Answer:
     return Answer(at(q), (high - low) / _NORMAL_95 / 2, "estimate", (low, high))
 
 
-def estimate(draw: Callable[[int], Draws], summary: Callable[..., Answer], num: int, stderr: float) -> Answer:
+def estimate_by_draws(draw: Callable[[int], Draws], summary: Callable[..., Answer], num: int, stderr: float) -> Answer:
     """Returns the summary of `num` draws, or of as many more as the standard error needs; 0: of no more. Of unequal
     weights, there are at most 20 times as many draws, until they are worth half as many equal ones: without this, the
     interval misses what the heaviest weights, not yet drawn, would say.

@@ -89,7 +89,7 @@ class Trees(NamedTuple):
             at_NT = next_NT
 
 
-def join(parts: Sequence[Trees]) -> Trees:
+def joined(parts: Sequence[Trees]) -> Trees:
     """Returns all trees of several sets of trees."""
     starts = np.cumsum([0, *(len(part.feature) for part in parts)])
     moved = [
@@ -260,7 +260,7 @@ def _grow(train: _Rows, held: _Rows, halving: Halving, most_trees: int, seed: in
     with threadpool_limits(1):  # threads of small trees wait for one another where other programs run
         fitted: Any = HistGradientBoostingClassifier(**options).fit(train.x, upper)
     trees = [_as_trees(each.nodes) for (each,) in fitted._predictors]
-    sums = np.cumsum(join(trees).leaves(held.x, 0, len(trees)), 1)
+    sums = np.cumsum(joined(trees).leaves(held.x, 0, len(trees)), 1)
     return _Grown(halving._replace(log_odds=float(fitted._baseline_prediction.item())), trees, sums, held_upper)
 
 
@@ -327,4 +327,4 @@ def fit_boosted(
         print(f"boosted trees in {len(orders)} orders after {taken:.0f} s", flush=True)
         if taken * (1 + 1 / len(orders)) > seconds:
             break
-    return BoostedTable(columns, orders, halvings, join(trees)), {"num_trees": len(trees), "recipe": len(orders)}
+    return BoostedTable(columns, orders, halvings, joined(trees)), {"num_trees": len(trees), "recipe": len(orders)}

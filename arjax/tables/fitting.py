@@ -61,7 +61,7 @@ _STEPS_PER_FIT = 100
 _FEWEST_ROWS = 10
 
 
-class Recipe(TypedDict, total=False):
+class FitRecipe(TypedDict, total=False):
     """The trainings of a table, by engine."""
 
     any_order: tuple[NetworkSize, ...]
@@ -76,7 +76,7 @@ class Budget:
 
     seconds: float
     steps: int = 0
-    recipe: Recipe = dataclasses.field(default_factory=Recipe)
+    recipe: FitRecipe = dataclasses.field(default_factory=FitRecipe)
 
 
 @checked_arguments(seed=0, most_codes=2, steps=0)
@@ -140,7 +140,7 @@ def fit_table(
         frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
         if minutes is None:
             minutes = float(np.clip(len(rows) / _ROWS_PER_MINUTE, *_MINUTES))
-        budget = Budget(60 * minutes, steps, read_typed(Recipe, recipe or {}, "recipe"))
+        budget = Budget(60 * minutes, steps, read_typed(FitRecipe, recipe or {}, "recipe"))
         return _fit(columns, left_out, frame, cells, budget, seed)
 
 

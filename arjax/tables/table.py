@@ -18,7 +18,7 @@ from arjax.core.options import Option, checked_arguments
 from arjax.data.columns import Condition, Words
 from arjax.data.frames import Frame, plain_value, read_frame
 from arjax.data.rows import check_unknown
-from arjax.tables.answers import Answer, Draws, accepted, estimate, exact, mean_of, quantile_of
+from arjax.tables.answers import Answer, Draws, accepted, estimate_by_draws, exact_answer, mean_of, quantile_of
 from arjax.tables.any_order import ROWS
 from arjax.tables.columns import Numbers
 from arjax.tables.engine import Conditions, RowEngine, TableEngine
@@ -330,13 +330,13 @@ class TableModel(InNotebook):
         if self._engine.num_sums([*evidence, *queried]) <= MOST_COMBINATIONS:
             masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *queried])]
             refuse((not masses[len(evidence)], f"no row can have {given!r}"))
-            return exact(masses[-1] / masses[len(evidence)])._replace(engine=self._engine.kind)
+            return exact_answer(masses[-1] / masses[len(evidence)])._replace(engine=self._engine.kind)
 
         def draw(num: int) -> Draws:
             _, log_w_N, log_both_N = self._weighted(num, given, rng, queried)
             return np.exp(log_both_N - np.maximum(log_w_N, -1e300)), log_w_N  # 0 where both are 0
 
-        answer = estimate(draw, functools.partial(mean_of, is_part=True), num, stderr)
+        answer = estimate_by_draws(draw, functools.partial(mean_of, is_part=True), num, stderr)
         return answer._replace(engine=self._engine.kind)
 
     @checked_arguments(num=2, stderr=0, seed=0)
@@ -382,14 +382,14 @@ class TableModel(InNotebook):
 
         if callable(of):
             engine = self._engine if given else self._rows
-            return estimate(draw, summary, num, stderr)._replace(engine=engine.kind)
+            return estimate_by_draws(draw, summary, num, stderr)._replace(engine=engine.kind)
         c = self._index(of)
         column: Any = self.columns[c]
         words = f"the column {of!r} holds words, which have no means or quantiles: ask for probabilities"
         refuse((isinstance(column, Words), words), (not np.isnan(cells_C[c]), f"the column {of!r} is given"))
         exactly = self._exact_mean if q is None else functools.partial(self._exact_quantile, q=q)
         value = None if conditions else exactly(cells_C, c)
-        answer = estimate(draw, summary, num, stderr) if value is None else exact(value)
+        answer = estimate_by_draws(draw, summary, num, stderr) if value is None else exact_answer(value)
         answer = answer._replace(engine=self._engine.kind)
         if q is None and not column.date:
             return answer
@@ -454,7 +454,7 @@ class TableModel(InNotebook):
         cells_NC[:, c] = self._engine.draw(cells_NC, c, None, rng)[0] if p_N is None else column.draw(codes, rng)
         table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), t)
         nats_N = rel_entr(table_NV, np.average(table_NV, 0, p_N)).sum(1)
-        return mean_of(nats_N, np.zeros(num)) if p_N is None else exact(float(p_N @ nats_N))
+        return mean_of(nats_N, np.zeros(num)) if p_N is None else exact_answer(float(p_N @ nats_N))
 
     def _conditions(self, given: Mapping[str, Condition]) -> tuple[np.ndarray, list[tuple[int, Condition]]]:
         """Returns conditions as cells of single values, float64[C], and the columns and conditions of all others."""

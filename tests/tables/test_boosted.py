@@ -56,7 +56,7 @@ def test_trees_are_those_of_scikit_learn():
     x[rng.random(x.shape) < 0.1] = np.nan
     y = np.nan_to_num(x[:, 0]) + np.nan_to_num(x[:, 1], nan=1.0) > 0
     fitted = HistGradientBoostingClassifier(max_iter=7, early_stopping=False).fit(x, y)
-    trees = boosted.join([boosted._as_trees(each.nodes) for (each,) in fitted._predictors])
+    trees = boosted.joined([boosted._as_trees(each.nodes) for (each,) in fitted._predictors])
     odds = fitted._baseline_prediction.item() + trees.leaves(x, 0, 7).sum(1)
     np.testing.assert_allclose(odds, fitted.decision_function(x), rtol=1e-5)
 

@@ -11,7 +11,7 @@ from refusals import each_refused, refusal
 from scipy import stats
 
 from arjax.tables import answers
-from arjax.tables.answers import accepted, estimate, exact, mean_of, quantile_of
+from arjax.tables.answers import accepted, estimate_by_draws, exact_answer, mean_of, quantile_of
 from arjax.tables.columns import Numbers
 from arjax.tables.gaussian import Margin
 from arjax.tables.gaussian_fitting import Components, gaussian_table
@@ -85,7 +85,7 @@ def test_quantiles_are_the_smallest_values_that_reach_them(table, engine, reals,
     given = {"sex": "f", "work": "c"}
     expected = AGES[min((np.cumsum(p) < q).sum(), 30)]
     answer = table.quantile("age", q, given=given)
-    assert answer[:4] == exact(expected)[:4] and type(answer.value) is int
+    assert answer[:4] == exact_answer(expected)[:4] and type(answer.value) is int
     # of real numbers, the Gaussian of the conditional within the range of the training rows
     norm = stats.norm(-0.2 + 0.8 * (1.0 - 0.3), 0.6)
     low, high = norm.cdf([-6, 6])
@@ -170,7 +170,7 @@ def test_more_draws_are_made_where_weights_are_unequal():
 
     for spread, least, most in ((0.0, 1000, 1000), (1.5, 3000, 12_000), (9.0, 20_000, 20_000)):
         sizes.clear()
-        estimate(lambda num, spread=spread: draw(num, spread), mean_of, 1000, 0.0)
+        estimate_by_draws(lambda num, spread=spread: draw(num, spread), mean_of, 1000, 0.0)
         assert sizes[0] == 1000 and least <= sum(sizes) <= most
 
 
