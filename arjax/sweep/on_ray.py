@@ -249,11 +249,13 @@ def _connect(leaves: bool) -> bool:
         ray.init(address="auto", **quiet)
     except ConnectionError as error:
         wrong = f"at RAY_ADDRESS={given}" if given else "that goes on alone: set RAY_ADDRESS=host:port"
+        if given and os.environ.get("RAY_AUTH_MODE") != "token":  # Ray sends no token to an address unless told so
+            wrong += ", or it asks for a token: set RAY_AUTH_MODE=token, as Ray describes under `ray get-auth-token`"
         if given or leaves:
             raise UserError(f"there is no Ray cluster {wrong}") from error
         ray.init(address="local", include_dashboard=False, **quiet)
         return True
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UserError(f"the Ray cluster refuses this machine: {error}") from error
     return False
 
