@@ -46,8 +46,10 @@ class Parser(argparse_flags.ArgumentParser):
         args = with_flagfiles(sys.argv[1:] if args is None else args)
         names = [arg.partition("=")[0] for arg in args]
         for name in names:
-            if name in self._option_string_actions and names.count(name) > 1:
-                raise UserError(f"{name} is given twice")
+            action = self._option_string_actions.get(name)
+            if action is not None and names.count(name) > 1:
+                several = f": write all of its values after one {name}" if action.nargs in ("*", "+") else ""
+                raise UserError(f"{name} is given twice{several}")
         try:
             return super().parse_known_args(args, namespace)
         except flags.Error as error:

@@ -178,13 +178,13 @@ def sweep_flags(arguments: Sequence[str]) -> SimpleNamespace:
     alone = "--search chooses its runs by itself: it"
     refuse(
         *((not getattr(flags, flag.name), f"arjax-sweep needs {flag.usage}") for flag in declared[:2]),
+        (len(left) > 1, f"{together} are two commands"),
         (flags.slurm_options and not on_slurm, "--slurm_options goes with --executor=slurm"),
         (flags.ray_options and not on_ray, "--ray_options goes with --executor=ray"),
         (
             (flags.detach or flags.status) and not (on_slurm or on_ray),
             f"{together} goes with --executor=ray or slurm: other runs end with their sweep",
         ),
-        (len(left) > 1, f"{together} are two commands"),
         (flags.detach and flags.jobs is not None, "--detach submits all jobs at once: it takes no --jobs"),
         (flags.search and (flags.detach or flags.status), f"{alone} takes no --detach and no --status"),
         (flags.trials is not None and not flags.search, "--trials goes with --search=optuna"),

@@ -147,6 +147,6 @@ def advice_about(facts: Mapping[str, Any]) -> str:
     """Returns a sentence about a network whose training was too short, "" about others."""
     steps = facts["steps"]
     if steps <= LEAST_STEPS:
-        return f"the network had no more than {steps:,} train steps: give more minutes"
+        return f"the network had no more than {steps:,} train steps: give more minutes or steps"
     is_last = facts["best_step"] >= steps
     return f"the network was best at the last of {steps:,} steps: more minutes may make it better" if is_last else ""

@@ -123,8 +123,9 @@ def fit_table(
         (minutes is not None and minutes <= 0, f"minutes must be a number above 0, not {minutes!r}"),
         (not isinstance(kinds or {}, Mapping), no_dict),
     )
-    kinds = dict(kinds or {})
-    for options in dict(recipe or {}).get("gaussian", ()):
+    kinds = {str(name): kind for name, kind in (kinds or {}).items()}
+    followed = read_typed(FitRecipe, recipe or {}, "recipe")
+    for options in followed.get("gaussian", ()):
         refuse((set(options) != set(Options._fields), "recipe/gaussian must be that of a model"))
     with silence(quiet):
         words = [name for name, kind in kinds.items() if kind == "words"]
@@ -140,7 +141,7 @@ def fit_table(
         frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
         if minutes is None:
             minutes = float(np.clip(len(rows) / _ROWS_PER_MINUTE, *_MINUTES))
-        budget = Budget(60 * minutes, steps, read_typed(FitRecipe, recipe or {}, "recipe"))
+        budget = Budget(60 * minutes, steps, followed)
         return _fit(columns, left_out, frame, cells, budget, seed)
 
 

@@ -121,7 +121,7 @@ class TableModel(InNotebook):
         """
         kinds = kinds_of(self._engine, self._rows)
         has = f"the table has no engine {engine!r}: it has {', '.join(kinds)}"
-        refuse((engine not in kinds, has + did_you_mean(engine, list(kinds))))
+        refuse((engine not in kinds, has + did_you_mean(engine, kinds, "")))
         chosen = kinds[engine]
         only: Any = chosen if isinstance(chosen, TableEngine) else OnlyRows(chosen)
         about = (self._usual, self.results, self.left_out, self._frame, self._num_orders)
@@ -265,12 +265,12 @@ class TableModel(InNotebook):
         return values
 
     @checked_arguments()
-    def predict_proba(self, table: Any, column: str, *, unknown: str = "refuse") -> Any:
+    def predict_proba(self, table: Any, column: Any, *, unknown: str = "refuse") -> Any:
         """Returns p(column = value | known cells of all other columns) of each row: a table with a column for each word
         or code of a number, such as "30" or "31 to 35". The column itself may be absent.
         """
         c = self._index(column)
-        cells_NC, frame = self._cells(table, unknown, needed={*self.names} - {column})
+        cells_NC, frame = self._cells(table, unknown, needed={*self.names} - {self.names[c]})
         table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), c)
         probabilities = {str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)}
         return frame.beside(table, probabilities, with_others=False)
@@ -356,7 +356,7 @@ class TableModel(InNotebook):
 
     @checked_arguments(num=2, stderr=0, seed=0)
     def quantile(
-        self, column: str, q: float, *, given: Given = None, num: int = 2000, stderr: float = 0.0, seed: int = 0
+        self, column: Any, q: float, *, given: Given = None, num: int = 2000, stderr: float = 0.0, seed: int = 0
     ) -> Answer:
         """Returns the smallest number or date x of a column with P(column <= x) >= q, given conditions as in `sample`.
 
@@ -423,9 +423,7 @@ class TableModel(InNotebook):
         return float(points[0] if len(points) else column.rounded(np.array([high]))[0])
 
     @checked_arguments(num=2, seed=0)
-    def next_question(
-        self, row: Mapping[str, Any], target: str, *, num: int = 500, seed: int = 0
-    ) -> list[tuple[str, Answer]]:
+    def next_question(self, row: Given, target: Any, *, num: int = 500, seed: int = 0) -> list[tuple[str, Answer]]:
         """Returns the unknown columns of a row by how much they tell about the target, most first, with their nats.
 
             table.next_question({"sex": "Female"}, "income")  # [("age", 0.112 ± 0.004), ...]
@@ -478,10 +476,11 @@ class TableModel(InNotebook):
             self.columns[c].weights(condition)
         return sorted(by_column.items(), key=operator.itemgetter(0))
 
-    def _index(self, name: str) -> int:
+    def _index(self, name: Any) -> int:
+        name = str(name)  # columns of a frame may be named by whole numbers
         refuse(
             (name in self.left_out, f"the column {name!r} is not modelled: {self.left_out.get(name)}"),
-            (name not in self.names, f"the table has no column {name!r}{did_you_mean(str(name), self.names)}"),
+            (name not in self.names, f"the table has no column {name!r}{did_you_mean(name, self.names)}"),
         )
         return self.names.index(name)
 
@@ -507,7 +506,7 @@ def _plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, C
     """Returns conditions with Python's own values: a value, a list of several values or ranges, or a range."""
     no_dict = f"conditions are a dict from the names of columns to what they must be, not {conditions!r}"
     refuse((not isinstance(conditions or {}, Mapping), no_dict))
-    plain = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
+    plain = {str(name): _plain_condition(condition) for name, condition in (conditions or {}).items()}
     for name, parts in plain.items():
         if isinstance(parts, list) and len(parts) == 1 and not isinstance(parts[0], list):
             plain[name] = parts[0]

@@ -106,6 +106,7 @@ def test_bad_sweep_files(folder, text, piece, capsys):
         (["--executor=slrum"], "--executor cannot be 'slrum', did you mean 'slurm'"),
         (["--slurm_options=a=1"], "--slurm_options goes with --executor=slurm"),
         (["--executor=slurm", "--ray_options=num_cpus=1"], "--ray_options goes with --executor=ray"),
+        (["--detach", "--status"], "--detach and --status are two commands"),
         (["--detach"], "--detach goes with --executor=ray or slurm: other runs end with their sweep"),
         (["--executor=slurm", "--slurm_options=gpu"], "key=value"),
         (["--only=plane"], "did you mean 'plain'"),

@@ -105,6 +105,10 @@ def test_questions(model, tmp_path, capsys):
         (["outliers", "MODEL", "new.csv", "--num=-1"], "num must be a whole number, at least 0, not -1"),
         (["show", "nowhere.safetensors"], "there is no file 'nowhere.safetensors'"),
         (["query", "MODEL", "age"], "a condition is written as age=30..40, not 'age'"),
+        (
+            ["sample", "MODEL", "3", "-", "--given", "age=3", "--given", "sex=f"],
+            "twice: write all .* after one --given",
+        ),
         (["query", "MODEL", "aeg=3"], "the table has no column 'aeg'.*'age'"),
         (["query", "MODEL", "age=x..3"], "a condition on the column 'age' is a number.*not 'x'"),
         (["expectation", "MODEL", "aeg"], "the table has no column 'aeg', did you mean 'age'"),

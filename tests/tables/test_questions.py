@@ -1,5 +1,6 @@
 """Questions about a table: means, quantiles, constraints, gaps, and what to ask next, against enumeration."""
 
+import dataclasses
 import datetime
 import itertools
 import math
@@ -292,7 +293,7 @@ test_mistakes_are_one_sentence = each_refused(
     (lambda: TABLE.expectation("sex"), "the column 'sex' holds words, which have no means or quantiles"),
     (lambda: TABLE.expectation("age", given={"age": 3}), "the column 'age' is given"),
     (lambda: TABLE.expectation("age", given={"age": (99, None)}), "no row can have"),
-    (lambda: TABLE.expectation(7), "the table has no column 7"),
+    (lambda: TABLE.expectation(7), "the table has no column '7'"),
     (lambda: TABLE.expectation(fails), "the function cannot read the draws: KeyError: 'income'"),
     (
         lambda: TABLE.expectation(lambda rows: 1.0, num=50),
@@ -330,7 +331,7 @@ test_mistakes_are_one_sentence = each_refused(
     (lambda: TABLE.next_question({"sex": "f", "age": 3}, "work"), "no column but the target 'work' is unknown"),
     (lambda: TABLE.next_question({"sex": "g"}, "work"), "the column 'sex' never has 'g'"),
     (lambda: TABLE.next_question({"age": (3, 5)}, "work"), r"a row has one value in a column, not \[\(3, 5\)\]"),
-    (lambda: TABLE.next_question(["sex"], "work"), "row must be a dict of values by names"),
+    (lambda: TABLE.next_question(["sex"], "work"), "conditions are a dict from the names of columns"),
 )
 TABLE = table_of(untrained(COLUMNS), {"id": "it names the rows"})
 
@@ -361,3 +362,14 @@ def test_intervals_hold_the_answer_of_a_hundred_times_the_draws(reals):
     held, naive = coverage(reals, queries, 100)
     print(f"held {held:.3f}, two standard errors {naive:.3f}")
     assert 0.93 <= held <= 0.97
+
+
+def test_columns_named_by_whole_numbers():
+    column = dataclasses.replace(WORK, name="7")
+    table = table_of(untrained((SEX, column)))
+    assert table.probability({7: "a"}) == table.probability({"7": "a"})
+    assert table.probability({"sex": "m"}, given={7: "a"}) == table.probability({"sex": "m"}, given={"7": "a"})
+    assert table.next_question({}, 7)[0][0] == "sex" and "already known" in refusal(table.next_question, {7: "a"}, 7)
+    assert list(table.predict_proba({"sex": ["m"]}, 7)) == list("abcdefg")
+    assert "the column '7' is a part" in refusal(table.probability, {7: "a"}, given={"7": "b"})
+    assert "did you mean '7'" in refusal(table.quantile, 70, 0.5)

@@ -102,7 +102,7 @@ def test_steps_give_the_same_bits_by_their_recipe(table):
     again = arjax.fit_table(made(0), recipe=about["recipe"], quiet=True)
     np.testing.assert_array_equal(again.log_prob(rows, unknown="missing"), table.log_prob(rows, unknown="missing"))
     assert again.sample(5, seed=0) == table.sample(5, seed=0) and again.results["recipe"] == about["recipe"]
-    for wrong in ({"any_order": [{"steps": 3}]}, {"trees": []}, {"gaussian": [{"k": 3}]}):
+    for wrong in ({"any_order": [{"steps": 3}]}, {"trees": []}, {"gaussian": [{"k": 3}]}, {"gaussian": 1}):
         with pytest.raises(UserError, match="recipe"):
             arjax.fit_table(made(0), recipe=wrong, quiet=True)
 
