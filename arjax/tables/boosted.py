@@ -30,7 +30,7 @@ from arjax.core.scores import log_mean
 from arjax.data.columns import MISSING
 from arjax.tables.any_order import codes_of
 from arjax.tables.columns import Column
-from arjax.tables.engine import RowEngine
+from arjax.tables.engine import RowEngine, thinned
 
 #: Options of the trees of a halving, and the most of them.
 _TREE = {"learning_rate": 0.15, "max_leaf_nodes": 16, "min_samples_leaf": 20, "l2_regularization": 1.0, "max_bins": 127}
@@ -307,7 +307,7 @@ def fit_boosted(
     not suffice for one order.
     """
     start, rng = time.monotonic(), np.random.default_rng(seed)
-    train_NC = cells["train"][:: -(-len(cells["train"]) // _TRAIN_ROWS)]
+    train_NC = thinned(cells["train"], _TRAIN_ROWS)
     every = [(cells_NC, codes_of(columns, cells_NC)) for cells_NC in (train_NC, cells["validation"])]
     orders: list[list[int]] = []
     halvings: list[list[list[Halving]]] = []

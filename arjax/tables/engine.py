@@ -134,6 +134,11 @@ class TableEngine(RowEngine):
             yield cells_NC, total_N
 
 
+def thinned(rows_NC: np.ndarray, most: int) -> np.ndarray:
+    """Returns at most so many rows at equal distances."""
+    return rows_NC[:: -(-len(rows_NC) // most)]
+
+
 def only_given(cells_NC: np.ndarray, given_NC: np.ndarray, c: int | None = None) -> np.ndarray:
     """Returns the given cells, nan elsewhere and in the column `c`."""
     cells_NC = np.where(given_NC, np.asarray(cells_NC, np.float64), np.nan)

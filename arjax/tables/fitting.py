@@ -23,8 +23,8 @@ from arjax.tables.any_order_fitting import LEAST_STEPS, NetworkSearch, NetworkSi
 from arjax.tables.boosted import MOST_ORDERS, fit_boosted
 from arjax.tables.columns import Column, find_columns
 from arjax.tables.dependence import Dependence
-from arjax.tables.engine import RowEngine, TableEngine
-from arjax.tables.gaussian_fitting import Options, fit_gaussians, thinned
+from arjax.tables.engine import RowEngine, TableEngine, thinned
+from arjax.tables.gaussian_fitting import Options, fit_gaussians
 from arjax.tables.mixed import mix_engines, mix_rows, unrounded
 from arjax.tables.point_masses import SplitColumns
 from arjax.tables.products import ProductOptions, ProductsTable, fit_products
@@ -102,8 +102,8 @@ def fit_table(
     Each cell has a code: a word, a frequent number or an interval of numbers; a network for all orders (DeepNADE, Uria,
     Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014) predicts the codes of any columns from those of
     any others. A missing cell is neither shown to the network nor scored, which is right where values are missing at
-    random. A table of numbers, and of few words beside them, is also fitted by mixtures of Gaussians, and the model is
-    a mixture of both with the weights that are best on validation.
+    random. Mixtures of products are fitted, too, and mixtures of Gaussians to tables of numbers and few words. The
+    model is the mixture of these that is best on validation; whole rows may also be drawn by boosted trees.
 
     Args:
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
@@ -121,6 +121,7 @@ def fit_table(
     no_dict = f"kinds is a dict from the names of columns to their kinds, not {kinds!r}"
     refuse(
         (minutes is not None and minutes <= 0, f"minutes must be a number above 0, not {minutes!r}"),
+        (sum(map(bool, (minutes, steps, recipe))) > 1, "give one of minutes, steps and recipe: each is the length"),
         (not isinstance(kinds or {}, Mapping), no_dict),
     )
     kinds = {str(name): kind for name, kind in (kinds or {}).items()}
@@ -137,7 +138,7 @@ def fit_table(
         for name, reason in left_out.items():
             print(f"  {name}: left out, {reason}")
         cells = {"train": frame.cells(columns, "missing", rows=rows)}
-        cells["validation"] = held.cells(columns, "missing")[:: -(-len(held) // _MOST_SCORED)]
+        cells["validation"] = thinned(held.cells(columns, "missing"), _MOST_SCORED)
         frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
         if minutes is None:
             minutes = float(np.clip(len(rows) / _ROWS_PER_MINUTE, *_MINUTES))
@@ -271,7 +272,6 @@ def _fit_any_order(
 
 def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     """Returns quantiles of the surprise of each column in validation rows, [C, Q]; 0 for a column without values."""
-    every = -(-len(cells_NC) // _USUAL_ROWS)
-    surprise_NC = engine.surprise(cells_NC[::every])
+    surprise_NC = engine.surprise(thinned(cells_NC, _USUAL_ROWS))
     known_NC = np.where(np.isnan(surprise_NC).all(0), 0.0, surprise_NC)
     return np.nanquantile(known_NC, np.linspace(0, 1, _QUANTILES), axis=0).T

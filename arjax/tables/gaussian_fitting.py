@@ -24,7 +24,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, is_gaussian_mixture, without_holes
 from arjax.tables.columns import Column, Numbers
-from arjax.tables.engine import TableEngine
+from arjax.tables.engine import TableEngine, thinned
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
 from arjax.tables.point_masses import SplitColumns
 
@@ -250,11 +250,6 @@ def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
     one_more_V = (hot_NV.sum(0) + 1) / (len(hot_NV) + hot_NV.shape[1])
     counts_KV = r_NK.T @ hot_NV + one_more_V
     return counts_KV / counts_KV.sum(1, keepdims=True)
-
-
-def thinned(rows_NC: np.ndarray, most: int) -> np.ndarray:
-    """Returns at most so many rows at equal distances."""
-    return rows_NC[:: -(-len(rows_NC) // most)]
 
 
 def fit_gaussians(

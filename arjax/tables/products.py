@@ -26,7 +26,7 @@ from arjax.core.scores import best_members
 from arjax.data.columns import MISSING, Words
 from arjax.tables.any_order import codes_of
 from arjax.tables.columns import Column
-from arjax.tables.engine import Conditions, TableEngine, categorical, normalised_logs, only_given
+from arjax.tables.engine import Conditions, TableEngine, categorical, normalised_logs, only_given, thinned
 
 #: Scalars that are in memory at once.
 _MOST_SCALARS = 2**21
@@ -169,7 +169,7 @@ class ProductSearch:
         self._end, self._seed, self._columns = time.monotonic() + seconds, seed, columns
         self._seconds = 0.0  # of a class
         self._starts = np.cumsum([0, *(column.num_codes for column in columns)])
-        train, held = (codes_of(columns, _thinned(cells[split], most)) for split, most in _MOST.items())
+        train, held = (codes_of(columns, thinned(cells[split], most)) for split, most in _MOST.items())
         self._train, self._held = self._one_hot(train), self._one_hot(held)
         counts_S = np.asarray(self._train.sum(0)).ravel()
         one_each_S = np.repeat([1 / column.num_codes for column in columns], np.diff(self._starts))
@@ -313,10 +313,6 @@ class ProductSearch:
 
 
 _MOST = {"train": _TRAIN_ROWS, "validation": _HELD_ROWS}
-
-
-def _thinned(rows_NC: np.ndarray, most: int) -> np.ndarray:
-    return rows_NC[:: -(-len(rows_NC) // most)]
 
 
 def fit_products(

@@ -105,6 +105,9 @@ def test_steps_give_the_same_bits_by_their_recipe(table):
     for wrong in ({"any_order": [{"steps": 3}]}, {"trees": []}, {"gaussian": [{"k": 3}]}, {"gaussian": 1}):
         with pytest.raises(UserError, match="recipe"):
             arjax.fit_table(made(0), recipe=wrong, quiet=True)
+    for both in ({"minutes": 1, "steps": 5}, {"steps": 5, "recipe": about["recipe"]}):
+        with pytest.raises(UserError, match="give one of minutes, steps and recipe"):
+            arjax.fit_table(made(0), **both, quiet=True)
 
 
 class Drawn(Made):
