@@ -64,10 +64,10 @@ class Cluster:
     def _task(self, function, options, *arguments):
         self.options.append(options)
         failures = self.failures.get(function.__name__, [])
-        future = self._pool.submit(function, *arguments)
-        if failures:
-            future = concurrent.futures.Future()
-            future.set_exception(failures.pop(0))
+        if not failures:
+            return self._pool.submit(function, *arguments)
+        future = concurrent.futures.Future()  # a task that is lost with its node writes nothing more
+        future.set_exception(failures.pop(0))
         return future
 
     def _actor(self, cls, options, *arguments):
