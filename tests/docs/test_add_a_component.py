@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import sys
 
 import doc_text
 import pytest
@@ -14,7 +15,8 @@ from arjax.conditionals import CONDITIONALS
 from arjax.models import KINDS, Recipe, make
 from arjax.networks import NETWORKS
 from arjax.samplers import SAMPLERS, make_sampler
-from arjax.testing import model_laws
+from arjax.testing import EVENTS, model_laws
+from arjax.testing import network as laws_of_network
 from arjax.testing.conditional import check_entropy, check_normalised, check_samples, check_shapes
 
 
@@ -30,7 +32,7 @@ def files_of(page, registry):
 
 
 kind, network = files_of("add_a_kind.md", KINDS), files_of("add_a_network.md", NETWORKS)
-conditional, sampler = files_of("add_a_network.md", CONDITIONALS), files_of("add_a_sampler.md", SAMPLERS)
+sampler = files_of("add_a_sampler.md", SAMPLERS)
 
 
 def laws_of(path, *tests):
@@ -90,8 +92,7 @@ def test_the_test_file_of_a_network_holds_it_to_the_laws(network):
 
 def test_the_kind_that_is_made_of_a_part_can_be_stored(repository):
     """The orders of a part are in the file; without `named_parts` they would be lost."""
-    (text,) = [b.text for b in doc_text.blocks(repository / "docs" / "add_a_kind.md") if "class Symmetric" in b.text]
-    names = {"__name__": "symmetric"}
+    text, names = (repository / "examples" / "symmetric.py").read_text(), {"__name__": "symmetric"}
     with within(KINDS):
         exec(compile(text, "symmetric.py", "exec"), names)
         law = model_laws("symmetric")
@@ -101,10 +102,23 @@ def test_the_kind_that_is_made_of_a_part_can_be_stored(repository):
         assert "`named_parts` of the kind of" in refusal(make, Recipe(example.event, example.context, example.choice))
 
 
-def test_the_mixture_of_the_page_keeps_the_laws(conditional):
-    importlib.import_module("laplace")
-    for law in (check_shapes, check_normalised, check_samples, check_entropy):
-        law("laplace_mixture(components=2)", "real", 1.0)
+def test_the_mixture_of_the_examples_keeps_the_laws(repository, monkeypatch):
+    monkeypatch.syspath_prepend(str(repository / "examples"))
+    with within(CONDITIONALS):
+        importlib.import_module("laplace")
+        for law in (check_shapes, check_normalised, check_samples, check_entropy):
+            law("laplace_mixture(components=2)", "real", 1.0)
+    del sys.modules["laplace"]
+
+
+def test_the_network_from_masks_keeps_the_laws(repository, monkeypatch):
+    monkeypatch.syspath_prepend(str(repository / "examples"))
+    with within(NETWORKS):
+        importlib.import_module("masked_mixer")
+        model = laws_of_network.supported("masked_mixer", EVENTS["tokens"], "random(seed=1)", "sites")
+        for check in (laws_of_network.check_autoregressive, laws_of_network.check_steps):
+            check(model, laws_of_network.params_of(model))
+    del sys.modules["masked_mixer"]
 
 
 def test_the_page_of_a_sampler_states_its_laws_and_two_of_them_hold(sampler):
