@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import random
 import resource
 import runpy
 import shutil
@@ -243,23 +244,28 @@ class Coverage:
 
 
 def measure(tests: Tests, folder: Path, limit: float = 1200) -> list[Coverage]:
-    """Runs every test file once, unless it and all files that it executes are as they were; raises where one fails."""
+    """Runs every test file once, unless it and all files that it executes are as they were; raises where one fails.
+
+    Several processes share this work: each takes the files in another order and reads what the others have measured.
+    """
     found = []
     folder.mkdir(parents=True, exist_ok=True)
     files = tests.files()
+    random.Random(os.getpid()).shuffle(files)
     for i, file in enumerate(files):
         kept = folder / (file.replace("/", ".") + ".json")
         record = json.loads(kept.read_text()) if kept.is_file() else None
         if record is None or any(digest(tests.copy / name) != value for name, value in record["digests"].items()):
-            trace = folder / "trace.json"
+            trace = folder / f"trace{os.getpid()}.json"
             ran = tests.run(file, limit, trace)
             if ran.code not in (PASSED, _NO_TESTS):
                 raise SystemExit(f"{file} fails without a mutant (code {ran.code}): {ran.words}; see {tests.log}")
             lines = json.loads(trace.read_text())
             digests = {name: digest(tests.copy / name) for name in {*lines, file}}
             record = {"seconds": ran.seconds, "clock": ran.clock, "lines": lines, "digests": digests}
-            kept.write_text(json.dumps(record))
+            trace.write_text(json.dumps(record))
+            trace.replace(kept)
             print(f"[{i + 1}/{len(files)}] {file}: {ran.seconds:.1f} s, {len(lines)} files", flush=True)
         lines = {name: frozenset(numbers) for name, numbers in record["lines"].items()}
         found.append(Coverage(file, record["seconds"], record["clock"], lines))
-    return found
+    return sorted(found, key=lambda each: each.test)

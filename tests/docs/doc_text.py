@@ -21,7 +21,10 @@ from arjax.core.registry import Registry
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _TITLE = re.compile(r'title="([^"]+)"')
 _LINK = re.compile(r"\]\(([^)#:]+)\)")
-_NAMED_FILE = re.compile(r"(?<![\w/.])(?:arjax|configs|docs|experiments|scripts|tests)/[\w./*-]*[\w*/]")
+#: Not the speed "examples/s".
+_NAMED_FILE = re.compile(
+    r"(?<![\w/.])(?:arjax|configs|docs|examples(?!/s\b)|experiments|scripts|tests)/[\w./*-]*[\w*/]"
+)
 
 
 @dataclasses.dataclass(frozen=True)
