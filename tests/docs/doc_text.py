@@ -137,7 +137,7 @@ def run(block: Block, page: str, names: dict[str, Any]) -> dict[str, Any]:
         x = model.sample(params, key, 8)  # int32[8, 4, 4], all of class 2
         batch = source.__getitems__([0])  # batch.x is int32[1, 6]
 
-    Returns the names that it defines.
+    Returns the names that it defines, and as `_printed` the lines that it printed.
     """
     comments = {
         token.start[0]: token.string.lstrip("# ")
@@ -149,6 +149,7 @@ def run(block: Block, page: str, names: dict[str, Any]) -> dict[str, Any]:
         program = compile(ast.Module([statement], []), page, "exec", dont_inherit=True)
         with contextlib.redirect_stdout(out):
             exec(program, names)
+        names["_printed"] = names.get("_printed", []) + out.getvalue().splitlines()
         of_lines = {
             line: comments[line] for line in range(statement.lineno, statement.end_lineno + 1) if line in comments
         }

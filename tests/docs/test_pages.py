@@ -180,9 +180,13 @@ SLOW = (
 )
 def test_examples_run(page, folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))  # pages import the files that they show
+    names = {}
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
-            doc_text.run(block, str(page), {"__name__": "example"})
+            names = doc_text.run(block, str(page), {"__name__": "example"})
+        if 'printed="above"' in block.info:  # what the block of Python above it prints
+            for shown, printed in zip(block.text.splitlines(), names["_printed"], strict=True):
+                doc_text.check_printed(shown, printed)
 
 
 @pytest.mark.slow
@@ -267,7 +271,7 @@ def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("page", "name", "config"),
     [
-        ("data", "after-plants", "configs/table.py:smoke"),
+        ("data_tables", "after-plants", "configs/table.py:smoke"),
         ("python", "after-labelled", "configs/digits.py:smoke,context=label"),
     ],
 )
@@ -276,10 +280,17 @@ def test_rows_and_classes_of_the_pages(page, name, config, folder):
     project.fit(config, workdir, quiet=True)
     (block,) = (b for b in doc_text.blocks(ROOT / f"docs/{page}.md") if f'run="{name}"' in b.info)
     names = doc_text.run(block, f"{page}.md", {"__name__": "example"})
-    if page == "data":
+    if page == "data_tables":
         assert set(names["drawn"]["colour"]) == {"red"} and min(names["drawn"]["height"]) > 0
     else:
         np.testing.assert_allclose(names["p"].sum(1), 1)
+
+
+@pytest.mark.slow
+def test_the_table_of_the_page_answers_as_shown(folder):
+    (block,) = (b for b in doc_text.blocks(ROOT / "docs/tables.md") if 'run="people-table"' in b.info)
+    names = doc_text.run(block, "tables.md", {"__name__": "example"})
+    assert names["table"].log_prob(names["gaps"]).shape == (3,)
 
 
 @pytest.mark.slow
@@ -348,7 +359,7 @@ def test_the_config_of_the_page_builds(folder):
 @pytest.mark.slow
 def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
     assert arjax("--config=my_data.py:smoke", "--workdir=runs/parity") == 0
-    assert arjax("--mode=evaluate", "--workdir=runs/parity") == 0  # finds the file again
+    assert arjax("--mode=evaluate", "--config=my_data.py:smoke", "--workdir=runs/parity") == 0
     assert json.loads((folder / "runs/parity/results.json").read_text())["dataset"] == "parity"
 
 
