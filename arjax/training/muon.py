@@ -7,6 +7,7 @@
    arjax have the K^2 taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal matrix,
    directions, sites) hold matrices that are orthogonalised one by one.
 3. The kernels with `taps_pattern` in their path have axes for taps, [K, K, I, O], and are the matrix K K I x O.
+   Kernels of Flax's own attention have an axis for the heads, [E, N, H]: name them in `adam_pattern`.
 """
 
 from __future__ import annotations
