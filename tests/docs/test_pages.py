@@ -331,12 +331,6 @@ def test_the_page_and_the_picture_of_the_architecture_have_all_packages():
     assert [name for name in table if name in packages] == layers  # from the ground up
 
 
-def test_the_config_of_the_page_is_the_file(repository):
-    shown = doc_text.titled(ROOT / "docs" / "configs.md")["configs/digits.py"]
-    file = (repository / "configs" / "digits.py").read_text()
-    assert shown == file[file.index("def get_config") :], "copy the function again"
-
-
 def test_every_network_stands_on_the_page_of_components():
     """All other names are on docs/options.md alone (test_options.py)."""
     text = (ROOT / "docs" / "components.md").read_text()
