@@ -118,10 +118,12 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
         sentence, code = str(error), getattr(error, "exit_code", EXIT_USER_ERROR)
     except MemoryError as error:
         sentence, code = f"this machine has too little memory{f': {error}' if str(error) else ''}", EXIT_USER_ERROR
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         from arjax.core.programs import is_out_of_memory  # JAX is there, where an error is its own
+        from arjax.parallel.lost import end_if_lost
 
         if not is_out_of_memory(error):
+            end_if_lost(error, program)
             raise
         sentence, code = f"the devices have too little memory: {error}", EXIT_USER_ERROR
     except KeyboardInterrupt as stop:

@@ -85,11 +85,13 @@ def say_unread(flags: SimpleNamespace, config: ConfigDict, stored: ConfigDict) -
 def connect(flags: SimpleNamespace) -> None:
     """Connects the processes of the flags, and says on which devices they are."""
     from arjax.parallel.distributed import describe_devices, from_process_0, initialize, on_any_process
+    from arjax.parallel.lost import tell_of_lost_processes
     from arjax.parallel.sharding import available_devices
 
     if flags.mode in ("suggest", "page"):  # always one process
         return
-    initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
+    if initialize(flags.coordinator_address, flags.num_processes, flags.process_id) > 1:
+        tell_of_lost_processes()
     first = from_process_0(flags.workdir)  # an array of runs that are taken for one run has several
     others = f"the processes of a run have one --workdir, not {first!r} in the first and {flags.workdir!r} in this one"
     refuse((on_any_process(first != flags.workdir), others))

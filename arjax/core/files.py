@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import math
@@ -12,6 +13,7 @@ import os
 import stat
 import tempfile
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -76,17 +78,28 @@ def fingerprint_of(digests: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
+#: Nobody writes to a file any more that has not changed for so long.
+_LEFT_SECONDS = 3600
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields the path of a file that replaces `path` when the body has written it: readers, and a restart after a kill
-    at any moment, find the old file or the whole new one.
+    at any moment, find the old file or the whole new one. What killed processes have left of their own is removed.
     """
     path = Path(path)
     check_regular(path)  # a file in the place of /dev/null would be there for all programs
     replacement = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with writing(path):
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                    left.unlink()
         try:
+            replacement.touch()
+            mode = replacement.stat().st_mode  # that of the umask, which not every library keeps to
             yield replacement
+            replacement.chmod(mode)
             replacement.replace(path)
         finally:
             with contextlib.suppress(OSError):

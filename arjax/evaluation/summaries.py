@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+import scipy.stats
 
 from arjax.core.errors import UserError
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE, mixed_nats
@@ -202,6 +203,8 @@ class Difference:
       nats_N: float64[N]; means over the seeds, if a model was trained under several.
       stderr: the standard error of the mean over the examples, which are paired; nan for a single example.
       seeds_stderr: the standard error over the seeds, if both models were trained under several; nan otherwise.
+      tie: a mean within `tie` of 0 is a tie: two standard errors, or over few seeds the quantile of Student's t that is
+        as rare (Welch's degrees of freedom), whichever is larger.
       wins, losses: the shares of examples on which the first model has fewer nats, and more.
     """
 
@@ -209,13 +212,14 @@ class Difference:
     mean: float
     stderr: float
     seeds_stderr: float
+    tie: float
     wins: float
     losses: float
 
     @property
     def is_tie(self) -> bool:
-        """Whether the mean is nan or within two standard errors of 0, by the larger one. An infinite mean is no tie."""
-        return not (math.isinf(self.mean) or abs(self.mean) > TIE * np.fmax(self.stderr, self.seeds_stderr))
+        """Whether the mean is nan or within `tie` of 0. An infinite mean is no tie."""
+        return not (math.isinf(self.mean) or abs(self.mean) > self.tie)
 
 
 def paired_difference(first_SN: np.ndarray, second_TN: np.ndarray) -> Difference:
@@ -223,13 +227,25 @@ def paired_difference(first_SN: np.ndarray, second_TN: np.ndarray) -> Difference
     with np.errstate(invalid="ignore"):  # nats may be infinite
         nats_N = first_SN.mean(0) - second_TN.mean(0)
         by_seed = [nats.mean(1) for nats in (first_SN, second_TN)]
-        several = all(len(means) > 1 for means in by_seed)
+        stderr = float(stderr_of(nats_N)) if len(nats_N) > 1 else math.nan
+        seeds_stderr, seeds_tie = _over_seeds(by_seed)
         return Difference(
             nats_N=nats_N,
             mean=float(nats_N.mean()),
-            stderr=float(stderr_of(nats_N)) if len(nats_N) > 1 else math.nan,
-            # Seeds are drawn for each model alone, so the variances add up (Welch).
-            seeds_stderr=math.hypot(*map(stderr_of, by_seed)) if several else math.nan,
+            stderr=stderr,
+            seeds_stderr=seeds_stderr,
+            tie=float(np.fmax(TIE * stderr, seeds_tie)),
             wins=float((nats_N < 0).mean()),
             losses=float((nats_N > 0).mean()),
         )
+
+
+def _over_seeds(by_seed: list[np.ndarray]) -> tuple[float, float]:
+    """The standard error over the seeds of two models, and how far from 0 a tie goes; nan for a single seed."""
+    if min(map(len, by_seed)) < 2:
+        return math.nan, math.nan
+    # Seeds are drawn for each model alone, so the variances add up (Welch, 1947).
+    parts = np.array([float(stderr_of(means)) ** 2 for means in by_seed])
+    stderr = math.sqrt(parts.sum())
+    freedom = parts.sum() ** 2 / (parts**2 / [len(means) - 1 for means in by_seed]).sum()
+    return stderr, stderr * float(scipy.stats.t.isf(scipy.stats.norm.sf(TIE), freedom))

@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 from arjax.core.errors import UserError
 from arjax.core.options import check_size
 from arjax.parallel.devices import on_machine, visible_devices
+from arjax.parallel.lost import HEARTBEAT_SECONDS
 
 #: Environment variables that set the number of processes, by launcher; mpirun may itself be a SLURM step.
 OPEN_MPI, SLURM = "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"
@@ -184,7 +185,9 @@ def _connect(others: str, **arguments: Any) -> int:
         _check_port(int(address.rpartition(":")[2]))
     try:
         with _time_limit(others, address if number else ""):
-            jax.distributed.initialize(initialization_timeout=WAIT_SECONDS + 60, **arguments)
+            jax.distributed.initialize(
+                initialization_timeout=WAIT_SECONDS + 60, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **arguments
+            )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(re.split(r"\n\s*\n|```", str(error).strip())[0].split())  # without an example of YAML
         raise UserError(f"the processes of this run could not be connected: {reason}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from arjax.data import from_arrays
 from arjax.data.columns import MISSING
 from arjax.models import Model, make_model
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of, frequencies_of
-from arjax.tables.columns import Column
+from arjax.tables.engine import Training
 
 #: Train rows from which on larger networks are tried.
 _MANY_ROWS = 5000
@@ -50,9 +50,10 @@ def network_sizes(num_rows: int) -> list[NetworkSize]:
 class NetworkSearch:
     """Trainings of networks for one table: `members`, the sizes and the results of each."""
 
-    def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seed: int):
+    def __init__(self, training: Training):
         self.members: list[tuple[NetworkSize, Any]] = []
-        self._columns, self._seed, num = columns, seed, len(cells["train"])
+        columns, cells, num = training.columns, training.cells, len(training.cells["train"])
+        self._columns, self._seed = columns, training.seed
         codes = {split: codes_of(columns, cells_NC) for split, cells_NC in cells.items()}
         self._sites = Sites(tuple(column.num_codes for column in columns))
         self._x = {split: self._sites.values(codes_NC) for split, codes_NC in codes.items()}

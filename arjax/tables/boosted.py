@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ from arjax.core.scores import log_mean
 from arjax.data.columns import MISSING
 from arjax.tables.any_order import codes_of
 from arjax.tables.columns import Column
-from arjax.tables.engine import RowEngine, thinned
+from arjax.tables.engine import RowEngine, Training, thinned
 
 #: Options of the trees of a halving, and the most of them.
 _TREE = {"learning_rate": 0.15, "max_leaf_nodes": 16, "min_samples_leaf": 20, "l2_regularization": 1.0, "max_bins": 127}
@@ -296,17 +296,12 @@ def _best_stage(depth: Sequence[_Grown]) -> tuple[int, float]:
     return num, math.exp(found.x)
 
 
-def fit_boosted(
-    columns: Sequence[Column],
-    cells: Mapping[str, np.ndarray],
-    seconds: float,
-    seed: int,
-    most_orders: int = MOST_ORDERS,
-) -> tuple[BoostedTable, dict[str, Any]] | None:
-    """Returns boosted trees in as many orders as about so many seconds allow, and facts about them; None where these do
-    not suffice for one order.
+def fit_boosted(training: Training, most_orders: int = MOST_ORDERS) -> tuple[BoostedTable, dict[str, Any]] | None:
+    """Returns boosted trees in as many orders as the seconds allow, and facts about them; None where these do not
+    suffice for one order.
     """
-    start, rng = time.monotonic(), np.random.default_rng(seed)
+    start, rng = time.monotonic(), np.random.default_rng(training.seed)
+    columns, cells, seconds = training.columns, training.cells, training.seconds
     train_NC = thinned(cells["train"], _TRAIN_ROWS)
     every = [(cells_NC, codes_of(columns, cells_NC)) for cells_NC in (train_NC, cells["validation"])]
     orders: list[list[int]] = []
@@ -320,7 +315,7 @@ def fit_boosted(
                 return None
             known = [(cells_NC, codes_NC, codes_NC[:, c] != MISSING) for cells_NC, codes_NC in every]
             train, held = (_Rows(x_NC[there][:, order[:place]], codes_NC[there, c]) for x_NC, codes_NC, there in known)
-            of_order.append(fit_column(train, held, columns[c].num_codes, seed, trees))
+            of_order.append(fit_column(train, held, columns[c].num_codes, training.seed, trees))
         orders.append(order)
         halvings.append(of_order)
         taken = time.monotonic() - start

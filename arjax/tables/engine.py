@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from arjax.core.errors import UserError
 from arjax.core.scores import log_mean
 from arjax.data.columns import Condition
 from arjax.tables.columns import Column, Numbers
 
 #: Conditions on columns, by their numbers, in the order in which they are asked.
 Conditions = Sequence[tuple[int, Condition]]
+#: Orders of the columns in which the rows of one draw are completed, and rows of an order at least.
+_ORDERS, _ROWS_EACH = 16, 32
 
 
 class RowEngine(abc.ABC):
-    """The joint distribution of the columns of a table, of whole rows.
+    """The joint distribution of the columns of a table, of whole rows; other questions are refused.
 
     Rows are cells float64[N, C] as in `arjax.data.columns`, nan without a value; marks of cells are bool[N, C]. The
     `kind` of an engine is its name.
@@ -37,6 +43,26 @@ class RowEngine(abc.ABC):
     @abc.abstractmethod
     def in_words(self) -> str:
         """Returns the engine in a line."""
+
+    def progressive(
+        self, cells_C: np.ndarray, conditions: Conditions, num: int, rng: np.random.Generator
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields, for every k, cells [num, C] that fulfil the first k conditions, and the log of an unbiased estimate
+        of p(these conditions | known cells) from each draw, float64[num]. A column is drawn among the values that its
+        condition allows; the estimate is the product of their probabilities (Yang et al., "Deep Unsupervised
+        Cardinality Estimation", 2019, section 5).
+        """
+        cells_NC, total_N = np.repeat(cells_C[None], num, 0), np.zeros(num)
+        for c, condition in conditions:
+            cells_NC[:, c], log_mass_N = self.draw(cells_NC, c, condition, rng)
+            total_N = total_N + log_mass_N
+            yield cells_NC, total_N
+
+    def _refuse(self, *_: Any) -> Any:
+        raise UserError(f"the engine {self.kind!r} draws whole rows and answers no other question")
+
+    _refused: Any = _refuse
+    code_table = complete = draw = guess = num_sums = surprise = _refused
 
 
 class TableEngine(RowEngine):
@@ -67,17 +93,16 @@ class TableEngine(RowEngine):
         column, p_NV = self.columns[c], self.code_table(cells_NC, ~np.isnan(cells_NC), c)
         if condition is not None:
             p_NV = p_NV * column.weights(condition)
-        with np.errstate(divide="ignore"):
-            log_mass_N = np.minimum(np.log(p_NV.sum(1)), 0.0)
-        return column.draw(categorical(p_NV, rng), rng, condition), log_mass_N
+        return column.draw(categorical(p_NV, rng), rng, condition), log_sums(p_NV)
 
-    @abc.abstractmethod
     def num_sums(self, conditions: Conditions) -> float:
         """Returns the number of terms that `exact_mass` sums over; infinity where it is not exact."""
+        return 1.0 if len(conditions) <= 1 else math.inf
 
-    @abc.abstractmethod
     def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
         """Returns p(the first k conditions | known cells) for every k."""
+        rng = np.random.default_rng(0)  # of a draw that is not used
+        return [float(np.exp(self.draw(cells_C[None], c, condition, rng)[1][0])) for c, condition in conditions]
 
     def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
         given_NC, rng, num = np.zeros(cells_NC.shape, bool), np.random.default_rng(0), cells_NC.shape[1]
@@ -111,27 +136,84 @@ class TableEngine(RowEngine):
         return self.code_table(cells_NC, given_NC, c).argmax(1).astype(np.float64)
 
     def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Returns cells [N, C] with all that are not given drawn, each row in the same random order of the columns."""
+        """Returns cells [N, C] with all that are not given drawn; the rows share up to 16 random orders of columns."""
         cells_NC = np.where(given_NC, cells_NC, np.nan)
-        for c in rng.permutation(len(self.columns)).tolist():
-            rows = np.flatnonzero(np.isnan(cells_NC[:, c]))
-            if len(rows):
-                cells_NC[rows, c] = self.draw(cells_NC[rows], c, None, rng)[0]
+        num = int(np.clip(len(cells_NC) // _ROWS_EACH, 1, _ORDERS))
+        for start in range(num):
+            for c in rng.permutation(len(self.columns)).tolist():
+                rows = start + num * np.flatnonzero(np.isnan(cells_NC[start::num, c]))
+                if len(rows):
+                    cells_NC[rows, c] = self.draw(cells_NC[rows], c, None, rng)[0]
         return cells_NC
 
-    def progressive(
-        self, cells_C: np.ndarray, conditions: Conditions, num: int, rng: np.random.Generator
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields, for every k, cells [num, C] that fulfil the first k conditions, and the log of an unbiased estimate
-        of p(these conditions | known cells) from each draw, float64[num]. A column is drawn among the values that its
-        condition allows; the estimate is the product of their probabilities (Yang et al., "Deep Unsupervised
-        Cardinality Estimation", 2019, section 5).
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The rows to which an engine is fitted, and the length of its fits.
+
+    Attributes:
+      cells: of the splits "train" and "validation", float64[N, C].
+      seconds: that all fits take, approximately; infinity where `most` or `plan` ends them.
+      most: the number of fits at most.
+      plan: the options of the fits; (): a search chooses them.
+    """
+
+    columns: Sequence[Column]
+    cells: Mapping[str, np.ndarray]
+    seed: int = 0
+    seconds: float = math.inf
+    most: float = math.inf
+    plan: Sequence[Any] = ()
+
+
+class Search(abc.ABC):
+    """Fits of one kind of mixture until a deadline: `members`, by their options, each with its parameters and -log p of
+    the validation rows, float64[N].
+    """
+
+    #: The name of the option that counts the components of a mixture.
+    SIZE = ""
+
+    def __init__(self, training: Training):
+        self.members: dict[Any, tuple[Any, np.ndarray]] = {}
+        self.training, self._end = training, time.monotonic() + training.seconds
+        self._seconds = 0.0  # of a component
+
+    @abc.abstractmethod
+    def run(self) -> None:
+        """Chooses the options of the fits."""
+
+    @abc.abstractmethod
+    def fitted(self, options: Any, end: float) -> tuple[Any, np.ndarray]:
+        """Returns the parameters of a fit that ends at a time, and -log p of the validation rows; nan if it fails."""
+
+    def follow(self) -> None:
+        """Makes the fits of the plan or, without one, searches."""
+        for options in self.training.plan:
+            self.fit(options)
+        if not self.training.plan:
+            self.run()
+
+    def best(self, **alike: Any) -> list[Any]:
+        """Returns the options of the members that have some options in common, the best on validation first."""
+        some = [each for each in self.members if all(getattr(each, name) == alike[name] for name in alike)]
+        return sorted(some, key=self.fit)
+
+    def fit(self, options: Any, end: float = math.inf, **alike: Any) -> float:
+        """Returns the mean nats of validation rows under a member. Infinity if a new one fails, or has no time and is
+        not the first of those that are `alike`.
         """
-        cells_NC, total_N = np.repeat(cells_C[None], num, 0), np.zeros(num)
-        for c, condition in conditions:
-            cells_NC[:, c], log_mass_N = self.draw(cells_NC, c, condition, rng)
-            total_N = total_N + log_mass_N
-            yield cells_NC, total_N
+        if options not in self.members:
+            start, size, end = time.monotonic(), getattr(options, self.SIZE), min(end, self._end)
+            late = start + self._seconds * size > end or len(self.members) >= self.training.most
+            if late and self.best(**alike):
+                return math.inf
+            member = self.fitted(options, end)
+            self._seconds = max(0.7 * self._seconds, (time.monotonic() - start) / size)
+            if not np.isfinite(member[1]).all():
+                return math.inf
+            self.members[options] = member
+        return float(self.members[options][1].mean())
 
 
 def thinned(rows_NC: np.ndarray, most: int) -> np.ndarray:
@@ -152,6 +234,12 @@ def categorical(p_NV: Any, rng: np.random.Generator) -> np.ndarray:
     ends = np.cumsum(p_NV, 1)
     index = (ends <= rng.random(len(p_NV))[:, None] * ends[:, -1:]).sum(1)
     return np.minimum(index, p_NV.shape[1] - 1)
+
+
+def log_sums(p_NV: np.ndarray) -> np.ndarray:
+    """Returns the logs of the sums of probabilities of each row, float64[N], at most 0."""
+    with np.errstate(divide="ignore"):
+        return np.minimum(np.log(p_NV.sum(1)), 0.0)
 
 
 def normalised_logs(log_p_KN: np.ndarray) -> np.ndarray:

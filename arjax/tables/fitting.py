@@ -21,9 +21,9 @@ from arjax.evaluation.summaries import stderr_of
 from arjax.tables.any_order import codes_of, frequencies_of
 from arjax.tables.any_order_fitting import LEAST_STEPS, NetworkSearch, NetworkSize, advice_about, network_sizes
 from arjax.tables.boosted import MOST_ORDERS, fit_boosted
-from arjax.tables.columns import Column, find_columns
+from arjax.tables.columns import find_columns
 from arjax.tables.dependence import Dependence
-from arjax.tables.engine import RowEngine, TableEngine, thinned
+from arjax.tables.engine import RowEngine, TableEngine, Training, thinned
 from arjax.tables.gaussian_fitting import Options, fit_gaussians
 from arjax.tables.mixed import mix_engines, mix_rows, unrounded
 from arjax.tables.point_masses import SplitColumns
@@ -72,11 +72,20 @@ class FitRecipe(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """The length of the trainings: seconds; or, independently of the clock, steps, or a recipe that is followed."""
+    """The rows of a table, and the length of the trainings: seconds; or, independently of the clock, steps, or a recipe
+    that is followed.
+    """
 
-    seconds: float
-    steps: int = 0
-    recipe: FitRecipe = dataclasses.field(default_factory=FitRecipe)
+    training: Training
+    steps: int
+    recipe: FitRecipe
+
+    def of(self, name: str, part: float) -> Training:
+        """Returns the training of an engine in a part of the seconds, without a clock where steps or a plan end it."""
+        plan: Any = self.recipe.get(name, ())
+        most = self.steps / _STEPS_PER_FIT or math.inf
+        seconds = math.inf if self.steps or plan else part * self.training.seconds
+        return dataclasses.replace(self.training, seconds=seconds, most=most, plan=plan)
 
 
 @checked_arguments(seed=0, most_codes=2, steps=0)
@@ -142,8 +151,7 @@ def fit_table(
         frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
         if minutes is None:
             minutes = float(np.clip(len(rows) / _ROWS_PER_MINUTE, *_MINUTES))
-        budget = Budget(60 * minutes, steps, followed)
-        return _fit(columns, left_out, frame, cells, budget, seed)
+        return _fit(left_out, frame, Budget(Training(columns, cells, seed, 60 * minutes), steps, followed))
 
 
 def _split(frame: Frame, validation: Any, seed: int) -> tuple[np.ndarray, Frame]:
@@ -166,66 +174,58 @@ def _split(frame: Frame, validation: Any, seed: int) -> tuple[np.ndarray, Frame]
     return np.sort(rows[num:]), dataclasses.replace(frame, columns=held)
 
 
-def _fit(
-    columns: Sequence[Column],
-    left_out: Mapping[str, str],
-    frame: Frame,
-    cells: Mapping[str, np.ndarray],
-    budget: Budget,
-    seed: int,
-) -> TableModel:
+def _fit(left_out: Mapping[str, str], frame: Frame, budget: Budget) -> TableModel:
     """Returns the best mixture on validation of a network for all orders, a mixture of products and, for few words,
     mixtures of Gaussians, whose whole rows may be drawn by boosted trees, too.
     """
-    start, held_NC = time.monotonic(), cells["validation"]
-    if _has_gaussians(columns, cells):
+    start, training = time.monotonic(), budget.training
+    held_NC = training.cells["validation"]
+    if _has_gaussians(training):
         held_NC = thinned(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
-    fitted, of_rows = _fit_engines(columns, cells, held_NC, budget, seed)
+    fitted, of_rows = _fit_engines(budget, held_NC)
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
-    rows = Dependence(columns, thinned(cells["train"], _JUDGED_ROWS))
+    rows = Dependence(training.columns, thinned(training.cells["train"], _JUDGED_ROWS))
     engine, nats_N, engines = mix_engines(fitted, held_NC, _NUM_ORDERS, rows)
     by_rows, engines_of_rows = mix_rows(engine, of_rows, held_NC, _NUM_ORDERS)
-    results = _facts(columns, cells, held_NC, engines | engines_of_rows) | {"engine": engine.in_words()}
+    results = _facts(training, held_NC, engines | engines_of_rows) | {"engine": engine.in_words()}
     for sentence in filter(None, [f"chosen on validation: {engine.in_words()}", results["advice"]]):
         print(sentence, flush=True)
-    usual, results["unrounded"] = _usual(engine, cells["validation"]), unrounded(engine, held_NC)
+    usual, results["unrounded"] = _usual(engine, training.cells["validation"]), unrounded(engine, held_NC)
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
-    patterns = gap_patterns(cells["train"])
+    patterns = gap_patterns(training.cells["train"])
     return TableModel(engine, usual, results, left_out, frame, _NUM_ORDERS, by_rows, patterns)
 
 
 def _fit_engines(
-    columns: Sequence[Column], cells: Mapping[str, np.ndarray], held_NC: np.ndarray, budget: Budget, seed: int
+    budget: Budget, held_NC: np.ndarray
 ) -> tuple[dict[str, tuple[TableEngine, dict[str, Any]]], dict[str, tuple[RowEngine, dict[str, Any]]]]:
     """Returns the engines of all questions, and those of whole rows, each with facts about it."""
-    start, most = time.monotonic(), budget.steps / _STEPS_PER_FIT or math.inf
+    start, training = time.monotonic(), budget.training
     fitted: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
-    if _has_gaussians(columns, cells):
-        few = {"train": cells["train"], "validation": held_NC}
-        plan = [Options(**options) for options in budget.recipe.get("gaussian", ())]
-        seconds = math.inf if budget.steps or plan else _GAUSSIAN_PART * budget.seconds
-        fitted |= fit_gaussians(columns, few, seconds, seed, plan, most)
-    products = budget.recipe.get("products", ())
-    seconds = math.inf if budget.steps or products else _PRODUCTS_PART * budget.seconds
-    fitted["products"] = fit_products(columns, cells, seconds, seed, products, most)
-    of_rows = _fit_rows(columns, cells, budget, seed)
-    left = max(budget.seconds - (time.monotonic() - start), _NETWORK_PART * budget.seconds)
-    fitted["any_order"] = _fit_any_order(columns, cells, dataclasses.replace(budget, seconds=left), seed)
+    if _has_gaussians(training):
+        few = {"train": training.cells["train"], "validation": held_NC}
+        gaussian = dataclasses.replace(budget.of("gaussian", _GAUSSIAN_PART), cells=few)
+        plan = [Options(**options) for options in gaussian.plan]
+        fitted |= fit_gaussians(dataclasses.replace(gaussian, plan=plan))
+    fitted["products"] = fit_products(budget.of("products", _PRODUCTS_PART))
+    of_rows = _fit_rows(budget)
+    used = (time.monotonic() - start) / training.seconds
+    fitted["any_order"] = _fit_any_order(budget.of("any_order", max(1 - used, _NETWORK_PART)), budget.steps)
     return fitted, of_rows
 
 
-def _has_gaussians(columns: Sequence[Column], cells: Mapping[str, np.ndarray]) -> bool:
+def _has_gaussians(training: Training) -> bool:
     """Returns whether a table has few words, with point masses, beside its numbers, and enough rows."""
-    words = [column.num_codes for column in SplitColumns(columns).columns if isinstance(column, Words)]
-    are_few = 2 * sum(isinstance(column, Words) for column in columns) < len(columns) and sum(words) <= _MOST_WORDS
-    return are_few and len(cells["train"]) >= _FEWEST_ROWS
+    words = [column.num_codes for column in SplitColumns(training.columns).columns if isinstance(column, Words)]
+    num = sum(isinstance(column, Words) for column in training.columns)
+    are_few = 2 * num < len(training.columns) and sum(words) <= _MOST_WORDS
+    return are_few and len(training.cells["train"]) >= _FEWEST_ROWS
 
 
-def _facts(
-    columns: Sequence[Column], cells: Mapping[str, np.ndarray], held_NC: np.ndarray, engines: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+def _facts(training: Training, held_NC: np.ndarray, engines: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Returns facts about the fits: the recipe, sentences about what they lack, the nats of independent columns."""
+    columns, cells = training.columns, training.cells
     recipe = {name.removesuffix("_power"): about.pop("recipe") for name, about in engines.items() if "recipe" in about}
     network, best = engines["any_order"], max(engines.values(), key=lambda about: about.get("weight", 0.0))
     advice = [best.get("lacks", ""), advice_about(network) if network["weight"] else ""]
@@ -243,30 +243,27 @@ def _facts(
     }
 
 
-def _fit_rows(
-    columns: Sequence[Column], cells: Mapping[str, np.ndarray], budget: Budget, seed: int
-) -> dict[str, tuple[RowEngine, dict[str, Any]]]:
+def _fit_rows(budget: Budget) -> dict[str, tuple[RowEngine, dict[str, Any]]]:
     """Returns boosted trees of whole rows, if there is time for them."""
-    seconds = _BOOSTED_PART * budget.seconds
-    orders = MOST_ORDERS if seconds > _LEAST_SECONDS else 0
+    training = dataclasses.replace(budget.training, seconds=_BOOSTED_PART * budget.training.seconds)
+    orders = MOST_ORDERS if training.seconds > _LEAST_SECONDS else 0
     if budget.recipe or budget.steps:
-        orders, seconds = budget.recipe.get("boosted", int(budget.steps >= LEAST_STEPS)), math.inf
-    fitted = fit_boosted(columns, cells, seconds, seed, orders) if orders else None
+        orders = budget.recipe.get("boosted", int(budget.steps >= LEAST_STEPS))
+        training = dataclasses.replace(training, seconds=math.inf)
+    fitted = fit_boosted(training, orders) if orders else None
     return {"boosted": fitted} if fitted else {}
 
 
-def _fit_any_order(
-    columns: Sequence[Column], cells: Mapping[str, np.ndarray], budget: Budget, seed: int
-) -> tuple[TableEngine, dict[str, Any]]:
+def _fit_any_order(training: Training, steps: int) -> tuple[TableEngine, dict[str, Any]]:
     """Returns the network for all orders that is best on validation among some sizes, and facts about it."""
-    search, plan = NetworkSearch(columns, cells, seed), budget.recipe.get("any_order", ())
-    if budget.steps and not plan:
-        some = network_sizes(len(cells["train"]))[: None if budget.steps > LEAST_STEPS else 1]
-        plan = tuple(dataclasses.replace(size, steps=budget.steps) for size in dict.fromkeys(some))
+    search, plan = NetworkSearch(training), training.plan
+    if steps and not plan:
+        some = network_sizes(len(training.cells["train"]))[: None if steps > LEAST_STEPS else 1]
+        plan = [dataclasses.replace(size, steps=steps) for size in dict.fromkeys(some)]
     for size in plan:
         search.train(size)
     if not plan:
-        search.run(budget.seconds)
+        search.run(training.seconds)
     return search.best()
 
 

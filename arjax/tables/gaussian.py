@@ -30,7 +30,7 @@ from arjax.core.normal import log_mass, lower_tail
 from arjax.data.columns import Condition, Words
 from arjax.models.gaussian_mixture import GaussianMixtureModel, gaussians
 from arjax.tables.columns import Numbers
-from arjax.tables.engine import Conditions, TableEngine, categorical, normalised_logs, only_given
+from arjax.tables.engine import TableEngine, categorical, normalised_logs, only_given
 
 #: Scalars that are in memory at once.
 _MOST_SCALARS = 2**21
@@ -307,10 +307,12 @@ class GaussianTable(TableEngine):
 
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
         cells_NC = only_given(cells_NC, given_NC, c)
+        table_NV = np.empty((len(cells_NC), self.columns[c].num_codes))
         if c in self.words:
-            return self._word_table(cells_NC, c)
+            for rows, log_r_KN, *_ in self._conditionals(cells_NC, c):
+                table_NV[rows] = np.exp(log_r_KN).T @ self.words[c].p
+            return table_NV
         margin = self.numbers[c]
-        table_NV = np.empty((len(cells_NC), margin.column.num_codes))
         z_E = margin.forward(margin.edges)
         for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, 4 * len(z_E)):
             e_KNE = (z_E - mean_KN[..., None]) / scale_K1[..., None]
@@ -321,13 +323,6 @@ class GaussianTable(TableEngine):
             lost = np.flatnonzero(p_NV.sum(1) < 1e-250)
             p_NV[lost, np.where(mean_KN[log_r_KN.argmax(0), np.arange(len(rows))][lost] < z_E[0], 0, -1)] = 1.0
             table_NV[rows] = p_NV / p_NV.sum(1, keepdims=True)
-        return table_NV
-
-    def _word_table(self, cells_NC: np.ndarray, c: int) -> np.ndarray:
-        """Returns p(word | known cells of the other columns) of each row, float64[N, V]."""
-        table_NV = np.empty((len(cells_NC), self.columns[c].num_codes))
-        for rows, log_r_KN, *_ in self._conditionals(cells_NC, c):
-            table_NV[rows] = np.exp(log_r_KN).T @ self.words[c].p
         return table_NV
 
     def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
@@ -343,11 +338,7 @@ class GaussianTable(TableEngine):
         self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         if c in self.words:
-            p_NV = self._word_table(cells_NC, c)
-            allowed_NV = p_NV if condition is None else p_NV * self.words[c].column.weights(condition)
-            with np.errstate(divide="ignore"):
-                log_mass_N = np.minimum(np.log(allowed_NV.sum(1)), 0.0)
-            return categorical(allowed_NV, rng).astype(np.float64), log_mass_N
+            return super().draw(cells_NC, c, condition, rng)
         margin, parts = self.numbers[c], np.array(self.numbers[c].parts(condition))
         drawn_N, log_mass_N = np.full((2, len(cells_NC)), -np.inf)
         if not len(parts):
@@ -374,14 +365,6 @@ class GaussianTable(TableEngine):
             is_in_N = ((parts[:, :1] <= end_N) & (end_N <= parts[:, 1:])).any(0)
             drawn_N[rows[lost]], log_mass_N[rows[lost]] = margin.snapped(end_N), np.where(is_in_N, 0.0, -np.inf)
         return drawn_N, log_mass_N
-
-    def num_sums(self, conditions: Conditions) -> float:
-        return 1.0 if len(conditions) <= 1 else math.inf
-
-    def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
-        assert self.num_sums(conditions) <= 1, "ranges of several columns are estimated"
-        rng = np.random.default_rng(0)  # of a draw that is not used
-        return [float(np.exp(self.draw(cells_C[None], c, condition, rng)[1][0])) for c, condition in conditions]
 
 
 def _patterns(marks_NM: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

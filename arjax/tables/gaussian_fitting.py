@@ -8,6 +8,7 @@ inverse of S_oo with 0 for missing values. The maximisation step takes the momen
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import itertools
@@ -23,8 +24,8 @@ from arjax.core.scores import best_members
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, is_gaussian_mixture, without_holes
-from arjax.tables.columns import Column, Numbers
-from arjax.tables.engine import TableEngine, thinned
+from arjax.tables.columns import Numbers
+from arjax.tables.engine import Search, TableEngine, Training, thinned
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
 from arjax.tables.point_masses import SplitColumns
 
@@ -88,18 +89,16 @@ class Fit(NamedTuple):
     words: Mapping[int, np.ndarray]
 
 
-class GaussianSearch:
-    """At most so many fits of one table until a deadline: `members`, each with -log p of the validation rows [N]."""
+class GaussianSearch(Search):
+    """Fits of mixtures of Gaussians."""
 
-    most = math.inf  # fits
+    SIZE = "components"
 
-    def __init__(self, columns: Sequence[Column], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
-        self.members: dict[Options, tuple[Fit, np.ndarray]] = {}
-        self._train, self._validation = thinned(cells["train"], _TRAIN_ROWS), cells["validation"]
-        self._seed = seed
+    def __init__(self, training: Training):
         importlib.import_module("sklearn.mixture")  # here, so that the first fit is timed without it
-        self._end, self._per_component = time.monotonic() + seconds, 0.0
-        self.columns, self._numbers = columns, [c for c, column in enumerate(columns) if isinstance(column, Numbers)]
+        super().__init__(training)
+        columns, self._train = training.columns, thinned(training.cells["train"], _TRAIN_ROWS)
+        self._numbers = [c for c, column in enumerate(columns) if isinstance(column, Numbers)]
         self._steps = np.array([column.step for column in columns if isinstance(column, Numbers)])
         self._x = self._train[:, self._numbers]
         self.margins = {
@@ -124,17 +123,10 @@ class GaussianSearch:
             self._grow(Options(*kind, 1, _FIRST_FLOOR), start + growing * math.sqrt(i / len(kinds)))
         for kind in kinds:  # those that still gained when their time was over
             self._grow(Options(*kind, 1, _FIRST_FLOOR), self._end)
-        best = {is_power: self._best(is_power)[:_AGAIN] for is_power in (True, False)}
+        best = {is_power: self.best(is_power=is_power)[:_AGAIN] for is_power in (True, False)}
         for seed in range(1, 1 + _SEEDS):
             for options in itertools.chain(*best.values()):
                 self._fit(options._replace(seed=seed))
-
-    def _best(self, is_power: bool) -> list[Options]:
-        """Returns the options of the members with these margins, the best on validation first."""
-        return sorted((each for each in self.members if each.is_power == is_power), key=self._mean_nats)
-
-    def _mean_nats(self, options: Options) -> float:
-        return float(self.members[options][1].mean())
 
     def _grow(self, options: Options, end: float) -> None:
         """Fits more and more components until validation stops gaining, with the best floor; then sizes in between."""
@@ -172,32 +164,22 @@ class GaussianSearch:
         return options._replace(floor=FLOORS[at]), nats
 
     def _fit(self, options: Options, end: float = math.inf) -> float:
-        """Returns the mean nats of validation rows under a new member; infinity if the fit fails or lacks time."""
-        if options in self.members:
-            return self._mean_nats(options)
-        start = time.monotonic()
-        late = start + self._per_component * options.components > min(end, self._end)
-        late |= len(self.members) >= self.most
-        if late and self._best(options.is_power):
-            return math.inf
-        rng = np.random.default_rng([self._seed, options.seed])
+        return self.fit(options, end, is_power=options.is_power)
+
+    def fitted(self, options: Options, end: float) -> tuple[Any, np.ndarray]:
+        rng = np.random.default_rng([self.training.seed, options.seed])
         margins, x_ND = self.margins[options.is_power], self._x
         if options.is_noisy:
             x_ND = x_ND + self._steps * rng.uniform(-0.5, 0.5, x_ND.shape)
         z_ND = np.stack([margin.forward(x) for margin, x in zip(margins, x_ND.T, strict=True)], 1)
         try:
-            fit = self._by_em(z_ND, options, rng, min(end, self._end))
+            fit = self._by_em(z_ND, options, rng, end)
         except ValueError as error:
             if "reg_covar" not in str(error):
                 raise
-            return math.inf
-        table = self.table(options.is_power, [fit], options.floor)
-        nats = -table.log_prob(self._validation, np.zeros(self._validation.shape, bool))
-        self._per_component = max(0.7 * self._per_component, (time.monotonic() - start) / options.components)
-        if not np.isfinite(nats).all():
-            return math.inf
-        self.members[options] = fit, nats
-        return self._mean_nats(options)
+            return None, np.full(1, math.nan)
+        table, held_NC = self.table(options.is_power, [fit], options.floor), self.training.cells["validation"]
+        return fit, -table.log_prob(held_NC, np.zeros(held_NC.shape, bool))
 
     def _by_em(self, z_ND: np.ndarray, options: Options, rng: np.random.Generator, end: float) -> Fit:
         """Fits by EM, which reads words as one-hot numbers with noise; the components then count the words of their
@@ -205,11 +187,11 @@ class GaussianSearch:
         further steps read all rows as they are.
         """
         num, words = z_ND.shape[1], {c: x for c, x in enumerate(self._train.T) if c not in self._numbers}
-        codes = {c: np.arange(self.columns[c].num_codes) for c in words}
+        codes = {c: np.arange(self.training.columns[c].num_codes) for c in words}
         hot = {c: np.where(np.isnan(x)[:, None], np.nan, x[:, None] == codes[c]) for c, x in words.items()}
         noisy = [hot_NV + _WORD_NOISE * rng.normal(size=hot_NV.shape) for hot_NV in hot.values()]
         read_NE = np.concatenate([z_ND, *noisy], 1)
-        begun_NE = without_holes(read_NE, 10 * options.components, self._seed)
+        begun_NE = without_holes(read_NE, 10 * options.components, self.training.seed)
         begun = fit_by_em(begun_NE, options.components, options.floor, 1, _ITERATIONS, int(rng.integers(2**31)))
         fitted = Components(begun.weights_, begun.means_, begun.covariances_)
         if np.isnan(read_NE).any():
@@ -226,13 +208,13 @@ class GaussianSearch:
         p = {c: np.concatenate([fit.words[c] for fit in fits]) for c in fits[0].words}
         all_margins = [
             next(margins) if isinstance(column, Numbers) else WordTable(column, p[c])
-            for c, column in enumerate(self.columns)
+            for c, column in enumerate(self.training.columns)
         ]
         return gaussian_table(all_margins, [fit.components for fit in fits], floor)
 
     def mixed(self, is_power: bool) -> tuple[GaussianTable, list[Options]] | None:
         """Returns the mixture of the members with these margins that is best on validation, and their options."""
-        best = self._best(is_power)[:_CANDIDATES]
+        best = self.best(is_power=is_power)[:_CANDIDATES]
         if not best:
             return None
         nats_MN = np.stack([self.members[options][1] for options in best])
@@ -252,26 +234,14 @@ def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
     return counts_KV / counts_KV.sum(1, keepdims=True)
 
 
-def fit_gaussians(
-    columns: Sequence[Column],
-    cells: Mapping[str, np.ndarray],
-    seconds: float,
-    seed: int,
-    plan: Sequence[Options] = (),
-    most: float = math.inf,
-) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
+def fit_gaussians(training: Training) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
     """Returns a mixture of Gaussians of the columns as they are, `gaussian`, and of columns made symmetric by powers,
-    `gaussian_power`, each with facts about it: of those of a `plan`, or else of a search with `most` fits.
+    `gaussian_power`, each with facts about it; the plan has `Options`.
     """
-    split = SplitColumns(columns)
-    found: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
-    parts = {name: split.cells(rows) for name, rows in cells.items()}
-    search = GaussianSearch(split.columns, parts, seconds, seed)
-    search.most = most
-    for options in plan:
-        search._fit(options)
-    if not plan:
-        search.run()
+    split, found = SplitColumns(training.columns), dict[str, tuple[TableEngine, dict[str, Any]]]()
+    parts = {name: split.cells(rows) for name, rows in training.cells.items()}
+    search = GaussianSearch(dataclasses.replace(training, columns=split.columns, cells=parts))
+    search.follow()
     for name, is_power in (("gaussian", False), ("gaussian_power", True)):
         if mixed := search.mixed(is_power):
             facts: dict[str, Any] = {"fits": [options._asdict() for options in mixed[1]], "tried": len(search.members)}

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from arjax.core.errors import UserError
 from arjax.core.scores import fit_weights, log_mixture, mixed_nats
 from arjax.data.columns import Condition
 from arjax.tables.columns import Numbers
@@ -35,7 +34,43 @@ _COSTS = 0.01
 _STIFF = 1e4
 
 
-class MixedTable(TableEngine):
+class MixedRows(RowEngine):
+    """Engines of rows, mixed: p(x) = sum_e w_e p_e(x), with `weights` w_e that add up to 1."""
+
+    def __init__(self, engines: Sequence[RowEngine], weights: Sequence[float] | np.ndarray):
+        self.engines: tuple[Any, ...] = tuple(engines)
+        self.columns = engines[0].columns
+        assert all(engine.columns == self.columns for engine in engines), "engines of the same columns"
+        self.weights = np.array(weights, np.float64)
+        self._parts: list[Any] = [engine for engine, weight in zip(engines, weights, strict=True) if weight]
+        self._log_weights = np.log(self.weights[self.weights > 0])
+        self.kind = " + ".join(dict.fromkeys(engine.kind for engine in self._parts))
+
+    def in_words(self) -> str:
+        return "a mixture: " + _sum_in_words(self.weights, self.engines)
+
+    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+        nats_EN = np.stack([-engine.log_prob_over_orders(cells_NC, num_orders) for engine in self._parts])
+        return -mixed_nats(nats_EN, np.exp(self._log_weights))
+
+    def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws an engine for each row, and all its cells from this engine."""
+        p_NE = np.repeat(np.exp(self._log_weights)[None], num, 0)
+        return self._by_engine(p_NE, rng, lambda engine, rows: engine.draw_rows(len(rows), rng))
+
+    def _by_engine(
+        self, p_NE: np.ndarray, rng: np.random.Generator, draw: Callable[[Any, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Draws an engine for each row, and cells [N, C] of the rows of each engine from it."""
+        engine_N, cells_NC = categorical(p_NE, rng), np.empty((len(p_NE), len(self.columns)))
+        for e, engine in enumerate(self._parts):
+            rows = np.flatnonzero(engine_N == e)
+            if len(rows):
+                cells_NC[rows] = draw(engine, rows)
+        return cells_NC
+
+
+class MixedTable(MixedRows, TableEngine):
     """Engines of the same columns, mixed: p(query | evidence) = sum_e r_e p_e(query | evidence), in which the
     responsibilities r_e are proportional to w_e p_e(evidence).
 
@@ -52,19 +87,13 @@ class MixedTable(TableEngine):
         weights: Sequence[float] | np.ndarray,
         guess_weights: Mapping[str, Sequence[float]] | Mapping[str, np.ndarray] | None = None,
     ):
-        self.engines, self.columns = tuple(engines), engines[0].columns
-        assert all(engine.columns == self.columns for engine in engines), "engines of the same columns"
-        self.weights = np.array(weights, np.float64)
+        super().__init__(engines, weights)
         self.guess_weights = {kind: np.array(weights, np.float64) for kind, weights in (guess_weights or {}).items()}
-        self._parts = [engine for engine, weight in zip(engines, weights, strict=True) if weight]
-        self._log_weights = np.log(self.weights[self.weights > 0])
-        self.kind = " + ".join(dict.fromkeys(engine.kind for engine in self._parts))
         self.orders_agree = all(engine.orders_agree for engine in self._parts)
         self.reads_codes = all(engine.reads_codes for engine in self._parts)
 
     def in_words(self) -> str:
-        said = _sum_in_words(self.weights, self.engines)
-        said = f"a mixture: {said}" if len(self._parts) > 1 else self._parts[0].in_words()
+        said = super().in_words() if len(self._parts) > 1 else self._parts[0].in_words()
         for kind, weights in self.guess_weights.items():
             said += f"; {kind} are guessed by {_sum_in_words(weights, self.engines)}"
         return said
@@ -116,12 +145,8 @@ class MixedTable(TableEngine):
     def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws an engine for each row by its responsibility, and all cells that are not given from this engine."""
         cells_NC = only_given(cells_NC, given_NC)
-        engine_N = categorical(np.exp(self._responsibilities(cells_NC)).T, rng)
-        for e, engine in enumerate(self._parts):
-            rows = np.flatnonzero(engine_N == e)
-            if len(rows):
-                cells_NC[rows] = engine.complete(cells_NC[rows], ~np.isnan(cells_NC[rows]), rng)
-        return cells_NC
+        known_NC, p_NE = ~np.isnan(cells_NC), np.exp(self._responsibilities(cells_NC)).T
+        return self._by_engine(p_NE, rng, lambda engine, rows: engine.complete(cells_NC[rows], known_NC[rows], rng))
 
     def num_sums(self, conditions: Conditions) -> float:
         return math.fsum(engine.num_sums(conditions) for engine in self._parts)
@@ -136,58 +161,11 @@ def _sum_in_words(weights: np.ndarray, engines: Sequence[RowEngine]) -> str:
     return ", ".join(f"{weight:.2f} of {engine.in_words()}" for weight, engine in parts if weight)
 
 
-class MixedRows(RowEngine):
-    """Engines of rows, mixed: p(x) = sum_e w_e p_e(x), with `weights` w_e that add up to 1."""
-
-    def __init__(self, engines: Sequence[RowEngine], weights: Sequence[float] | np.ndarray):
-        self.engines, self.columns = tuple(engines), engines[0].columns
-        self.weights = np.array(weights, np.float64)
-        self.kind = " + ".join(engine.kind for engine, weight in zip(engines, weights, strict=True) if weight)
-
-    def in_words(self) -> str:
-        return "a mixture: " + _sum_in_words(self.weights, self.engines)
-
-    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
-        nats_EN = np.stack([-engine.log_prob_over_orders(cells_NC, num_orders) for engine in self.engines])
-        return -mixed_nats(nats_EN, self.weights)
-
-    def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws an engine for each row, and all its cells from this engine."""
-        engine_N, cells_NC = rng.choice(len(self.engines), num, p=self.weights), np.empty((num, len(self.columns)))
-        for e, engine in enumerate(self.engines):
-            rows = np.flatnonzero(engine_N == e)
-            if len(rows):
-                cells_NC[rows] = engine.draw_rows(len(rows), rng)
-        return cells_NC
-
-
-class OnlyRows(TableEngine):
-    """An engine of whole rows, which refuses all other questions."""
-
-    def __init__(self, rows: RowEngine):
-        self.kind, self.columns, self.rows = rows.kind, rows.columns, rows
-
-    def in_words(self) -> str:
-        return self.rows.in_words()
-
-    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
-        return self.rows.log_prob_over_orders(cells_NC, num_orders)
-
-    def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
-        return self.rows.draw_rows(num, rng)
-
-    def _refuse(self, *_: Any) -> Any:
-        raise UserError(f"the engine {self.kind!r} draws whole rows and answers no other question")
-
-    _refused: Any = _refuse
-    log_prob = code_table = draw = num_sums = exact_mass = complete = _refused
-
-
 def kinds_of(engine: TableEngine, rows: RowEngine) -> dict[str, RowEngine]:
     """Returns the engines that are parts of an engine of all questions, and of one of whole rows, by their kinds: of
     several of one kind, the mixture.
     """
-    parts = zip(engine.engines, engine.weights, strict=True) if isinstance(engine, MixedTable) else [(engine, 1.0)]
+    parts: Any = zip(engine.engines, engine.weights, strict=True) if isinstance(engine, MixedRows) else [(engine, 1.0)]
     of_kinds: dict[str, list[tuple[TableEngine, float]]] = {}
     for each, weight in parts:
         of_kinds.setdefault(each.kind, []).append((each, weight or 1e-9))
@@ -195,7 +173,12 @@ def kinds_of(engine: TableEngine, rows: RowEngine) -> dict[str, RowEngine]:
     for kind, pairs in of_kinds.items():
         some, weights = zip(*pairs, strict=True)
         kinds[kind] = some[0] if len(some) == 1 else MixedTable(some, np.array(weights) / sum(weights))
-    return kinds | ({each.kind: each for each in rows.engines[1:]} if isinstance(rows, MixedRows) else {})
+    return kinds | {each.kind: each for each in engines_beside(engine, rows)}
+
+
+def engines_beside(engine: RowEngine, rows: RowEngine) -> Sequence[RowEngine]:
+    """Returns the engines with which an engine of all questions makes up one of whole rows."""
+    return rows.engines[1:] if isinstance(rows, MixedRows) and rows is not engine else ()
 
 
 def mix_engines(

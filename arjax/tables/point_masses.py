@@ -14,7 +14,7 @@ import numpy as np
 
 from arjax.data.columns import Condition, Words
 from arjax.tables.columns import Column, Numbers
-from arjax.tables.engine import Conditions, TableEngine, categorical, only_given
+from arjax.tables.engine import TableEngine, categorical, log_sums, only_given
 
 
 class SplitColumns:
@@ -122,9 +122,7 @@ class PointMassTable(TableEngine):
         if condition is not None:
             allowed_NJ[:, 1:] *= column.weights(condition)[column.codes(masses_J)]
         word_N = categorical(allowed_NJ, rng)
-        with np.errstate(divide="ignore"):
-            log_mass_N = np.minimum(np.log(allowed_NJ.sum(1)), 0.0)
-        return np.where(word_N > 0, masses_J[word_N - 1], numbers_N), log_mass_N
+        return np.where(word_N > 0, masses_J[word_N - 1], numbers_N), log_sums(allowed_NJ)
 
     def _draw_number(
         self, column: Numbers, cells_NP: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
@@ -138,13 +136,6 @@ class PointMassTable(TableEngine):
         if condition is None:
             return numbers_N, np.zeros(len(numbers_N))
         return numbers_N, log_part_N - self.engine.draw(cells_NP, place, _between(whole, column), rng)[1]
-
-    def num_sums(self, conditions: Conditions) -> float:
-        return self.engine.num_sums(conditions)
-
-    def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
-        rng = np.random.default_rng(0)  # of a draw that is not used
-        return [float(np.exp(self.draw(cells_C[None], c, condition, rng)[1][0])) for c, condition in conditions]
 
 
 def _between(parts: Sequence[tuple[float, float]], column: Numbers) -> list[tuple[float, float]]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,9 +23,18 @@ from scipy.sparse import csr_matrix
 
 from arjax.core.scores import best_members
 from arjax.data.columns import MISSING, Words
-from arjax.tables.any_order import codes_of
+from arjax.tables.any_order import codes_of, frequencies_of
 from arjax.tables.columns import Column
-from arjax.tables.engine import Conditions, TableEngine, categorical, normalised_logs, only_given, thinned
+from arjax.tables.engine import (
+    Conditions,
+    Search,
+    TableEngine,
+    Training,
+    categorical,
+    normalised_logs,
+    only_given,
+    thinned,
+)
 
 #: Scalars that are in memory at once.
 _MOST_SCALARS = 2**21
@@ -151,30 +159,19 @@ class ProductOptions:
     seed: int = 0
 
 
-class ProductSearch:
-    """Fits of one table until a deadline: `members`, each with its parameters and -log p of the codes of the validation
-    rows, float64[N].
-    """
+class ProductSearch(Search):
+    """Fits of mixtures of products; the nats are those of the codes."""
 
-    def __init__(
-        self,
-        columns: Sequence[Column],
-        cells: Mapping[str, np.ndarray],
-        seconds: float,
-        seed: int,
-        most: float = math.inf,
-    ):
-        self._most = most  # fits
-        self.members: dict[ProductOptions, tuple[dict[str, np.ndarray], np.ndarray]] = {}
-        self._end, self._seed, self._columns = time.monotonic() + seconds, seed, columns
-        self._seconds = 0.0  # of a class
-        self._starts = np.cumsum([0, *(column.num_codes for column in columns)])
-        train, held = (codes_of(columns, thinned(cells[split], most)) for split, most in _MOST.items())
+    SIZE = "classes"
+
+    def __init__(self, training: Training):
+        super().__init__(training)
+        self._sizes = [column.num_codes for column in training.columns]
+        self._starts = np.cumsum([0, *self._sizes])
+        most = {"train": _TRAIN_ROWS, "validation": _HELD_ROWS}
+        train, held = (codes_of(training.columns, thinned(training.cells[split], num)) for split, num in most.items())
         self._train, self._held = self._one_hot(train), self._one_hot(held)
-        counts_S = np.asarray(self._train.sum(0)).ravel()
-        one_each_S = np.repeat([1 / column.num_codes for column in columns], np.diff(self._starts))
-        totals_S = np.repeat(np.add.reduceat(counts_S, self._starts[:-1]), np.diff(self._starts))
-        self._margin = ((counts_S + one_each_S) / (totals_S + 1)).astype(np.float32)
+        self._margin = np.concatenate(frequencies_of(self._sizes, train)).astype(np.float32)
 
     def _one_hot(self, codes_NC: np.ndarray) -> csr_matrix:
         """Returns codes as one-hot vectors of all columns, float32[N, S]; a missing cell has zeros."""
@@ -211,20 +208,9 @@ class ProductSearch:
                 return options
             options, nats = best, self.fit(best)
 
-    def fit(self, options: ProductOptions) -> float:
-        """Returns the mean nats of validation rows under a member; infinity if there is no time for a new one."""
-        if options not in self.members:
-            start = time.monotonic()
-            late = start + self._seconds * options.classes > self._end
-            if self.members and (late or len(self.members) >= self._most):
-                return math.inf
-            self.members[options] = self._by_em(options)
-            self._seconds = max(0.5 * self._seconds, (time.monotonic() - start) / options.classes)
-        return float(self.members[options][1].mean())
-
-    def _by_em(self, options: ProductOptions) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def fitted(self, options: ProductOptions, end: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Runs EM from random train rows until validation stops gaining; returns the best parameters and nats."""
-        rng = np.random.default_rng([self._seed, options.seed])
+        rng = np.random.default_rng([self.training.seed, options.seed])
         smooth = self._smoother(WIDTHS[options.width])
         rows = rng.choice(self._train.shape[0], options.classes, replace=options.classes > self._train.shape[0])
         params = self._maximised(self._train[rows].T.toarray(), np.ones(options.classes), smooth, ROWS[options.rows])
@@ -235,7 +221,7 @@ class ProductSearch:
             since = 0 if nats_N.mean() < best_nats.mean() - _ENOUGH else since + 1
             if nats_N.mean() < best_nats.mean():
                 best, best_nats = params, nats_N
-            if since == _PATIENCE or time.monotonic() > self._end:
+            if since == _PATIENCE or time.monotonic() > end:
                 break
         return {"log_weights": best[0], "log_p": best[1].T}, best_nats
 
@@ -244,7 +230,7 @@ class ProductSearch:
         their frequency and nearness; a word stays as it is.
         """
         smoothers = []
-        for column, p_V in zip(self._columns, np.split(self._margin, self._starts[1:-1]), strict=True):
+        for column, p_V in zip(self.training.columns, np.split(self._margin, self._starts[1:-1]), strict=True):
             if width and not isinstance(column, Words):
                 place_V = np.cumsum(p_V) - p_V / 2
                 near_VV = p_V * np.exp(-0.5 * ((place_V[:, None] - place_V) / width) ** 2)
@@ -292,45 +278,30 @@ class ProductSearch:
 
     def mixed(self) -> tuple[ProductsTable, list[ProductOptions]]:
         """Returns the mixture of the members that is best on validation, with equal weights, and their options."""
-        options = sorted(self.members, key=lambda each: float(self.members[each][1].mean()))
+        options = self.best()
         chosen = [options[i] for i in best_members(np.stack([self.members[each][1] for each in options]))]
         sizes = np.cumsum([each.classes for each in chosen])
         chosen = [each for each, size in zip(chosen, sizes, strict=True) if size <= max(sizes[0], _MOST_CLASSES)]
         members = [self.members[each][0] for each in chosen]
         params = {name: np.concatenate([member[name] for member in members]) for name in members[0]}
         params["log_p"] = self._with_frequencies(np.exp(normalised_logs(params["log_weights"])), params["log_p"])
-        return ProductsTable(self._columns, params), chosen
+        return ProductsTable(self.training.columns, params), chosen
 
     def _with_frequencies(self, w_K: np.ndarray, log_p_KS: np.ndarray) -> np.ndarray:
         """Returns log p(code | class) under which codes have their frequencies in the train rows: smoothing has moved
         them, and proportional fitting moves them back (Deming & Stephan, 1940).
         """
-        p_KS, sizes = np.exp(log_p_KS), np.diff(self._starts)
+        p_KS = np.exp(log_p_KS)
         for _ in range(_FITTINGS):
             p_KS *= self._margin / (w_K @ p_KS)
-            p_KS /= np.repeat(np.add.reduceat(p_KS, self._starts[:-1], 1), sizes, 1)
+            p_KS /= np.repeat(np.add.reduceat(p_KS, self._starts[:-1], 1), self._sizes, 1)
         return np.log(p_KS)
 
 
-_MOST = {"train": _TRAIN_ROWS, "validation": _HELD_ROWS}
-
-
-def fit_products(
-    columns: Sequence[Column],
-    cells: Mapping[str, np.ndarray],
-    seconds: float,
-    seed: int,
-    plan: Sequence[ProductOptions] = (),
-    most: float = math.inf,
-) -> tuple[ProductsTable, dict[str, Any]]:
-    """Returns a mixture of products fitted within about so many seconds and at most so many fits, or by a plan; and
-    facts about it.
-    """
-    search = ProductSearch(columns, cells, seconds, seed, most)
-    for options in plan:
-        search.fit(options)
-    if not plan:
-        search.run()
+def fit_products(training: Training) -> tuple[ProductsTable, dict[str, Any]]:
+    """Returns a mixture of products, and facts about it; the plan has `ProductOptions`."""
+    search = ProductSearch(training)
+    search.follow()
     engine, chosen = search.mixed()
     recipe = list(map(dataclasses.asdict, search.members))
     return engine, {"recipe": recipe, "fits": list(map(dataclasses.asdict, chosen)), "tried": len(search.members)}

@@ -24,7 +24,7 @@ from arjax.tables.boosted import BoostedTable
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import RowEngine, TableEngine
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable
-from arjax.tables.mixed import MixedRows, MixedTable
+from arjax.tables.mixed import MixedRows, MixedTable, engines_beside
 from arjax.tables.point_masses import PointMassTable, SplitColumns
 from arjax.tables.products import ProductsTable
 
@@ -89,13 +89,13 @@ class _WordNumbers(TypedDict):
 def save_table(path: str | os.PathLike, engine: TableEngine, rows: RowEngine, about: Mapping[str, Any]) -> Path:
     """Writes the model of all questions, that of whole rows, and their columns, which `read_table` reads."""
     mixed = engine if isinstance(engine, MixedTable) else MixedTable([engine], [1.0])
-    of_rows = rows.engines[1:] if isinstance(rows, MixedRows) else ()
+    of_rows = engines_beside(engine, rows)
     engines: list[Any] = [*mixed.engines, *of_rows]
     weights = [*mixed.weights.tolist(), *[0.0] * len(of_rows)]
     facts = {
         "columns": [column_as_json(column) for column in engine.columns],
         "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],
-        "row_weights": rows.weights.tolist() if isinstance(rows, MixedRows) else [],
+        "row_weights": rows.weights.tolist() if isinstance(rows, MixedRows) and of_rows else [],
         "guesses": {kind: weights.tolist() for kind, weights in mixed.guess_weights.items()},
         **about,
     }

@@ -22,7 +22,7 @@ from arjax.tables.answers import Answer, Draws, accepted, estimate_by_draws, exa
 from arjax.tables.any_order import ROWS
 from arjax.tables.columns import Numbers
 from arjax.tables.engine import Conditions, RowEngine, TableEngine
-from arjax.tables.mixed import OnlyRows, kinds_of
+from arjax.tables.mixed import kinds_of
 from arjax.tables.saving import read_table, save_table
 
 #: Conditions by the names of their columns.
@@ -119,13 +119,11 @@ class TableModel(InNotebook):
 
             table.using("products").probability({"age": (30, 40), "hours": (50, None)})  # exact under this engine
         """
-        kinds = kinds_of(self._engine, self._rows)
+        kinds: Any = kinds_of(self._engine, self._rows)
         has = f"the table has no engine {engine!r}: it has {', '.join(kinds)}"
         refuse((engine not in kinds, has + did_you_mean(engine, kinds, "")))
-        chosen = kinds[engine]
-        only: Any = chosen if isinstance(chosen, TableEngine) else OnlyRows(chosen)
         about = (self._usual, self.results, self.left_out, self._frame, self._num_orders)
-        return TableModel(only, *about, chosen, self._patterns)
+        return TableModel(kinds[engine], *about, patterns=self._patterns)
 
     @checked_arguments(num=1, seed=0)
     def sample(

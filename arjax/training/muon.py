@@ -2,11 +2,14 @@
 
 1. A parameter is a kernel if its path ends in `kernel` and it has two axes or more. All others (embeddings, tables of
    positions, norms, biases) go to Adam, as do the kernels of readouts, the layers that return the features of sites,
-   and those with `adam_pattern` in their path: by default layers that read values, and depthwise convolutions.
+   and those with `adam_pattern` in their path: by default layers that embed the values of single sites (`linear` of
+   embeddings, `in_kernel` of NADE), and depthwise convolutions. A first layer that mixes sites, as in MADE and in the
+   convolutions of images, is a matrix like those after it.
 2. The last two axes of a kernel are a matrix, inputs x outputs: E x NH for the queries of N heads; convolutions of
    arjax have the K^2 taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal matrix,
    directions, sites) hold matrices that are orthogonalised one by one.
 3. The kernels with `taps_pattern` in their path have axes for taps, [K, K, I, O], and are the matrix K K I x O.
+   Kernels of Flax's own attention have an axis for the heads, [E, N, H]: name them in `adam_pattern`.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from arjax.models.base import Model
 from arjax.networks.readout import readout_paths
 from arjax.parallel.sharding import path_string
 
-#: Layers that read values, and depthwise convolutions.
+#: Layers that embed values, and depthwise convolutions.
 ADAM = r"(^|/)(in|linear|intensity)/kernel$|(^|/)(in|conv)_kernel$"
 #: Convolutions whose taps are axes: those that stretch an image here, and those of Flax, by its own names.
 TAPS = r"(^|/)(stretch|Conv|ConvTranspose)_\d+/kernel$"
@@ -59,7 +62,9 @@ def muon_of_matrices(
     """Muon for the parameters that are matrices by `axes_of(path, leaf)`, `adam` for all others; updates of rate 1.
 
     The momentum, with its look-ahead, is made nearly orthogonal by `ns_steps` steps of Newton and Schulz (Jordan et
-    al., "Muon: An optimizer for hidden layers in neural networks", 2024). A matrix of I inputs and O outputs is then
+    al., "Muon: An optimizer for hidden layers in neural networks", 2024). It is optax's: an average without the bias of
+    its start, where the code of Jordan et al. has a plain average, so parameters differ by about .01 after 20 steps. A
+    matrix of I inputs and O outputs is then
     scaled by `consistent_rms` sqrt(max(I, O)), the root mean square of its elements for any shape (Liu et al., "Muon is
     Scalable for LLM Training", 2025; that of AdamW is .2 to .4), or for 0 by sqrt(max(1, O / I)), as by Jordan et al.
     """

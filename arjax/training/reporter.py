@@ -15,6 +15,7 @@ import numpy as np
 
 from arjax.data.remarks import remarks_about
 from arjax.evaluation.report import kind_of_nats
+from arjax.models import Model
 from arjax.parallel.sharding import path_string
 from arjax.reporting.progress import Progress
 from arjax.reporting.reports import OF_EXPOSURE, SCORES, describe_scores, is_json_number
@@ -111,8 +112,14 @@ def headline(setup: Setup) -> list[str]:
     return [
         f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
         f"{setup.about}, {num_params:,} parameters{moved}; {length} on {device_name()}{mesh}",
-        *remarks_about(dataset),
+        *remarks_about(dataset, independent_entries(setup.model)),
     ]
+
+
+def independent_entries(model: Model) -> str:
+    """Returns the conditional of a model that draws the entries of a value independently of one another; else ""."""
+    conditional = getattr(model, "conditional", None)
+    return conditional.name() if conditional is not None and conditional.has_table and not conditional.joint else ""
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:

@@ -13,6 +13,8 @@ from arjax.core.errors import say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.remarks import remarks_about
+from arjax.models import make_model
+from arjax.training.reporter import independent_entries
 
 Z = np.random.default_rng(0).normal(size=(60, 8, 2)).astype(np.float32)
 EVENT = EventSpec((8,), (2,), "real", 0)
@@ -148,3 +150,26 @@ def test_arrays_that_are_two_splits_are_said(capsys):
     mask = np.arange(40).reshape(10, 4) % 2
     from_arrays(EventSpec((4,)), train=x, validation={"x": x, "mask": mask}, test={"x": x, "mask": 1 - mask})
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("same", "options", "remark"),
+    [
+        (
+            True,
+            {},
+            r"entries 0 and 2 of a value have a correlation of 0.[5-9]\d, .* 'categorical' draws",
+        ),
+        (True, {"conditional": "discretized_logistic_mixture"}, ""),
+        (True, {"conditional": "nested(network='made')"}, ""),
+        (False, {}, ""),
+    ],
+    ids=["independent", "coupled", "nested", "no correlation"],
+)
+def test_channels_that_depend_on_one_another_need_a_coupled_conditional(same, options, remark):
+    x = np.random.default_rng(1).integers(0, 8, (40, 3, 3, 3))
+    if same:
+        x[..., 2] = np.where(x[..., 1] < 6, x[..., 0], x[..., 2])
+    data = from_arrays(EventSpec((3, 3), (3,), "levels", 8), train=x)
+    remarks = remarks_about(data, independent_entries(make_model(data.event, "made", hidden_sizes=(4,), **options)))
+    assert len(remarks) == bool(remark) and re.search(remark, "".join(remarks))

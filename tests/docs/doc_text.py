@@ -21,7 +21,10 @@ from arjax.core.registry import Registry
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _TITLE = re.compile(r'title="([^"]+)"')
 _LINK = re.compile(r"\]\(([^)#:]+)\)")
-_NAMED_FILE = re.compile(r"(?<![\w/.])(?:arjax|configs|docs|experiments|scripts|tests)/[\w./*-]*[\w*/]")
+#: Not the speed "examples/s".
+_NAMED_FILE = re.compile(
+    r"(?<![\w/.])(?:arjax|configs|docs|examples(?!/s\b)|experiments|scripts|tests)/[\w./*-]*[\w*/]"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +137,7 @@ def run(block: Block, page: str, names: dict[str, Any]) -> dict[str, Any]:
         x = model.sample(params, key, 8)  # int32[8, 4, 4], all of class 2
         batch = source.__getitems__([0])  # batch.x is int32[1, 6]
 
-    Returns the names that it defines.
+    Returns the names that it defines, and as `_printed` the lines that it printed.
     """
     comments = {
         token.start[0]: token.string.lstrip("# ")
@@ -146,6 +149,7 @@ def run(block: Block, page: str, names: dict[str, Any]) -> dict[str, Any]:
         program = compile(ast.Module([statement], []), page, "exec", dont_inherit=True)
         with contextlib.redirect_stdout(out):
             exec(program, names)
+        names["_printed"] = names.get("_printed", []) + out.getvalue().splitlines()
         of_lines = {
             line: comments[line] for line in range(statement.lineno, statement.end_lineno + 1) if line in comments
         }

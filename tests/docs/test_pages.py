@@ -31,13 +31,14 @@ from arjax.data import DATASETS
 from arjax.data.prepare import known_names
 from arjax.evaluation import splits
 from arjax.models import make_model
+from arjax.networks import NETWORKS
 from arjax.sweep.main import sweep_flags
 from arjax.sweep.rows import load_sweep, runs_of
 from arjax.sweep.search import load_search
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-#: Those whose names the page of components lists.
+#: Those in which code of the pages may register components.
 REGISTRIES = [registry for kind, registry in listing.REGISTRIES.items() if kind not in ("mixers", "writers")]
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -179,9 +180,13 @@ SLOW = (
 )
 def test_examples_run(page, folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))  # pages import the files that they show
+    names = {}
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
-            doc_text.run(block, str(page), {"__name__": "example"})
+            names = doc_text.run(block, str(page), {"__name__": "example"})
+        if 'printed="above"' in block.info:  # what the block of Python above it prints
+            for shown, printed in zip(block.text.splitlines(), names["_printed"], strict=True):
+                doc_text.check_printed(shown, printed)
 
 
 @pytest.mark.slow
@@ -266,7 +271,7 @@ def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("page", "name", "config"),
     [
-        ("data", "after-plants", "configs/table.py:smoke"),
+        ("data_tables", "after-plants", "configs/table.py:smoke"),
         ("python", "after-labelled", "configs/digits.py:smoke,context=label"),
     ],
 )
@@ -275,10 +280,17 @@ def test_rows_and_classes_of_the_pages(page, name, config, folder):
     project.fit(config, workdir, quiet=True)
     (block,) = (b for b in doc_text.blocks(ROOT / f"docs/{page}.md") if f'run="{name}"' in b.info)
     names = doc_text.run(block, f"{page}.md", {"__name__": "example"})
-    if page == "data":
+    if page == "data_tables":
         assert set(names["drawn"]["colour"]) == {"red"} and min(names["drawn"]["height"]) > 0
     else:
         np.testing.assert_allclose(names["p"].sum(1), 1)
+
+
+@pytest.mark.slow
+def test_the_table_of_the_page_answers_as_shown(folder):
+    (block,) = (b for b in doc_text.blocks(ROOT / "docs/tables.md") if 'run="people-table"' in b.info)
+    names = doc_text.run(block, "tables.md", {"__name__": "example"})
+    assert names["table"].log_prob(names["gaps"]).shape == (3,)
 
 
 @pytest.mark.slow
@@ -319,17 +331,11 @@ def test_the_page_and_the_picture_of_the_architecture_have_all_packages():
     assert [name for name in table if name in packages] == layers  # from the ground up
 
 
-def test_the_config_of_the_page_is_the_file(repository):
-    shown = doc_text.titled(ROOT / "docs" / "configs.md")["configs/digits.py"]
-    file = (repository / "configs" / "digits.py").read_text()
-    assert shown == file[file.index("def get_config") :], "copy the function again"
-
-
-def test_every_registered_name_stands_on_the_page_of_components():
+def test_every_network_stands_on_the_page_of_components():
+    """All other names are on docs/options.md alone (test_options.py)."""
     text = (ROOT / "docs" / "components.md").read_text()
-    for registry in REGISTRIES:
-        for name in registry.names():
-            assert re.search(rf"`{name}[`(]", text), f"docs/components.md does not name the {registry.kind} {name!r}"
+    for name in NETWORKS.names():
+        assert f"`{name}`" in text, f"docs/components.md does not name the network {name!r}"
 
 
 def test_every_config_field_is_described():
@@ -347,7 +353,7 @@ def test_the_config_of_the_page_builds(folder):
 @pytest.mark.slow
 def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
     assert arjax("--config=my_data.py:smoke", "--workdir=runs/parity") == 0
-    assert arjax("--mode=evaluate", "--workdir=runs/parity") == 0  # finds the file again
+    assert arjax("--mode=evaluate", "--config=my_data.py:smoke", "--workdir=runs/parity") == 0
     assert json.loads((folder / "runs/parity/results.json").read_text())["dataset"] == "parity"
 
 

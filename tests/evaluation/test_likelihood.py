@@ -342,6 +342,14 @@ def test_a_paired_difference_is_the_paired_test_by_hand():
     assert np.isnan(found.seeds_stderr) and not found.is_tie
 
 
+@pytest.mark.parametrize("num", [2, 3, 8])
+def test_two_equal_models_are_told_apart_as_rarely_as_two_standard_errors_say(num):
+    rng = np.random.default_rng(num)
+    pairs = rng.normal(size=(1000, 2, num, 1)) + rng.normal(scale=1e-6, size=(1000, 2, num, 4))
+    wrong = np.mean([not paired_difference(first, second).is_tie for first, second in pairs])
+    assert wrong < 0.0455 + 0.02
+
+
 def test_seeds_have_an_error_of_their_own_and_a_copy_is_a_tie():
     rng = np.random.default_rng(1)
     nats = rng.normal(80, 20, 50)
@@ -349,6 +357,9 @@ def test_seeds_have_an_error_of_their_own_and_a_copy_is_a_tie():
     found = paired_difference(first, second)
     assert found.mean == pytest.approx(-1.5) and found.stderr == pytest.approx(0, abs=1e-9)
     assert found.seeds_stderr == pytest.approx((9 / 3 + 0.5 / 2) ** 0.5)  # Welch, by hand
+    by_scipy = scipy.stats.ttest_ind(*(each.mean(1) for each in (first, second)), equal_var=False)
+    low, high = by_scipy.confidence_interval(1 - 2 * scipy.stats.norm.sf(2))
+    assert found.tie == pytest.approx((high - low) / 2)
     assert found.is_tie  # by its seeds, though every example has the same difference
     assert not paired_difference(np.full((1, 3), np.inf), np.ones((1, 3))).is_tie
     assert not paired_difference(np.ones((2, 3)), np.array([[1, np.inf, 1], [1, 1, 1]])).is_tie

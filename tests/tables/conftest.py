@@ -9,7 +9,7 @@ from arjax.tables import fitting
 
 @pytest.fixture
 def untrained(monkeypatch):
-    def fit(columns, left_out, frame, cells, budget, seed):
-        return table_of(untrained_engine(columns), left_out, frame=frame)
+    def fit(left_out, frame, budget):
+        return table_of(untrained_engine(budget.training.columns), left_out, frame=frame)
 
     monkeypatch.setattr(fitting, "_fit", fit)

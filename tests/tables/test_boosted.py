@@ -12,6 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from arjax.data.columns import Words
 from arjax.tables import boosted
 from arjax.tables.boosted import fit_boosted
+from arjax.tables.engine import Training
 from arjax.tables.mixed import MixedRows, mix_rows
 from arjax.tables.table import TableModel, load_table
 
@@ -33,7 +34,7 @@ def dependent(num, seed):
 @pytest.fixture(scope="module")
 def engine():
     cells = {"train": dependent(1500, 0), "validation": dependent(500, 1)}
-    return fit_boosted(COLUMNS, cells, 60, 0, most_orders=2)[0]
+    return fit_boosted(Training(COLUMNS, cells, seconds=60), 2)[0]
 
 
 def test_all_rows_add_up_to_one_and_draws_have_their_frequencies(engine):
@@ -73,7 +74,7 @@ def test_columns_that_do_not_depend_have_no_trees():
     rng = np.random.default_rng(0)
     cells = np.stack([rng.integers(2, size=2000), rng.integers(3, size=2000)], 1).astype(float)
     columns = [Words("a", ("x", "y")), Words("b", ("p", "q", "r"))]
-    engine, _ = fit_boosted(columns, {"train": cells[:1000], "validation": cells[1000:]}, 1, 0, most_orders=1)
+    engine, _ = fit_boosted(Training(columns, {"train": cells[:1000], "validation": cells[1000:]}, seconds=1), 1)
     assert len(engine.trees.roots) < 30
     p = np.exp(engine.log_prob_over_orders(np.array([[0.0, 2.0]])))[0]
     assert abs(p - (cells[:1000, 0] == 0).mean() * (cells[:1000, 1] == 2).mean()) < 0.02

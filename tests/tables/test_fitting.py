@@ -13,6 +13,7 @@ from arjax.models import make_model
 from arjax.tables import any_order_fitting, fitting, gaussian_fitting
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import make_numbers, make_words
+from arjax.tables.engine import Training
 from arjax.tables.gaussian_fitting import Components, GaussianSearch, Options, em_with_holes
 
 NUM = 400
@@ -55,8 +56,8 @@ def test_a_table_with_holes_is_learned(table):
 def test_many_rows_are_validated_by_an_even_choice_and_columns_told_as_they_are_found(monkeypatch, capsys):
     seen = {}
 
-    def fit(columns, left_out, frame, cells, *others):
-        seen.update(cells, columns=frame.columns)
+    def fit(left_out, frame, budget):
+        seen.update(budget.training.cells, columns=frame.columns)
 
     monkeypatch.setattr(fitting, "_fit", fit)
     monkeypatch.setattr(fitting, "_MOST_SCORED", 15)
@@ -101,7 +102,7 @@ def test_a_table_of_numbers_has_the_engines_that_are_better_on_validation(monkey
     side = rng.choice([-1, 1], NUM)
     numbers = {"a": 3 * side + 0.1 * rng.normal(size=NUM), "n": rng.poisson(20 + 10 * side)}
     numbers["n"][::50] = 20
-    monkeypatch.setattr(fitting, "_fit_any_order", lambda columns, *others: (untrained(columns), UNTRAINED))
+    monkeypatch.setattr(fitting, "_fit_any_order", lambda training, steps: (untrained(training.columns), UNTRAINED))
     monkeypatch.setattr(gaussian_fitting, "SIZES", (1, 2, 3))
     monkeypatch.setattr(gaussian_fitting, "_SEEDS", 1)
     table = arjax.fit_table(numbers, minutes=0.1, quiet=True)
@@ -152,7 +153,7 @@ def gaussians(train: np.ndarray, validation: np.ndarray):
     cells = {"train": train.copy(), "validation": validation.copy()}
     for own in cells.values():
         own[:, 2] = np.where(np.isnan(own[:, 2]), np.nan, np.array(places)[np.nan_to_num(own[:, 2]).astype(int)])
-    search = GaussianSearch(columns, cells, math.inf, 0)
+    search = GaussianSearch(Training(columns, cells))
     search._fit(Options(False, False, 2, 1e-6))
     engine, _ = search.mixed(False)
 

@@ -12,6 +12,7 @@ from arjax.tables import any_order_fitting, fitting
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of, frequencies_of
 from arjax.tables.any_order_fitting import NetworkSearch, NetworkSize, advice_about
 from arjax.tables.dependence import Dependence
+from arjax.tables.engine import Training
 from arjax.tables.mixed import mix_engines
 
 NUM = 600
@@ -60,7 +61,7 @@ def test_the_network_begins_with_the_frequencies_whatever_is_known():
     values["v"] = values["w"] == "a"
     columns = [make_words("w", values["w"]), make_numbers("k", values["k"], 30), make_words("v", values["v"].tolist())]
     cells = np.stack([column.cells(values[column.name]) for column in columns], 1)
-    search = NetworkSearch(columns, {"train": cells, "validation": cells}, 0)
+    search = NetworkSearch(Training(columns, {"train": cells, "validation": cells}))
     model = search._model(NetworkSize((8,), 0.0))
     engine = AnyOrderTable(columns, model, search._first_params(model))
     for c in range(3):
@@ -148,7 +149,7 @@ def test_short_trainings_say_so():
 @pytest.mark.parametrize(("rows", "seconds"), [(100, 120), (2500, 270), (20_000, 600)])
 def test_the_default_length_is_that_of_the_rows(monkeypatch, rows, seconds):
     budgets = []
-    monkeypatch.setattr(fitting, "_fit", lambda *arguments: budgets.append(arguments[4]))
+    monkeypatch.setattr(fitting, "_fit", lambda left_out, frame, budget: budgets.append(budget))
     n = np.arange(rows)
     arjax.fit_table({"a": n % 7, "b": n % 5}, quiet=True)
-    assert budgets[0].seconds == seconds
+    assert budgets[0].training.seconds == seconds

@@ -272,3 +272,15 @@ def test_many_rows_are_computed_in_pieces(table, engine, monkeypatch):
     assert table.impute(rows) == whole
     for name, values in table.surprise(rows).items():
         np.testing.assert_allclose(values, once[name], rtol=1e-5)
+
+
+def test_rows_of_one_draw_have_several_orders_of_the_columns(monkeypatch):
+    def place(engine, cells_NC, c, condition, rng):
+        return (~np.isnan(cells_NC)).sum(1).astype(float), np.zeros(len(cells_NC))
+
+    engine, cells = untrained(COLUMNS), np.full((1000, len(COLUMNS)), np.nan)
+    monkeypatch.setattr(type(engine), "draw", place)  # a cell is the number of cells that were drawn before it
+    places = engine.complete(cells, ~np.isnan(cells), np.random.default_rng(0))
+    assert (np.sort(places, 1) == np.arange(len(COLUMNS))).all()
+    _, counts = np.unique(places, axis=0, return_counts=True)
+    assert len(counts) > 4 and counts.max() <= 500

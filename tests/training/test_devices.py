@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from arjax.core.errors import UserError
 from arjax.evaluation.report import ERROR_EXAMPLES
 from arjax.parallel import distributed
 from arjax.parallel.distributed import first_host, launcher, local_devices, slurm_processes, tasks_on_node
+from arjax.parallel.lost import EXIT_LOST
 from arjax.training.loop import train
 
 TRAIN = """
@@ -294,6 +296,65 @@ def test_processes_that_do_not_come_are_named_at_once_and_in_the_end(number, rea
     assert process.returncode == 2 and time.monotonic() - began > 1
     told = f"arjax: waited 2 seconds in vain for 2 processes at {address}: {reason}"
     assert err.startswith(told) and err.count("\n") == 1
+
+
+#: What JAX 0.10 and 0.12 print when a process is gone, shortened.
+STOPPED = """E1202 05:29:37.8 29358 coordination_service.cc:1549] [408] Use error polling to propagate the following \
+error to all tasks: UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):
+3
+The tasks have crashed. Check the task logs for an earlier error, or scheduler events to debug further.
+E1202 05:29:37.8 29369 coordination_service_agent.cc:289] Polled an error from coordination service.
+"""
+GONE = "E1202 05:28:54.8 28942 coordination_service_agent.cc:289] Polled an error: UNAVAILABLE: Socket closed\n"
+ABORT = "F1202 05:28:54.8 28942 client.h:80] Terminating process because of fatal errors.\n    @ 0x7f absl::Log\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "which"),
+    [(STOPPED, "process 3"), (GONE, "process 0"), ("", "another process")],
+    ids=["stopped", "gone", "unknown"],
+)
+def test_the_others_end_with_a_sentence_when_a_process_is_lost(said, which, repository):
+    """In place of the stack and the signal with which JAX ends them; other lines of C++ code pass."""
+    code = f"""if 1:
+        import ctypes, os, sys
+        from arjax.parallel.lost import tell_of_lost_processes
+        tell_of_lost_processes()
+        os.write(2, b"a warning of XLA\\n")
+        print("a remark", file=sys.stderr)
+        os.write(2, {(said + ABORT).encode()!r})
+        ctypes.CDLL(None).abort()"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=60)
+    lost = f"arjax: {which} of this run is lost; the same command, given to all processes, goes on from the last "
+    assert done.returncode == EXIT_LOST
+    assert sorted(done.stderr.splitlines()) == sorted(["a warning of XLA", "a remark", f"{lost}checkpoint"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_training_that_loses_a_process_ends_soon(victim, number, repository, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = ["--config=configs/digits.py:smoke", f"--workdir={tmp_path / 'run'}", "--config.train.steps=1000000"]
+    command = [sys.executable, "-m", "arjax.cli.main", *flags, f"--coordinator_address={address}", "--num_processes=2"]
+    options = {"cwd": repository, "env": os.environ | {"PYTHONPATH": "."}, "stdout": -1, "stderr": -1, "text": True}
+    both = [subprocess.Popen([*command, f"--process_id={each}"], **options) for each in range(2)]
+    try:
+        for line in both[0].stdout:
+            if "step" in line and "nats" in line:
+                break
+        both[victim].send_signal(number)
+        began = time.monotonic()
+        _, err = both[1 - victim].communicate(timeout=60)
+        assert both[1 - victim].returncode == EXIT_LOST and time.monotonic() - began < 20
+        last = err.splitlines()[-1]
+        assert last.startswith(f"arjax: process {victim} of this run is lost; the same command") and "@ " not in err
+    finally:
+        for each in both:
+            each.kill()
+            each.communicate()
 
 
 def test_a_port_that_is_taken_is_one_sentence():
