@@ -23,7 +23,7 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data.frames import read_frame
 from arjax.tables.columns import find_columns
 from arjax.tables.engine import Training
-from arjax.tables.products import ProductOptions, fit_products
+from arjax.tables.products import ProductOptions, ProductSearch
 from arjax.tables.table import TableModel
 
 
@@ -32,9 +32,9 @@ def fitted(train: metrics.Table, classes: int, most_codes: int) -> TableModel:
     frame = read_frame(dict(train), ())
     columns, _ = find_columns(frame.columns, {}, most_codes)
     cells_NC = frame.cells(columns, "missing")
-    plan = [ProductOptions(classes, width=0, rows=0)]
-    engine, _ = fit_products(Training(columns, {"train": cells_NC, "validation": cells_NC}, plan=plan))
-    return TableModel(engine, np.zeros((len(columns), 1)), {}, {}, frame)
+    search = ProductSearch(Training(columns, {"train": cells_NC, "validation": cells_NC}))
+    search.fit(ProductOptions(classes, width=0, rows=0))
+    return TableModel(search.mixed()[0], np.zeros((len(columns), 1)), {}, {}, frame)
 
 
 def main() -> int:
