@@ -10,7 +10,6 @@ of the mixture stand beside the cells of the table, as a model that is as large 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from typing import Any
@@ -23,6 +22,7 @@ import study
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data.frames import read_frame
 from arjax.tables.columns import find_columns
+from arjax.tables.engine import Training
 from arjax.tables.products import ProductOptions, ProductSearch
 from arjax.tables.table import TableModel
 
@@ -32,7 +32,7 @@ def fitted(train: metrics.Table, classes: int, most_codes: int) -> TableModel:
     frame = read_frame(dict(train), ())
     columns, _ = find_columns(frame.columns, {}, most_codes)
     cells_NC = frame.cells(columns, "missing")
-    search = ProductSearch(columns, {"train": cells_NC, "validation": cells_NC}, math.inf, 0)
+    search = ProductSearch(Training(columns, {"train": cells_NC, "validation": cells_NC}))
     search.fit(ProductOptions(classes, width=0, rows=0))
     return TableModel(search.mixed()[0], np.zeros((len(columns), 1)), {}, {}, frame)
 
