@@ -88,7 +88,7 @@ def _of_pairs(found: Mapping[tuple[str, str, str], paired.Pairs]) -> list[list[s
     for data in SMALL:
         for measure, rival in RIVALS.items():
             if (pair := found.get((data, LENGTH, measure))) is not None:
-                others = f"{rival} {pair.other:.3f}; better by {pair.better:.3f} ± {pair.stderr:.3f}"
+                others = f"{rival} {pair.other:.3f}; better by {pair.better:.3f} ± {pair.stderr:.3f} ({pair.num} cuts)"
                 met = _met(pair.better >= -2 * pair.stderr)
                 rows.append([data, WORDS[measure], f"{pair.ours:.3f}", others, "not worse by 2 se", met])
     filled = [pair for (_, length, name), pair in found.items() if length == LENGTH and "%" in name]
