@@ -138,7 +138,7 @@ SCORES = [
     (EVENT, NO_CONTEXT, {"key": jax.random.split(KEY)}, "a random key is one key"),
     (BITS, NO_CONTEXT, {"x": np.full((1, 4), 255, np.uint8)}, "x of binary data must be 0 to 1, not 255 to 255"),
     (EVENT, NO_CONTEXT, {"context": np.zeros(2)}, "has no context"),
-    (EVENT, LABEL, {"context": None}, "needs a label context"),
+    (EVENT, LABEL, {"context": None}, "needs a label context: give context="),
     (EVENT, LABEL, {"context": [0, -1]}, "must be 0 to 2, not -1 to 0"),
     (EVENT, LABEL, {"context": [0.0, 1.5]}, "the context must be integers"),
     (EVENT, VECTOR, {"context": np.ones((2, 3))}, "but 2 examples need"),
