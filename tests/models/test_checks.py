@@ -136,7 +136,7 @@ SCORES = [
     (EVENT, NO_CONTEXT, {"factorization": make_factorization((6,))}, "the factorization is of"),
     (EVENT, NO_CONTEXT, {"factorization": "raster"}, "a factorization is one as from make_factorization, not"),
     (EVENT, NO_CONTEXT, {"key": jax.random.split(KEY)}, "a random key is one key"),
-    (BITS, NO_CONTEXT, {"x": np.full((1, 4), 255, np.uint8)}, "x of binary data must be 0 to 1, not 255 to 255"),
+    (BITS, NO_CONTEXT, {"x": np.full((1, 4), 255, np.uint8)}, "x of binary data must be 0 to 1, not 255"),
     (EVENT, NO_CONTEXT, {"context": np.zeros(2)}, "has no context"),
     (EVENT, LABEL, {"context": None}, "needs a label context: give context="),
     (EVENT, LABEL, {"context": [0, -1]}, "must be 0 to 2, not -1 to 0"),
