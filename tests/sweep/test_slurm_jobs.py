@@ -10,7 +10,7 @@ import types
 
 import pytest
 from refusals import refusal
-from sweep_cases import sweep, write_sweep
+from sweep_cases import REPORT, RUN_CONFIG, sweep, write_sweep
 
 from arjax.core.files import write_json
 from arjax.sweep import Run, slurm
@@ -109,7 +109,8 @@ def test_a_job_is_queued_again_only_when_slurm_stops_it(tmp_path, monkeypatch, s
     (tmp_path / "checkpoints" / "latest" / "20").mkdir(parents=True)
     assert job._queued_again("3") == queued and called == [["scontrol", "requeue", "12"]] * queued
     assert not job._queued_again("20")  # nothing new was saved
-    (tmp_path / "results.json").write_text('{"nll_nats": 1.0}')
+    record(tmp_path / "config.json", RUN_CONFIG)
+    record(tmp_path / "results.json", REPORT)  # the run has ended
     assert not job._queued_again("3")
 
 
