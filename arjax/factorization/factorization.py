@@ -67,11 +67,6 @@ class Factorization:
         """
         return self.num_steps > 1 and self.connected
 
-    @property
-    def in_sequence(self) -> bool:
-        """Whether no site is visited before one in front of it."""
-        return not (np.diff(np.asarray(self.step)) < 0).any()
-
     def sites(self, t: int | Array) -> tuple[jax.Array, jax.Array]:
         """The sites of step t, int[M], and bool[M], whether each exists (padding is the out-of-range site D)."""
         sites_M = jnp.asarray(self.blocks)[t]

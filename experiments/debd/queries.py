@@ -1,10 +1,11 @@
-"""Table 3: log p of random subsets given the other variables, by one Deep NADE of any order for each set.
+"""Table 3: log p of random subsets given the other variables, by one network of any order for each set.
 
     python experiments/debd/queries.py runs/debd [--sets=nltcs,plants]
 
-A test row is asked once for each percentage. The rows of a set are cut into `GROUPS` groups with a random query each
-(seed 0). The joint conditional is that of a mixture of `ORDERS` orders, which visit the evidence first and the query in
-random orders, so it is exact under this model; the single conditionals of all query variables take one pass.
+`ROWS` random test rows of a set are cut into `GROUPS` groups with a random query each, for each percentage (seed 0).
+The joint conditional is that of a mixture of `ORDERS` orders, which visit the evidence in one step and then the query
+in random orders, so it is exact under this model; the single conditionals of all query variables take one pass.
+Standard errors are over the groups.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -26,7 +27,7 @@ from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.core.scores import log_mean
 from arjax.factorization import from_order
 
-GROUPS, ORDERS, SEED = 24, 8, 0
+ROWS, GROUPS, ORDERS, SEED = 1000, 40, 4, 0
 FIELDS = (
     "set",
     "percent",
@@ -60,19 +61,19 @@ def answers(run: arjax.Run, percent: int) -> Iterator[tuple[np.ndarray, np.ndarr
     """Yields the nats for each query variable of the rows of a group, joint and single ones, and their seconds."""
     x_ND = np.asarray(run.dataset.splits["test"].arrays.x)
     rng = np.random.default_rng([SEED, percent])
+    x_ND = x_ND[rng.permutation(len(x_ND))[:ROWS]]
     num = max(1, round(percent / 100 * x_ND.shape[1]))
     size = math.ceil(len(x_ND) / GROUPS)
     in_order, given = conditionals(run.model, run.params)
-    rows_N = rng.permutation(len(x_ND))
     for first in range(0, len(x_ND), size):
-        x_BD = x_ND[np.resize(rows_N[first : first + size], size)]  # the last group is filled up, for one program
         kept = min(size, len(x_ND) - first)
+        x_BD = np.resize(x_ND[first : first + kept], (size, x_ND.shape[1]))  # the last group is filled up
         sites_D = rng.permutation(x_ND.shape[1])
         query_Q, evidence = sites_D[:num], sites_D[num:]
         began, joint_KB = time.perf_counter(), []
         for _ in range(ORDERS):
             order_D = np.concatenate([evidence, rng.permutation(query_Q)])
-            factorization = from_order(order_D, np.ones(len(order_D), int), x_ND.shape[1:])
+            factorization = from_order(order_D, [len(evidence), *[1] * num], x_ND.shape[1:])
             joint_KB.append(np.asarray(in_order(x_BD, factorization), np.float64)[:, query_Q].sum(-1))
         seconds = (time.perf_counter() - began) / size
         observed_D = np.isin(np.arange(x_ND.shape[1]), evidence)
@@ -80,19 +81,25 @@ def answers(run: arjax.Run, percent: int) -> Iterator[tuple[np.ndarray, np.ndarr
         yield -log_mean(np.stack(joint_KB))[:kept] / num, -single_B[:kept] / num, seconds
 
 
+def mean_and_error(groups: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Returns the mean over all rows, and its standard error: the rows of a group share their query."""
+    means, sizes = np.array([group.mean() for group in groups]), np.array([len(group) for group in groups])
+    mean = float((means * sizes).sum() / sizes.sum())
+    spread = (sizes * (means - mean) / sizes.mean()).std(ddof=1)
+    return mean, float(spread / math.sqrt(len(groups)))
+
+
 def measure(folder: Path, sets: list[str]) -> list[dict[str, str]]:
     """Returns the rows of the table, and prints them."""
     rows = []
     for name in sets:
-        run = arjax.open_run(folder / f"{name}-deep_nade", trust=True)
+        run = arjax.open_run(folder / f"{name}-direct_nade", trust=True)
         for percent, (id_spn, winmine) in zip(PERCENT, QUERIES[name], strict=True):
             joint, single, seconds = zip(*answers(run, percent), strict=True)
-            joint_N, single_N = np.concatenate(joint), np.concatenate(single)
-            error = math.sqrt(len(joint_N))
-            values = (joint_N.mean(), joint_N.std(ddof=1) / error, id_spn)
-            values += (single_N.mean(), single_N.std(ddof=1) / error, winmine, 1000 * float(np.median(seconds)))
-            texts = [f"{value:.4g}" for value in values]
-            rows.append(dict(zip(FIELDS, [name, str(percent), str(len(joint_N)), *texts], strict=True)))
+            values = (*mean_and_error(joint), id_spn, *mean_and_error(single), winmine)
+            texts = [f"{value:.4f}" for value in values] + [f"{1000 * float(np.median(seconds)):.3g}"]
+            num = str(sum(map(len, joint)))
+            rows.append(dict(zip(FIELDS, [name, str(percent), num, *texts], strict=True)))
             print(" ".join(rows[-1].values()), flush=True)
     return rows
 

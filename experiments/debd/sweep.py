@@ -13,7 +13,11 @@ from arjax.sweep import Mixture, Run
 sys.path.append(str(Path(__file__).resolve().parent))
 from published import BEST
 
-MODELS = {"made": "MADE, 16 orders mixed", "deep_nade": "Deep NADE, 16 orders mixed"}
+MODELS = {
+    "made": "MADE, 16 orders mixed",
+    "deep_nade": "Deep NADE, 16 orders mixed",
+    "direct_nade": "direct NADE, one random order",
+}
 
 
 def get_sweep() -> list[Run | Mixture]:
@@ -29,4 +33,9 @@ def _run(name: str, network: str) -> Run:
 
 
 def _both(name: str) -> Mixture:
-    return Mixture(f"{name}-both", [f"{name}-{network}" for network in MODELS], model="both, mixed", weights="fitted")
+    return Mixture(
+        f"{name}-both",
+        [f"{name}-{network}" for network in ("made", "deep_nade")],
+        model="both, mixed",
+        weights="fitted",
+    )

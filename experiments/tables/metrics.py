@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -168,10 +168,31 @@ def iterative_imputer(train: Table, holed: Table, part: float, seed: int, rows: 
     return _from_gaps(holed, np.split(found, ends[:-1], axis=1), units)
 
 
-def chained_ridge(train: Table, holed: Table, part: float, seed: int, rounds: int = 10) -> dict[str, np.ndarray]:
-    """The cells by the algorithm of the iterative imputer, column by column: in each round, a ridge regression predicts
-    a number, or the one-hot vector of a word as a whole, from all other columns. It learns from all train rows, with
-    the same part of their cells missing.
+def chained_ridge(train: Table, holed: Table, part: float, seed: int) -> dict[str, np.ndarray]:
+    """The cells by `chained` ridge regressions, of the one-hot vector of a word as a whole."""
+    return chained(train, holed, part, seed, lambda x, y: Ridge().fit(x, y).predict, rounds=10)
+
+
+def chained_boosting(train: Table, holed: Table, part: float, seed: int) -> dict[str, np.ndarray]:
+    """The cells by `chained` boosted trees with scikit-learn's defaults: regressions of numbers, classifiers of words.
+    The four rounds are about those that MissForest needs (Stekhoven & Buehlmann, 2012).
+    """
+    return chained(train, holed, part, seed, _boosted, rounds=4)
+
+
+def _boosted(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Boosted trees of a number [N, 1], or of a word as a one-hot vector [N, F]."""
+    if y.shape[1] == 1:
+        return HistGradientBoostingRegressor(random_state=0).fit(x, y[:, 0]).predict
+    classes = HistGradientBoostingClassifier(random_state=0, early_stopping=False).fit(x, y.argmax(1))
+    return lambda other: np.eye(y.shape[1])[classes.predict(other)]
+
+
+def chained(
+    train: Table, holed: Table, part: float, seed: int, learn: Callable[..., Any], rounds: int
+) -> dict[str, np.ndarray]:
+    """The cells by the algorithm of the iterative imputer, column by column: in each round, a model predicts a number,
+    or a word, from all other columns. It learns from all train rows, with the same part of their cells missing.
     """
     x_train, x, units = _as_gaps(train, holed, part, seed, slice(None))
     gaps_train, gaps = ([np.isnan(own[:, 0]) for own in parts] for parts in (x_train, x))
@@ -182,10 +203,10 @@ def chained_ridge(train: Table, holed: Table, part: float, seed: int, rounds: in
         for c in range(len(x)):
             others_train, others = (np.concatenate(parts[:c] + parts[c + 1 :], 1) for parts in (x_train, x))
             known = ~gaps_train[c]
-            model = Ridge().fit(others_train[known], x_train[c][known])
+            predict = learn(others_train[known], x_train[c][known])
             for own, rows, features in ((x_train[c], gaps_train[c], others_train), (x[c], gaps[c], others)):
                 if rows.any():
-                    own[rows] = model.predict(features[rows]).reshape(-1, own.shape[1])
+                    own[rows] = predict(features[rows]).reshape(-1, own.shape[1])
     return _from_gaps(holed, x, units)
 
 

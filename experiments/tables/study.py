@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import metrics
 import numpy as np
@@ -61,13 +62,25 @@ def _cut(columns: metrics.Table) -> Splits:
     return metrics.rows_of(columns, rows[held:]), metrics.rows_of(columns, rows[:held])
 
 
+def _with_class(load: Callable[[], Any], target: str) -> Splits:
+    """A table of scikit-learn: measurements, and the name of a class."""
+    data = load()
+    columns = {name: data.data[:, i] for i, name in enumerate(map(str, data.feature_names))}
+    return _cut(columns | {target: np.array(data.target_names[data.target].tolist(), object)})
+
+
 def breast_cancer() -> Splits:
     """30 measurements and the diagnosis of 569 tumours."""
     from sklearn.datasets import load_breast_cancer
 
-    data = load_breast_cancer()
-    columns = {name: data.data[:, i] for i, name in enumerate(data.feature_names.tolist())}
-    return _cut(columns | {"diagnosis": np.array(data.target_names[data.target].tolist(), object)})
+    return _with_class(load_breast_cancer, "diagnosis")
+
+
+def wine() -> Splits:
+    """13 measurements and the cultivar of 178 wines."""
+    from sklearn.datasets import load_wine
+
+    return _with_class(load_wine, "cultivar")
 
 
 def diabetes() -> Splits:
@@ -138,6 +151,7 @@ DATA = {
     "diabetes": Data(diabetes),
     "mushrooms": Data(functools.partial(categories, "mushrooms"), "bits 22-30"),
     "red_wine": Data(red_wine, "target"),
+    "wine": Data(wine, "cultivar"),
 }
 
 

@@ -179,6 +179,8 @@ def test_chained_regressions_find_what_determines_a_cell(metrics):
     assert (filled["sign"][known] == rows["sign"][known]).all() and None not in filled["sign"]
     imputed = metrics.iterative_imputer(train, holed, 0.3, seed=0)
     assert metrics.imputation_error(rows, imputed, holes, train)[0] < 0.8 * usual[0]
+    error, accuracy = metrics.imputation_error(rows, metrics.chained_boosting(train, holed, 0.3, seed=0), holes, train)
+    assert error < 0.8 * usual[0] and accuracy > 0.8
 
 
 def test_cells_without_a_true_value_are_no_error(metrics):
@@ -198,11 +200,17 @@ def test_the_page_shows_what_was_measured(load_script, repository):
     page = load_script("experiments/tables/page.py")
     lines = [["magic", "protocol", "arjax", "xgb_detection", "0.8512"], ["magic", "nats", "arjax", "nats", "2.5"]]
     others = [["magic", "TabPC", "xgb_detection", "0.86", "0.01"], ["adult", "TabPC", "mle", "0.9", ""]]
-    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.table(lines, others).splitlines()]
-    assert found[0][:3] == ["data", "measure", "arjax"] and found[0][5] == "TabPC, published"
-    assert found[2:] == [["magic", page.MEASURES["xgb_detection"], "0.851", "", "", "0.86", "", "", ""]]
+    pairs = [["diabetes", "1000 steps", str(i), "detection", str(0.9 + i / 10), "0.8"] for i in (0, 1)]
+    pairs += [["diabetes", "1000 steps", str(i), "rmse_10%", str(0.9 + i / 100), "0.8"] for i in (0, 1)]
+    shown = page.table(lines, others, pairs).splitlines()
+    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown]
+    assert found[0] == page.HEAD
+    assert found[2] == ["magic", "detection by XGBoost", "0.851", "TabPC 0.860", ">= 0.82", "yes"]
+    copula = "copula 0.800; better by 0.150 ± 0.050 (2 cuts)"
+    assert found[3] == ["diabetes", "detection by boosting", "0.950", copula, "not worse by 2 se", "yes"]
+    assert found[4][0] == "1 tables" and found[4][2] == "better in 0, worse in 1 of 1 cases" and found[4][-1] == "no"
     text = (repository / "experiments/tables/README.md").read_text()
-    written = page.table(page.study.lines(), page.protocol.published())
+    written = page.table(page.study.lines(), page.protocol.published(), page.paired.lines())
     assert written in text, "run experiments/tables/page.py"
     assert len(written.splitlines()) <= 17
 

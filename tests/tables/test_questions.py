@@ -155,6 +155,13 @@ def test_an_estimate_of_zero_is_not_exact(monkeypatch):
     np.testing.assert_allclose(half.interval[1], 1 - 0.05 ** (1 / 500), rtol=1e-6)
 
 
+def test_draws_that_all_fulfil_an_event_bound_its_probability_from_below():
+    always = mean_of(np.ones(100), np.zeros(100), is_part=True)
+    assert always.value == 1 and always.interval == pytest.approx((0.05**0.01, 1.0)) and always.kind == "estimate"
+    never = mean_of(np.zeros(100), np.zeros(100), is_part=True)
+    assert never.interval == pytest.approx((0.0, 1 - 0.05**0.01)) and never.stderr == pytest.approx(always.stderr)
+
+
 def test_quantiles_of_weighted_draws_are_those_of_repeated_ones():
     values, counts = np.array([3.0, 1.0, 2.0, 5.0]), np.array([4, 1, 3, 2])
     for q in (0.05, 0.1, 0.3, 0.4, 0.5, 0.8, 0.9):
