@@ -206,10 +206,10 @@ def record() -> dict:
 def differences(found, expected, path="") -> list[str]:
     """Where two values of JSON differ, numbers by more than one in a thousand."""
     if isinstance(found, dict) and isinstance(expected, dict) and found.keys() == expected.keys():
-        return sum((differences(found[key], expected[key], f"{path}.{key}") for key in found), [])
+        return [each for key in found for each in differences(found[key], expected[key], f"{path}.{key}")]
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         pairs = enumerate(zip(found, expected, strict=True))
-        return sum((differences(*pair, f"{path}[{i}]") for i, pair in pairs), [])
+        return [each for i, pair in pairs for each in differences(*pair, f"{path}[{i}]")]
     if isinstance(found, float) and isinstance(expected, float | int):
         same = np.isclose(found, expected, rtol=1e-3, atol=1e-3, equal_nan=True)
     else:
