@@ -16,6 +16,7 @@ from arjax.coding.classical import image_sizes, packed
 from arjax.coding.coder import PLAIN
 from arjax.core.arrays import are_ended, up_to_end
 from arjax.core.errors import UserError, refuse
+from arjax.core.files import load_array
 from arjax.data.sources import Subset, read_all
 from arjax.data.text_rows import WindowRows
 from arjax.data.vocabulary import Vocabulary
@@ -89,10 +90,7 @@ def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> by
 def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
     """Returns what a file of a user holds that can be compressed, and its form: its bytes have to come back."""
     if path.endswith(".npy"):
-        try:
-            x, form = np.load(io.BytesIO(content), allow_pickle=False), ARRAY
-        except ValueError as error:
-            raise UserError(f"cannot read the array {path!r}: {error}") from error
+        x, form = load_array(io.BytesIO(content), path), ARRAY
     elif vocabulary_of(run) is not None:
         return content, TEXT
     elif run.dataset.to_cells is not None:

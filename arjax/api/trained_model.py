@@ -219,7 +219,7 @@ class TrainedModel(InNotebook):
           x, mask, unknown: as for `log_prob`; a class in the file of the rows is not read.
           prior: p(c): the frequencies in the "train" split, "uniform", or an array [C] or [C1, C2, ...].
         """
-        classes = classes_of(self.model, "`posterior`", several=True)
+        classes = classes_of(self.model, "`posterior`", several=True, end=self.dataset.end)
         log_prior_C = log_prior(self.dataset, classes, prior)
         source = self.source(x, dict.fromkeys(classes.parts, 0), mask, unknown).examples
         p_NC = np.exp(log_posterior(self.evaluator(), self.params, source, classes, log_prior_C))

@@ -18,7 +18,7 @@ from arjax.api.run import Run
 from arjax.api.trained_model import Given
 from arjax.cli.opening import open_run
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, reading, user_path, writable_file, write_json, write_text, writing
+from arjax.core.files import own_folder, read_array, read_json_object, user_path, writable_file, write_json, write_text
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.data import Source
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
@@ -39,12 +39,7 @@ def read_input(run: Run, path: str, context: Any = None) -> tuple[Given, np.ndar
     classes int[N] in the file, if it has any. `context` is one for all; None: that of the file.
     """
     if path.endswith(".npy"):
-        with reading(path):
-            try:
-                x = np.load(user_path(path), allow_pickle=False)
-            except ValueError as error:
-                raise UserError(f"cannot read the array {path!r}: {error}") from error
-        return run.source(run.standardise(x), context), None
+        return run.source(run.standardise(read_array(user_path(path))), context), None
     if run.dataset.rows is None:
         raise UserError(
             f"--input of {run.dataset.name!r} is a .npy file of examples in the units of the data: only tables, "
@@ -103,7 +98,7 @@ def classify(flags: SimpleNamespace) -> None:
     run, path, prior, output = open_run(flags), flags.input, flags.prior, flags.output
     if output:
         writable_file(output)
-    model, classes = run.model, classes_of(run.model, "the mode classify")
+    classes = classes_of(run.model, "the mode classify", end=run.dataset.end)
     split, examples = run.config.evaluate.split, run.settings.measures.examples
     source: Source
     if path:
@@ -111,7 +106,7 @@ def classify(flags: SimpleNamespace) -> None:
         source, evaluator = given.examples, run.evaluator()
     else:
         dataset = run.dataset.thinned(examples)
-        source, evaluator = split_of(dataset, split), Evaluator(model, dataset, run.settings.scoring)
+        source, evaluator = split_of(dataset, split), Evaluator(run.model, dataset, run.settings.scoring)
         labels = labels_of(source, classes)
     log_posterior_NC = log_posterior(evaluator, run.params, source, classes, log_prior(run.dataset, classes, prior))
     if jax.process_index() != 0:
@@ -123,7 +118,7 @@ def classify(flags: SimpleNamespace) -> None:
     if labels is None:
         return
     scores = classification_scores(log_posterior_NC, labels) | {"dataset": run.dataset.name, "split": path or split}
-    scores |= {"kind": "exact" if model.score_kind == "exact" else "estimate", "prior": prior}
+    scores |= {"kind": "exact" if run.score_kind() == "exact" else "estimate", "prior": prior}
     scores["best_step"] = run.best_step
     print(describe_classification(scores), file=sys.stderr if path and not output else sys.stdout)
     if not path:
@@ -133,9 +128,7 @@ def classify(flags: SimpleNamespace) -> None:
 
 def add_scores(folder: Path, name: str, scores: Mapping[str, Any]) -> None:
     """Adds scores to the file of those of a mode, and prints its path."""
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
-    path = folder / SCORES
+    path = own_folder(folder.parent, folder.name) / SCORES
     write_json(path, (read_json_object(path) or {}) | {name: scores})
     print(path)
 

@@ -14,6 +14,7 @@ import stat
 import tempfile
 import threading
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -144,7 +145,7 @@ def result_file(path: str | os.PathLike, *read: str | os.PathLike) -> Path:
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a file atomically; see `replacing`."""
     with replacing(path) as replacement:
-        replacement.write_text(text, encoding="utf-8")
+        replacement.write_text(text, encoding="utf-8", errors="backslashreplace")  # half of a pair of surrogates
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -185,6 +186,22 @@ def locked(folder: str | os.PathLike, *, exclusive: bool, wait: bool | None = No
         yield free
     finally:
         os.close(descriptor)
+
+
+def inside(workdir: str | os.PathLike, name: str) -> Path:
+    """Returns the path of something in the folder of a run, unless a link leads out of it."""
+    path = Path(workdir) / name
+    if not path.resolve().is_relative_to(Path(workdir).resolve()):
+        raise UserError(f"{path} lies behind a link out of the folder of the run: put its contents in there")
+    return path
+
+
+def own_folder(workdir: str | os.PathLike, name: str) -> Path:
+    """Makes a folder in that of a run where it is missing, and returns it."""
+    folder = inside(workdir, name)
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    return folder
 
 
 def writable_folder(path: str | os.PathLike) -> Path:
@@ -241,6 +258,35 @@ def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.n
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not an .npz file of numbers, or damaged: {error}") from error
+
+
+def read_array(path: Path, mmap_mode: Any = None) -> Any:
+    """Returns the array in an .npy file, mapped into memory for the mode "r"."""
+    check_regular(path)
+    return load_array(path, path, mmap_mode)
+
+
+def load_array(file: Any, name: str | os.PathLike, mmap_mode: Any = None) -> Any:
+    """Returns the array in a path or an open file that users call `name`."""
+    try:
+        array = np.load(file, mmap_mode, allow_pickle=False)
+    # the disk; a damaged header, which numpy reads as a dict of Python, or sizes that no memory holds
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        ArithmeticError,
+        tokenize.TokenError,
+        MemoryError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"cannot read the array {str(name)!r}: {reason}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise UserError(f"{str(name)!r} holds several arrays: write each with numpy.save into a file of its own")
+    return array
 
 
 def split_argument(text: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, did_you_mean, nearest, refuse, say_once
-from arjax.core.files import user_path
+from arjax.core.files import read_array, user_path
 from arjax.core.options import opt
 from arjax.core.spec import KINDS, NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
@@ -114,15 +113,7 @@ def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
 
 def _open(path: Path) -> np.memmap:
     """Returns the array in a file, mapped into memory."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    # the disk; a damaged header, which numpy reads as a dict of Python
-    except (OSError, ValueError, EOFError, TypeError, OverflowError, tokenize.TokenError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"cannot read the array {str(path)!r}: {reason}") from error
-    if not isinstance(array, np.memmap):
-        array.close()
-        raise UserError(f"{str(path)!r} holds several arrays: write each with numpy.save into a file of its own")
+    array = read_array(path, mmap_mode="r")
     order = "has the byte order of other machines: write it again in that of this one"
     refuse(
         (not array.ndim, f"{str(path)!r} holds a single number, and the first dimension of an array are the examples"),

@@ -319,7 +319,7 @@ def as_numbers(
     else:
         numbers = values.astype(np.float64)
         wrong = abs(numbers) > most
-    for row in np.flatnonzero(wrong)[:1].tolist():
+    for row in np.flatnonzero(wrong).tolist():
         number(row, values[row].astype("datetime64[us]").item() if date else values[row].item())
     return numbers
 

@@ -102,7 +102,7 @@ def drawn(
     refuse(
         (model.context_spec, f"the run in {run} has a context, and 'drawn' draws from models without one"),
         (
-            end is not None and not model.factorization.in_sequence,
+            end is not None and not model.in_sequence,
             f"the run in {run} visits the tokens of a string in another order than their own, so log p of a string is "
             "not known: 'drawn' needs a run in raster order",
         ),

@@ -105,6 +105,7 @@ def k_step_scores(
 
     The entries are `k_step_bound_nats` and `k_step_bound_stderr` (over the examples) for "random"; `k_step_nll_nats`,
     `k_step_nll_stderr`, `k_step_choose` and `k_step_kind`, the kind of the conditional, for the others; and `k_steps`.
+    The scores of strings take the padding as given: they have the latter names, and are estimates, for every rule.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
@@ -121,10 +122,10 @@ def k_step_scores(
     rule = (choose,) if choose in rounds.RULES else ()
     log_prob = rounds.log_prob_by_rule if rule else {"random": _k_step_bound}.get(choose, _in_model_order)
     nats_N, _ = split_bound(model, params, scored, split, log_prob, tuple(sizes), *rule, scoring=scoring)
-    if choose == "random":
+    if choose == "random" and dataset.end is None:
         return in_nats("k_step_bound", nats_N) | {"k_steps": len(sizes)}
-    about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.score_kind}
-    return in_nats("k_step_nll", nats_N) | about
+    kind = model.score_kind if dataset.end is None else "estimate"
+    return in_nats("k_step_nll", nats_N) | {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": kind}
 
 
 def check_k_steps(model: AutoregressiveModel, steps: int, choose: str) -> None:

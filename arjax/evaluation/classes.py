@@ -14,6 +14,7 @@ from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.data import Dataset, Source
 from arjax.data.sources import read_in_pieces
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.report import kind_of_nats
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import Model
 from arjax.models.checks import check_likelihood
@@ -41,8 +42,10 @@ class Classes:
         return {part: np.full(rows, value, np.int32) for part, value in zip(self.parts, values, strict=True)}
 
 
-def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
-    """Returns the classes of a model whose context is one class, or `several` parts that are classes."""
+def classes_of(model: Model, needed_by: str, several: bool = False, end: int | None = None) -> Classes:
+    """Returns the classes of a model whose context is one class, or `several` parts that are classes.
+    Says that posteriors are estimates where scores are not exact, such as those of strings with the token `end`.
+    """
     parts = model.context_spec.parts
     if not parts or (len(parts) > 1 and not several) or any(not part.is_class for _, part in parts):
         said = " and ".join(name for name, _ in parts) or "none"
@@ -56,10 +59,8 @@ def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
             f"{MOST_COMBINATIONS:,} are too many"
         )
     check_likelihood(model, needed_by)
-    if model.score_kind != "exact":
-        say_once(
-            f"p(class | x) is an estimate: the model has {model.score_kind}s of log p(x | class), which are not exact"
-        )
+    if (kind := kind_of_nats(model, end=end)) != "exact":
+        say_once(f"p(class | x) is an estimate: the model has {kind}s of log p(x | class), which are not exact")
     return classes
 
 

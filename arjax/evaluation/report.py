@@ -224,4 +224,5 @@ def _exposure(
         return scores, curves
     options: dict[str, Any] = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2), "mesh": mesh}
     judged = judged_examples(model, params, dataset, examples, judge, **options)
-    return scores | judged | {"judge_kind": judge.model.score_kind, "judge_step": judge.step}, curves
+    judge_kind = kind_of_nats(judge.model, end=dataset.end)
+    return scores | judged | {"judge_kind": judge_kind, "judge_step": judge.step}, curves

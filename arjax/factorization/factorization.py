@@ -67,11 +67,6 @@ class Factorization:
         """
         return self.num_steps > 1 and self.connected
 
-    @property
-    def in_sequence(self) -> bool:
-        """Whether no site is visited before one in front of it."""
-        return not (np.diff(np.asarray(self.step)) < 0).any()
-
     def sites(self, t: int | Array) -> tuple[jax.Array, jax.Array]:
         """The sites of step t, int[M], and bool[M], whether each exists (padding is the out-of-range site D)."""
         sites_M = jnp.asarray(self.blocks)[t]
@@ -114,7 +109,6 @@ def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
     """Returns another order, int[D], cut as a factorization without a graph; may be jitted, and checks no values."""
     if like.parents is not None:
         raise UserError("a factorization with a dependency graph cannot be reordered: its edges follow its order")
-    order_D = jnp.asarray(order_D, jnp.int32)
     rank_D = jnp.argsort(order_D).astype(jnp.int32)
     by_rank = {name: jnp.asarray(getattr(like, name))[jnp.asarray(like.order)] for name in ("step", "index_in_blocks")}
     no_site = jnp.full(1, like.num_sites, jnp.int32)

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
+from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss, visit_numbers
 from arjax.conditionals.numerics import as_temperature
 from arjax.core.arrays import filled
 from arjax.core.batch import Array, Batch, Score
@@ -108,6 +109,11 @@ class AutoregressiveModel(Model):
     @property
     def score_kind(self) -> str:
         return self.conditional.score_kind
+
+    @property
+    def in_sequence(self) -> bool:
+        """Whether the own order visits no site before one in front of it, also inside of a step."""
+        return not (np.diff(visit_numbers(self.conditional, self.factorization)) < 0).any()
 
     @property
     def traits(self) -> frozenset[str]:
@@ -368,7 +374,7 @@ def _(model: AutoregressiveModel) -> str:
 
 @extras.in_sequence.register(AutoregressiveModel)
 def _(model: AutoregressiveModel) -> bool:
-    return model.orders is None and model.factorization.in_sequence
+    return model.orders is None and model.in_sequence
 
 
 @extras.sharper.register(AutoregressiveModel)

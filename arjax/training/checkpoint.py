@@ -226,6 +226,10 @@ def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
         checksum = manifest.pop("checksum")
         if checksum != _digest(manifest):
             return f"{MANIFEST} was changed", {}
+        # The checksum is no proof of who wrote it.
+        entries = [manifest[name] for name in ("files", "tree", "extra")]
+        if not all(isinstance(each, dict) for each in entries) or {str} < {str, *map(type, entries[1].values())}:
+            return f"{MANIFEST} is not readable", {}
         hashes = _hashes(folder)
     except FileNotFoundError:
         return f"it has no {MANIFEST}", {}

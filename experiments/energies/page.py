@@ -53,7 +53,7 @@ def measured(run: Any, folder: Path) -> dict[str, str] | None:
             (
                 run.name,
                 f"{objective.energy}, {words}, {at}",
-                NAMES[config.network.name],
+                run.model,
                 run.ordering or "raster",
                 f"{bound:.6f} ± {results['free_energy_per_site_stderr']:.6f}",
                 f"{exact:.6f}",
@@ -100,8 +100,11 @@ def main(argv: Sequence[str]) -> int:
         writer.writeheader()
         writer.writerows(rows)
     shown = COLUMNS[1:]
-    table = markdown_table(shown, [[row[name] for name in shown] for row in rows], right=shown[3:])
-    write_measured(flags.out / "README.md", table)
+    tables = [markdown_table(shown, [[row[name] for name in shown] for row in rows], right=shown[3:])]
+    if (path := HERE / "netket.csv").exists():
+        columns, *lines = csv.reader(path.open())
+        tables.append(f"Beside NetKet:\n\n{markdown_table(columns, lines, right=columns[1:])}")
+    write_measured(flags.out / "README.md", "\n\n".join(tables))
     draw_picture(flags.out / "energies.png", rows)
     return 0
 

@@ -41,18 +41,26 @@ def get_sweep() -> list[Run]:
                 Run(f"{network}-{order}", config, overrides, model=NAMES[network], ordering=order, metric=METRIC)
             )
     large = {"train.batch_size": 256, "evaluate.examples": 5000, "train.checkpoint_every": 250}
-    return [*rows, _ising(8, CRITICAL, 3000, 256), _ising(16, CRITICAL, 1500, 512, large)]
+    rows += [_ising(8, CRITICAL, 3000, 256), _ising(16, CRITICAL, 1500, 512, large)]
+    direct = large | {"network.direct": True, "optimizer.learning_rate": 3e-3}
+    argument = f"ising,side=16,beta={CRITICAL:.10g}"
+    return [*rows, _target("ising-16-direct", argument, 4000, 512, direct, "MADE, direct connections")]
 
 
 def _ising(side: int, beta: float, steps: int = 4000, units: int = 128, more: Mapping[str, Any] | None = None) -> Run:
     return _target(f"ising-{side}-{beta:.2f}", f"ising,side={side},beta={beta:.10g}", steps, units, more)
 
 
-def _target(name: str, argument: str, steps: int, units: int, more: Mapping[str, Any] | None = None) -> Run:
+def _target(
+    name: str,
+    argument: str,
+    steps: int,
+    units: int,
+    more: Mapping[str, Any] | None = None,
+    model: str = NAMES["made"],
+) -> Run:
     """A MADE, mixed with its image under the flip of all spins."""
     overrides = {"network.hidden_sizes": (units,), "train.steps": steps, "train.batch_size": 512}
     overrides |= {"train.eval_every": steps // 2, "train.checkpoint_every": 500, "train.log_every": 100}
     overrides |= more or {}
-    return Run(
-        name, f"configs/energies.py:{argument},symmetries=('flip',)", overrides, model=NAMES["made"], metric=METRIC
-    )
+    return Run(name, f"configs/energies.py:{argument},symmetries=('flip',)", overrides, model=model, metric=METRIC)

@@ -261,7 +261,7 @@ def test_posteriors_of_bounds_are_called_estimates(capsys):
 
 
 @pytest.mark.slow
-def test_strings_by_their_classes(tmp_path):
+def test_strings_by_their_classes(tmp_path, capsys):
     pairs = [("it", "anna"), ("de", "hans"), ("it", "luna"), ("de", "otto")] * 6
     (tmp_path / "names.csv").write_text("language,text\n" + "".join(f"{a},{b}\n" for a, b in pairs))
     dataset = make_dataset("strings", file=str(tmp_path / "names.csv"), labels="language")
@@ -280,6 +280,11 @@ def test_strings_by_their_classes(tmp_path):
     assert list(fitted.stream(3, context="it")) == list(fitted.stream(3, context=1))
     for call in (fitted.sample, fitted.stream):
         assert "'fr' is none of the 2 classes of the training" in refusal(call, 2, context="fr")
+    say_once.cache_clear()
+    assert fitted.posterior(["anna"]).shape == (1, 2) and capsys.readouterr().err == ""
+    turned = make_model(dataset.event, "made", context=dataset.context, hidden_sizes=(4,), ordering="reversed")
+    assert trained(turned, dataset).posterior(["anna"]).shape == (1, 2)  # p(padding | class) is not known
+    assert "p(class | x) is an estimate: the model has estimates of log p" in capsys.readouterr().err
     short = fitted.log_prob(["an", "an"], context="it")
     assert short[0] == short[1]
 

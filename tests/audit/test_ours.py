@@ -1,11 +1,14 @@
 """Every kind of model and every network of arjax is audited, small and with random parameters."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import arjax
+from arjax.api import auditing
 from arjax.api.trained_model import Fitted
-from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import from_arrays
 from arjax.models import KINDS
 from arjax.testing import models
@@ -51,6 +54,28 @@ def test_networks_are_valid(network):
     assert {"mass", "conditionals", "leak", "draws", "kind"} <= {
         name for name, finding in report.findings.items() if finding.status == "passed"
     }
+
+
+@pytest.mark.parametrize(("claim", "seeds"), [("exact", [0, 0]), ("bound", [0, 1])])
+def test_scores_that_are_drawn_are_drawn_anew_under_a_context_of_the_data(monkeypatch, claim, seeds):
+    model = models.supported_model("made", BINARY, "raster", "sites", context=ContextSpec("label", 3))
+    run, scored, drawn = fitted(model, {}), [], []
+    (name,) = run.dataset.splits["train"].arrays.context
+    run.dataset.splits["train"].arrays.context[name][:] = 2
+    monkeypatch.setattr(Fitted, "score_kind", lambda self: claim)
+    monkeypatch.setattr(Fitted, "sample", lambda self, num, seed, context: drawn.append(context))
+
+    def evaluator(model, dataset, scoring):
+        scored.append(scoring.seed)
+        return SimpleNamespace(rows_of=lambda params, examples: {"nll": np.zeros(1)})
+
+    monkeypatch.setattr(auditing, "Evaluator", evaluator)
+    subject = run.as_subject()
+    for _ in seeds:
+        subject.log_prob(np.zeros((1, 2, 3), int))
+    assert scored == seeds
+    subject.sample(1, 0)
+    assert drawn == [{name: 2}]
 
 
 def test_a_broken_network_is_invalid():

@@ -135,6 +135,10 @@ def test_tables_at_the_limits_of_a_family():
     for call in ("categorical", "categorical(soft_cap=20)"):
         family = make_conditional(call, VALUES["levels"])
         np.testing.assert_allclose(np.exp(family.log_table(family.from_log_table(table))), np.exp(table), atol=1e-5)
+    capped = make_conditional("categorical(soft_cap=2)", VALUES["levels"])
+    table = jnp.array([-1.5, -1.5, -1.7, -1.8, -60.0])
+    found = capped.log_table(capped.from_log_table(table))
+    np.testing.assert_allclose(found - found[0], [0, 0, -0.2, -0.3, -4], atol=0.02)  # twice the cap
     with pytest.raises(UserError, match="'ordinal' cannot be any distribution over its values"):
         make_conditional("ordinal(size=2)", VALUES["levels"]).from_log_table(table)
 

@@ -119,5 +119,5 @@ def test_data_sets_are_drawn_by_split_and_seed():
             np.testing.assert_array_equal(x_of(data, split), x_of(same, split))
             assert (x_of(data, split) != x_of(other, split)).any() and truth.contains(x_of(data, split)).all()
         assert (x_of(data, "train")[:10] != x_of(data, "test")).any()
-    assert "brackets have an even length, not 7" in refusal(make_dataset, "automaton", length=7)
+    assert "brackets have an even length, not 9" in refusal(make_dataset, "automaton", length=9)
     assert "must be one of 4, 6, not 9" in refusal(make_dataset, "sudoku", size=9)

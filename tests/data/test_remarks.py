@@ -42,6 +42,9 @@ def test_sites_that_are_masked_or_missing_do_not_count():
     assert remarks_about(from_arrays(EVENT, train=x))
     x[:, 4:] = np.nan
     assert not remarks_about(from_arrays(EVENT, train=x))
+    few = np.full((600, 8, 2), np.nan)
+    few[1] = 1e4  # which is not among the examples that are looked at
+    assert not remarks_about(from_arrays(EVENT, train=few))
 
 
 def test_standardised_and_discrete_data_have_none():

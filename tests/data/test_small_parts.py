@@ -89,7 +89,7 @@ def test_arrays_that_have_no_standard_units():
     ):
         with pytest.raises(UserError, match=words):
             from_arrays(event, train=x if event is not levels else x.astype(int), standardise=units)
-    with pytest.raises(UserError, match="the data set 'arrays' holds one number"):
+    with pytest.raises(UserError, match=r"the data set 'arrays' holds one number in all train rows: leave it out$"):
         from_arrays(real, train=np.ones((5, 2)), standardise="values")
     z = rng.normal(size=(5, 2))
     for train, test, words in (

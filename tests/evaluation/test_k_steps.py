@@ -22,6 +22,7 @@ from arjax.config.build import build
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
+from arjax.data.text import ended_strings
 from arjax.evaluation import bounds
 from arjax.evaluation.bounds import k_step_scores, sampled_scores, split_bound
 from arjax.evaluation.report import Measures, report
@@ -476,3 +477,12 @@ def _sum_of_scored(model, params, batch, key):
 def test_one_network_has_no_such_bound():
     model, data = make_model(PAIR, "made", hidden_sizes=(4,)), from_arrays(PAIR, train=PAIRS, test=PAIRS)
     assert "needs a model of the kind" in refusal(sampled_scores, model, {}, data, "test", 3, Scoring(9))
+
+
+@pytest.mark.parametrize("choose", ["random", "entropy"])
+def test_scores_of_strings_in_rounds_are_estimates(choose):
+    """Some rounds are given the padding: neither exact nor a bound."""
+    dataset = ended_strings("names", {split: ["ab", "b", "aab"] for split in ("train", "validation", "test")})
+    model = make_model(dataset.event, "deep_nade", orders="uniform", hidden_sizes=(4,))
+    scores = k_step_scores(model, cases.params_of(model), dataset, "test", steps=2, choose=choose)
+    assert scores["k_step_kind"] == "estimate" and "k_step_bound_nats" not in scores

@@ -62,6 +62,9 @@ def test_parts_of_known_examples():
     np.testing.assert_array_equal(coarse[0], [[2, 4], [10, 12]])  # floor((floor(0.5) + floor(4.5)) / 2), ...
     np.testing.assert_array_equal(down[0] - 15, [[-4, -4], [-4, -4]])
     np.testing.assert_array_equal(across[0] - 15, np.full((4, 2), -1))
+    for call in ("haar", "haar(levels=2)", "digits(base=4)", "subsampled"):  # the laws of a grid of two axes are slow
+        stages = make_stages(call, levels)
+        np.testing.assert_array_equal(jax.jit(stages.join)(stages.split(x)), x)
     means, _ = split("averaged", levels, x)
     np.testing.assert_array_equal(means[0], [[3, 5], [11, 13]])  # of 2.5, 4.5, ...
 

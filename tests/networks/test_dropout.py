@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
@@ -62,6 +63,19 @@ def test_active_only_in_training(network):
 def test_noise_is_a_function_of_the_key_and_keeps_the_order(network):
     if RATES[network]:
         check_dropout(network, {})
+
+
+@pytest.mark.parametrize("network", fast_for(("made", "transformer", "lstm", "wavenet", "lmconv", "gated_pixelcnn")))
+def test_steps_draw_no_noise(network):
+    """Without a key, noise would be an error."""
+    model = model_of(network, RATES[network])
+    shapes, form = model.param_shapes, model.factorization
+
+    def steps(params):
+        carry = model.network.apply({"params": params}, 2, form, method="start")
+        return model.network.apply({"params": params}, carry, jnp.zeros((2, 2, 3), int), 1, form, method="step")
+
+    jax.eval_shape(steps, shapes)
 
 
 @pytest.mark.parametrize("network", DRAWS)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_layers
 import pytest
-from families import slow
+from families import operations, slow
+from jax.ad_checkpoint import checkpoint_name
 
 from arjax.evaluation.flops import count_flops
 from arjax.networks.layers import convolution
@@ -19,11 +20,12 @@ from arjax.networks.layers.convolution import (
     TapConv,
     _kernel_gradient,
     _kernel_gradient_by_rows,
+    _reach,
     convolve,
     raster_taps,
     shifted,
 )
-from arjax.networks.layers.dense import BilinearProduct, Dense, FromHeads, ToHeads, weigh
+from arjax.networks.layers.dense import KEPT, BilinearProduct, Dense, FromHeads, ToHeads, only_products, weigh
 
 rng = np.random.default_rng(0)
 CALLS = []
@@ -95,6 +97,18 @@ def test_gradients_are_the_transposes_that_it_was_given():
     CALLS.clear()
     jax.grad(lambda x, kernel: times(x, kernel, 2.0).sum(), (0, 1))(x, kernel)
     assert sorted(CALLS) == ["to_left", "to_right"]
+
+
+def test_products_and_what_is_named_are_kept_and_all_else_is_computed_again():
+    def primitives(function, *args):
+        return [(equation.primitive, equation.params) for equation in operations(jax.make_jaxpr(function)(*args).jaxpr)]
+
+    x, image = jnp.ones((2, 2)), jnp.ones((1, 3, 3, 2))
+    layer = lambda x: jnp.sin(times(x, x, 2.0)) @ x  # noqa: E731
+    found = primitives(lambda x: convolve(checkpoint_name(image, KEPT), x[None], ((0, 0),)) + layer(x)[0], x)
+    kept = {primitive.name for primitive, params in found if only_products(primitive, **params)}
+    assert kept == {"bilinear_product", "dot_general", "conv_general_dilated", "name"}
+    assert {"sin", "add"} <= {primitive.name for primitive, params in found if not only_products(primitive, **params)}
 
 
 def test_its_operations_are_counted():
@@ -173,6 +187,10 @@ def test_jacobians_of_dense_layers_in_bfloat16():
 
 
 TAPS = [raster_taps(1, 1, centre=True), ((-2, 1), (0, -3)), ((0, 0),), ((1, 1), (5, 0))]
+
+
+def test_the_kernel_is_the_smallest_around_the_taps():
+    assert [*map(_reach, TAPS)] == [((1, 0), (1, 1)), ((2, 0), (3, 1)), ((0, 0), (0, 0)), ((0, 5), (0, 1))]
 
 
 @pytest.mark.parametrize("taps", TAPS)

@@ -95,6 +95,7 @@ LIMITS = [
     ("multiscale", GRID, "multiscale(levels=2)", {"levels": 2}, "shared", (False, True), (), ""),
     ("multiscale", GRID, "multiscale(levels=2)", {}, "levels", (2,), (3,), "has too few pixels for"),
     ("row_lstm", GRID, "raster", {}, "kernel_size", (3,), (4,), ODD),
+    ("multiscale", GRID, "multiscale", {"core": "row_lstm"}, "kernel_size", (3, 5), (4,), ODD),
     ("conv_nade", GRID, "raster", {}, "kernel_size", (3,), (4,), ODD),
     ("pixelcnn", GRID, "raster", {}, "hidden_size", (2, 4), (3,), "must be even and at least 2"),
     ("pixelcnn", CHANNELS, "raster", {}, "hidden_size", (6, 8), (4, 7), "must be even and at least 6"),

@@ -24,6 +24,7 @@ from arjax.networks.denoisers import NOISY, TIME, make_block_denoiser, make_deno
 from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.made import places
 from arjax.networks.layers import local_context as lc
+from arjax.networks.layers.causal import all_taps, queue_length, step_taps, window_taps
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.grids import raster_context, raster_like_orders, to_raster
 from arjax.networks.layers.steps import StepTokens
@@ -212,7 +213,22 @@ def test_vectors_of_sites_rows_and_pixels():
     np.testing.assert_array_equal(of_row[0, :, 0], [6, 8, 10])
     vector = np.ones((4, 2), np.float32)
     assert lc.of_sites(vector, np.zeros((3, 5), int), event).shape == (4, 1, 1, 2)
-    assert lc.of_pixel(vector, 0, 0) is vector and lc.everywhere(vector, 4).shape == (4, 1, 1, 2)
+    assert lc.of_pixel(vector, 0, 0) is vector
+    for ndim in (2, 3, 4, 5):  # of a site, a line, an image, a film
+        assert lc.everywhere(vector, ndim).shape == (4, *(1,) * (ndim - 2), 2)
+
+
+@pytest.mark.parametrize(("size", "dilation"), [(1, 1), (2, 1), (3, 1), (2, 3), (3, 2)])
+def test_steps_and_windows_read_the_past_of_a_convolution(size, dilation):
+    x = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(np.float32)
+    whole = all_taps(x, size, dilation)
+    queue = jnp.zeros((2, queue_length(size, dilation), 3))
+    for t in range(7):
+        _, window = window_taps(queue, x[:, t : t + 3], t, size, dilation)
+        queue, step = step_taps(queue, x[:, t], t, size, dilation)
+        for k, expected in enumerate(whole):
+            np.testing.assert_array_equal(window[k], expected[:, t : t + 3])
+            np.testing.assert_array_equal(step[k], expected[:, t])
 
 
 def test_tokens_have_the_context_of_the_site_that_they_predict():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from families import slow
 
 from arjax.core.programs import largest_array
 from arjax.networks.attention.patterns import Near, Strided
@@ -100,8 +101,10 @@ def test_windows_longer_than_the_sequence_take_no_more_memory():
         np.testing.assert_array_equal(pattern.within(6).graph(6), pattern.graph(6))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "block_size"), BLOCK_SIZES)
+@pytest.mark.parametrize(
+    ("name", "block_size"),
+    [("strided", 2), *(slow(*case.values) for case in BLOCK_SIZES if case.values != ("strided", 2))],
+)
 def test_steps_equal_the_whole(name, block_size):
     module, variables, x, whole = with_inputs(name, block_size)
 

@@ -321,6 +321,18 @@ def test_local_search_beats_random_search_of_the_same_size(cheap):
     assert local.validation == sum(a > b for a, b in itertools.combinations(local.order, 2)) == local.best_by_round[-1]
 
 
+def test_a_search_goes_on_from_as_many_orders_as_it_trains(cheap):
+    """From the best ones, of any round."""
+    given, rounds = [], [[np.roll(np.arange(12), i) for i in some] for some in ((0, 3), (6, 1), (2, 4))]
+
+    def propose(best):
+        given.append([nats for nats, _ in best])
+        return rounds[len(given) - 1]
+
+    search._search(FakePopulation(2), 3, propose, lambda text: None)
+    assert given == [[], [0, 27], [0, 11]]
+
+
 @pytest.mark.slow
 def test_a_search_compiles_one_program_and_scores_as_a_new_population_would():
     config = small_config(hidden_sizes=(4,), direct=False)

@@ -65,6 +65,9 @@ def test_sample_grid_draws_white_and_black(tmp_path):
     middle = picture[picture.shape[0] // 3]
     left, right = middle[: len(middle) // 2], middle[len(middle) // 2 :]
     assert left.min() == 0.0 and right.min() == 1.0  # real on the left is black, samples on the right are white
+    many = plots.sample_figure(np.zeros((70, 8, 8)), np.zeros((80, 8, 8)))
+    assert [axis.images[0].get_array().shape for axis in many.axes] == [(71, 71)] * 2  # 64 of each
+    np.testing.assert_allclose(many.get_size_inches(), [2 * 3.6, 3.6 + 0.35])
 
 
 def plain_figure():
@@ -91,7 +94,10 @@ def test_a_figure_is_drawn_once_as_matplotlib_would_cut_it(tmp_path, monkeypatch
 @pytest.mark.parametrize("over_grid", [None, RNG.random((8, 8))])
 def test_entropy_curve(tmp_path, over_grid):
     path = tmp_path / "entropy.png"
-    figures.save_figure(plots.entropy_figure(RNG.random(64), np.full(64, 0.1), RNG.random(64), over_grid), path)
+    figure = plots.entropy_figure(RNG.random(64), np.full(64, 0.1), RNG.random(64), over_grid)
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["± 1 std. error", "entropy of the conditional", "-log p of the data"]
+    figures.save_figure(figure, path)
     picture = decode_png(path)
     assert np.ptp(picture) == 1.0
     assert (picture.shape[1] > 1200) == (over_grid is not None)  # the second panel makes it wider
@@ -185,6 +191,10 @@ def test_few_sites_are_nodes_with_an_arrow_for_each_dependency(drawn):
     window = np.eye(3, k=-1, dtype=bool)
     left, _ = drawn(make_factorization((3,)), window)
     assert len(left.texts) - 3 == 2
+    left, _ = drawn(make_factorization((5,), "raster", "sizes(sizes=(1, 4))"))
+    np.testing.assert_allclose([*left.get_xlim(), *left.get_ylim()], [-0.5, 1.5, -2.1, 2.1])  # around all nodes
+    places = [text.get_position() for text in left.texts if text.get_text()]
+    assert places == [(0, 0), *((1, y) for y in (1.5, 0.5, -0.5, -1.5))]  # the first one on top
 
 
 def test_many_sites_are_a_grid_with_their_steps(drawn):
@@ -227,6 +237,7 @@ def test_frames_in_rows_with_masks_in_their_colour():
     np.testing.assert_allclose(sheet[1, 2], MASK_RGB, rtol=1e-6)
     assert (sheet[5:9, 10:14] == 1).all() and (sheet[5:9, :4] == 0).all()
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "1", "2"]
+    np.testing.assert_allclose(figure.get_size_inches(), [7.2, 7.2 * 9 / 14 + 0.55])
     places = axis.get_xticks()
     np.testing.assert_allclose(places, [1.5, 6.5, 11.5], atol=0.5)
 

@@ -185,3 +185,30 @@ def test_scores_of_strings_are_exact_in_sequence_alone(capsys):
     for model, said in ((raster, False), (turned, True)):
         tell_padding(model, dataset)
         assert ("take the padding as given" in capsys.readouterr().err) == said
+
+
+INSIDE = [
+    ("reversed", "", "sites", False),
+    ("raster", "", "sizes(sizes=(2, 1))", True),
+    ("raster", "nested(network='made', hidden_sizes=(4,))", "sizes(sizes=(2, 1))", True),
+    ("raster", "nested(network='made', hidden_sizes=(4,), ordering='reversed')", "sizes(sizes=(2, 1))", False),
+    ("raster", "mixture_of_products(components=2)", "sizes(sizes=(2, 1))", True),
+    ("reversed", "mixture_of_products(components=2)", "sizes(sizes=(3,))", False),
+]
+
+
+@pytest.mark.parametrize(("ordering", "conditional", "partition", "is_exact"), INSIDE)
+def test_the_probabilities_of_all_strings_add_up_to_one_where_they_are_exact(
+    ordering, conditional, partition, is_exact
+):
+    """Also where it is the order inside of a step that visits padding first."""
+    model = make_model(
+        EventSpec((3,), (), "tokens", 3), "made", ordering=ordering, conditional=conditional, partition=partition
+    )
+    x = np.array(list(itertools.product(range(3), repeat=3)), np.int32)
+    mask = np.arange(3) < np.array([([*row, 2].index(2) + 1) for row in x.tolist()])[:, None]
+    _, strings = np.unique(np.where(mask, x, 2), axis=0, return_index=True)
+    x, mask = np.where(mask, x, 2)[strings], mask[strings]
+    total = np.exp(model.log_prob(cases.params_of(model), x, mask=mask)).sum()
+    assert (abs(total - 1) < 1e-4) == is_exact, total
+    assert kind_of_nats(model, end=2) == ("exact" if is_exact else "estimate")

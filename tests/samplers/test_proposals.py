@@ -275,18 +275,23 @@ def test_proposals_have_the_probabilities_that_they_are_drawn_with():
 
 
 def proposal_of(model, params, draft, temperature, k):
-    """The first k values that a draft proposes, and log q of every value of each, [k, V]."""
+    """The first k values that a draft proposes, and log q of every value of each, [k, V]: from the beginning on and,
+    likewise, behind the first of them.
+    """
 
     @jax.jit
-    def of(params, temperature):
+    def of(params, temperature, x, t):
         steps = Steps(model, params, KEYS[:1], Request(temperature=temperature))
         target = target_of_draft(model, params, steps, draft)
-        place = Place(jnp.zeros((1, *model.event.shape), jnp.int32), None, None, jnp.int32(0))
-        state = draft.begin(target, place.canvas, None, 0)
+        state, place = draft.begin(target, x[None], None, t), Place(x[None], None, None, t)
         return draft.propose(target, state, place, k, target.steps.keys_SB[:, 0], True)[1]
 
-    found = of(params, temperature)
-    return np.asarray(found.values).ravel(), np.asarray(found.log_q).reshape(k, -1)
+    first = of(params, temperature, np.zeros(model.event.shape, np.int32), np.int32(0))
+    for t in range(1, k):
+        later = of(params, temperature, np.asarray(first.values).reshape(model.event.shape), np.int32(t))
+        np.testing.assert_array_equal(later.values[: k - t], first.values[t:])
+        np.testing.assert_allclose(later.log_q[: k - t], first.log_q[t:], rtol=1e-4, atol=1e-5)
+    return np.asarray(first.values).ravel(), np.asarray(first.log_q).reshape(k, -1)
 
 
 @pytest.mark.parametrize("draft", ["other", "counts"])

@@ -10,7 +10,7 @@ import types
 
 import pytest
 from refusals import refusal
-from sweep_cases import sweep, write_sweep
+from sweep_cases import REPORT, RUN_CONFIG, sweep, write_sweep
 
 from arjax.core.files import write_json
 from arjax.sweep import Run, slurm
@@ -90,6 +90,28 @@ def test_only_the_first_task_of_a_job_speaks_for_it(start, tmp_path):
     os.killpg(process.pid, signal.SIGUSR2)
     assert process.communicate(timeout=20)[0] == "0\n"
     assert not (tmp_path / "requeued").exists() and not (tmp_path / "run" / EXIT_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("signals", "preempted", "queued"),
+    [("", True, False), ("_terminated", False, False), ("_terminated", True, True), ("_time_is_up", False, True)],
+)
+def test_a_job_is_queued_again_only_when_slurm_stops_it(tmp_path, monkeypatch, signals, preempted, queued):
+    """As in the processes of jobs above."""
+    called, job = [], slurm.SlurmJob([], tmp_path)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setattr(slurm, "_is_preempted", lambda: preempted)
+    monkeypatch.setattr(
+        slurm.subprocess, "run", lambda command, **_: called.append(command) or types.SimpleNamespace(returncode=0)
+    )
+    if signals:
+        setattr(job, signals, True)
+    (tmp_path / "checkpoints" / "latest" / "20").mkdir(parents=True)
+    assert job._queued_again("3") == queued and called == [["scontrol", "requeue", "12"]] * queued
+    assert not job._queued_again("20")  # nothing new was saved
+    record(tmp_path / "config.json", RUN_CONFIG)
+    record(tmp_path / "results.json", REPORT)  # the run has ended
+    assert not job._queued_again("3")
 
 
 def test_numbers_of_jobs():

@@ -105,6 +105,7 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     assert mean[:2] == ([10, 20, 30], [93.0, 48.0, 33.0])
     assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
     assert draw_curves(tmp_path / "curves.png", finished) and (tmp_path / "curves.png").stat().st_size > 1000
+    plots.learning_curves(tmp_path / "dollars.png", [("$_$", "nll_nats", {"$_$": by_name["a"]})])  # no formulas
 
 
 def test_a_metric_that_no_run_has_is_seen_before_anything_starts(folder, capsys):

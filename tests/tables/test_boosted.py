@@ -69,6 +69,22 @@ def test_halvings_have_about_equally_many_rows():
     assert boosted.cut_codes(1, 3, np.array([5, 0, 9])) == 2
 
 
+@pytest.mark.parametrize(("num", "fewest"), [(640, 60), (6400, 100), (64_000, 300)])
+def test_halves_with_few_of_the_rows_have_no_trees(monkeypatch, num, fewest):
+    grown = []
+
+    def grow(train, held, halving, most_trees, seed):
+        grown.append((len(train.codes), most_trees > 0))
+        return boosted._Grown(halving, [], np.zeros((0, 0)), np.zeros(0, bool))
+
+    monkeypatch.setattr(boosted, "_grow", grow)
+    monkeypatch.setattr(boosted, "_best_stage", lambda depth: (9, 1.0))
+    codes = np.minimum(np.geomspace(1, 8000, num), 200).astype(int)
+    rows = boosted._Rows(np.zeros((num, 1)), codes)
+    boosted.fit_column(rows, rows, 201, 0, [])
+    assert all(has_trees == (size >= fewest) for size, has_trees in grown) and min(grown)[0] < fewest
+
+
 def test_columns_that_do_not_depend_have_no_trees():
     """And the engine has their frequencies."""
     rng = np.random.default_rng(0)

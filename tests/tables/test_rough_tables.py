@@ -349,6 +349,8 @@ def test_known_cells_between_two_steps_stay():
     days = fitted(every("2024-01-01", "2024-01-05"))
     with pytest.raises(UserError, match=r"row 0 .*holds '2024-01-01T10:00' .*, which has days without a time"):
         days.impute({"other": [1], "v": ["2024-01-01T10:00"]})
+    with pytest.raises(UserError, match=r"row 1 .* 1, 1, 10, 0\) .*, which has days without a time"):
+        days.impute({"other": [1, 1], "v": np.array(["NaT", "2024-01-01T10"], "datetime64[us]")})
 
 
 def test_the_unit_of_dates_is_that_of_all_rows():

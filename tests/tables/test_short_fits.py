@@ -1,5 +1,8 @@
 """A short fit is no bad answer: frequencies are right after any steps, engines without dependence are not chosen."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from example_table import COLUMNS, untrained
@@ -11,6 +14,7 @@ from arjax.core.errors import UserError
 from arjax.tables import any_order_fitting, fitting
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of, frequencies_of
 from arjax.tables.any_order_fitting import NetworkSearch, NetworkSize, advice_about
+from arjax.tables.columns import make_numbers, make_words
 from arjax.tables.dependence import Dependence
 from arjax.tables.engine import Training
 from arjax.tables.mixed import mix_engines
@@ -55,8 +59,6 @@ def test_codes_have_their_frequencies_after_any_steps(table):
 
 
 def test_the_network_begins_with_the_frequencies_whatever_is_known():
-    from arjax.tables.columns import make_numbers, make_words
-
     values = made(1)
     values["v"] = values["w"] == "a"
     columns = [make_words("w", values["w"]), make_numbers("k", values["k"], 30), make_words("v", values["v"].tolist())]
@@ -68,6 +70,29 @@ def test_the_network_begins_with_the_frequencies_whatever_is_known():
         p_V = engine.code_table(cells[:5], np.ones((5, 3), bool), c)
         expected = frequencies_of([columns[c].num_codes], codes_of(columns, cells)[:, [c]])[0]
         np.testing.assert_allclose(p_V, np.tile(expected, (5, 1)), atol=1e-5)
+
+
+def test_the_steps_of_a_training_fill_the_time_that_its_compilation_leaves(monkeypatch):
+    now, steps, size = [0.0], [], NetworkSize((8,), 0.0)
+    values = np.arange(64.0)[:, None] % 2
+    search = NetworkSearch(Training([make_words("v", ["a", "b"])], {"train": values, "validation": values}))
+
+    def fit(model, **options):
+        """A hundred steps a second, and 15 seconds."""
+        steps.append(options["steps"])
+        now[0] += 15 + options["steps"] / 100
+        results = {
+            "step": options["steps"],
+            "train_sites_per_second": 100 * options["batch_size"] * model.event.num_sites,
+        }
+        return SimpleNamespace(model=model, results=results)
+
+    monkeypatch.setattr(any_order_fitting, "fit_arrays", fit)
+    monkeypatch.setattr(any_order_fitting.time, "monotonic", lambda: now[0])
+    search.train(dataclasses.replace(size, steps=300))
+    search._most_steps = 10**6
+    assert not search._train_within(size, 15 + 15)  # 1350 steps are not worth it
+    assert search._train_within(size, 15 + 20) and steps == [300, 1800]
 
 
 @pytest.mark.parametrize("most_levels", [256, 4])

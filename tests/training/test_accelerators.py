@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from mesh_gradients import SMALL_MODELS
@@ -52,6 +53,23 @@ def test_without_the_compiler_a_sentence_names_the_package(monkeypatch, name, ex
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
     with pytest.raises(UserError, match=rf"needs the package .*: pip install 'arjax\[{extra}\]'"):
         slice_devices(name)
+
+
+def test_one_chip_is_a_host_and_other_slices_have_hosts_of_four(monkeypatch):
+    from jax.experimental import topologies
+
+    known = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: True)
+    monkeypatch.setattr(
+        topologies,
+        "get_topology_desc",
+        lambda *names, **options: known.append((names, options)) or SimpleNamespace(devices=()),
+    )
+    assert [slice_devices(name) for name in ("v5e:1x1", "v5e:2x2", "v4:2x2x1")] == [[]] * 3
+    one = {"chips_per_host_bounds": (1, 1, 1)}
+    assert known == [
+        *((("v5e:1x1", "tpu"), one), (("v5e:2x2", "tpu"), {}), (("v4:2x2x1", "tpu"), {"chip_config_name": "megacore"})),
+    ]
 
 
 def test_the_clock_of_a_tpu_is_its_peak_over_the_operations_of_a_cycle():

@@ -93,9 +93,21 @@ DAMAGES = {
     "a flipped bit in the manifest": lambda store: flip_bit(manifest(store)),
     "half a manifest": lambda store: cut(manifest(store), 8),
     "another note": lambda store: change(manifest(store), extra={"value": 0.0}),
+    "a manifest without its files": lambda store: forge(store, files=None),
+    "a list of arrays": lambda store: forge(store, tree=[]),
+    "forms that are none": lambda store: forge(store, tree={"step": {}}),
+    "a manifest of nothing": lambda store: forge(store, extra=3),
+    "a number for a manifest": lambda store: manifest(store).write_text("3"),
     "no manifest": lambda store: manifest(store).unlink(),
     "an empty folder": add_empty_folder,
 }
+
+
+def forge(store, **entries):
+    """With a right checksum."""
+    body = {name: value for name, value in json.loads(manifest(store).read_text()).items() if name != "checksum"}
+    body |= entries
+    manifest(store).write_text(json.dumps(body | {"checksum": checkpoint._digest(body)}))
 
 
 def manifest(store):

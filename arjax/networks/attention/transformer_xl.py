@@ -162,8 +162,8 @@ class RelativeAttention(MultiHead):
         (rings, distances_NCH), new, t = carries
         reach = distances_NCH.shape[1]
 
-        def by_step(tokens: jax.Array, steps: int) -> jax.Array:  # [B, N, steps * M, H] -> [B, N, steps, M, H]
-            return tokens.reshape(*tokens.shape[:2], steps, -1, tokens.shape[-1])
+        def by_step(tokens: jax.Array, steps: int) -> jax.Array:  # [B, N, steps * M, H] -> [B, N, steps, M * H]
+            return tokens.reshape(*tokens.shape[:2], steps, -1)
 
         size = rings[0].shape[2] // reach  # tokens of a step
         kept = [

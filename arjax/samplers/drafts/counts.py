@@ -141,7 +141,6 @@ class CountsDraft(Draft):
     def prepare(self, model: Any, params: Any, resources: Resources) -> CountsDraft:
         if self.log_p_RV is not None:
             return self
-        self.check(model)
         visited_D = np.asarray(model.factorization.order)
 
         def rows(split: str) -> tuple[np.ndarray, np.ndarray]:

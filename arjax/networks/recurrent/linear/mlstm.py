@@ -88,7 +88,7 @@ class Exponential(NamedTuple):
 
     def step(self, state: Scaled) -> tuple[Scaled, jax.Array]:
         q, k, v = (x.astype(jnp.float32) for x in (self.q, self.k, self.v))
-        update = product(k.mT, v), k[:, :, 0]
+        update = product(k.mT, v), k.squeeze(2)
         state = joined(state, *update, self.log_input[..., 0], self.log_forget[..., 0])
         normaliser = (q * state.normaliser[..., None, :]).sum(-1)
         return state, bounded(product(q, state.sums), normaliser, state.maximum[..., None])
