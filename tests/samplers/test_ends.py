@@ -12,7 +12,7 @@ from refusals import refusal
 
 from arjax.api.trained_model import Fitted
 from arjax.core.errors import say_once
-from arjax.core.spec import EventSpec, class_label
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.text import ended_strings
 from arjax.evaluation.classes import classes_of
 from arjax.evaluation.report import kind_of_nats
@@ -219,6 +219,6 @@ def test_posteriors_of_strings_are_as_exact_as_their_scores(capsys):
     """p(padding | class) is not known where padding is visited first."""
     for ordering, said in (("raster", False), ("reversed", True)):
         say_once.cache_clear()
-        model = make_model(LINE, "made", ordering=ordering, context=class_label(2))
+        model = make_model(LINE, "made", ordering=ordering, context=ContextSpec("label", 2))
         classes_of(model, "`posterior`", end=END)
         assert ("p(class | x) is an estimate" in capsys.readouterr().err) == said
