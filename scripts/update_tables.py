@@ -6,6 +6,8 @@ A table stands between two markers, the first of which names its csv file from t
     <!-- end table -->
 
 With `seeds=mean` behind the file, rows that differ in their seed only are one line: means, with errors over the seeds.
+With `column=value` only the rows that have the value are shown, or one of several values: `dataset=adult|dna`. Several
+options are separated by semicolons.
 
 A summary names several files, or one of the data sets of a file, and has one line for each: the best result by its
 metric beside the best published number.
@@ -13,10 +15,10 @@ metric beside the best published number.
     <!-- best: experiments/digits/results.csv experiments/uci/results.csv:dna -->
     <!-- end table -->
 
-An index has one line for each study in a folder: its title, and the paragraphs of its page that begin with
-**Question.** and **Result.**
+An index has one line for each of the studies that it names: its title, one or two sentences of the paragraph of its
+page that begins with **Result.**, and the kinds of its numbers.
 
-    <!-- studies: experiments -->
+    <!-- studies: experiments/digits experiments/uci -->
     <!-- end table -->
 
 Run: python scripts/update_tables.py [--check]      (--check writes nothing and exits with 1 on a stale table)
@@ -47,6 +49,9 @@ from arjax.sweep.results import (
 
 TABLE = re.compile(r"(<!-- (table|best|studies): (\S+(?: \S+)*) -->\n)(.*?)(<!-- end table -->)", flags=re.DOTALL)
 
+#: A line of an index has the second sentence of a result if both have no more words.
+WORDS = 32
+
 
 def render(text: str, root: Path, page: Path) -> str:
     """The text of a page with every table between markers made anew from its csv file, or from the pages of studies.
@@ -62,17 +67,15 @@ def render(text: str, root: Path, page: Path) -> str:
                 ["study", "data", "metric", "model", "ours", "published", "kind", "minutes"], lines, ["ours", "minutes"]
             )
         elif match[2] == "studies":
-            made = _index(match[3], root, page)
+            made = _index(match[3].split(), root, page)
         else:
-            name, _, option = match[3].partition(" ")
-            if option not in ("", "seeds=mean"):
-                raise UserError(f"a table of {name} has the option {option!r}; the one that there is is 'seeds=mean'")
-            rows = _rows(name, root)
-            made = _on_a_page(*readable_columns(_over_seeds(rows) if option else rows))
+            name, _, options = match[3].partition(" ")
+            rows, seeds = _chosen(_rows(name, root), name, options)
+            made = _on_a_page(*readable_columns(_over_seeds(rows) if seeds else rows))
         return f"{match[1]}{made}\n{match[5]}"
 
     if len(re.findall(r"<!-- (?:table|best|studies):", text)) != len(TABLE.findall(text)):
-        kinds = "'<!-- table: FILE -->', '<!-- best: FILE -->' or '<!-- studies: FOLDER -->'"
+        kinds = "'<!-- table: FILE -->', '<!-- best: FILE -->' or '<!-- studies: FOLDERS -->'"
         raise UserError(f"a {kinds} marker has no '<!-- end table -->' after it")
     return TABLE.sub(table, text)
 
@@ -94,20 +97,44 @@ def _on_a_page(names: list[str], cells: list[list[str]], right: list[str]) -> st
     return table + ("\n\nAll rows: " + ", ".join(f"{name} {cell}" for name, cell in same.items()) + "." if same else "")
 
 
-def _index(folder: str, root: Path, page: Path) -> str:
-    """A table of the studies in a folder, sorted by title, with links that are relative to `page`."""
+def _chosen(rows: list[dict[str, str]], name: str, options: str) -> tuple[list[dict[str, str]], bool]:
+    """The rows that the options of a table ask for, and whether seeds are averaged."""
+    chosen = dict(option.strip().partition("=")[::2] for option in options.split(";") if option.strip())
+    seeds = chosen.pop("seeds", "")
+    columns = [column for column in chosen if column not in rows[0]]
+    if columns or seeds not in ("", "mean"):
+        raise UserError(f"a table of {name} has the option {options!r}; options are 'seeds=mean' and 'column=value'")
+    for column, values in chosen.items():
+        rows = [row for row in rows if row[column] in values.split("|")]
+    if not rows:
+        raise UserError(f"{name} has no rows with {options!r}")
+    return rows, bool(seeds)
+
+
+def _index(folders: Sequence[str], root: Path, page: Path) -> str:
+    """A table of studies, with links that are relative to `page`."""
     lines = []
-    for readme in (root / folder).glob("*/README.md"):
+    for readme in (root / folder / "README.md" for folder in folders):
+        if not readme.is_file():
+            raise UserError(f"an index names the study {readme.parent.relative_to(root)}, which does not exist")
         text = readme.read_text(encoding="utf-8")
-        cells = {name: re.search(rf"^\*\*{name}\.\*\* (.+)$", text, flags=re.M) for name in ("Question", "Result")}
-        for name, found in cells.items():
-            if not found:
-                raise UserError(f"{readme.relative_to(root)} has no paragraph that begins with **{name}.**")
+        found = re.search(r"^\*\*Result\.\*\* (.+)$", text, flags=re.M)
+        if not found:
+            raise UserError(f"{readme.relative_to(root)} has no paragraph that begins with **Result.**")
+        first, second = [*re.split(r"(?<=[.?]) (?=[A-Z])", found[1]), ""][:2]
+        both = f"{first} {second}".strip()
+        result = (both if len(both.split()) <= WORDS else first).replace("|", "\\|")
         link = Path(os.path.relpath(readme, page.parent)).as_posix()
         title = text.partition("\n")[0].removeprefix("# ")
-        lines.append((f"[{title}]({link})", *(found[1].replace("|", "\\|") for found in cells.values())))
-    rows = [f"| {' | '.join(line)} |" for line in sorted(lines)]
-    return "\n".join(["| study | question | result |", "|--|--|--|", *rows])
+        lines.append(f"| [{title}]({link}) | {result} | {_kinds(text, result)} |")
+    return "\n".join(["| study | result | kind |", "|--|--|--|", *lines])
+
+
+def _kinds(text: str, result: str) -> str:
+    """The kinds of the numbers of a study, by the cells of its tables and the words of its result: `exact, bound`."""
+    cells = re.findall(r"\| *(\w+) *(?=\|)", text)
+    found = [kind for kind in ("exact", "bound", "estimate") if kind in cells or re.search(rf"\b{kind}", result)]
+    return ", ".join(found) or "measured"
 
 
 def _rows(name: str, root: Path) -> list[dict[str, str]]:

@@ -30,8 +30,8 @@ from arjax.evaluation.summaries import Difference, group_by_seed, paired_differe
 from arjax.models import Model, make_model
 from arjax.models.base import Params
 from arjax.models.mixture import mixture_params
-from arjax.reporting.reports import finished_report
-from arjax.training.results import NATS_FILE, write_nats
+from arjax.reporting.reports import NATS_FILE, finished_report
+from arjax.training.results import write_nats
 from arjax.training.setup import restore_params
 
 #: Relative difference between the nats of one example from two programs that compute the same: rounding.

@@ -15,7 +15,7 @@ from arjax.cli.opening import open_run
 from arjax.cli.scoring import write_rows
 from arjax.config.files import apply_overrides
 from arjax.config.validate import validate
-from arjax.core.files import write_json, writing
+from arjax.core.files import own_folder, write_json
 from arjax.training.reporter import announce
 
 FOLDER = "comparisons"
@@ -32,9 +32,7 @@ def compare_runs(flags: SimpleNamespace) -> None:
     announce(f"comparing the nats of the {split} split ...", sys.stderr)
     comparison = compare(run, *others, split=split)
     names = [Path(other.name).resolve().name for other in comparison.others]
-    folder = run.workdir / FOLDER
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
+    folder = own_folder(run.workdir, FOLDER)
     for i, row in enumerate(comparison.rows()):
         print(in_a_line(row))
         name = names[i] + f"-{i + 1}" * (names[i] in names[:i]) + of_examples

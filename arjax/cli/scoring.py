@@ -18,7 +18,7 @@ from arjax.api.run import Run
 from arjax.api.trained_model import Given
 from arjax.cli.opening import open_run
 from arjax.core.errors import UserError
-from arjax.core.files import read_array, read_json_object, user_path, writable_file, write_json, write_text, writing
+from arjax.core.files import own_folder, read_array, read_json_object, user_path, writable_file, write_json, write_text
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.data import Source
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
@@ -128,9 +128,7 @@ def classify(flags: SimpleNamespace) -> None:
 
 def add_scores(folder: Path, name: str, scores: Mapping[str, Any]) -> None:
     """Adds scores to the file of those of a mode, and prints its path."""
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
-    path = folder / SCORES
+    path = own_folder(folder.parent, folder.name) / SCORES
     write_json(path, (read_json_object(path) or {}) | {name: scores})
     print(path)
 

@@ -216,7 +216,7 @@ def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -
         with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
             low, high = int(values.min()), int(values.max())
         if low < lowest or high >= num_levels:
-            raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low} to {high}")
+            raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low}" + f" to {high}" * (low < high))
 
 
 def is_present(x: Array, value_dims: int) -> Any:

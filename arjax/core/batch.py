@@ -75,7 +75,7 @@ def as_parts(spec: ContextSpec, context: Any) -> Mapping[str, Any]:
     names, is_dict = [name for name, _ in spec.parts], isinstance(context, Mapping)
     is_missing = context is None or (is_dict and not context)
     refuse(
-        (names and is_missing, f"this model needs a {' and a '.join(names)} context"),
+        (names and is_missing, f"this model needs a {' and a '.join(names)} context: give context="),
         (not names and not is_missing, "this model has no context, so none can be given"),
         (len(names) > 1 and not is_dict, f"this context has several parts: give a dict with {', '.join(names)}"),
     )

@@ -188,6 +188,22 @@ def locked(folder: str | os.PathLike, *, exclusive: bool, wait: bool | None = No
         os.close(descriptor)
 
 
+def inside(workdir: str | os.PathLike, name: str) -> Path:
+    """Returns the path of something in the folder of a run, unless a link leads out of it."""
+    path = Path(workdir) / name
+    if not path.resolve().is_relative_to(Path(workdir).resolve()):
+        raise UserError(f"{path} lies behind a link out of the folder of the run: put its contents in there")
+    return path
+
+
+def own_folder(workdir: str | os.PathLike, name: str) -> Path:
+    """Makes a folder in that of a run where it is missing, and returns it."""
+    folder = inside(workdir, name)
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
 def writable_folder(path: str | os.PathLike) -> Path:
     """Makes the folder when missing, checks that files can be written in it, and returns it."""
     folder = user_path(path)

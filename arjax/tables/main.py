@@ -164,7 +164,7 @@ def _outliers(flags: Any) -> None:
 def _score(flags: Any) -> None:
     nats = -_opened(flags).log_prob(user_path(flags.table), unknown=flags.unknown)
     stderr = nats.std(ddof=1) / len(nats) ** 0.5 if len(nats) > 1 else float("nan")
-    print(f"{nats.mean():.4f} ± {stderr:.4f} nats per row ({len(nats):,} rows)")
+    print(f"{nats.mean():.4f} ± {stderr:.4f} nats per row ({len(nats):,} row{'s' * (len(nats) > 1)})")
 
 
 @_command("prints the probability of conditions", "model", "conditions", **_GIVEN, **_ERROR, **_SEED)

@@ -316,7 +316,7 @@ def _results(run: Training, setup: Setup) -> dict[str, Any]:
     run.folder.check()
     write_exposure(os.path.join(workdir, EXPOSURE), scored.curves)
     run.reporter.result(best[1], scored.scores)
+    write_results(workdir, scored.scores)
     if setup.model.score_kind != NO_LIKELIHOOD:
         write_nats(workdir, {split: scored.nats})
-    write_results(workdir, scored.scores)
     return scored.scores

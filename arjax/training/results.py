@@ -11,17 +11,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.files import read_json_object, write_arrays, write_json, writing
+from arjax.core.files import own_folder, read_json_object, write_arrays, write_json, writing
 from arjax.core.scores import SAMPLE_SCORE, score_name
 from arjax.evaluation.report import Report, report
 from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores
-from arjax.reporting.reports import FILE_NAME, read_report
+from arjax.reporting.reports import FILE_NAME, NATS_FILE, read_report
 from arjax.training.setup import Setup, latest_store
 
 EVALUATIONS = "evaluations"
-#: The nats of each scored example, float32[N] by split.
-NATS_FILE = "rows.npz"
 #: The entries about a training that depend on more than its best parameters.
 OF_TRAINING = ("step", "seed", "device", "train_seconds", "compile_seconds", "train_sites_per_second")
 #: The parameters of a run with the best validation, their step, and the note of their checkpoint.
@@ -119,9 +117,7 @@ def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> No
 
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
     """Writes scores to `evaluations/`, as `test-step-900.json`, beside those of other scores; returns the file."""
-    folder = Path(workdir) / EVALUATIONS
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
+    folder = own_folder(workdir, EVALUATIONS)
     orders = f"-{results['num_orders']}-orders" if results.get("num_orders", 1) > 1 else ""
     name, number = f"{results['split']}-step-{results['best_step']}{orders}", 1
     path = folder / f"{name}.json"

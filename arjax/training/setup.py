@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError, refuse, say_once
+from arjax.core.files import inside
 from arjax.core.options import LARGEST_INT32, opt
 from arjax.core.programs import bytes_of, check_memory
 from arjax.core.registry import Component
@@ -267,10 +267,7 @@ def best_store(workdir: str | os.PathLike) -> CheckpointStore:
 def _store(workdir: str | os.PathLike, name: str, keep: int) -> CheckpointStore:
     from arjax.training.checkpoint import CheckpointStore  # Orbax takes a second, and configs are read without it
 
-    folder = Path(workdir) / "checkpoints" / name
-    if not folder.resolve().is_relative_to(Path(workdir).resolve()):
-        raise UserError(f"{folder} lies behind a link out of the folder of the run: put the checkpoints in there")
-    return CheckpointStore(folder, keep)
+    return CheckpointStore(inside(workdir, f"checkpoints/{name}"), keep)
 
 
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:

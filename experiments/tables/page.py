@@ -5,6 +5,7 @@ python experiments/tables/page.py
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,14 +28,15 @@ OTHERS = ("TabPC", "TabDiff", "ShallowMixture", "CTGAN")
 PUBLISHED, LEAST = "TabPC", {"adult": 0.82, "magic": 0.82}
 #: The mixture whose range queries stand in the table.
 RANGES = "512 products, 100 codes"
-#: Rows of range queries on Adult: measure, words, most.
-QUERIES = (
-    ("q_error_50", "q-error of ranges, median", 1.05),
-    ("q_error_99", "q-error of ranges, 99 %", 2.0),
-    ("ms", "ms of a query, median", 5.0),
-)
+#: Rows of range queries on Adult: words, and measures with their most.
+QUERIES = {
+    "q-error of ranges, median and 99 %": {"q_error_50": 1.05, "q_error_99": 2.0},
+    "ms of a query about ranges, median": {"ms": 5.0},
+}
 #: The tables of five cuts, the rival of each measure, and the training whose rows stand in the table.
 SMALL, LENGTH = ("red_wine", "diabetes", "breast_cancer"), "1000 steps"
+#: Fewer cuts leave a target open, and so do fewer tables of imputation.
+CUTS, TABLES = 5, 4
 RIVALS = {"detection": "copula", "auc": "boosted trees", "prediction_rmse": "boosted trees"}
 WORDS = {"detection": "detection by boosting", "auc": "AUC of predictions", "prediction_rmse": "error of predictions"}
 
@@ -75,10 +77,12 @@ def _of_draws(numbers: Numbers) -> list[list[str]]:
 
 def _of_queries(numbers: Numbers) -> list[list[str]]:
     rows = []
-    for measure, words, most in QUERIES:
-        value = numbers.get(("adult", measure, RANGES))
-        if value is not None:
-            rows.append(["adult", f"{words}", f"{value:.3g}", "", f"<= {most:g}", _met(value <= most)])
+    for words, most in QUERIES.items():
+        values = [numbers.get(("adult", measure, RANGES), math.nan) for measure in most]
+        if not math.isnan(sum(values)):
+            shown, target = (", ".join(f"{value:.3g}" for value in each) for each in (values, most.values()))
+            met = all(value <= each for value, each in zip(values, most.values(), strict=True))
+            rows.append(["adult", words, shown, RANGES, f"<= {target}", _met(met)])
     return rows
 
 
@@ -89,14 +93,16 @@ def _of_pairs(found: Mapping[tuple[str, str, str], paired.Pairs]) -> list[list[s
         for measure, rival in RIVALS.items():
             if (pair := found.get((data, LENGTH, measure))) is not None:
                 others = f"{rival} {pair.other:.3f}; better by {pair.better:.3f} ± {pair.stderr:.3f} ({pair.num} cuts)"
-                met = _met(pair.better >= -2 * pair.stderr)
+                met = _met(pair.better >= -2 * pair.stderr) if pair.num >= CUTS else "open"
                 rows.append([data, WORDS[measure], f"{pair.ours:.3f}", others, "not worse by 2 se", met])
     filled = [pair for (_, length, name), pair in found.items() if length == LENGTH and "%" in name]
     if filled:
         better, worse = (sum(sign * pair.better > 2 * pair.stderr for pair in filled) for sign in (1, -1))
         words = f"better in {better}, worse in {worse} of {len(filled)} cases", "chained boosted trees"
-        name = f"{len({data for data, _, measure in found if '%' in measure})} tables"
-        rows.append([name, "imputation at 10, 30, 50 %", *words, "not worse by 2 se", _met(not worse)])
+        tables = len({data for data, _, measure in found if "%" in measure})
+        is_whole = tables >= TABLES and all(pair.num >= CUTS for pair in filled)
+        met = _met(not worse) if worse or is_whole else "open"
+        rows.append([f"{tables} tables", "imputation at 10, 30, 50 %", *words, "not worse by 2 se", met])
     return rows
 
 

@@ -13,8 +13,8 @@ from refusals import refusal
 
 from arjax.cli.main import main
 from arjax.core.errors import UserError
-from arjax.core.files import only_run_in, writable_file, write_text
-from arjax.reporting.reports import read_report
+from arjax.core.files import only_run_in, own_folder, writable_file, write_text
+from arjax.reporting.reports import finished_report, read_report
 from arjax.training.feed import ResidentFeed
 from arjax.training.setup import best_store, latest_store
 
@@ -91,6 +91,25 @@ def test_damaged_results_are_no_results(tmp_path):
     for damage in DAMAGES:
         (tmp_path / "results.json").write_bytes(damage)
         assert read_report(tmp_path) is None
+
+
+def test_results_with_another_digit_or_of_another_run_are_no_results(workdir):
+    """The nats of the examples beside them have another mean."""
+    path, report = workdir / "results.json", read_report(workdir)
+    assert report is not None
+    for other in ({"nll_nats": report["nll_nats"] + 1}, {"nll_nats": -report["nll_nats"]}):
+        path.write_text(json.dumps(report | other))
+        assert read_report(workdir) is None and "is damaged" in refusal(finished_report, workdir)
+    (workdir / "rows.npz").unlink()
+    assert read_report(workdir) is not None, "there is nothing that it contradicts"
+
+
+def test_no_folder_of_results_is_a_link_out_of_the_run(workdir, tmp_path):
+    for name in ("evaluations", "comparisons"):
+        (tmp_path / f"other-{name}").mkdir()
+        (workdir / name).symlink_to(tmp_path / f"other-{name}")
+        assert "lies behind a link out of the folder of the run" in refusal(own_folder, workdir, name)
+        assert not list((tmp_path / f"other-{name}").iterdir())
 
 
 @pytest.mark.parametrize("damage", [b"[]", b'{"step": 6, "split": "test"}'])

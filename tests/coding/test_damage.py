@@ -155,7 +155,7 @@ def test_the_library_is_an_extra(model, params, monkeypatch):
 def test_data_that_cannot_be_coded_are_refused(model, params):
     for x, sentence in (
         (np.zeros((0, 2, 3), int), "there are no examples to compress"),
-        (np.full((1, 2, 3), 5), "must be 0 to 4, not 5 to 5"),
+        (np.full((1, 2, 3), 5), "must be 0 to 4, not 5"),
         (np.zeros((2, 3), int), "x has shape"),
         (np.zeros((2, 2, 3)), "must be integers"),
     ):

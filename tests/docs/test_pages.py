@@ -35,6 +35,7 @@ from arjax.networks import NETWORKS
 from arjax.sweep.main import sweep_flags
 from arjax.sweep.rows import load_sweep, runs_of
 from arjax.sweep.search import load_search
+from arjax.tables.main import main as main_of_tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -291,6 +292,14 @@ def test_the_table_of_the_page_answers_as_shown(folder):
     (block,) = (b for b in doc_text.blocks(ROOT / "docs/tables.md") if 'run="people-table"' in b.info)
     names = doc_text.run(block, "tables.md", {"__name__": "example"})
     assert names["table"].log_prob(names["gaps"]).shape == (3,)
+
+
+@pytest.mark.slow
+def test_the_commands_of_tables_run(folder):
+    commands = doc_text.commands(ROOT / "docs/tables.md", "arjax-table")
+    assert {words[0] for words in commands} >= {"outliers", "score", "expectation", "next"}
+    for words in commands:
+        assert main_of_tables([{"--minutes=1": "--steps=50"}.get(word, word) for word in words]) == 0
 
 
 @pytest.mark.slow

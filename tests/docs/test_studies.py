@@ -1,7 +1,8 @@
-"""Every number of a study says what it is: exact, a bound or an estimate, and what it cost."""
+"""Every number of a study says what it is and what it cost, and the page of results names every study once."""
 
 import csv
 import pathlib
+import re
 
 import pytest
 
@@ -22,3 +23,9 @@ def test_rows_state_their_kind_and_minutes(path):
     for row in scores:
         assert row["kind"] in ("exact", "bound", "estimate", "none"), row
         assert row["train_minutes"] or path.name in TRAINED_ELSEWHERE, row
+
+
+def test_the_page_of_results_names_every_study_once():
+    text = (ROOT / "docs" / "results.md").read_text()
+    named = [name for line in re.findall(r"<!-- studies: (.*) -->", text) for name in line.split()]
+    assert sorted(named) == sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("experiments/*/README.md"))

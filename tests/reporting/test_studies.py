@@ -207,7 +207,7 @@ def test_the_page_shows_what_was_measured(load_script, repository):
     assert found[0] == page.HEAD
     assert found[2] == ["magic", "detection by XGBoost", "0.851", "TabPC 0.860", ">= 0.82", "yes"]
     copula = "copula 0.800; better by 0.150 ± 0.050 (2 cuts)"
-    assert found[3] == ["diabetes", "detection by boosting", "0.950", copula, "not worse by 2 se", "yes"]
+    assert found[3] == ["diabetes", "detection by boosting", "0.950", copula, "not worse by 2 se", "open"]
     assert found[4][0] == "1 tables" and found[4][2] == "better in 0, worse in 1 of 1 cases" and found[4][-1] == "no"
     text = (repository / "experiments/tables/README.md").read_text()
     written = page.table(page.study.lines(), page.protocol.published(), page.paired.lines())

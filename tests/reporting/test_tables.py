@@ -55,6 +55,8 @@ def test_printed_table_holds_every_cell_in_full(capsys):
     print_table(["path", "n"], [["layers/attention/" + "x" * 60, 7], ["[b]", 8]], title="Parameters")
     text = capsys.readouterr().out
     assert "Parameters" in text and "x" * 60 in text and "[b]" in text and "7" in text
+    print_table(["left", "right"], [["a", "b"]], right=["right"])
+    assert capsys.readouterr().out.splitlines()[-2] == "  a          b  "
 
 
 COUNTS = [(12, "12"), (1234, "1.23k"), (1.3e9, "1.3B"), (2.5e12, "2.5T"), (7e6, "7M"), (0.5, "0.5"), (5e18, "5000P")]

@@ -209,6 +209,8 @@ def test_another_sampler_draws_the_same(slid):
     found = model.draw(params, KEYS, length=20, sampler=make_sampler("naive"), temperature=0.5, top_k=3)
     np.testing.assert_array_equal(found.x, model.draw(params, KEYS, length=20, temperature=0.5, top_k=3).x)
     assert (np.asarray(found.x) != np.asarray(model.draw(params, KEYS, length=20).x)).any()
+    begun = model.draw(params, KEYS, length=20, given=found.x[:, :5], sampler="naive", temperature=0.5, top_k=3)
+    np.testing.assert_array_equal(begun.x, found.x)
 
 
 @pytest.mark.parametrize("network", ["gru", pytest.param("transformer", marks=pytest.mark.slow)])

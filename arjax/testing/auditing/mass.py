@@ -28,7 +28,9 @@ LEAST_SIZE, MOST_ERROR, SMALL_ERROR = 400.0, 0.02, 0.005
 
 @audit_test("log_prob", finds="scores that sum to more or less than 1: caches, ensembles, wrong padding, wrong units")
 def audit_mass(subject: Subject, rng: np.random.Generator) -> Finding:
-    """Sums over all examples, else over a witness; integrates; or draws from a proposal."""
+    """Sums over all examples, else over a witness; integrates; or draws from a proposal. Draws miss a mode that neither
+    the samples nor the data show.
+    """
     event, earlier = subject.event, list[Finding]()
     few = event.num_dims <= 2 and not event.columns and not subject.is_random
     methods = [_enumerated, _witness] if event.is_discrete else [_integrated] if few else []

@@ -56,7 +56,8 @@ class Subject:
       claim: "exact", "bound" (from below) or "estimate".
       order: int[D * size of a value], the scalars of an example in the order of the conditionals; None: as they lie.
       end: the token that ends a sequence; what follows it is the same token.
-      smaller: events that `log_prob` takes as well, to be enumerated.
+      smaller: events that `log_prob` takes as well, to be enumerated: they refute a model, and prove nothing about
+        `event`, as one that is wrong there alone has the mass 1 on all smaller ones.
       reported, unit: a published number, and its unit, of `UNITS`; it is that of `data`.
       num_bytes: of an example of `data`, on average, for a unit per byte.
       tolerance: relative error of a probability by rounding: 1e-4 of float32, 2e-2 of bfloat16.
