@@ -4,7 +4,7 @@
 
 Reads the finished runs of sweep.py: `text-*` were trained with one memory and are scored with several, as the
 parameters do not depend on it (Dai et al., "Transformer-XL", 2019, section 3.2). Differences are taken window by window
-of the test split. Writes text.csv, memory.png and the table of README.md beside them.
+of the test split. Writes text.csv and memory.png. Without a folder, it draws memory.png from the csv files.
 """
 
 from __future__ import annotations
@@ -28,13 +28,9 @@ from arjax.evaluation.summaries import ratio_of_means
 from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
 from arjax.sweep.results import FILE_NAME, read_csv
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
-from measured import markdown_table, write_measured
-
 HERE = Path(__file__).parent
 #: Characters of memory at which each run is scored; the first one is that of the differences.
 MEMORIES = (0, 32, 64, 128, 256, 512)
-COLUMNS = ["memory in training", "memory when scored", "test nats per character", "beside no memory"]
 #: Nats of ten symbols of eight kinds without memory.
 MEMORYLESS = 10 * np.log(8)
 COLORS = ("#2b5f91", "#3c8d5a", "#d9722c", "#b03a48")
@@ -60,16 +56,6 @@ def scored_with(run: Any, memory: int) -> tuple[np.ndarray, np.ndarray]:
     model = dataclasses.replace(run.model, network=run.model.network.clone(memory=memory))
     rows = Evaluator(model, run.dataset, run.settings.scoring).rows(run.params, "test")
     return rows["nll"], rows["sites"]
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table of the page."""
-    cells = []
-    for row in rows:
-        nats = f"{float(row['nats']):.4f} ± {float(row['stderr']):.4f}"
-        gain = f"{float(row['difference']):+.4f} ± {float(row['difference_stderr']):.4f}"
-        cells.append([row["trained"], row["memory"], nats, gain if int(row["memory"]) else ""])
-    return markdown_table(COLUMNS, cells, COLUMNS)
 
 
 def draw(path: Path, results: Sequence[Mapping[str, str]], text: Sequence[Mapping[str, Any]]) -> None:
@@ -111,20 +97,20 @@ def nats_of(results: Sequence[Mapping[str, str]], delay: int, words: str) -> lis
 def main(argv: Sequence[str]) -> int:
     """Measures, writes, draws."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the workdir of the sweep")
-    parser.add_argument("--out", type=Path, default=HERE, help="where text.csv, picture and page are [this folder]")
+    parser.add_argument("folder", type=Path, nargs="?", help="the workdir of the sweep [only draw again]")
+    parser.add_argument("--out", type=Path, default=HERE, help="where text.csv and the picture are [this folder]")
     flags = parser.parse_args(argv)
-    if not (flags.folder / FILE_NAME).is_file():
-        raise UserError(f"{flags.folder} has no {FILE_NAME}: run experiments/memory/sweep.py there first")
-    rows = list(text_rows(flags.folder))
-    if rows:
-        with (flags.out / "text.csv").open("w", encoding="utf-8", newline="") as file:
+    results = (flags.folder or flags.out) / FILE_NAME
+    if not results.is_file():
+        raise UserError(f"{results.parent} has no {FILE_NAME}: run experiments/memory/sweep.py there first")
+    text = flags.out / "text.csv"
+    if flags.folder and (rows := list(text_rows(flags.folder))):
+        with text.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    draw(flags.out / "memory.png", read_csv(flags.folder / FILE_NAME), rows)
-    print(table(rows))
-    write_measured(flags.out / "README.md", table(rows))
+    rows = list(csv.DictReader(text.read_text(encoding="utf-8").splitlines())) if text.is_file() else []
+    draw(flags.out / "memory.png", read_csv(results), rows)
     return 0
 
 

@@ -242,5 +242,7 @@ def test_a_run_that_has_nothing_yet(config, run, tmp_path):
         assert "has no parameters yet: it saves the first ones after 2 steps" in refusal(opened.sample)
         shutil.copytree(run.workdir / "checkpoints", tmp_path / "checkpoints")
         assert opened.sample(2).shape == (2, 3) and "training" in repr(opened)
+        shutil.rmtree(tmp_path / "checkpoints" / "best")
+        assert "best is gone" in refusal(lambda: arjax.open_run(tmp_path).params)
         assert "another process is training" in refusal(arjax.fit, config, tmp_path, quiet=True)
     assert "another run" in refusal(arjax.open_run, tmp_path, config.replace("table.csv", "other.csv"))

@@ -14,8 +14,10 @@ from refusals import each_refused
 from arjax.core.errors import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.samplers import make_sampler
+from arjax.samplers import Request, make_sampler
+from arjax.samplers.base import Steps
 from arjax.samplers.beam import BeamSearch
+from arjax.samplers.best import _log_prob
 
 EVENT = EventSpec((5,), (), "tokens", 3)
 KEYS = jax.random.split(jax.random.key(0), 4)
@@ -145,6 +147,15 @@ def test_the_best_is_that_of_the_model_given_what_is_observed():
     expected = conditional(params, found.x)
     np.testing.assert_allclose(found.stats["log_prob"], expected, rtol=1e-5)
     np.testing.assert_array_equal(found.x, model.draw(params, KEYS, sampler="greedy", given=given, observed=observed).x)
+
+
+def test_the_best_is_chosen_by_the_steps_that_are_requested():
+    model, params = build("lstm")
+    x, rank = cases.random_x(EVENT, 4), np.asarray(model.factorization.rank)
+    found = jax.jit(lambda stop: _log_prob(model, params, x, Steps(model, params, KEYS, Request(stop=stop)), None))
+    for stop in (2, 5):
+        expected = of_model(model, "log_prob", params, x, mask=np.broadcast_to(rank < stop, x.shape))
+        np.testing.assert_allclose(found(stop), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
