@@ -19,7 +19,7 @@ from arjax.api.trained_model import as_history
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import say_once
-from arjax.core.files import only_run_in
+from arjax.core.files import locked, only_run_in
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 
@@ -106,6 +106,8 @@ def test_an_interrupt_saves_and_the_same_call_goes_on(config, run, tmp_path, mon
 
 def test_what_a_run_knows(run):
     opened = arjax.open_run(str(run.workdir))
+    with locked(run.workdir, exclusive=True):
+        assert opened.status == "training"
     assert opened.status == "finished" and opened.config.network.name == "made"
     assert opened.results == json.loads((run.workdir / "results.json").read_text())
     curve = opened.history["validation/nll_nats"]
@@ -240,5 +242,7 @@ def test_a_run_that_has_nothing_yet(config, run, tmp_path):
         assert "has no parameters yet: it saves the first ones after 2 steps" in refusal(opened.sample)
         shutil.copytree(run.workdir / "checkpoints", tmp_path / "checkpoints")
         assert opened.sample(2).shape == (2, 3) and "training" in repr(opened)
+        shutil.rmtree(tmp_path / "checkpoints" / "best")
+        assert "best is gone" in refusal(lambda: arjax.open_run(tmp_path).params)
         assert "another process is training" in refusal(arjax.fit, config, tmp_path, quiet=True)
     assert "another run" in refusal(arjax.open_run, tmp_path, config.replace("table.csv", "other.csv"))

@@ -161,7 +161,9 @@ def test_a_run_can_be_made_longer_and_says_so(config_file, workdir, finished_run
 
 
 def test_the_last_lines_of_a_run_are_pictures_and_commands_that_work(finished_run, monkeypatch):
-    *_, pictures, first, second = (finished_run.parent / "printed.txt").read_text().splitlines()
+    *lines, pictures, first, second = (finished_run.parent / "printed.txt").read_text().splitlines()
+    (wrote,) = (line.removeprefix("wrote ").split(", ") for line in lines if line.startswith("wrote "))
+    assert {str(finished_run / name) for name in ("samples/samples.png", "entropy.png", "loss.png")} <= set(wrote)
     named = pictures.removeprefix("look at: ").split(" and ")
     assert named == [str(finished_run / "samples" / "samples.png"), str(finished_run / "entropy.png")]
     for line, mode in ((first, "sample"), (second, "evaluate")):

@@ -9,10 +9,13 @@ import sys
 import time
 
 import pytest
+from refusals import refusal
 
-from arjax.cli.command_line import tell_mistakes
+from arjax.cli import command_line
+from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.cli.listing import REGISTRIES
 from arjax.cli.main import main
+from arjax.cli.planning import _print_memory
 from arjax.core.errors import UserError
 from arjax.reporting.tables import print_table
 
@@ -179,3 +182,22 @@ def test_plan_of_a_large_model_takes_less_than_a_minute(repository, tmp_path):
     assert plan["mesh"] == {"data": 8, "fsdp": 8, "tensor": 1} and plan["num_params"] == 1_423_092_864
     # 2 operations per parameter and token to score, and some for attention; the embedding tables are looked up.
     assert plan["flops_forward_per_example"] == pytest.approx(2 * 1.32e9 * 2048, rel=0.2)
+
+
+def test_a_process_leaves_with_its_code(monkeypatch):
+    monkeypatch.setattr(command_line.gc, "freeze", lambda: None)
+    with pytest.raises(SystemExit) as left:
+        command_line.leave(3)
+    assert left.value.code == 3
+
+
+def test_flags_are_written_in_full():
+    parser = Parser()
+    parser.add_argument("--number")
+    assert "unknown flag '--num', did you mean '--number'" in refusal(parser.parse_args, ["--num=3"])
+    assert parser.parse_args(["--number=3"]).number == "3"
+
+
+def test_the_memory_of_a_plan(capsys):
+    _print_memory({"state": 2**20}, None)
+    assert "Memory per device" in (out := capsys.readouterr().out) and "state" in out

@@ -12,7 +12,7 @@ from refusals import refusal
 from test_law4_samplers import check_follows
 
 import arjax
-from arjax.coding import CodingOptions, compress, decompress
+from arjax.coding import CodingOptions, coder, compress, decompress
 from arjax.coding.entropy import Decoder
 from arjax.coding.examples import choices, code_examples
 from arjax.coding.texts import num_streams, to_bytes, to_tokens
@@ -388,3 +388,7 @@ def test_models_of_other_data_code_no_text():
     ):
         options = CodingOptions(vocabulary=LETTERS)
         assert sentence in refusal(compress, other, random_like(other.param_shapes), b"abc", options)
+
+
+def test_the_only_way_is_not_compared():
+    assert coder._best([object()], np.zeros((2, 3), int), {}) == 0

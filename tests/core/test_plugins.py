@@ -357,6 +357,12 @@ def test_an_installed_package_is_imported_and_no_other_folder_of_modules(tmp_pat
     check_refused("mine_c", mine)
 
 
+def test_code_beside_arjax_is_not_installed_by_that():
+    beside = plugins.PACKAGE.parent
+    assert plugins.is_installed("arjax.core.plugins", str(beside / "arjax" / "core" / "plugins.py"))
+    assert not plugins.is_installed("my_own", str(beside / "my_own.py"))
+
+
 def test_a_package_that_pip_has_put_elsewhere_is_installed(tmp_path, monkeypatch):
     """In editable form, by its names alone; or with `--target` into a folder of PYTHONPATH."""
     there, project = tmp_path / "site-packages", tmp_path / "project"

@@ -219,6 +219,8 @@ def test_the_answer_is_the_state_after_the_sequence(task):
     allowed = [1, 3, 5, 7, 9] if task == "arithmetic" else list(range(1, 10))
     assert sorted(set(lengths)) == allowed
     assert max(found) < TASKS[task].num_answers
+    if task in ("arithmetic", "brackets"):
+        assert {*"+-*"} <= {SIGNS[token - FIRST] for token in set(batch.x[batch.x >= FIRST].tolist())}
     if task in ("parity", "sum"):
         assert len(set(found)) == TASKS[task].num_answers and (np.bincount(found) > 0.7 * 600 / len(set(found))).all()
 

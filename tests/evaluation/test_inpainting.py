@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from refusals import refusal
 
+from arjax.cli.inpainting import _draw
 from arjax.cli.main import main
 from arjax.core.batch import Batch
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import Dataset, from_arrays
-from arjax.evaluation.inpainting import completions_of, half_of_image, score_hidden
+from arjax.evaluation.inpainting import Completions, completions_of, half_of_image, score_hidden
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
+from arjax.reporting import figures
 from arjax.testing.examples import random_like
 
 MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
@@ -38,6 +40,22 @@ def test_halves_of_an_image():
     assert half_of_image((1, 4), "bottom").all()
     for shape, name in (((4,), "top"), ((2, 2, 2), "top"), ((1, 4), "top"), ((4, 1), "left"), ((4, 4), "middle")):
         assert refusal(half_of_image, shape, name)
+
+
+def test_completions_are_drawn_beside_what_is_seen_and_the_truth(tmp_path, monkeypatch):
+    pictures, event = [], EventSpec((2, 2), kind="levels", num_levels=5)
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: pictures.append((figure, path)))
+    truth = np.array([[[0, 1], [2, 3]], [[4, 0], [1, 2]]])
+    drawn, log_p = np.stack([truth, (truth + 1) % 5, (truth + 2) % 5], 1), -np.arange(6.0).reshape(2, 3)
+    done = Completions(truth, half_of_image((2, 2), "top"), drawn, log_p, np.array([-7.0, -8.0]))
+    _draw(tmp_path / "x.png", done, from_arrays(event, train=truth))
+    ((figure, path),) = pictures
+    titles = ["seen", "truth -7.0", "-0.0", "-1.0", "-2.0"]
+    assert path == tmp_path / "x.png" and [axis.get_title() for axis in figure.axes[:5]] == titles
+    images = np.stack([axis.images[0].get_array() for axis in figure.axes]).reshape(2, 5, 2, 2, 3)
+    np.testing.assert_allclose(images[:, 1:, ..., 0], np.concatenate([truth[:, None], drawn], 1) / 4)
+    np.testing.assert_allclose(images[:, 0, 1], images[:, 1, 1])  # the lower half is seen
+    assert (images[:, 0, 0] == images[0, 0, 0, 0]).all()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -19,11 +20,14 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import make_dataset
 from arjax.data.base import Dataset
 from arjax.data.text import ended_strings, text_windows
+from arjax.evaluation import sampling
 from arjax.evaluation.report import Measures
 from arjax.evaluation.sampling import draw_on_mesh, prompt_tokens
 from arjax.evaluation.suggestions import suggest
 from arjax.models import make_model
-from arjax.parallel.sharding import make_mesh
+from arjax.parallel.sharding import BATCH_AXES, make_mesh
+from arjax.samplers import example_keys
+from arjax.testing.examples import random_like
 
 LAWS = Path(__file__).resolve().parents[1] / "laws"
 
@@ -34,6 +38,22 @@ def draws_of_one_and_of_eight_devices(draws):
     program = run_python(f"import mesh_samples; mesh_samples.main(mesh_samples.{draws.__name__})", 8, **environment)
     alone = draws(1, 1, 1)
     return alone, json.loads(finish(program, timeout=900).split("found ", 1)[1])
+
+
+def test_a_mesh_that_does_not_divide_the_examples_draws_the_last_one_again(monkeypatch):
+    monkeypatch.setattr(sampling, "_split_over", lambda mesh: lambda tree: tree)
+    model = make_model(EventSpec((4,)), "made", context=ContextSpec("label", 3), hidden_sizes=(8,))
+    mesh, labels = SimpleNamespace(shape=dict.fromkeys(BATCH_AXES, 2)), {"context": np.array([2, 0, 1])}
+    given, observed = np.eye(4, dtype=np.int32)[:3], np.array([True, False, False, False])
+    values = {"given": given, "observed": observed} | labels
+    keys, _, request, _ = sampling._spread(
+        model, random_like(model.param_shapes), jax.random.key(0), 3, mesh, "cached", values
+    )
+    expected = example_keys(jax.random.key(0), 3)[np.array([0, 1, 2, 2])]
+    np.testing.assert_array_equal(jax.random.key_data(keys), jax.random.key_data(expected))
+    np.testing.assert_array_equal(request.given[:, 0], [1, 0, 0, 0])
+    (context,) = request.context.values()
+    np.testing.assert_array_equal(context, [2, 0, 1, 1])
 
 
 @pytest.mark.slow

@@ -245,16 +245,16 @@ def test_without_a_margin_the_end_of_a_row_would_be_missed():
     assert [(i, j) for i, j in np.argwhere(missed) if i < 12] == [(6, 5), (7, 5)]
 
 
-@pytest.mark.parametrize("reach", ["declared", slow("of the network")])
-def test_row_lstm_sees_a_triangle(reach):
-    """One column further to a side for each row up, besides the window of the first layer and of the masked rows."""
-    model = build("row_lstm", (7, 12), num_layers=1)
+@pytest.mark.parametrize(("reach", "side"), [("declared", 1), ("declared", 2), slow("of the network", 1)])
+def test_row_lstm_sees_a_triangle(reach, side):
+    """Some columns further to a side for each row up, besides the window of the first layer and of the masked rows."""
+    model = build("row_lstm", (7, 12), num_layers=1, kernel_size=2 * side + 1)
     seen = model.network.dependencies(model.factorization) if reach == "declared" else depends(model)
     seen = seen[5 * 12 + 6].reshape(7, 12)
     expected = np.zeros((7, 12), bool)
-    expected[5, 2:6] = True  # 3 columns of mask A, 1 of mask B
+    expected[5, 3 - side : 6] = True  # 3 columns of mask A, and those of mask B
     for up in range(1, 6):  # mask A reaches 3 columns to the right of a position one row above it
-        expected[5 - up, max(0, 6 - 4 - up) : 6 + 3 + (up - 1) + 1] = True
+        expected[5 - up, max(0, 6 - 3 - side * (1 + up)) : 6 + 3 + side * (up - 1) + 1] = True
     np.testing.assert_array_equal(seen, expected)
 
 

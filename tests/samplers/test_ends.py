@@ -12,8 +12,9 @@ from refusals import refusal
 
 from arjax.api.trained_model import Fitted
 from arjax.core.errors import say_once
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.text import ended_strings
+from arjax.evaluation.classes import classes_of
 from arjax.evaluation.report import kind_of_nats
 from arjax.models import ModelChoice, make_model
 from arjax.models.mixture import MixtureModel
@@ -212,3 +213,12 @@ def test_the_probabilities_of_all_strings_add_up_to_one_where_they_are_exact(
     total = np.exp(model.log_prob(cases.params_of(model), x, mask=mask)).sum()
     assert (abs(total - 1) < 1e-4) == is_exact, total
     assert kind_of_nats(model, end=2) == ("exact" if is_exact else "estimate")
+
+
+def test_posteriors_of_strings_are_as_exact_as_their_scores(capsys):
+    """p(padding | class) is not known where padding is visited first."""
+    for ordering, said in (("raster", False), ("reversed", True)):
+        say_once.cache_clear()
+        model = make_model(LINE, "made", ordering=ordering, context=ContextSpec("label", 2))
+        classes_of(model, "`posterior`", end=END)
+        assert ("p(class | x) is an estimate" in capsys.readouterr().err) == said

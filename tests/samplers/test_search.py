@@ -11,10 +11,13 @@ from choice import each_network
 from compiled import of_family, of_model
 from refusals import each_refused
 
+from arjax.core.errors import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.samplers import make_sampler
+from arjax.samplers import Request, make_sampler
+from arjax.samplers.base import Steps
 from arjax.samplers.beam import BeamSearch
+from arjax.samplers.best import _log_prob
 
 EVENT = EventSpec((5,), (), "tokens", 3)
 KEYS = jax.random.split(jax.random.key(0), 4)
@@ -146,14 +149,24 @@ def test_the_best_is_that_of_the_model_given_what_is_observed():
     np.testing.assert_array_equal(found.x, model.draw(params, KEYS, sampler="greedy", given=given, observed=observed).x)
 
 
+def test_the_best_is_chosen_by_the_steps_that_are_requested():
+    model, params = build("lstm")
+    x, rank = cases.random_x(EVENT, 4), np.asarray(model.factorization.rank)
+    found = jax.jit(lambda stop: _log_prob(model, params, x, Steps(model, params, KEYS, Request(stop=stop)), None))
+    for stop in (2, 5):
+        expected = of_model(model, "log_prob", params, x, mask=np.broadcast_to(rank < stop, x.shape))
+        np.testing.assert_allclose(found(stop), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("ordering", "penalty"), [("raster", 3.0), pytest.param("reversed", 0.0, marks=pytest.mark.slow)]
 )
-def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penalty):
+def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penalty, capsys):
     """Against all strings of five tokens by the definition; in the reversed order none has ended before the last."""
     event, end = EventSpec((5,), (), "tokens", 3), 2
     model = cases.small_model("made", event, ordering, "sites")
     values, whole = cases.all_values(event), 0
+    say_once.cache_clear()
     is_end = values == end
     length = np.where(is_end.any(1), is_end.argmax(1) + 1, 5)
     mask = (np.arange(5) < length[:, None]) | (ordering == "reversed")
@@ -170,6 +183,7 @@ def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penal
         # one that never ends, and that wins by its length alone
         whole += not is_end[best].any() and log_prob[best] < score[is_end.any(1)].max()
     assert whole or not penalty
+    assert "has no effect" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -15,10 +15,11 @@ from arjax.evaluation.likelihood import MEASURES
 from arjax.evaluation.summaries import summarize, summarize_draws
 from arjax.reporting.reports import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
 from arjax.reporting.writers import read_metrics
-from arjax.sweep import Run, plots
+from arjax.sweep import Run, Search, log_uniform, plots
 from arjax.sweep.plots import draw_curves
 from arjax.sweep.results import COLUMNS, Finished, best_by_validation, readable_columns, stderr_in, ties
 from arjax.sweep.rows import Mean, load_sweep, mixed_kind, runs_of
+from arjax.sweep.search import Trial, Trials
 from arjax.training.loop import train
 
 
@@ -180,6 +181,20 @@ def test_scores_on_validation_are_those_of_the_report(tmp_path):
     assert value == 0.65 and math.isnan(stderr)
     never = REPORT | {"validation_nll_nats": None, "best_step": 20}
     assert all(map(math.isnan, validation_of("nll_nats", never)))
+
+
+def test_trials_of_a_search_are_sorted_by_their_scores_on_validation(tmp_path):
+    search = Search("good.py", {"optimizer.learning_rate": log_uniform(1e-4, 1e-1)})
+    trials = Trials(search, tmp_path)
+    for number, score in enumerate((3.0, None, 2.0)):
+        point = {"optimizer.learning_rate": 10.0**-number}
+        trials.list.append(Trial(search.run(number, point), point))
+        (tmp_path / f"trial-00{number}").mkdir()
+        for name, value in (("config", RUN_CONFIG), ("results", REPORT | VALIDATION | {"validation_nll_nats": score})):
+            if score:
+                (tmp_path / f"trial-00{number}" / f"{name}.json").write_text(json.dumps(value))
+    assert [row["trial"] for row in trials.rows()] == ["trial-002", "trial-000", "trial-001"]
+    assert [trial.run.name for trial in trials.unfinished()] == ["trial-001"]
 
 
 def test_the_best_row_by_validation_is_marked_in_each_group():

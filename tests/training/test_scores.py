@@ -14,7 +14,7 @@ from arjax.api.comparing import mixture_of_runs
 from arjax.cli.main import main
 from arjax.config import base_config, dataset_config, network_config
 from arjax.config.build import build
-from arjax.config.files import load_config_file, save_config
+from arjax.config.files import check_same_run, load_config_file, save_config
 from arjax.core.errors import UserError
 from arjax.evaluation.report import open_judge
 from arjax.reporting.reports import OF_EXPOSURE, describe_scores, is_report, read_report, scores_in_words
@@ -157,3 +157,10 @@ def test_resuming_changes_no_bit(tmp_path, monkeypatch, call):
         return build(config)
 
     assert_a_stop_changes_no_bit(setup, tmp_path, monkeypatch, 3)
+
+
+def test_a_folder_with_a_damaged_config_is_no_other_run(tmp_path):
+    save_config(base_config(), tmp_path)
+    check_same_run(base_config(), tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    assert "config.json is damaged" in refusal(check_same_run, base_config(), tmp_path)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from refusals import refusal
 
+from arjax.config import base_config
+from arjax.config.validate import check_types
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.objectives import Mean, Metrics
@@ -211,6 +213,15 @@ def test_one_duration_that_can_be_counted():
         assert "exactly one of" in refusal(total_steps, *given, batch_size=8, num_examples=100)
     for given in ((2**31, 0, 0.0), (0, 10**400, 0.0), (0, 0, 1e30), (0, 0, 1e307)):
         assert "a run has at most 2147483647 steps" in refusal(total_steps, *given, batch_size=8, num_examples=100)
+
+
+@pytest.mark.parametrize(("name", "most"), [("steps", 2**31 - 1), ("examples", 2**53)])
+def test_the_longest_run(name, most):
+    config = base_config()
+    config.train[name] = most
+    check_types(config)
+    config.train[name] = most + 1
+    assert f"config.train.{name} must be" in refusal(check_types, config)
 
 
 def test_pauses():
