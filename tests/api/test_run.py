@@ -19,7 +19,7 @@ from arjax.api.trained_model import as_history
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import say_once
-from arjax.core.files import only_run_in
+from arjax.core.files import locked, only_run_in
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 
@@ -106,6 +106,8 @@ def test_an_interrupt_saves_and_the_same_call_goes_on(config, run, tmp_path, mon
 
 def test_what_a_run_knows(run):
     opened = arjax.open_run(str(run.workdir))
+    with locked(run.workdir, exclusive=True):
+        assert opened.status == "training"
     assert opened.status == "finished" and opened.config.network.name == "made"
     assert opened.results == json.loads((run.workdir / "results.json").read_text())
     curve = opened.history["validation/nll_nats"]

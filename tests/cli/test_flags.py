@@ -209,6 +209,8 @@ def test_flags_in_any_order_are_those_of_one_call(monkeypatch):
     assert parse_flags(["--mode=list", "--json"]).json is True
     flags = parse_flags(["--mode=list"])
     assert flags.json is False and flags.overrides == ()
+    for more, verify in (([], True), (["--noverify"], False)):
+        assert parse_flags(["--mode=compress", "--workdir=d", "--output=o", *more]).verify is verify
 
 
 @pytest.mark.parametrize("mode", MODES)

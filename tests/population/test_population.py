@@ -21,7 +21,7 @@ from arjax.core.errors import UserError
 from arjax.core.scores import fit_weights, greedy
 from arjax.objectives.likelihood import draw_order, log_prob_order, policy_loss
 from arjax.population import Population, search, train_population
-from arjax.population.population import STRATEGIES
+from arjax.population.population import STRATEGIES, on_one_device
 from arjax.population.search import local_search, move, random_search
 from arjax.population.train import Members, PopulationReporter
 from arjax.reporting.writers import read_metrics
@@ -136,6 +136,13 @@ def test_members_of_any_kind_that_has_an_order(tmp_path):
     assert scores.results[0][0]["nll_nats"] != scores.results[1][0]["nll_nats"]
     config.model, config.network = model_config("discrete_chain"), network_config("denoising_transformer")
     assert "the kind 'discrete_chain' has none" in refusal(Population, config, ["raster"], [0])
+
+
+def test_a_config_for_many_devices_is_one_for_one():
+    config = small_config()
+    config.mesh.update(data=1, fsdp=2, tensor=2)
+    mesh = on_one_device(config).mesh
+    assert (mesh.data, mesh.fsdp, mesh.tensor, config.mesh.fsdp) == (-1, 1, 1, 2)
 
 
 @pytest.mark.parametrize(

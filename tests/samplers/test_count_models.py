@@ -68,6 +68,7 @@ def test_rows_without_a_mask_count_everywhere():
 def test_orders_that_cannot_be(order):
     sentence = "the order must be at least 0, with 256^(order + 1) below 2^63"
     assert sentence in refusal(fit_count_model, chain(1), chain(1), 256, order)
+    assert len(fit_count_model(chain(1, 8), chain(1, 8), 256, 6).levels) == 7  # 256^7 is below 2^63
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from choice import each_network
 from compiled import of_family, of_model
 from refusals import each_refused
 
+from arjax.core.errors import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.samplers import Request, make_sampler
@@ -160,11 +161,12 @@ def test_the_best_is_chosen_by_the_steps_that_are_requested():
 @pytest.mark.parametrize(
     ("ordering", "penalty"), [("raster", 3.0), pytest.param("reversed", 0.0, marks=pytest.mark.slow)]
 )
-def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penalty):
+def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penalty, capsys):
     """Against all strings of five tokens by the definition; in the reversed order none has ended before the last."""
     event, end = EventSpec((5,), (), "tokens", 3), 2
     model = cases.small_model("made", event, ordering, "sites")
     values, whole = cases.all_values(event), 0
+    say_once.cache_clear()
     is_end = values == end
     length = np.where(is_end.any(1), is_end.argmax(1) + 1, 5)
     mask = (np.arange(5) < length[:, None]) | (ordering == "reversed")
@@ -181,6 +183,7 @@ def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penal
         # one that never ends, and that wins by its length alone
         whole += not is_end[best].any() and log_prob[best] < score[is_end.any(1)].max()
     assert whole or not penalty
+    assert "has no effect" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

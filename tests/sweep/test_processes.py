@@ -11,6 +11,7 @@ import pytest
 from refusals import refusal
 from sweep_cases import STAND_IN, sweep, write_sweep
 
+from arjax.cli import main as command
 from arjax.cli.main import PARENT
 from arjax.core.files import only_run_in
 from arjax.parallel.devices import share_cores, share_devices, usable_cores, visible_devices
@@ -240,3 +241,12 @@ def test_visible_devices(environment, expected, tmp_path):
 @pytest.mark.parametrize(("devices", "jobs", "each"), [([], 1, 1), (["0"], 2, 1), (["0"], 1, 0)])
 def test_too_few_devices(devices, jobs, each):
     assert "--devices_per_job" in refusal(share_devices, devices, jobs, each)
+
+
+def test_the_command_ends_with_its_parent_and_with_the_code_of_its_mode(monkeypatch):
+    done = []
+    monkeypatch.setattr(command, "end_with_parent", lambda: done.append("watches"))
+    monkeypatch.setattr(command, "main", lambda: 3)
+    monkeypatch.setattr(command, "leave", done.append)
+    command.run()
+    assert done == ["watches", 3]

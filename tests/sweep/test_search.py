@@ -6,15 +6,13 @@ import math
 
 import pytest
 from refusals import refusal
-from sweep_cases import STAND_IN, config_text, rows, sweep
+from sweep_cases import REPORT, RUN_CONFIG, STAND_IN, config_text, rows, sweep
 
 from arjax.cli.main import main as arjax
 from arjax.config.files import load_config_file, to_json
 from arjax.sweep import Search, choice, integers, log_uniform, uniform
-from arjax.sweep.search import FAILED, FINISHED, RUNNING, propose
+from arjax.sweep.search import FAILED, FINISHED, RUNNING, Trials, _report, load_search, propose
 from arjax.training.record import Record, versions_of
-
-pytest.importorskip("optuna")
 
 TRAIN = "steps=4, batch_size=16, log_every=4, eval_every=2, checkpoint_every=4"
 CONFIG = config_text(TRAIN, "config.sample.num = 1")
@@ -37,13 +35,20 @@ results |= dict(bits_per_dim=10 - score, validation_nll_nats=score, validation_b
 
 
 @pytest.fixture
-def search(folder):
+def planned(folder):
     """Runs a search of the stand-in with so many flags; the exit code."""
     (folder / "config.py").write_text(CONFIG)
     (folder / "base.json").write_text(to_json(load_config_file("config.py")))
     (folder / "sweep.py").write_text(SEARCH)
     (folder / "stand_in.py").write_text(STAND_IN.replace("json.dump(results", f"{SCORE}json.dump(results"))
     return lambda *flags, **more: sweep("--search=optuna", *flags, **more)
+
+
+@pytest.fixture
+def search(planned):
+    """The same, of a search that makes proposals."""
+    pytest.importorskip("optuna")
+    return planned
 
 
 def record(folder):
@@ -140,7 +145,8 @@ def test_a_trial_that_diverges_is_not_tried_again(folder, search, capsys):
     assert "6 of them already ended" in capsys.readouterr().out
 
 
-def test_a_dry_run_of_a_search_needs_no_optuna_and_writes_nothing(folder, search, capsys, monkeypatch):
+def test_a_dry_run_of_a_search_needs_no_optuna_and_writes_nothing(folder, planned, capsys, monkeypatch):
+    search = planned
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert search("--dry_run") == 0 and not (folder / "out").exists()
     out = capsys.readouterr().out
@@ -148,6 +154,30 @@ def test_a_dry_run_of_a_search_needs_no_optuna_and_writes_nothing(folder, search
     assert out.splitlines()[-1] == "6 trials by validation bits_per_dim, 0 of them begun; the command is an example"
     assert search() == 2 and not (folder / "out").exists()
     assert capsys.readouterr().err == "arjax-sweep: --search=optuna needs optuna: pip install 'arjax[search]'\n"
+
+
+def test_trials_so_far_are_a_table(folder, planned, capsys):
+    """The best on top, those without a score last; texts on the left of their columns, numbers on the right."""
+    (folder / "other.py").write_text(SEARCH)
+    known = load_search("other.py")
+    points = [{"optimizer.learning_rate": rate, "network.hidden_sizes": "(8,)"} for rate in (0.5, 0.01, 0.02, 0.03)]
+    listed = [{"point": point, "diverged": i == 0} for i, point in enumerate(points)]
+    (folder / "out").mkdir()
+    (folder / "out/search.json").write_text(json.dumps({"search": known.description(), "trials": listed}))
+    for i, score in ((1, 3.5), (2, 2.25)):
+        (folder / f"out/trial-00{i}").mkdir()
+        report = REPORT | {"validation_bits_per_dim": score, "bits_per_dim": 7.0, "train_seconds": 90.0}
+        (folder / f"out/trial-00{i}/results.json").write_text(json.dumps(report))
+        (folder / f"out/trial-00{i}/config.json").write_text(json.dumps(RUN_CONFIG))
+    assert planned("--dry_run") == 0
+    assert "4 of them begun" in capsys.readouterr().out
+    _report(Trials(known, folder / "out"))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    expected = ((2, "finished", "0.02", "2.25"), (1, "finished", "0.01", "3.5"), (0, "diverged", "0.5", ""))
+    for line, (i, state, rate, score) in zip(lines[3:], (*expected, (3, "running", "0.03", "")), strict=False):
+        end = f"                {score:>23}           1       1.5" if score else ""
+        assert line == f"  trial-00{i}   {state:8}   {rate:<23}   (8,){end}"
+    assert lines[9].startswith("best by validation: trial-002, validation 2.25, test 7 bits_per_dim; its row is in ")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +208,7 @@ def test_mistakes_are_one_sentence(folder, search, capsys, old, new, flags, sent
 
 def test_spaces():
     assert Search("c.py:{a}", {"a": choice(True, 2, (3, 4))}).run(7, {"a": "true"}).config == "c.py:true"
+    assert [space.example for space in (choice("a", "b"), uniform(0.25, 1), integers(2, 3))] == ["a", 0.25, 2]
     assert uniform(0, 1).rounded(0.123441) == 0.1234 and uniform(0, 0.12346).rounded(0.12346) == 0.12346
     assert (str(uniform(0, 1)), str(integers(1, 8, log=True))) == ("uniform(0, 1)", "integers(1, 8, log=True)")
     wrong = ((choice, ()), (choice, (1, "1")), (integers, (0.5, 2)), (uniform, (2, 1)), (Search, ("c", {})))
@@ -186,6 +217,7 @@ def test_spaces():
 
 
 def test_proposals_depend_on_the_trials_before_and_find_what_is_better():
+    pytest.importorskip("optuna")
     space = {"rate": log_uniform(1e-5, 1.0), "size": integers(1, 100), "how": choice("a", "b")}
     past = []
     for i in range(30):
@@ -200,6 +232,8 @@ def test_proposals_depend_on_the_trials_before_and_find_what_is_better():
 
 @pytest.mark.slow
 def test_a_search_over_real_runs(folder, monkeypatch, capsys):
+    pytest.importorskip("optuna")
+
     class Here:
         def __init__(self, *options, most, more):
             assert most == 2 and not more  # the trials that are left, which may go on at once

@@ -200,6 +200,7 @@ def test_runs_that_differ_in_their_seed_only_become_a_mean():
     mean = found[3]
     assert (mean.of, mean.model, mean.published) == (["a-0", "a-1", "a-2"], "A", 3.0)
     assert [row.name for row in mean_over_seeds(runs[:2])] == ["a-0", "a-1", "a-mean"]
+    assert "must be a number" in refusal(Mean, "d", ["c"], published="1")
     assert common_name([Run("r/s_10", "c"), Run("r/s_11", "c")]) == "r/s_mean"
     assert common_name([Run("x", "c"), Run("y-1", "c")]) == "x-mean"
 
