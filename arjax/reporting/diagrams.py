@@ -69,13 +69,18 @@ def _draw_graph(axis: Any, step_D: np.ndarray, reads_DD: np.ndarray, names: Sequ
 def _draw_grid(axis: Any, order: np.ndarray, step_HW: np.ndarray) -> None:
     """The grid coloured by step, with the numbers of the steps, and the path through the sites."""
     height, width = step_HW.shape
-    axis.imshow(step_HW, cmap=COLOURS, interpolation="nearest")
+    image = axis.imshow(step_HW, cmap=COLOURS, interpolation="nearest")
     row, column = np.divmod(order, width)
     axis.plot(column, row, "-", color="white", linewidth=0.8, alpha=0.5)
-    axis.plot(column[0], row[0], "o", color="white", markersize=4)
     if max(height, width) <= MOST_NUMBERS:
         for (r, c), step in np.ndenumerate(step_HW):
-            axis.text(c, r, str(step + FIRST_STEP), ha="center", va="center", color="white", fontsize=7)
+            look = {"color": "white" if step < step_HW.max() / 2 else "black", "fontsize": 8}
+            box = {
+                "facecolor": image.to_rgba(step),
+                "edgecolor": "none",
+                "pad": 1.5,
+            }  # the path does not cross the number
+            axis.text(c, r, str(step + FIRST_STEP), ha="center", va="center", bbox=box, **look)
     axis.set_title("step of each site, and the walk", fontsize=10)
     axis.set_xticks([])
     axis.set_yticks([])
