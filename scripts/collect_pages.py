@@ -80,6 +80,17 @@ PICTURE = re.compile(r"!\[([^\]]*)\]\((\w+\.png)\)")
 #: Links to files of code, which get a page each, but for the notebooks.
 SOURCE = re.compile(r"\]\(([\w./]*?\b(?![0-9])\w+\.py)\)")
 
+#: The place of pages in the results of a search: those that answer a question come first, reference and code last.
+SEARCH = "---\nsearch:\n  boost: {}\n---\n\n"
+BEHIND = SEARCH.format(0.1)
+AHEAD = {"which": 8, "concepts": 4, "orders": 4, "scale": 4, "training": 4, "objectives": 4, "glossary": 3}
+
+
+def in_search(page: str) -> str:
+    """The front matter of a page, by its path from the root: its weight in a search."""
+    weights = {f"docs/{name}.md": weight for name, weight in AHEAD.items()}
+    return SEARCH.format(weights[page]) if page in weights else BEHIND if page == "CHANGELOG.md" else ""
+
 
 def collect(root: Path, target: Path) -> None:
     """Writes all pages below `target`, which is emptied first."""
@@ -96,8 +107,9 @@ def collect(root: Path, target: Path) -> None:
         copy = target / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            text = re.sub(r'^(```\w+) (?:run|output)="[^"]*"', r"\1", path.read_text("utf-8"), flags=re.M)
-            copy.write_text(SOURCE.sub(lambda link, path=path: source_link(root, target, path, link[1]), text), "utf-8")
+            text = re.sub(r'^(```\w+) (?:run|output|printed)="[^"]*"', r"\1", path.read_text("utf-8"), flags=re.M)
+            text = SOURCE.sub(lambda link, path=path: source_link(root, target, path, link[1]), text)
+            copy.write_text(in_search(path.relative_to(root).as_posix()) + text, "utf-8")
         else:
             shutil.copy(path, copy)
     (target / "gallery.md").write_text(gallery(root, studies), encoding="utf-8")
@@ -113,7 +125,9 @@ def source_link(root: Path, target: Path, page: Path, link: str) -> str:
     file = (page.parent / link).resolve().relative_to(root.resolve())
     source = target / "source" / file.with_suffix(".md")
     source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(f"# {file.name}\n\n`{file}`\n\n```python\n{(root / file).read_text('utf-8')}```\n", "utf-8")
+    source.write_text(
+        f"{BEHIND}# {file.name}\n\n`{file}`\n\n```python\n{(root / file).read_text('utf-8')}```\n", "utf-8"
+    )
     return f"]({Path(os.path.relpath(source, target / page.parent.relative_to(root))).as_posix()})"
 
 
@@ -186,10 +200,6 @@ def gallery(root: Path, studies: Sequence[Path]) -> str:
             parts.append(f"## {title}")
             parts += [f"[![{alt}]({folder}/{name})]({folder}/README.md)\n\n*{alt}.*" for alt, name in pictures]
     return "\n\n".join(parts) + "\n"
-
-
-#: The reference comes after all other pages in the results of a search.
-BEHIND = "---\nsearch:\n  boost: 0.1\n---\n\n"
 
 
 def class_page(name: str) -> str:

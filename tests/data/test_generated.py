@@ -11,8 +11,9 @@ from refusals import refusal
 from scipy import special
 
 from arjax.core.errors import UserError, say_once
+from arjax.core.spec import EventSpec
 from arjax.data import make_dataset
-from arjax.data.generated import FIRST, SIGN, TASKS, dirichlet, log_density, recall, stationary, true_nats
+from arjax.data.generated import FIRST, SIGN, TASKS, _tokens, dirichlet, log_density, recall, stationary, true_nats
 from arjax.data.sources import SPLITS, read_all
 from arjax.evaluation.exposure import open_truth
 from arjax.evaluation.likelihood import Evaluator
@@ -346,3 +347,12 @@ def test_levels_are_of_levels_and_tokens(capsys):
     for kind in ("binary", "real"):
         assert make_dataset("noise", kind=kind, num_levels=5).event.num_levels != 5
         assert f"num_levels=5 has no effect on {kind} data" in capsys.readouterr().err
+
+
+def test_contexts_of_noise_are_sequences_of_all_lengths_and_values():
+    tokens = np.array([_tokens(np.random.default_rng(i), EventSpec((6,), (), "tokens", 4)) for i in range(200)])
+    lengths = (tokens >= 0).sum(1)
+    assert set(lengths) == set(range(1, 7)) and ((tokens >= 0) == (np.arange(6) < lengths[:, None])).all()
+    assert all(set(column[column >= 0]) == set(range(4)) for column in tokens.T)
+    assert len({tuple(x) for x in tokens[lengths == 6]}) > (lengths == 6).sum() / 2 > len(set(tokens[:, 0]))
+    assert _tokens(np.random.default_rng(0), EventSpec((), (), "tokens", 4)).shape == ()
