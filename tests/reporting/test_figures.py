@@ -23,8 +23,8 @@ FILE = pathlib.Path(__file__).with_name("figures.json")
 
 
 def numbers(values) -> list:
-    """Nested lists of four significant digits."""
-    rounded = np.vectorize(lambda value: float(f"{value:.4g}"), otypes=[float])
+    """Nested lists of six significant digits."""
+    rounded = np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])
     values = np.asarray(values, float)
     return (rounded(values) if values.size else values).tolist()
 
@@ -204,14 +204,14 @@ def record() -> dict:
 
 
 def differences(found, expected, path="") -> list[str]:
-    """Where two values of JSON differ, numbers by more than one in a thousand."""
+    """Where two values of JSON differ, numbers by more than one in ten thousand."""
     if isinstance(found, dict) and isinstance(expected, dict) and found.keys() == expected.keys():
         return [each for key in found for each in differences(found[key], expected[key], f"{path}.{key}")]
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         pairs = enumerate(zip(found, expected, strict=True))
         return [each for i, pair in pairs for each in differences(*pair, f"{path}[{i}]")]
     if isinstance(found, float) and isinstance(expected, float | int):
-        same = np.isclose(found, expected, rtol=1e-3, atol=1e-3, equal_nan=True)
+        same = np.isclose(found, expected, rtol=1e-4, atol=1e-6, equal_nan=True)
     else:
         same = found == expected
     return [] if same else [f"{path}: {found!r}, not {expected!r}"]

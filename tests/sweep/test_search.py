@@ -175,7 +175,7 @@ def test_trials_so_far_are_a_table(folder, planned, capsys):
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     expected = ((2, "finished", "0.02", "2.25"), (1, "finished", "0.01", "3.5"), (0, "diverged", "0.5", ""))
     for line, (i, state, rate, score) in zip(lines[3:], (*expected, (3, "running", "0.03", "")), strict=False):
-        end = f"                {score:>23}           1       1.5" if score else ""
+        end = f"                {score:>26}           1       1.5" if score else ""
         assert line == f"  trial-00{i}   {state:8}   {rate:<23}   (8,){end}"
     assert lines[9].startswith("best by validation: trial-002, validation 2.25, test 7 bits_per_dim; its row is in ")
 
