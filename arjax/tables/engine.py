@@ -18,8 +18,8 @@ from arjax.tables.columns import Column, Numbers
 
 #: Conditions on columns, by their numbers, in the order in which they are asked.
 Conditions = Sequence[tuple[int, Condition]]
-#: Orders of the columns in which the rows of one draw are completed, and rows of an order at least.
-_ORDERS, _ROWS_EACH = 16, 32
+#: Orders of the columns in which the rows of one draw are completed, rows of an order at least, and calls of all at most.
+_ORDERS, _ROWS_EACH, _MOST_DRAWS = 16, 32, 1024
 
 
 class RowEngine(abc.ABC):
@@ -136,9 +136,11 @@ class TableEngine(RowEngine):
         return self.code_table(cells_NC, given_NC, c).argmax(1).astype(np.float64)
 
     def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Returns cells [N, C] with all that are not given drawn; the rows share up to 16 random orders of columns."""
+        """Returns cells [N, C] with all that are not given drawn; the rows share up to 16 random orders of columns,
+        fewer in wide tables, where every order takes a call for each column.
+        """
         cells_NC = np.where(given_NC, cells_NC, np.nan)
-        num = int(np.clip(len(cells_NC) // _ROWS_EACH, 1, _ORDERS))
+        num = max(1, min(_ORDERS, len(cells_NC) // _ROWS_EACH, _MOST_DRAWS // len(self.columns)))
         for start in range(num):
             for c in rng.permutation(len(self.columns)).tolist():
                 rows = start + num * np.flatnonzero(np.isnan(cells_NC[start::num, c]))
