@@ -18,7 +18,7 @@ from arjax.tables.columns import Column, Numbers
 
 #: Conditions on columns, by their numbers, in the order in which they are asked.
 Conditions = Sequence[tuple[int, Condition]]
-#: Orders of the columns in which the rows of one draw are completed, rows of an order at least, and calls of all at most.
+#: Orders of the columns in which the rows of one draw are completed, rows of an order at least, and calls at most.
 _ORDERS, _ROWS_EACH, _MOST_DRAWS = 16, 32, 1024
 
 
