@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mutants_places import places, put_in
-from mutants_tests import PASSED, TIMED_OUT, Coverage, Tests, digest, forget_bytecode, measure, sync
+from mutants_tests import NO_TESTS, PASSED, TIMED_OUT, Coverage, Tests, digest, forget_bytecode, measure, sync
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Folders of arjax/ without a mechanism of their own: configs, and laws, which are tests.
@@ -147,7 +147,7 @@ def verdict(mutant: Mutant, tests: Tests, chosen: list[Coverage], left: int) -> 
         for c in chosen:
             ran = tests.run(c.test, 60 + 4 * c.clock)
             seconds += ran.clock
-            if ran.code != PASSED:
+            if ran.code not in (PASSED, NO_TESTS):
                 how = "timed out" if ran.code == TIMED_OUT else "killed"
                 return {"verdict": how, "by": c.test, "words": ran.words, "seconds": round(seconds, 1)}
     finally:

@@ -230,7 +230,7 @@ def _wait(child: int, end: float) -> tuple[int, float]:
 
 
 #: Test files without a fast test end so.
-_NO_TESTS = 5
+NO_TESTS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +258,7 @@ def measure(tests: Tests, folder: Path, limit: float = 1200) -> list[Coverage]:
         if record is None or any(digest(tests.copy / name) != value for name, value in record["digests"].items()):
             trace = folder / f"trace{os.getpid()}.json"
             ran = tests.run(file, limit, trace)
-            if ran.code not in (PASSED, _NO_TESTS):
+            if ran.code not in (PASSED, NO_TESTS):
                 raise SystemExit(f"{file} fails without a mutant (code {ran.code}): {ran.words}; see {tests.log}")
             lines = json.loads(trace.read_text())
             digests = {name: digest(tests.copy / name) for name in {*lines, file}}
