@@ -18,7 +18,7 @@ from arjax.data import from_arrays
 from arjax.data.columns import MISSING
 from arjax.models import Model, make_model
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of, frequencies_of
-from arjax.tables.engine import Training
+from arjax.tables.engine import FitSettings
 
 #: Train rows from which on larger networks are tried.
 _MANY_ROWS = 5000
@@ -50,7 +50,7 @@ def network_sizes(num_rows: int) -> list[NetworkSize]:
 class NetworkSearch:
     """Trainings of networks for one table: `members`, the sizes and the results of each."""
 
-    def __init__(self, training: Training):
+    def __init__(self, training: FitSettings):
         self.members: list[tuple[NetworkSize, Any]] = []
         columns, cells, num = training.columns, training.cells, len(training.cells["train"])
         self._columns, self._seed = columns, training.seed

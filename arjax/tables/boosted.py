@@ -30,7 +30,7 @@ from arjax.core.scores import log_mean
 from arjax.data.columns import MISSING
 from arjax.tables.any_order import codes_of
 from arjax.tables.columns import Column
-from arjax.tables.engine import RowEngine, Training, thinned
+from arjax.tables.engine import FitSettings, RowEngine, thinned
 
 #: Options of the trees of a halving, and the most of them.
 _TREE = {"learning_rate": 0.15, "max_leaf_nodes": 16, "min_samples_leaf": 20, "l2_regularization": 1.0, "max_bins": 127}
@@ -89,7 +89,7 @@ class Trees(NamedTuple):
             at_NT = next_NT
 
 
-def joined(parts: Sequence[Trees]) -> Trees:
+def all_trees(parts: Sequence[Trees]) -> Trees:
     """Returns all trees of several sets of trees."""
     starts = np.cumsum([0, *(len(part.feature) for part in parts)])
     moved = [
@@ -260,7 +260,7 @@ def _grow(train: _Rows, held: _Rows, halving: Halving, most_trees: int, seed: in
     with threadpool_limits(1):  # threads of small trees wait for one another where other programs run
         fitted: Any = HistGradientBoostingClassifier(**options).fit(train.x, upper)
     trees = [_as_trees(each.nodes) for (each,) in fitted._predictors]
-    sums = np.cumsum(joined(trees).leaves(held.x, 0, len(trees)), 1)
+    sums = np.cumsum(all_trees(trees).leaves(held.x, 0, len(trees)), 1)
     return _Grown(halving._replace(log_odds=float(fitted._baseline_prediction.item())), trees, sums, held_upper)
 
 
@@ -296,7 +296,7 @@ def _best_stage(depth: Sequence[_Grown]) -> tuple[int, float]:
     return num, math.exp(found.x)
 
 
-def fit_boosted(training: Training, most_orders: int = MOST_ORDERS) -> tuple[BoostedTable, dict[str, Any]] | None:
+def fit_boosted(training: FitSettings, most_orders: int = MOST_ORDERS) -> tuple[BoostedTable, dict[str, Any]] | None:
     """Returns boosted trees in as many orders as the seconds allow, and facts about them; None where these do not
     suffice for one order.
     """
@@ -322,4 +322,7 @@ def fit_boosted(training: Training, most_orders: int = MOST_ORDERS) -> tuple[Boo
         print(f"boosted trees in {len(orders)} orders after {taken:.0f} s", flush=True)
         if taken * (1 + 1 / len(orders)) > seconds:
             break
-    return BoostedTable(columns, orders, halvings, joined(trees)), {"num_trees": len(trees), "recipe": len(orders)}
+    return BoostedTable(columns, orders, halvings, all_trees(trees)), {
+        "num_trees": len(trees),
+        "recipe": len(orders),
+    }

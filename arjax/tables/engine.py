@@ -150,7 +150,7 @@ class TableEngine(RowEngine):
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
+class FitSettings:
     """The rows to which an engine is fitted, and the length of its fits.
 
     Attributes:
@@ -168,7 +168,7 @@ class Training:
     plan: Sequence[Any] = ()
 
 
-class Search(abc.ABC):
+class FitSearch(abc.ABC):
     """Fits of one kind of mixture until a deadline: `members`, by their options, each with its parameters and -log p of
     the validation rows, float64[N].
     """
@@ -176,7 +176,7 @@ class Search(abc.ABC):
     #: The name of the option that counts the components of a mixture.
     SIZE = ""
 
-    def __init__(self, training: Training):
+    def __init__(self, training: FitSettings):
         self.members: dict[Any, tuple[Any, np.ndarray]] = {}
         self.training, self._end = training, time.monotonic() + training.seconds
         self._seconds = 0.0  # of a component

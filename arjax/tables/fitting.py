@@ -23,7 +23,7 @@ from arjax.tables.any_order_fitting import LEAST_STEPS, NetworkSearch, NetworkSi
 from arjax.tables.boosted import MOST_ORDERS, fit_boosted
 from arjax.tables.columns import find_columns
 from arjax.tables.dependence import Dependence
-from arjax.tables.engine import RowEngine, TableEngine, Training, thinned
+from arjax.tables.engine import FitSettings, RowEngine, TableEngine, thinned
 from arjax.tables.gaussian_fitting import Options, fit_gaussians
 from arjax.tables.mixed import mix_engines, mix_rows, unrounded
 from arjax.tables.point_masses import SplitColumns
@@ -76,11 +76,11 @@ class Budget:
     that is followed.
     """
 
-    training: Training
+    training: FitSettings
     steps: int
     recipe: FitRecipe
 
-    def of(self, name: str, part: float) -> Training:
+    def of(self, name: str, part: float) -> FitSettings:
         """Returns the training of an engine in a part of the seconds, without a clock where steps or a plan end it."""
         plan: Any = self.recipe.get(name, ())
         most = self.steps / _STEPS_PER_FIT or math.inf
@@ -151,7 +151,7 @@ def fit_table(
         frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
         if minutes is None:
             minutes = float(np.clip(len(rows) / _ROWS_PER_MINUTE, *_MINUTES))
-        return _fit(left_out, frame, Budget(Training(columns, cells, seed, 60 * minutes), steps, followed))
+        return _fit(left_out, frame, Budget(FitSettings(columns, cells, seed, 60 * minutes), steps, followed))
 
 
 def _split(frame: Frame, validation: Any, seed: int) -> tuple[np.ndarray, Frame]:
@@ -215,7 +215,7 @@ def _fit_engines(
     return fitted, of_rows
 
 
-def _has_gaussians(training: Training) -> bool:
+def _has_gaussians(training: FitSettings) -> bool:
     """Returns whether a table has few words, with point masses, beside its numbers, and enough rows."""
     words = [column.num_codes for column in SplitColumns(training.columns).columns if isinstance(column, Words)]
     num = sum(isinstance(column, Words) for column in training.columns)
@@ -223,7 +223,7 @@ def _has_gaussians(training: Training) -> bool:
     return are_few and len(training.cells["train"]) >= _FEWEST_ROWS
 
 
-def _facts(training: Training, held_NC: np.ndarray, engines: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _facts(training: FitSettings, held_NC: np.ndarray, engines: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Returns facts about the fits: the recipe, sentences about what they lack, the nats of independent columns."""
     columns, cells = training.columns, training.cells
     recipe = {name.removesuffix("_power"): about.pop("recipe") for name, about in engines.items() if "recipe" in about}
@@ -254,7 +254,7 @@ def _fit_rows(budget: Budget) -> dict[str, tuple[RowEngine, dict[str, Any]]]:
     return {"boosted": fitted} if fitted else {}
 
 
-def _fit_any_order(training: Training, steps: int) -> tuple[TableEngine, dict[str, Any]]:
+def _fit_any_order(training: FitSettings, steps: int) -> tuple[TableEngine, dict[str, Any]]:
     """Returns the network for all orders that is best on validation among some sizes, and facts about it."""
     search, plan = NetworkSearch(training), training.plan
     if steps and not plan:

@@ -25,7 +25,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.models.gaussian_mixture import fit_by_em, gaussian_params, is_gaussian_mixture, without_holes
 from arjax.tables.columns import Numbers
-from arjax.tables.engine import Search, TableEngine, Training, thinned
+from arjax.tables.engine import FitSearch, FitSettings, TableEngine, thinned
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable, fit_margin
 from arjax.tables.point_masses import SplitColumns
 
@@ -89,12 +89,12 @@ class Fit(NamedTuple):
     words: Mapping[int, np.ndarray]
 
 
-class GaussianSearch(Search):
+class GaussianSearch(FitSearch):
     """Fits of mixtures of Gaussians."""
 
     SIZE = "components"
 
-    def __init__(self, training: Training):
+    def __init__(self, training: FitSettings):
         importlib.import_module("sklearn.mixture")  # here, so that the first fit is timed without it
         super().__init__(training)
         columns, self._train = training.columns, thinned(training.cells["train"], _TRAIN_ROWS)
@@ -234,7 +234,7 @@ def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
     return counts_KV / counts_KV.sum(1, keepdims=True)
 
 
-def fit_gaussians(training: Training) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
+def fit_gaussians(training: FitSettings) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
     """Returns a mixture of Gaussians of the columns as they are, `gaussian`, and of columns made symmetric by powers,
     `gaussian_power`, each with facts about it; the plan has `Options`.
     """

@@ -27,9 +27,9 @@ from arjax.tables.any_order import codes_of, frequencies_of
 from arjax.tables.columns import Column
 from arjax.tables.engine import (
     Conditions,
-    Search,
+    FitSearch,
+    FitSettings,
     TableEngine,
-    Training,
     categorical,
     normalised_logs,
     only_given,
@@ -159,12 +159,12 @@ class ProductOptions:
     seed: int = 0
 
 
-class ProductSearch(Search):
+class ProductSearch(FitSearch):
     """Fits of mixtures of products; the nats are those of the codes."""
 
     SIZE = "classes"
 
-    def __init__(self, training: Training):
+    def __init__(self, training: FitSettings):
         super().__init__(training)
         self._sizes = [column.num_codes for column in training.columns]
         self._starts = np.cumsum([0, *self._sizes])
@@ -298,7 +298,7 @@ class ProductSearch(Search):
         return np.log(p_KS)
 
 
-def fit_products(training: Training) -> tuple[ProductsTable, dict[str, Any]]:
+def fit_products(training: FitSettings) -> tuple[ProductsTable, dict[str, Any]]:
     """Returns a mixture of products, and facts about it; the plan has `ProductOptions`."""
     search = ProductSearch(training)
     search.follow()

@@ -22,7 +22,7 @@ import study
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data.frames import read_frame
 from arjax.tables.columns import find_columns
-from arjax.tables.engine import Training
+from arjax.tables.engine import FitSettings
 from arjax.tables.products import ProductOptions, ProductSearch
 from arjax.tables.table import TableModel
 
@@ -32,7 +32,7 @@ def fitted(train: metrics.Table, classes: int, most_codes: int) -> TableModel:
     frame = read_frame(dict(train), ())
     columns, _ = find_columns(frame.columns, {}, most_codes)
     cells_NC = frame.cells(columns, "missing")
-    search = ProductSearch(Training(columns, {"train": cells_NC, "validation": cells_NC}))
+    search = ProductSearch(FitSettings(columns, {"train": cells_NC, "validation": cells_NC}))
     search.fit(ProductOptions(classes, width=0, rows=0))
     return TableModel(search.mixed()[0], np.zeros((len(columns), 1)), {}, {}, frame)
 

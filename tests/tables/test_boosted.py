@@ -12,7 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from arjax.data.columns import Words
 from arjax.tables import boosted
 from arjax.tables.boosted import fit_boosted
-from arjax.tables.engine import Training
+from arjax.tables.engine import FitSettings
 from arjax.tables.mixed import MixedRows, mix_rows
 from arjax.tables.table import TableModel, load_table
 
@@ -34,7 +34,7 @@ def dependent(num, seed):
 @pytest.fixture(scope="module")
 def engine():
     cells = {"train": dependent(1500, 0), "validation": dependent(500, 1)}
-    return fit_boosted(Training(COLUMNS, cells, seconds=60), 2)[0]
+    return fit_boosted(FitSettings(COLUMNS, cells, seconds=60), 2)[0]
 
 
 def test_all_rows_add_up_to_one_and_draws_have_their_frequencies(engine):
@@ -57,7 +57,7 @@ def test_trees_are_those_of_scikit_learn():
     x[rng.random(x.shape) < 0.1] = np.nan
     y = np.nan_to_num(x[:, 0]) + np.nan_to_num(x[:, 1], nan=1.0) > 0
     fitted = HistGradientBoostingClassifier(max_iter=7, early_stopping=False).fit(x, y)
-    trees = boosted.joined([boosted._as_trees(each.nodes) for (each,) in fitted._predictors])
+    trees = boosted.all_trees([boosted._as_trees(each.nodes) for (each,) in fitted._predictors])
     odds = fitted._baseline_prediction.item() + trees.leaves(x, 0, 7).sum(1)
     np.testing.assert_allclose(odds, fitted.decision_function(x), rtol=1e-5)
 
@@ -90,7 +90,7 @@ def test_columns_that_do_not_depend_have_no_trees():
     rng = np.random.default_rng(0)
     cells = np.stack([rng.integers(2, size=2000), rng.integers(3, size=2000)], 1).astype(float)
     columns = [Words("a", ("x", "y")), Words("b", ("p", "q", "r"))]
-    engine, _ = fit_boosted(Training(columns, {"train": cells[:1000], "validation": cells[1000:]}, seconds=1), 1)
+    engine, _ = fit_boosted(FitSettings(columns, {"train": cells[:1000], "validation": cells[1000:]}, seconds=1), 1)
     assert len(engine.trees.roots) < 30
     p = np.exp(engine.log_prob_over_orders(np.array([[0.0, 2.0]])))[0]
     assert abs(p - (cells[:1000, 0] == 0).mean() * (cells[:1000, 1] == 2).mean()) < 0.02

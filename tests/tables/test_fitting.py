@@ -13,7 +13,7 @@ from arjax.models import make_model
 from arjax.tables import any_order_fitting, fitting, gaussian_fitting
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import make_numbers, make_words
-from arjax.tables.engine import Training
+from arjax.tables.engine import FitSettings
 from arjax.tables.gaussian_fitting import Components, GaussianSearch, Options, em_with_holes
 
 NUM = 400
@@ -153,7 +153,7 @@ def gaussians(train: np.ndarray, validation: np.ndarray):
     cells = {"train": train.copy(), "validation": validation.copy()}
     for own in cells.values():
         own[:, 2] = np.where(np.isnan(own[:, 2]), np.nan, np.array(places)[np.nan_to_num(own[:, 2]).astype(int)])
-    search = GaussianSearch(Training(columns, cells))
+    search = GaussianSearch(FitSettings(columns, cells))
     search._fit(Options(False, False, 2, 1e-6))
     engine, _ = search.mixed(False)
 

@@ -10,7 +10,7 @@ from example_table import COLUMNS, table_of, untrained
 from arjax.data.columns import Words
 from arjax.tables.any_order import codes_of, frequencies_of
 from arjax.tables.columns import make_numbers
-from arjax.tables.engine import Training
+from arjax.tables.engine import FitSettings
 from arjax.tables.mixed import MixedTable
 from arjax.tables.products import ProductOptions, ProductsTable, fit_products
 from arjax.tables.table import load_table
@@ -120,7 +120,7 @@ def test_em_finds_the_classes():
     rng = np.random.default_rng(0)
     cells = {"train": dependent(2000, rng), "validation": dependent(500, rng)}
     columns = [Words("a", tuple("xyz")), make_numbers("n", cells["train"][:, 1], 30), Words("b", tuple("pqr"))]
-    fitted, facts = fit_products(Training(columns, cells, seconds=3.0))
+    fitted, facts = fit_products(FitSettings(columns, cells, seconds=3.0))
     alone = ProductsTable(columns, {name: values[:1] for name, values in independent(columns, cells["train"]).items()})
     nats, nats_alone = (-e.log_prob(cells["validation"], none(cells["validation"])).mean() for e in (fitted, alone))
     assert nats < nats_alone - 0.8
@@ -152,7 +152,7 @@ def test_codes_have_their_frequencies_however_smooth_the_classes_are():
         np.stack([numbers, word], 1),
     )
     split = {"train": cells, "validation": cells[:100]}
-    engine, _ = fit_products(Training(columns, split, plan=[ProductOptions(8, 4, 4)]))
+    engine, _ = fit_products(FitSettings(columns, split, plan=[ProductOptions(8, 4, 4)]))
     nothing = np.full((1, 2), np.nan)
     for c, expected in enumerate(frequencies_of([column.num_codes for column in columns], codes_of(columns, cells))):
         np.testing.assert_allclose(engine.code_table(nothing, none(nothing), c)[0], expected, rtol=1e-3, atol=1e-6)

@@ -16,7 +16,7 @@ from arjax.tables.any_order import AnyOrderTable, Sites, codes_of, frequencies_o
 from arjax.tables.any_order_fitting import NetworkSearch, NetworkSize, advice_about
 from arjax.tables.columns import make_numbers, make_words
 from arjax.tables.dependence import Dependence
-from arjax.tables.engine import Training
+from arjax.tables.engine import FitSettings
 from arjax.tables.mixed import mix_engines
 
 NUM = 600
@@ -63,7 +63,7 @@ def test_the_network_begins_with_the_frequencies_whatever_is_known():
     values["v"] = values["w"] == "a"
     columns = [make_words("w", values["w"]), make_numbers("k", values["k"], 30), make_words("v", values["v"].tolist())]
     cells = np.stack([column.cells(values[column.name]) for column in columns], 1)
-    search = NetworkSearch(Training(columns, {"train": cells, "validation": cells}))
+    search = NetworkSearch(FitSettings(columns, {"train": cells, "validation": cells}))
     model = search._model(NetworkSize((8,), 0.0))
     engine = AnyOrderTable(columns, model, search._first_params(model))
     for c in range(3):
@@ -75,7 +75,7 @@ def test_the_network_begins_with_the_frequencies_whatever_is_known():
 def test_the_steps_of_a_training_fill_the_time_that_its_compilation_leaves(monkeypatch):
     now, steps, size = [0.0], [], NetworkSize((8,), 0.0)
     values = np.arange(64.0)[:, None] % 2
-    search = NetworkSearch(Training([make_words("v", ["a", "b"])], {"train": values, "validation": values}))
+    search = NetworkSearch(FitSettings([make_words("v", ["a", "b"])], {"train": values, "validation": values}))
 
     def fit(model, **options):
         """A hundred steps a second, and 15 seconds."""
