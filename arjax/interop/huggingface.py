@@ -78,7 +78,7 @@ def load_huggingface(
 def save_huggingface(directory: str | Path, model: AutoregressiveModel, params: Any) -> None:
     """Writes a folder, replacing a model in it, that the `transformers` library loads as GPT2LMHeadModel or
     LlamaForCausalLM. The model is a `transformer` with the options of either, on a line of tokens in raster order;
-    others are refused.
+    others are refused. The folder states as many positions as an example of the model has tokens.
 
     Their bos token is the token with the embedding of `nothing`, which exists in models that were loaded and not
     trained further. Else it is added as one more token, V: its logit is to be left out (see generation_config.json).

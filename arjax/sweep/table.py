@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.sweep.results import FILE_NAME, Finished, lower_is_better, ties, write_csv
 from arjax.sweep.rows import Derived, Row
 from arjax.sweep.runs import Run, outdated
@@ -101,5 +101,11 @@ class Table:
         return shlex.join(["arjax-sweep", *flags])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        write_csv(self.workdir / FILE_NAME, rows)
-        return self.workdir / FILE_NAME
+        path = self.workdir / FILE_NAME
+        if not rows and path.is_file() and len(path.read_text().splitlines()) > 1:
+            say_once(
+                f"{path} stays as it is: no run of this sweep has finished, and the file has rows of an earlier one"
+            )
+        else:
+            write_csv(path, rows)
+        return path

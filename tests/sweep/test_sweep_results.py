@@ -20,6 +20,7 @@ from arjax.sweep.plots import draw_curves
 from arjax.sweep.results import COLUMNS, Finished, best_by_validation, readable_columns, stderr_in, ties
 from arjax.sweep.rows import Mean, load_sweep, mixed_kind, runs_of
 from arjax.sweep.search import Trial, Trials
+from arjax.sweep.table import Table
 from arjax.training.loop import train
 
 
@@ -354,3 +355,14 @@ def test_rows_that_tie_with_the_best_one_are_marked():
     assert ties([row("80"), row("inf")], [hard, impossible]) == ["best", ""]
     seeds = [np.concatenate([hard, hard + 4]), np.concatenate([hard + 1, hard + 4])]
     assert ties([row("82"), row("82.5")], seeds) == ["best", "tie"]  # within the error over the seeds
+
+
+def test_a_sweep_without_a_finished_run_leaves_the_rows_of_an_earlier_one(tmp_path, capsys):
+    table = Table([], tmp_path, "sweep.py")
+    table.write([{"name": "a"}])
+    before = (tmp_path / "results.csv").read_text()
+    table.write([])
+    assert (tmp_path / "results.csv").read_text() == before and "stays as it is" in capsys.readouterr().err
+    (tmp_path / "results.csv").unlink()
+    table.write([])
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 1
