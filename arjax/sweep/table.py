@@ -101,11 +101,9 @@ class Table:
         return shlex.join(["arjax-sweep", *flags])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        path = self.workdir / FILE_NAME
+        path, before = self.workdir / FILE_NAME, self.workdir / f"earlier_{FILE_NAME}"
         if not rows and path.is_file() and len(path.read_text().splitlines()) > 1:
-            say_once(
-                f"{path} stays as it is: no run of this sweep has finished, and the file has rows of an earlier one"
-            )
-        else:
-            write_csv(path, rows)
+            say_once(f"no run of this sweep has finished: {path}, with rows of an earlier one, is now {before}")
+            path.replace(before)
+        write_csv(path, rows)
         return path
