@@ -37,8 +37,9 @@ EQUIVALENT = "scripts/equivalent_mutants.toml"
 #: At most this part of the drawn mutants may be called equivalent.
 MOST_EQUIVALENT = 0.1
 KILLED = ("killed", "timed out")
-#: Tests of the package of a mutant come as if they were so much quicker, those that only import it as if slower.
-_NEAR, _FAR = 3.0, 5.0
+#: Tests of the module of a mutant, and of its package, come as if they were so much quicker, those that only import it
+#: as if slower.
+_NAMED, _NEAR, _FAR = 100.0, 3.0, 5.0
 #: Tests that compare all defaults and constants: they come first for statements outside of functions.
 _OF_DEFAULTS = ("tests/core/test_defaults.py", "tests/docs/test_options.py")
 
@@ -115,6 +116,8 @@ def tests_for(mutant: Mutant, coverage: list[Coverage], source: str, seconds: fl
         if c.test in _OF_DEFAULTS and not lines & inside:
             return 0.0
         near = f"tests/{mutant.package}/" in c.test
+        if Path(c.test).stem == f"test_{Path(mutant.file).stem}":
+            return c.seconds / _NAMED
         far = not lines & inside and not c.lines[mutant.file] & inside
         return c.seconds * (_FAR if far else 1) / (_NEAR if near else 1)
 
