@@ -16,11 +16,14 @@ from typing import NoReturn, TextIO
 EXIT_LOST = 6
 #: After so many seconds without a sign of life a process counts as lost.
 HEARTBEAT_SECONDS = 10
-#: What C++ code of JAX prints of a lost process, before it aborts; what it raises when a collective finds one gone.
-_FATAL = re.compile(r"F\d{4} |.*(Polled an error|error polling to propagate|Failed to retrieve preemption notice)")
-_COLLECTIVE = re.compile("gloo|nccl|coordination|heartbeat|UNAVAILABLE|DEADLINE_EXCEEDED|connection", re.IGNORECASE)
-_SILENT_0 = re.compile("UNAVAILABLE|DEADLINE_EXCEEDED")  # process 0 runs the service that all others ask
-_UNHEALTHY = re.compile(r"(?:stopped sending heartbeats\):|task:)\s*(?:/job:\w+/(?:replica:\d+/)?task:)?(\d+)")
+#: How C++ code of JAX announces that it aborts because of a lost process, and lines about that before.
+_LOST = "JAX distributed service detected fatal errors"
+_ABOUT = re.compile(r"[IWE]\d{4} .*(coordination_service|preemption_sync_manager)")
+_LOG_LINE = re.compile(r"[IWEF]\d{4} ")
+_UNHEALTHY = re.compile(r"stopped sending heartbeats\):\s*(?:/job:\w+/(?:replica:\d+/)?task:)?(\d+)")
+_SILENT_0 = re.compile("Failed to send RPC|DEADLINE_EXCEEDED")  # process 0 runs the service that all others ask
+#: What a collective raises that finds another process gone.
+_COLLECTIVE = re.compile("Gloo|NCCL|coordination service")
 _reads = threading.Event()
 
 
@@ -28,6 +31,7 @@ def end_if_lost(error: Exception, program: str) -> None:
     """Ends this process if its computation has failed because another one is gone: JAX finds which in some seconds."""
     if _reads.is_set() and _COLLECTIVE.search(str(error)):
         time.sleep(HEARTBEAT_SECONDS + 5)
+        print(str(error).partition("\n")[0], file=sys.stderr)
         _end(sys.stderr, program, "")
 
 
@@ -53,14 +57,16 @@ def tell_of_lost_processes(program: str = "arjax") -> None:
 
 
 def _read(reader: int, stderr: TextIO, program: str) -> None:
-    said = ""
+    held = ""  # about a process that may be lost
     with os.fdopen(reader, errors="replace") as lines:
         for line in lines:
-            said += line if said or _FATAL.match(line) else ""
-            if not said:
-                stderr.write(line)
-            elif line.startswith("F") or "Check failure stack trace" in line:
-                _end(stderr, program, said)
+            if _LOST in line:
+                _end(stderr, program, held + line + (next(lines, "") if line.endswith(":\n") else ""))
+            if _ABOUT.match(line) or (held and not _LOG_LINE.match(line)):
+                held += line
+            else:
+                stderr.write(held + line)
+                held = ""
 
 
 def _end(stderr: TextIO, program: str, said: str) -> NoReturn:

@@ -102,7 +102,7 @@ class Table:
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
         path, before = self.workdir / FILE_NAME, self.workdir / f"earlier_{FILE_NAME}"
-        if not rows and path.is_file() and len(path.read_text().splitlines()) > 1:
+        if not rows and path.is_file() and path.read_bytes().count(b"\n") > 1:
             say_once(f"no run of this sweep has finished: {path}, with rows of an earlier one, is now {before}")
             path.replace(before)
         write_csv(path, rows)

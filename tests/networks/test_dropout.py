@@ -75,7 +75,8 @@ def test_steps_draw_no_noise(network):
         carry = model.network.apply({"params": params}, 2, form, method="start")
         return model.network.apply({"params": params}, carry, jnp.zeros((2, 2, 3), int), 1, form, method="step")
 
-    jax.eval_shape(steps, shapes)
+    kept, features = jax.eval_shape(steps, shapes)
+    assert features.shape[0] == 2 and jax.tree.leaves(kept)
 
 
 @pytest.mark.parametrize("network", DRAWS)

@@ -298,36 +298,49 @@ def test_processes_that_do_not_come_are_named_at_once_and_in_the_end(number, rea
     assert err.startswith(told) and err.count("\n") == 1
 
 
-#: What JAX 0.10 and 0.12 print when a process is gone, shortened.
-STOPPED = """E1202 05:29:37.8 29358 coordination_service.cc:1549] [408] Use error polling to propagate the following \
-error to all tasks: UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):
-3
-The tasks have crashed. Check the task logs for an earlier error, or scheduler events to debug further.
-E1202 05:29:37.8 29369 coordination_service_agent.cc:289] Polled an error from coordination service.
-"""
-GONE = "E1202 05:28:54.8 28942 coordination_service_agent.cc:289] Polled an error: UNAVAILABLE: Socket closed\n"
-ABORT = "F1202 05:28:54.8 28942 client.h:80] Terminating process because of fatal errors.\n    @ 0x7f absl::Log\n"
+#: What JAX 0.10 and 0.12 print when a process is gone, shortened: process 0, and the others.
+POLLED = "E1202 05:28:54.8 28942 coordination_service_agent.cc:289] Polled an error from coordination service.\n"
+FATAL = "F1202 05:28:54.8 28942 client.h:80] Terminating: the JAX distributed service detected fatal errors."
+STOPPED = "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):\n3\nThe tasks have crashed.\n"
+SERVICE = f"E1202 05:28:54.8 29358 coordination_service.cc:1549] [408] Use error polling to propagate: {STOPPED}"
+GONE = "UNAVAILABLE: Failed to send RPC to coordination service. Either the leader task was preempted or died.\n"
 
 
-@pytest.mark.parametrize(
-    ("said", "which"),
-    [(STOPPED, "process 3"), (GONE, "process 0"), ("", "another process")],
-    ids=["stopped", "gone", "unknown"],
-)
-def test_the_others_end_with_a_sentence_when_a_process_is_lost(said, which, repository):
-    """In place of the stack and the signal with which JAX ends them; other lines of C++ code pass."""
+def with_stderr_of(said: str, ending: str, repository) -> subprocess.CompletedProcess:
+    """A process that tells of lost processes, and whose C++ code prints this."""
     code = f"""if 1:
-        import ctypes, os, sys
+        import ctypes, os, sys, time
         from arjax.parallel.lost import tell_of_lost_processes
         tell_of_lost_processes()
         os.write(2, b"a warning of XLA\\n")
         print("a remark", file=sys.stderr)
-        os.write(2, {(said + ABORT).encode()!r})
-        ctypes.CDLL(None).abort()"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=60)
+        os.write(2, {said.encode()!r})
+        {ending}"""
+    return subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("said", "which"),
+    [
+        (SERVICE + POLLED + f"{FATAL} {STOPPED}", "process 3"),
+        (POLLED + f"{FATAL} {STOPPED}", "process 3"),
+        (POLLED + f"{FATAL} {GONE}", "process 0"),
+        (f"{FATAL}\n", "another process"),
+    ],
+    ids=["stopped, in process 0", "stopped, in another one", "gone", "unknown"],
+)
+def test_the_others_end_with_a_sentence_when_a_process_is_lost(said, which, repository):
+    """In place of the stack and the signal with which JAX ends them; other lines of C++ code pass."""
+    done = with_stderr_of(said + "    @ 0x7f absl::Log\n", "ctypes.CDLL(None).abort()", repository)
     lost = f"arjax: {which} of this run is lost; the same command, given to all processes, goes on from the last "
     assert done.returncode == EXIT_LOST
     assert sorted(done.stderr.splitlines()) == sorted(["a warning of XLA", "a remark", f"{lost}checkpoint"])
+
+
+def test_other_faults_of_compiled_code_are_not_taken_for_a_lost_process(repository):
+    said = POLLED + "F1202 05:28:54.8 1 literal.cc:80] Check failed: a == b\n    @ 0x7f absl::Log\n"
+    done = with_stderr_of(said, "time.sleep(.5); os._exit(7)", repository)
+    assert done.returncode == 7 and done.stderr.replace("a remark\n", "") == "a warning of XLA\n" + said
 
 
 @pytest.mark.slow
