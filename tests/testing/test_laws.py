@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import functools
+import runpy
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,6 @@ from scipy import stats
 from arjax.conditionals import CONDITIONALS
 from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.gaussian import Gaussian
-from arjax.conditionals.location_scale_mixture import LocationScaleMixture
 from arjax.core.errors import UserError
 from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, Weighted
 from arjax.networks import NETWORKS
@@ -193,36 +193,20 @@ def test_densities_that_break_a_law():
         check_conditional("gaussian", values=("binary",))
 
 
-def test_densities_with_a_bend_are_integrated_closely_enough():
+def test_densities_with_a_bend_are_integrated_closely_enough(repository):
     """A narrow component of Laplace distributions, far from the mode, lies between few points of the grid."""
-
-    @CONDITIONALS.register("bent")
-    @dataclasses.dataclass(frozen=True)
-    class Bent(LocationScaleMixture):
-        NAME = "bent"
-
-        def log_standard(self, z):
-            return -z - np.log(2)
-
-        def curvature(self, z):
-            return 1 / jnp.maximum(z, 1e-3)
-
-        def noise(self, key, shape, temperature):
-            return temperature * jax.random.laplace(key, shape)
-
-        def distances(self):
-            return np.linspace(-24, 24, 49)
+    laplace = runpy.run_path(str(repository / "examples" / "laplace.py"))["LaplaceMixture"]
 
     @CONDITIONALS.register("heavy")
     @dataclasses.dataclass(frozen=True)
-    class Heavy(Bent):
+    class Heavy(laplace):
         NAME = "heavy"
 
         def log_standard(self, z):
             return -z - np.log(1.98)
 
     for check in (conditional.check_normalised, conditional.check_entropy):
-        check("bent(components=2)", "real", 1.0)
+        check("laplace_mixture(components=2)", "real", 1.0)
     with pytest.raises(LawBroken, match=r"law 2: the density integrates to 1\.010.* lower `scale`"):
         conditional.check_normalised("heavy(components=2)", "real", 1.0)
 
