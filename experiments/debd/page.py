@@ -47,6 +47,17 @@ def table(cells: Cells, ours: str) -> str:
     return f"**{words}**, ours / {model}: {found}\n\n{markdown_table(columns, lines, right=columns[1:])}"
 
 
+#: A mark for each set, in the colours of Okabe and Ito, which colour-blind readers tell apart.
+LOOKS = [
+    {"marker": marker, "color": color}
+    for marker, color in zip(
+        "osD^v<>PX",
+        ("#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999"),
+        strict=True,
+    )
+]
+
+
 def draw_picture(path: Path, cells: Cells) -> None:
     """Our nats minus the published ones for each query variable, with two standard errors."""
     figure = figures.new_figure(9.0, 3.8)
@@ -57,12 +68,12 @@ def draw_picture(path: Path, cells: Cells) -> None:
             nats = [float(row[ours]) - float(row[published]) for row in rows]
             errors = [2 * float(row[f"{ours}_stderr"]) for row in rows]
             places = [percent + 1.2 * (i - 4) for percent in PERCENT]
-            axis.errorbar(places, nats, errors, marker="o", markersize=3, linestyle="", label=name)
+            axis.errorbar(places, nats, errors, **LOOKS[i], markersize=4, linewidth=1, linestyle="", label=name)
         axis.axhline(0, color="#888888", linewidth=0.8)
         axis.set_xticks(PERCENT)
         axis.set_yscale("symlog", linthresh=0.02)
         figures.label_axes(axis, "queried variables, %", "ours - published, nats", f"{ours} conditionals and {model}")
-    axes[1].legend(fontsize=7, ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8, ncols=len(LOOKS))
     figures.save_figure(figure, path)
 
 
