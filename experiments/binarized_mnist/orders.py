@@ -2,8 +2,10 @@
 
 arjax-sweep --sweep=experiments/binarized_mnist/orders.py --workdir=runs/mnist_orders
 
-Each run resumes after an interruption. The orders and their sequence are fixed here, before any test image is scored:
-the mixtures of the first two, four and eight networks show where more orders stop helping.
+The network of the raster order is trained from random weights, and each of the others begins with its weights: strokes
+look alike in every direction, so one more epoch is enough. Each run resumes after an interruption. The orders and their
+sequence are fixed here, before any test image is scored: the mixtures of the first two, four and eight networks show
+where more orders stop helping.
 """
 
 from arjax.config import parse_arg
@@ -26,14 +28,15 @@ SOURCE = "van den Oord et al. 2016, table 4"
 def get_sweep(arg: str = "") -> list[Run | Mixture]:
     """Eight networks, and mixtures with equal weights and with weights fitted on validation.
 
-    `epochs` of each network.
+    `epochs` of the network in raster order, and `more` epochs of each other network.
     """
-    epochs = parse_arg(arg, epochs=2.0).epochs
+    arg = parse_arg(arg, epochs=2.0, more=1.0)
+    begun = {"train.init_from": "{workdir}/raster", "train.epochs": arg.more, "optimizer.learning_rate": 2.5e-3}
     runs = [
         Run(
             name,
             "configs/binarized_mnist.py:network=diagonal_bilstm",
-            {"model.ordering": order, "train.epochs": epochs},
+            {"model.ordering": order, **({"train.epochs": arg.epochs} if name == "raster" else begun)},
             model="Diagonal BiLSTM",
             ordering=name,
             published=79.20,
