@@ -389,7 +389,7 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
         page = pathlib.Path(page).name
         names[page] = doc_text.run(dataclasses.replace(block, text=code), page, {"__name__": "example"})
         if page == "python.md":
-            (printed,) = [b for b in doc_text.blocks(ROOT / "docs" / page) if 'printed="after-digits"' in b.info]
+            (printed,) = [b for b in doc_text.blocks(ROOT / "docs" / page) if 'printed="smoke"' in b.info]
             doc_text.check_printed(printed.text.strip().replace("runs/try", "runs/digits"), *names[page]["_printed"])
         assert names[page]["run"].best_step == 6
     assert 0 < names["README.md"]["nats"].mean() < 64 * np.log(17) * 2
