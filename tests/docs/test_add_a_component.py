@@ -77,7 +77,10 @@ def test_the_config_of_a_network_trains_and_its_code_must_be_trusted(network, re
     (shown,) = [b for b in doc_text.blocks(repository / "docs" / "own_code.md") if "refusal=" in b.info]
     train, sample, refused = shown.text.splitlines()
     assert main(shlex.split(train)[2:]) == 0
-    program, environment = [sys.executable, "-m", *shlex.split(sample)[1:]], os.environ | {"PYTHONPATH": str(repository)}
+    program, environment = (
+        [sys.executable, "-m", *shlex.split(sample)[1:]],
+        os.environ | {"PYTHONPATH": str(repository)},
+    )
     process = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=120)
     assert process.returncode == 2
     doc_text.check_printed(refused, process.stderr.splitlines()[-1])
