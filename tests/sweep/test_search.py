@@ -195,7 +195,12 @@ def test_trials_so_far_are_a_table(folder, planned, capsys):
         ("", "", ["--seeds=mean"], "it takes no --seeds"),
         ("", "", ["--status", "--executor=slurm"], "it takes no --detach and no --status"),
         ("", "", ["--detach", "--executor=slurm"], "it takes no --detach and no --status"),
-        ("", "", ["--dry_run=commands"], "--search chooses its runs by itself: it goes with --dry_run, not --dry_run=c"),
+        (
+            "",
+            "",
+            ["--dry_run=commands"],
+            "--search chooses its runs by itself: it goes with --dry_run, not --dry_run=c",
+        ),
         ("", "", ["--executor=population"], "--search goes with --executor=local, ray or slurm: its trials differ in"),
         ("learning_rate", "learning_rat", [], "did you mean 'optimizer.learning_rate'"),
         ("choice((8,), (16,))", "choice('a', 'b')", [], "config.network.hidden_sizes must be a tuple"),
