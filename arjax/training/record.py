@@ -266,8 +266,7 @@ class RunFolder(os.PathLike):
     def __fspath__(self) -> str:
         return str(self._path)
 
-    def __str__(self) -> str:
-        return str(self._path)
+    __str__ = __fspath__
 
     def __enter__(self) -> RunFolder:
         return self
