@@ -79,6 +79,11 @@ def fingerprint_of(digests: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
+def fingerprint_of_value(value: Any) -> str:
+    """Returns a fingerprint, 16 characters, of a value of JSON."""
+    return fingerprint_of([json.dumps(value, sort_keys=True).encode()])
+
+
 #: Nobody writes to a file any more that has not changed for so long.
 _LEFT_SECONDS = 3600
 
