@@ -148,6 +148,10 @@ class Numbers:
         nearer = (cells - ends > self.lows[after] - cells) & (cells > ends)  # of a number between two codes
         return np.where(gaps, MISSING, np.where(nearer, after, code))
 
+    def never(self, cells: np.ndarray) -> np.ndarray:
+        """Returns which cells the column never has, fractions of whole numbers, bool[N]."""
+        return self.is_counted & (abs(cells - np.round(cells)) > 1e-4)  # nan is none
+
     def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns log p(value | code) in nats, or log p(value) where no code has the value, float64[N], 0 without a
         value; and whether a code has the value, bool[N].
