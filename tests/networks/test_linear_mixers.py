@@ -15,10 +15,11 @@ from scipy import special
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.attention.linear_attention import LinearAttention, linear_attention, positive
+from arjax.networks.attention.linear_attention import LinearAttention, positive, quotient, with_one
 from arjax.networks.hybrid import read_layers
 from arjax.networks.recurrent.linear.diagonal import RGLRU
 from arjax.networks.recurrent.linear.mixer import MIXERS, Decay
+from arjax.networks.recurrent.linear.states import Decayed
 from arjax.testing.network import check_autoregressive, check_extends, check_steps
 
 LENGTH, WIDTH, HEADS = 7, 8, 2
@@ -274,7 +275,8 @@ def test_feature_map_is_elu_plus_one_and_never_zero():
 
 def test_gradients_are_finite_where_chunks_are_filled_up():
     q, k, v = np.abs(rng.normal(size=(3, 1, 1, 5, 4))).astype(np.float32)
-    gradients = jax.jit(jax.grad(lambda *a: linear_attention(*a, 1, 4).sum(), argnums=(0, 1, 2)))(q, k, v)
+    attended = lambda q, k, v: quotient(Decayed(q, k, with_one(v)).run(None, 4)[1]).sum()  # noqa: E731
+    gradients = jax.jit(jax.grad(attended, argnums=(0, 1, 2)))(q, k, v)
     assert all(np.isfinite(g).all() for g in gradients)
 
 

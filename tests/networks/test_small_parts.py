@@ -19,7 +19,7 @@ from numpy_layers import convolve, gelu
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
-from arjax.networks.attention.linear_attention import linear_attention
+from arjax.networks.attention.linear_attention import quotient, with_one
 from arjax.networks.denoisers import NOISY, TIME, make_block_denoiser, make_denoiser
 from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.made import places
@@ -28,6 +28,7 @@ from arjax.networks.layers.causal import all_taps, queue_length, step_taps, wind
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.grids import raster_context, raster_like_orders, to_raster
 from arjax.networks.layers.steps import StepTokens
+from arjax.networks.recurrent.linear.states import Decayed
 from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder
 from arjax.networks.recurrent.stack import elementwise
 from arjax.testing import EVENTS
@@ -40,14 +41,14 @@ def test_chunks_of_linear_attention_are_whole_blocks_of_about_their_size(block, 
     length = 24
     q = k = jnp.ones((1, 1, length, 2))
     v = jax.random.normal(jax.random.key(0), (1, 1, length, 2))
-    program = jax.make_jaxpr(lambda *qkv: linear_attention(*qkv, block, chunk))(q, k, v)
+    attend = lambda q, k, v: quotient(Decayed(q, k, with_one(v)).run(None, chunk, block)[1])  # noqa: E731
+    program = jax.make_jaxpr(attend)(q, k, v)
     shapes = [v.aval.shape for eqn in program.eqns for v in eqn.outvars]
     assert (1, 1, -(-length // size), size, size) in shapes
     # Equal weights: the mean of all values of the block and of earlier blocks.
     ends = np.minimum((np.arange(length) // block + 1) * block, length)
     expected = np.cumsum(np.asarray(v)[0, 0], 0)[ends - 1] / ends[:, None]
-    found = jax.jit(linear_attention, static_argnums=(3, 4))(q, k, v, block, chunk)
-    np.testing.assert_allclose(found[0, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(attend)(q, k, v)[0, 0], expected, atol=1e-5)
 
 
 def test_units_of_a_structured_network_cycle_through_all_sites_but_the_first():
