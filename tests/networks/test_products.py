@@ -25,7 +25,16 @@ from arjax.networks.layers.convolution import (
     raster_taps,
     shifted,
 )
-from arjax.networks.layers.dense import KEPT, BilinearProduct, Dense, FromHeads, ToHeads, only_products, weigh
+from arjax.networks.layers.dense import (
+    KEPT,
+    BilinearProduct,
+    Dense,
+    FromHeads,
+    ToHeads,
+    correlate_heads,
+    only_products,
+    weigh,
+)
 
 rng = np.random.default_rng(0)
 CALLS = []
@@ -247,3 +256,13 @@ def test_gradients_of_kernels_by_blocks_of_rows(monkeypatch, cached, rows):
     assert convolution._rows_at_once(4, 288) == rows
     expected = np.einsum("bhwf,bhwi->fi", dy, np.asarray(shifted(x, taps)))
     np.testing.assert_allclose(_kernel_gradient_by_rows(taps, x, dy), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_of_a_gradient_by_heads_is_that_of_its_sum():
+    x, y, d = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 3, 4), (2, 5, 3, 2), (4, 5, 2)))
+    found, plain = (
+        jax.vjp(of, x, y)[1](d)
+        for of in (lambda x, y: correlate_heads(x, y, "float32"), lambda x, y: jnp.einsum("bte,bnth->enh", x, y))
+    )
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)

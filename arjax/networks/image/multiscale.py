@@ -201,7 +201,7 @@ class Multiscale(PixelRNNFamily):
             cores, condition = carry[k]
             here = jnp.asarray(scale_D)[site] == k
             if k < self.levels:
-                begins = here & (t == np.count_nonzero(scale_D > k))
+                begins = t == np.count_nonzero(scale_D > k)
                 condition = self._begin(k, canvas, condition, begins, context)
             r, c = (place // self.factor**k for place in jnp.divmod(site, self.event.grid_shape[1]))
             upto = jnp.where(here, r * self._grid(k)[1] + c, -1)
