@@ -134,11 +134,10 @@ def _lengthened(choice: Choice, length: int) -> Choice:
 
 def check_text(choice: Choice) -> None:
     """Raises `UserError` unless texts of any length can be coded with the model."""
-    for member in choice.members:
-        model = member.model
-        event = model.event
+    for model in (member.model for member in choice.members):
+        examples = f"examples of this model are {model.event.in_words}"
         refuse(
-            (not event.is_text, f"a text is coded by a model of text, and examples of this model are {event.in_words}"),
+            (not model.event.is_text, f"a text is coded by a model of text, and {examples}"),
             (model.context_spec, "a text of any length is coded by a model without a context: code examples instead"),
         )
         of_length(model, model.event.num_sites)

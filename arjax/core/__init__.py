@@ -4,6 +4,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, class_label, vector
 
 #: The version of the package; `pyproject.toml` reads it here.
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["NO_CONTEXT", "ContextSpec", "EventSpec", "UserError", "__version__", "class_label", "vector"]

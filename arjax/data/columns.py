@@ -121,6 +121,10 @@ class Words:
         """Returns the codes of cells, int[N], MISSING without a value."""
         return np.where(np.isnan(cells), MISSING, np.nan_to_num(cells)).astype(np.int64)
 
+    def never(self, cells: np.ndarray) -> np.ndarray:
+        """Returns that the column may have every cell, bool[N]."""
+        return np.zeros(len(cells), bool)
+
     def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns log p(value | code), which is 0, and that every value has a code."""
         return np.zeros(len(cells)), np.ones(len(cells), bool)

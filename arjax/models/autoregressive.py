@@ -111,11 +111,6 @@ class AutoregressiveModel(Model):
         return self.conditional.score_kind
 
     @property
-    def in_sequence(self) -> bool:
-        """Whether the own order visits no site before one in front of it, also inside of a step."""
-        return not (np.diff(visit_numbers(self.conditional, self.factorization)) < 0).any()
-
-    @property
     def traits(self) -> frozenset[str]:
         """Missing values are for networks that leave them out and sites that are scored one by one."""
         one_by_one = self.event.may_lack_values and not scores_blocks(self.conditional, self.factorization)
@@ -374,7 +369,8 @@ def _(model: AutoregressiveModel) -> str:
 
 @extras.in_sequence.register(AutoregressiveModel)
 def _(model: AutoregressiveModel) -> bool:
-    return model.orders is None and model.in_sequence
+    """Sites inside of a step that depend on one another follow one another, too."""
+    return model.orders is None and not (np.diff(visit_numbers(model.conditional, model.factorization)) < 0).any()
 
 
 @extras.sharper.register(AutoregressiveModel)
@@ -392,14 +388,10 @@ def check_network(network: Network, factorization: Factorization) -> None:
     """Refuses a network that does not support the factorization or its own options, and names those that can."""
 
     def refusal(network: Network) -> UserError | None:
-        called, lacks_graphs = f"the network {name_of(network)!r}", "graphs" not in network.traits
-        reads = "reads all earlier sites, not the parents in model.graph alone"
+        noisy = f"the network {name_of(network)!r} denoises the examples of a chain, and follows no order"
         try:
-            refuse(
-                (isinstance(network, NoisyNetwork), f"{called} denoises the examples of a chain, and follows no order"),
-                (factorization.parents is not None and lacks_graphs, f"{called} {reads}"),
-            )
-            network.check(factorization)
+            refuse((isinstance(network, NoisyNetwork), noisy))
+            check_factorization(network, factorization)
         except UserError as error:
             return error
         return None

@@ -204,11 +204,6 @@ class Speculative(Sampler):
     def opened(self, model, open_run):
         return dataclasses.replace(self, source=self.source.opened(model, open_run, self.coupling == "rejection"))
 
-    def prepare(self, model, params, resources):
-        self.check(model)
-        opened = self.opened(model, resources.open_run)
-        return dataclasses.replace(opened, source=opened.source.prepare(model, params, resources))
-
     def draw(self, model, params, steps, canvas, context):
         accept = accept_by_keys if self.coupling == "keys" else accept_by_rejection
         return draw_in_windows(model, params, steps, canvas, context, self.window, self.source, accept)

@@ -21,7 +21,7 @@ from arjax.evaluation.summaries import stderr_of
 from arjax.tables.any_order import codes_of, frequencies_of
 from arjax.tables.any_order_fitting import LEAST_STEPS, NetworkSearch, NetworkSize, advice_about, network_sizes
 from arjax.tables.boosted import MOST_ORDERS, fit_boosted
-from arjax.tables.columns import find_columns
+from arjax.tables.columns import Numbers, find_columns
 from arjax.tables.dependence import Dependence
 from arjax.tables.engine import FitSettings, RowEngine, TableEngine, thinned
 from arjax.tables.gaussian_fitting import Options, fit_gaussians
@@ -146,8 +146,12 @@ def fit_table(
         columns, left_out = find_columns(frame.columns, kinds, most, rows, frame.place)
         for name, reason in left_out.items():
             print(f"  {name}: left out, {reason}")
-        cells = {"train": frame.cells(columns, "missing", rows=rows)}
-        cells["validation"] = thinned(held.cells(columns, "missing"), _MOST_SCORED)
+        held_NC = held.cells(columns, "missing")
+        for c, column in enumerate(columns):
+            if isinstance(column, Numbers) and column.never(held_NC[:, c]).any():
+                columns[c] = dataclasses.replace(column, is_int=False, is_counted=False)
+                print(f"  {column.name}: no whole numbers, as validation rows have fractions")
+        cells = {"train": frame.cells(columns, "missing", rows=rows), "validation": thinned(held_NC, _MOST_SCORED)}
         frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their memory
         if minutes is None:
             minutes = float(np.clip(len(rows) / _ROWS_PER_MINUTE, *_MINUTES))

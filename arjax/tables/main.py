@@ -163,7 +163,8 @@ def _outliers(flags: Any) -> None:
 )
 def _score(flags: Any) -> None:
     nats = -_opened(flags).log_prob(user_path(flags.table), unknown=flags.unknown)
-    stderr = nats.std(ddof=1) / len(nats) ** 0.5 if len(nats) > 1 else float("nan")
+    known = len(nats) > 1 and max(nats) < float("inf")
+    stderr = nats.std(ddof=1) / len(nats) ** 0.5 if known else float("nan")
     print(f"{nats.mean():.4f} ± {stderr:.4f} nats per row ({len(nats):,} row{'s' * (len(nats) > 1)})")
 
 

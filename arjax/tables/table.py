@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.special import rel_entr
 
-from arjax.core.errors import UserError, describe, did_you_mean, refuse
+from arjax.core.errors import UserError, describe, did_you_mean, refuse, say_once
 from arjax.core.notebooks import InNotebook
 from arjax.core.options import Option, checked_arguments
-from arjax.data.columns import Condition, Words
+from arjax.data.columns import Condition, Words, holds
 from arjax.data.frames import Frame, plain_value, read_frame
 from arjax.data.rows import check_unknown
 from arjax.tables.answers import Answer, Draws, accepted, estimate_by_draws, exact_answer, mean_of, quantile_of
@@ -204,13 +204,29 @@ class TableModel(InNotebook):
     @checked_arguments(seed=None, orders=0)
     def log_prob(self, table: Any, *, unknown: str = "refuse", orders: int = 0) -> np.ndarray:
         """Returns log p of the known cells of each row in nats, float64[N]: probabilities of words and whole numbers,
-        densities in their units of other numbers.
+        densities in their units of other numbers; -inf with a fraction in a column of whole numbers.
 
         Args:
           unknown: "refuse" absent columns and words that training never saw, or take them as "missing".
           orders: of the columns, whose mixture is scored; 0: as many as in the training.
         """
-        return self._engine.log_prob_over_orders(self._cells(table, unknown)[0], orders or self._num_orders)
+        cells_NC, frame = self._cells(table, unknown)
+        for row, c in np.argwhere(self._never(cells_NC))[:1].tolist():
+            said = holds(self.names[c], row, float(cells_NC[row, c]), frame.place)
+            say_once(f"{said}, which has whole numbers: its probability is 0")
+        return self._log_prob(cells_NC, orders or self._num_orders)
+
+    def _never(self, cells_NC: np.ndarray) -> np.ndarray:
+        """Returns which cells have the probability 0, bool[N, C]; engines score them as numbers that are new."""
+        pairs = zip(self.columns, cells_NC.T, strict=True)
+        return np.stack([column.never(cells_N) for column, cells_N in pairs], 1)
+
+    def _log_prob(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+        nats_N = self._engine.log_prob_over_orders(cells_NC, num_orders)
+        return np.where(self._never(cells_NC).any(1), -np.inf, nats_N)
+
+    def _surprise(self, cells_NC: np.ndarray) -> np.ndarray:
+        return np.where(self._never(cells_NC), np.inf, self._engine.surprise(cells_NC))
 
     @checked_arguments(num=0, seed=0)
     def impute(
@@ -277,7 +293,7 @@ class TableModel(InNotebook):
     def surprise(self, table: Any, *, unknown: str = "refuse") -> Any:
         """Returns -log p(cell | other known cells of its row) in nats, a table of all columns; nan: a missing cell."""
         cells_NC, frame = self._cells(table, unknown)
-        surprise_NC = self._engine.surprise(cells_NC)
+        surprise_NC = self._surprise(cells_NC)
         return frame.beside(table, {name: surprise_NC[:, c] for c, name in enumerate(self.names)}, with_others=False)
 
     @checked_arguments(num=0)
@@ -288,7 +304,7 @@ class TableModel(InNotebook):
         compared within its column. `num` is the number of rows; 0 for all.
         """
         cells_NC, frame = self._cells(table, unknown)
-        surprise_NC = self._engine.surprise(cells_NC)
+        surprise_NC = self._surprise(cells_NC)
         excess_NC = surprise_NC - np.quantile(self._usual, 0.95, axis=1)  # of cells in validation, 5 % have more
         worst_N = np.nan_to_num(excess_NC, nan=-np.inf).argmax(1)
         order = np.argsort(-excess_NC[np.arange(len(cells_NC)), worst_N], kind="stable")[: num or None]
@@ -300,7 +316,7 @@ class TableModel(InNotebook):
         surprise_N = surprise_NC[order, worst_N]
         strangest = {
             "row": order + frame.first_row,
-            "nats": -self._engine.log_prob_over_orders(cells_NC, self._num_orders),
+            "nats": -self._log_prob(cells_NC, self._num_orders),
             "column": names,
             "value": values,
             "surprise": surprise_N,
@@ -463,8 +479,8 @@ class TableModel(InNotebook):
                 cells_C[c] = column.weights(condition).argmax()
             else:
                 cells_C[c] = column.ends(condition)[0]
-                is_fraction = column.is_int and not cells_C[c].is_integer()
-                refuse((is_fraction, f"the column {column.name!r} holds whole numbers: no row can have {condition!r}"))
+                is_never = column.never(cells_C[c])
+                refuse((is_never, f"the column {column.name!r} holds whole numbers: no row can have {condition!r}"))
         return cells_C, others
 
     def _in_order(self, conditions: Mapping[str, Condition]) -> list[tuple[int, Condition]]:

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 from example_table import table_of, untrained
 
+from arjax.tables import fitting
 from arjax.tables.columns import make_numbers
 from arjax.tables.gaussian import Margin, WordTable
 from arjax.tables.gaussian_fitting import Components, gaussian_table
+from arjax.tables.mixed import MixedTable
 from arjax.tables.point_masses import PointMassTable, SplitColumns
+from arjax.tables.products import ProductsTable
 from arjax.tables.table import load_table
 
 NUM = 2000
+#: A validation row of a table of 200 rows.
+HELD = np.random.default_rng(0).permutation(200)[0]
 RNG = np.random.default_rng(0)
 RAIN = np.where(RNG.random(NUM) < 0.7, 0.0, RNG.exponential(3.0, NUM))
 
@@ -58,6 +63,23 @@ def test_columns_that_are_nearly_always_rounded_are_rounded():
     assert (p_code[codes] * np.exp(log_p) * known).sum() * 2e-4 == pytest.approx(1, abs=0.01)
     normal = make_numbers("x", RNG.normal(size=NUM), 50)
     assert normal.step == 0 and not normal.masses
+
+
+def test_rounded_numbers_between_two_intervals_have_codes():
+    """New rows have such numbers as often as others; what lies far from both neighbours is no part of either."""
+    rows = np.random.default_rng(7).gamma(5, 1, (2, NUM)).round(4)
+    column = make_numbers("w", rows[0], 100)
+    assert column.step == 1e-4 and column.log_within(rows[1])[1].mean() > 0.99  # .95 with gaps
+    assert (
+        np.isclose(column.lows[1:], column.highs[:-1] + 1e-4).mean() > 0.95
+        and (column.lows[1:] > column.highs[:-1]).all()
+    )
+    assert (column.low[0], column.high[-1]) == (rows[0].min(), rows[0].max())
+    grid = np.round(np.arange(column.low[0], column.high[-1], 1e-4), 4)
+    mass = np.exp(column.log_within(grid)[0]).sum() * 1e-4
+    assert mass == pytest.approx(column.num_codes * NUM / (NUM + 1), rel=1e-6)  # each code adds up to 1
+    apart = make_numbers("n", np.concatenate([np.arange(0, 300), np.arange(9000, 9300)]).astype(float), 10, is_int=True)
+    assert not apart.log_within(np.array([400.0, 8900.0]))[1].any()
 
 
 def test_sums_of_a_few_constants_have_codes_however_many():
@@ -117,3 +139,40 @@ def test_gaussians_draw_values_of_a_sparse_column():
     engine = gaussian_table([margin], [Components(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))], 1e-6)
     grid = np.arange(-3000, 3000.0)[:, None]
     assert np.exp(engine.log_prob(grid, np.zeros(grid.shape, bool))).sum() == pytest.approx(1, abs=0.01)
+
+
+def test_a_fraction_in_a_column_of_whole_numbers_has_no_probability(gaussian, capsys):
+    """Under every engine, as `probability` says; and the row is the strangest one."""
+    if gaussian.columns[0].step != 1:
+        pytest.skip("a column of real numbers has no whole ones")
+    num = sum(column.num_codes for column in gaussian.columns)
+    products = ProductsTable(gaussian.columns, {"log_weights": np.zeros(2), "log_p": RNG.normal(size=(2, num))})
+    engines = [gaussian, products, untrained(gaussian.columns)]
+    rows = {"v": [3, 3.5, None], "x": [0.5, 0.5, 1.0]}
+    for engine in (*engines, MixedTable(engines, np.full(3, 1 / 3))):
+        table = table_of(engine)
+        assert table.probability({"v": 3.5}).value == 0
+        assert (table.log_prob(rows) == -np.inf).tolist() == [False, True, False]
+        assert table.surprise(rows)["v"][1] == np.inf > max(table.surprise(rows)["x"])
+        found = table.outliers(rows, num=1)
+        assert (found["row"], found["value"], found["nats"]) == ([1], ["3.5"], [np.inf])
+        assert table.impute(rows)["v"][:2] == [3, 3.5]
+    said = "row 1 of the table holds 3.5 in the column 'v', which has whole numbers: its probability is 0"
+    assert capsys.readouterr().err == f"arjax: {said}\n"
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_columns_hold_whole_numbers_where_the_validation_rows_do(apart, monkeypatch, capsys):
+    """Otherwise these rows would have no probability, and choose no engine."""
+    seen = []
+    monkeypatch.setattr(fitting, "_fit", lambda left_out, frame, budget: seen.append(budget.training))
+    values = RNG.integers(0, 30, 200).astype(float)
+    options = {"validation": {"v": [3.0, 3.5]}} if apart else {}
+    fitting.fit_table({"v": values if apart else np.where(np.arange(200) == HELD, 3.5, values)}, **options)
+    ((column,), cells) = seen[0].columns, seen[0].cells
+    assert (column.step, column.is_int, column.is_counted) == (1, False, False)
+    assert 3.5 in cells["validation"] and 3.5 not in cells["train"] and not column.never(cells["validation"]).any()
+    assert np.isfinite(column.log_within(np.array([3.5]))[0]).all()
+    assert "v: no whole numbers, as validation rows have fractions" in capsys.readouterr().out
+    fitting.fit_table({"v": values})
+    assert seen[1].columns[0].is_counted

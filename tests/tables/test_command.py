@@ -6,10 +6,12 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from example_table import AGE, COLUMNS, SEX, table_of, untrained
 
 from arjax.tables import fitting
+from arjax.tables.columns import make_numbers
 from arjax.tables.main import main
 from arjax.tables.table import TableModel
 
@@ -77,6 +79,15 @@ def test_outliers_score_and_query(model, rows, capsys):
     high = float(capsys.readouterr().out.split()[0])
     assert main(["query", model, "work=a|b", "--given", "sex=f", f"age=..{AGE.high[-1]}"]) == 0
     assert 0 < low + high < 1
+
+
+def test_a_fraction_of_whole_numbers_has_infinitely_many_nats(tmp_path, capsys):
+    table_of(untrained((make_numbers("v", np.arange(20.0), 50, is_int=True),))).save(tmp_path / "t.safetensors")
+    (tmp_path / "rows.csv").write_text("v\n3\n3.5\n")
+    assert main(["score", str(tmp_path / "t.safetensors"), str(tmp_path / "rows.csv")]) == 0
+    out, err = capsys.readouterr()
+    assert out == "inf ± nan nats per row (2 rows)\n"
+    assert "row 3" in err and "holds 3.5 in the column 'v', which has whole numbers: its probability is 0" in err
 
 
 def test_questions(model, tmp_path, capsys):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.blocks import scores_blocks
+from arjax.conditionals.base import bound
 from arjax.conditionals.restricted import Truncated
 from arjax.core.arrays import is_traced
 from arjax.core.errors import refuse
@@ -61,7 +61,8 @@ class OtherModel(Draft):
         if isinstance(cut, Truncated):  # the draft proposes probable values only, too
             conditional = dataclasses.replace(cut, family=conditional)
         model = dataclasses.replace(self.model, conditional=conditional, factorization=factorization, orders=None)
-        return StepForm.of(model, self.params), target.steps.of(model, self.params)
+        # the same sites and keys under the conditional of the draft
+        return StepForm.of(model, self.params), target.steps.replace(head=bound(conditional, self.params))
 
     def begin(self, target, canvas, context, prompt):
         form, _ = target.precomputed
@@ -131,7 +132,4 @@ class Ahead(Draft):
         steps = target.steps
         features = target.form.ahead(place.carry, place.canvas, place.t, k, place.context)[0]
         values = steps.window_values(keys, place.canvas, place.t, features)
-        if not with_log_q:
-            return state, Proposal(values, None)
-        assert not scores_blocks(steps.head, target.model.factorization)
-        return state, Proposal(values, log_table(steps.head, features, steps.temperature))
+        return state, Proposal(values, log_table(steps.head, features, steps.temperature) if with_log_q else None)
