@@ -117,6 +117,10 @@ def test_channels_that_are_not_coupled_are_independent():
     values = np.array(list(itertools.product(range(7), repeat=2)))
     table = np.exp(of_family(family, "log_prob", np.tile(features, (49, 1)), values)).reshape(7, 7)
     np.testing.assert_allclose(table, table.sum(1)[:, None] * table.sum(0), atol=1e-6)
+    weights, means, log_scales = np.split(features.reshape(2, 12), 3, axis=1)  # of each channel
+    hot = np.concatenate([weights / 1.5, means, log_scales + np.log(np.float32(1.5))], 1).ravel()
+    found, expected = jax.jit(lambda x, hot: (family.tempered_table(x, 1.5), family.log_table(hot)))(features, hot)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
