@@ -112,7 +112,7 @@ def test_codes_that_follow_nothing_have_no_statistics():
     fixed = Fixed()
     assert (fixed.init(KEY), fixed.init_state(KEY), fixed.loss({}, 1.0, 1.0)) == ({}, {}, 0)
     assert fixed.collect({}, {"n": 1}, None, None, KEY) == {"n": 1} and fixed.follow({"e": 1}, {}) == ({"e": 1}, {})
-    with pytest.raises(UserError, match="^the quantizer 'fixed' has no distances of vectors to its codes$"):
+    with pytest.raises(UserError, match=r"^the quantizer 'fixed' has no distances of vectors to its codes$"):
         fixed.distances({}, 1.0)
     assert str(Fsq()) == "the quantizer 'fsq'"
 
