@@ -169,6 +169,18 @@ def test_samples_of_256_coupled_levels_follow_the_probabilities():
     assert stats.chisquare(counts, expected / expected.sum() * num).pvalue > 1e-4
 
 
+def test_three_channels_of_tiny_scales_follow_from_one_another():
+    family = DiscretizedLogisticMixture(256, (3,), components=1)
+    couplings, features = np.tanh([0.8, -0.9, 0.7]), np.float32([0, 0.2, -0.3, 0.1, -9, -9, -9, 0.8, -0.9, 0.7])
+    level = lambda mean: np.round((mean + 1) * 127.5)  # noqa: E731
+    red = level(0.2)
+    green = level(-0.3 + couplings[0] * (red / 127.5 - 1))
+    blue = level(0.1 + couplings[1] * (red / 127.5 - 1) + couplings[2] * (green / 127.5 - 1))
+    drawn = np.asarray(of_family(family, "sample", jax.random.key(0), np.tile(features, (200, 1))))
+    np.testing.assert_array_equal(np.median(drawn, 0), [red, green, blue])
+    np.testing.assert_array_equal(of_family(family, "mode", features), [red, green, blue])
+
+
 def test_cold_samples_come_from_the_likeliest_component():
     family = DiscretizedLogisticMixture(256, components=2)
     features = np.float32([0.1, 0.0, 0.5, -0.5, -3.0, -3.0])
