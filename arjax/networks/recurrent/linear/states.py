@@ -7,7 +7,8 @@ the terms of steps that leave the state alone, so that `run` ends in the state a
 
 The axis of the steps is the third: q and k are [B, N, T, H], v [B, N, T, V], decays [B, N, T]; a head axis of length 1
 stands for heads that are all alike. States, decays and outputs are float32. Products of decays are exponentials of sums
-of their logarithms between two steps, which are never above 0, so nothing overflows however long the sequence.
+of their logarithms between two steps, which are never above 0, so nothing overflows however long the sequence. The sign
+of a negative decay is kept with its logarithm; decays of single features have none.
 """
 
 from __future__ import annotations
