@@ -1,4 +1,8 @@
-"""Runs a sweep on a Ray cluster, each run in an actor that outlives the sweep. Imports Ray: an extra."""
+"""Runs a sweep on a Ray cluster, each run in an actor that outlives the sweep. Imports Ray: an extra.
+
+Ray does not pin CPUs: runs on one node share its cores. A cluster that grows on demand needs one node of each kind at
+the start.
+"""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ class Run:
       overrides: config fields to set, such as `{"seed": 1, "model.ordering": "random(seed=3)"}`. Here and in `config`,
         `{workdir}` is the workdir of the sweep: `{"train.init_from": "{workdir}/teacher"}` reads another run.
       dataset, model, ordering: those of the row, in words; "" takes them from the results and the config of the run.
+        Pictures show `model`: let it state every option that differs.
       metric: the number of `results.json` to report, such as `nll_nats` or `bits_per_dim`.
       published, published_mark: the number to compare with, nan for none, and its source or differences.
       listed: whether it has a row; False for a run that only a `Mean` or a `Mixture` reads.
