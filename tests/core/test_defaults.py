@@ -51,6 +51,33 @@ CONSTANTS = {
     "data.generated": {"SYMBOLS": 8, "BLANK": 0, "BEGIN": 9, "MARK": 2.0},
     "data.sound": {"SAMPLE_RATE": 8000, "_MU": 255, "_FULL_SCALE": 32_768.0},
     "data.text": {"PARTS": (0.8, 0.1, 0.1)},
+    # Numbers of papers and of numerics that are no options, most of them too fine for the tolerances of other tests.
+    "conditionals.categorical": {"LARGEST_CAP": 1000},
+    "conditionals.discretized_logistic_mixture": {"_MOST_VALUES": 4096, "_NUM_POINTS": 128},
+    "conditionals.location_scale_mixture": {"_MODE_STEPS": 60, "_FARTHEST": 1e18},
+    "conditionals.mixture_of_products": {"_DRAWS": 16, "_SPREAD": 0.5, "_IMPOSSIBLE": -1e30},
+    "conditionals.numerics": {"LEAST": 1e-30, "MOST": 1e20, "LARGEST_LOG_SCALE": 20},
+    "conditionals.spline": {"LEAST_SIZE": 1e-3, "LEAST_DERIVATIVE": 1e-3, "_PIECES": 8, "_ROUNDS": 4},
+    "factorization.data_orderings": {"LEVELS_OF_REALS": 8, "MOST_EXAMPLES": 20_000},
+    "networks.attention.sparse_attention": {"UNSEEN": -1e30},
+    "networks.attention.transformer_xl": {"FIRST_LOOP": 256},
+    "networks.denoisers.unet": {"SMALL_GAIN": 0.1},
+    "networks.dense.markov": {"MOST_ROWS": 16_777_216, "INITIAL": 0.5},
+    "networks.image.gated_pixelcnn": {"GATE_GAIN": 2},
+    "networks.image.lmconv": {"DILATION": 2},
+    "networks.image.pixel_rnn": {"SHUT": -1e9, "CPU_STRIP": 4},
+    "networks.layers.convolution": {"CACHED_BYTES": 3_145_728},
+    "networks.layers.fused_attention": {
+        **{"TPU_BLOCK": 128, "MOST_TPU_BLOCKS": 4, "MAX_GPU_HEAD": 128, "MIN_GPU": (8, 0)},
+    },
+    "networks.layers.local_context": {"LOCAL_WIDTH": 32},
+    "networks.recurrent.linear.gated_linear_attention": {"ROOT": 16, "RANK": 16},
+    "networks.recurrent.linear.mamba2": {"EXPAND": 2, "SMALLEST": 1e-8},
+    "networks.recurrent.linear.mixer": {"STEPS": (1e-3, 0.1)},
+    "networks.recurrent.linear.mlstm": {"LOG_ZERO": -1e30, "LEAST": 1e-6, "LOWEST": -1e10},
+    "quantizers.residual": {"SMOOTHED": 0.5},
+    "quantizers.scalar": {"MARGIN": 1e-3, "MOST_BITS": 20},
+    "quantizers.vq": {"KEPT": 4, "ROUNDS": 10, "FEWEST": 1e-5},
 }
 
 #: Limits of reading, showing and sharing that messages and pages promise, and tolerances that numbers depend on.

@@ -101,6 +101,8 @@ def test_one_model_for_all_stages_is_told_the_stage_and_the_known_parts():
         ("digits", EventSpec((4,), (), "levels", 16), "16 values have one digit of base 16"),
         ("digits", EventSpec((4,), (), "real"), "levels and tokens, not real"),
         ("subsampled", EventSpec((3, 4)), r"a grid of \(3, 4\) cannot be"),
+        ("subsampled", EventSpec((4, 2, 2)), r"on a grid of 3 axes take subsampled\(apart=True\), or on a line the"),
+        ("subsampled(factor=3)", EventSpec((9,)), "are the channels of an image: on a grid of 1 axes take"),
         ("haar(levels=3)", EventSpec((4, 4)), "3 times smaller by the factor 2"),
         ("haar(levels=100000)", EventSpec((4, 4)), "cannot be|at most"),
         ("haar", EventSpec((4,), (), "tokens", 4), "levels and binary, not tokens"),
