@@ -58,9 +58,7 @@ def test_locks_of_a_folder(tmp_path):
         for exclusive in (True, False):
             with locked(tmp_path, exclusive=exclusive, wait=False) as second:
                 assert not second
-        with pytest.raises(
-            UserError, match=r"another process is training in .*: wait for it, or choose another --work"
-        ):
+        with pytest.raises(UserError, match=r"another process is training in .*: wait for it, or choose"):
             only_run_in(tmp_path).__enter__()
     with only_run_in(tmp_path), locked(tmp_path, exclusive=True) as second:
         assert not second

@@ -92,7 +92,7 @@ def without_settings(monkeypatch, tmp_path):
 
 
 def test_settings_are_those_of_jax_and_of_child_processes(without_settings, tmp_path, monkeypatch):
-    (environment, told, config), seen = without_settings, []
+    (environment, told, _), seen = without_settings, []
     monkeypatch.setattr(kept_programs, "delete_oldest", seen.append)
     kept_programs.keep_programs()
     (folder,) = (tmp_path / "arjax" / "programs").iterdir()

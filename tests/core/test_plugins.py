@@ -198,7 +198,7 @@ def test_an_error_of_arjax_itself_names_the_line_of_the_user(tools, tmp_path, mo
     ):
         run(tmp_path, text)
     monkeypatch.setattr(plugins, "PACKAGE", tmp_path / "inner")
-    with pytest.raises(UserError, match=r"config\.py, line 2, fails with KeyError: 'x'$"):
+    with pytest.raises(UserError, match=r"line 2, fails with KeyError: 'x'$"):
         run(tmp_path, text)
 
 
