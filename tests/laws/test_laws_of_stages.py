@@ -67,6 +67,8 @@ def test_parts_of_known_examples():
         np.testing.assert_array_equal(jax.jit(stages.join)(stages.split(x)), x)
     means, _ = split("averaged", levels, x)
     np.testing.assert_array_equal(means[0], [[3, 5], [11, 13]])  # of 2.5, 4.5, ...
+    means, _ = split("averaged(factor=3)", EventSpec((3, 3), (), "levels", 16), x[:, :3, :3])
+    np.testing.assert_array_equal(means[0], [[5]])
 
 
 def test_contexts_hold_the_earlier_parts():
