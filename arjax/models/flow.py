@@ -103,7 +103,8 @@ class FlowModel(Model):
     ) -> FlowModel:
         """Returns the flow of K = `num_blocks` blocks with one network; the part base is a model of the noise, N(0, 1)
         without one. The blocks take the `orderings` in turn; `{block}` in them is the number of the block, as in
-        "random(seed={block})". `conditional` is the transformation, `gaussian` or `spline` with options.
+        "random(seed={block})". `conditional` is the transformation, `gaussian` or `spline` with options. A new flow is
+        the identity. The scales of successive blocks multiply, so that `gaussian` bounds the log of each by default.
         """
         recipe.only(BASE)
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:

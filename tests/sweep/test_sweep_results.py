@@ -1,24 +1,26 @@
 """What a sweep tells of its rows, and rows that are made of runs: numbers, ties, the table for people, pictures."""
 
+import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
 from loop_helpers import tiny_config
+from refusals import refusal
 from sweep_cases import REPORT, RUN_CONFIG, STAND_IN, rows, sweep, write_sweep
 
 from arjax.config.build import build
-from arjax.core.scores import chosen_weights, mixed_nats
+from arjax.core.scores import chosen_weights, fit_weights, mixed_nats
 from arjax.core.spec import EventSpec
 from arjax.evaluation.likelihood import MEASURES
-from arjax.evaluation.summaries import summarize, summarize_draws
+from arjax.evaluation.summaries import stderr_of, summarize, summarize_draws
 from arjax.reporting.reports import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
 from arjax.reporting.writers import read_metrics
 from arjax.sweep import Run, Search, log_uniform, plots
 from arjax.sweep.plots import draw_curves
 from arjax.sweep.results import COLUMNS, Finished, best_by_validation, readable_columns, stderr_in, ties
-from arjax.sweep.rows import Mean, load_sweep, mixed_kind, runs_of
+from arjax.sweep.rows import Mean, Mixture, load_sweep, mixed_kind, runs_of
 from arjax.sweep.search import Trial, Trials
 from arjax.sweep.table import Table
 from arjax.training.loop import train
@@ -319,6 +321,60 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
     assert row["kind"] == "bound" and nats is None
     for kind, unbiased, expected in (("exact", None, "exact"), ("bound", True, "bound"), ("bound", False, "estimate")):
         assert mixed_kind([{"kind": kind, "unbiased": unbiased}]) == expected
+
+
+def member(folder, name, seed, splits=("validation", "test"), num=40, **about):
+    """A finished run whose folder has the nats of its examples, and these nats."""
+    rng = np.random.default_rng(seed)
+    nats = {split: rng.normal(10 + 5 * (seed == 2), 2, num).astype(np.float32) for split in splits}
+    (folder / name).mkdir()
+    np.savez(folder / name / "rows.npz", **nats)
+    report = REPORT | {"nll_nats": float(nats["test"].mean()), "num_params": 100 + seed, "seed": seed}
+    report |= {"train_seconds": 60.0 * (1 + seed)} | about
+    if "validation" in splits:
+        report |= {"validation_nll_nats": float(nats["validation"].mean())}
+    return Finished(Run(name, "good.py", {"seed": seed}), folder / name, report, RUN_CONFIG), nats
+
+
+def test_a_mixture_of_runs_is_a_row_by_the_nats_in_their_folders(tmp_path):
+    members, nats = zip(*(member(tmp_path, name, seed) for seed, name in enumerate("abc")), strict=True)
+    test_MN, validation_MN = (
+        np.stack([each[split] for each in nats]).astype(float) for split in ("test", "validation")
+    )
+    weights = {
+        "equal": np.full(3, 1 / 3),
+        "fitted": fit_weights(validation_MN),
+        "chosen": chosen_weights(validation_MN),
+    }
+    for name, weights_M in weights.items():
+        row, mixed_SN = Mixture("m", [*"abc"], weights=name, published=1.5).made(members)
+        nll_N, validation_N = mixed_nats(test_MN, weights_M), mixed_nats(validation_MN, weights_M)
+        np.testing.assert_allclose(mixed_SN, nll_N[None], rtol=1e-6)
+        numbers = ("value", "value_stderr", "validation", "validation_stderr")
+        expected = [nll_N.mean(), stderr_of(nll_N), validation_N.mean(), stderr_of(validation_N)]
+        assert [float(row[each]) for each in numbers] == pytest.approx(expected, rel=1e-2)
+        num = int((weights_M > 0).sum())
+        how = f"{num} of them chosen" if name == "chosen" else f"{name} weights"
+        words = {"model": f"made, 3 mixed, {how}", "metric": "nll_nats", "kind": "exact", "stderr_over": "examples"}
+        words |= {"num_params": 303, "train_minutes": "6", "published": "1.5", "seed": "0, 1, 2", "ordering": "raster"}
+        assert words.items() <= row.items()
+    assert 0 < num < 3
+
+
+def test_mixtures_that_cannot_be_made(tmp_path):
+    """Without a validation split there is no score on it, and weights follow from nothing."""
+    alone, other = (member(tmp_path, name, 3 + i, splits=("test",))[0] for i, name in enumerate("de"))
+    longer, of_validation = (member(tmp_path, n, 5, num=41)[0] for n in "fg")
+    row, _ = Mixture("m", ["d", "e"]).made([alone, other])
+    assert (row["validation"], row["model"]) == ("", "made, 2 mixed, equal weights")
+    both = [member(tmp_path, "h", 6)[0], alone]
+    assert Mixture("m", ["h", "d"]).made(both)[0]["validation"] == ""  # one of them has none
+    lacks = "row 'm': run 'd' has no validation split to fit weights on"
+    assert refusal(Mixture("m", ["d", "e"], weights="fitted").made, [alone, other]) == lacks
+    assert refusal(Mixture("m", ["d", "f"]).made, [alone, longer]) == "row 'm' mixes runs with different examples"
+    of_validation = dataclasses.replace(of_validation, report=of_validation.report | {"split": "validation"})
+    wrong = "the weights of row 'm' are chosen on validation: score another split"
+    assert refusal(Mixture("m", ["g"], weights="chosen").made, [of_validation]) == wrong
 
 
 def test_chosen_weights_are_those_of_the_best_number_of_members():
