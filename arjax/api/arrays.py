@@ -236,8 +236,7 @@ def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
         return
     folder = writable_folder(workdir)
     with only_run_in(folder):
-        if (folder / CONFIG_NAME).exists():
-            raise UserError(f"{folder} holds the run of a config: choose another workdir")
+        refuse(((folder / CONFIG_NAME).exists(), f"{folder} holds the run of a config: choose another workdir"))
         yield folder
 
 

@@ -27,8 +27,7 @@ from arjax.reporting.reports import is_report
 def load(path: str | os.PathLike) -> Fitted:
     """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed."""
     saved = load_model(path)
-    if "table" in saved.about:
-        raise UserError(f"{str(path)!r} holds the model of a table: open it with arjax.load_table")
+    refuse(("table" in saved.about, f"{str(path)!r} holds the model of a table: open it with arjax.load_table"))
     try:
         return _fitted(saved)
     except UserError as error:
@@ -133,5 +132,4 @@ def _check_columns(columns: Sequence[Words | Reals], event: EventSpec, place: st
             fine = not spec.num_levels and column.digits >= 1
         else:
             fine = len(column.words) == spec.num_levels
-        if not fine:
-            raise UserError(f"{place}/columns: {column.name!r} is no column of {spec.num_levels} levels")
+        refuse((not fine, f"{place}/columns: {column.name!r} is no column of {spec.num_levels} levels"))

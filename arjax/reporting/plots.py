@@ -161,10 +161,8 @@ def loss_figure(history: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str 
     figure = figures.new_figure(6.4, 3.4)
     (axis,) = figures.row_of_axes(figure, 1)
     drawn: list[float] = []
-    for split, style in (
-        ("train", {"color": figures.SOFT, "linewidth": 1.2}),
-        ("validation", {"color": figures.INK, "marker": "o"}),
-    ):
+    train, validation = {"color": figures.SOFT, "linewidth": 1.2}, {"color": figures.INK, "marker": "o"}
+    for split, style in (("train", train), ("validation", validation)):
         steps, values = map(np.asarray, history.get(f"{split}/{name}", (np.zeros(0), np.zeros(0))))
         steps, values = steps[~np.isnan(values)], values[~np.isnan(values)]
         if len(values):

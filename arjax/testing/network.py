@@ -235,10 +235,8 @@ def check_own_places(model: AutoregressiveModel, params: Any) -> None:
         changed = examples.another_part(spec, context, name)[name]
         for i, site in enumerate(np.ndindex(event.grid_shape)):
             rows = slice(i * num, (i + 1) * num)
-            place = tuple(
-                n * size // size_of_grid
-                for n, size, size_of_grid in zip(site, part.grid_shape, event.grid_shape, strict=True)
-            )
+            axes = zip(site, part.grid_shape, event.grid_shape, strict=True)
+            place = tuple(n * size // size_of_grid for n, size, size_of_grid in axes)
             other[name][(rows, *place)] = changed[(rows, *place)]
         change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
         for i in range(event.num_sites):

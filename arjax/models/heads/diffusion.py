@@ -59,7 +59,7 @@ class DiffusionHead(Head):
         return head
 
     @property
-    def training_loss(self) -> str:
+    def training_loss(self) -> str:  # type: ignore[override]  # a constant of other families
         return "simple" if self.weighting == "simple" else ""
 
     @property

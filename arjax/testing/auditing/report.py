@@ -136,9 +136,8 @@ def _picture(title: str, values: Sequence[float]) -> str:
 def make_subject(subject: Any, functions: Mapping[str, Any]) -> Subject:
     """Returns the subject of the arguments of `audit`, checked."""
     if subject is None:
-        refuse(
-            ("event" not in functions, "an audit of functions needs event=arjax.EventSpec(...), the form of an example")
-        )
+        needs = "an audit of functions needs event=arjax.EventSpec(...), the form of an example"
+        refuse(("event" not in functions, needs))
         check_spec(functions["event"], EventSpec)
         made = Subject(**functions)
     else:

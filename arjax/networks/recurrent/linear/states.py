@@ -80,13 +80,6 @@ def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: i
     return Pairs(scores, q * start, k * decay[..., -1, :, :], start[..., -1:, :].mT)
 
 
-def own_blocks(q: jax.Array, k: jax.Array, block_size: int) -> Pairs:
-    """The pairs of steps that see their own block alone, beside the state."""
-    block = jnp.arange(q.shape[-2]) // block_size
-    scores = jnp.where(block[:, None] == block, product(q, k.mT), 0)
-    return Pairs(scores, q.astype(jnp.float32), k, None)
-
-
 def chunked(size: int, *terms: jax.Array) -> tuple[jax.Array, ...]:
     """The steps of each of the terms in chunks of at most `size`, [B, N, T, ...] -> [B, N, T / C, C, ...]."""
     return tuple(windows(x, 2, min(size, x.shape[2])) for x in terms)
