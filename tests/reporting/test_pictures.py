@@ -400,3 +400,24 @@ def test_samples_are_drawn_beside_as_many_examples_of_the_last_split(monkeypatch
     )
     none = "the entropy of a step is a mean over examples, of which a saved model has none"
     assert refusal(pictures.entropy_picture, model, {}, without, "", Scoring(), 10) == none
+
+
+def test_the_loss_is_shown_in_its_range_with_the_best_one_on_validation():
+    """Without the first losses, where there are more than 20 values, and without those that are nan."""
+    train, validation = (np.arange(4), np.array([4.0, np.nan, 3.0, 2.0])), (np.arange(2), np.array([2.5, 3.5]))
+    history = {"train/bits_per_dim": train, "validation/bits_per_dim": validation}
+    (axis,) = plots.loss_figure(history).axes
+    np.testing.assert_allclose(axis.get_ylim(), (2 - 0.1 - 1e-3, 4 + 0.2 + 1e-3))
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
+    whole = [[0, 4.0], [2, 3.0], [3, 2.0]]
+    assert lines == {"train": whole, "validation": [[0, 2.5], [1, 3.5]], "best: 2.500": [[0, 2.5]]}
+    assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_title()) == ("step", "bits/dim", "Loss")
+    many = np.linspace(100.0, 0.0, 21)
+    (axis,) = plots.loss_figure({"train/nll_nats": (np.arange(21), many)}, "nll_nats").axes
+    np.testing.assert_allclose(axis.get_ylim(), (-4.75 - 1e-3, 95 + 9.5 + 1e-3))
+    (axis,) = plots.loss_figure({"train/nll_nats": (np.arange(20), many[:20])}, "nll_nats").axes
+    np.testing.assert_allclose(axis.get_ylim(), (5 - 4.75 - 1e-3, 100 + 9.5 + 1e-3))
+    wrong = "the metrics hold no line with 'loss' to draw"
+    assert refusal(plots.loss_figure, history, "loss") == wrong
+    nothing = {"validation/loss": (np.zeros(1), np.array([np.nan]))}
+    assert refusal(plots.loss_figure, nothing, "loss") == wrong
