@@ -58,6 +58,8 @@ def test_parts_of_known_examples():
     coarse, finer = split("subsampled", levels, x)
     np.testing.assert_array_equal(coarse[0], [[0, 2], [8, 10]])
     np.testing.assert_array_equal(finer[0, 0, 1], [3, 6, 7])
+    apart = [part[0, 0, 1] for part in split("subsampled(apart=True)", levels, x)]
+    np.testing.assert_array_equal(apart, [2, 3, 6, 7])
     coarse, down, across = split("haar", levels, x)
     np.testing.assert_array_equal(coarse[0], [[2, 4], [10, 12]])  # floor((floor(0.5) + floor(4.5)) / 2), ...
     np.testing.assert_array_equal(down[0] - 15, [[-4, -4], [-4, -4]])
@@ -67,6 +69,8 @@ def test_parts_of_known_examples():
         np.testing.assert_array_equal(jax.jit(stages.join)(stages.split(x)), x)
     means, _ = split("averaged", levels, x)
     np.testing.assert_array_equal(means[0], [[3, 5], [11, 13]])  # of 2.5, 4.5, ...
+    means, _ = split("averaged(factor=3)", EventSpec((3, 3), (), "levels", 16), x[:, :3, :3])
+    np.testing.assert_array_equal(means[0], [[5]])
 
 
 def test_contexts_hold_the_earlier_parts():

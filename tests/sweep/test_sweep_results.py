@@ -35,6 +35,23 @@ def test_rows_hold_what_was_asked_for(folder):
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 
 
+def test_rows_that_would_be_the_same_name_the_fields_in_which_their_runs_differ(folder):
+    """Also means over their seeds; a row that differs in another cell does not."""
+    rates = [(rate, seed) for rate in (0.1, 0.2) for seed in (0, 1)]
+    fields = "{'optimizer.learning_rate': %s, 'seed': %d, 'train.log_every': 7}"
+    runs = [f"Run('r{rate}-{seed}', 'good.py', {fields % (rate, seed)}, model='MADE')" for rate, seed in rates]
+    means = [f"Mean('m{rate}', of=('r{rate}-0', 'r{rate}-1'), model='mean')" for rate in (0.1, 0.2)]
+    write_sweep(
+        folder, *runs, *means, "Run('other', 'good.py', model='RNADE')", "Run('usual', 'good.py', model='MADE')"
+    )
+    assert sweep() == 0
+    models = {row["name"]: row["model"] for row in rows()}
+    both = {f"r{rate}-{seed}": f"MADE, learning_rate {rate}" for rate, seed in rates}
+    both |= {f"r{rate}-0": f"MADE, learning_rate {rate}, seed 0, log_every 7" for rate in (0.1, 0.2)}  # beside `usual`
+    means = {f"m{rate}": f"mean, learning_rate {rate}" for rate in (0.1, 0.2)}
+    assert models == both | means | {"other": "RNADE", "usual": "MADE"}
+
+
 @pytest.mark.parametrize(
     ("metric", "over", "kind"),
     [
