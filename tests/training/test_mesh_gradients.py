@@ -159,9 +159,7 @@ def test_a_mesh_that_a_slice_does_not_have_is_refused(monkeypatch):
 
     monkeypatch.setattr(sharding.jax, "make_mesh", fail)
     devices = [types.SimpleNamespace(coords=(i, j, k)) for i in range(2) for j in range(4) for k in range(1)]
-    sentence = (
-        "a mesh of data=2, fsdp=2, tensor=2 does not fit a slice of 2 x 4 x 1 chips: each axis must have one side"
-    )
+    sentence = "a mesh of data=2, fsdp=2, tensor=2 does not fit a slice of 2 x 4 x 1 chips: each axis must have one"
     assert refusal(make_mesh, -1, 2, 2, devices).startswith(sentence)
 
 
