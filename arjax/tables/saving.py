@@ -173,7 +173,7 @@ def _engines(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) ->
     for kind, some in guesses.items():
         refuse((len(some) != len(of_all), f"table/guesses/{kind} must have a weight for each of {len(of_all)} engines"))
     engine = of_all[0] if len(of_all) == 1 else MixedTable(of_all, weights[: len(of_all)], guesses)
-    return engine, of_rows[0] if of_rows else engine
+    return engine, [engine, *of_rows][int(np.argmax(row_weights))] if of_rows else engine
 
 
 def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:

@@ -136,3 +136,27 @@ def test_one_engine_answers_alone(engine):
     assert "no engine 'boost': it has any_order, boosted, did you mean 'boosted'?" in refusal(table.using, "boost")
     assert table.probability({"sex": "f"}).engine == table.using("any_order").quantile("age", 0.5).engine == "any_order"
     assert table.expectation(lambda rows: rows["age"], num=10).engine == "boosted"
+
+
+def test_the_last_column_of_an_order_is_predicted(engine):
+    """From all others, as the joint probabilities have it; gaps and other columns go to the other engines."""
+    whole = ROWS.copy()
+    first = engine.orders[0][-1]
+    alone = boosted.BoostedTable(COLUMNS, engine.orders[:1], engine.halvings[:1], engine.trees)
+    p = np.exp(alone.log_prob_over_orders(ROWS)).reshape(2, 31, 7)
+    exact = (p / p.sum(first, keepdims=True)).reshape(-1)
+    codes = COLUMNS[first].codes(ROWS[:, first]) if hasattr(COLUMNS[first], "codes") else ROWS[:, first].astype(int)
+    found = alone.prediction(whole, first)
+    np.testing.assert_allclose(found[np.arange(len(ROWS)), codes], exact)
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert first == 2 and alone.prediction(whole, 0) is None
+    network = untrained(COLUMNS)
+    table = TableModel(network, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {}, rows=alone)
+    rows = {"sex": ["f", "f", None], "age": [20, 3, 20]}
+    shown, usual = (np.stack(list(each.predict_proba(rows, "work").values())) for each in (table, table_of(network)))
+    expected = alone.prediction(table._cells(rows, "refuse", needed={"sex", "age"})[0][:2], 2)
+    np.testing.assert_allclose(shown[:, :2].T, expected)
+    np.testing.assert_array_equal(shown[:, 2], usual[:, 2])
+    assert table.predict_proba(rows | {"work": ["a"] * 3}, "sex") == table_of(network).predict_proba(
+        rows | {"work": ["a"] * 3}, "sex"
+    )
