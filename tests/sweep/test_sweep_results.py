@@ -35,6 +35,23 @@ def test_rows_hold_what_was_asked_for(folder):
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 
 
+def test_rows_that_would_be_the_same_name_the_fields_in_which_their_runs_differ(folder):
+    """Also means over their seeds; a row that differs in another cell does not."""
+    rates = [(rate, seed) for rate in (0.1, 0.2) for seed in (0, 1)]
+    fields = "{'optimizer.learning_rate': %s, 'seed': %d, 'train.log_every': 7}"
+    runs = [f"Run('r{rate}-{seed}', 'good.py', {fields % (rate, seed)}, model='MADE')" for rate, seed in rates]
+    means = [f"Mean('m{rate}', of=('r{rate}-0', 'r{rate}-1'), model='mean')" for rate in (0.1, 0.2)]
+    write_sweep(
+        folder, *runs, *means, "Run('other', 'good.py', model='RNADE')", "Run('usual', 'good.py', model='MADE')"
+    )
+    assert sweep() == 0
+    models = {row["name"]: row["model"] for row in rows()}
+    both = {f"r{rate}-{seed}": f"MADE, learning_rate {rate}" for rate, seed in rates}
+    both |= {f"r{rate}-0": f"MADE, learning_rate {rate}, seed 0, log_every 7" for rate in (0.1, 0.2)}  # beside `usual`
+    means = {f"m{rate}": f"mean, learning_rate {rate}" for rate in (0.1, 0.2)}
+    assert models == both | means | {"other": "RNADE", "usual": "MADE"}
+
+
 @pytest.mark.parametrize(
     ("metric", "over", "kind"),
     [
@@ -110,6 +127,32 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
     assert draw_curves(tmp_path / "curves.png", finished) and (tmp_path / "curves.png").stat().st_size > 1000
     plots.learning_curves(tmp_path / "dollars.png", [("$_$", "nll_nats", {"$_$": by_name["a"]})])  # no formulas
+
+
+def test_learning_curves_show_twice_the_range_of_the_last_scores(tmp_path, monkeypatch):
+    """A curve alone is shown whole, and curves that end alike in a range of 3 % of the score."""
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    far, near, alike = ([9.0, 4.0], [7.0, 2.0], [8.0, 2.0])
+    panels = [("a", "nll_nats", {"far": far, "near": near}), ("b", "bits_per_dim", {"near": near, "alike": alike})]
+    panels += [("c", "accuracy", {"far": far}), ("d", "nll_nats", {"1": [2.0, 2.0], "2": [2.05, 2.0]})]
+    curves = [(*about, {name: plots.BandedCurve([10, 20], y, [0.5, 0.5]) for name, y in each.items()})
+              for *about, each in panels]  # fmt: skip
+    plots.learning_curves(tmp_path / "x.png", curves)
+    (figure,) = figures
+    limits = [axis.get_ylim() for axis in figure.axes]
+    expected = [(2 - 0.4, 6 + 0.1), (2 - 0.012, 2.06 + 0.003), (4 - 0.024, 9 + 0.006), (2 - 0.012, 2.05 + 0.003)]
+    np.testing.assert_allclose(limits, expected)
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        f"validation, {unit}" for unit in ("nats", "bits/dim", "accuracy", "nats")
+    ]
+    assert all(axis.get_xscale() == "log" and axis.get_xlabel() == "training examples" for axis in figure.axes)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["far", "near", "alike", "1", "2"]
+    colors = {line.get_label(): line.get_color() for axis in figure.axes for line in axis.lines}
+    assert [colors[name] for name in ("far", "near", "alike", "1")] == ["C0", "C1", "C2", "C3"]
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (3.5, 9.5) and len(figure.axes[0].collections) == 2
+    assert figure.get_size_inches().tolist() == [14.0, 3.9]
 
 
 def test_a_metric_that_no_run_has_is_seen_before_anything_starts(folder, capsys):
@@ -304,6 +347,8 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
     assert row["kind"] == "bound" and nats is None
     for kind, unbiased, expected in (("exact", None, "exact"), ("bound", True, "bound"), ("bound", False, "estimate")):
         assert mixed_kind([{"kind": kind, "unbiased": unbiased}]) == expected
+    assert mixed_kind([{"kind": "bound"}]) == mixed_kind([{"kind": "bound"}, {"kind": "exact"}]) == "estimate"
+    assert mixed_kind([{"kind": "bound", "unbiased": True}, {"kind": "exact"}]) == "bound"
 
 
 def member(folder, name, seed, splits=("validation", "test"), num=40, **about):
