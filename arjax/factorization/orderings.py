@@ -147,7 +147,6 @@ def subscale(grid_shape: Grid, factor: int = opt(2, least=2)) -> np.ndarray:
     order (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel Networks", 2019, section 3.1).
     """
     coordinates = np.unravel_index(raster(grid_shape), grid_shape)
-    factor = min(factor, max(grid_shape))  # more makes no difference
     keys = (*(c % factor for c in coordinates), *coordinates)
     return np.lexsort(keys[::-1])
 

@@ -24,7 +24,7 @@ from arjax.tables.boosted import BoostedTable
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import RowEngine, TableEngine
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable
-from arjax.tables.mixed import MixedRows, MixedTable, engines_beside
+from arjax.tables.mixed import MixedTable
 from arjax.tables.point_masses import PointMassTable, SplitColumns
 from arjax.tables.products import ProductsTable
 
@@ -86,13 +86,13 @@ class _WordNumbers(TypedDict):
 def save_table(path: str | os.PathLike, engine: TableEngine, rows: RowEngine, about: Mapping[str, Any]) -> Path:
     """Writes the model of all questions, that of whole rows, and their columns, which `read_table` reads."""
     mixed = engine if isinstance(engine, MixedTable) else MixedTable([engine], [1.0])
-    of_rows = engines_beside(engine, rows)
+    of_rows = [] if rows is engine else [rows]
     engines: list[Any] = [*mixed.engines, *of_rows]
     weights = [*mixed.weights.tolist(), *[0.0] * len(of_rows)]
     facts = {
         "columns": [column_as_json(column) for column in engine.columns],
         "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],
-        "row_weights": rows.weights.tolist() if isinstance(rows, MixedRows) and of_rows else [],
+        "row_weights": [0.0, 1.0] if of_rows else [],
         "guesses": {kind: weights.tolist() for kind, weights in mixed.guess_weights.items()},
         **about,
     }
@@ -173,7 +173,7 @@ def _engines(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) ->
     for kind, some in guesses.items():
         refuse((len(some) != len(of_all), f"table/guesses/{kind} must have a weight for each of {len(of_all)} engines"))
     engine = of_all[0] if len(of_all) == 1 else MixedTable(of_all, weights[: len(of_all)], guesses)
-    return engine, MixedRows([engine, *of_rows], row_weights) if of_rows else engine
+    return engine, [engine, *of_rows][int(np.argmax(row_weights))] if of_rows else engine
 
 
 def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:

@@ -14,11 +14,13 @@ from scipy import stats
 
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.numerics import check_temperature
 from arjax.conditionals.restricted import Limited, Modes, truncate, untruncated
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.factorization import make_factorization
 
 EVENTS = {
     "binary": EventSpec((3,)),
@@ -340,3 +342,10 @@ def test_one_value_is_the_mode(family, event):
 def test_families_without_a_list_of_values_refuse(call, event):
     with pytest.raises(UserError, match=rf"^top_k, top_p and min_p choose among .*, of which '{call}' has no list"):
         truncate(make_conditional(call, event), min_p=0.1)
+
+
+def test_blocks_of_several_sites_are_scored_together_by_joint_families():
+    joint, single = (make_conditional(call, EVENTS["levels"]) for call in ("mixture_of_products", "categorical"))
+    for sizes, several in (((3,), True), ((2, 1), True), ((1, 1, 1), False)):
+        factorization = make_factorization((3,), "raster", f"sizes(sizes={sizes})")
+        assert (scores_blocks(joint, factorization), scores_blocks(single, factorization)) == (several, False)

@@ -97,6 +97,12 @@ def test_known_orders(text, grid, expected):
     assert order(text, grid) == expected
 
 
+@pytest.mark.parametrize("grid", [(2, 3), (2,) * 6])
+def test_larger_numbers_of_sets_make_no_difference(grid):
+    largest = [make_order(f"multiscale(interleave={number})", grid) for number in (max(grid), 10_000_000)]
+    np.testing.assert_array_equal(*largest)
+
+
 @pytest.mark.parametrize("grid", [(2, 9), (6, 6), (5, 5), (3, 7), (6, 10), (9, 11)])
 def test_each_site_of_a_space_filling_curve_neighbours_the_one_before(grid):
     """Where no diagonal step is needed."""
@@ -211,7 +217,7 @@ def test_information_of_reals_with_a_frequent_end(turned):
     """As in white paper: two values are two levels in either direction, and values below a frequent one stay apart."""
     bits = (RNG.random((4000, 3)) < [0.95, 0.5, 0.02]).astype(np.int32)
     bits[:, 2] |= 1 - bits[:, 0]
-    found = pairwise_information((1.0 - bits) if turned else bits.astype(float))
+    found = pairwise_information((1.0 - bits) if turned else bits / 2)
     np.testing.assert_allclose(found, pairwise_information(bits), atol=1e-9)
     x = RNG.normal(size=(4000, 1)).clip(None, 0)
     information = pairwise_information(np.concatenate([x, x == x.max()], 1))

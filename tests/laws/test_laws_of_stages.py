@@ -58,6 +58,8 @@ def test_parts_of_known_examples():
     coarse, finer = split("subsampled", levels, x)
     np.testing.assert_array_equal(coarse[0], [[0, 2], [8, 10]])
     np.testing.assert_array_equal(finer[0, 0, 1], [3, 6, 7])
+    apart = [part[0, 0, 1] for part in split("subsampled(apart=True)", levels, x)]
+    np.testing.assert_array_equal(apart, [2, 3, 6, 7])
     coarse, down, across = split("haar", levels, x)
     np.testing.assert_array_equal(coarse[0], [[2, 4], [10, 12]])  # floor((floor(0.5) + floor(4.5)) / 2), ...
     np.testing.assert_array_equal(down[0] - 15, [[-4, -4], [-4, -4]])

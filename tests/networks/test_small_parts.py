@@ -202,6 +202,13 @@ def test_lines_channels_and_precision():
     np.testing.assert_allclose(np.asarray(low, np.float32), found, atol=0.05 * np.abs(found).max())
 
 
+def test_missing_places_of_a_local_part_are_zeros():
+    table = np.arange(1.0, 7).reshape(3, 2)
+    part = lc.PartAtPixels(EventSpec((4,), (), "tokens", 3), (1, 4), 2, "float32")
+    found = part.apply({"params": {"table": {"embedding": table}}}, np.array([[2, 0, -1, -1]]))
+    np.testing.assert_array_equal(found, [[[[5, 6], [1, 2], [0, 0], [0, 0]]]])
+
+
 def test_vectors_of_sites_rows_and_pixels():
     """Channels share the vector of their pixel; a vector of the whole context is the same everywhere."""
     e = np.arange(2 * 3 * 2, dtype=np.float32).reshape(1, 2, 3, 2)

@@ -224,13 +224,14 @@ def test_k_means_keeps_the_mean_of_an_empty_cluster():
 
 
 def test_k_means_has_ten_rounds():
-    points = np.sort(np.random.default_rng(0).random((60, 1)) ** 3, 0)
+    points = np.sort([*np.random.default_rng(0).random((60, 1)) ** 3, [5.0]], 0)
     means = points[:6]
     for _ in range(10):  # not at rest by then
         cluster = ((points[:, None] - means) ** 2).sum(-1).argmin(1)
         means = np.stack([points[cluster == k].mean(0) for k in range(6)])
-    found, _ = jax.jit(k_means, static_argnums=2)(np.float32(points), np.ones(60, bool), 6)
+    found, sizes = jax.jit(k_means, static_argnums=2)(np.float32(points), np.ones(61, bool), 6)
     np.testing.assert_allclose(found, means, rtol=1e-4)
+    assert means[-1] == 5 and sizes[-1] == 1
 
 
 def test_dead_codes_begin_again_at_vectors_of_the_step():

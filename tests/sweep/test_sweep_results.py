@@ -129,6 +129,32 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     plots.learning_curves(tmp_path / "dollars.png", [("$_$", "nll_nats", {"$_$": by_name["a"]})])  # no formulas
 
 
+def test_learning_curves_show_twice_the_range_of_the_last_scores(tmp_path, monkeypatch):
+    """A curve alone is shown whole, and curves that end alike in a range of 3 % of the score."""
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    far, near, alike = ([9.0, 4.0], [7.0, 2.0], [8.0, 2.0])
+    panels = [("a", "nll_nats", {"far": far, "near": near}), ("b", "bits_per_dim", {"near": near, "alike": alike})]
+    panels += [("c", "accuracy", {"far": far}), ("d", "nll_nats", {"1": [2.0, 2.0], "2": [2.05, 2.0]})]
+    curves = [(*about, {name: plots.BandedCurve([10, 20], y, [0.5, 0.5]) for name, y in each.items()})
+              for *about, each in panels]  # fmt: skip
+    plots.learning_curves(tmp_path / "x.png", curves)
+    (figure,) = figures
+    limits = [axis.get_ylim() for axis in figure.axes]
+    expected = [(2 - 0.4, 6 + 0.1), (2 - 0.012, 2.06 + 0.003), (4 - 0.024, 9 + 0.006), (2 - 0.012, 2.05 + 0.003)]
+    np.testing.assert_allclose(limits, expected)
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        f"validation, {unit}" for unit in ("nats", "bits/dim", "accuracy", "nats")
+    ]
+    assert all(axis.get_xscale() == "log" and axis.get_xlabel() == "training examples" for axis in figure.axes)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["far", "near", "alike", "1", "2"]
+    colors = {line.get_label(): line.get_color() for axis in figure.axes for line in axis.lines}
+    assert [colors[name] for name in ("far", "near", "alike", "1")] == ["C0", "C1", "C2", "C3"]
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (3.5, 9.5) and len(figure.axes[0].collections) == 2
+    assert figure.get_size_inches().tolist() == [14.0, 3.9]
+
+
 def test_a_metric_that_no_run_has_is_seen_before_anything_starts(folder, capsys):
     write_sweep(folder, "Run('b', 'good.py')", "Run('a', 'good.py', metric='nll_nat')")
     assert sweep() == 2
@@ -321,6 +347,8 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
     assert row["kind"] == "bound" and nats is None
     for kind, unbiased, expected in (("exact", None, "exact"), ("bound", True, "bound"), ("bound", False, "estimate")):
         assert mixed_kind([{"kind": kind, "unbiased": unbiased}]) == expected
+    assert mixed_kind([{"kind": "bound"}]) == mixed_kind([{"kind": "bound"}, {"kind": "exact"}]) == "estimate"
+    assert mixed_kind([{"kind": "bound", "unbiased": True}, {"kind": "exact"}]) == "bound"
 
 
 def member(folder, name, seed, splits=("validation", "test"), num=40, **about):
