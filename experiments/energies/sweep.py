@@ -24,7 +24,7 @@ ORDERS = {
 STEPS = {"made": 2000, "pixelcnn": 250, "lstm": 400, "transformer": 300}
 SMALL = {"train.batch_size": 128, "evaluate.examples": 2000}
 #: of MADE; the other networks have the first one
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 NAMES = {"made": "MADE", "pixelcnn": "PixelCNN", "lstm": "LSTM", "transformer": "Transformer"}
 
 
