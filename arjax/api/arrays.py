@@ -187,12 +187,7 @@ def _record(
 
 
 def _setup(
-    model: Model,
-    dataset: Dataset,
-    chosen: Mapping[str, Any],
-    sections: _Sections,
-    given: Trained | None,
-    record: Record,
+    model: Model, dataset: Dataset, chosen: dict[str, Any], sections: _Sections, given: Trained | None, record: Record
 ) -> Setup:
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
     evaluate = {"split": list(dataset.splits)[-1], "num_orders": chosen["num_orders"]}

@@ -109,10 +109,8 @@ def rows_from_json(value: Mapping[str, Any], dataset: Dataset, place: str = "abo
     event, vocabulary = dataset.event, dataset.vocabulary
     kind, entries = read_one_of({"table": _TableRows, "strings": _StringRows, "text": _WindowRows}, value, place)
     if kind == "table":
-        columns = [
-            column_from_json((Words, Reals), column, f"{place}/columns/{i}")
-            for i, column in enumerate(entries.pop("columns"))
-        ]
+        named = [(column, f"{place}/columns/{i}") for i, column in enumerate(entries.pop("columns"))]
+        columns = [column_from_json((Words, Reals), *each) for each in named]
         _check_columns(columns, event, place)
         return TableRows(tuple(columns), event, dataset.shift, dataset.scale, **entries)
     if vocabulary is None or len(event.shape) != 1 or (kind == "strings") != (vocabulary.end is not None):

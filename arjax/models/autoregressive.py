@@ -111,6 +111,11 @@ class AutoregressiveModel(Model):
         return self.conditional.score_kind
 
     @property
+    def in_sequence(self) -> bool:
+        """Whether the own order visits no site before one in front of it, also inside of a step."""
+        return not (np.diff(visit_numbers(self.conditional, self.factorization)) < 0).any()
+
+    @property
     def traits(self) -> frozenset[str]:
         """Missing values are for networks that leave them out and sites that are scored one by one."""
         one_by_one = self.event.may_lack_values and not scores_blocks(self.conditional, self.factorization)
@@ -369,8 +374,7 @@ def _(model: AutoregressiveModel) -> str:
 
 @extras.in_sequence.register(AutoregressiveModel)
 def _(model: AutoregressiveModel) -> bool:
-    """Sites inside of a step that depend on one another follow one another, too."""
-    return model.orders is None and not (np.diff(visit_numbers(model.conditional, model.factorization)) < 0).any()
+    return model.orders is None and model.in_sequence
 
 
 @extras.sharper.register(AutoregressiveModel)

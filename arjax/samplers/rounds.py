@@ -32,7 +32,6 @@ def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
     """
     left = num_steps * np.cos(np.pi / 2 * np.arange(rounds + 1) / rounds)
     done = num_steps - np.rint(left).astype(int)
-    done[-1] = num_steps
     for r in range(1, rounds):  # at least one in this round, and one left for each that follows
         done[r] = min(max(done[r], done[r - 1] + 1), num_steps - (rounds - r))
     return _sizes(done)

@@ -297,9 +297,7 @@ def _scores_and_gradients(network: Any, conditional: Any, params: Any, x: Any, m
 
 
 def check_left_out(
-    model: AutoregressiveModel,
-    params: Any,
-    forms: Sequence[Callable[..., Any]] = (check_steps, check_extends, check_ahead),
+    model: AutoregressiveModel, params: Any, forms: Sequence[Callable] = (check_steps, check_extends, check_ahead)
 ) -> None:
     """With missing values, log p is that of the observed values under the order that visits the missing sites last, one
     by one, whatever stands there without a mark; so is its gradient, which is finite. The other sites of a block stay

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,7 @@ def by_full_name(name: str) -> Callable | None:
     if not name.startswith(PREFIX):
         return None
     function = _public_function(name)
-    signature = None if function is None else _signature(function)
+    signature = None if function is None else inspect.signature(function, eval_str=True)
     made = None if signature is None else signature.return_annotation
     if signature is None or not (isinstance(made, type) and issubclass(made, optax.GradientTransformation)):
         raise UserError(f"optimizer {name!r} is no public function of optax that returns a gradient transformation")
@@ -54,11 +53,6 @@ def _public_function(name: str) -> Callable | None:
             return None
     function = None if last.startswith("_") else vars(module).get(last)
     return function if inspect.isfunction(function) and function.__module__.startswith(PREFIX) else None
-
-
-@functools.cache
-def _signature(function: Callable) -> inspect.Signature:
-    return inspect.signature(function, eval_str=True)
 
 
 def is_of_optax(rule: Callable) -> bool:

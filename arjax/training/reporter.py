@@ -82,10 +82,10 @@ class Reporter:
         self.progress.update(step, self._in_words(scores or means), speed)
 
     def _in_words(self, scores: Mapping[str, Any]) -> str:
-        unit = self._setup.dataset.text_unit
-        if unit and (name := f"nll_nats_per_{unit}") in scores:  # the windows of splits score other numbers of tokens
-            mean = {NLL: scores[name], "nll_stderr": scores.get(f"{name}_stderr"), "unit": f"nats/{unit}"}
-            scores = {**scores, **mean}
+        for unit in ("char", "byte"):  # of a text: the windows of splits score other numbers of tokens
+            if (name := f"nll_nats_per_{unit}") in scores:
+                mean = {NLL: scores[name], "nll_stderr": scores.get(f"{name}_stderr"), "unit": f"nats/{unit}"}
+                scores = {**scores, **mean}
         return describe_scores(scores, self._bits)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:

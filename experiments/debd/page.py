@@ -51,7 +51,7 @@ def table(cells: Cells, ours: str) -> str:
 def model_of(row: Mapping[str, str]) -> str:
     """What answers the queries of a set, in words."""
     num, part = int(row["networks"]), float(row["products"])
-    words = [f"{num} network" + "s" * (num > 1)] * (num > 0) + [f"{part:.1%} products"] * (0 < part < 1)
+    words = [f"{num} network" + "s" * (num > 1)] * (num > 0) + [f"{part:.3g} products"] * (0 < part < 1)
     return ", ".join(words) or "products"
 
 

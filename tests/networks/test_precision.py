@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import law_cases as cases
@@ -103,3 +105,23 @@ def test_every_product_is_of_numbers_of_the_compute_type(name):
     made = operations(jax.make_jaxpr(lambda params: network.apply(params, *inputs, given))(params).jaxpr)
     products = [each for each in made if each.primitive.name in ("dot_general", "conv_general_dilated")]
     assert {variable.aval.dtype.name for product in products for variable in product.invars} == {"bfloat16"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gru", "row_lstm", "two_stream"),
+        *map(slow, ("deep_nade", "transformer", "transformer_xl", "diagonal_bilstm", "pixelsnail", "pixelcnn_pp")),
+        *map(slow, ("sparse_transformer", "image_transformer", "mamba2", "rg_lru", "pixelcnn", "gated_pixelcnn")),
+    ],
+)
+def test_nothing_drops_out_of_a_step(name):
+    """Without a key of dropout, which training alone has: flax would refuse to draw."""
+    model = cases.small_model(name, COMPUTES.get(name, GRID), dropout=0.5)
+    form, canvas = model.factorization, jnp.zeros((1, *model.event.shape), jnp.int32)
+
+    def step(params):
+        apply = functools.partial(model.network.apply, {"params": params})
+        return apply(apply(1, form, method="start"), canvas, 1, form, method="step")[1]
+
+    assert jax.eval_shape(step, model.param_shapes).shape == (1, 1, model.conditional.num_params)

@@ -142,10 +142,8 @@ def make_subject(subject: Any, functions: Mapping[str, Any]) -> Subject:
         made = Subject(**functions)
     else:
         of_model = f"audit takes a trained model, as from arjax.open_run, or functions by their names, not {subject!r}"
-        refuse(
-            (not hasattr(subject, "as_subject"), of_model),
-            ("event" in functions, "a trained model has its event: leave it out"),
-        )
+        refuse((not hasattr(subject, "as_subject"), of_model))
+        refuse(("event" in functions, "a trained model has its event: leave it out"))
         made = dataclasses.replace(subject.as_subject(), **functions)
     if made.data is not None:
         examples = array_source(made.event, NO_CONTEXT, "given", {"x": made.data})
