@@ -43,7 +43,7 @@ def baseline_row(dataset: Dataset, order: int, command: str) -> dict[str, Any]:
         "seed": 0,
         "metric": "bits_per_dim",
         "value": f"{scores['bits_per_dim']:.6g}",
-        "num_params": model.num_counts,
+        "num_params": sum(len(level.grams.keys) for level in model.levels),  # of all orders
         "train_minutes": f"{minutes:.3g}",
         "device": device_name(),
         "command": command,

@@ -8,11 +8,13 @@ from absl import flags
 
 from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
-from arjax.data.prepare import check_name, default_data_dir, known_names, prepare
+from arjax.data.prepare import check_name, known_names, prepare
+from arjax.data.prepared import DEFAULT_DATA_DIR
 
 _FLAGS = flags.FlagValues()
 flags.DEFINE_string("manual_dir", "", "folder with the raw files (default: download them)", flag_values=_FLAGS)
-flags.DEFINE_string("data_dir", "", f"where prepared sets go (default: {default_data_dir()})", flag_values=_FLAGS)
+_DEFAULT = f"the first folder of TFDS_DATA_DIR, or {DEFAULT_DATA_DIR}"
+flags.DEFINE_string("data_dir", "", f"where prepared sets go (default: {_DEFAULT})", flag_values=_FLAGS)
 flags.DEFINE_bool("help", False, "shows this text", short_name="h", flag_values=_FLAGS)
 
 

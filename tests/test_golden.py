@@ -35,7 +35,7 @@ ALSO_QUICK = (*(f"network {name}" for name in NETWORKS), "denoiser unet", "objec
 def own_names(component: str) -> list[str]:
     """The names that the package registers: other tests and plugins register theirs."""
     registry = golden.COMPONENTS[component]
-    return [name for name in golden.names(component) if registry.origin(name).module.startswith("arjax.")]
+    return [name for name in golden.names(component) if registry._origins[name].module.startswith("arjax.")]
 
 
 def of(title: str) -> tuple[str, str]:

@@ -187,12 +187,7 @@ def _record(
 
 
 def _setup(
-    model: Model,
-    dataset: Dataset,
-    chosen: Mapping[str, Any],
-    sections: _Sections,
-    given: Trained | None,
-    record: Record,
+    model: Model, dataset: Dataset, chosen: dict[str, Any], sections: _Sections, given: Trained | None, record: Record
 ) -> Setup:
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
     evaluate = {"split": list(dataset.splits)[-1], "num_orders": chosen["num_orders"]}
@@ -236,8 +231,7 @@ def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
         return
     folder = writable_folder(workdir)
     with only_run_in(folder):
-        if (folder / CONFIG_NAME).exists():
-            raise UserError(f"{folder} holds the run of a config: choose another workdir")
+        refuse(((folder / CONFIG_NAME).exists(), f"{folder} holds the run of a config: choose another workdir"))
         yield folder
 
 

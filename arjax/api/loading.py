@@ -27,8 +27,7 @@ from arjax.reporting.reports import is_report
 def load(path: str | os.PathLike) -> Fitted:
     """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed."""
     saved = load_model(path)
-    if "table" in saved.about:
-        raise UserError(f"{str(path)!r} holds the model of a table: open it with arjax.load_table")
+    refuse(("table" in saved.about, f"{str(path)!r} holds the model of a table: open it with arjax.load_table"))
     try:
         return _fitted(saved)
     except UserError as error:
@@ -110,10 +109,8 @@ def rows_from_json(value: Mapping[str, Any], dataset: Dataset, place: str = "abo
     event, vocabulary = dataset.event, dataset.vocabulary
     kind, entries = read_one_of({"table": _TableRows, "strings": _StringRows, "text": _WindowRows}, value, place)
     if kind == "table":
-        columns = [
-            column_from_json((Words, Reals), column, f"{place}/columns/{i}")
-            for i, column in enumerate(entries.pop("columns"))
-        ]
+        named = [(column, f"{place}/columns/{i}") for i, column in enumerate(entries.pop("columns"))]
+        columns = [column_from_json((Words, Reals), *each) for each in named]
         _check_columns(columns, event, place)
         return TableRows(tuple(columns), event, dataset.shift, dataset.scale, **entries)
     if vocabulary is None or len(event.shape) != 1 or (kind == "strings") != (vocabulary.end is not None):
@@ -133,5 +130,4 @@ def _check_columns(columns: Sequence[Words | Reals], event: EventSpec, place: st
             fine = not spec.num_levels and column.digits >= 1
         else:
             fine = len(column.words) == spec.num_levels
-        if not fine:
-            raise UserError(f"{place}/columns: {column.name!r} is no column of {spec.num_levels} levels")
+        refuse((not fine, f"{place}/columns: {column.name!r} is no column of {spec.num_levels} levels"))

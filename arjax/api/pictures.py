@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.errors import UserError, refuse
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
@@ -38,27 +37,24 @@ def model_pictures(
         return "".join(plots.MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
 
     for name, picture in pictures(model, params, dataset.first_examples(SHOWN_EXAMPLES), key):
-        figure = None
         if isinstance(picture, Paths) and decode is not None:
             frames = [[text(frame) for frame in path] for path in np.asarray(picture.frames)]
             yield f"{name}.txt", plots.text_of_path(frames, picture.labels)
-        elif isinstance(picture, CodesInUse):
-            if dataset.splits and has_matplotlib():
-                split = list(dataset.splits)[-1]
-                figure = plots.codes_figure(codes_in_use(model, params, dataset, split, scoring))
-        elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
-            with_conditionals = require(model, "conditionals", "a picture of its entropy")
-            figure = entropy_picture(with_conditionals, params, dataset, "", scoring, ENTROPY_EXAMPLES)
-        elif has_matplotlib():
-            figure = _figure_of(picture, model.event, dataset.in_data_units)
-        if figure is not None:
+        elif has_matplotlib() and (figure := _figure_of(picture, model, params, dataset, scoring)) is not None:
             yield f"{name}.png", figure
 
 
-def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.ndarray], np.ndarray]) -> Any:
-    top = event.top
+def _figure_of(picture: Picture, model: Model, params: Any, dataset: Dataset, scoring: Scoring) -> Any:
+    """Returns the figure of a picture; None of examples that are no images, or where the picture needs missing data."""
+    event, top, in_data_units = model.event, model.event.top, dataset.in_data_units
     if isinstance(picture, OrderGraph):
         return factorization_figure(picture.factorization, picture.dependencies)
+    if isinstance(picture, CodesInUse):
+        counts_K = codes_in_use(model, params, dataset, list(dataset.splits)[-1], scoring) if dataset.splits else None
+        return None if counts_K is None else plots.codes_figure(counts_K)
+    if isinstance(picture, EntropyAlongOrder):
+        with_conditionals = require(model, "conditionals", "a picture of its entropy")
+        return entropy_picture(with_conditionals, params, dataset, "", scoring, ENTROPY_EXAMPLES)
     if isinstance(picture, Tiles):
         images = as_images(in_data_units(np.asarray(picture.examples)), event.grid_shape)
         return None if images is None else plots.tiles_figure([(picture.title, images)], picture.columns, 6.4, top)
@@ -106,8 +102,7 @@ def entropy_picture(
 ) -> Any:
     """Returns a figure of the entropy of each step of the order, and of each site of a plane grid."""
     check_matplotlib()
-    if not dataset.splits:
-        raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")
+    refuse((not dataset.splits, "the entropy of a step is a mean over examples, of which a saved model has none"))
     split = split or list(dataset.splits)[-1]
     entropies = step_entropy(model, params, dataset, split, scoring, max_examples)
     over_grid = entropies.entropy_over_grid if entropies.entropy_over_grid.ndim == 2 else None

@@ -29,6 +29,9 @@ from arjax.samplers.request import DrawOptions
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
+#: The means of the counts of a sampler over the samples, such as calls of the network and accepted proposals.
+WORK = "work"
+
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `samples/` of a finished run (earlier ones are kept, see `arjax.reporting.samples`), and plots of its
@@ -64,7 +67,8 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
 def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
     """Writes the samples of the run itself in `samples/`, unless they are there; returns the files written."""
     final = workdir / FOLDER
-    if from_process_0(read_json_object(final / OPTIONS) == sample_options(setup, options, best_step)):
+    known = read_json_object(final / OPTIONS) or {}
+    if from_process_0(known | {WORK: None} == sample_options(setup, options, best_step) | {WORK: None}):
         return []
     announce(f"drawing {options.num} samples ...")
     if jax.process_index() > 0:
@@ -129,7 +133,9 @@ def show_samples(
         to_cells=dataset.to_cells,
     )
     # last: it marks the other files as complete
-    write_json(folder / OPTIONS, sample_options(setup, options, best_step) | conditioning.about())
+    counts = {name: np.asarray(values) for name, values in draw.stats.items() if name != "member"}
+    work = {name: float(each.mean()) for name, each in counts.items() if each.ndim == 1 and each.dtype.kind == "i"}
+    write_json(folder / OPTIONS, sample_options(setup, options, best_step) | conditioning.about() | {WORK: work})
     return written
 
 

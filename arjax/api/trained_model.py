@@ -148,7 +148,7 @@ class TrainedModel(InNotebook):
             "missing", if the model takes missing values.
           ordering: the call string of an order, such as "spiral", under which x is scored.
           orders: a distribution over orders, such as "rasters", or a number of orders of the model, whose mixture is
-            scored. `score_kind` says what the result is.
+            scored ("uniform": `evaluate.num_orders` random ones). `score_kind` says what the result is.
         """
         check_likelihood(self.model, "`log_prob`")
         is_one, x, mask = self._batched(x, mask)
@@ -248,12 +248,13 @@ class TrainedModel(InNotebook):
             x = run.decompress(data, context=run.dataset.splits["test"].arrays.context)
 
         A file is decoded only with the same parameters and on a machine that computes the same bits, and is refused
-        elsewhere. Needs constriction: pip install 'arjax[coding]'.
+        elsewhere. Padding behind the end of a string takes no bits. Needs constriction: pip install 'arjax[coding]'.
 
         Args:
           x: discrete examples [N, *grid, *value]; a split of the data set; or, for models of text, the bytes of a file.
           context: as for `log_prob`; it is not stored in the file.
-          streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data.
+          streams: examples, or streams of a text, that are coded side by side; 0: 128 examples, or a stream for each
+            512 characters, at most 16.
           verify: whether to decode the file and to compare.
         """
         return coded(self, x, CodingOptions(context=context, streams=streams, verify=verify)).data

@@ -13,7 +13,7 @@ from absl import flags
 from absl.flags import argparse_flags
 
 from arjax.cli.output import guarded_output
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.kept_programs import keep_programs
 
 EXIT_USER_ERROR = 2
@@ -68,8 +68,7 @@ class Parser(argparse_flags.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         name, _, fault = message.removeprefix("argument ").partition(": ")
-        if "required" in name:
-            raise UserError(f"these arguments are missing: {fault}{LISTED}")
+        refuse(("required" in name, f"these arguments are missing: {fault}{LISTED}"))
         raise UserError(f"{name} needs a value" if fault.startswith("expected") else f"{name}: {fault}")
 
 

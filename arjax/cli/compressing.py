@@ -88,12 +88,9 @@ def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> l
         lines.append(f"  streams: {compressed.streams} side by side")
     if compressed.num_exceptions:
         lines.append(f"  characters without a token: {compressed.num_exceptions:,} bytes")
-    known = (
-        compressing.known_of(run) if as_text or compressing.vocabulary_of(run) is None else b""
-    )  # windows are no text to compare with one
-    others = sizes(content)
+    others, of_windows = sizes(content), not as_text and compressing.vocabulary_of(run) is not None
     lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | dict(pictures)).items()) + " bytes")
-    if known:
+    if not of_windows and (known := compressing.known_of(run)):  # windows are no text to compare with one
         given = ", ".join(f"{key} {value:,}" for key, value in sizes(content, known).items())
         lines.append(f"  {given} bytes where the training data are known")
     adjusted = f"; with it {(size + model) / len(content):.2f} times the data" if content else ""

@@ -13,7 +13,7 @@ from absl import app, flags, logging
 
 from arjax.cli.command_line import LISTED, tell_mistakes, with_flagfiles
 from arjax.core import __version__
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 
 _WIDTH, _INDENT = 120, 26
 
@@ -124,8 +124,7 @@ def _joined(arguments: Sequence[str], values: flags.FlagValues) -> list[str]:
             flags.DEFINE_string(name, None, "a field of the config", flag_values=values)
         flag = values._flags().get(name)
         subject = name if flag is not None else name.removeprefix("no")  # --noverify
-        if subject in seen:
-            raise UserError(f"--{name} is given twice")
+        refuse((subject in seen, f"--{name} is given twice"))
         seen.add(subject)
         is_switch = flag.boolean if flag is not None else subject in values and values[subject].boolean
         if getattr(flag, "bare", "") and rest and not rest[0].startswith("-"):

@@ -10,11 +10,11 @@ import numpy as np
 
 from arjax.cli.opening import open_run
 from arjax.cli.scoring import add_scores
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import refuse, say_once
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, completions_of, half_of_image, score_hidden
-from arjax.models.pictures import as_images
+from arjax.models.pictures import as_images, is_image
 from arjax.reporting.plots import draw_completions
 from arjax.reporting.reports import describe_scores
 
@@ -31,8 +31,7 @@ def inpaint(flags: SimpleNamespace) -> None:
     dataset, split = setup.dataset, setup.evaluate.split
     hidden = half_of_image(model.event.grid_shape, options.hidden)
     visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
-    if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
-        raise UserError(f"examples of {dataset.name!r} cannot be drawn as images")
+    refuse((not is_image(model.event), f"examples of {dataset.name!r} cannot be drawn as images"))
     scores = score_hidden(model, params, setup.scored, split, hidden, visible, setup.scoring)
     done = None
     if options.visible == "rest":

@@ -117,18 +117,15 @@ def _check(flags: SimpleNamespace, declared: dict[str, Flag]) -> None:
             named = " or ".join(filter(None, (", ".join(modes), last)))
             raise UserError(f"{mode} takes no --{name}" + f", which goes with --mode={named}" * (len(modes) < _NAMED))
     for name in MODES[flags.mode].needs:
-        if not getattr(flags, name).strip(","):
-            raise UserError(f"{mode} needs {declared[name].usage}, the {declared[name].help}")
+        refuse((not getattr(flags, name).strip(","), f"{mode} needs {declared[name].usage}, the {declared[name].help}"))
     flags.workdir = flags.workdir and str(user_path(flags.workdir))
     scores = flags.mode in ("evaluate", "classify") and not flags.input
     paths = {user_path(name).resolve() for name in (flags.input, flags.output) if name}
+    lost = f"--output={flags.output} is the file of --input, which would be lost: name another one"
     refuse(
         (scores and flags.output, "--output goes with --input: it has a line for each row"),
         (scores and flags.context, f"--context goes with --input in {mode}: it is one for all rows"),
-        (
-            flags.input and flags.output and len(paths) == 1,
-            f"--output={flags.output} is the file of --input, which would be lost: name another one",
-        ),
+        (flags.input and flags.output and len(paths) == 1, lost),
     )
 
 
@@ -233,10 +230,8 @@ def run_suggest(flags: SimpleNamespace) -> None:
         unread = f"the last {read} of the prompt are read, the first {suggestions.num_dropped} are not"
         print(f"windows of this model have {dataset.event.num_sites} {units}: {unread}")
     beams = f"continuations by a beam search that keeps {options['beams']}"
-    for title, texts in (
-        (f"next {units} after {suggestions.prompt!r}", suggestions.next),
-        (beams, suggestions.continuations),
-    ):
+    after = f"next {units} after {suggestions.prompt!r}"
+    for title, texts in ((after, suggestions.next), (beams, suggestions.continuations)):
         rows = [(repr(each.text) + " ..." * (not each.complete), f"{each.probability:.4f}") for each in texts]
         print_table(("text", "probability"), rows, title, right=("probability",))
 

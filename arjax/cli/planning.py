@@ -54,8 +54,12 @@ def print_plan(plan: Plan, accelerator: Accelerator | None = None) -> None:
     _print_memory(plan.memory_per_device, accelerator)
     if accelerator is not None and plan.expected_step_seconds is not None:
         _print_modules(plan, plan.expected_step_seconds, accelerator)
-    if plan.compiled is not None:
-        _print_compiled(plan.compiled, plan.model_flops_utilisation)
+    if (cost := plan.compiled) is not None:
+        _print_communication(cost, "Communication of a step, of each device")
+        if plan.model_flops_utilisation is not None:
+            _print_parts(cost.parts, cost.seconds, "A step by the estimate of the compiler")
+            step = f"by the estimate of the compiler a train step takes {1e3 * cost.seconds:.4g} ms"
+            print(f"{step}: the FLOPs of the model are {plan.model_flops_utilisation:.0%} of the peak")
 
 
 def print_draws(plan: DrawPlan, accelerator: Accelerator) -> None:
@@ -70,8 +74,8 @@ def print_draws(plan: DrawPlan, accelerator: Accelerator) -> None:
         least = plan.parameters + loop.state
         sizes = [format_bytes(size) for size in (read, written, plan.parameters, loop.state)]
         rows.append((f"{loop.rounds:,}", _ms(loop.seconds), *sizes, f"{(read + written) / least:.2f}"))
-    title = f"A step of a draw, on each device (examples at once: {plan.num:,})"
     if cost.loops:
+        title = f"A step of a draw, on each device (examples at once: {plan.num:,})"
         print_table(columns, rows, title=title, right=columns)
         print("times: the bytes that a step reads and writes, over those of the parameters and of the state, its cache")
         _print_parts(cost.loops[-1].parts, cost.loops[-1].seconds, "A step of the last row")
@@ -101,24 +105,14 @@ def _print_parts(parts: list[Part], seconds: float, title: str) -> None:
 
 def _print_communication(cost: Estimate, title: str) -> None:
     columns = ("collective", "in a loop", "runs", "bytes", "ms", "uncovered ms")
-    rows = [
-        (each.kind, "yes" if each.in_loop else "", f"{each.runs}", format_bytes(each.bytes),
-         f"{1e3 * each.seconds:.3g}", f"{1e3 * each.uncovered:.3g}")
-        for each in cost.collectives
-    ]  # fmt: skip
+    rows = []
+    for each in cost.collectives:
+        times = f"{1e3 * each.seconds:.3g}", f"{1e3 * each.uncovered:.3g}"
+        rows.append((each.kind, "yes" if each.in_loop else "", f"{each.runs}", format_bytes(each.bytes), *times))
     if rows:
         print_table(columns, rows, title=title, right=columns[2:])
     if cost.unknown_loops:
         print(f"{cost.unknown_loops} loops whose length the program does not tell count as one round each")
-
-
-def _print_compiled(cost: Estimate, utilisation: float | None) -> None:
-    _print_communication(cost, "Communication of a step, of each device")
-    if utilisation is None:
-        return
-    _print_parts(cost.parts, cost.seconds, "A step by the estimate of the compiler")
-    step = f"by the estimate of the compiler a train step takes {1e3 * cost.seconds:.4g} ms"
-    print(f"{step}: the FLOPs of the model are {utilisation:.0%} of the peak")
 
 
 def _print_modules(plan: Plan, seconds: float, accelerator: Accelerator) -> None:

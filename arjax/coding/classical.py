@@ -32,11 +32,8 @@ def sizes(content: bytes, known: bytes = b"") -> dict[str, int]:
     """Returns bytes by the name of the compressor; with `known` data that both sides have, such as that of the
     training, the bytes that the data add to it, at least 0.
     """
-    sizes_of = {}
-    for name, compressor in COMPRESSORS.items():
-        of_known = len(compressor(known)) if known else 0
-        sizes_of[name] = max(0, len(compressor(known + content)) - of_known)
-    return sizes_of
+    of_known = {name: len(compress(known)) if known else 0 for name, compress in COMPRESSORS.items()}
+    return {name: max(0, len(compress(known + content)) - of_known[name]) for name, compress in COMPRESSORS.items()}
 
 
 def image_sizes(x: np.ndarray, event: EventSpec) -> dict[str, int]:
@@ -48,15 +45,9 @@ def image_sizes(x: np.ndarray, event: EventSpec) -> dict[str, int]:
         image = importlib.import_module("PIL.Image")
     except ImportError:
         return {}
-    total = {"PNG": 0, "WebP": 0}
+    png, webp = io.BytesIO(), io.BytesIO()  # one file behind another
     for each in x:
-        pixels = np.asarray(each, bool) if event.num_levels == 2 else np.asarray(each, np.uint8)
-        picture = image.fromarray(pixels)
-        for name in total:
-            file = io.BytesIO()
-            options = {"optimize": True} if name == "PNG" else {"lossless": True, "quality": 100, "method": 6}
-            (picture.convert("RGB") if name == "WebP" and picture.mode != "RGB" else picture).save(
-                file, name, **options
-            )
-            total[name] += file.tell()
-    return total
+        picture = image.fromarray(np.asarray(each, bool if event.num_levels == 2 else np.uint8))
+        picture.save(png, "PNG", optimize=True)
+        picture.convert("RGB").save(webp, "WebP", lossless=True, quality=100, method=6)
+    return {"PNG": png.tell(), "WebP": webp.tell()}

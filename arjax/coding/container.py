@@ -9,6 +9,7 @@ All numbers are little-endian. The checksums are read before anything is decoded
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -98,15 +99,11 @@ def read_container(data: bytes) -> Container:
 
 def _header(packed: bytes) -> dict[str, Any]:
     """The header; its checksum was right, but anyone can write one."""
-    try:
-        text = zlib.decompressobj(zdict=TYPICAL).decompress(packed, MOST_HEADER)
-        match parse_json(text.decode()):
-            case dict(header):
-                return header
-            case _:
-                raise ValueError("no object")
-    except (zlib.error, ValueError) as error:
-        raise UserError("the file has a header that arjax does not write") from error
+    with contextlib.suppress(zlib.error, ValueError):
+        header = parse_json(zlib.decompressobj(zdict=TYPICAL).decompress(packed, MOST_HEADER).decode())
+        if isinstance(header, dict):
+            return header
+    raise UserError("the file has a header that arjax does not write")
 
 
 def _crc(part: bytes) -> bytes:

@@ -51,10 +51,8 @@ class Encoder:
 
     def __call__(self, table_BkV: np.ndarray, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
         if coded_Bk.any():
-            table_KV, symbols_K = (
-                _coded(table_BkV, coded_Bk),
-                np.ascontiguousarray(_coded(known_Bk, coded_Bk), np.int32),
-            )
+            table_KV = _coded(table_BkV, coded_Bk)
+            symbols_K = np.ascontiguousarray(_coded(known_Bk, coded_Bk), np.int32)
             try:
                 self._coder.encode(symbols_K, self._family, table_KV)
             except ValueError as error:

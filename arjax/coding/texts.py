@@ -13,7 +13,6 @@ from arjax.coding.examples import Choice
 from arjax.core.errors import UserError, refuse
 from arjax.data.vocabulary import Vocabulary, code_points
 from arjax.models.longer import of_length
-from arjax.networks.base import chunk_of
 from arjax.samplers.stepwise import OutsideSteps
 
 #: Characters that a stream has at least, where the number of streams is not given, and the most streams then.
@@ -135,11 +134,10 @@ def _lengthened(choice: Choice, length: int) -> Choice:
 
 def check_text(choice: Choice) -> None:
     """Raises `UserError` unless texts of any length can be coded with the model."""
-    for member in choice.members:
-        model = member.model
-        event = model.event
+    for model in (member.model for member in choice.members):
+        examples = f"examples of this model are {model.event.in_words}"
         refuse(
-            (not event.is_text, f"a text is coded by a model of text, and examples of this model are {event.in_words}"),
+            (not model.event.is_text, f"a text is coded by a model of text, and {examples}"),
             (model.context_spec, "a text of any length is coded by a model without a context: code examples instead"),
         )
         of_length(model, model.event.num_sites)
@@ -152,7 +150,7 @@ def _windows(choice: Choice, length: int) -> Iterator[tuple[int, int, int]]:
         return
     model = choice.members[0].model
     size = model.event.num_sites
-    overlap = int(size * (OVERLAP if chunk_of(model.network) > 1 else OVERLAP_OF_STEPS))
+    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
     start, first = 0, 0
     while first < length:
         last = min(start + size, length)

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -54,19 +54,11 @@ class Conditional(abc.ABC):
     #: The kinds of data that it describes, and the words for them.
     DATA: ClassVar[tuple[str, ...]] = KINDS
     NEEDS: ClassVar[str] = ""
-    if TYPE_CHECKING:
-        # Constants of most families, and properties of those whose options or parts decide.
-
-        @property
-        def score_kind(self) -> str:
-            """Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family with a `loss` alone."""
-
-        @property
-        def training_loss(self) -> str:
-            """The name of the loss that training minimises where that is not -log p; else ""."""
-    else:
-        score_kind = "exact"
-        training_loss = ""
+    #: Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family with a `loss` alone. Some families
+    #: have properties of this name and of the next one, as their options or parts decide.
+    score_kind: ClassVar[str] = "exact"
+    #: The name of the loss that training minimises where that is not -log p; else "".
+    training_loss: ClassVar[str] = ""
 
     @classmethod
     def for_event(cls, event: EventSpec, **fields: Any) -> Self:

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.conditionals.gaussian import TransformedNormal, log_normal
-from arjax.conditionals.numerics import bounded_log_scale, integral, log_scale_floor, soft_bound
+from arjax.conditionals.numerics import LEAST, bounded_log_scale, integral, log_scale_floor, soft_bound
 from arjax.core.options import opt
 
 #: Least width and height of a bin as a part of the whole, and least derivative (the values of the paper's appendix).
@@ -98,7 +98,7 @@ def inverse(spline: Spline, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     a = at.height * (at.mean_slope - at.first) + rise * bend
     b = at.height * at.first - rise * bend
     c = -at.mean_slope * rise
-    root = jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, 1e-30))
+    root = jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, LEAST))
     xi = jnp.clip(2 * c / (-b - root), 0.0, 1.0)
     return jnp.where(within, at.x + xi * at.width, y), jnp.where(within, _log_slope(at, xi), 0.0)
 

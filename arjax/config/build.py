@@ -11,11 +11,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from arjax.config.files import load_workdir_config, user_code
-from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
+from arjax.config.validate import Checked, read_dataset, read_model, validate, validate_run
 from arjax.core.files import user_path
 from arjax.core.options import defaults
-from arjax.core.plugins import is_trusting, trusting
-from arjax.core.registry import Component
+from arjax.core.plugins import import_plugins, is_trusting, trusting
 from arjax.core.traits import require
 from arjax.data import Dataset, make_dataset
 from arjax.models import KINDS, Model, ModelChoice, make_model
@@ -31,17 +30,13 @@ from arjax.training.start import Trained
 
 def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
     """The data set of `config.dataset`; one that is drawn from another run opens it on this mesh (all devices)."""
-    check_plugins(config)
-    return _open_dataset(read_dataset(config), make_mesh() if mesh is None else mesh)
-
-
-def _open_dataset(dataset: Component, mesh: Mesh) -> Dataset:
-    return make_dataset(dataset, open_run=_opener(mesh))
+    import_plugins(config.plugins)
+    return make_dataset(read_dataset(config), open_run=_opener(make_mesh() if mesh is None else mesh))
 
 
 def build_model(config: ConfigDict, dataset: Dataset) -> Model:
     """The model of `config.model`, `config.network`, `config.parts` and `config.dtype` for a data set."""
-    check_plugins(config)
+    import_plugins(config.plugins)
     return _make_model(config, read_model(config), dataset, make_sampler(config.sample.sampler))
 
 
@@ -66,7 +61,7 @@ def build(config: ConfigDict | Checked, devices: Sequence[jax.Device] | None = N
 
 def _assemble(checked: Checked, mesh: Mesh) -> Setup:
     config = checked.config
-    dataset = _open_dataset(checked.dataset, mesh)
+    dataset = make_dataset(checked.dataset, open_run=_opener(mesh))
     return make_setup(
         model=_make_model(config, checked.model, dataset, checked.sampler),
         dataset=dataset,

@@ -107,8 +107,8 @@ class Checked:
 def validate(config: ConfigDict) -> Checked:
     """The values that a config stands for, without its data; `build_model` checks what depends on these."""
     check_fields(config)
-    check_plugins(config)
     check_types(config)
+    import_plugins(config.plugins)
     compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
     checked = _read_names(config)
     check_duration(config.train.steps, config.train.examples, config.train.epochs)
@@ -131,13 +131,6 @@ def validate_run(config: ConfigDict, workdir: str) -> Checked:
     except PluginError as error:
         remedy = "add --config=FILE.py, or its new place, such as --config.plugins=\"('my_network in FOLDER',)\""
         raise UserError(f"the run in {workdir} needs {error}; {remedy}") from error
-
-
-def check_plugins(config: ConfigDict) -> None:
-    """Imports the plugins of a config that are installed or trusted; `UserError` for others, and what is no name."""
-    if not isinstance(config.plugins, tuple):
-        raise UserError(f"config.plugins must be a tuple of names, such as ('my_package',), not {config.plugins!r}")
-    import_plugins(config.plugins)
 
 
 def check_fields(config: ConfigDict) -> None:

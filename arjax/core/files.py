@@ -79,6 +79,11 @@ def fingerprint_of(digests: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
+def fingerprint_of_value(value: Any) -> str:
+    """Returns a fingerprint, 16 characters, of a value of JSON."""
+    return fingerprint_of([json.dumps(value, sort_keys=True).encode()])
+
+
 #: Nobody writes to a file any more that has not changed for so long.
 _LEFT_SECONDS = 3600
 
@@ -247,17 +252,16 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Returns the arrays of an .npz file by name, only those in `keys` if given."""
     check_regular(path)
-    try:
-        # np.load takes a file that is no zip archive for a pickle
-        with reading(path), zipfile.ZipFile(path), np.load(path) as file:
-            wanted = file.files if keys is None else keys
-            if missing := [key for key in wanted if key not in file]:
-                raise UserError(f"{path} has no array {missing[0]!r}")
-            return {key: file[key] for key in wanted}
-    except UserError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} is not an .npz file of numbers, or damaged: {error}") from error
+    with reading(path):
+        try:
+            # np.load takes a file that is no zip archive for a pickle
+            with zipfile.ZipFile(path), np.load(path) as file:
+                arrays = {key: file[key] for key in (file.files if keys is None else keys) if key in file}
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+            raise UserError(f"{path} is not an .npz file of numbers, or damaged: {error}") from error
+    for key in keys or ():
+        refuse((key not in arrays, f"{path} has no array {key!r}"))
+    return arrays
 
 
 def read_array(path: Path, mmap_mode: Any = None) -> Any:
@@ -266,21 +270,15 @@ def read_array(path: Path, mmap_mode: Any = None) -> Any:
     return load_array(path, path, mmap_mode)
 
 
+#: The disk; a damaged header, which numpy reads as a dict of Python; sizes that no memory holds.
+_DAMAGE = (OSError, ValueError, EOFError, TypeError, ArithmeticError, MemoryError)
+
+
 def load_array(file: Any, name: str | os.PathLike, mmap_mode: Any = None) -> Any:
     """Returns the array in a path or an open file that users call `name`."""
     try:
         array = np.load(file, mmap_mode, allow_pickle=False)
-    # the disk; a damaged header, which numpy reads as a dict of Python, or sizes that no memory holds
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        TypeError,
-        ArithmeticError,
-        tokenize.TokenError,
-        MemoryError,
-        zipfile.BadZipFile,
-    ) as error:
+    except (*_DAMAGE, tokenize.TokenError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"cannot read the array {str(name)!r}: {reason}") from error
     if not isinstance(array, np.ndarray):

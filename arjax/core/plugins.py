@@ -176,17 +176,17 @@ def _is_in(file: str, folders: set[str]) -> bool:
     return any(file.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
 
 
+def _python_folders(*kinds: str) -> set[str]:
+    """Returns folders of this Python, without links, by their names in `sysconfig`."""
+    return {os.path.realpath(sysconfig.get_path(kind)) for kind in kinds}
+
+
 def _installed_folders() -> set[str]:
     """Returns the folders of installed packages, without links: those of this Python, and folders `site-packages` that
     `PYTHONPATH` (on a cluster) or a `.pth` file (of an environment on top of another one) names.
     """
     named = {entry for entry in _python_path() if os.path.basename(entry) in ("site-packages", "dist-packages")}
-    return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")} | named
-
-
-def _standard() -> set[str]:
-    """Returns the folders of the modules of Python itself; those of installed packages may lie in them."""
-    return {os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
+    return _python_folders("purelib", "platlib") | named
 
 
 def _python_path() -> set[str]:
@@ -340,7 +340,7 @@ def _check_imported_from(folder: str) -> None:
     names = {path.stem for path in files} | {path.parent.name for path in Path(folder).glob("*/__init__.py")}
     for name in sorted(names & sys.modules.keys()):
         file, here = _file_of(name), find(name, [folder]).get(name)
-        if file in ("", here) or _is_in(file, _standard()) or is_installed(name, file):
+        if file in ("", here) or _is_in(file, _python_folders("stdlib", "platstdlib")) or is_installed(name, file):
             continue
         statement = re.compile(rf"^\s*(from|import)\b.*\b{re.escape(name)}\b", re.MULTILINE)
         if any(statement.search(path.read_text(encoding="utf-8", errors="replace")) for path in files):
@@ -448,8 +448,8 @@ def _place(origin: Origin) -> str:
 def _place_of_module(name: str) -> str:
     """Returns the name of an imported module, with its folder unless that is where packages are installed."""
     root = _root(name, file) if (file := _file_of(name)) else ""
-    installed = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")}
-    return f"{name}{_IN}{root}" if root and root not in installed else name
+    installed = not root or root in _python_folders("purelib", "platlib", "stdlib")
+    return name if installed else f"{name}{_IN}{root}"
 
 
 def code_of(plugins: Iterable[str]) -> dict[str, str]:

@@ -169,13 +169,13 @@ def compile_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kw
 
 def largest_array(jaxpr: Any) -> int:
     """Returns the bytes of a program's largest array in memory: its arguments, its results and those of `IN_MEMORY`."""
-    variables, inner = [*jaxpr.invars, *jaxpr.outvars], [0]
+    variables, inner = [*jaxpr.invars, *jaxpr.outvars], list[int]()
     for equation in jaxpr.eqns:
         if equation.primitive.name in IN_MEMORY:
             variables += equation.outvars
         inner += map(largest_array, inner_jaxprs(equation.params))
     sizes = (math.prod(each.aval.shape) * getattr(each.aval.dtype, "itemsize", 0) for each in variables)
-    return max([*inner, *sizes])
+    return max([*inner, *sizes], default=0)
 
 
 def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:

@@ -85,13 +85,6 @@ class Registry:
         """Returns all registered names, sorted."""
         return sorted(self._entries)
 
-    def origin(self, name: str) -> Origin | None:
-        """Returns where the component of that name was registered; None if it was not."""
-        return self._origins.get(name)
-
-    def __getitem__(self, name: str) -> Any:
-        return self.get(name)
-
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
@@ -296,5 +289,5 @@ def import_installed() -> tuple[str, ...]:
 
 def origins_outside(names: Collection[str]) -> list[Origin]:
     """Returns where code of other packages has registered components with any of these names."""
-    origins = [registry.origin(name) for registry in list(_REGISTRIES) for name in registry.names() if name in names]
-    return [origin for origin in origins if origin is not None and origin.is_outside]
+    origins = [origin for registry in list(_REGISTRIES) for name, origin in registry._origins.items() if name in names]
+    return [origin for origin in origins if origin.is_outside]

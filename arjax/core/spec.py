@@ -21,10 +21,6 @@ MOST_LEVELS = 2**24
 CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
 
 
-def _is_shape(shape: object) -> bool:
-    return isinstance(shape, tuple) and all(map(is_integer, shape))
-
-
 @checked_arguments(num_levels=None)
 @dataclasses.dataclass(frozen=True)
 class EventSpec:
@@ -48,7 +44,8 @@ class EventSpec:
 
     def __post_init__(self):
         shapes = {"grid_shape": self.grid_shape, "value_shape": self.value_shape}
-        bad = next((name for name, shape in shapes.items() if not _is_shape(shape)), "")
+        fits = {name: isinstance(shape, tuple) and all(map(is_integer, shape)) for name, shape in shapes.items()}
+        bad = next((name for name in shapes if not fits[name]), "")
         is_kind = isinstance(self.kind, str) and self.kind in KINDS
         refuse(
             (not is_kind, f"unknown data kind {self.kind!r} (there are: {', '.join(KINDS)})"),
@@ -61,13 +58,11 @@ class EventSpec:
         self._check_levels(fixed, kind)
         is_scalar = (isinstance(each, EventSpec) and each.shape == () and not each.columns for each in self.columns)
         of_columns = all(is_scalar) and self.shape == (len(self.columns),)
-        scalars = "the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)"
+        scalars = "the shape (D,) and needs `columns`, a tuple with the EventSpec of a scalar for each of its D sites, "
+        scalars += "such as EventSpec((), (), 'tokens', 5)"
         refuse(
             (self.kind != "columns" and self.columns, f"{kind} has one kind for all sites: leave columns out"),
-            (
-                self.kind == "columns" and not of_columns,
-                f"{kind}, here of shape {self.shape}, has the shape (D,) and needs `columns`, a tuple with {scalars}",
-            ),
+            (self.kind == "columns" and not of_columns, f"{kind}, here of shape {self.shape}, has {scalars}"),
         )
 
     def _check_levels(self, fixed: int | None, kind: str) -> None:
@@ -228,22 +223,16 @@ class ContextSpec:
         self, kind: str = "none", size: int = 0, length: int = 0, local: tuple[str, ...] = (), **parts: EventSpec
     ):
         """Takes the short form, or named parts."""
+        wrong = next((name for name, part in parts.items() if not isinstance(part, EventSpec)), "")
         refuse(
             (not isinstance(kind, str), f"the kind of a context is a text, such as 'label', not {kind!r}"),
             (parts and kind != "none", f"a context has a kind or named parts, not both: {kind!r}, {', '.join(parts)}"),
-            *(
-                (not isinstance(part, EventSpec), f"the part {name!r} of a context must be an EventSpec, not {part!r}")
-                for name, part in parts.items()
-            ),
+            (wrong, f"the part {wrong!r} of a context must be an EventSpec, not {parts.get(wrong)!r}"),
         )
         specs = parts or _short_form(kind, size, length)
         no_grid = set(local) - {name for name, part in specs.items() if part.grid_shape}
-        refuse(
-            *(
-                (True, f"the part {name!r} of a context cannot be local: no part of this name has a grid")
-                for name in no_grid
-            )
-        )
+        for name in no_grid:
+            raise UserError(f"the part {name!r} of a context cannot be local: no part of this name has a grid")
         object.__setattr__(self, "parts", tuple(sorted(specs.items())))
         object.__setattr__(self, "local", tuple(sorted(set(local))))
 

@@ -42,10 +42,7 @@ def solve_unit_lower(a: jax.Array, b: jax.Array) -> jax.Array:
     """Solves (1 + L) x = b, where L is the part of a matrix [..., C, C] below its diagonal: x, float32[..., C, K]."""
     inverse, below = inverse_unit_lower(a), jnp.tril(a.astype(jnp.float32), -1)
     return jax.lax.custom_linear_solve(
-        lambda x: x + below @ x,
-        b.astype(jnp.float32),
-        lambda _, b: inverse @ b,
-        lambda _, b: inverse.mT @ b,
+        lambda x: x + below @ x, b.astype(jnp.float32), lambda _, b: inverse @ b, lambda _, b: inverse.mT @ b
     )
 
 

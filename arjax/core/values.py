@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -31,11 +32,12 @@ def parse_value(text: str, like: Any, field: str) -> Any:
     `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with elements of the type of the elements of `like` if these share
     one; texts in them need no quotation marks. `field`, such as "config.seed", begins the sentence about another text.
     """
-    readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, float: float, str: str, tuple: _tuple}
+    readers: dict[type, Callable[[str], Any]] = {int: _integer, float: float, str: str, tuple: _tuple}
+    readers[bool] = lambda text: _BOOLEANS[text.lower()]
     try:
         value = readers[_type_of(like) or type(like)](text)
         return _elements_like(value, like) if isinstance(value, tuple) else value
-    except (ValueError, OverflowError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise UserError(_wrong_type(text, like, field)) from error
 
 
@@ -124,12 +126,6 @@ def compile_regex(pattern: str, name: str) -> re.Pattern:
         raise UserError(f"{name} is not a regular expression: {pattern!r} ({error})") from error
 
 
-def _boolean(text: str) -> bool:
-    if text.lower() not in _BOOLEANS:
-        raise ValueError(text)
-    return _BOOLEANS[text.lower()]
-
-
 def _integer(text: str) -> int:
     try:
         return int(text)
@@ -172,12 +168,8 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
     layer = [value]
     for _ in range(_DEEPEST):
-        layer = [
-            part
-            for whole in layer
-            if isinstance(whole, dict | list)
-            for part in (whole.values() if isinstance(whole, dict) else whole)
-        ]
+        wholes = (each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, dict | list))
+        layer = list(itertools.chain.from_iterable(wholes))
     if layer:
         raise ValueError("nested too deeply")
     return value
@@ -261,15 +253,9 @@ def largest_sizes(value: Any, key: str = "") -> Iterator[tuple[str, int]]:
     if isinstance(value, int) and not isinstance(value, bool):
         yield key, abs(value)
     elif isinstance(value, str) and "(" in value:
-        yield from largest_sizes(_options_in(value), key)
+        with contextlib.suppress(UserError):  # a text that is no call string
+            yield from largest_sizes(parse_call(value)[1], key)
     elif isinstance(value, list | tuple | Mapping):
         yield key, len(value)
         for name, part in value.items() if isinstance(value, Mapping) else ((key, part) for part in value):
             yield from largest_sizes(part, str(name))
-
-
-def _options_in(text: str) -> Mapping[str, Any]:
-    try:
-        return parse_call(text)[1]
-    except UserError:  # a text that is no call string
-        return {}

@@ -54,9 +54,7 @@ def shuffled(seed: int, epoch: int, num_examples: int, places: np.ndarray) -> np
 
 @functools.lru_cache(maxsize=4)  # a step touches two epochs at most (or many small ones); runs go forward
 def _shuffled_array(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-    order = np.random.default_rng((seed, epoch)).permutation(num_examples).astype(np.int32)
-    order.flags.writeable = False
-    return order
+    return np.random.default_rng((seed, epoch)).permutation(num_examples).astype(np.int32)
 
 
 @functools.lru_cache(maxsize=4)

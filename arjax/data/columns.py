@@ -36,8 +36,9 @@ _FIRST_MERGED = 2**53
 #: Dates of Python have the years 1 to 9999.
 _FIRST_DAY, _LAST_DAY = np.datetime64("0001-01-01"), np.datetime64("9999-12-31T23:59:59.999999")
 #: Words that are dates without being named as such; and all texts that a column of dates may have.
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
-_ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?)?)?")
+_TIME = r"([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(?P<zone>Z|[+-]\d\d:\d\d)?)?"
+_DATE = re.compile(rf"\d{{4}}-\d\d-\d\d{_TIME}")
+_ISO = re.compile(rf"\d{{4}}(-\d\d(-\d\d{_TIME})?)?")
 #: Numbers with separators of thousands or a decimal comma.
 _WITH_COMMAS = re.compile(r"[+-]?\d+(,\d+)+(\.\d*)?|[+-]?\d{1,3}(\.\d{3})+,\d+")
 
@@ -278,7 +279,9 @@ def kind_of(name: str, values: np.ndarray, place: Place, as_words: str, with_cod
     texts = {value for value in set(known) if isinstance(value, str)}
     if with_codes and are_numbers(texts, with_codes):
         return "numbers", ""
-    if known and all(isinstance(value, str) and _DATE.fullmatch(value) for value in known):
+    dates = [_DATE.fullmatch(value) if isinstance(value, str) else None for value in known]
+    if not with_codes and dates and all(dates):
+        refuse_mixed_zones(name, {date["zone"] is None for date in dates if date})
         return "date", ""
     strays = {text for text in texts if not is_number(text)}
     num = sum(map(strays.__contains__, known))
@@ -291,6 +294,12 @@ def kind_of(name: str, values: np.ndarray, place: Place, as_words: str, with_cod
         refuse_value(name, row, stray, place, fault)
     more = f" and {num - 1} more words" if num > 1 else ""
     return "words", f"{holds(name, row, stray, place)}{more}, in which {len(known) - num} others are numbers"
+
+
+def refuse_mixed_zones(name: str, are_local: set[bool]) -> None:
+    """Refuses times of a column of which some have a time zone, and would be those of UTC, and others have none."""
+    fault = f"some times in the column {name!r} have a time zone, and others have none: give all of them one, or none"
+    refuse((len(are_local) > 1, fault))
 
 
 def names_rows(values: np.ndarray, few: int) -> str:
@@ -355,8 +364,10 @@ def _as_time(value: Any, unit: str) -> float:
     if not isinstance(value, datetime.date) and not (isinstance(value, str) and _ISO.fullmatch(value)):
         raise no_date
     try:
+        if isinstance(value, str) and (date := _ISO.fullmatch(value)) and date["zone"]:
+            value = datetime.datetime.fromisoformat(value).astimezone(datetime.UTC).replace(tzinfo=None)
         time = np.array(value, "datetime64[us]")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise no_date from error
     if not isinstance(time.item(), datetime.date):  # the years 1 to 9999
         raise no_date

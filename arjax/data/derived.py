@@ -99,13 +99,10 @@ def drawn(
     other = open_run(run)
     model = require(other.model, "conditionals", "the data set 'drawn'")
     end = other.dataset.end
+    other_order = f"the run in {run} visits the tokens of a string in another order than their own, so log p of one"
     refuse(
         (model.context_spec, f"the run in {run} has a context, and 'drawn' draws from models without one"),
-        (
-            end is not None and not model.in_sequence,
-            f"the run in {run} visits the tokens of a string in another order than their own, so log p of a string is "
-            "not known: 'drawn' needs a run in raster order",
-        ),
+        (end is not None and not model.in_sequence, f"{other_order} is not known: 'drawn' needs a run in raster order"),
     )
     # draws have the run's own order, whatever orders it was trained on
     truth, splits = Truth(dataclasses.replace(model, orders=None), other.params, end), {}

@@ -22,7 +22,7 @@ import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import user_path
-from arjax.data.columns import AS_MISSING, are_numbers, is_number, row_of_table
+from arjax.data.columns import AS_MISSING, are_numbers, is_number, refuse_mixed_zones, row_of_table
 
 #: The texts of cells without a value.
 NO_VALUE = ("", "?", "NA", "NaN", "nan")
@@ -308,11 +308,14 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     one = isinstance(values, str | bytes | Mapping) or (isinstance(values, np.ndarray) and not values.ndim)
     if one or not isinstance(values, Iterable):
         raise UserError(f"the column {name!r} is not a list of values, but {plain_value(values)!r}")
+    values = list(values)
     items = [None if type(item) is str and item.strip() in missing else item for item in map(plain_value, values)]
     kinds = {type(item) for item in items if item is not None}
     if kinds and kinds <= {int, float} and all(abs(item) < 2**53 for item in items if type(item) is int):
         return _without(np.array([math.nan if item is None else item for item in items], np.float64), missing)
     if kinds and all(issubclass(kind, datetime.date) for kind in kinds):
+        times = (value for value, item in zip(values, items, strict=True) if isinstance(item, datetime.datetime))
+        refuse_mixed_zones(name, {getattr(time, "tzinfo", None) is None for time in times})
         return np.array(items, "datetime64[us]")
     if kinds <= {int, float, bool, str} and kinds != {bool}:
         gaps = missing | _numbers_among(missing)

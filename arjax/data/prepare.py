@@ -16,7 +16,7 @@ from pathlib import Path
 
 from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import replacing, user_path
-from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, import_tfds, prepared_in, search_path, write_splits
+from arjax.data.prepared import FILE_FORMAT, import_tfds, prepared_in, search_path, write_splits
 from arjax.data.raw_sets import RAW_SETS, RawSet
 from arjax.data.sources import SPLITS
 
@@ -33,11 +33,6 @@ def check_name(name: str) -> None:
     """Refuses a name that is not one of `known_names()`."""
     known = known_names()
     refuse((name not in known, f"unknown data set {name!r}{did_you_mean(name, known)}"))
-
-
-def default_data_dir() -> str:
-    """Returns the default folder of prepared sets, for help texts."""
-    return f"the first folder of TFDS_DATA_DIR, or {DEFAULT_DATA_DIR}"
 
 
 def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bool = True) -> list[Path]:

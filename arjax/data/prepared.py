@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError, refuse
-from arjax.core.files import read_arrays, user_path, write_arrays
+from arjax.core.files import read_arrays, read_json_object, user_path, write_arrays
 from arjax.core.values import parse_json
 from arjax.data.sources import SPLITS
 
@@ -148,21 +148,12 @@ def check_metadata(path: Path) -> dict[str, Any]:
     """Returns the object in a file of metadata; raises `ValueError` without one, or if it names a class outside of
     tensorflow-datasets, which would import its module: a foreign folder could run any module.
     """
-    try:
-        value = parse_json(path.read_text(encoding="utf-8"))
-        names = list(_class_names(value))
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no {path.name}") from error
-    except ValueError as error:
-        raise ValueError(f"{path.name} is not JSON") from error
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read ({error.strerror})") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path.name} holds no object")
-    for name in names:
-        if not name.startswith("tensorflow_datasets."):
-            raise ValueError(f"{path.name} names the class {name!r}, which does not belong to tensorflow-datasets")
-    return value
+    value = read_json_object(path)
+    refuse((value is None, f"{path.name} is missing, or holds no JSON object"))
+    for name in _class_names(value):
+        outside = f"{path.name} names the class {name!r}, which does not belong to tensorflow-datasets"
+        refuse((not name.startswith("tensorflow_datasets."), outside))
+    return value or {}
 
 
 def _class_names(value: Any) -> Iterator[str]:

@@ -253,8 +253,8 @@ def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch
 
 def _called(split: str, key: str, part: str = "") -> str:
     """Returns the name of an array, or of a part of the context, in messages."""
-    names = {"x": "examples", "mask": "masks", "weight": "weights"}
-    names["context"] = "labels" if part == "label" else "contexts"
+    context = "labels" if part == "label" else "contexts"
+    names = {"x": "examples", "mask": "masks", "weight": "weights", "context": context}
     return f"the {split} {names[key]}" if key in names else f"the {split} array {key!r}"
 
 

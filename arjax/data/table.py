@@ -110,14 +110,10 @@ def _joined(frames: Sequence[Frame]) -> tuple[dict[str, np.ndarray], cells.Place
     """Returns the columns of the rows of all frames, one after another, and the place of a row in messages."""
     first, ends = frames[0], np.cumsum(list(map(len, frames)))
     few = f"the table {first.file!r} needs three rows or more, one for each split, but has {ends[0]}"
-    others = [frame for frame in frames if list(frame.columns) != list(first.columns)]
-    refuse(
-        *(
-            (others, f"the table {frame.file!r} has other columns than {first.file!r}: {', '.join(frame.columns)}")
-            for frame in others
-        ),
-        (len(frames) == 1 and ends[0] < len(SPLITS), few),
-    )
+    for frame in frames:
+        other = f"the table {frame.file!r} has other columns than {first.file!r}: {', '.join(frame.columns)}"
+        refuse((list(frame.columns) != list(first.columns), other))
+    refuse((len(frames) == 1 and ends[0] < len(SPLITS), few))
 
     def place(n: int) -> str:
         frame = frames[int((ends <= n).sum())]

@@ -112,16 +112,12 @@ def read_files(
     dataset: str, file: str, validation: str, test: str, tokens: str, splits: tuple
 ) -> tuple[list[str], str, str]:
     """Returns the text of one file, to be cut into splits, or of three; the name of the data; and their digest."""
+    both = "validation and test are two files, or one file is cut into all splits: give both or neither"
+    uncut = "splits cuts one file: leave it out where validation and test are files of their own"
     refuse(
         (not file, f"the data set {dataset!r} needs a text file: give its path, config.dataset.file=my.txt"),
-        (
-            bool(validation) != bool(test),
-            "validation and test are two files, or one file is cut into all splits: give both or neither",
-        ),
-        (
-            validation and tuple(splits) != PARTS,
-            "splits cuts one file: leave it out where validation and test are files of their own",
-        ),
+        (bool(validation) != bool(test), both),
+        (validation and tuple(splits) != PARTS, uncut),
     )
     paths = [file, validation, test] if validation else [file]
     files = [text_rows.read_text(path, tokens) for path in paths]

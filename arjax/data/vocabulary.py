@@ -118,9 +118,8 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
     """Returns the vocabulary of a training text: its characters sorted by code point, or all 256 bytes. With
     `min_count` above 0, characters seen less often share one unknown token. `end` adds an end token, the last one.
     """
-    refuse(
-        (min_count and tokens == "bytes", f"min_count must be 0 for bytes, of which none is unknown; not {min_count}")
-    )
+    no_count = f"min_count must be 0 for bytes, of which none is unknown; not {min_count}"
+    refuse((min_count and tokens == "bytes", no_count))
     if tokens == "bytes":
         symbols = [chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
     else:

@@ -28,6 +28,7 @@ def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarr
 def cut(sequences: Sequence[np.ndarray], length: int, stride: int) -> dict[str, np.ndarray]:
     """Returns windows of T elements over sequences [T_n, *value], with 0 behind the end of short ones: `x[W, T,
     *value]`, bool `mask[W, T]`, False for padding and context, and `owner[W]`, the sequence of each window.
+    Each element is scored in one window, and those of later windows given at least T - `stride` elements before them.
     """
     places = ((n, window_starts(len(sequence), length, stride)) for n, sequence in enumerate(sequences))
     spots = [(n, start, skip) for n, starts_and_skips in places for start, skip in zip(*starts_and_skips, strict=True)]

@@ -46,12 +46,6 @@ class Divergence:
     accumulated: np.ndarray
     accumulated_stderr: np.ndarray
 
-    @property
-    def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """The 95 % interval of `accumulated`, (low, high), float64[S] each."""
-        half = Z * self.accumulated_stderr
-        return self.accumulated - half, self.accumulated + half
-
 
 @dataclasses.dataclass(frozen=True)
 class Exposure:
@@ -132,17 +126,13 @@ def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
     model = require(model, "conditionals", "an exposure")
     refuse((isinstance(truth.model, str), "the truth of a data set comes with its model: open_truth(dataset)"))
     event, true_event = model.event, truth.model.event
+    has_context = model.context_spec or truth.model.context_spec
+    listed = model.conditional.has_table and truth.model.conditional.has_table
+    needs = "discrete data, and conditionals that are independent within a step, such as categorical"
     refuse(
         (event != true_event, f"the truth is of {true_event.in_words}, and the model of {event.in_words}"),
-        (
-            model.context_spec or truth.model.context_spec,
-            "an exposure against a truth is that of a model without a context",
-        ),
-        (
-            not (model.conditional.has_table and truth.model.conditional.has_table),
-            "an exposure compares probabilities of all values: it needs discrete data, and conditionals that are "
-            "independent within a step, such as categorical",
-        ),
+        (has_context, "an exposure against a truth is that of a model without a context"),
+        (not listed, f"an exposure compares probabilities of all values: it needs {needs}"),
     )
     order, true_order = model.factorization, truth.model.factorization
     sizes, true_sizes = ((np.asarray(f.blocks) < f.num_sites).sum(1) for f in (order, true_order))
@@ -232,9 +222,7 @@ def _wrong(model: AutoregressiveModel, params: Any, batch: Batch, observed_D: np
         given = {"given": batch.x, "observed": observed_D.reshape(model.event.grid_shape)}
     keys = example_keys(jax.random.key(0), len(batch))  # no value depends on them
     decoded = model.draw(params, keys, sampler="greedy", context=context, **given).x
-    counted_BD = np.broadcast_to(~observed_D, (len(batch), len(observed_D)))
-    if batch.mask is not None:
-        counted_BD = counted_BD & (np.asarray(batch.mask).reshape(len(batch), -1) > 0)
+    counted_BD = batch.scored(model.event.grid_shape).reshape(len(batch), -1) & ~observed_D
     return _count_wrong(model, params, jnp.asarray(batch.x), context, decoded, jnp.asarray(counted_BD))
 
 

@@ -95,17 +95,16 @@ def _closing(text: str, begin: int) -> int:
 
 
 def size_of(result: str) -> int:
-    """The bytes of a type, or of all in a tuple."""
-    arrays = _ARRAY.findall(result)
-    return sum(_BYTES.get(kind, 0) * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims, _ in arrays)
+    """The bytes of a type, or of all in a tuple, without tiles."""
+    return sum(_with_tiles(kind, dims, "") for kind, dims, _ in _ARRAY.findall(result))
 
 
-def memory_of(result: str) -> float:
+def memory_of(result: str) -> int:
     """The bytes that a type takes in memory, with its tiles."""
     return sum(_with_tiles(*each) for each in _ARRAY.findall(result) if "S(" not in each[2])
 
 
-def _with_tiles(kind: str, dims: str, layout: str) -> float:
+def _with_tiles(kind: str, dims: str, layout: str) -> int:
     """The bytes of an array whose last axes, as it lies in memory, are filled up to whole tiles."""
     sizes = [int(size) for size in dims.split(",") if size]
     order, tile = re.match(r"\{?([\d,]*)", layout), re.search(r"T\(([\d,]+)\)", layout)

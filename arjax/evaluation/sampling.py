@@ -48,12 +48,10 @@ def prompt_tokens(dataset: Dataset, prompt: str, length: int = 0) -> np.ndarray:
     """Returns the tokens of the first characters of examples, or of texts of a length: the option `given` of a draw."""
     tokens_K, units, size = encode_prompt(dataset, prompt), text_of(dataset).units, dataset.event.num_sites
     num = len(tokens_K)
+    sizes = f"a prompt has 1 to {size - 1} {units}, as examples of {dataset.name!r} have {size}; this one has {num}"
     refuse(
         (length and num >= length, f"a prompt of {num} {units} leaves nothing to draw of a text of {length}"),
-        (
-            not length and not 0 < num < size,
-            f"a prompt has 1 to {size - 1} {units}, as examples of {dataset.name!r} have {size}; this one has {num}",
-        ),
+        (not length and not 0 < num < size, sizes),
     )
     return tokens_K
 
@@ -98,13 +96,10 @@ def parse_context(spec: ContextSpec, text: str, classes: Sequence[str] = ()) -> 
 
 
 def _class_of(name: str, part: EventSpec, text: str) -> np.int32:
-    called, is_number = f"the part {name!r} of the context", text.strip().isdecimal()
+    called, wrong = f"the part {name!r} of the context", not text.strip().isdecimal() or int(text) >= part.num_levels
     refuse(
         (not part.is_class, f"{called} is no class, so --context cannot name it: give it in Python"),
-        (
-            not is_number or int(text) >= part.num_levels,
-            f"{called} is a class from 0 to {part.num_levels - 1}, not {text!r}",
-        ),
+        (wrong, f"{called} is a class from 0 to {part.num_levels - 1}, not {text!r}"),
     )
     return np.int32(int(text))
 

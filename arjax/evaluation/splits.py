@@ -107,8 +107,8 @@ class SplitScorer:
         scoring: Scoring,
         transform_key: Callable[[jax.Array], jax.Array] | None = None,
     ):
-        self.dataset, self._key, self._mesh = dataset, scoring.key, scoring.mesh
-        mesh = scoring.mesh
+        self._key, mesh = scoring.key, scoring.mesh
+        self._mesh = mesh
         self.batch_size, self._sharding, self._rows_here = scoring.batch_size, None, None
         if mesh is not None:
             # The last axis of the mesh (tensor) splits layers, the others split batches.

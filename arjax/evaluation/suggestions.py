@@ -96,13 +96,9 @@ def suggest(
     start, num_sites = len(tokens_K), model.event.num_sites
     sites_TD = np.eye(num_sites, dtype=bool)
     factorization = evidence_first(model, np.arange(num_sites) < start, *sites_TD[start : start + num_further])
-    head = model.conditional
-    refuse(
-        (
-            scores_blocks(head, factorization) or not head.has_table,
-            "suggestions need a list of the probabilities of single characters, which this conditional does not have",
-        )
-    )
+    unlisted = scores_blocks(model.conditional, factorization) or not model.conditional.has_table
+    needs = "suggestions need a list of the probabilities of single characters"
+    refuse((unlisted, f"{needs}, which this conditional does not have"))
     model = dataclasses.replace(model, factorization=factorization, orders=None)
     context = as_context(model.context_spec, context, beams, one_for_all=True)
     x_BT = np.zeros((beams, num_sites), np.int32)

@@ -64,15 +64,13 @@ def neighbours(factorization: Factorization, data: np.ndarray | None, distance: 
 @GRAPHS.register("edges")
 def edges(factorization: Factorization, data: np.ndarray | None, arrows: tuple[tuple[int, int], ...]) -> np.ndarray:
     """A Bayesian network from a list of edges (parent, child), as in `edges(arrows=((0, 1), (0, 2)))`."""
-    num_sites, flat = factorization.num_sites, []
+    num_sites = factorization.num_sites
+    parents_DD = np.zeros((num_sites, num_sites), bool)
     for edge in arrows if isinstance(arrows, tuple | list) else (arrows,):
         pair = flat_integers(edge) if isinstance(edge, tuple | list) else None
         if pair is None or len(pair) != 2 or min(pair) < 0 or max(pair) >= num_sites:
             raise UserError(f"an edge is (parent, child), sites from 0 to {num_sites - 1}, not {edge!r}")
-        flat.append(pair)
-    parents_DD = np.zeros((num_sites, num_sites), bool)
-    for parent, child in flat:
-        parents_DD[child, parent] = True
+        parents_DD[pair[1], pair[0]] = True
     return parents_DD
 
 

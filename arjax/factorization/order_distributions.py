@@ -222,11 +222,11 @@ class Orders:
         return [self._cut(order) for order in [*self.listed, *random]]
 
     def _probabilities(self) -> tuple[np.ndarray, float]:
-        """Returns the probabilities of the listed orders, float64[K], and of a draw from all permutations."""
-        if self.weights is None:
-            num = len(self.listed)
-            return np.full(num, 1 / max(num, 1)), float(num == 0)
-        weights, num = np.asarray(self.weights, np.float64), len(self.listed)
+        """Returns the probabilities of the listed orders, float64[K], and of a draw from all permutations, all of them
+        up to a factor.
+        """
+        num = len(self.listed)
+        weights = np.ones(max(num, 1)) if self.weights is None else np.asarray(self.weights, np.float64)
         return weights[:num], float(weights[num:].sum())
 
     def _places(self, num: int) -> list[int]:

@@ -59,7 +59,7 @@ def order_name(factorization: Factorization) -> str:
     name = "(" + ", ".join(map(str, order_D[:5])) + (", ...)" if len(order_D) > 5 else ")")
     options = {name: ORDERINGS.options(name) for name in ORDERINGS if not needs_data(name)}
     usual = [name for name, defaults in options.items() if inspect.Parameter.empty not in defaults.values()]
-    for known in sorted(usual, key=lambda name: (name != "raster", "of" in options[name])):  # raster first
+    for known in sorted(usual, key=lambda name: name != "raster"):  # raster first
         try:
             candidate = make_order(known, factorization.grid_shape)
         except Exception:  # an ordering for grids of another kind, perhaps one of a user, which fails in its own way
@@ -147,7 +147,6 @@ def subscale(grid_shape: Grid, factor: int = opt(2, least=2)) -> np.ndarray:
     order (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel Networks", 2019, section 3.1).
     """
     coordinates = np.unravel_index(raster(grid_shape), grid_shape)
-    factor = min(factor, max(grid_shape))  # more makes no difference
     keys = (*(c % factor for c in coordinates), *coordinates)
     return np.lexsort(keys[::-1])
 

@@ -7,11 +7,9 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.registry import Registry
-from arjax.factorization.orderings import multiscale, sets_of_scales
+from arjax.factorization.orderings import Grid, multiscale, sets_of_scales
 
 PARTITIONS = Registry("partition", hidden=("order", "grid_shape"))
-
-Grid = tuple[int, ...]
 
 
 @PARTITIONS.register("sites")

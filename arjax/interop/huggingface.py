@@ -23,7 +23,7 @@ from arjax.core.options import is_integer
 from arjax.core.spec import EventSpec
 from arjax.core.traits import require
 from arjax.interop.architectures import ARCHITECTURES, Architecture, check_config
-from arjax.interop.tensors import TensorFolder, read_json, write_tensors
+from arjax.interop.tensors import WHOLE, TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer import Transformer
@@ -105,7 +105,8 @@ def save_huggingface(directory: str | Path, model: AutoregressiveModel, params: 
     write_json(directory / "config.json", config)
     suppressed = {} if len(same) else {"suppress_tokens": [bos]}
     write_json(directory / "generation_config.json", {"bos_token_id": bos, **suppressed})
-    write_tensors(directory, tensors)
+    path = directory / WHOLE  # which readers take before any shards that are there
+    write_tensors(path, tensors, {"format": "pt"}, path)
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:
@@ -183,20 +184,16 @@ def _tensors(architecture: Architecture, flat: Flat, extra_token: bool) -> Itera
 
 def _check_tokens(model: AutoregressiveModel) -> None:
     """Raises `UserError` unless the model is one of tokens on a line, from left to right, without a context."""
-    event, order = model.event, np.asarray(model.factorization.order)
-    line = len(event.grid_shape) == 1 and event.value_size == 1 and event.num_levels > 2
+    event, factorization, ending = model.event, model.factorization, "can be saved in this form"
+    is_line = len(event.grid_shape) == 1 and event.value_size == 1 and event.num_levels > 2
+    is_plain = isinstance(model.network, Transformer) and is_line and not model.context_spec
+    in_order = np.array_equal(np.asarray(factorization.blocks), np.arange(event.num_sites)[:, None])
     refuse(
-        (
-            not isinstance(model.network, Transformer) or model.context_spec or not line,
-            "only a `transformer` on a line of tokens, without a context, can be saved in this form",
-        ),
-        (
-            model.factorization.block_size > 1 or not np.array_equal(order, np.arange(len(order))),
-            "only a model of one token per step in raster order can be saved in this form",
-        ),
+        (not is_plain, f"only a `transformer` on a line of tokens, without a context, {ending}"),
+        (not in_order, f"only a model of one token per step in raster order {ending}"),
         (
             model.conditional != Categorical(event.num_levels),
-            "only a model with the conditional 'categorical', without options, can be saved in this form",
+            f"only a model with the conditional 'categorical', without options, {ending}",
         ),
     )
 

@@ -22,15 +22,13 @@ from typing import Any, NamedTuple, TypedDict
 import jax
 import numpy as np
 from flax import traverse_util
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from arjax.core import __version__
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import replacing, user_path
 from arjax.core.registry import UnknownNameError
 from arjax.core.values import largest_sizes, parse_json, read_typed
-from arjax.interop.tensors import open_tensors
+from arjax.interop.tensors import open_tensors, write_tensors
 from arjax.models import Model, Recipe, make, recipe_of
 from arjax.models.checks import check_params
 from arjax.models.extras import check_trained
@@ -69,11 +67,7 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
     content["parts"] = [recipe for recipe, _ in parts]
     text = json.dumps(content | {"checksum": _checksum(content, tensors)})
     with replacing(path) as replacement:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(tensors, replacement, metadata={KEY: text})
-        except SafetensorError as error:  # for example, the disk is full
-            raise UserError(f"cannot write {path}: {error}") from error
+        write_tensors(replacement, tensors, {KEY: text}, path)
     return path
 
 

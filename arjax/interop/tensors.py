@@ -58,13 +58,12 @@ class TensorFolder:
         return tensor
 
 
-def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes `model.safetensors`, which readers take before any shards that are there."""
-    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str], called: Path) -> None:
+    """Writes a safetensors file, which messages name `called`."""
     try:
-        save_file(contiguous, directory / WHOLE, metadata={"format": "pt"})
+        save_file({name: np.asarray(value, order="C") for name, value in tensors.items()}, path, metadata)
     except SafetensorError as error:  # for example, the disk is full
-        raise UserError(f"cannot write {directory / WHOLE}: {error}") from error
+        raise UserError(f"cannot write {called}: {error}") from error
 
 
 def read_json(path: Path) -> dict:

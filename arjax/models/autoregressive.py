@@ -392,14 +392,10 @@ def check_network(network: Network, factorization: Factorization) -> None:
     """Refuses a network that does not support the factorization or its own options, and names those that can."""
 
     def refusal(network: Network) -> UserError | None:
-        called, lacks_graphs = f"the network {name_of(network)!r}", "graphs" not in network.traits
-        reads = "reads all earlier sites, not the parents in model.graph alone"
+        noisy = f"the network {name_of(network)!r} denoises the examples of a chain, and follows no order"
         try:
-            refuse(
-                (isinstance(network, NoisyNetwork), f"{called} denoises the examples of a chain, and follows no order"),
-                (factorization.parents is not None and lacks_graphs, f"{called} {reads}"),
-            )
-            network.check(factorization)
+            refuse((isinstance(network, NoisyNetwork), noisy))
+            check_factorization(network, factorization)
         except UserError as error:
             return error
         return None

@@ -36,7 +36,7 @@ from arjax.models.checks import check_init
 from arjax.models.draws import step_keys
 from arjax.models.extras import SampledBound
 from arjax.models.noise_schedules import stratified_steps, visited_steps
-from arjax.models.pictures import Paths, Picture, is_visible
+from arjax.models.pictures import Paths, Picture, is_image
 from arjax.networks.base import apply, step_variables
 from arjax.networks.denoisers import NOISY, TIME, BlockTransformer, Denoiser
 from arjax.samplers import Draw, Request, example_keys
@@ -295,8 +295,8 @@ def _log_prob(model: Chain, params: Params, batch: Batch, key: jax.Array) -> jax
 
 @extras.pictures.register(Chain)
 def _(model: Chain, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-    """`reverse_process`, examples on their way from noise to data."""
-    if not is_visible(model.event):
+    """`reverse_process`, examples on their way from noise to data, as images or texts."""
+    if not (is_image(model.event) or model.event.is_text):
         return
     context = {name: part[:DRAWN_EXAMPLES] for name, part in batch.context.items()} if model.context_spec else {}
     num = len(next(iter(context.values()))) if context else DRAWN_EXAMPLES

@@ -21,7 +21,7 @@ from arjax.core.programs import bytes_of, check_memory
 from arjax.core.scores import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network
+from arjax.networks.base import Network, name_of
 
 #: What leaves out sites without a value, for the ends of sentences.
 MISSING_VALUES = (
@@ -62,7 +62,7 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
     lacks_graphs = factorization.parents is not None and "graphs" not in network.traits
     refuse(
         (shape != grid_shape, f"the factorization is of {shape}, the grid is {grid_shape}"),
-        (lacks_graphs, "this network reads all earlier sites, not the parents of a graph alone"),
+        (lacks_graphs, f"the network {name_of(network)!r} reads all earlier sites, not the parents of a graph alone"),
     )
     if not arrays.is_traced(factorization):
         network.check(factorization)

@@ -33,7 +33,7 @@ from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.networks.readout import readout_paths, with_zero_features
-from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, Request, Sampler, make_sampler
+from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, Request, Sampler
 from arjax.samplers.cached import Naive
 from arjax.samplers.fixed_point import FixedPoint
 
@@ -103,7 +103,8 @@ class FlowModel(Model):
     ) -> FlowModel:
         """Returns the flow of K = `num_blocks` blocks with one network; the part base is a model of the noise, N(0, 1)
         without one. The blocks take the `orderings` in turn; `{block}` in them is the number of the block, as in
-        "random(seed={block})". `conditional` is the transformation, `gaussian` or `spline` with options.
+        "random(seed={block})". `conditional` is the transformation, `gaussian` or `spline` with options. A new flow is
+        the identity. The scales of successive blocks multiply, so that `gaussian` bounds the log of each by default.
         """
         recipe.only(BASE)
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
@@ -222,9 +223,8 @@ def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Ar
     return jnp.sqrt(temperature) * jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
 
-def inverting_sampler(sampler: str | Sampler) -> Sampler:
+def inverting_sampler(invert: Sampler) -> Sampler:
     """Returns a sampler that can take given noise."""
-    invert = make_sampler(sampler)
     name = SAMPLERS.name_of(type(invert)) or type(invert).__name__
     is_exact = type(invert) in (Naive, Cached, FixedPoint)  # a subclass may draw something else, as `greedy` does
     has_draft = isinstance(invert, FixedPoint) and invert.source is not None

@@ -29,7 +29,6 @@ from arjax.networks import NETWORKS
 from arjax.networks.denoisers import make_denoiser
 from arjax.samplers import PLAIN_DRAW, Request, Sampler
 
-PREDICTIONS = ("noise", "velocity", "levels")
 _small = functools.partial(
     Example.of, "gaussian_chain", network="denoising_transformer", sizes=SMALL, num_steps=3, schedule="cosine"
 )
@@ -173,7 +172,7 @@ class GaussianChain(Chain):
         *,
         num_steps: int = opt(1000, most=MOST_STEPS),
         schedule: str = opt("linear", choices=schedules.GAUSSIAN),
-        prediction: str = opt("noise", choices=PREDICTIONS),
+        prediction: str = opt("noise", choices=("noise", "velocity", "levels")),
         train_steps: int = 1,
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),

@@ -80,11 +80,11 @@ class Nested(WithParameters, JointConditional):
         return cls(require(inner, "conditionals", "the conditional 'nested'"), event.value_shape, block_size)
 
     @property
-    def score_kind(self) -> str:
+    def score_kind(self) -> str:  # type: ignore[override]  # a constant of other families
         return self.model.score_kind
 
     @property
-    def training_loss(self) -> str:
+    def training_loss(self) -> str:  # type: ignore[override]
         return self.model.conditional.training_loss
 
     @property

@@ -65,8 +65,3 @@ def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:
 def is_image(event: EventSpec) -> bool:
     """Returns whether examples of an event can be drawn as images."""
     return as_images(np.zeros((1, *event.shape)), event.grid_shape) is not None
-
-
-def is_visible(event: EventSpec) -> bool:
-    """Returns whether examples of an event can be drawn as images, or may be read as texts."""
-    return is_image(event) or event.is_text

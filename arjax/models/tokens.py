@@ -20,7 +20,7 @@ from arjax.core.traits import traits
 from arjax.models import extras, latent
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, inherited
-from arjax.models.checks import as_values, check_params, checked_batch
+from arjax.models.checks import as_values, checked_batch
 from arjax.models.draws import added_stats, check_draws, check_taken, draw_part
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
@@ -199,16 +199,6 @@ class TokensModel(Model):
         """
         return _importance_bound(self, params, batch, key, samples, min(choices, self.quantizer.num_codes))
 
-    def with_prior(self, params: Params, prior: Params) -> Params:
-        """Returns these parameters with the prior of others of this model, which must be trained for their tokens."""
-        check_params(self.param_shapes, params)
-        check_params(self.param_shapes, prior)
-        marks = np.asarray(prior[FINGERPRINT])
-        marks = marks if marks.any() else np.asarray(fingerprint(prior))  # they were trained together
-        both = {**params, "prior": prior["prior"], FINGERPRINT: jnp.asarray(marks)}
-        extras.check_trained(self, both)
-        return both
-
 
 @check_draws.register(TokensModel)
 def _(model: TokensModel, sampler: Sampler, options: Request = PLAIN_DRAW) -> None:
@@ -275,14 +265,6 @@ def _encoded(model: TokensModel, params: Params, batch: Batch) -> Encoded:
     return model.encoded(params, batch)
 
 
-def _joint(model: TokensModel, params: Params, batch: Batch, tokens: jax.Array, key: jax.Array | None) -> jax.Array:
-    """Returns log p(z | c) + log p(x | z, c) of tokens [B, *token event], [B] nats."""
-    keys = [None] * 2 if key is None else list(jax.random.split(key))
-    z = model.quantizer.lookup(params["quantizer"], model.quantizer.numbers_of(tokens), model.grid)
-    log_z = model.prior.score(params["prior"], Batch(tokens, batch.context), key=keys[0]).log_prob
-    return log_z + model.log_likelihood(params, z, batch, keys[1])
-
-
 @one_program(static_argnames=("samples", "choices"))
 def _importance_bound(
     model: TokensModel, params: Params, batch: Batch, key: jax.Array, samples: int, choices: int
@@ -291,8 +273,12 @@ def _importance_bound(
     encoded = model.encoded(params, batch, key=of_encoder)
     _, near_BTM = jax.lax.top_k(-model.quantizer.distances(params["quantizer"], encoded.h), choices)
 
+    of_prior, of_decoder = jax.random.split(of_parts)
+
     def joint(numbers_BT: jax.Array) -> jax.Array:
-        return _joint(model, params, batch, model.quantizer.tokens_of(numbers_BT, model.grid), of_parts)
+        """Returns log p(z | c) + log p(x | z, c) of the numbers of codes, [B] nats."""
+        z = model.quantizer.lookup(params["quantizer"], numbers_BT, model.grid)
+        return model.log_prior(params, numbers_BT, batch, of_prior) + model.log_likelihood(params, z, batch, of_decoder)
 
     def with_each(numbers_BT: jax.Array, t: jax.Array) -> jax.Array:
         """Returns the joint with each choice of token t in turn, [M, B]."""

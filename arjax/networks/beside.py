@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from arjax.core.spec import ContextSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import ChunkedNetwork, Network, chunk_of, first_loop, form_of
+from arjax.networks.base import Network, context_of
 
 
-class Beside(ChunkedNetwork):
+class Beside(Network):
     """The F features of the network `inner`, and behind them the v values of a part of the context at the same site,
     [..., F + v]. `inner` does not see this `part`, which is on the grid of the event: a conditional reads it, such as
     noise that it transforms, or limits of a value.
@@ -22,8 +22,8 @@ class Beside(ChunkedNetwork):
     inner: Network
     part: str = ""
 
-    CHUNK = property(lambda self: chunk_of(self.inner))
-    FIRST_LOOP = property(lambda self: first_loop(self.inner))
+    CHUNK = property(lambda self: self.inner.CHUNK)
+    FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
 
     @staticmethod
     def of(inner: Network, part: str, context: ContextSpec, num_values: int) -> Beside:
@@ -34,10 +34,6 @@ class Beside(ChunkedNetwork):
     def traits(self):
         return self.inner.traits - {"holes", "unbounded"}
 
-    def _of_inner(self, context: Any) -> Any:
-        """The context that the inner network reads; None where it has none."""
-        return {name: context[name] for name, _ in self.inner.context_spec.parts} or None
-
     @nn.nowrap  # in the scope of a module, what a check makes to try it out would become its submodules
     def check(self, factorization):
         self.inner.check(factorization)
@@ -46,33 +42,31 @@ class Beside(ChunkedNetwork):
         return self.inner.dependencies(factorization)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        features = self.inner(x, factorization, self._of_inner(context), train=train)
+        features = self.inner(x, factorization, context_of(self.inner, context), train=train)
         return jnp.concatenate([features, context[self.part].reshape(*features.shape[:-1], -1)], -1)
 
     def prepare(self):
         self.inner.prepare()
 
     def start(self, batch_size, factorization, context=None):
-        return self.inner.start(batch_size, factorization, self._of_inner(context))
+        return self.inner.start(batch_size, factorization, context_of(self.inner, context))
 
     def step(self, carry, canvas, t, factorization, context=None):
-        carry, features = self.inner.step(carry, canvas, t, factorization, self._of_inner(context))
+        carry, features = self.inner.step(carry, canvas, t, factorization, context_of(self.inner, context))
         return carry, self._of_steps(features, factorization, t, context)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
-        carries, features = form_of(self.inner, "extend")(
-            self.inner, carry, canvas, t, k, factorization, self._of_inner(context)
-        )
+        carries, features = self.inner.extend(carry, canvas, t, k, factorization, context_of(self.inner, context))
         return carries, self._of_steps(features, factorization, t + jnp.arange(k), context)
 
     def keep(self, carries, n):
-        return form_of(self.inner, "keep")(self.inner, carries, n)
+        return self.inner.keep(carries, n)
 
     def loop_carry(self, carry, n, factorization, past=None):
-        return form_of(self.inner, "loop_carry")(self.inner, carry, n, factorization, past)
+        return self.inner.loop_carry(carry, n, factorization, past)
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
-        features = form_of(self.inner, "ahead")(self.inner, carry, canvas, t, k, factorization, self._of_inner(context))
+        features = self.inner.ahead(carry, canvas, t, k, factorization, context_of(self.inner, context))
         return self._of_steps(features, factorization, t + jnp.arange(k), context)
 
     def _of_steps(self, features: jax.Array, factorization: Factorization, steps: jax.Array, context: Any) -> jax.Array:

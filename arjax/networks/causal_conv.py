@@ -36,10 +36,6 @@ class CausalConvLayer(nn.Module):
         self.out = Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    @property
-    def convolutions(self):
-        return [self.taps]
-
     def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E], unless `convolve` is of another form."""
         hidden = ACTIVATIONS[self.activation](convolve(self.taps, self.norm(x)))
@@ -48,21 +44,16 @@ class CausalConvLayer(nn.Module):
 
 class LayersCore(ConvolutionalCore):
     """Layers on top of one another, with a normalisation behind the last one if `normalises`. `make_layers` make the
-    layers, maps (x, train, convolve) -> x that list their `convolutions`.
+    layers, maps (x, train, convolve) -> x.
     """
 
     make_layers: tuple[Callable[[], nn.Module], ...]
     normalises: bool
-    dtype: str
 
     def setup(self):
         self.layers = [make() for make in self.make_layers]
         if self.normalises:
             self.norm = nn.LayerNorm(dtype=self.dtype)
-
-    @property
-    def convolutions(self):
-        return [conv for layer in self.layers for conv in layer.convolutions]
 
     def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         for layer in self.layers:
@@ -99,7 +90,7 @@ class CausalConv(ChunkedStepNetwork):
         make = [
             functools.partial(CausalConvLayer, **fields | {"dilation": d, "name": f"layer_{i}"}) for i, d in dilations
         ]
-        return LayersCore(tuple(make), True, self.dtype)
+        return LayersCore(self.hidden_size, self.dtype, tuple(make), True)
 
 
 class TCNBlock(nn.Module):
@@ -122,10 +113,6 @@ class TCNBlock(nn.Module):
             self.match = Dense(self.features, dtype=self.dtype)
         # "Spatial" dropout: a channel is dropped in all steps at once.
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1,))
-
-    @property
-    def convolutions(self):
-        return [self.first, self.second]
 
     def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         """All steps, [B, T, in_features] -> [B, T, features], unless `convolve` is of another form."""
@@ -162,7 +149,7 @@ class TCN(ChunkedStepNetwork):
         for i, pair in enumerate(itertools.pairwise(sizes)):
             fields = *pair, self.kernel_size, 2**i, self.dropout, self.dtype
             make.append(functools.partial(TCNBlock, *fields, name=f"block_{i}"))
-        return LayersCore(tuple(make), False, self.dtype)
+        return LayersCore(self.input_size, self.dtype, tuple(make), False)
 
 
 class WaveNetLayer(nn.Module):
@@ -209,14 +196,12 @@ class WaveNetCore(ConvolutionalCore):
     the readout of the network: all steps, [B, T, R] -> [B, T, skip_channels].
     """
 
-    width: int
     skip_channels: int
     num_layers: int
     kernel_size: int
     dilation_cycle: int
     conditioned: bool
     dropout: float
-    dtype: str
 
     def setup(self):
         last = self.num_layers - 1
@@ -227,12 +212,8 @@ class WaveNetCore(ConvolutionalCore):
         ]
         self.post = Dense(self.skip_channels, dtype=self.dtype)
 
-    @property
-    def convolutions(self):
-        return [self.causal, *(layer.taps for layer in self.layers)]
-
     def __call__(
-        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
+        self, x: jax.Array, train: bool, condition: jax.Array | None = None, convolve: Convolve = at_all_steps
     ) -> jax.Array:
         x, skips = convolve(self.causal, x), 0.0
         for layer in self.layers:

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -19,15 +18,6 @@ _collecting = contextvars.ContextVar("collecting", default=False)
 def is_collecting() -> bool:
     """Whether the parameters are made for `readout_paths`, which knows them by identity: a jitted function hides it."""
     return _collecting.get()
-
-
-@contextlib.contextmanager
-def _collecting_paths() -> Iterator[None]:
-    token = _collecting.set(True)
-    try:
-        yield
-    finally:
-        _collecting.reset(token)
 
 
 def readout_paths(init: Callable[[jax.Array], Any], *also: str) -> frozenset[str]:
@@ -55,14 +45,16 @@ def readout_paths(init: Callable[[jax.Array], Any], *also: str) -> frozenset[str
                 places.clear()
             return result
 
-        with _collecting_paths(), nn.intercept_methods(collect):
+        with nn.intercept_methods(collect):
             params = init(key)
         marked = set(map(id, readouts))
         leaves = jax.tree_util.tree_leaves_with_path(params)
         paths.update(path_of(path) for path, leaf in leaves if id(leaf) in marked)
         return params
 
-    jax.eval_shape(traced, jax.random.key(0))
+    context = contextvars.copy_context()
+    context.run(_collecting.set, True)
+    context.run(jax.eval_shape, traced, jax.random.key(0))
     return frozenset(paths)
 
 

@@ -22,8 +22,6 @@ from arjax.objectives.base import OBJECTIVES, leave_one_out, with_score_function
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
 from arjax.samplers.prefixes import draw_in_steps
 
-ESTIMATORS = ("score", "straight_through", "gumbel_softmax", "pathwise")
-
 
 @OBJECTIVES.register("as_is")
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +43,7 @@ class AsIs(PrefixObjective):
 
     traits: ClassVar[frozenset[str]] = frozenset({"draws"})
 
-    estimator: str = opt("score", choices=ESTIMATORS)
+    estimator: str = opt("score", choices=("score", "straight_through", "gumbel_softmax", "pathwise"))
     temperature: float = opt(1.0, above=0)
     samples: int = 2
 

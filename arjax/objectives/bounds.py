@@ -127,9 +127,6 @@ class Iwae(LatentObjective):
         return _loss(model, batch, _with_score_function(model, bound_B, signal_kB, weights), bound_B, weights)
 
 
-WEIGHTINGS = ("bound", "simple")
-
-
 @OBJECTIVES.register("denoising")
 @dataclasses.dataclass(frozen=True)
 class Denoising(Objective[Chain]):
@@ -143,7 +140,7 @@ class Denoising(Objective[Chain]):
 
     KIND: ClassVar[str] = "gaussian_chain"
 
-    weighting: str = opt("bound", choices=WEIGHTINGS)
+    weighting: str = opt("bound", choices=("bound", "simple"))
 
     def check(self, model: Chain) -> None:
         require(model, "noise_levels", "the objective 'denoising'")

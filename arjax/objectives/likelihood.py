@@ -58,8 +58,7 @@ class TeacherForcing(Objective[Model]):
         return score_loss(model.event, batch, model.score(params, batch, key=step.key, train=True))
 
 
-#: How the number of hidden steps is drawn; the smallest hidden part and the standard deviation of "truncated_normal".
-HIDDEN = ("uniform", "truncated_normal")
+#: The smallest hidden part and the standard deviation of "truncated_normal".
 LEAST_HIDDEN, HIDDEN_STD = 0.7, 0.25
 
 
@@ -96,7 +95,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
 
     orders_per_batch: int = opt(1, least=0)
-    hidden: str = opt("uniform", choices=HIDDEN)
+    hidden: str = opt("uniform", choices=("uniform", "truncated_normal"))
 
     def check(self, model: AutoregressiveModel) -> None:
         model = require(model, "conditionals", "the objective 'order_agnostic'")

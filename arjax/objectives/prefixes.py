@@ -87,9 +87,6 @@ def weighted_mean(model: Model, batch: Batch, value_B: jax.Array, num_B: jax.Arr
     return Mean(weighted_sum(batch.weight, value_B), num)
 
 
-VALUES = ("uniform", "shuffled")
-
-
 @OBJECTIVES.register("input_noise")
 @dataclasses.dataclass(frozen=True)
 class InputNoise(PrefixObjective):
@@ -103,7 +100,7 @@ class InputNoise(PrefixObjective):
     """
 
     rate: float = opt(0.1, least=0, most=1)
-    values: str = opt("uniform", choices=VALUES)
+    values: str = opt("uniform", choices=("uniform", "shuffled"))
 
     def check(self, model: AutoregressiveModel) -> None:
         super().check(model)

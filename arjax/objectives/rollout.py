@@ -21,7 +21,6 @@ from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Step, leave_one
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
 from arjax.samplers.prefixes import draw_in_steps
 
-TARGETS = ("data", "oracle", "match", "reverse_kl")
 #: Targets that read the true conditionals.
 OF_ORACLE = ("oracle", "reverse_kl")
 
@@ -61,7 +60,7 @@ class Rollout(PrefixObjective):
     prefix: int = opt(-1, least=-1)
     length: int = opt(16, least=0)
     grow: float = opt(0.0, least=0, most=1)
-    target: str = opt("data", choices=TARGETS)
+    target: str = opt("data", choices=("data", "oracle", "match", "reverse_kl"))
     oracle: str = ""
     samples: int = 2
 
@@ -89,12 +88,10 @@ class Rollout(PrefixObjective):
         if self.target == "match":
             model.event.check_kind(DISCRETE_KINDS, "rollout(target='match') counts equal values of discrete data")
         steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
+        too_long = f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model"
         has_no_table = "rollout(target='oracle') compares lists of probabilities, and this conditional has none"
         refuse(
-            (
-                needed > steps,
-                f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model",
-            ),
+            (needed > steps, too_long),
             (self.target == "oracle" and not model.conditional.has_table, has_no_table),
         )
 

@@ -61,8 +61,7 @@ def contents(
         "programs": programs,
     }
     if vocabulary is not None:
-        known = {"symbols": list(vocabulary.symbols), "end": vocabulary.end, "unknown": vocabulary.unknown}
-        description |= known
+        description |= {"symbols": list(vocabulary.symbols), "end": vocabulary.end, "unknown": vocabulary.unknown}
     return description, arrays.arrays, num_weights
 
 
@@ -75,42 +74,26 @@ def page_form(model: AutoregressiveModel, dataset: Dataset) -> str:
 
 def check(model: AutoregressiveModel, dataset: Dataset) -> None:
     """Raises `UserError` in one sentence where a page cannot show the model."""
-    event, form, parts = model.event, page_form(model, dataset), model.context_spec.parts
-    is_text, in_order = form == "text", np.arange(event.num_sites)
+    event, form, context, conditional = model.event, page_form(model, dataset), model.context_spec, model.conditional
+    is_text, dtype, size, here = form == "text", model.network.dtype, model.num_params, f"not {event.in_words}"
+    no_levels = not 0 < event.num_values <= MOST_LEVELS
+    too_large = not is_text and (len(event.grid_shape) > 2 or event.num_sites > MOST_SITES)
+    is_class = len(context.parts) <= 1 and all(part.is_class for _, part in context.parts)
+    in_blocks = form != "any_order" and model.factorization.block_size > 1
+    is_backward = is_text and (np.asarray(model.factorization.order) != np.arange(event.num_sites)).any()
+    no_table = "a page needs the probability of each value, which this conditional does not list"
+    by_sites = "a page shows one site after another: use model.partition=sites, or a network for any order"
+    few = f"a page has at most {MOST_PARAMETERS:,} parameters, and this model {size:,}"
     refuse(
-        (
-            not 0 < event.num_values <= MOST_LEVELS,
-            f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}",
-        ),
-        (
-            not is_text and (len(event.grid_shape) > 2 or event.num_sites > MOST_SITES),
-            f"a page shows a vector or a grid of at most {MOST_SITES} sites, not {event.in_words}",
-        ),
-        (
-            len(parts) > 1 or any(not part.is_class for _, part in parts),
-            "a page has a place for a context that is a class, and for no other",
-        ),
-        (
-            model.conditional.joint or not model.conditional.has_table,
-            "a page needs the probability of each value, which this conditional does not list",
-        ),
-        (
-            form != "any_order" and model.factorization.block_size > 1,
-            "a page shows one site after another: use model.partition=sites, or a network for any order",
-        ),
-        (model.network.dtype != "float32", f"a page computes in float32, and this network in {model.network.dtype}"),
-        (
-            model.num_params > MOST_PARAMETERS,
-            f"a page has at most {MOST_PARAMETERS:,} parameters, and this model {model.num_params:,}",
-        ),
-        (
-            dataset.vocabulary is not None and dataset.vocabulary.unit != "char",
-            "a page shows texts of characters: use dataset.tokens=characters",
-        ),
-        (
-            is_text and (np.asarray(model.factorization.order) != in_order).any(),
-            "a page shows texts from left to right: use model.ordering=raster",
-        ),
+        (no_levels, f"a page shows sites of one whole number below {MOST_LEVELS}, {here}"),
+        (too_large, f"a page shows a vector or a grid of at most {MOST_SITES} sites, {here}"),
+        (not is_class, "a page has a place for a context that is a class, and for no other"),
+        (conditional.joint or not conditional.has_table, no_table),
+        (in_blocks, by_sites),
+        (dtype != "float32", f"a page computes in float32, and this network in {dtype}"),
+        (size > MOST_PARAMETERS, few),
+        (dataset.text_unit == "byte", "a page shows texts of characters: use dataset.tokens=characters"),
+        (is_backward, "a page shows texts from left to right: use model.ordering=raster"),
     )
 
 

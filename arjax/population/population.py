@@ -21,7 +21,6 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.options import check_seed, checked_arguments
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, Scoring, SplitScorer, first_batch, split_of
-from arjax.factorization import Factorization
 from arjax.models import KINDS, Model
 from arjax.models.checks import check_likelihood
 from arjax.training.feed import compact_form
@@ -94,10 +93,6 @@ class Population:
         self.members = members
         self.sharding = NamedSharding(Mesh(np.array(devices), ("orders",)), PartitionSpec("orders"))
         self.models = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *members), self.sharding)
-
-    @property
-    def factorizations(self) -> list[Factorization]:
-        return [model.factorization for model in self.members]
 
     @property
     def shape(self) -> tuple[int, int]:

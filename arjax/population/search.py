@@ -101,4 +101,4 @@ def _search(population: Population, rounds: int, propose: Callable, log: Callabl
 
 def orders_of(population: Population) -> list[np.ndarray]:
     """The orders of the members, each int64[D]."""
-    return [np.asarray(factorization.order) for factorization in population.factorizations]
+    return [np.asarray(model.factorization.order) for model in population.members]

@@ -75,11 +75,8 @@ def _draw_grid(axis: Any, order: np.ndarray, step_HW: np.ndarray) -> None:
     if max(height, width) <= MOST_NUMBERS:
         for (r, c), step in np.ndenumerate(step_HW):
             look = {"color": "white" if step < step_HW.max() / 2 else "black", "fontsize": 8}
-            box = {
-                "facecolor": image.to_rgba(step),
-                "edgecolor": "none",
-                "pad": 1.5,
-            }  # the path does not cross the number
+            # A box, so that the path does not cross the number.
+            box = {"facecolor": image.to_rgba(step), "edgecolor": "none", "pad": 1.5}
             axis.text(c, r, str(step + FIRST_STEP), ha="center", va="center", bbox=box, **look)
     axis.set_title("step of each site, and the walk", fontsize=10)
     axis.set_xticks([])

@@ -122,30 +122,27 @@ def codes_figure(counts_K: np.ndarray) -> Any:
 
 
 def entropy_figure(
-    nats_per_step: np.ndarray,
-    stderr: np.ndarray,
-    measured: np.ndarray | None = None,
-    over_grid: np.ndarray | None = None,
+    nats_S: np.ndarray, stderr: np.ndarray, measured: np.ndarray | None = None, over_grid: np.ndarray | None = None
 ) -> Any:
     """Draws the uncertainty of a model along its order.
 
     Args:
-      nats_per_step, stderr: [S] mean entropy of the conditionals of each step in nats, and its standard error.
+      nats_S, stderr: [S] mean entropy of the conditionals of each step in nats, and its standard error.
       measured: [S] mean of -log p of the data in each step, in nats; above the entropy, the model is overconfident.
       over_grid: [H, W] mean entropy of each site, drawn as an image beside the curve.
     """
     panels = 1 if over_grid is None else 2
     figure = figures.new_figure(6.4 if panels == 1 else 9.6, 3.4)
     axes = figures.row_of_axes(figure, panels, widths=(1,) if panels == 1 else (2, 1))
-    steps = np.arange(len(nats_per_step)) + figures.FIRST_STEP
-    low, high = nats_per_step - stderr, nats_per_step + stderr
+    steps = np.arange(len(nats_S)) + figures.FIRST_STEP
+    low, high = nats_S - stderr, nats_S + stderr
     axes[0].fill_between(steps, low, high, color=figures.INK, alpha=0.25, linewidth=0, label="± 1 std. error")
-    axes[0].plot(steps, nats_per_step, color=figures.INK, linewidth=1.4, label="entropy of the conditional")
+    axes[0].plot(steps, nats_S, color=figures.INK, linewidth=1.4, label="entropy of the conditional")
     if measured is not None:
         size = 4 if len(steps) <= 150 else 1.5  # hundreds of large dots would cover the curve
         axes[0].plot(steps, measured, ".", color=figures.ACCENT, markersize=size, zorder=1, label="-log p of the data")
     figures.label_axes(axes[0], "step of the order", "nats", "Uncertainty along the order")
-    axes[0].set_ylim(bottom=0 if np.min(nats_per_step) >= 0 else None)
+    axes[0].set_ylim(bottom=0 if np.min(nats_S) >= 0 else None)
     axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     if over_grid is not None:
         image = axes[1].imshow(over_grid, cmap="viridis", interpolation="nearest")
@@ -161,10 +158,8 @@ def loss_figure(history: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str 
     figure = figures.new_figure(6.4, 3.4)
     (axis,) = figures.row_of_axes(figure, 1)
     drawn: list[float] = []
-    for split, style in (
-        ("train", {"color": figures.SOFT, "linewidth": 1.2}),
-        ("validation", {"color": figures.INK, "marker": "o"}),
-    ):
+    train, validation = {"color": figures.SOFT, "linewidth": 1.2}, {"color": figures.INK, "marker": "o"}
+    for split, style in (("train", train), ("validation", validation)):
         steps, values = map(np.asarray, history.get(f"{split}/{name}", (np.zeros(0), np.zeros(0))))
         steps, values = steps[~np.isnan(values)], values[~np.isnan(values)]
         if len(values):

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.files import read_arrays, read_json_object
+from arjax.core.files import fingerprint_of_value, read_json_object
 from arjax.core.scores import NLL, NO_LIKELIHOOD, SAMPLE_SCORE
 
-FILE_NAME = "results.json"
+FILE_NAME, RECORD = "results.json", "record.json"
 #: The nats of each scored example, float32[N] by split.
 NATS_FILE = "rows.npz"
 #: The kind of a score that is the log-likelihood itself; others are "bound", "estimate" and "none".
@@ -26,18 +24,19 @@ _NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{
 
 
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """Returns the report of a run; None without a whole one of this run, which is then computed again."""
+    """Returns the report of a run; None without a whole one, as this run has written it: it is then computed again."""
     report = read_json_object(Path(workdir) / FILE_NAME)
-    return report if report is not None and is_report(report) and not _is_of_others(report, workdir) else None
+    known = report is not None and is_report(report) and is_as_written(workdir, FILE_NAME, report)
+    return report if known else None
 
 
-def _is_of_others(report: Mapping[str, Any], workdir: str | os.PathLike) -> bool:
-    """Whether the stored nats of the scored examples have another mean: a changed digit, or a file of another run."""
-    with contextlib.suppress(UserError):  # no such file, or of other splits
-        nats_N = read_arrays(Path(workdir) / NATS_FILE, (report["split"],))[report["split"]]
-        if NLL in report and nats_N.shape == (report["num_examples"],) and nats_N.dtype == np.float32:
-            return not np.isclose(nats_N.mean(dtype=np.float64), report[NLL], rtol=1e-3, atol=1e-3, equal_nan=True)
-    return False
+def is_as_written(workdir: str | os.PathLike, name: str, value: Any) -> bool:
+    """Whether the contents of a file are what the run had written when it ended, as far as its record knows."""
+    with contextlib.suppress(UserError):
+        match read_json_object(Path(workdir) / RECORD):
+            case {"written": {**written}} if isinstance(known := written.get(name), list):
+                return fingerprint_of_value(value) in known
+    return True
 
 
 def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:

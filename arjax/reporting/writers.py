@@ -21,6 +21,7 @@ from arjax.core.errors import UserError, say_once
 from arjax.core.files import check_regular, read_json_object, reading, write_text, writing
 from arjax.core.registry import Component, Registry
 from arjax.core.values import parse_expression, parse_json
+from arjax.reporting.reports import is_as_written
 
 WRITERS = Registry("writer")
 FILE_NAME = "metrics.jsonl"
@@ -128,9 +129,12 @@ def _calls(text: str) -> list[str]:
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """Returns the lines of `workdir/metrics.jsonl`, none when there is no file; a warning names damaged ones."""
+    """Returns the lines of `workdir/metrics.jsonl`, none when there is no file; a warning tells what is damaged."""
     path = Path(workdir) / FILE_NAME
-    return _whole_lines(path) if path.exists() else []
+    lines = _whole_lines(path) if path.exists() else []
+    if lines and not is_as_written(workdir, FILE_NAME, lines):
+        say_once(f"{path} is not as the run has written it: lines are missing, or have changed")
+    return lines
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

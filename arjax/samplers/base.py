@@ -104,9 +104,10 @@ class Sampler(ByClass, abc.ABC):
     def prepare(self: Any, model: Any, params: Any, resources: Resources) -> Sampler:
         """Returns the sampler with its arrays, such as a draft and its parameters; called once, outside `jit`."""
         self.check(model)
+        opened = self.opened(model, resources.open_run)
         if self.source is None:
-            return self
-        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
+            return opened
+        return dataclasses.replace(opened, source=opened.source.prepare(model, params, resources))
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Context | None) -> Draw:
@@ -184,10 +185,6 @@ class Steps:
         # All at once: a hash in every step would take longer than the rest of a small step.
         self.keys_B, first = keys, request.first
         self.keys_SB = keys_of_steps(keys, first + jnp.arange(self.factorization.num_steps))
-
-    def of(self, model: Any, params: Any) -> Steps:
-        """Returns the same steps and keys of another model, which has the same event."""
-        return self.replace(factorization=model.factorization, head=bound(model.conditional, params))
 
     def at_temperature(self, temperature: float | jax.Array) -> Steps:
         """Returns the same steps, keys and observed sites at another temperature, which may be traced."""

@@ -26,9 +26,7 @@ MOST_PARAMS = 32 * 2**20
 
 def num_cores() -> int:
     """Returns the cores of this process."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def num_parts(num: int, params: Any, *others: Any) -> int:

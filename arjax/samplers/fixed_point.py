@@ -101,11 +101,8 @@ def draft_whole(
     draft: Draft, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any
 ) -> tuple[jax.Array, int | jax.Array]:
     """The canvas [B, *grid, *value] with proposals for all unobserved steps, and the calls of the model's network."""
-    target, prompt, num_steps = (
-        target_of_draft(model, params, steps, draft),
-        steps.prompt(),
-        model.factorization.num_steps,
-    )
+    target, prompt = target_of_draft(model, params, steps, draft), steps.prompt()
+    num_steps = model.factorization.num_steps
     chunk = min(max(target.form.chunk, 8), num_steps)
     first = target.form.start(len(canvas), context) if draft.target_calls else ()
 

@@ -162,9 +162,8 @@ class Parallel(Sampler):
             score_k = self._score(steps, canvas, step_k, values, features_kMF)
             by_score_S = by_score(score_k, t, num_steps)
             step_order_S = step_order_S[by_score_S]
-            place_k = jnp.where(
-                place_k < num_steps, jnp.argsort(by_score_S)[jnp.minimum(place_k, num_steps - 1)], place_k
-            )
+            within = jnp.argsort(by_score_S)[jnp.minimum(place_k, num_steps - 1)]
+            place_k = jnp.where(place_k < num_steps, within, place_k)
         sites_kM = jnp.asarray(factorization.blocks)[step_k]
         drawn_kM = (place_k < t + n)[:, None] & ~steps.observed(sites_kM)
         flat_Dv = flat_Dv.at[jnp.where(drawn_kM, sites_kM, factorization.num_sites)].set(values, mode="drop")

@@ -32,7 +32,6 @@ def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
     """
     left = num_steps * np.cos(np.pi / 2 * np.arange(rounds + 1) / rounds)
     done = num_steps - np.rint(left).astype(int)
-    done[-1] = num_steps
     for r in range(1, rounds):  # at least one in this round, and one left for each that follows
         done[r] = min(max(done[r], done[r - 1] + 1), num_steps - (rounds - r))
     return _sizes(done)
@@ -133,10 +132,8 @@ def log_prob_ahead(
     """Returns the nats of one example in the k steps from each of P increasing `points` on, given the steps before that
     alone, and the number of their sites, float32[P, k] each. Masked sites and steps that do not exist count 0.
     """
-    form, num_sites = (
-        dataclasses.replace(StepForm.of(model, params), factorization=factorization),
-        factorization.num_sites,
-    )
+    form, num_sites = StepForm.of(model, params), factorization.num_sites
+    form = dataclasses.replace(form, factorization=factorization)
     x, counted_D = jnp.asarray(example.x), _counted(example, num_sites)
     canvas, context = x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
     most = max((b - a for a, b in zip((0, *points), points, strict=False)), default=1) or 1
@@ -260,16 +257,14 @@ def log_prob_by_rule(
     return jax.vmap(one)(batch, _noise_keys(key, len(batch)))
 
 
-def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
+def measure_losses(model: Any, params: Any, batch: Batch) -> np.ndarray:
     """Returns the mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1,
     smoothed such that it never rises, and interpolated between at most `MOST_POINTS` measured steps.
     """
     num_steps = model.factorization.num_steps
     points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
-    scores = [
-        log_prob_of_rest(model, params, batch, tuple(int(t) for t in points), seed * NUM_ORDERS + n)
-        for n in range(NUM_ORDERS)
-    ]
+    steps = tuple(int(t) for t in points)
+    scores = [log_prob_of_rest(model, params, batch, steps, seed) for seed in range(NUM_ORDERS)]
     log_prob_P, sites_P = (np.sum(part, (0, 1)) for part in zip(*scores, strict=True))
     refuse((not (sites_P > 0).all(), "losses cannot be measured: the masks of the examples leave nothing to score"))
     return np.interp(np.arange(num_steps), points, non_increasing(-log_prob_P / sites_P, sites_P))

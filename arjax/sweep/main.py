@@ -175,38 +175,26 @@ def sweep_flags(arguments: Sequence[str]) -> SimpleNamespace:
     on_slurm, on_ray, in_population = (flags.executor == name for name in ("slurm", "ray", "population"))
     left = [f"--{name}" for name in ("detach", "status", "dry_run") if getattr(flags, name)]
     together = " and ".join(left)
-    alone = "--search chooses its runs by itself: it"
+    alone, shares, on_cluster = "--search chooses its runs by itself: it", flags.devices_per_job, on_slurm or on_ray
+    of_processes = "--jobs and --devices_per_job are for --executor=local: a population is one program"
+    clusters = "--executor=ray or slurm: other runs end with their sweep"
+    of_search = "local, ray or slurm: its trials differ in more than order and seed"
+    on_clusters = "on SLURM use --slurm_options=gpus_per_node=N, and on Ray --ray_options=num_gpus=N"
     refuse(
         *((not getattr(flags, flag.name), f"arjax-sweep needs {flag.usage}") for flag in declared[:2]),
         (len(left) > 1, f"{together} are two commands"),
         (flags.slurm_options and not on_slurm, "--slurm_options goes with --executor=slurm"),
         (flags.ray_options and not on_ray, "--ray_options goes with --executor=ray"),
-        (
-            (flags.detach or flags.status) and not (on_slurm or on_ray),
-            f"{together} goes with --executor=ray or slurm: other runs end with their sweep",
-        ),
+        ((flags.detach or flags.status) and not on_cluster, f"{together} goes with {clusters}"),
         (flags.detach and flags.jobs is not None, "--detach submits all jobs at once: it takes no --jobs"),
         (flags.search and (flags.detach or flags.status), f"{alone} takes no --detach and no --status"),
         (flags.trials is not None and not flags.search, "--trials goes with --search=optuna"),
         (flags.search and flags.only, f"{alone} takes no --only"),
         (flags.search and flags.seeds != "each", f"{alone} takes no --seeds"),
-        (
-            flags.search and flags.dry_run not in ("", "table"),
-            f"{alone} goes with --dry_run, not --dry_run={flags.dry_run}",
-        ),
-        (
-            flags.search and in_population,
-            "--search goes with --executor=local, ray or slurm: its trials differ in more than order and seed",
-        ),
-        (
-            in_population and (flags.jobs not in (None, 1) or flags.devices_per_job is not None),
-            "--jobs and --devices_per_job are for --executor=local: a population is one program",
-        ),
-        (
-            (on_slurm or on_ray) and flags.devices_per_job is not None,
-            "--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N, "
-            "and on Ray --ray_options=num_gpus=N",
-        ),
+        (flags.search and flags.dry_run == "commands", f"{alone} goes with --dry_run, not --dry_run=commands"),
+        (flags.search and in_population, f"--search goes with --executor={of_search}"),
+        (in_population and (flags.jobs not in (None, 1) or shares), of_processes),
+        (on_cluster and shares, f"--devices_per_job is for this machine; {on_clusters}"),
     )
     if flags.search and flags.jobs is None:
         flags.jobs = 1
@@ -240,8 +228,7 @@ def engine_options(flag: str, text: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
         key, separator, value = item.partition("=")
-        if not separator:
-            raise UserError(f"{flag} must read key=value,key=value, not {text!r}")
+        refuse((not separator, f"{flag} must read key=value,key=value, not {text!r}"))
         try:
             options[key] = parse_literal(parse_expression(value))
         except ValueError:

@@ -1,9 +1,14 @@
-"""Runs a sweep on a Ray cluster, each run in an actor that outlives the sweep. Imports Ray: an extra."""
+"""Runs a sweep on a Ray cluster, each run in an actor that outlives the sweep. Imports Ray: an extra.
+
+Ray does not pin CPUs: runs on one node share its cores. A cluster that grows on demand needs one node of each kind at
+the start.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import logging
 import os
 import platform
@@ -144,14 +149,11 @@ class Needs:
     def check(self, nodes: Sequence[Mapping[str, float]]) -> None:
         """Raises `UserError` unless the processes of a run fit on nodes with these resources."""
         asked = {name: amount for name, amount in self.resources.items() if amount}
-        total = {
-            name: sum(node.get(name, 0) for node in nodes) for name in {*asked, *(n for node in nodes for n in node)}
-        }
+        total = {name: sum(node.get(name, 0) for node in nodes) for name in {*asked, *itertools.chain(*nodes)}}
         room = sum(int(min(node.get(name, 0) // asked[name] for name in asked)) for node in nodes if asked)
         if asked and room < self.processes:
-            near = next(
-                (did_you_mean(name, [*DEFAULTS, *total.keys() - asked]) for name in asked if not total[name]), ""
-            )
+            others = [*DEFAULTS, *total.keys() - asked]
+            near = next((did_you_mean(name, others) for name in asked if not total[name]), "")
             needs, has = (", ".join(f"{amounts[name]:g} {name}" for name in asked) for amounts in (asked, total))
             each = "a run" if self.processes == 1 else f"each of the {self.processes} processes of a run"
             raise UserError(f"{each} needs {needs} on one node, more than this Ray cluster has: {has} in all{near}")

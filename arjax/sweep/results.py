@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import read_json_object, replacing
 from arjax.evaluation.summaries import paired_difference
 from arjax.reporting.reports import is_json_number, read_report
@@ -203,8 +203,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a results table."""
-    if not path.is_file():
-        raise UserError(f"there is no results table {path}")
+    refuse((not path.is_file(), f"there is no results table {path}"))
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]

@@ -30,6 +30,8 @@ CONFIGS, SWEEPS = "configs", "configs/sweeps"
 _LONGEST_VALUE = 60
 #: The function of a file in place of `get_sweep`, and the remedy.
 SEARCHED = ("get_search", "it defines get_search(), so give --search=optuna")
+#: The fields of a row, and the nats of each example of the scored split, [S, N] under S seeds, where known.
+Made = tuple[dict[str, Any], np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Derived:
             if name not in runs:
                 raise UserError(f"row {self.name!r} is made of {name!r}, which is no run{did_you_mean(name, runs)}")
 
-    def made(self, members: Sequence[Finished]) -> tuple[dict[str, Any], np.ndarray | None]:
-        """Returns the row, and the nats of each example of the scored split, [S, N] under S seeds, where known."""
+    def made(self, members: Sequence[Finished]) -> Made:
+        """Returns the row, and the nats of its examples."""
         rows = [member.row() for member in members]
         data, orders, models, devices = (
             list(dict.fromkeys(row[name] for row in rows)) for name in ("dataset", "ordering", "model", "device")
@@ -81,9 +83,7 @@ class Derived:
         }
         return common | fields | {"model": self.model or f"{' and '.join(models)}, {fields['model']}"}, nats
 
-    def _made(
-        self, members: Sequence[Finished], rows: Sequence[Mapping[str, Any]]
-    ) -> tuple[dict[str, Any], np.ndarray | None]:
+    def _made(self, members: Sequence[Finished], rows: Sequence[Mapping[str, Any]]) -> Made:
         """Returns the fields that depend on the operation, `model` being its description, and the nats."""
         raise NotImplementedError
 
@@ -100,9 +100,7 @@ class Mean(Derived):
         metrics = sorted({runs[name].metric for name in self.of})
         refuse((len(metrics) > 1, f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}"))
 
-    def _made(
-        self, members: Sequence[Finished], rows: Sequence[Mapping[str, Any]]
-    ) -> tuple[dict[str, Any], np.ndarray | None]:
+    def _made(self, members: Sequence[Finished], rows: Sequence[Mapping[str, Any]]) -> Made:
         value, stderr = mean_over_runs([member.report[member.run.metric] for member in members])
         sizes, seeds = ({row[name] for row in rows} for name in ("num_params", "seed"))
         over = "seeds" if len(seeds) == len(members) else "runs"
@@ -145,9 +143,7 @@ class Mixture(Derived):
         wrong = f"the weights of row {self.name!r} are {self.weights} on validation: score another split"
         refuse((self.weights != "equal" and split == "validation", wrong))
 
-    def _made(
-        self, members: Sequence[Finished], rows: Sequence[Mapping[str, Any]]
-    ) -> tuple[dict[str, Any], np.ndarray | None]:
+    def _made(self, members: Sequence[Finished], rows: Sequence[Mapping[str, Any]]) -> Made:
         reports = [member.report for member in members]
         self._check_split(reports[0]["split"])
         nll_MN, validation_MN, fields = self._nats(members, reports[0]["split"]), None, dict[str, Any]()
@@ -282,9 +278,8 @@ def load_sweep(path: str) -> list[Row]:
     rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
     refuse((not rows, f"get_sweep() in {path} returns no runs"))
     kinds = "arjax.sweep.Run or arjax.sweep.Mean or arjax.sweep.Mixture"
-    for row in rows:
-        is_row = isinstance(row, Run | Derived)
-        refuse((not is_row, f"get_sweep() in {path} must return {kinds} objects, not {row!r}"))
+    others = (row for row in rows if not isinstance(row, Run | Derived))
+    refuse(*((True, f"get_sweep() in {path} must return {kinds} objects, not {row!r}") for row in others))
     name, num = collections.Counter(row.name for row in rows).most_common(1)[0]
     refuse((num > 1, f"two runs of {path} are named {name!r}"))
     runs = {row.name: row for row in rows if isinstance(row, Run)}
@@ -297,13 +292,9 @@ def select(rows: Sequence[Row], only: str) -> list[Row]:
     """The rows named in a comma-separated list; all of them for ""."""
     by_name = {row.name: row for row in rows}
     chosen = [name for name in map(str.strip, only.split(",")) if name]
-    refuse(
-        *(
-            (name not in by_name, f"there is no run {name!r} in the list{did_you_mean(name, by_name)}")
-            for name in chosen
-        ),
-        (only and not chosen, f"--only={only} names no run"),
-    )
+    refuse((only and not chosen, f"--only={only} names no run"))
+    for name in chosen:
+        refuse((name not in by_name, f"there is no run {name!r} in the list{did_you_mean(name, by_name)}"))
     return [by_name[name] for name in chosen] if only else list(rows)
 
 

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.options import checked_arguments
-from arjax.reporting.reports import FILE_NAME
+from arjax.reporting.reports import FILE_NAME, is_json_number
 
 #: Stands for the folder of the sweep in the config and in the overrides of a run.
 WORKDIR = "{workdir}"
@@ -33,6 +33,7 @@ class Run:
       overrides: config fields to set, such as `{"seed": 1, "model.ordering": "random(seed=3)"}`. Here and in `config`,
         `{workdir}` is the workdir of the sweep: `{"train.init_from": "{workdir}/teacher"}` reads another run.
       dataset, model, ordering: those of the row, in words; "" takes them from the results and the config of the run.
+        Pictures show `model`: let it state every option that differs.
       metric: the number of `results.json` to report, such as `nll_nats` or `bits_per_dim`.
       published, published_mark: the number to compare with, nan for none, and its source or differences.
       listed: whether it has a row; False for a run that only a `Mean` or a `Mixture` reads.
@@ -105,25 +106,17 @@ def flag_text(value: Any) -> str:
 
 def check_row(name: str, row: str, published: Any) -> None:
     """Raises `UserError` for a name that no folder of a sweep can have, or a published number that is none."""
-    refuse(
-        (
-            not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name),
-            f"a {row} cannot be named {name!r}: use letters, digits and _ . + = - only",
-        ),
-        (
-            isinstance(published, bool) or not isinstance(published, int | float),
-            f"the published number of {row} {name!r} must be a number, not {published!r}",
-        ),
-    )
+    is_name = re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name)
+    refuse((not is_name, f"a {row} cannot be named {name!r}: use letters, digits and _ . + = - only"))
+    no_number = f"the published number of {row} {name!r} must be a number, not {published!r}"
+    refuse((not is_json_number(published), no_number))
 
 
 def config_of(run: Run, workdir: str | os.PathLike) -> ConfigDict:
     """The config of a run of a sweep in `workdir`, checked, as `arjax` reads it from its command line."""
     from arjax.config.validate import validate
 
-    config = _read_config(run, workdir)
-    validate(config)
-    return config
+    return validate(_read_config(run, workdir)).config
 
 
 def _read_config(run: Run, workdir: str | os.PathLike) -> ConfigDict:

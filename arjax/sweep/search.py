@@ -300,8 +300,7 @@ def run_search(flags: SimpleNamespace, make_executor: Callable[[SimpleNamespace,
     if flags.dry_run:
         _print_plan(search, Trials(search, user_path(flags.workdir)), total)
         return 0
-    if importlib.util.find_spec("optuna") is None:
-        raise UserError("--search=optuna needs optuna: pip install 'arjax[search]'")
+    refuse((importlib.util.find_spec("optuna") is None, "--search=optuna needs optuna: pip install 'arjax[search]'"))
     workdir = writable_folder(flags.workdir)
     with only_run_in(workdir):
         trials = Trials(search, workdir)

@@ -75,6 +75,7 @@ class Table:
         """Returns the rows so far, and by name why others cannot be made; `derived`: also rows of several runs."""
         finished = {ended.run.name: ended for ended in self.all_finished()}
         rows: list[dict[str, Any]] = []
+        runs: list[Run] = []
         nats: list[np.ndarray | None] = []
         failed: dict[str, str] = {}
         for row in self.rows:
@@ -83,16 +84,19 @@ class Table:
                     if row.listed and row.name in finished:
                         nats_N = finished[row.name].nats() if derived else None
                         rows.append(finished[row.name].row())
+                        runs.append(finished[row.name].run)
                         nats.append(None if nats_N is None else nats_N[None])
                 elif derived and all(name in finished for name in row.of):
                     made, nats_SN = row.made([finished[name] for name in row.of])
                     rows.append(made | {"command": self.command(row)})
+                    runs.append(finished[row.of[0]].run)
                     nats.append(nats_SN)
                 elif derived:
                     lacking = ", ".join(name for name in row.of if name not in finished)
                     failed[row.name] = f"the row {row.name!r} needs {lacking}, without results"
             except UserError as error:
                 failed[row.name] = str(error)
+        _tell_apart(rows, runs)
         return [made | {"tie": tie} for made, tie in zip(rows, ties(rows, nats), strict=True)], failed
 
     def command(self, row: Derived) -> str:
@@ -107,3 +111,15 @@ class Table:
             path.replace(before)
         write_csv(path, rows)
         return path
+
+
+def _tell_apart(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> None:
+    """Adds to the models of rows that would be the same the fields in which their runs, or their first ones, differ."""
+    groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, str]]]] = {}
+    for row, run in zip(rows, runs, strict=True):
+        alike = tuple(row[name] for name in ("dataset", "model", "ordering", "seed", "metric"))
+        groups.setdefault(alike, []).append((row, {"config": run.config, **dict(run.override_texts())}))
+    for group in groups.values():
+        for row, fields in group:
+            differ = [name for name, text in fields.items() if any(other.get(name) != text for _, other in group)]
+            row["model"] += "".join(f", {name.rpartition('.')[2]} {fields[name]}" for name in differ)

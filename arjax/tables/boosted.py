@@ -11,7 +11,8 @@ so a column of V codes costs about log V sums of trees a row (as in McCarter, "U
 Validation chooses the number of trees and the temperature t of each depth of halvings; from the depth on where no trees
 help, halves have their frequencies. Several orders are mixed with equal weights, p(x) = (1/O) sum_o p_o(x).
 
-The trees of a column know the columns before it and no others, so the engine scores and draws whole rows only.
+The trees of a column know the columns before it and no others, so the engine scores and draws whole rows, and predicts
+the last column of an order from all others, but answers no other question.
 """
 
 from __future__ import annotations
@@ -166,6 +167,19 @@ class BoostedTable(RowEngine):
         """Returns the log-odds of the upper half, float64[N]."""
         leaves_NT = self.trees.leaves(x_NF, halving.first, halving.last)
         return halving.log_odds + halving.heat * leaves_NT.sum(1, dtype=np.float64)
+
+    def prediction(self, cells_NC: np.ndarray, c: int) -> np.ndarray | None:
+        """Returns the mean over the orders that end with the column; None where no order does."""
+        tables = []
+        for order, halvings in zip(self.orders, self.halvings, strict=True):
+            if order[-1] == c:
+                p_NV = np.ones((len(cells_NC), self.columns[c].num_codes))
+                for halving in halvings[-1]:
+                    upper_N1 = expit(self._log_odds(cells_NC[:, order[:-1]], halving))[:, None]
+                    p_NV[:, halving.low : halving.cut] *= 1 - upper_N1
+                    p_NV[:, halving.cut : halving.high] *= upper_N1
+                tables.append(p_NV)
+        return np.mean(tables, 0) if tables else None
 
     def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
         cells_NC, order_N = np.full((num, len(self.columns)), np.nan), rng.integers(len(self.orders), size=num)

@@ -400,8 +400,8 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
         if _recur(different, counts, low, high, step):
             low = high = different
             step = step or float(np.diff(different).min())
-        elif not step:
-            low, high = _real_ends(low, high, different[is_mass])
+        else:
+            low, high = _without_gaps(low, high, step) if step else _real_ends(low, high, different[is_mass])
     ends = tuple(low.tolist()), tuple(high.tolist())
     masses = tuple(different[is_mass].tolist())
     return Numbers(name, step, *ends, centre, spread, len(known), date, is_int, is_counted, masses)
@@ -445,6 +445,17 @@ def _real_ends(low: np.ndarray, high: np.ndarray, masses: np.ndarray) -> tuple[n
     first, last = np.where(is_mass, low, edges[:-1]), np.where(is_mass, high, edges[1:])
     kept = is_mass | (first < last)
     return first[kept], last[kept]
+
+
+def _without_gaps(low: np.ndarray, high: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns intervals of rounded numbers with the numbers between them, each up to a quarter of its length longer:
+    new rows have such numbers as often as others. Single numbers stay alone.
+    """
+    most, gap = np.floor((high - low) / (4 * step) + 0.1), np.round((low[1:] - high[:-1]) / step) - 1
+    up = np.minimum(np.ceil(gap / 2), most[:-1])
+    down = np.minimum(gap - up, most[1:])
+    ends = np.append(low[:1], low[1:] - step * down), np.append(high[:-1] + step * up, high[-1:])
+    return ends[0].round(_decimals_of(step)), ends[1].round(_decimals_of(step))
 
 
 def _recur(different: np.ndarray, counts: np.ndarray, low: np.ndarray, high: np.ndarray, step: float) -> bool:

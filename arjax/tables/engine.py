@@ -44,6 +44,10 @@ class RowEngine(abc.ABC):
     def in_words(self) -> str:
         """Returns the engine in a line."""
 
+    def prediction(self, cells_NC: np.ndarray, c: int) -> np.ndarray | None:
+        """Returns p(code of a column | all other cells) where an engine of whole rows predicts it, float64[N, V]."""
+        return None
+
     def progressive(
         self, cells_C: np.ndarray, conditions: Conditions, num: int, rng: np.random.Generator
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

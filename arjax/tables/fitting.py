@@ -25,7 +25,7 @@ from arjax.tables.columns import Numbers, find_columns
 from arjax.tables.dependence import Dependence
 from arjax.tables.engine import FitSettings, RowEngine, TableEngine, thinned
 from arjax.tables.gaussian_fitting import Options, fit_gaussians
-from arjax.tables.mixed import mix_engines, mix_rows, unrounded
+from arjax.tables.mixed import choose_rows, mix_engines, unrounded
 from arjax.tables.point_masses import SplitColumns
 from arjax.tables.products import ProductOptions, ProductsTable, fit_products
 from arjax.tables.table import TableModel, gap_patterns
@@ -190,7 +190,7 @@ def _fit(left_out: Mapping[str, str], frame: Frame, budget: Budget) -> TableMode
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
     rows = Dependence(training.columns, thinned(training.cells["train"], _JUDGED_ROWS))
     engine, nats_N, engines = mix_engines(fitted, held_NC, _NUM_ORDERS, rows)
-    by_rows, engines_of_rows = mix_rows(engine, of_rows, held_NC, _NUM_ORDERS)
+    by_rows, engines_of_rows = choose_rows(engine, of_rows, held_NC, _NUM_ORDERS)
     results = _facts(training, held_NC, engines | engines_of_rows) | {"engine": engine.in_words()}
     for sentence in filter(None, [f"chosen on validation: {engine.in_words()}", results["advice"]]):
         print(sentence, flush=True)

@@ -34,43 +34,7 @@ _COSTS = 0.01
 _STIFF = 1e4
 
 
-class MixedRows(RowEngine):
-    """Engines of rows, mixed: p(x) = sum_e w_e p_e(x), with `weights` w_e that add up to 1."""
-
-    def __init__(self, engines: Sequence[RowEngine], weights: Sequence[float] | np.ndarray):
-        self.engines: tuple[Any, ...] = tuple(engines)
-        self.columns = engines[0].columns
-        assert all(engine.columns == self.columns for engine in engines), "engines of the same columns"
-        self.weights = np.array(weights, np.float64)
-        self._parts: list[Any] = [engine for engine, weight in zip(engines, weights, strict=True) if weight]
-        self._log_weights = np.log(self.weights[self.weights > 0])
-        self.kind = " + ".join(dict.fromkeys(engine.kind for engine in self._parts))
-
-    def in_words(self) -> str:
-        return "a mixture: " + _sum_in_words(self.weights, self.engines)
-
-    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
-        nats_EN = np.stack([-engine.log_prob_over_orders(cells_NC, num_orders) for engine in self._parts])
-        return -mixed_nats(nats_EN, np.exp(self._log_weights))
-
-    def draw_rows(self, num: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws an engine for each row, and all its cells from this engine."""
-        p_NE = np.repeat(np.exp(self._log_weights)[None], num, 0)
-        return self._by_engine(p_NE, rng, lambda engine, rows: engine.draw_rows(len(rows), rng))
-
-    def _by_engine(
-        self, p_NE: np.ndarray, rng: np.random.Generator, draw: Callable[[Any, np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        """Draws an engine for each row, and cells [N, C] of the rows of each engine from it."""
-        engine_N, cells_NC = categorical(p_NE, rng), np.empty((len(p_NE), len(self.columns)))
-        for e, engine in enumerate(self._parts):
-            rows = np.flatnonzero(engine_N == e)
-            if len(rows):
-                cells_NC[rows] = draw(engine, rows)
-        return cells_NC
-
-
-class MixedTable(MixedRows, TableEngine):
+class MixedTable(TableEngine):
     """Engines of the same columns, mixed: p(query | evidence) = sum_e r_e p_e(query | evidence), in which the
     responsibilities r_e are proportional to w_e p_e(evidence).
 
@@ -87,16 +51,27 @@ class MixedTable(MixedRows, TableEngine):
         weights: Sequence[float] | np.ndarray,
         guess_weights: Mapping[str, Sequence[float]] | Mapping[str, np.ndarray] | None = None,
     ):
-        super().__init__(engines, weights)
+        self.engines: tuple[Any, ...] = tuple(engines)
+        self.columns = engines[0].columns
+        assert all(engine.columns == self.columns for engine in engines), "engines of the same columns"
+        self.weights = np.array(weights, np.float64)
+        self._parts: list[Any] = [engine for engine, weight in zip(engines, weights, strict=True) if weight]
+        self._log_weights = np.log(self.weights[self.weights > 0])
+        self.kind = " + ".join(dict.fromkeys(engine.kind for engine in self._parts))
         self.guess_weights = {kind: np.array(weights, np.float64) for kind, weights in (guess_weights or {}).items()}
         self.orders_agree = all(engine.orders_agree for engine in self._parts)
         self.reads_codes = all(engine.reads_codes for engine in self._parts)
 
     def in_words(self) -> str:
-        said = super().in_words() if len(self._parts) > 1 else self._parts[0].in_words()
+        whole = "a mixture: " + _sum_in_words(self.weights, self.engines)
+        said = whole if len(self._parts) > 1 else self._parts[0].in_words()
         for kind, weights in self.guess_weights.items():
             said += f"; {kind} are guessed by {_sum_in_words(weights, self.engines)}"
         return said
+
+    def log_prob_over_orders(self, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+        nats_EN = np.stack([-engine.log_prob_over_orders(cells_NC, num_orders) for engine in self._parts])
+        return -mixed_nats(nats_EN, np.exp(self._log_weights))
 
     def _responsibilities(self, cells_NC: np.ndarray) -> np.ndarray:
         """Returns log r_e given the known cells, float64[E, N]."""
@@ -145,8 +120,12 @@ class MixedTable(MixedRows, TableEngine):
     def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws an engine for each row by its responsibility, and all cells that are not given from this engine."""
         cells_NC = only_given(cells_NC, given_NC)
-        known_NC, p_NE = ~np.isnan(cells_NC), np.exp(self._responsibilities(cells_NC)).T
-        return self._by_engine(p_NE, rng, lambda engine, rows: engine.complete(cells_NC[rows], known_NC[rows], rng))
+        engine_N = categorical(np.exp(self._responsibilities(cells_NC)).T, rng)
+        for e, engine in enumerate(self._parts):
+            rows = np.flatnonzero(engine_N == e)
+            if len(rows):
+                cells_NC[rows] = engine.complete(cells_NC[rows], ~np.isnan(cells_NC[rows]), rng)
+        return cells_NC
 
     def num_sums(self, conditions: Conditions) -> float:
         return math.fsum(engine.num_sums(conditions) for engine in self._parts)
@@ -165,7 +144,7 @@ def kinds_of(engine: TableEngine, rows: RowEngine) -> dict[str, RowEngine]:
     """Returns the engines that are parts of an engine of all questions, and of one of whole rows, by their kinds: of
     several of one kind, the mixture.
     """
-    parts: Any = zip(engine.engines, engine.weights, strict=True) if isinstance(engine, MixedRows) else [(engine, 1.0)]
+    parts: Any = zip(engine.engines, engine.weights, strict=True) if isinstance(engine, MixedTable) else [(engine, 1.0)]
     of_kinds: dict[str, list[tuple[TableEngine, float]]] = {}
     for each, weight in parts:
         of_kinds.setdefault(each.kind, []).append((each, weight or 1e-9))
@@ -173,12 +152,7 @@ def kinds_of(engine: TableEngine, rows: RowEngine) -> dict[str, RowEngine]:
     for kind, pairs in of_kinds.items():
         some, weights = zip(*pairs, strict=True)
         kinds[kind] = some[0] if len(some) == 1 else MixedTable(some, np.array(weights) / sum(weights))
-    return kinds | {each.kind: each for each in engines_beside(engine, rows)}
-
-
-def engines_beside(engine: RowEngine, rows: RowEngine) -> Sequence[RowEngine]:
-    """Returns the engines with which an engine of all questions makes up one of whole rows."""
-    return rows.engines[1:] if isinstance(rows, MixedRows) and rows is not engine else ()
+    return kinds if rows is engine else kinds | {rows.kind: rows}
 
 
 def mix_engines(
@@ -223,21 +197,21 @@ def mix_engines(
     return MixedTable([engines[e] for e in kept], weights_E[kept], guesses), nats_N, facts
 
 
-def mix_rows(
+def choose_rows(
     engine: TableEngine, fitted: Mapping[str, tuple[RowEngine, dict[str, Any]]], cells_NC: np.ndarray, num_orders: int
 ) -> tuple[RowEngine, dict[str, Any]]:
-    """Returns the mixture of the engine of all questions and engines of whole rows that is best on validation rows, and
-    facts about the latter.
+    """Returns the engine that draws whole rows, the one under which validation rows are most probable, and facts about
+    those that draw nothing else. They are not mixed: rows of a mixture are more probable, but its draws, some of which
+    are those of the worse engine, are easier to tell from train rows.
     """
     engines = [engine, *(each for each, _ in fitted.values())]
-    nats_EN = -np.stack([each.log_prob_over_orders(cells_NC, num_orders) for each in engines])
-    weights_E = _without_small(fit_weights, nats_EN)
-    parts = zip(fitted.items(), nats_EN[1:], weights_E[1:].tolist(), strict=True)
+    nats_E = [-float(each.log_prob_over_orders(cells_NC, num_orders).mean()) for each in engines]
+    best, others = int(np.argmin(nats_E)), enumerate(fitted.items(), start=1)
     facts = {
-        name: {"validation_nats": float(nats_N.mean()), "weight_in_rows": weight, **about}
-        for (name, (_, about)), nats_N, weight in parts
+        name: {"validation_nats": nats_E[e], "weight_in_rows": float(e == best), **about}
+        for e, (name, (_, about)) in others
     }
-    return MixedRows(engines, weights_E) if weights_E[1:].any() else engine, facts
+    return engines[best], facts
 
 
 class Hidden(NamedTuple):

@@ -24,7 +24,7 @@ from arjax.tables.boosted import BoostedTable
 from arjax.tables.columns import Column, Numbers
 from arjax.tables.engine import RowEngine, TableEngine
 from arjax.tables.gaussian import GaussianTable, Margin, WordTable
-from arjax.tables.mixed import MixedRows, MixedTable, engines_beside
+from arjax.tables.mixed import MixedTable
 from arjax.tables.point_masses import PointMassTable, SplitColumns
 from arjax.tables.products import ProductsTable
 
@@ -54,23 +54,20 @@ class TableFacts(TypedDict):
     row_weights: NotRequired[tuple[float, ...]]
 
 
-class _AnyOrder(TypedDict):
+class _Engine(TypedDict):
     weight: float
+
+
+class _AnyOrder(_Engine):
     most_levels: int
     frequencies: NotRequired[tuple[tuple[float, ...], ...]]
 
 
-class _Gaussian(TypedDict):
-    weight: float
+class _Gaussian(_Engine):
     margins: tuple[dict, ...]
 
 
-class _Products(TypedDict):
-    weight: float
-
-
-class _Boosted(TypedDict):
-    weight: float
+class _Boosted(_Engine):
     orders: tuple[tuple[int, ...], ...]
 
 
@@ -89,13 +86,13 @@ class _WordNumbers(TypedDict):
 def save_table(path: str | os.PathLike, engine: TableEngine, rows: RowEngine, about: Mapping[str, Any]) -> Path:
     """Writes the model of all questions, that of whole rows, and their columns, which `read_table` reads."""
     mixed = engine if isinstance(engine, MixedTable) else MixedTable([engine], [1.0])
-    of_rows = engines_beside(engine, rows)
+    of_rows = [] if rows is engine else [rows]
     engines: list[Any] = [*mixed.engines, *of_rows]
     weights = [*mixed.weights.tolist(), *[0.0] * len(of_rows)]
     facts = {
         "columns": [column_as_json(column) for column in engine.columns],
         "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],
-        "row_weights": rows.weights.tolist() if isinstance(rows, MixedRows) and of_rows else [],
+        "row_weights": [0.0, 1.0] if of_rows else [],
         "guesses": {kind: weights.tolist() for kind, weights in mixed.guess_weights.items()},
         **about,
     }
@@ -125,8 +122,7 @@ def _engine_as_json(engine: Any, weight: float) -> dict[str, Any]:
 def read_table(path: str | os.PathLike) -> dict[str, Any]:
     """Returns the arguments of the `TableModel` in a file. Types and sizes are compared; its checksum says the rest."""
     saved = load_model(path)
-    if KEY not in saved.about:
-        raise UserError(f"{str(path)!r} does not hold the model of a table: open it with arjax.load")
+    refuse((KEY not in saved.about, f"{str(path)!r} does not hold the model of a table: open it with arjax.load"))
     try:
         facts: TableFacts = read_typed(TableFacts, saved.about[KEY], KEY)
         named = [(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
@@ -171,17 +167,13 @@ def _engines(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) ->
     num_rows = max(len(row_weights) - 1, 0)
     of_all, of_rows = engines[: num - num_rows], engines[num - num_rows :]
     fits = all(isinstance(engine, TableEngine) for engine in of_all)
-    refuse(
-        (
-            not of_all or not fits,
-            "table/row_weights must have a weight for all engines of questions, and for each other",
-        )
-    )
+    wanted = "a weight for all engines of questions, and for each other"
+    refuse((not of_all or not fits, f"table/row_weights must have {wanted}"))
     guesses: Any = facts["guesses"]
     for kind, some in guesses.items():
         refuse((len(some) != len(of_all), f"table/guesses/{kind} must have a weight for each of {len(of_all)} engines"))
     engine = of_all[0] if len(of_all) == 1 else MixedTable(of_all, weights[: len(of_all)], guesses)
-    return engine, MixedRows([engine, *of_rows], row_weights) if of_rows else engine
+    return engine, [engine, *of_rows][int(np.argmax(row_weights))] if of_rows else engine
 
 
 def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
@@ -199,7 +191,7 @@ def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -
     return AnyOrderTable(columns, model, saved.params, sites, frequencies)
 
 
-def _products(entry: _Products, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
+def _products(entry: _Engine, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
     shapes = [saved.params[name].shape for name in ("log_weights", "log_p") if name in saved.params]
     num_codes = sum(column.num_codes for column in columns)
     fits = len(shapes) == 2 and len(shapes[0]) == 1 and shapes[1] == (*shapes[0], num_codes)
@@ -217,8 +209,7 @@ def _gaussian(entry: _Gaussian, columns: Sequence[Column], saved: SavedModel) ->
     split = SplitColumns(columns)
     columns, model = split.columns, saved.model
     num_numbers = sum(isinstance(column, Numbers) for column in columns)
-    if not is_gaussian_mixture(model):
-        raise UserError("it has the model of another kind of data")
+    refuse((not is_gaussian_mixture(model), "it has the model of another kind of data"))
     fits = model.event.num_dims == num_numbers and len(columns) == len(entry["margins"])
     refuse((not fits, "its columns are not those of the model"))
     pairs = zip(columns, entry["margins"], strict=True)
@@ -241,7 +232,7 @@ def _margin(column: Column, value: Any, components: int) -> Margin | WordTable:
 _KINDS: dict[str, tuple[Any, Callable[[Any, Sequence[Column], SavedModel], RowEngine]]] = {
     "any_order": (_AnyOrder, _any_order),
     "gaussian": (_Gaussian, _gaussian),
-    "products": (_Products, _products),
+    "products": (_Engine, _products),
     "boosted": (_Boosted, _boosted),
 }
 #: The kinds of engines without a model.

@@ -281,11 +281,16 @@ class TableModel(InNotebook):
     @checked_arguments()
     def predict_proba(self, table: Any, column: Any, *, unknown: str = "refuse") -> Any:
         """Returns p(column = value | known cells of all other columns) of each row: a table with a column for each word
-        or code of a number, such as "30" or "31 to 35". The column itself may be absent.
+        or code of a number, such as "30" or "31 to 35". The column itself may be absent. If boosted trees draw the rows
+        of the table, they also predict its last column where all other cells are known.
         """
         c = self._index(column)
         cells_NC, frame = self._cells(table, unknown, needed={*self.names} - {self.names[c]})
-        table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), c)
+        known_NC = ~np.isnan(cells_NC)
+        table_NV = self._engine.code_table(cells_NC, known_NC, c)
+        whole = np.delete(known_NC, c, 1).all(1)
+        if (predicted_NV := self._rows.prediction(cells_NC[whole], c)) is not None:
+            table_NV[whole] = predicted_NV
         probabilities = {str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)}
         return frame.beside(table, probabilities, with_others=False)
 

@@ -8,17 +8,20 @@
 `check_...` are the same without pytest, in a notebook: "kept", or the sentence of a refusal, by the name of each law.
 """
 
-from arjax.testing.auditing import audit_laws
-from arjax.testing.conditional import conditional_laws
-from arjax.testing.examples import CONTEXTS, EVENTS
-from arjax.testing.laws import LawBroken
-from arjax.testing.model import model_laws
-from arjax.testing.network import network_laws
-from arjax.testing.objective import objective_laws
-from arjax.testing.order import ordering_laws, orders_laws, partition_laws
-from arjax.testing.quantizer import quantizer_laws
-from arjax.testing.sampler import sampler_laws
-from arjax.testing.stages import stages_laws
+from arjax.testing.auditing import audit_laws as audit_laws
+from arjax.testing.conditional import conditional_laws as conditional_laws
+from arjax.testing.examples import CONTEXTS as CONTEXTS
+from arjax.testing.examples import EVENTS as EVENTS
+from arjax.testing.laws import LawBroken as LawBroken
+from arjax.testing.model import model_laws as model_laws
+from arjax.testing.network import network_laws as network_laws
+from arjax.testing.objective import objective_laws as objective_laws
+from arjax.testing.order import ordering_laws as ordering_laws
+from arjax.testing.order import orders_laws as orders_laws
+from arjax.testing.order import partition_laws as partition_laws
+from arjax.testing.quantizer import quantizer_laws as quantizer_laws
+from arjax.testing.sampler import sampler_laws as sampler_laws
+from arjax.testing.stages import stages_laws as stages_laws
 
 audit = audit_laws
 check_conditional = conditional_laws.check
@@ -31,30 +34,3 @@ check_partition_laws = partition_laws.check
 check_quantizer = quantizer_laws.check
 check_sampler = sampler_laws.check
 check_stages = stages_laws.check
-
-__all__ = [
-    "CONTEXTS",
-    "EVENTS",
-    "LawBroken",
-    "audit",
-    "check_conditional",
-    "check_model",
-    "check_network",
-    "check_objective",
-    "check_ordering_laws",
-    "check_orders_laws",
-    "check_partition_laws",
-    "check_quantizer",
-    "check_sampler",
-    "check_stages",
-    "conditional_laws",
-    "model_laws",
-    "network_laws",
-    "objective_laws",
-    "ordering_laws",
-    "orders_laws",
-    "partition_laws",
-    "quantizer_laws",
-    "sampler_laws",
-    "stages_laws",
-]

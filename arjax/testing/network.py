@@ -235,10 +235,8 @@ def check_own_places(model: AutoregressiveModel, params: Any) -> None:
         changed = examples.another_part(spec, context, name)[name]
         for i, site in enumerate(np.ndindex(event.grid_shape)):
             rows = slice(i * num, (i + 1) * num)
-            place = tuple(
-                n * size // size_of_grid
-                for n, size, size_of_grid in zip(site, part.grid_shape, event.grid_shape, strict=True)
-            )
+            axes = zip(site, part.grid_shape, event.grid_shape, strict=True)
+            place = tuple(n * size // size_of_grid for n, size, size_of_grid in axes)
             other[name][(rows, *place)] = changed[(rows, *place)]
         change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
         for i in range(event.num_sites):
@@ -299,9 +297,7 @@ def _scores_and_gradients(network: Any, conditional: Any, params: Any, x: Any, m
 
 
 def check_left_out(
-    model: AutoregressiveModel,
-    params: Any,
-    forms: Sequence[Callable[..., Any]] = (check_steps, check_extends, check_ahead),
+    model: AutoregressiveModel, params: Any, forms: Sequence[Callable] = (check_steps, check_extends, check_ahead)
 ) -> None:
     """With missing values, log p is that of the observed values under the order that visits the missing sites last, one
     by one, whatever stands there without a mark; so is its gradient, which is finite. The other sites of a block stay

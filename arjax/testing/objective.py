@@ -104,11 +104,8 @@ def _check_weights(call: str, network: str, orders: str) -> None:
     weight = (np.arange(NUM) < NUM - 3).astype(np.float32)
     other = batch.replace(weight=weight, x=np.where(weight[:, None, None] > 0, batch.x, 1 - batch.x))
     same, changed = (_run(call, network, orders, each) for each in (batch.replace(weight=weight), other))
-    pairs = [
-        *zip(("loss", "gradient"), same[:2], changed[:2], strict=True),
-        ("metrics", same[2].metrics, changed[2].metrics),
-    ]
-    for name, a, b in pairs:
+    pairs = zip(("loss", "gradient"), same[:2], changed[:2], strict=True)
+    for name, a, b in (*pairs, ("metrics", same[2].metrics, changed[2].metrics)):
         close = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
         require(all(jax.tree.leaves(close)), f"the {name} depends on examples of weight 0")
     _, gradients, result = _run(call, network, orders, batch.replace(weight=np.zeros(NUM, np.float32)))

@@ -73,10 +73,7 @@ def muon_of_matrices(
         return jax.tree_util.tree_map_with_path(axes_of, updates)
 
     def labels(params: Any) -> Any:
-        def label(path: Any, leaf: Any) -> str:
-            return "muon" if axes_of(path, leaf) else "adam"
-
-        return jax.tree_util.tree_map_with_path(label, params)
+        return jax.tree_util.tree_map_with_path(lambda *leaf: "muon" if axes_of(*leaf) else "adam", params)
 
     def scaled(update: jax.Array, of: MuonDimensionNumbers) -> jax.Array:
         inputs = (of.reduction_axis,) if isinstance(of.reduction_axis, int) else of.reduction_axis

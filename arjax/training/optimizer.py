@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,6 @@ from arjax.core.values import compile_regex, is_value
 from arjax.models.base import Model
 from arjax.parallel.sharding import path_string
 from arjax.training.muon import ADAM, TAPS, matrix_axes, muon_of_matrices, readout_of
-from arjax.training.schedule_free import schedule_free
 
 Transformation: TypeAlias = optax.GradientTransformation
 PREFIX = "optax."
@@ -36,7 +34,7 @@ def by_full_name(name: str) -> Callable | None:
     if not name.startswith(PREFIX):
         return None
     function = _public_function(name)
-    signature = None if function is None else _signature(function)
+    signature = None if function is None else inspect.signature(function, eval_str=True)
     made = None if signature is None else signature.return_annotation
     if signature is None or not (isinstance(made, type) and issubclass(made, optax.GradientTransformation)):
         raise UserError(f"optimizer {name!r} is no public function of optax that returns a gradient transformation")
@@ -55,11 +53,6 @@ def _public_function(name: str) -> Callable | None:
             return None
     function = None if last.startswith("_") else vars(module).get(last)
     return function if inspect.isfunction(function) and function.__module__.startswith(PREFIX) else None
-
-
-@functools.cache
-def _signature(function: Callable) -> inspect.Signature:
-    return inspect.signature(function, eval_str=True)
 
 
 def is_of_optax(rule: Callable) -> bool:
@@ -188,7 +181,8 @@ def schedule_free_adamw(
         *decay(weight_decay, decay_pattern, cautious_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
-    return schedule_free(rule, learning_rate, b1)
+    # optax counts the steps of the weights from 1, and those of the rule from 0.
+    return optax.contrib.schedule_free(rule, lambda t: learning_rate(t - 1), b1)
 
 
 @OPTIMIZERS.register("sgd")
@@ -266,10 +260,8 @@ def decay(weight_decay: float, pattern: str, cautious: bool = False) -> list[Tra
         return jax.tree_util.tree_map_with_path(lambda path, _: regex.search(path_string(path)) is not None, params)
 
     def add_where_alike(updates: Any, params: Any) -> Any:
-        def add(u: jax.Array, w: jax.Array) -> jax.Array:
-            return u + weight_decay * jnp.where(jnp.sign(u) * jnp.sign(w) >= 0, w, 0.0)
-
-        return jax.tree.map(add, updates, params)
+        alike = lambda u, w: jnp.where(jnp.sign(u) * jnp.sign(w) >= 0, w, 0.0)  # noqa: E731
+        return jax.tree.map(lambda u, w: u + weight_decay * alike(u, w), updates, params)
 
     if not weight_decay:
         return []

@@ -23,7 +23,6 @@ from arjax.core.options import check_size, defaults
 from arjax.core.programs import BATCH_AXES
 from arjax.evaluation.compiled import Estimate, estimate
 from arjax.evaluation.flops import Roofline, Work, count_flops, count_work, roofline_seconds, rooflines
-from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.sampling import draw_on_mesh, options_of_run
 from arjax.models import Model, recipe_of
 from arjax.models.base import dummy_batch
@@ -103,7 +102,7 @@ class Program(NamedTuple):
     """A program of a run: a function of abstract arguments that lie on its mesh.
 
     Attributes:
-      name: "train step", "score" or "draw".
+      name: "train step" or "draw".
       options: of `jax.jit`.
       batch: the arguments that grow with the number of examples.
       num: examples.
@@ -134,19 +133,6 @@ def train_program(setup: Setup) -> Program:
     return Program("train step", setup.mesh, step, inputs, options, batch, num, "train.batch_size")
 
 
-def score_program(setup: Setup) -> Program:
-    """The score of a batch of a split."""
-    scorer = Evaluator(setup.model, setup.dataset, setup.scoring).scorer
-    num, field = scorer.batch_size, "evaluate.batch_size"
-    batch, (scale, key) = (
-        _examples(setup, num),
-        _placed(setup, jax.eval_shape(lambda: (scorer.log_scale_D, setup.scoring.key))),
-    )
-    batch = batch.replace(weight=jax.ShapeDtypeStruct((num,), jnp.float32, sharding=batch_sharding(setup.mesh)))
-    inputs = scale, setup.abstract_state.params, batch, key
-    return Program("score", setup.mesh, scorer.program, inputs, {}, batch, num, field)
-
-
 def draw_program(setup: Setup) -> Program:
     """The draw of the samples of a run, under the contexts of its first examples."""
     wanted, sampler = setup.sample, setup.sampler
@@ -173,10 +159,6 @@ def _placed(setup: Setup, arrays: Any) -> Any:
 def _examples(setup: Setup, num: int) -> Batch:
     example = setup.dataset.splits["train"].__getitems__(np.arange(1))  # its masks and other arrays are read, too
     return abstract_batch(setup.model, num, batch_sharding(setup.mesh), example)
-
-
-#: The programs of a run.
-PROGRAMS = {"train": train_program, "score": score_program, "draw": draw_program}
 
 
 def compile_program(program: Program, accelerator: Accelerator | None = None) -> jax.stages.Compiled:
@@ -282,10 +264,8 @@ def model_flops(model: Model, params: Any) -> float:
 
 
 def _score_of(model: Model) -> Callable[[Any, Batch], jax.Array]:
-    def score(params: Any, batch: Batch) -> jax.Array:
-        return model.score(params, batch, key=None if model.score_kind == "exact" else jax.random.key(0)).log_prob
-
-    return score
+    key = None if model.score_kind == "exact" else jax.random.key(0)
+    return lambda params, batch: model.score(params, batch, key=key).log_prob
 
 
 def _num_parts(leaf: Any) -> int:

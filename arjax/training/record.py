@@ -3,7 +3,8 @@
 `config.json` has the fields of a run. `record.json` has fingerprints of what they stand for: the user's files of data,
 the orders of the model, the user's code and, in a sweep, the parameters of the runs that this one reads; and the fields
 of runs without a config (`fit_arrays`, populations). A run with other data or orders is refused, as its parameters
-would mean something else; changed code gives a remark, since most edits change no number.
+would mean something else; changed code gives a remark, since most edits change no number. The fingerprints of results
+and metrics are `written` when a run ends, and go when it is trained further.
 """
 
 from __future__ import annotations
@@ -21,11 +22,20 @@ import numpy as np
 
 from arjax.core.arrays import fingerprint_of_arrays
 from arjax.core.errors import UserError, say_once
-from arjax.core.files import digest_of, fingerprint_of, read_json_object, user_path, write_json, writing
+from arjax.core.files import (
+    digest_of,
+    fingerprint_of,
+    fingerprint_of_value,
+    read_json_object,
+    user_path,
+    write_json,
+    writing,
+)
 from arjax.core.values import as_tuples
 from arjax.factorization import Factorization, Orders
+from arjax.reporting.reports import RECORD as FILE_NAME
 
-CONFIG_NAME, FILE_NAME = "config.json", "record.json"
+CONFIG_NAME = "config.json"
 #: What the run in a folder is needed for: its parameters, further training, or its results.
 Purpose = Literal["open", "train", "results"]
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
@@ -62,7 +72,7 @@ class Record:
         """Writes the record as a training begins `anew`; a training that goes on adds the versions of its code."""
         noted = _read(workdir)
         code = _versions({} if anew else noted, "code", self.code)
-        entries = {"data": self.data, "orders": self.orders, "code": code}
+        entries = {"data": self.data, "orders": self.orders, "code": code, "written": {}}
         write_json(Path(workdir) / FILE_NAME, noted | entries | ({"fields": self.fields} if self.fields else {}))
 
     def check(self, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
@@ -212,6 +222,13 @@ def changed_code(workdir: str | os.PathLike, loaded: Collection[str] | None = No
     return [file for file, versions in code.items() if os.path.isfile(file) and versions_of([file])[file] != versions]
 
 
+def note_written(workdir: str | os.PathLike, values: Mapping[str, Any]) -> None:
+    """Notes the contents of files that a run writes at its end, before it does so: a kill leaves earlier ones."""
+    noted = _read(workdir)
+    versions = {name: [fingerprint_of_value(value)] for name, value in values.items()}
+    write_json(Path(workdir) / FILE_NAME, noted | {"written": _versions(noted, "written", versions)})
+
+
 def note_read(read: Mapping[str, str], workdir: str | os.PathLike, *, anew: bool) -> None:
     """Notes the versions of the parameters of other runs as a training begins `anew`, or goes on."""
     noted = _read(workdir)
@@ -249,8 +266,7 @@ class RunFolder(os.PathLike):
     def __fspath__(self) -> str:
         return str(self._path)
 
-    def __str__(self) -> str:
-        return str(self._path)
+    __str__ = __fspath__
 
     def __enter__(self) -> RunFolder:
         return self

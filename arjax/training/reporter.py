@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
+from arjax.core.scores import NLL
 from arjax.data.remarks import remarks_about
 from arjax.evaluation.report import kind_of_nats
 from arjax.models import Model
@@ -69,7 +70,10 @@ class Reporter:
         metrics, scores = sums.metrics, {}
         if metrics.nll is not None:
             scores["nll_nats"] = float(metrics.nll / np.maximum(metrics.examples, 1.0))
-            scores["bits_per_dim"] = float(metrics.nll / np.maximum(metrics.dims, 1.0) / math.log(2))
+            per_dim = float(metrics.nll / np.maximum(metrics.dims, 1.0))
+            scores["bits_per_dim"] = per_dim / math.log(2)
+            if unit := self._setup.dataset.text_unit:
+                scores |= {f"nll_nats_per_{unit}": per_dim, f"bits_per_{unit}": scores["bits_per_dim"]}
         means = {name: float(mean.value) for name, mean in metrics.means.items()}
         speed = float(metrics.examples / seconds)
         values = _named("train", {"loss": float(sums.loss / sums.steps)} | scores)
@@ -78,12 +82,16 @@ class Reporter:
         self.progress.update(step, self._in_words(scores or means), speed)
 
     def _in_words(self, scores: Mapping[str, Any]) -> str:
+        for unit in ("char", "byte"):  # of a text: the windows of splits score other numbers of tokens
+            if (name := f"nll_nats_per_{unit}") in scores:
+                mean = {NLL: scores[name], "nll_stderr": scores.get(f"{name}_stderr"), "unit": f"nats/{unit}"}
+                scores = {**scores, **mean}
         return describe_scores(scores, self._bits)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         self._writer.write(step, _named("validation", scores))
         best = ", the best so far" if history.best_step == step else ""
-        self.progress.validation(step, f"{describe_scores(scores, self._bits)} ({self._kind}){best}")
+        self.progress.validation(step, f"{self._in_words(scores)} ({self._kind}){best}")
 
     def result(self, step: int, results: Mapping[str, Any]) -> None:
         """Hands the scores among the results of the finished run to the writers."""

@@ -17,6 +17,9 @@ from arjax.evaluation.report import Report, report
 from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, NATS_FILE, read_report
+from arjax.reporting.writers import FILE_NAME as METRICS
+from arjax.reporting.writers import read_metrics
+from arjax.training.record import note_written
 from arjax.training.setup import Setup, latest_store
 
 EVALUATIONS = "evaluations"
@@ -96,6 +99,7 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
         earlier = read_report(workdir)
         if earlier is not None and not _same_scores(earlier, results):
             write_evaluation(workdir, earlier)
+        note_written(workdir, {METRICS: read_metrics(workdir), FILE_NAME: results})
         write_json(Path(workdir) / FILE_NAME, results)
 
 

@@ -1,5 +1,6 @@
-"""Schedule-Free learning (Defazio et al., "The Road Less Scheduled", 2024): a rule moves parameters z, their average x
-is scored, and gradients are taken at y between them, which the train state holds.
+"""Schedule-Free learning (Defazio et al., "The Road Less Scheduled", 2024, algorithm 1): a rule without momentum moves
+parameters z, their average x is scored, and gradients are taken at y = (1 - b1) z + b1 x, which the train state holds.
+In the average, each z has the weight of its squared learning rate.
 """
 
 from __future__ import annotations
@@ -10,16 +11,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from optax.contrib import ScheduleFreeState
-
-
-def schedule_free(
-    rule: optax.GradientTransformation, learning_rate: optax.Schedule, b1: float
-) -> optax.GradientTransformation:
-    """Returns the updates of y = (1 - b1) z + b1 x, where `rule`, without momentum, moves z: algorithm 1 of the paper.
-    In the average x, each z has the weight of its squared learning rate.
-    """
-    # optax counts the steps of the weights from 1, and those of the rule from 0.
-    return optax.contrib.schedule_free(rule, lambda t: learning_rate(t - 1), b1)
 
 
 def _is_state(state: Any) -> bool:

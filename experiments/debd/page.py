@@ -1,4 +1,5 @@
-"""Compares the queries of every set with table 3 of the paper: the tables of README.md, queries.csv and queries.png.
+"""Compares the queries of every set with table 3 of the paper: the tables of README.md, queries.csv,
+products.csv and queries.png.
 
 python experiments/debd/page.py runs/debd
 """
@@ -8,10 +9,10 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from published import PERCENT
+from published import BEST, PERCENT
 
 from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.core.errors import UserError
@@ -39,12 +40,32 @@ def table(cells: Cells, ours: str) -> str:
     for name in dict.fromkeys(name for name, _ in cells):
         of_set = [cells[name, percent] for percent in PERCENT]
         texts = [f"{row[ours]} ± {row[f'{ours}_stderr']} / {row[published]} {verdict(row, ours)}" for row in of_set]
-        lines.append([name, *texts])
+        lines.append([name, model_of(of_set[0]), *texts])
     counts = [sum(verdict(row, ours) == word for row in cells.values()) for word in ("better", "tie", "worse")]
     found = "{} cells are better, {} are ties and {} are worse.".format(*counts)
-    columns = ["set", *(f"{percent} %" for percent in PERCENT)]
+    columns = ["set", "ours", *(f"{percent} %" for percent in PERCENT)]
     words = {"joint": "Joint conditionals", "single": "Single conditionals"}[ours]
-    return f"**{words}**, ours / {model}: {found}\n\n{markdown_table(columns, lines, right=columns[1:])}"
+    return f"**{words}**, ours / {model}: {found}\n\n{markdown_table(columns, lines, right=columns[2:])}"
+
+
+def model_of(row: Mapping[str, str]) -> str:
+    """What answers the queries of a set, in words."""
+    num, part = int(row["networks"]), float(row["products"])
+    words = [f"{num} network" + "s" * (num > 1)] * (num > 0) + [f"{part:.3g} products"] * (0 < part < 1)
+    return ", ".join(words) or "products"
+
+
+def whole_rows(rows: Iterable[Mapping[str, str]]) -> str:
+    """The table of the mixtures of products: nats of whole rows."""
+    lines = []
+    for row in rows:
+        (nats, model), error = BEST[row["set"]], float(row["test_stderr"])
+        lead = nats - float(row["test"])
+        word = "tie" if abs(lead) <= 2 * error else "better" if lead > 0 else "worse"
+        ours = [f"{float(row[split]):.2f} ± {float(row[f'{split}_stderr']):.2f}" for split in ("validation", "test")]
+        lines.append([row["set"], row["products"], *ours, f"{nats} ({model}) {word}"])
+    columns = ["set", "products", "validation", "test", "published"]
+    return f"**Mixtures of products**, nats of whole rows:\n\n{markdown_table(columns, lines, right=columns[1:])}"
 
 
 #: A mark for each set, in the colours of Okabe and Ito, which colour-blind readers tell apart.
@@ -84,9 +105,14 @@ def main(folder: Path) -> int:
         raise UserError(f"{folder} has no queries.csv: run experiments/debd/queries.py first")
     with path.open() as file:
         cells = {(row["set"], int(row["percent"])): row for row in csv.DictReader(file)}
-    if path.resolve() != HERE / "queries.csv":
-        shutil.copyfile(path, HERE / "queries.csv")
-    write_measured(HERE / "README.md", "\n\n".join(table(cells, ours) for ours in COMPARED))
+    tables = [table(cells, ours) for ours in COMPARED]
+    if (products := folder / "products.csv").is_file():
+        with products.open() as file:
+            tables.append(whole_rows(csv.DictReader(file)))
+    for each in filter(Path.is_file, (path, products)):
+        if each.resolve() != HERE / each.name:
+            shutil.copyfile(each, HERE / each.name)
+    write_measured(HERE / "README.md", "\n\n".join(tables))
     draw_picture(HERE / "queries.png", cells)
     return 0
 

@@ -1,4 +1,4 @@
-"""Nine sets of DEBD, test nats: MADE of 16 orders, Deep NADE of any order, and both mixed.
+"""Nine sets of DEBD, test nats: MADE of 16 orders, Deep NADE of any order, and both mixed; direct NADE of two seeds.
 
 arjax-sweep --sweep=experiments/debd/sweep.py --workdir=runs/debd
 
@@ -21,8 +21,10 @@ MODELS = {
 
 
 def get_sweep() -> list[Run | Mixture]:
-    """For each set the two networks, and their mixture with weights fitted on validation."""
-    return [row for name in BEST for row in (*(_run(name, network) for network in MODELS), _both(name))]
+    """For each set three networks, the mixture of the first two with weights fitted on validation, and one for
+    `queries.py`.
+    """
+    return [row for name in BEST for row in (*(_run(name, network) for network in MODELS), _both(name), _second(name))]
 
 
 def _run(name: str, network: str) -> Run:
@@ -30,6 +32,11 @@ def _run(name: str, network: str) -> Run:
     return Run(
         f"{name}-{network}", config, model=MODELS[network], ordering="many", published=nats, published_mark=model
     )
+
+
+def _second(name: str) -> Run:
+    config = f"experiments/debd/config.py:{name},network=direct_nade"
+    return Run(f"{name}-direct_nade-1", config, {"seed": 1}, model=MODELS["direct_nade"], listed=False)
 
 
 def _both(name: str) -> Mixture:

@@ -1,4 +1,5 @@
-"""Compares the runs of the sweep with exact values: writes measured.csv, the table of README.md and energies.png.
+"""Compares the runs of the sweep with exact values: writes measured.csv, the tables of README.md and energies.png.
+Rows of measured.csv that the folder lacks stay.
 
 python experiments/energies/page.py runs/energies
 """
@@ -7,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sweep import CRITICAL, NAMES, get_sweep
 from sweep import ORDERS as CALLS
 from truth import enumerated, kaufman
@@ -69,15 +73,45 @@ def measured(run: Any, folder: Path) -> dict[str, str] | None:
     )
 
 
+def of_orders(rows: Sequence[dict[str, str]]) -> dict[tuple[str, str], tuple[float, float, float, int]]:
+    """For each network and order of the 8 x 8 lattice: KL, its standard error, seconds, and the number of seeds.
+
+    The standard error is over the seeds, or over the draws of a single one; seconds are the fewest.
+    """
+    cells = {}
+    for network, order in itertools.product(NAMES, ORDERS):
+        alike = [row for row in rows if re.fullmatch(rf"{network}-{order}(-\d+)?", row["run"])]
+        nats, errors = (np.array([float(row["KL, nats"].split(" ± ")[i]) for row in alike]) for i in (0, 1))
+        if len(alike):
+            error = nats.std(ddof=1) / len(nats) ** 0.5 if len(nats) > 1 else errors[0]
+            seconds = min(float(row["train seconds"]) for row in alike)
+            cells[network, order] = (float(nats.mean()), float(error), seconds, len(nats))
+    return cells
+
+
+def order_table(rows: Sequence[dict[str, str]]) -> str:
+    """KL of each order and network, with the number of seeds and the seconds of a training."""
+    cells, lines = of_orders(rows), []
+    for order in ORDERS:
+        found = [cells.get((network, order)) for network in NAMES]
+        lines.append([order, *("" if cell is None else f"{cell[0]:.3f} ± {cell[1]:.3f}" for cell in found)])
+    for name, i in (("seeds", 3), ("train seconds", 2)):
+        of_each = [{cell[i] for (each, _), cell in cells.items() if each == network} for network in NAMES]
+        spans = ["" if not some else f"{min(some):.0f} to {max(some):.0f}" for some in of_each]
+        lines.append([name, *(span.split(" to ")[0] if len(set(span.split(" to "))) == 1 else span for span in spans)])
+    columns = ["order", *NAMES.values()]
+    return f"**Order and network**, KL in nats:\n\n{markdown_table(columns, lines, right=columns[1:])}"
+
+
 def draw_picture(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """KL above the truth of each order of the 8 x 8 lattice, with its standard error, for each network."""
     figure = figures.new_figure(7.0, 3.8)
     axis = figures.row_of_axes(figure, 1)[0]
     for i, (network, color) in enumerate(COLORS.items()):
-        points = {row["order"]: row["KL, nats"] for row in rows if row["run"].partition("-")[0] == network}
+        points = {order: cell for (each, order), cell in of_orders(rows).items() if each == network}
         places = [ORDERS.index(order) + 0.12 * (i - 1.5) for order in points]
         if points:
-            nats, errors = zip(*(map(float, text.split(" ± ")) for text in points.values()), strict=True)
+            nats, errors, *_ = zip(*points.values(), strict=True)
             axis.errorbar(places, nats, errors, color=color, marker="o", linestyle="", label=NAMES[network])
     axis.set_yscale("log")
     axis.set_xticks(range(len(ORDERS)), ORDERS)
@@ -92,15 +126,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("workdir", type=Path, help="that of the sweep")
     parser.add_argument("--out", type=Path, default=HERE, help="the folder of README.md")
     flags = parser.parse_args(argv)
-    rows = [row for run in get_sweep() if (row := measured(run, flags.workdir / run.name)) is not None]
-    if not rows:
+    path, runs = flags.out / "measured.csv", get_sweep()
+    found = {row["run"]: row for row in csv.DictReader(path.open())} if path.exists() else {}
+    new = {run.name: row for run in runs if (row := measured(run, flags.workdir / run.name)) is not None}
+    rows = [(found | new)[run.name] for run in runs if run.name in found | new]
+    if not new:
         raise UserError(f"{flags.workdir} has no finished run of the sweep")
-    with (flags.out / "measured.csv").open("w", newline="") as file:
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    shown = COLUMNS[1:]
-    tables = [markdown_table(shown, [[row[name] for name in shown] for row in rows], right=shown[3:])]
+    shown, targets = COLUMNS[1:], [row for row in rows if row["run"].partition("-")[0] not in NAMES]
+    tables = [markdown_table(shown, [[row[name] for name in shown] for row in targets], right=shown[3:])]
+    tables.append(order_table(rows))
     if (path := HERE / "netket.csv").exists():
         columns, *lines = csv.reader(path.open())
         tables.append(f"Beside NetKet:\n\n{markdown_table(columns, lines, right=columns[1:])}")

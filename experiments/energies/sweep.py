@@ -23,6 +23,8 @@ ORDERS = {
 #: the steps of each network, and all that the runs of the table share
 STEPS = {"made": 2000, "pixelcnn": 250, "lstm": 400, "transformer": 300}
 SMALL = {"train.batch_size": 128, "evaluate.examples": 2000}
+#: of MADE; the other networks have the first one
+SEEDS = (0, 1)
 NAMES = {"made": "MADE", "pixelcnn": "PixelCNN", "lstm": "LSTM", "transformer": "Transformer"}
 
 
@@ -37,9 +39,11 @@ def get_sweep() -> list[Run]:
             config = f"configs/energies.py:ising,side=8,beta={CRITICAL:.10f},network={network}"
             steps = STEPS[network]
             overrides = SMALL | {"model.ordering": call, "train.steps": steps, "train.eval_every": steps // 2}
-            rows.append(
-                Run(f"{network}-{order}", config, overrides, model=NAMES[network], ordering=order, metric=METRIC)
-            )
+            words = {"model": NAMES[network], "ordering": order, "metric": METRIC}
+            rows.append(Run(f"{network}-{order}", config, overrides, **words))
+            for seed in SEEDS[1:] if network == "made" else ():
+                more = overrides | {"seed": seed}
+                rows.append(Run(f"{network}-{order}-{seed}", config, more, **words, listed=False))
     large = {"train.batch_size": 256, "evaluate.examples": 5000, "train.checkpoint_every": 250}
     rows += [_ising(8, CRITICAL, 3000, 256), _ising(16, CRITICAL, 1500, 512, large)]
     direct = large | {"network.direct": True, "optimizer.learning_rate": 3e-3}

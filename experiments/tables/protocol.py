@@ -192,6 +192,7 @@ def main() -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=tuple(DATA), default="magic")
     parser.add_argument("--minutes", type=float, default=12.0, help="of training [12]")
+    parser.add_argument("--steps", type=int, default=0, help="of training, in place of minutes")
     parser.add_argument("--engine", default="", help="of the model, whose draws are measured [all]")
     parser.add_argument("--queries", type=int, default=0, help="range queries that are measured, too [0]")
     parser.add_argument("--seeds", type=int, default=3, help="of draws, over which measures are averaged [3]")
@@ -201,7 +202,8 @@ def main() -> int:
     path = flags.workdir / f"protocol_{flags.data}.safetensors"
     if not path.is_file():
         flags.workdir.mkdir(parents=True, exist_ok=True)
-        arjax.fit_table(dict(train), minutes=flags.minutes, missing=()).save(path)
+        length = {"steps": flags.steps} if flags.steps else {"minutes": flags.minutes}
+        arjax.fit_table(dict(train), **length, missing=()).save(path)
     model, name = arjax.load_table(path), f"arjax, {flags.engine}" if flags.engine else "arjax"
     each = []
     for seed in range(flags.seeds):

@@ -85,12 +85,17 @@ class Marginals:
         codes: an average over some places.
         """
         codes_NC, rng = codes_of(self.columns, cells_NC), np.random.default_rng(1)
-        alone_N = np.zeros(len(cells_NC))
-        for c, column in enumerate(self.columns):
-            within_N, known_N = column.log_within(cells_NC[:, c])
-            alone_N -= within_N + np.where((codes_NC[:, c] >= 0) & known_N, np.log(self.p[c][codes_NC[:, c]]), 0.0)
+        alone_N = self.alone(cells_NC)
         density_PN = np.stack([self.log_density(self.scores(codes_NC, rng)) for _ in range(PLACES)])
         return alone_N, alone_N - np.logaddexp.reduce(density_PN) + np.log(PLACES)
+
+    def alone(self, cells_NC: np.ndarray) -> np.ndarray:
+        """-log p of rows by the product of the columns, [N]."""
+        codes_NC, nats_N = codes_of(self.columns, cells_NC), np.zeros(len(cells_NC))
+        for c, column in enumerate(self.columns):
+            within_N, known_N = column.log_within(cells_NC[:, c])
+            nats_N -= within_N + np.where((codes_NC[:, c] >= 0) & known_N, np.log(self.p[c][codes_NC[:, c]]), 0.0)
+        return nats_N
 
     def log_density(self, z_NC: np.ndarray) -> np.ndarray:
         """log of the density of the copula at the known scores of rows."""

@@ -1,6 +1,8 @@
 """Compressed files from the shell."""
 
 import dataclasses
+import os
+import pathlib
 import types
 
 import numpy as np
@@ -41,6 +43,28 @@ def test_a_split_comes_back_with_its_context(finished_run, compressed, tmp_path,
     bits = -run.log_prob(test.arrays.x, context=test.arrays.context).sum() / np.log(2)
     assert 0 < compressed.stat().st_size - bits / 8 < 520
     assert len(run.compress(test, verify=False)) == pytest.approx(compressed.stat().st_size, abs=64)
+
+
+def test_a_decompression_that_is_killed_leaves_no_half_of_a_file(finished_run, compressed, tmp_path, monkeypatch):
+    """What it has written stands under another name, which a later run removes."""
+    output, write_bytes = tmp_path / "x.npy", pathlib.Path.write_bytes
+    output.write_text("earlier")
+    command = ["--mode=decompress", f"--workdir={finished_run}", f"--input={compressed}", f"--output={output}"]
+
+    def killed(path, content):
+        write_bytes(path, content[: len(content) // 2])
+        killed.left = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "write_bytes", killed)
+        assert main(command) == 130
+    (half,) = killed.left.keys() - {"x.npy"}
+    assert killed.left["x.npy"] == output.read_bytes() == b"earlier" and half.endswith(".tmp")
+    write_bytes(tmp_path / half, killed.left[half])  # a kill leaves it
+    os.utime(tmp_path / half, (0, 0))
+    assert main(command) == 0 and [each.name for each in tmp_path.iterdir()] == ["x.npy"]
+    assert len(np.load(output)) == 300
 
 
 def test_files_that_cannot_be_decoded_leave_nothing_behind(finished_run, compressed, tmp_path, sentence_of):

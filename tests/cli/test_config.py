@@ -12,6 +12,7 @@ import runpy
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from refusals import refusal
 
 from arjax.cli.main import main
@@ -28,8 +29,9 @@ from arjax.config.files import (
     save_config,
     to_json,
 )
+from arjax.config.validate import validate
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import PACKAGE, find_file, short_names, split_argument
 from arjax.core.values import compile_regex, parse_value
 from arjax.data import prepared as prepared_files
@@ -127,7 +129,9 @@ def test_a_run_may_not_go_on_with(tmp_path, overrides, sentence):
     assert sentence in refusal(resumed, tmp_path, lambda config: apply_overrides(config, overrides))
 
 
-@pytest.mark.parametrize(("section", "field"), [("", "seed"), ("train", "steps"), ("model", "ordering"), ("", "mesh")])
+@pytest.mark.parametrize(
+    ("section", "field"), [("", "seed"), ("train", "steps"), ("model", "ordering"), ("model", "kind"), ("", "mesh")]
+)
 def test_a_config_file_has_all_fields(tmp_path, section, field):
     save_config(example(), tmp_path)
     data = json.loads((tmp_path / "config.json").read_text())
@@ -195,6 +199,39 @@ def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):
     assert "validation_path was '' there and is 'my_test.csv' now;" in refusal(check_same_run, other, tmp_path)
     moved.dataset.validation = 0.2
     assert "run: dataset.validation was 0.1 there and is 0.2 now;" in refusal(check_same_run, moved, tmp_path)
+
+
+def test_mistakes_of_whole_configs_are_one_sentence(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    assert "is no Python file (*.py): open a run by its folder" in refusal(load_config_file, f"{tmp_path}/config.json")
+    (tmp_path / "other.json").write_text("{}")
+    assert refusal(load_config_file, f"{tmp_path}/other.json").endswith("other.json' is no Python file (*.py)")
+    config = ConfigDict(example().to_dict() | {"plugins": "mine"})
+    assert refusal(validate, config) == "config.plugins must be a tuple, not 'mine'"
+    config = example()
+    config.unlock()
+    config.dataset.name = ""
+    assert refusal(validate, config) == "the config names no dataset: set config.dataset"
+    config.sed = 3
+    assert refusal(validate, config) == "unknown config field 'sed', did you mean 'seed'?"
+    del config.sed
+    config.train[3] = 1
+    sentence = "config.train has a field that is named by no text: write config.train.name = value, not [3] = value"
+    assert refusal(validate, config) == sentence
+    deep = ConfigDict({"steps": 1})
+    for _ in range(60):
+        deep = ConfigDict({"a": deep})
+    assert "the sections of a config hold one another without end: config.a.a." in refusal(list, fields(deep))
+    config = example()
+    config.evaluate.schedule = "cosine"
+    say_once.cache_clear()
+    validate(config)
+    said = "config.evaluate.schedule has no effect without config.evaluate.steps, the number of rounds"
+    assert capsys.readouterr().err == f"arjax: {said}\n"
+    config.evaluate.steps = 2
+    say_once.cache_clear()
+    validate(config)
+    assert not capsys.readouterr().err
 
 
 def test_smoke_runs_are_short_and_touch_everything():

@@ -15,6 +15,7 @@ from arjax.cli.main import main
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, own_folder, writable_file, write_text
 from arjax.reporting.reports import finished_report, read_report
+from arjax.reporting.writers import read_metrics
 from arjax.training.feed import ResidentFeed
 from arjax.training.setup import best_store, latest_store
 
@@ -93,15 +94,32 @@ def test_damaged_results_are_no_results(tmp_path):
         assert read_report(tmp_path) is None
 
 
-def test_results_with_another_digit_or_of_another_run_are_no_results(workdir):
-    """The nats of the examples beside them have another mean."""
+@pytest.mark.parametrize("name", ["nll_nats", "nll_stderr", "num_params", "seed", "train_seconds", "dataset"])
+def test_results_with_another_digit_or_of_another_run_are_no_results(name, workdir):
+    """Also without the nats of the examples; the run knows what it has written."""
+    (workdir / "rows.npz").unlink()
     path, report = workdir / "results.json", read_report(workdir)
     assert report is not None
-    for other in ({"nll_nats": report["nll_nats"] + 1}, {"nll_nats": -report["nll_nats"]}):
-        path.write_text(json.dumps(report | other))
-        assert read_report(workdir) is None and "is damaged" in refusal(finished_report, workdir)
-    (workdir / "rows.npz").unlink()
-    assert read_report(workdir) is not None, "there is nothing that it contradicts"
+    path.write_text(json.dumps(report, indent=7))
+    assert read_report(workdir) == report, "the same numbers"
+    path.write_text(json.dumps(report | {name: report[name] * 2 or 1}))
+    assert read_report(workdir) is None and "is damaged" in refusal(finished_report, workdir)
+    noted = json.loads((workdir / "record.json").read_text())
+    for unknown in ({}, [], {"results.json": "x"}, {"results.json": None}):  # of an earlier version, or damaged
+        (workdir / "record.json").write_text(json.dumps(noted | {"written": unknown}))
+        assert read_report(workdir) is not None
+
+
+def test_a_history_that_is_shorter_or_has_another_digit_is_told(workdir, capsys):
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert read_metrics(workdir) and capsys.readouterr().err == ""
+    for i, other in enumerate((lines[:-1], lines[1:], [*lines, lines[-1]], [lines[0].replace(".", ".1"), *lines[1:]])):
+        workdir = shutil.copytree(workdir, workdir.with_name(f"other-{i}"))
+        (workdir / "metrics.jsonl").write_text("".join(other))
+        assert read_metrics(workdir)
+        told = f"{workdir / path.name} is not as the run has written it: lines are missing, or have changed"
+        assert capsys.readouterr().err == f"arjax: {told}\n"
 
 
 def test_no_folder_of_results_is_a_link_out_of_the_run(workdir, tmp_path):

@@ -104,9 +104,12 @@ def test_samples_are_valid_and_a_function_of_the_seed(workdir, capsys):
     first, options = sample(1)
     assert first.shape == (3, 8, 8) and first.min() >= 0 and first.max() <= 16 and np.ptp(first) > 0
     assert options["num"] == 3 and (options["seed"], options["best_step"]) == (0, 6)
+    assert options["work"] == {"steps": 64, "network_calls": 64}
     np.testing.assert_array_equal(first, sample(2)[0])
-    np.testing.assert_array_equal(first, sample(3, "--config.sample.sampler=naive")[0])
-    cold, options = sample(4, "--config.sample.temperature=0.01")
+    _, others = sample(3, "--config.sample.sampler=speculative(window=4)")
+    assert {"steps", "network_calls", "accepted", "batch_rounds"} <= others["work"].keys()
+    np.testing.assert_array_equal(first, sample(4, "--config.sample.sampler=naive")[0])
+    cold, options = sample(5, "--config.sample.temperature=0.01")
     assert (first != cold).any() and options["temperature"] == 0.01
 
 

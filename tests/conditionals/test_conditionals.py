@@ -141,6 +141,8 @@ def test_tables_at_the_limits_of_a_family():
     np.testing.assert_allclose(found - found[0], [0, 0, -0.2, -0.3, -4], atol=0.02)  # twice the cap
     with pytest.raises(UserError, match="'ordinal' cannot be any distribution over its values"):
         make_conditional("ordinal(size=2)", VALUES["levels"]).from_log_table(table)
+    with pytest.raises(UserError, match="cannot be any distribution over its values"):
+        make_conditional("categorical", EventSpec((3,), (1,), "levels", 5)).from_log_table(table)
 
 
 LOGITS = np.array([-30.0, -12.0, -3.0, -0.5, 0.0, 1e-3, 2.0, 9.0, 30.0])

@@ -117,6 +117,10 @@ def test_channels_that_are_not_coupled_are_independent():
     values = np.array(list(itertools.product(range(7), repeat=2)))
     table = np.exp(of_family(family, "log_prob", np.tile(features, (49, 1)), values)).reshape(7, 7)
     np.testing.assert_allclose(table, table.sum(1)[:, None] * table.sum(0), atol=1e-6)
+    weights, means, log_scales = np.split(features.reshape(2, 12), 3, axis=1)  # of each channel
+    hot = np.concatenate([weights / 1.5, means, log_scales + np.log(np.float32(1.5))], 1).ravel()
+    found, expected = jax.jit(lambda x, hot: (family.tempered_table(x, 1.5), family.log_table(hot)))(features, hot)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,18 @@ def test_samples_of_256_coupled_levels_follow_the_probabilities():
     expected = np.bincount((values // 32) @ [8, 1], p, minlength=64)
     counts = np.bincount(samples @ [8, 1], minlength=64)
     assert stats.chisquare(counts, expected / expected.sum() * num).pvalue > 1e-4
+
+
+def test_three_channels_of_tiny_scales_follow_from_one_another():
+    family = DiscretizedLogisticMixture(256, (3,), components=1)
+    couplings, features = np.tanh([0.8, -0.9, 0.7]), np.float32([0, 0.2, -0.3, 0.1, -9, -9, -9, 0.8, -0.9, 0.7])
+    level = lambda mean: np.round((mean + 1) * 127.5)  # noqa: E731
+    red = level(0.2)
+    green = level(-0.3 + couplings[0] * (red / 127.5 - 1))
+    blue = level(0.1 + couplings[1] * (red / 127.5 - 1) + couplings[2] * (green / 127.5 - 1))
+    drawn = np.asarray(of_family(family, "sample", jax.random.key(0), np.tile(features, (200, 1))))
+    np.testing.assert_array_equal(np.median(drawn, 0), [red, green, blue])
+    np.testing.assert_array_equal(of_family(family, "mode", features), [red, green, blue])
 
 
 def test_cold_samples_come_from_the_likeliest_component():

@@ -14,11 +14,13 @@ from scipy import stats
 
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.numerics import check_temperature
-from arjax.conditionals.restricted import truncate, untruncated
+from arjax.conditionals.restricted import Limited, Modes, truncate, untruncated
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.factorization import make_factorization
 
 EVENTS = {
     "binary": EventSpec((3,)),
@@ -95,6 +97,46 @@ def test_temperatures_out_of_range_are_told(family, event):
     for temperature in wrong if isinstance(family, Categorical) else wrong[:1]:
         with pytest.raises(UserError, match="the temperature must be a positive number up to 1e\\+20, not"):
             jax.eval_shape(lambda f, t=temperature: bound(family).sample(KEY, f, t), features_of(family))
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_limits_leave_the_values_between_them(shape):
+    """Both of them included; features end with the lowest values of all scalars, then the highest ones."""
+    limited = Limited(make_conditional("categorical", EventSpec((3,), shape, "levels", 4)))
+    scalars = max(sum(shape), 1)
+    assert (limited.num_params, limited.table_size) == (6 * scalars, 4)
+    low, high = np.array([[1, 2], [0, 3]])[:, :scalars], np.array([[2, 2], [1, 3]])[:, :scalars]
+    logits = np.random.default_rng(0).normal(size=(2, scalars, 4))
+    features = np.concatenate([logits.reshape(2, -1), low, high], 1).astype(np.float32)
+    sites = np.arange(4)
+    kept = (low[..., None] <= sites) & (sites <= high[..., None])
+
+    @jax.jit
+    def of_family(features):
+        many = jnp.tile(features[:, None], (1, 200, 1))
+        hot = limited.tempered_table(features, 2.0)
+        return limited.log_table(features), hot, limited.sample(KEY, many), limited.sample(KEY, many, 1e-3)
+
+    table, hot, drawn, cold = of_family(features)
+    for found, logits_of in ((table, logits), (hot, logits / 2)):
+        p = np.where(kept, np.exp(logits_of), 0)
+        np.testing.assert_allclose(np.exp(found).reshape(p.shape), p / p.sum(-1, keepdims=True), rtol=1e-5)
+    p = np.exp(table).reshape(2, scalars, 4)
+    frequencies = (np.asarray(drawn).reshape(2, 200, scalars, 1) == sites).mean(1)
+    np.testing.assert_allclose(frequencies, p, atol=0.15)
+    assert drawn.dtype == np.int32 and (np.asarray(cold).reshape(2, 200, -1) == p.argmax(-1)[:, None]).all()
+
+
+def test_modes_of_a_joint_family_are_those_of_its_blocks():
+    family = make_conditional("mixture_of_products(components=2)", EventSpec((3,), (), "levels", 3))
+    assert Modes(family).joint and family.order_in_block(3).tolist() == [0, 1, 2]
+    features = np.random.default_rng(0).normal(size=(2, 3, family.num_params)).astype(np.float32)
+    valid, value = np.array([[True] * 3, [True, True, False]]), np.array([[0, 2, 1], [1, 0, 0]])
+    given = np.array([[True, False, False], [False] * 3])
+    found, expected = jax.jit(lambda *args: (Modes(family).block_sample(KEY, *args, 1e6), family.block_mode(*args)))(
+        features, valid, value, given
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_lower_temperatures_than_float32_divides_by_are_the_lowest():
@@ -300,3 +342,10 @@ def test_one_value_is_the_mode(family, event):
 def test_families_without_a_list_of_values_refuse(call, event):
     with pytest.raises(UserError, match=rf"^top_k, top_p and min_p choose among .*, of which '{call}' has no list"):
         truncate(make_conditional(call, event), min_p=0.1)
+
+
+def test_blocks_of_several_sites_are_scored_together_by_joint_families():
+    joint, single = (make_conditional(call, EVENTS["levels"]) for call in ("mixture_of_products", "categorical"))
+    for sizes, several in (((3,), True), ((2, 1), True), ((1, 1, 1), False)):
+        factorization = make_factorization((3,), "raster", f"sizes(sizes={sizes})")
+        assert (scores_blocks(joint, factorization), scores_blocks(single, factorization)) == (several, False)

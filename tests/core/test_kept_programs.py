@@ -1,11 +1,16 @@
 """Compiled programs are kept between processes in a folder of the user's, unless the user has decided otherwise."""
 
 import os
+import platform
+import re
 import subprocess
 import sys
+import types
 
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
+from arjax.core import kept_programs
 from arjax.core.kept_programs import FOLDER, SETTINGS, SWITCH, delete_oldest, processor
 
 #: Compiles one program with a public name of arjax used before, and prints how often the compiler was asked.
@@ -71,3 +76,54 @@ def test_the_programs_that_were_used_longest_ago_go_first(tmp_path):
 
 def test_processors_have_names():
     assert all(processor())
+
+
+@pytest.fixture
+def without_settings(monkeypatch, tmp_path):
+    """A user whose environment names a cache folder and no settings of JAX; what JAX is told, in a dict."""
+    environment, told = {"XDG_CACHE_HOME": str(tmp_path)}, {}
+    monkeypatch.setattr(kept_programs, "os", types.SimpleNamespace(environ=environment, access=os.access, W_OK=os.W_OK))
+    config = types.SimpleNamespace(jax_compilation_cache_dir=None, update=told.__setitem__)
+    monkeypatch.setattr(
+        kept_programs, "sys", types.SimpleNamespace(modules={"jax": types.SimpleNamespace(config=config)})
+    )
+    monkeypatch.setattr(compilation_cache, "reset_cache", lambda: told.update(reset=True))
+    return environment, told, config
+
+
+def test_settings_are_those_of_jax_and_of_child_processes(without_settings, tmp_path, monkeypatch):
+    (environment, told, _), seen = without_settings, []
+    monkeypatch.setattr(kept_programs, "delete_oldest", seen.append)
+    kept_programs.keep_programs()
+    (folder,) = (tmp_path / "arjax" / "programs").iterdir()
+    assert re.fullmatch("[0-9a-f]{16}", folder.name) and seen == [folder.parent]
+    cache = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.0}
+    assert told == cache | {"jax_persistent_cache_min_entry_size_bytes": -1, "reset": True}
+    assert {name: value for name, value in environment.items() if name.startswith("JAX")} == {
+        **{"JAX_COMPILATION_CACHE_DIR": str(folder), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.0"},
+        **{"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"},
+    }
+
+
+@pytest.mark.parametrize("decided", [FOLDER, SWITCH, "jax", "file"])
+def test_what_a_user_has_decided_stays(decided, without_settings, tmp_path):
+    environment, told, config = without_settings
+    if decided == "jax":
+        config.jax_compilation_cache_dir = "mine"
+    elif decided == "file":
+        (tmp_path / "arjax").write_text("no folder")
+    else:
+        environment[decided] = "mine"
+    before = dict(environment)
+    kept_programs.keep_programs()
+    assert environment == before and told == {}
+
+
+def test_processors_are_told_apart_by_their_features(monkeypatch, tmp_path):
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(kept_programs, "Path", lambda name: info)
+    assert all(processor()) and processor()[1] == platform.machine()  # no such file
+    info.write_text("model name\t: X 3\nflags\t\t: fpu avx\n\nmodel name\t: other\nflags\t: none\n")
+    assert processor() == ("X 3", "avx fpu")
+    info.write_text("Features\t: neon\n")
+    assert processor() == (platform.machine(), "neon")

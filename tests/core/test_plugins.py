@@ -189,6 +189,28 @@ def test_mistakes_name_the_plugin_the_file_and_the_line(tools, tmp_path):
         run(tmp_path, "import broken")
 
 
+def test_an_error_of_arjax_itself_names_the_line_of_the_user(tools, tmp_path, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "helper_q.py").write_text("def fail():\n    raise KeyError('x')\n")
+    text = "from inner.helper_q import fail\nfail()"
+    with pytest.raises(
+        UserError, match=r"config\.py, line 2, fails with KeyError: 'x' \(inner/helper_q\.py, line 2\)$"
+    ):
+        run(tmp_path, text)
+    monkeypatch.setattr(plugins, "PACKAGE", tmp_path / "inner")
+    with pytest.raises(UserError, match=r"line 2, fails with KeyError: 'x'$"):
+        run(tmp_path, text)
+
+
+def test_a_locked_config_names_the_field_and_the_nearest_one(tools, tmp_path):
+    """In place of the whole config, which ml_collections prints."""
+    text = "from ml_collections import ConfigDict\nconfig = ConfigDict({'steps': 1, 'seed': 2}).lock()\nconfig."
+    with pytest.raises(UserError, match=r"line 3, fails with unknown config field 'stes', did you mean 'steps'\?$"):
+        run(tmp_path, f"{text}stes = 3")
+    with pytest.raises(UserError, match=r"line 3, fails with unknown config field 'zzz'$"):
+        run(tmp_path, f"{text}zzz = 3")
+
+
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """A function that installs packages which register names; each has an entry point, and `broken` fails."""

@@ -9,7 +9,7 @@ import pytest
 from refusals import refusal
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.options import LARGEST, opt, seed_option
+from arjax.core.options import LARGEST, opt, seed_option, typed_fields
 from arjax.core.registry import Registry
 from arjax.core.values import parse_call
 
@@ -283,3 +283,28 @@ def test_a_component_that_is_built_already_is_checked_by_its_declarations(measur
 def test_in_a_config_the_field_is_named(measured):
     with pytest.raises(UserError, match=r"^config\.tool\.teeth must be at least 1, not 0$"):
         measured.typed("saw", {"teeth": 0}, "config.tool")
+
+
+def test_a_component_is_a_mapping_of_its_options_and_a_call_of_those_that_are_literals(measured):
+    saw = measured.component("saw", {"teeth": 3, "sizes": [2, 5]})
+    assert len(saw) == 6 and saw["sizes"] == (2, 5) and saw.function is measured.get("saw")
+    assert saw.as_call == "saw(teeth=3, rust=0, angle=0.5, sizes=(2, 5), steel='hard', turn=-1)"
+    measured.register("file")(lambda material, edge=float("inf"), handle=print: material)
+    assert measured.read("file").as_call == "file" and measured.read("file").build("oak") == "oak"
+
+
+@dataclasses.dataclass
+class Section:
+    steps: int = 3
+    rate: float = opt(0.5, least=0, below=1)
+
+
+def test_fields_of_a_section_are_typed(measured):
+    assert typed_fields(Section, {"rate": 0, "steps": 5}) == {"rate": 0.0, "steps": 5}
+    for values, sentence in (
+        ({"stepz": 1}, "there is no option train.stepz, did you mean 'steps'?"),
+        ({"rate": 1}, "train.rate must be at least 0 and below 1, not 1.0"),
+        ({"steps": 0}, "train.steps must be at least 1, not 0"),
+        ({"steps": "3"}, "train.steps must be an integer, not '3'"),
+    ):
+        assert refusal(typed_fields, Section, values, "train.") == sentence

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from refusals import refusal
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import array_files, from_arrays, make_dataset
 from arjax.data.batches import eval_batches
@@ -77,6 +77,7 @@ def test_they_are_the_arrays_that_they_hold(arrays, tmp_path):
     ],
 )
 def test_contexts(context, array, spec, tmp_path, capsys):
+    say_once.cache_clear()
     split = folder(tmp_path / "train", x=np.zeros((6, 2)), context=array)
     classes = {"num_classes": 6} if context in ("label", "sequence", "image") else {}
     classes |= {"local": True} if spec.local else {}
@@ -87,6 +88,10 @@ def test_contexts(context, array, spec, tmp_path, capsys):
     assert not capsys.readouterr().err
     assert not make_dataset("array_files", train=split, kind="real").context
     assert "context.npy is not read, as the option context of the data set is none" in capsys.readouterr().err
+    unused = context in ("vector", "frames")
+    make_dataset("array_files", train=split, kind="real", context=context, num_classes=6, local=bool(spec.local))
+    said = "num_classes=6 has no effect: it is of a context of the kind label, sequence or image"
+    assert (said in capsys.readouterr().err) == unused
 
 
 def test_rows_are_checked_when_they_are_read_and_all_of_them_for_a_device(tmp_path, monkeypatch):
@@ -161,6 +166,23 @@ def test_what_cannot_be_read_is_told_in_one_sentence(options, sentence, tmp_path
     folder(tmp_path / "misspelled", x=x, masks=x)
     with pytest.raises(UserError, match=sentence):
         make_dataset("array_files", **options)
+
+
+def test_the_system_is_told_how_rows_are_read(tmp_path, monkeypatch):
+    """Files at random, rows that follow one another ahead; and what was read goes out of memory above a limit."""
+    said = []
+    monkeypatch.setattr(array_files, "_advise", lambda array, *advice: said.append(advice))
+    source = make_dataset("array_files", train=save(tmp_path / "x.npy", np.zeros((50, 4096), np.uint8))).splits["train"]
+    assert said == [("MADV_RANDOM",)]
+    for rows, begin, length in (([3, 4, 5], 12288, 4 * 4096 - 3968), ([7], None, 0), ([2, 4, 6], None, 0)):
+        said.clear()
+        source.__getitems__(np.array(rows))
+        assert said == ([("MADV_WILLNEED", begin, length)] if begin else []), said
+    monkeypatch.setattr(array_files, "MOST_MAPPED", 9 * (4096 + 2**16))  # nine rows
+    for reads, dropped in ((np.arange(0, 4, 2), False), (np.arange(0, 16, 2), True), (np.arange(0, 4, 2), True)):
+        said.clear()
+        source.__getitems__(reads)
+        assert (("MADV_DONTNEED",) in said) == dropped
 
 
 def test_a_file_that_shrinks_is_told_of(tmp_path):

@@ -1,3 +1,5 @@
+import io
+
 import jax
 import numpy as np
 import pytest
@@ -5,9 +7,9 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.data import DATASETS, from_arrays, images, make_dataset
+from arjax.data import DATASETS, from_arrays, images, make_dataset, vectors
 from arjax.data.images import dynamic_binarization
-from arjax.data.sound import linear_encode, linear_waveform, mu_law_decode, mu_law_encode
+from arjax.data.sound import linear_encode, linear_waveform, mu_law_decode, mu_law_encode, waveform
 from arjax.data.sources import read_all
 from arjax.stages import make_stages
 
@@ -167,10 +169,41 @@ def test_levels_of_8_and_of_16_bits():
     np.testing.assert_array_equal(mu_law_encode(mu_law_decode(everything)), everything)
     error = np.abs(mu_law_decode(levels).astype(int) - audio)
     assert (error <= 0.025 * np.abs(audio.astype(int)) + 200).all()
+    np.testing.assert_array_equal(waveform(levels) * 2**15, mu_law_decode(levels))
     audio = np.array([-32768, -1, 0, 32767], np.int16)
     levels = linear_encode(audio)
     assert levels.tolist() == [0, 32767, 32768, 65535]
     np.testing.assert_array_equal(linear_waveform(levels) * 2**15, audio)
+
+
+def test_pictures_are_read_from_png_files(monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
+    files = []
+    for each in pixels:
+        image.fromarray(each).save(file := io.BytesIO(), "PNG")
+        files.append(file.getvalue())
+    rows, asked = {"train": {"image": files, "label": [3, 1, 2]}, "test": {"image": files[:1]}}, []
+    monkeypatch.setattr(images, "read_splits", lambda *names, **options: asked.append((names, options)) or rows)
+    found = images._read("mnist", "folder")
+    assert asked == [(("mnist", "folder"), {"features": ("image",), "encoded": ("image",)})]
+    np.testing.assert_array_equal(found["train"]["x"], pixels)
+    assert found["train"]["context"].tolist() == [3, 1, 2] and found["test"].keys() == {"x"}
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: None)
+    for read, sentence in (
+        (lambda: images._read("mnist", ""), "the images of 'mnist' are png files, .*: pip install pillow"),
+        (lambda: make_dataset("digits"), "'digits' lies in a package that is missing: pip install scikit-learn"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            read()
+
+
+def test_letters_may_be_images(monkeypatch):
+    bits = np.random.default_rng(0).integers(0, 2, (4, 128))
+    monkeypatch.setattr(vectors, "read_splits", lambda name, data_dir: {"train": {"x": bits}, "test": {"x": bits[:2]}})
+    dataset = make_dataset("uci_binary", set="ocr_letters", as_image=True)
+    assert dataset.event == EventSpec((16, 8)) and dataset.name == "uci_binary/ocr_letters"
+    np.testing.assert_array_equal(read_all(dataset.splits["train"]).x.reshape(4, 128), bits)
 
 
 def test_orders_are_read_off_examples_of_which_every_site_counts():
@@ -226,6 +259,26 @@ def test_a_stage_is_a_part_of_each_example_given_the_coarser_ones():
         for name, value in coarser.items():
             np.testing.assert_array_equal(rows.context[name], value)
         assert dataset.event == cut.events[number - 1] and dataset.context.local == (("coarse",) if number > 1 else ())
+
+
+def test_stages_of_examples_with_masks_and_gaps(scope):
+    scope(DATASETS)
+    x, mask = np.arange(32).reshape(2, 4, 4) % 9, np.arange(32).reshape(2, 4, 4) % 3 > 0
+    event, real = EventSpec((4, 4), (), "levels", 9), EventSpec((4, 4), (), "real")
+    DATASETS.register("masked")(lambda: from_arrays(event, train={"x": x, "mask": mask}))
+    DATASETS.register("gaps")(lambda: from_arrays(real, train=np.where(mask, x, np.nan)))
+    DATASETS.register("scaled")(
+        lambda: from_arrays(real, train=np.random.default_rng(0).normal(size=(9, 4, 4)), standardise="sites")
+    )
+    dataset = make_dataset("stage", of="masked", stages="digits(base=3)", number=2)
+    np.testing.assert_array_equal(read_all(dataset.splits["train"]).mask, mask)
+    for of, stages, sentence in (
+        ("masked", "haar", "they have no mask of single sites"),
+        ("gaps", "digits", "the data set 'gaps' has missing values, which have no stages"),
+        ("scaled", "digits", "the data set 'scaled' changes or rescales its examples: a stage is one of examples as"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            make_dataset("stage", of=of, stages=stages)
 
 
 def test_a_data_set_of_a_user_whose_file_is_missing(scope):

@@ -11,9 +11,10 @@ from loop_helpers import tiny_config
 from arjax.config import dataset_config, network_config
 from arjax.config.build import build
 from arjax.config.files import save_config
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.data import from_arrays, make_dataset
+from arjax.data import derived, from_arrays, make_dataset
 from arjax.data.derived import AT_ONCE
 from arjax.data.text import ended_strings
 from arjax.models import make_model
@@ -101,6 +102,18 @@ def test_of_a_model_of_many_orders_the_truth_is_in_the_order_of_its_draws():
     truth = make_dataset("drawn", run="x", open_run=lambda _: other).truth.model
     assert truth.orders is None
     np.testing.assert_array_equal(truth.factorization.order, model.factorization.order)
+
+
+def test_several_processes_draw_together_before_anything_is_read(monkeypatch):
+    """And one process when a split is read."""
+    drawn = []
+    draw = lambda truth, num, key: drawn.append(num) or Batch(np.zeros((num, 3), np.int32))  # noqa: E731
+    monkeypatch.setattr(derived, "_draw", draw)
+    make_dataset("drawn", run="x", num_examples=8, open_run=lambda _: other_run())
+    assert drawn == []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    make_dataset("drawn", run="x", num_examples=8, open_run=lambda _: other_run())
+    assert drawn == [8, 2, 2]
 
 
 def test_what_is_no_truth_is_refused():

@@ -8,7 +8,7 @@ import pytest
 from refusals import refusal
 
 from arjax.core.arrays import up_to_end
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.data import make_dataset
 from arjax.data.sources import read_all
 from arjax.data.text import ends_of_parts, fragments, restoration
@@ -223,7 +223,7 @@ def pairs_of(dataset, split: str) -> list[tuple[str, str]]:
     return [(dataset.classes[c], dataset.decode(x)) for c, x in zip(labels, rows.x, strict=True)]
 
 
-def test_labels_stay_beside_their_strings(write_rows):
+def test_labels_stay_beside_their_strings(write_rows, capsys):
     dataset = make_dataset("strings", file=write_rows(PAIRS), labels="language")
     assert dataset.classes == ("de", "fr", "it") and dict(dataset.context.parts)["label"].num_levels == 3
     every = [pair for split in dataset.splits for pair in pairs_of(dataset, split)]
@@ -232,9 +232,19 @@ def test_labels_stay_beside_their_strings(write_rows):
     assert not plain.classes and not plain.context
     tabs = make_dataset("strings", file=write_rows(PAIRS, "names.tsv"), labels="language")
     assert pairs_of(tabs, "test") == pairs_of(dataset, "test")
+    say_once.cache_clear()
     short = make_dataset("strings", file=write_rows(PAIRS), labels="language", max_length=4)
+    said = "5 of 28 strings of the train split of 'strings/names' are longer than max_length=4, and left out"
+    assert f"arjax: {said}\n" in capsys.readouterr().err
     every = [pair for split in short.splits for pair in pairs_of(short, split)]
     assert sorted(every) == sorted(pair for pair in PAIRS if len(pair[1]) <= 4)
+    gaps = make_dataset("strings", file=write_rows([*PAIRS, ("it", ""), ("fr", "")]), labels="language")
+    assert sorted(pair for split in gaps.splits for pair in pairs_of(gaps, split)) == sorted(PAIRS)
+    say_once.cache_clear()
+    make_dataset("strings", file=write_rows(PAIRS), column="text", splits=(0.5, 0.25, 0.25))
+    assert not capsys.readouterr().err
+    make_dataset("strings", file=write_rows(PAIRS), column="name")
+    assert "column='name' of strings has no effect without labels: each line is a string" in capsys.readouterr().err
     numbers = make_dataset("strings", file=write_rows([(str(len(a) * 5), a) for _, a in PAIRS]), labels="language")
     assert numbers.classes == ("10", "20", "25")
 
@@ -256,6 +266,7 @@ def test_mistakes_of_labels(write_rows):
         ([*PAIRS, ("it",)], {"labels": "language"}, "line 37 of .* has 1 cells, but the first has 2"),
         ([("it", text) for _, text in PAIRS], {"labels": "language"}, "has one label in all rows"),
         ([(str(n), "ab") for n in range(30)], {"labels": "language"}, "has another label in each row"),
+        ([("it", "a" * 140_000)], {"labels": "language"}, r"^cannot read the table '.*names.csv': field larger than"),
     ):
         with pytest.raises(UserError, match=sentence):
             make_dataset("strings", file=write_rows(rows), **options)
@@ -293,6 +304,7 @@ def test_a_text_in_windows_is_scored_once(tmp_path):
     arrays = dataset.rows.read(tmp_path / "new.txt").arrays
     assert arrays["mask"].sum() == 15 and dataset.rows.decode(arrays["x"])[:2] == ["not to b", "to be or"]
     (tmp_path / "new.txt").write_text("not")
+    assert "reads the path of a text file, not a list of texts" in refusal(dataset.rows.read, ["not to be or be"])
     assert "has 3 characters, fewer than the 8 of a window" in refusal(dataset.rows.read, tmp_path / "new.txt")
 
 

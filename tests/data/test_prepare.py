@@ -4,11 +4,15 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
+import re
 import runpy
 import shutil
 import sys
 import tarfile
+import types
 import urllib.error
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +21,10 @@ from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data import prepare as preparing
+from arjax.data import prepared as prepared_files
 from arjax.data.prepare import known_names, prepare
-from arjax.data.raw_sets import RAW_SETS, RawSet
+from arjax.data.raw_sets import RAW_SETS, UCI, RawSet
+from arjax.data.vectors import uci_binary
 
 
 @pytest.fixture
@@ -88,6 +94,68 @@ def test_every_download_has_a_checksum_of_one_of_two_kinds(tmp_path):
     assert preparing.has_checksum(path, name) and preparing.has_checksum(path, sha256(b"what is up, doc?"))
     path.write_bytes(b"what is up, dog?")
     assert not preparing.has_checksum(path, name) and not preparing.has_checksum(path, sha256(b"what is up, doc?"))
+
+
+def test_raw_files_are_the_published_ones():
+    """A name, an address, a checksum or a size that changes is another data set, with scores that do not compare."""
+    rows = [(name, raw.files, raw.url, raw.checksum, raw.sizes) for name, raw in sorted(RAW_SETS.items())]
+    assert sha256(repr(rows).encode())[7:23] == "6ad877006d5061ad"
+    stated = dict(re.findall(r'"(\w+)" \((\d+)', uci_binary.__doc__))
+    assert {name: int(dims) for name, dims in stated.items()} == {name: dims for name, (dims, *_) in UCI.items()}
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("tensorflow_datasets", "pip install tensorflow-datasets"),
+        ("array_record", "pip install array_record"),
+        ("importlib_resources", "pip install importlib_resources"),
+        ("", "tensorflow-datasets cannot import all that it needs: install it again with its dependencies"),
+    ],
+)
+def test_reading_needs_packages_that_are_named(missing, sentence, monkeypatch):
+    monkeypatch.setattr(prepared_files.importlib.util, "find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", types.ModuleType("tensorflow_datasets"))
+    with pytest.raises(UserError, match=f"{sentence}$"):
+        prepared_files.import_tfds()
+
+
+def test_stock_sets_are_prepared_by_their_own_builders(monkeypatch, tmp_path):
+    asked, found = [], preparing.importlib.util.find_spec
+    builder = types.SimpleNamespace(data_dir=tmp_path / "mnist", download_and_prepare=lambda: None)
+    download = types.SimpleNamespace(DownloadError=ArithmeticError)
+    tfds = types.SimpleNamespace(
+        builder=lambda *names, **options: asked.append((names, options)) or builder, download=download
+    )
+    monkeypatch.setattr(preparing, "import_tfds", lambda: tfds)
+    monkeypatch.setattr(preparing.importlib.util, "find_spec", lambda name: name == "tensorflow" or found(name))
+    assert prepare("mnist", data_dir=str(tmp_path)) == [tmp_path / "mnist"]
+    assert asked == [(("mnist",), {"data_dir": tmp_path, "file_format": "array_record"})]
+    builder.download_and_prepare = lambda: 1 / 0
+    with pytest.raises(UserError, match=r"^cannot download mnist: division by zero$"):
+        prepare("mnist", data_dir=str(tmp_path))
+
+
+def test_folders_of_prepared_sets_are_searched_in_turn(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TFDS_DATA_DIR", f"a{os.pathsep}b")
+    home = tmp_path / "tensorflow_datasets"
+    assert prepared_files.search_path("c") == [Path("c"), Path("a"), Path("b"), home]
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    assert prepared_files.search_path() == [home]
+    for version in ("1.9.0", "1.10.0", "1.2.0", "other"):
+        (tmp_path / "x" / version).mkdir(parents=True)
+        (tmp_path / "x" / version / "features.json").touch()
+    assert prepared_files.prepared_in(tmp_path, "x").name == "1.10.0"
+    (tmp_path / "x.npz").touch()
+    assert prepared_files.prepared_in(tmp_path, "x").name == "x.npz" and not prepared_files.prepared_in(tmp_path, "y")
+
+    def fail(path):
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "expanduser", fail)
+    with pytest.raises(UserError, match=r"no home folder for data sets: set TFDS_DATA_DIR, or give config\.dataset\."):
+        prepared_files.search_path()
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/x", "data:,x", "/etc/passwd", "FILE:/x"])
@@ -258,7 +326,9 @@ def test_classes_of_other_packages_are_not_imported(keys, value, folder, module)
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "[" * 100_000, '{"a": ' * 300 + "1" + "}" * 300, "\xff"])
 def test_files_that_are_no_json_objects(name, text, folder):
     (folder / name).write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=rf"{name} (is not JSON|holds no object).*prepare_data\.py tiny_shakespeare"):
+    with pytest.raises(
+        UserError, match=rf"{name} is missing, or holds no JSON object.*prepare_data\.py tiny_shakespeare"
+    ):
         make_dataset("tiny_shakespeare")
 
 

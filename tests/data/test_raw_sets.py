@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.data import make_dataset
 from arjax.data.prepare import prepare
 from arjax.data.sound import mu_law_encode
@@ -87,7 +87,7 @@ def test_poly_music(tmp_path, max_length):
 
 
 @pytest.mark.parametrize("length", [0, 8])
-def test_spoken_digits(tmp_path, length):
+def test_spoken_digits(tmp_path, length, capsys):
     clips = write_speech(tmp_path, np.random.default_rng(0))
     prepare("spoken_digits", str(tmp_path), str(tmp_path / "out"), check_sizes=False)
     dataset = make_dataset("spoken_digits", length=length, context="label", data_dir=str(tmp_path / "out"))
@@ -102,6 +102,11 @@ def test_spoken_digits(tmp_path, length):
             audio = np.concatenate([clips[digit, index] for index in wanted])
             np.testing.assert_array_equal(np.sort(scored), np.sort(mu_law_encode(audio)))
     if not length:
+        say_once.cache_clear()
+        cut = make_dataset("spoken_digits", length=99, data_dir=str(tmp_path / "out"))
+        assert cut.event == dataset.event and not cut.context
+        said = f"no recording is longer than {cut.event.num_sites} samples: the data set option length=99 is cut to it"
+        assert capsys.readouterr().err == f"arjax: {said}\n"
         return
     whole = make_dataset("spoken_digits", length=length, whole=True, context="label", data_dir=str(tmp_path / "out"))
     for split, wanted in indices.items():

@@ -198,6 +198,8 @@ def test_kinds_that_are_stated_and_the_limit_of_levels(write):
     ):
         with pytest.raises(UserError, match=sentence):
             make_dataset("table", **{"path": path, "mixed": True} | options)
+    halves = make_dataset("table", path=write(text_of([(i % 5 / 2, i % 3) for i in range(60)], "a,b\n")), mixed=True)
+    assert specs(halves) == [("real", 0), ("levels", 3)]
     constant = write(text_of([(*row[:2], "no", row[3]) for row in ROWS], HEADER))
     with pytest.raises(UserError, match="'smokes' of the table holds one value in all rows: leave it out"):
         make_dataset("table", path=constant, mixed=True)

@@ -2,7 +2,10 @@
 
 import importlib
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 
 import doc_text
@@ -69,10 +72,29 @@ def test_the_config_of_a_kind_trains(kind):
 
 
 @pytest.mark.slow
-def test_the_config_of_a_network_trains(network):
-    assert main([f"--config={network / 'mean_config.py'}:smoke", f"--workdir={network / 'run'}"]) == 0
-    config = json.loads((network / "run" / "config.json").read_text())
+def test_the_config_of_a_network_trains_and_its_code_must_be_trusted(network, repository, monkeypatch):
+    monkeypatch.chdir(network)
+    (shown,) = [b for b in doc_text.blocks(repository / "docs" / "own_code.md") if "refusal=" in b.info]
+    train, sample, refused = shown.text.splitlines()
+    assert main(shlex.split(train)[2:]) == 0
+    program, environment = (
+        [sys.executable, "-m", *shlex.split(sample)[1:]],
+        os.environ | {"PYTHONPATH": str(repository)},
+    )
+    process = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=120)
+    assert process.returncode == 2
+    doc_text.check_printed(refused, process.stderr.splitlines()[-1])
+    config = json.loads((network / "runs" / "mean" / "config.json").read_text())
     assert config["plugins"] == [f"running_mean in {network}"] and config["network"]["hidden_size"] == 64
+
+
+def test_the_laws_that_a_page_shows_are_among_those_of_made(repository):
+    page = repository / "docs" / "laws.md"
+    code, shown = (b.text for b in doc_text.blocks(page)[:2])
+    exec(compile(code, page.name, "exec"), names := {})
+    (rows,) = (mark.args[1] for mark in names["test_made"].pytestmark if mark.name == "parametrize")
+    listed = re.findall(r"\[(.*)\] PASSED", shown)
+    assert len(listed) == 6 and set(listed) <= {row.id for row in rows}
 
 
 def test_the_test_file_of_a_kind_holds_it_to_the_laws(kind):

@@ -14,9 +14,10 @@ import numpy as np
 from arjax.core.scores import log_mean
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.attention.linear_attention import linear_attention, positive
+from arjax.networks.attention.linear_attention import positive, quotient, with_one
 from arjax.networks.layers.attention import attention
 from arjax.networks.layers.causal import CausalConv1D
+from arjax.networks.recurrent.linear.states import Decayed
 from arjax.networks.recurrent.rnn import LSTMLayer, RNNLayer
 from arjax.networks.recurrent.stack import RecurrentCore
 from arjax.objectives.base import leave_one_out
@@ -118,8 +119,8 @@ def test_attention():
     q, k, v = rng.normal(size=(3, 6, 4)).astype(np.float32)
     mask = np.tril(np.ones((6, 6), bool))
     same(equations.causal_attention(q, k, v), attention(q[None, None], k[None, None], v[None, None], mask)[0, 0])
-    parts = positive(q[None, None]), positive(k[None, None]), v[None, None]
-    same(equations.linear_attention(q, k, v), linear_attention(*parts, 1, 4)[0, 0])
+    terms = Decayed(positive(q[None, None]), positive(k[None, None]), with_one(v[None, None]))
+    same(equations.linear_attention(q, k, v), quotient(terms.run(None, 4)[1])[0, 0])
 
 
 def test_estimates():

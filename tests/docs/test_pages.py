@@ -375,7 +375,9 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
     for path in (folder / "runs/digits").iterdir():
         assert path.name in text, f"docs/training.md does not tell of {path.name}"
     for name in json.loads((folder / "runs/digits/results.json").read_text()):
-        assert f"`{name.removeprefix('validation_')}`" in text, f"docs/training.md does not tell of the field {name}"
+        field = name.removeprefix("validation_")
+        named = {f"`{field}`", f"`{field.removesuffix('_stderr')}`"}
+        assert any(word in text for word in named), f"docs/training.md does not tell of the field {name}"
     names = {}
     for page in ("README.md", "docs/sampling.md", "docs/python.md"):
         (block,) = [b for b in doc_text.blocks(ROOT / page) if "after-digits" in b.info]
@@ -386,6 +388,9 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
         )
         page = pathlib.Path(page).name
         names[page] = doc_text.run(dataclasses.replace(block, text=code), page, {"__name__": "example"})
+        if page == "python.md":
+            (printed,) = [b for b in doc_text.blocks(ROOT / "docs" / page) if 'printed="smoke"' in b.info]
+            doc_text.check_printed(printed.text.strip().replace("runs/try", "runs/digits"), names[page]["_printed"][-1])
         assert names[page]["run"].best_step == 6
     assert 0 < names["README.md"]["nats"].mean() < 64 * np.log(17) * 2
     assert (names["README.md"]["completed"][:, :4] == names["README.md"]["x"][0, :4]).all()

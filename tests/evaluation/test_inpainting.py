@@ -5,12 +5,14 @@ import itertools
 import json
 import pathlib
 import shutil
+import types
 
 import jax
 import numpy as np
 import pytest
 from refusals import refusal
 
+from arjax.cli import inpainting
 from arjax.cli.inpainting import _draw
 from arjax.cli.main import main
 from arjax.core.batch import Batch
@@ -207,3 +209,40 @@ def test_contexts_and_transforms_reach_the_score_of_hidden_sites():
     found = score_hidden(model, params, data, "test", all_sites, ~all_sites, Scoring(4))
     assert found == pytest.approx(Evaluator(model, data, Scoring(4, make_mesh(1, 1, 1)))(params, "test"), rel=1e-6)
     assert "no site is hidden" in refusal(score_hidden, model, params, data, "test", ~all_sites, all_sites, Scoring(4))
+
+
+@pytest.mark.parametrize(("visible", "num", "examples"), [("rest", 2, 0), ("rest", 9, 3), ("nothing", 2, 0)])
+def test_the_mode_scores_all_and_completes_some_examples(tmp_path, monkeypatch, capsys, visible, num, examples):
+    """Of a run that is no run: the examples that are completed are spread over the split."""
+    event, done, drawn = EventSpec((2, 2), kind="levels", num_levels=5), [], []
+    x = np.arange(20).reshape(5, 2, 2)
+    dataset = from_arrays(event, train=x % 3, test=x % 5)
+    options = types.SimpleNamespace(hidden="top", visible=visible, num=num, completions=3)
+    model = types.SimpleNamespace(event=event, score_kind="exact")
+    setup = types.SimpleNamespace(model=model, dataset=dataset, scored="scored", scoring="scoring", seed=7)
+    setup.evaluate = types.SimpleNamespace(split="test", examples=examples)
+    run = types.SimpleNamespace(setup=setup, params="params", workdir=tmp_path)
+    run.config = types.SimpleNamespace(inpaint=options)
+    monkeypatch.setattr(inpainting, "open_run", lambda flags: run)
+    monkeypatch.setattr(inpainting, "require", lambda model, *_: model)
+    monkeypatch.setattr(inpainting, "score_hidden", lambda *given: done.append(given) or {"nll_nats": 1.5})
+    monkeypatch.setattr(inpainting, "completions_of", lambda *given: done.append(given) or "done")
+    monkeypatch.setattr(inpainting, "_draw", lambda *given: drawn.append(given))
+    inpainting.inpaint(None)
+    hidden, query = half_of_image((2, 2), "top"), f"top_given_{visible}_test{'_3_examples' if examples else ''}"
+    given, *completed = done
+    assert given[:4] == (model, "params", "scored", "test") and given[6] == "scoring"
+    np.testing.assert_array_equal(given[4], hidden)
+    np.testing.assert_array_equal(given[5], ~hidden if visible == "rest" else np.zeros((2, 2), bool))
+    out = capsys.readouterr().out
+    assert f"{query}: 1.5000 nats" in out and out.splitlines()[-1] == str(tmp_path / "inpainting/scores.json")
+    assert json.loads((tmp_path / "inpainting/scores.json").read_text()) == {query: {"nll_nats": 1.5}}
+    assert len(completed) == len(drawn) == (visible == "rest")
+    for model_given, params, batch, where, k, key in completed:
+        assert (model_given, params, k) == (model, "params", 3) and np.array_equal(where, hidden)
+        rows = [0, 4] if num == 2 else range(5)
+        np.testing.assert_array_equal(batch.x, dataset.splits["test"].arrays.x[rows])
+        assert key == jax.random.key(7)
+        assert drawn == [(tmp_path / f"inpainting/{query}.png", "done", dataset)]
+    setup.model.event = EventSpec((3, 3), (2,), "real")
+    assert refusal(inpainting.inpaint, None) == "examples of 'arrays' cannot be drawn as images"

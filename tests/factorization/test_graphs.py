@@ -162,6 +162,7 @@ def test_a_markov_chain_is_normalised_and_forgets(network):
         ("edges(arrows=((0, 1, 2),))", "an edge is"),
         ("edges(arrows=7)", "an edge is"),
         ("windw(size=1)", "did you mean 'window'"),
+        ("chow_liu_tree", "the graph 'chow_liu_tree' is read off training examples: give them as `data`"),
     ],
 )
 def test_impossible_graphs_are_refused(graph, sentence):

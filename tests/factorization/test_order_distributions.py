@@ -14,9 +14,11 @@ from refusals import refusal
 from arjax.core.errors import UserError
 from arjax.factorization import (
     ORDER_DISTRIBUTIONS,
+    ORDERINGS,
     PARTITIONS,
     make_factorization,
     make_orders,
+    order_distributions,
     orders_need_data,
     reorder,
 )
@@ -174,6 +176,23 @@ def test_orders_that_a_partition_cuts_differently_are_refused(scope):
     PARTITIONS.register("first_alone")(lambda order, grid_shape: [1, 3] if order[0] == 0 else [2, 2])
     assert "cuts the orders of 'rasters' into different blocks" in refusal(make_orders, "rasters", (4,), "first_alone")
     assert make_orders("any_of(orderings=('raster',))", (4,), "first_alone").first.num_steps == 2
+
+
+def test_packages_are_asked_for_names_that_nobody_knows(monkeypatch, scope):
+    """And only then: they may register a distribution or an ordering."""
+    asked = []
+    monkeypatch.setattr(order_distributions, "import_installed", lambda: asked.append(0))
+    assert not orders_need_data("raster") and not orders_need_data("uniform") and not asked
+    assert "no ordering 'mine'" in refusal(orders_need_data, "mine") and len(asked) == 1
+    scope(ORDERINGS)
+    register = lambda: ORDERINGS.register("mine")(lambda grid_shape, data: np.argsort(data.mean(0)))  # noqa: E731
+    monkeypatch.setattr(order_distributions, "import_installed", register)
+    assert orders_need_data("mine")
+
+
+def test_a_graph_follows_its_order():
+    factorization = make_factorization((3,), graph="window(size=1)")
+    assert "dependency graph cannot be reordered: its edges follow" in refusal(reorder, factorization, np.arange(3))
 
 
 def test_which_distributions_read_data():

@@ -62,6 +62,10 @@ def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
         ("hilbert", (2, 2), [0, 2, 3, 1]),
         ("hilbert", (4, 4), [0, 1, 5, 4, 8, 12, 13, 9, 10, 14, 15, 11, 7, 6, 2, 3]),
         ("hilbert", (2, 1, 3), [0, 1, 2, 3, 4, 5]),
+        # of sides that are odd, or twice an odd number: columns or rows of two, and three parts that are no squares
+        ("hilbert", (3, 5), [0, 5, 10, 11, 6, 1, 2, 7, 12, 13, 14, 9, 8, 3, 4]),
+        ("hilbert", (5, 3), [0, 1, 2, 5, 4, 3, 6, 7, 8, 11, 14, 13, 10, 9, 12]),
+        ("hilbert", (2, 7), [0, 7, 8, 1, 2, 9, 10, 3, 4, 11, 12, 13, 6, 5]),
         ("reversed(of='spiral')", (3, 4), [6, 5, 4, 8, 9, 10, 11, 7, 3, 2, 1, 0]),
         ("reversed(of='reversed')", (3,), [0, 1, 2]),
         ("symmetry(axes=(1, 0))", (3, 4), [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]),
@@ -91,6 +95,19 @@ def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
 )
 def test_known_orders(text, grid, expected):
     assert order(text, grid) == expected
+
+
+@pytest.mark.parametrize("grid", [(2, 3), (2,) * 6])
+def test_larger_numbers_of_sets_make_no_difference(grid):
+    largest = [make_order(f"multiscale(interleave={number})", grid) for number in (max(grid), 10_000_000)]
+    np.testing.assert_array_equal(*largest)
+
+
+@pytest.mark.parametrize("grid", [(2, 9), (6, 6), (5, 5), (3, 7), (6, 10), (9, 11)])
+def test_each_site_of_a_space_filling_curve_neighbours_the_one_before(grid):
+    """Where no diagonal step is needed."""
+    places = np.stack(np.unravel_index(make_order("hilbert", grid), grid), 1)
+    assert (np.abs(np.diff(places, axis=0)).sum(1) == 1).all() and places[0].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("grid", [grid for grid in GRIDS if len(grid) > 1])
@@ -200,7 +217,7 @@ def test_information_of_reals_with_a_frequent_end(turned):
     """As in white paper: two values are two levels in either direction, and values below a frequent one stay apart."""
     bits = (RNG.random((4000, 3)) < [0.95, 0.5, 0.02]).astype(np.int32)
     bits[:, 2] |= 1 - bits[:, 0]
-    found = pairwise_information((1.0 - bits) if turned else bits.astype(float))
+    found = pairwise_information((1.0 - bits) if turned else bits / 2)
     np.testing.assert_allclose(found, pairwise_information(bits), atol=1e-9)
     x = RNG.normal(size=(4000, 1)).clip(None, 0)
     information = pairwise_information(np.concatenate([x, x == x.max()], 1))

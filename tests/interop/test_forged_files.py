@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from refusals import refusal
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 import arjax
@@ -19,7 +19,8 @@ from arjax.api.saving import save
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
-from arjax.interop.model_file import KEY, _checksum, load_model
+from arjax.interop import model_file, tensors
+from arjax.interop.model_file import KEY, SavedModel, _checksum, load_model, save_model
 from arjax.models import ModelChoice, make_model
 
 TEXT = arjax.EventSpec((4,), kind="tokens", num_levels=3)
@@ -145,6 +146,23 @@ def test_tensors_are_those_that_arjax_writes(files, forge):
                 changed = {k: v for k, v in tensors.items() if k != key} | ({} if other is None else {key: other})
                 assert refusal(forge, content, changed), (name, key, other)
         assert re.search("'extra' belongs to no part|lack|hold", refusal(forge, content, tensors | EXTRA))
+    content, tensors = files["network"]
+    for name, array, sentence in (
+        ("model/extra", EXTRA["extra"], "the tensor 'model/extra' belongs to no part of the model"),
+        ("params/extra", EXTRA["extra"], "extra"),
+        ("extra", EXTRA["extra"], "the tensor 'extra' belongs to no part of the model"),
+    ):
+        assert sentence in refusal(forge, content, tensors | {name: array})
+    content, tensors = files["table"]
+    for name, array, sentence in (
+        ("shift", [0, np.nan], "the tensor 'shift' must hold finite numbers, and scale positive ones"),
+        ("scale", [1, 0], "the tensor 'scale' must hold finite numbers, and scale positive ones"),
+        ("scale", [1, -1], "the tensor 'scale' must hold finite"),
+        ("scale", [1, np.inf], "the tensor 'scale' must hold finite"),
+        ("scale", [1, 1, 1], r"shift and scale are two tensors float64[2] of real data, and 'scale' is none"),
+    ):
+        assert sentence in refusal(forge, content, tensors | {name: np.array(array, np.float64)})
+    forge(content, tensors | {"shift": np.array([-1.0, 0.0])})
 
 
 def test_types_and_sizes_of_a_network_are_compared_before_anything_is_made(files, forge):
@@ -174,3 +192,34 @@ def test_no_facts_about_a_model_are_read_without_a_report(files, tmp_path):
     assert load_model(tmp_path / "f").about == {}
     with pytest.raises(UserError, match="about lacks 'commit'"):
         arjax.load(tmp_path / "f")
+
+
+def test_what_a_disk_or_a_memory_refuses_is_one_sentence(files, forge, tmp_path, monkeypatch):
+    def fail(kind):
+        def call(*arguments, **options):
+            raise kind("no room")
+
+        return call
+
+    model = make_model(*CHOICES["table"])
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), model.param_shapes)
+    path = save_model(tmp_path / "m", SavedModel(model, params, np.zeros(2), np.ones(2), {}))
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(tensors, "save_file", fail(SafetensorError))
+        sentence = refusal(save_model, path, SavedModel(model, params, None, None, {}))
+    assert sentence == f"cannot write {path}: no room" and path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["m"]
+    assert "cannot write" in refusal(save_model, tmp_path / "none" / "m", SavedModel(model, params, None, None, {}))
+    with monkeypatch.context() as patch:
+        patch.setattr(model_file, "_saved", fail(MemoryError))
+        assert (
+            refusal(load_model, path) == f"{str(path)!r} describes a model that is too large for this machine: no room"
+        )
+    assert refusal(load_model, tmp_path / "none") == f"there is no file {str(tmp_path / 'none')!r}"
+    content, arrays = files["table"]
+    assert "was written by arjax 9.9, whose files this version" in refusal(
+        forge, content | {"format": 2, "version": "9.9"}, arrays
+    )
+    save_file(arrays, tmp_path / "bare")
+    assert "does not say which model its tensors belong to" in refusal(load_model, tmp_path / "bare")

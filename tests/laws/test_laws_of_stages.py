@@ -58,6 +58,8 @@ def test_parts_of_known_examples():
     coarse, finer = split("subsampled", levels, x)
     np.testing.assert_array_equal(coarse[0], [[0, 2], [8, 10]])
     np.testing.assert_array_equal(finer[0, 0, 1], [3, 6, 7])
+    apart = [part[0, 0, 1] for part in split("subsampled(apart=True)", levels, x)]
+    np.testing.assert_array_equal(apart, [2, 3, 6, 7])
     coarse, down, across = split("haar", levels, x)
     np.testing.assert_array_equal(coarse[0], [[2, 4], [10, 12]])  # floor((floor(0.5) + floor(4.5)) / 2), ...
     np.testing.assert_array_equal(down[0] - 15, [[-4, -4], [-4, -4]])
@@ -67,6 +69,8 @@ def test_parts_of_known_examples():
         np.testing.assert_array_equal(jax.jit(stages.join)(stages.split(x)), x)
     means, _ = split("averaged", levels, x)
     np.testing.assert_array_equal(means[0], [[3, 5], [11, 13]])  # of 2.5, 4.5, ...
+    means, _ = split("averaged(factor=3)", EventSpec((3, 3), (), "levels", 16), x[:, :3, :3])
+    np.testing.assert_array_equal(means[0], [[5]])
 
 
 def test_contexts_hold_the_earlier_parts():
@@ -101,6 +105,8 @@ def test_one_model_for_all_stages_is_told_the_stage_and_the_known_parts():
         ("digits", EventSpec((4,), (), "levels", 16), "16 values have one digit of base 16"),
         ("digits", EventSpec((4,), (), "real"), "levels and tokens, not real"),
         ("subsampled", EventSpec((3, 4)), r"a grid of \(3, 4\) cannot be"),
+        ("subsampled", EventSpec((4, 2, 2)), r"on a grid of 3 axes take subsampled\(apart=True\), or on a line the"),
+        ("subsampled(factor=3)", EventSpec((9,)), "are the channels of an image: on a grid of 1 axes take"),
         ("haar(levels=3)", EventSpec((4, 4)), "3 times smaller by the factor 2"),
         ("haar(levels=100000)", EventSpec((4, 4)), "cannot be|at most"),
         ("haar", EventSpec((4,), (), "tokens", 4), "levels and binary, not tokens"),

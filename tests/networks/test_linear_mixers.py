@@ -15,10 +15,11 @@ from scipy import special
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.attention.linear_attention import LinearAttention, linear_attention, positive
-from arjax.networks.hybrid import read_layers
+from arjax.networks.attention.linear_attention import LinearAttention, positive, quotient, with_one
+from arjax.networks.hybrid import Memoryless, read_layers
 from arjax.networks.recurrent.linear.diagonal import RGLRU
 from arjax.networks.recurrent.linear.mixer import MIXERS, Decay
+from arjax.networks.recurrent.linear.states import Decayed
 from arjax.testing.network import check_autoregressive, check_extends, check_steps
 
 LENGTH, WIDTH, HEADS = 7, 8, 2
@@ -274,7 +275,8 @@ def test_feature_map_is_elu_plus_one_and_never_zero():
 
 def test_gradients_are_finite_where_chunks_are_filled_up():
     q, k, v = np.abs(rng.normal(size=(3, 1, 1, 5, 4))).astype(np.float32)
-    gradients = jax.jit(jax.grad(lambda *a: linear_attention(*a, 1, 4).sum(), argnums=(0, 1, 2)))(q, k, v)
+    attended = lambda q, k, v: quotient(Decayed(q, k, with_one(v)).run(None, 4)[1]).sum()  # noqa: E731
+    gradients = jax.jit(jax.grad(attended, argnums=(0, 1, 2)))(q, k, v)
     assert all(np.isfinite(g).all() for g in gradients)
 
 
@@ -293,3 +295,43 @@ def test_first_token_is_as_large_as_embedded_values():
     (table,) = (leaf for leaf in jax.tree.leaves(tokens["value"]) if leaf.ndim == 2)
     ratio = np.std(tokens["nothing"]) / np.std(table)
     assert 0.5 < ratio < 2, ratio
+
+
+def test_a_gated_convolution_has_no_state():
+    terms = Memoryless(np.ones((1, 2, 3)))
+    assert terms.run(None) == terms.step(None) == (None, terms.u) and terms.masked(np.zeros(2, bool)) is terms
+
+
+def test_linear_attention_is_a_mixer():
+    layer = MIXERS.component("linear_attention", {"num_heads": 2, "chunk_size": 3}).build(
+        width=8, out_scale=0.5, dtype="float32"
+    )
+    assert layer == LinearAttention(8, 2, 0.5, "float32", chunk_size=3)
+
+
+@pytest.mark.parametrize("block_size", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_forms_of_linear_attention_agree(block_size):
+    """Blocks after a cut, of which some are kept, and blocks that each come next, as if the others were not there."""
+    x = rng.normal(size=(2, 5 * block_size, 8)).astype(np.float32)
+    layer = LinearAttention(8, 2, 1.0, "float32", chunk_size=3)
+    params = initialised(layer, x, block_size)
+    by_block = np.split(np.arange(5 * block_size), 5)
+
+    @jax.jit
+    def forms(params):
+        call = lambda *args, method="__call__": layer.apply({"params": params}, *args, method=method)  # noqa: E731
+        empty = call(2, 5, block_size, method="init_cache")
+        some, first = call(empty, x[:, : 3 * block_size], 0, block_size, method="extend")
+        cache = call(some, jnp.int32(2), method="keep")
+        rest = call(cache, x[:, 2 * block_size :], 2, block_size, method="extend")[1]
+        _, step = call(cache, x[:, by_block[2]], 2, method="step")
+        ahead = call(cache, x[:, 2 * block_size :], 2, block_size, method="ahead")
+        others = [call(x[:, np.concatenate([*by_block[:2], each])], block_size) for each in by_block[2:]]
+        expected = jnp.concatenate([other[:, 2 * block_size :] for other in others], 1)
+        return call(x, block_size), (first, rest, step), (ahead, expected)
+
+    whole, (first, rest, step), ahead = forms(params)
+    np.testing.assert_allclose(first, whole[:, : 3 * block_size], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rest, whole[:, 2 * block_size :], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(step, whole[:, by_block[2]], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(*ahead, rtol=1e-4, atol=1e-5)

@@ -27,6 +27,7 @@ from numpy_layers import (
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.testing.network import check_extends
 
 TOKENS = EventSpec((6,), kind="tokens", num_levels=3)
 LEVELS = EventSpec((4, 3), kind="levels", num_levels=3)
@@ -325,6 +326,11 @@ def test_hidden_markov(event):
         return features
 
     check(model, params, definition)
+
+
+def test_markov_extends():
+    model, params = built(TOKENS, "markov", order=2, ordering="random(seed=1)")
+    check_extends(model, params)
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -4,6 +4,8 @@ plain loops over pixels, in float64.
 
 from __future__ import annotations
 
+import types
+
 import flax.linen as nn
 import jax
 import law_cases as cases
@@ -18,6 +20,8 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.image.gated_pixelcnn import GatedLayer
+from arjax.networks.image.gated_resnet import GatedResnet, dropout_masks
+from arjax.networks.image.shifted_streams import ImageView, PixelView, RowView, State
 from arjax.testing.network import check_autoregressive, check_steps
 
 #: Kernels that reach one pixel far, so that pictures of few pixels show what a stack of layers reads.
@@ -292,13 +296,18 @@ def test_small_networks_declare_what_they_cannot_see():
 COLOURED = {"ordering": "reversed", "num_layers": 2, "hidden_size": 18, "out_size": 9}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "grid", "options"),
     [
-        *((network, (3, 2, 3), COLOURED) for network in ("pixelcnn", "gated_pixelcnn")),
-        *(("pixelcnn_pp", grid, {"num_scales": 3}) for grid in [(7, 5), (4, 4), (1, 3)]),
-        ("pixelcnn_pp", (4, 3), {"num_scales": 2}),
+        ("pixelcnn", (2, 3, 2), {"num_layers": 1, "hidden_size": 4, "out_size": 4}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                *((network, (3, 2, 3), COLOURED) for network in ("pixelcnn", "gated_pixelcnn")),
+                *(("pixelcnn_pp", grid, {"num_scales": 3}) for grid in [(7, 5), (4, 4), (1, 3)]),
+                ("pixelcnn_pp", (4, 3), {"num_scales": 2}),
+            )
+        ),
     ],
 )
 def test_steps_equal_the_picture(network, grid, options):
@@ -322,3 +331,35 @@ def test_programs_do_not_grow_with_the_number_of_layers(network):
         return len(list(operations(jax.make_jaxpr(pass_with)(cases.params_of(model)).jaxpr)))
 
     assert size(2) == size(4)
+
+
+def test_lower_resolutions_are_due_at_every_second_row_and_column():
+    """Views of the upper stream row by row, of the lower one pixel by pixel, and the vectors of a context there."""
+    state, e = State([], None, None), np.arange(35.0).reshape(1, 5, 7, 1)
+    vector = np.ones((1, 3))
+    for r, c in np.ndindex(5, 7):
+        row, pixel = RowView((5, 7), state, r), PixelView((5, 7), state, r, c)
+        assert (row._due(), pixel._due()) == (r % 2 == 0, r % 2 == c % 2 == 0)
+        low, lowest = pixel.half(state), pixel.half(state).half(state)
+        for view, places in ((low, (r // 2, c // 2)), (lowest, (r // 4, c // 4)), (row.half(state), (r // 2,))):
+            assert (view._r, *([view._c] if len(places) > 1 else [])) == places
+        assert (row.stride, row.half(state).stride, low.stride, lowest.stride) == (1, 2, 2, 4)
+        assert (low.grid, lowest.grid, row.half(state).grid) == ((3, 4), (2, 2), (3, 4))
+    whole = ImageView((5, 7)).half(None)
+    assert (whole.grid, whole.stride) == ((3, 4), 2)
+    np.testing.assert_array_equal(whole.here(e), e[:, ::2, ::2])
+    np.testing.assert_array_equal(RowView((5, 7), state, 2).half(state).here(e), e[:, 2, ::2])
+    np.testing.assert_array_equal(PixelView((5, 7), state, 2, 4).half(state).here(e), e[:, 2, 4])
+    for view in (whole, RowView((5, 7), state, 1), PixelView((5, 7), state, 1, 1)):
+        assert view.here(None) is None and view.here(vector) is vector
+
+
+def test_dropout_of_gated_layers_scales_what_it_keeps():
+    layer = GatedResnet(1, ((0, 0),), False, False, 0.2, "float32", parent=None)
+    y, masks = np.float32([[2, 4]]), np.array([[[True, True]], [[True, False]]])
+    np.testing.assert_allclose(layer.drop(y, (masks, 1)), [[2.5, 0]])
+    assert layer.drop(y, None) is y
+    module = types.SimpleNamespace(make_rng=lambda name: jax.random.key(0))
+    kept = dropout_masks(module, 0.2, True, (4, 1000))
+    assert kept.shape == (4, 1000) and abs(kept.mean() - 0.8) < 0.03
+    assert dropout_masks(module, 0.0, True, (4, 9)) is dropout_masks(module, 0.2, False, (4, 9)) is None

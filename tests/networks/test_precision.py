@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import law_cases as cases
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from families import FEW, fast_for, operations, slow
 
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import TIME
@@ -84,7 +86,7 @@ LINE, GRID = EventSpec((4,), kind="tokens", num_levels=3), EventSpec((4, 4))
 #: A network of each file that says itself in which type its layers compute, by its event.
 COMPUTES = {
     **dict.fromkeys(("causal_conv", "deep_nade", "gru", "rg_lru", "tcn", "transformer", "transformer_xl"), LINE),
-    **dict.fromkeys(("two_stream", "masked_transformer", "wavenet", "independent"), LINE),
+    **dict.fromkeys(("two_stream", "masked_transformer", "wavenet", "independent", "seq2seq_lstm", "separate"), LINE),
     **dict.fromkeys(("gated_pixelcnn", "lmconv", "pixelcnn", "adaptive_mlp", "denoising_transformer", "unet"), GRID),
 }
 OWN = {"independent": {"hidden_sizes": (4,)}}
@@ -93,12 +95,33 @@ OWN = {"independent": {"hidden_sizes": (4,)}}
 @pytest.mark.parametrize("name", COMPUTES)
 def test_every_product_is_of_numbers_of_the_compute_type(name):
     """Of layers, of attention, and of the encoder of a context; a single one in float32 costs more than it saves."""
-    event, context, family = COMPUTES[name], ContextSpec("label", 4), NETWORKS.get(name)
+    event, family = COMPUTES[name], NETWORKS.get(name)
+    context = ContextSpec(label=class_label(4), vector=EventSpec((), (2,), "real"))
     options = NETWORKS.resolve(name, dict(family.SMALL) | OWN.get(name, {}))
     network = family(event=event, context_spec=context, num_features=3, dtype="bfloat16", **options)
     inputs = jnp.zeros((1, *event.shape), jnp.int32), make_factorization(event.grid_shape)
-    given = {"label": jnp.zeros(1, jnp.int32), TIME: jnp.zeros(1)}
+    given = {"label": jnp.zeros(1, jnp.int32), "vector": jnp.zeros((1, 2)), TIME: jnp.zeros(1)}
     params = jax.eval_shape(lambda key: network.init(key, *inputs, given), jax.random.key(0))
     made = operations(jax.make_jaxpr(lambda params: network.apply(params, *inputs, given))(params).jaxpr)
     products = [each for each in made if each.primitive.name in ("dot_general", "conv_general_dilated")]
     assert {variable.aval.dtype.name for product in products for variable in product.invars} == {"bfloat16"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gru", "row_lstm", "two_stream"),
+        *map(slow, ("deep_nade", "transformer", "transformer_xl", "diagonal_bilstm", "pixelsnail", "pixelcnn_pp")),
+        *map(slow, ("sparse_transformer", "image_transformer", "mamba2", "rg_lru", "pixelcnn", "gated_pixelcnn")),
+    ],
+)
+def test_nothing_drops_out_of_a_step(name):
+    """Without a key of dropout, which training alone has: flax would refuse to draw."""
+    model = cases.small_model(name, COMPUTES.get(name, GRID), dropout=0.5)
+    form, canvas = model.factorization, jnp.zeros((1, *model.event.shape), jnp.int32)
+
+    def step(params):
+        apply = functools.partial(model.network.apply, {"params": params})
+        return apply(apply(1, form, method="start"), canvas, 1, form, method="step")[1]
+
+    assert jax.eval_shape(step, model.param_shapes).shape == (1, 1, model.conditional.num_params)

@@ -25,7 +25,16 @@ from arjax.networks.layers.convolution import (
     raster_taps,
     shifted,
 )
-from arjax.networks.layers.dense import KEPT, BilinearProduct, Dense, FromHeads, ToHeads, only_products, weigh
+from arjax.networks.layers.dense import (
+    KEPT,
+    BilinearProduct,
+    Dense,
+    FromHeads,
+    ToHeads,
+    correlate_heads,
+    only_products,
+    weigh,
+)
 
 rng = np.random.default_rng(0)
 CALLS = []
@@ -242,8 +251,20 @@ def test_gradients_are_those_of_the_sum(taps, grid):
 def test_gradients_of_kernels_by_blocks_of_rows(monkeypatch, cached, rows):
     """Blocks read rows of the next block: 2 examples x 3 columns x 4 taps x 3 inputs are 288 bytes a row."""
     monkeypatch.setattr(convolution, "CACHED_BYTES", cached)
+    at_once, asked = convolution._rows_at_once, []
+    monkeypatch.setattr(convolution, "_rows_at_once", lambda *sizes: asked.append((*sizes, at_once(*sizes))) or rows)
     taps = ((-1, -1), (1, 0), (2, 1), (0, 0))
     x, dy = (rng.normal(size=(2, 4, 3, size)).astype(np.float32) for size in (3, 5))
-    assert convolution._rows_at_once(4, 288) == rows
     expected = np.einsum("bhwf,bhwi->fi", dy, np.asarray(shifted(x, taps)))
     np.testing.assert_allclose(_kernel_gradient_by_rows(taps, x, dy), expected, rtol=1e-4, atol=1e-4)
+    assert asked == [(4, 288, rows)]
+
+
+def test_the_gradient_of_a_gradient_by_heads_is_that_of_its_sum():
+    x, y, d = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 3, 4), (2, 5, 3, 2), (4, 5, 2)))
+    found, plain = (
+        jax.vjp(of, x, y)[1](d)
+        for of in (lambda x, y: correlate_heads(x, y, "float32"), lambda x, y: jnp.einsum("bte,bnth->enh", x, y))
+    )
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)

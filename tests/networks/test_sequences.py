@@ -14,11 +14,11 @@ import pytest
 from families import slow
 from numpy_layers import dense, elman, gru, initialised, lstm, lstm_states, random_like
 
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.models import make_model
 from arjax.networks.causal_conv import TCNBlock
 from arjax.networks.recurrent.rnn import GRULayer, LSTMLayer, RNNLayer
-from arjax.networks.recurrent.seq2seq_lstm import reverse_valid
+from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder, reverse_valid
 from arjax.networks.recurrent.stack import RecurrentCore
 
 LAYERS = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}
@@ -75,7 +75,7 @@ def values_and_gradients(states, params, x):
     return found, gradients
 
 
-TRUNCATIONS = [("lstm", 7)]  # as long as the sequence; of gru and shorter ones the slow suite
+TRUNCATIONS = [("lstm", 3)]  # with a last chunk that is filled up; of others the slow suite
 
 
 @pytest.mark.parametrize(
@@ -233,3 +233,29 @@ def test_frames_condition_their_own_steps_and_the_summary_all():
     assert changed(params).all()
     params["conditioning"]["whole"]["summary"]["kernel"] = 0 * params["conditioning"]["whole"]["summary"]["kernel"]
     assert np.flatnonzero(changed(params)).tolist() == [3, 4]  # floor(s 3 / 7) = 1
+
+
+def test_other_parts_of_a_context_are_added_to_the_first_state():
+    """Of each layer c and tanh(h), from one linear map; a source beside them, or none."""
+    style = ContextSpec(style=class_label(3))
+    both = ContextSpec(sequence=EventSpec((4,), (), "tokens", 7), style=class_label(3))
+    context = {"sequence": np.array([[3, 1, -1, -1], [2, 2, 0, 1]]), "style": np.array([2, 0])}
+    encoder = SourceEncoder(both, 3, 4, 2, 0.0, True, "float32")
+    shapes = jax.eval_shape(lambda: encoder.init(jax.random.key(0), context, False))["params"]
+    params = random_like(shapes, 0.7)
+
+    def states(spec, params):
+        return SourceEncoder(spec, 3, 4, 2, 0.0, True, "float32").apply({"params": params}, context, False)
+
+    found, of_style, of_source = jax.jit(
+        lambda params: (
+            states(both, params),
+            states(style, {"state": params["state"]}),
+            states(ContextSpec(**dict(both.parts[:1])), {k: v for k, v in params.items() if k != "state"}),
+        )
+    )(params)
+    rows = params["state"]["table"]["embedding"][context["style"]].reshape(2, 4, 4)
+    for layer, (c, h) in enumerate(of_style):
+        np.testing.assert_allclose(c, rows[:, 2 * layer], rtol=1e-5)
+        np.testing.assert_allclose(h, np.tanh(rows[:, 2 * layer + 1]), rtol=1e-5)
+    jax.tree.map(lambda a, b, c: np.testing.assert_allclose(a, b + c, rtol=1e-5), found, of_style, of_source)

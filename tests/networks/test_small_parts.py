@@ -18,16 +18,20 @@ from numpy_layers import convolve, gelu
 
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.factorization import make_factorization
-from arjax.networks import NETWORKS
-from arjax.networks.attention.linear_attention import linear_attention
+from arjax.models import make_model
+from arjax.networks import NETWORKS, Network
+from arjax.networks.attention.linear_attention import quotient, with_one
+from arjax.networks.beside import Beside
 from arjax.networks.denoisers import NOISY, TIME, make_block_denoiser, make_denoiser
 from arjax.networks.denoisers.base import Modulation
+from arjax.networks.denoisers.block_transformer import block_mask
 from arjax.networks.dense.made import places
 from arjax.networks.layers import local_context as lc
 from arjax.networks.layers.causal import all_taps, queue_length, step_taps, window_taps
-from arjax.networks.layers.embedding import SequenceEncoder
+from arjax.networks.layers.embedding import ContextEncoder, SequenceEncoder
 from arjax.networks.layers.grids import raster_context, raster_like_orders, to_raster
 from arjax.networks.layers.steps import StepTokens
+from arjax.networks.recurrent.linear.states import Decayed
 from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder
 from arjax.networks.recurrent.stack import elementwise
 from arjax.testing import EVENTS
@@ -40,14 +44,14 @@ def test_chunks_of_linear_attention_are_whole_blocks_of_about_their_size(block, 
     length = 24
     q = k = jnp.ones((1, 1, length, 2))
     v = jax.random.normal(jax.random.key(0), (1, 1, length, 2))
-    program = jax.make_jaxpr(lambda *qkv: linear_attention(*qkv, block, chunk))(q, k, v)
+    attend = lambda q, k, v: quotient(Decayed(q, k, with_one(v)).run(None, chunk, block)[1])  # noqa: E731
+    program = jax.make_jaxpr(attend)(q, k, v)
     shapes = [v.aval.shape for eqn in program.eqns for v in eqn.outvars]
     assert (1, 1, -(-length // size), size, size) in shapes
     # Equal weights: the mean of all values of the block and of earlier blocks.
     ends = np.minimum((np.arange(length) // block + 1) * block, length)
     expected = np.cumsum(np.asarray(v)[0, 0], 0)[ends - 1] / ends[:, None]
-    found = jax.jit(linear_attention, static_argnums=(3, 4))(q, k, v, block, chunk)
-    np.testing.assert_allclose(found[0, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(attend)(q, k, v)[0, 0], expected, atol=1e-5)
 
 
 def test_units_of_a_structured_network_cycle_through_all_sites_but_the_first():
@@ -198,6 +202,13 @@ def test_lines_channels_and_precision():
     np.testing.assert_allclose(np.asarray(low, np.float32), found, atol=0.05 * np.abs(found).max())
 
 
+def test_missing_places_of_a_local_part_are_zeros():
+    table = np.arange(1.0, 7).reshape(3, 2)
+    part = lc.PartAtPixels(EventSpec((4,), (), "tokens", 3), (1, 4), 2, "float32")
+    found = part.apply({"params": {"table": {"embedding": table}}}, np.array([[2, 0, -1, -1]]))
+    np.testing.assert_array_equal(found, [[[[5, 6], [1, 2], [0, 0], [0, 0]]]])
+
+
 def test_vectors_of_sites_rows_and_pixels():
     """Channels share the vector of their pixel; a vector of the whole context is the same everywhere."""
     e = np.arange(2 * 3 * 2, dtype=np.float32).reshape(1, 2, 3, 2)
@@ -288,10 +299,14 @@ def test_denoisers_read_local_parts(name):
     other = context | {"c": context["c"].copy()}
     for i, (r, c) in enumerate(np.ndindex(4, 6)):
         other["c"][i, 2 * r, c] = (other["c"][i, 2 * r, c] + 1) % 3
-    apply = jax.jit(lambda c: denoiser.apply({"params": params}, x, None, c))
-    features = np.asarray(apply(context)).reshape(24, 24, 3)
-    change = np.abs(np.asarray(apply(other)).reshape(24, 24, 3) - features).max(-1)
+    apply = jax.jit(lambda p, c: denoiser.apply({"params": p}, x, None, c))
+    features = np.asarray(apply(params, context)).reshape(24, 24, 3)
+    change = np.abs(np.asarray(apply(params, other)).reshape(24, 24, 3) - features).max(-1)
     assert (np.diagonal(change) > 0).all()
+    if name == "adaptive_mlp":  # features are added at each site
+        out = params["at_sites"]["out"]
+        moved = params | {"at_sites": params["at_sites"] | {"out": out | {"bias": out["bias"] + 1}}}
+        np.testing.assert_allclose(apply(moved, context).reshape(24, 24, 3) - features, 1, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -317,3 +332,99 @@ def test_a_plane_has_the_orders_of_its_flips_and_a_square_those_of_its_transpose
     orders = [tuple(order) for order in raster_like_orders((2, 3))]
     assert orders == [(0, 1, 2, 3, 4, 5), (3, 4, 5, 0, 1, 2), (2, 1, 0, 5, 4, 3), (5, 4, 3, 2, 1, 0)]
     assert len({tuple(order) for order in raster_like_orders((3, 3))}) == 8
+
+
+def test_grids_of_a_context_stand_one_after_another():
+    """Positions and whether they are valid; of several parts the summaries add up."""
+    spec = ContextSpec(a=EventSpec((2,), (), "tokens", 3), b=EventSpec((2, 2), kind="real"), c=EventSpec((1,)))
+    context = {"a": np.array([[1, -1]]), "b": np.zeros((1, 2, 2), np.float32), "c": np.array([[1]])}
+
+    def whole_and_parts(encoder):
+        module = encoder(spec, 4, "float32")
+        params = random_like(jax.eval_shape(module.init, jax.random.key(0), context)["params"])
+        alone = {name: encoder(ContextSpec(**{name: part}), 4, "float32") for name, part in spec.parts}
+        return jax.jit(
+            lambda params: (
+                module.apply({"params": params}, context),
+                [each.apply({"params": params[f"parts_{name}"]}, context) for name, each in alone.items()],
+            )
+        )(params)
+
+    (together, valid), parts = whole_and_parts(SequenceEncoder)
+    np.testing.assert_allclose(together, np.concatenate([x for x, _ in parts], 1), rtol=1e-5)
+    assert valid.tolist() == [[True, False, *[True] * 5]]
+    summary, parts = whole_and_parts(ContextEncoder)
+    np.testing.assert_allclose(summary, sum(parts), rtol=1e-5, atol=1e-5)
+
+
+def test_which_clean_and_noisy_tokens_see_each_other():
+    """Of two blocks of two, clean tokens first: rows are queries."""
+    expected = [
+        *["11000000"] * 2,
+        *["11110000"] * 2,
+        *["00001100"] * 2,
+        *["11000011"] * 2,
+    ]
+    found = np.asarray(block_mask(4, 2)).astype(int)
+    assert ["".join(map(str, row)) for row in found] == expected
+
+
+def test_cores_are_given_the_context_of_their_steps():
+    """Positions of a sequence spread over 5 steps, and the sum of the local vectors of a block's sites."""
+    network = make_model(EventSpec((5,)), "wavenet", **NETWORKS.get("wavenet").SMALL).network
+    by_site, blocks = make_factorization((5,), "reversed"), make_factorization((5,), "reversed", "sizes(sizes=(2, 3))")
+    e, whole = np.arange(5.0)[None, :, None], np.array([[[10.0], [20], [30]]])
+    (found,) = network._condition(whole, None, np.arange(5), by_site)
+    assert found[0, :, 0].tolist() == [10, 10, 20, 20, 30]  # floor(s 3 / 5)
+    (found,) = network._condition(None, e, np.arange(5), by_site)
+    assert found[0, :, 0].tolist() == [4, 3, 2, 1, 0]
+    (found,) = network._condition(whole[:, :1], e, np.arange(2), blocks)
+    assert found[0, :, 0].tolist() == [10 + 4 + 3, 10 + 2 + 1 + 0]
+    assert network._condition(None, None, np.arange(5), by_site) == (None,)
+
+
+def test_local_features_are_added_at_each_site_in_all_forms():
+    """Another bias of their last layer moves all features by as much."""
+    event, spec = EventSpec((2, 2)), ContextSpec(c=EventSpec((2, 2), (), "tokens", 3), local=("c",))
+    model = make_model(event, "deep_nade", context=spec, hidden_sizes=(3,), steps_per_chunk=2)
+    params, context = random_like(model.param_shapes), random_context(spec, 2)
+    x, form, observed = np.zeros((2, 2, 2), int), model.factorization, np.eye(2, dtype=bool)[None].repeat(2, 0)
+    moved = jax.tree.map(lambda leaf: leaf, params)
+    moved["local"]["out"]["bias"] = moved["local"]["out"]["bias"] + 1
+
+    @jax.jit
+    def forms(params):
+        apply = functools.partial(model.network.apply, {"params": params})
+        carry = apply(2, form, context, method="start")
+        _, step = apply(carry, x, 1, form, context, method="step")
+        return (
+            *(apply(x, form, context), apply(x, observed, context, method="given")),
+            *(apply(x, observed, jnp.int32(2), context, method="given_at"), step),
+            apply(carry, x, 1, 4, form, context, method="ahead"),
+        )
+
+    for before, after in zip(forms(params), forms(moved), strict=True):
+        np.testing.assert_allclose(after - before, 1, atol=1e-5)
+    separate = make_model(event, "separate", context=spec, hidden_sizes=(3,)).param_shapes["context"]
+    assert separate["out"]["kernel"].shape == (32, 3 * 1) and set(separate["encoder"]) == {"part_c", "block_0"}
+
+
+class Ahead(Network):
+    """Features are the number of the step, and read nothing."""
+
+    def dependencies(self, factorization):
+        return np.zeros((4, 4), bool)
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        return jnp.broadcast_to(t + jnp.arange(k)[None, :, None, None], (len(canvas), k, 2, 1))
+
+
+def test_values_beside_the_features_of_steps_ahead():
+    context, form = ContextSpec(v=EventSpec((4,), kind="real")), make_factorization((4,), "reversed", "blocks(size=2)")
+    inner = Ahead(EventSpec((4,)), ContextSpec(), 1, "float32")
+    beside = Beside.of(inner, "v", context, 1)
+    assert (beside.num_features, beside.CHUNK, beside.FIRST_LOOP) == (2, 1, 0)
+    values = {"v": np.float32([[10, 11, 12, 13]])}
+    found = beside.apply({}, (), np.zeros((1, 4)), 0, 2, form, values, method="ahead")
+    np.testing.assert_array_equal(found[0], [[[0, 13], [0, 12]], [[1, 11], [1, 10]]])
+    assert not beside.dependencies(form).any()

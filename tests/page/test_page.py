@@ -10,12 +10,13 @@ import page_cases
 import pytest
 from refusals import refusal
 
-from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.errors import UserError, say_once
+from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.data.vocabulary import UNKNOWN, Vocabulary, make_vocabulary
 from arjax.models import make_model
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.page import make_page
+from arjax.page import page as pages
 from arjax.page.contents import about, check
 from arjax.testing.models import autoregressive_networks
 
@@ -41,7 +42,7 @@ def test_a_notebook_shows_the_page_itself(page):
     assert html.unescape(re.search(r'srcdoc="([^"]*)"', frame)[1]) == page.html
 
 
-def test_weights_are_exact_or_in_half_precision():
+def test_weights_are_exact_or_in_half_precision(monkeypatch, capsys):
     model, params = page_cases.small("deep_nade", page_cases.grid_event())
     data = page_cases.data_of(model.event)
     exact, half = (make_page(model, params, data, precision=name) for name in ("float32", "float16"))
@@ -49,6 +50,15 @@ def test_weights_are_exact_or_in_half_precision():
     np.testing.assert_array_equal(exact.params["mlp"]["in_kernel"], params["mlp"]["in_kernel"])
     np.testing.assert_array_equal(half.params["mlp"]["in_kernel"], params["mlp"]["in_kernel"].astype(np.float16))
     assert len(half.html) < len(exact.html) and "rounded to half precision" in half.html
+    assert not make_page(model, params, data).half
+    monkeypatch.setattr(pages, "LARGE", len(exact.html) // 2)
+    say_once.cache_clear()
+    small = make_page(model, params, data)
+    assert small.half and small.html == half.html
+    assert re.fullmatch(
+        r"arjax: the page .* in half precision: else it would have 0\.[01] MB\n", capsys.readouterr().err
+    )
+    assert not make_page(model, params, data, precision="float32").half
     params["mlp"]["in_bias"] = params["mlp"]["in_bias"] + np.float32(1e5)
     assert "do not fit half precision" in refusal(make_page, model, params, data, precision="float16")
     assert "precision must be auto, float32 or float16" in refusal(make_page, model, params, data, precision="half")
@@ -65,7 +75,10 @@ GRID, TEXT = EventSpec((4, 4), (), "levels", 5), EventSpec((6,), (), "tokens", 3
         (EventSpec((3,), (), "real"), "made", {}, "sites of one whole number below 256, not"),
         (EventSpec((4, 4), (3,), "levels", 5), "made", {}, "sites of one whole number below 256, not"),
         (EventSpec((50, 50), (), "binary"), "gru", {}, "a grid of at most 1600 sites, not 50 x 50 sites"),
+        (EventSpec((2, 2, 2), (), "binary"), "gru", {}, "a vector or a grid of at most 1600 sites, not 2 x 2 x 2"),
+        (EventSpec((4,), (), "levels", 257), "gru", {}, "sites of one whole number below 256, not"),
         (GRID, "lstm", {"context": ContextSpec("vector", 3)}, "a context that is a class, and for no other"),
+        (GRID, "lstm", {"context": ContextSpec(a=class_label(2), b=class_label(2))}, "a context that is a class, and"),
         (GRID, "made", {"partition": "rows", "conditional": "mixture_of_products"}, "the probability of each value"),
         (GRID, "made", {"partition": "rows"}, "model.partition=sites"),
         (GRID, "lstm", {"dtype": "bfloat16"}, "in float32, and this network in bfloat16"),
@@ -87,6 +100,27 @@ def test_a_page_says_how_much_of_a_text_is_read():
     read = [about(model, data, None)[-1] for data in (endless, ending)]
     assert read[0].endswith("; of a longer text it reads the last ones, at least half as many.")
     assert read[1].endswith(f"at most {model.event.num_sites} characters.")
+
+
+def test_a_network_that_no_page_computes_is_named(monkeypatch, tmp_path):
+    def fail(*arguments):
+        raise UserError("a page does not compute it")
+
+    model, params = page_cases.small("gru", page_cases.text_event())
+    data = page_cases.data_of(model.event, page_cases.TEXT)
+    monkeypatch.setattr("arjax.page.contents._steps", fail)
+    assert refusal(make_page, model, params, data) == "no page of the network 'gru': a page does not compute it"
+
+
+def test_a_page_has_a_path_and_says_it(page, tmp_path):
+    assert repr(page) == f"Page({len(page.html.encode()):,} bytes)"
+    for name in ("a.html", "b.HTM"):
+        saved = page.saved(tmp_path / name)
+        assert saved.path.read_text(encoding="utf-8") == page.html
+        assert repr(saved) == f"Page({str(tmp_path / name)!r}; {len(page.html.encode()):,} bytes)"
+    half = repr(dataclasses.replace(page, half=True))
+    assert half.endswith("bytes; weights in half precision)")
+    assert "a page is a file such as page.html, not" in refusal(page.saved, tmp_path / "a.pdf")
 
 
 def test_bytes_and_other_kinds_of_models_are_refused():

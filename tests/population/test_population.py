@@ -307,13 +307,13 @@ class FakePopulation:
         self.replace_orders([rng.permutation(12) for _ in range(self.num)])
 
     def replace_orders(self, orders):
-        self.factorizations = [SimpleNamespace(order=order) for order in orders]
+        self.members = [SimpleNamespace(factorization=SimpleNamespace(order=order)) for order in orders]
 
 
 @pytest.fixture
 def cheap(monkeypatch):
     def train(population):
-        nats = [sum(a > b for a, b in itertools.combinations(f.order, 2)) for f in population.factorizations]
+        nats = [sum(a > b for a, b in itertools.combinations(each, 2)) for each in search.orders_of(population)]
         return SimpleNamespace(validation=np.array(nats, float)[:, None])
 
     monkeypatch.setattr(search, "train_population", train)

@@ -104,6 +104,19 @@ def test_a_quantizer_with_one_method_more_than_the_contract_is_enough():
     assert jax.tree.leaves(Sign().init(jax.random.key(0))) == []
 
 
+def test_codes_that_follow_nothing_have_no_statistics():
+    class Fixed(Quantizer):
+        def __str__(self):
+            return "the quantizer 'fixed'"
+
+    fixed = Fixed()
+    assert (fixed.init(KEY), fixed.init_state(KEY), fixed.loss({}, 1.0, 1.0)) == ({}, {}, 0)
+    assert fixed.collect({}, {"n": 1}, None, None, KEY) == {"n": 1} and fixed.follow({"e": 1}, {}) == ({"e": 1}, {})
+    with pytest.raises(UserError, match=r"^the quantizer 'fixed' has no distances of vectors to its codes$"):
+        fixed.distances({}, 1.0)
+    assert str(Fsq()) == "the quantizer 'fsq'"
+
+
 KEY = jax.random.key(0)
 
 
@@ -210,6 +223,17 @@ def test_k_means_keeps_the_mean_of_an_empty_cluster():
     np.testing.assert_allclose(np.sort(sizes), [0, 2, 2])
 
 
+def test_k_means_has_ten_rounds():
+    points = np.sort([*np.random.default_rng(0).random((60, 1)) ** 3, [5.0]], 0)
+    means = points[:6]
+    for _ in range(10):  # not at rest by then
+        cluster = ((points[:, None] - means) ** 2).sum(-1).argmin(1)
+        means = np.stack([points[cluster == k].mean(0) for k in range(6)])
+    found, sizes = jax.jit(k_means, static_argnums=2)(np.float32(points), np.ones(61, bool), 6)
+    np.testing.assert_allclose(found, means, rtol=1e-4)
+    assert means[-1] == 5 and sizes[-1] == 1
+
+
 def test_dead_codes_begin_again_at_vectors_of_the_step():
     quantizer = Vq(codes=4, dims=2, decay=0.5, expiry=0.4)
     far, twice = np.float32([[0, 0], [100, 100], [200, 200], [300, 300]]), np.full(4, 2, np.float32)
@@ -224,6 +248,28 @@ def test_dead_codes_begin_again_at_vectors_of_the_step():
     near = np.abs(codebook[:, None] - h.reshape(-1, 2)).max(-1).min(-1)
     assert np.abs(codebook).max() < 10 and (near < 3).all()
     assert np.min(state["hits"]) > FEWEST
+
+
+def test_dead_codes_share_the_vectors_that_were_kept():
+    """In their order, the first again after the last; live ones are the means of theirs."""
+    quantizer = Vq(codes=6, dims=1, expiry=0.5)
+    hits, codebook = np.float32([0, 8, 1, 0, 4, 1]), np.zeros((6, 1), np.float32)
+    sums = hits[:, None] * np.float32([[0], [3], [0], [0], [5], [0]])
+    state = {"kept": np.float32([[10], [20], [30], [0]]), "priority": np.float32([0.9, 0.5, 0.0, -1])}
+    e, n, m = jax.jit(quantizer._revived)(codebook, hits, sums, state)
+    np.testing.assert_allclose(e[:, 0], [10, 3, 20, 30, 5, 10])
+    least = 0.5 * 14 / 6
+    np.testing.assert_allclose(n, [least, 8, least, least, 4, least], rtol=1e-6)
+    np.testing.assert_allclose(m, n[:, None] * e, rtol=1e-6)
+
+
+def test_residual_scales_without_convolutions_are_enlarged_and_added():
+    quantizer = make_quantizer("residual(scales=(1, 2), of='fsq(levels=(3, 5))', convolutions=0)")
+    assert set(quantizer.init(KEY)) == {"of"} and not quantizer.LEARNS
+    params, numbers = {"of": {}}, np.array([[14, 0, 2, 4, 7]])
+    codes = np.stack([numbers % 3 - 1, (numbers // 3 - 2) / 2], -1)
+    found = of_family(quantizer, "lookup", params, numbers, (2, 2))
+    np.testing.assert_allclose(found, codes[:, :1, None] + codes[:, 1:].reshape(1, 2, 2, 2), atol=1e-6)
 
 
 def test_lfq_has_the_entropies_of_all_its_codes():
@@ -243,6 +289,8 @@ def test_lfq_has_the_entropies_of_all_its_codes():
     expected = 0.1 * entropies + 0.25 * commitment
     loss = of_family(quantizer, "loss", {}, h, weight.astype(np.float32))
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    loss = of_family(dataclasses.replace(quantizer, entropy=0.0), "loss", {}, h, weight.astype(np.float32))
+    np.testing.assert_allclose(loss, 0.25 * commitment, rtol=1e-5)
 
 
 def area(full, side):

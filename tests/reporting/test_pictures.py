@@ -1,9 +1,11 @@
 """Pictures, diagrams and sample files: what is drawn is what was given."""
 
 import csv
+import dataclasses
 import json
 import runpy
 import shutil
+import types
 import wave
 from unittest import mock
 
@@ -14,13 +16,14 @@ import pytest
 from matplotlib.figure import Figure
 from refusals import refusal
 
+from arjax.api import pictures
 from arjax.api.pictures import model_pictures
-from arjax.core.spec import ContextSpec
-from arjax.data import make_dataset
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.data import from_arrays, make_dataset
 from arjax.evaluation.splits import Scoring
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.models.pictures import as_images
+from arjax.models.pictures import CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Tiles, as_images
 from arjax.reporting import diagrams, figures, plots
 from arjax.reporting.figures import save_figure
 from arjax.reporting.plots import MASK_CHARACTER, MASK_RGB, Z, exposure_figure, path_figure, text_of_path
@@ -255,12 +258,12 @@ def test_a_run_of_images_shows_the_reverse_process():
     dataset = make_dataset("digits", context="label")
     options = {"context": ContextSpec("label", 10), "partition": "rows", "num_steps": 1}
     model = make_model(dataset.event, "block_transformer", kind="block_diffusion", **options, **SIZES)
-    pictures = dict(model_pictures(model, random_like(model.param_shapes), dataset, jax.random.key(0), Scoring(100)))
-    assert list(pictures) == ["reverse_process.png"]
-    sheet = np.asarray(pictures["reverse_process.png"].axes[0].images[0].get_array())
+    drawn = dict(model_pictures(model, random_like(model.param_shapes), dataset, jax.random.key(0), Scoring(100)))
+    assert list(drawn) == ["reverse_process.png"]
+    sheet = np.asarray(drawn["reverse_process.png"].axes[0].images[0].get_array())
     masked = np.isclose(sheet, MASK_RGB).all(-1)
     assert masked[:8, :8].all() and not masked[:8, -8:].any()  # of the first example: noise, and data
-    labels = [label.get_text() for label in pictures["reverse_process.png"].axes[0].get_xticklabels()]
+    labels = [label.get_text() for label in drawn["reverse_process.png"].axes[0].get_xticklabels()]
     assert labels == [f"{n}/8" for n in range(9)]
 
 
@@ -270,9 +273,9 @@ def test_texts_show_their_masks(tmp_path):
     dataset = make_dataset("text", file=str(file), length=6, eval_stride=6, min_count=0)
     model = make_model(dataset.event, "denoising_transformer", kind="discrete_chain", num_steps=3, **SIZES)
     params, key = random_like(model.param_shapes), jax.random.key(0)
-    pictures = dict(model_pictures(model, params, dataset, key, Scoring(100)))
-    assert list(pictures) == ["reverse_process.txt"]
-    paragraphs = pictures["reverse_process.txt"].split("\n\n")
+    written = dict(model_pictures(model, params, dataset, key, Scoring(100)))
+    assert list(written) == ["reverse_process.txt"]
+    paragraphs = written["reverse_process.txt"].split("\n\n")
     assert len(paragraphs) == 6
     lines = [line.split("  ", 1) for line in paragraphs[0].splitlines()]
     assert [label for label, _ in lines] == ["0/3", "1/3", "2/3", "3/3"]
@@ -331,3 +334,90 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(load_script, run
     np.testing.assert_allclose(kept, [np.linspace(0, 20, 256), np.ones(256)], rtol=1e-6)
     done = run_script("experiments/exposure_bias/draw.py", tmp_path / "none")
     assert done.returncode == 2 and "has no finished run" in done.stderr
+
+
+def shown(monkeypatch, picture, *, matplotlib=True, event=None, splits=("train", "test")):
+    """What `model_pictures` makes of a picture of a model: drawn figures are what they are given."""
+    monkeypatch.setattr(pictures, "pictures", lambda model, params, examples, key: [("name", picture)])
+    monkeypatch.setattr(pictures, "has_matplotlib", lambda: matplotlib)
+    monkeypatch.setattr(pictures, "check_matplotlib", lambda: None)
+    monkeypatch.setattr(pictures, "codes_in_use", lambda model, params, dataset, split, scoring: (split, scoring))
+    monkeypatch.setattr(pictures.plots, "codes_figure", lambda counts: ("codes", counts))
+    monkeypatch.setattr(pictures.plots, "tiles_figure", lambda *given: ("tiles", *given))
+    monkeypatch.setattr(pictures, "factorization_figure", lambda *given: ("graph", *given))
+    monkeypatch.setattr(pictures, "require", lambda model, trait, needs: (model, trait))
+    entropies = types.SimpleNamespace(entropy=1, entropy_stderr=2, nll=3, entropy_over_grid=np.zeros((2, 2)))
+    monkeypatch.setattr(pictures, "step_entropy", lambda *given: asked.append(given) or entropies)
+    monkeypatch.setattr(pictures.plots, "entropy_figure", lambda *given: ("entropy", *given[:3]))
+    asked = []
+    event = event or EventSpec((2, 2), kind="levels", num_levels=5)
+    dataset = from_arrays(event, **{split: event.noise(RNG, 3) for split in splits})
+    model = types.SimpleNamespace(event=event)
+    return list(model_pictures(model, "params", dataset, "key", "scoring")), asked, dataset, model
+
+
+def test_each_picture_of_a_model_has_its_figure(monkeypatch):
+    x = np.arange(8).reshape(2, 2, 2)
+    (name, (form, ((title, images),), columns, inches, top)), *_ = shown(monkeypatch, Tiles(x, 3, "two"))[0]
+    assert (name, form, title, columns, inches, top) == ("name.png", "tiles", "two", 3, 6.4, 4)
+    np.testing.assert_array_equal(images, x)
+    assert shown(monkeypatch, CodesInUse())[0] == [("name.png", ("codes", ("test", "scoring")))]
+    assert shown(monkeypatch, OrderGraph("order", "reads"))[0] == [("name.png", ("graph", "order", "reads"))]
+    found, asked, dataset, model = shown(monkeypatch, EntropyAlongOrder())
+    assert found == [("name.png", ("entropy", 1, 2, 3))]
+    assert asked == [((model, "conditionals"), "params", dataset, "test", "scoring", 1000)]
+    line = EventSpec((4,), kind="levels", num_levels=5)
+    assert shown(monkeypatch, Tiles(x.reshape(2, 4), 3, "two"), event=line)[0] == []  # no images
+    assert shown(monkeypatch, Paths(np.zeros((2, 3, 4), int), ("a", "b", "c")), event=line)[0] == []
+    for picture in (CodesInUse(), Tiles(x, 3, "two"), EntropyAlongOrder(), OrderGraph("order", "reads")):
+        assert shown(monkeypatch, picture, matplotlib=False)[0] == []
+
+
+def test_samples_are_drawn_beside_as_many_examples_of_the_last_split(monkeypatch):
+    drawn, under = [], []
+    monkeypatch.setattr(pictures.plots, "sample_figure", lambda *given, max_value: drawn.append((*given, max_value)))
+    event, spec = EventSpec((2, 2), kind="levels", num_levels=5), ContextSpec("label", 3)
+    x, label = {split: event.noise(RNG, 5) for split in ("train", "test")}, np.arange(5) % 3
+    splits = {split: {"x": each, "context": label} for split, each in x.items()}
+    dataset, model = from_arrays(event, context=spec, **splits), types.SimpleNamespace(event=event)
+
+    def sample(num, **given):
+        under.append(given.get("context"))
+        return np.full((num, 2, 2), 4)
+
+    for options in ({}, {"context": 1}):
+        pictures.samples_picture(dataset, model, 3, sample, options)
+    without = dataclasses.replace(dataset, splits={})
+    pictures.samples_picture(without, model, 3, sample, {})
+    ((name, labels),) = under[0].items()
+    assert (name, np.asarray(labels).tolist()) == ("label", [0, 1, 2]) and under[1:] == [None, None]
+    for (samples, beside, top), real in zip(drawn, (x["test"][:3], x["test"][:3], None), strict=True):
+        assert (samples.shape, top) == ((3, 2, 2), 4) and (beside is None) == (real is None)
+        assert real is None or np.array_equal(beside, real)
+    text = types.SimpleNamespace(event=EventSpec((4,), kind="tokens", num_levels=5))
+    assert "cannot be drawn as images: look at the arrays of `sample`" in refusal(
+        pictures.samples_picture, dataset, text, 3, sample, {}
+    )
+    none = "the entropy of a step is a mean over examples, of which a saved model has none"
+    assert refusal(pictures.entropy_picture, model, {}, without, "", Scoring(), 10) == none
+
+
+def test_the_loss_is_shown_in_its_range_with_the_best_one_on_validation():
+    """Without the first losses, where there are more than 20 values, and without those that are nan."""
+    train, validation = (np.arange(4), np.array([4.0, np.nan, 3.0, 2.0])), (np.arange(2), np.array([2.5, 3.5]))
+    history = {"train/bits_per_dim": train, "validation/bits_per_dim": validation}
+    (axis,) = plots.loss_figure(history).axes
+    np.testing.assert_allclose(axis.get_ylim(), (2 - 0.1 - 1e-3, 4 + 0.2 + 1e-3))
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
+    whole = [[0, 4.0], [2, 3.0], [3, 2.0]]
+    assert lines == {"train": whole, "validation": [[0, 2.5], [1, 3.5]], "best: 2.500": [[0, 2.5]]}
+    assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_title()) == ("step", "bits/dim", "Loss")
+    many = np.linspace(100.0, 0.0, 21)
+    (axis,) = plots.loss_figure({"train/nll_nats": (np.arange(21), many)}, "nll_nats").axes
+    np.testing.assert_allclose(axis.get_ylim(), (-4.75 - 1e-3, 95 + 9.5 + 1e-3))
+    (axis,) = plots.loss_figure({"train/nll_nats": (np.arange(20), many[:20])}, "nll_nats").axes
+    np.testing.assert_allclose(axis.get_ylim(), (5 - 4.75 - 1e-3, 100 + 9.5 + 1e-3))
+    wrong = "the metrics hold no line with 'loss' to draw"
+    assert refusal(plots.loss_figure, history, "loss") == wrong
+    nothing = {"validation/loss": (np.zeros(1), np.array([np.nan]))}
+    assert refusal(plots.loss_figure, nothing, "loss") == wrong

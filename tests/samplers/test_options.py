@@ -126,7 +126,7 @@ def test_the_first_values_of_sequences_are_observed_at_the_first_sites():
 
 @pytest.mark.parametrize("kind", ["mixture", "discrete_chain", "flow"])
 def test_kinds_refuse_the_options_that_they_cannot_take(kind):
-    case = next(iter(KINDS[kind].EXAMPLES.values()))
+    case = next(iter(KINDS.get(kind).EXAMPLES.values()))
     model = make_model(case.event, case.choice, context=case.context)
     params, keys = random_like(model.param_shapes), jax.random.split(jax.random.key(0), 3)
     for options in ({"top_k": 2}, {"given": 0, "observed": 0}, {"min_p": 0.1}):

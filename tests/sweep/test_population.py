@@ -1,5 +1,6 @@
 """Rows that differ in order and seed only, trained in one program: each is the run that `arjax` would make of it."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,26 +9,28 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from refusals import refusal
-from sweep_cases import rows
+from sweep_cases import REPORT, rows
 
 from arjax.api.comparing import mixture_of_runs
 from arjax.api.run import open_run
 from arjax.cli.main import main as arjax
 from arjax.config import build
-from arjax.config.files import load_workdir_config
-from arjax.core.files import read_arrays
+from arjax.config.files import load_workdir_config, to_json
+from arjax.core.errors import UserError
+from arjax.core.files import only_run_in, read_arrays
 from arjax.core.scores import fit_weights, mixed_nats
 from arjax.data import DATASETS
 from arjax.factorization import PARTITIONS
 from arjax.population.train import Members
 from arjax.sweep.main import main
-from arjax.sweep.population import FullGrid, Job, grids, plan
+from arjax.sweep.population import FullGrid, Job, _tell, grids, plan
 from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import Run
 
@@ -133,6 +136,83 @@ def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
     capsys.readouterr()
     assert sweep() == 0 and "5 runs, 5 of them already finished" in capsys.readouterr().out
     assert not (folder / "out" / "populations").exists()
+
+
+class Pretended:
+    """A population that needs no training."""
+
+    def __init__(self, config, orders, seeds, *, setup):
+        assert config.train.steps == 16 and setup == "setup"
+        self.about, self.shape = (orders, seeds), (len(orders), len(seeds))
+        self.record = types.SimpleNamespace(fields={"orders": orders})
+
+
+@pytest.fixture
+def pretended(folder, monkeypatch):
+    """Runs the sweep with populations that are trained at once; returns those, and the members that were written."""
+    trained, written = [], []
+
+    def train(population, *, workdir, show):
+        in_training = f"another process is training in {Path('out/raster-0')}: "
+        is_locked = refusal(contextlib.ExitStack().enter_context, only_run_in(Path("out/raster-0")))
+        assert is_locked.startswith(in_training) == (len(population.about[0]) == 2)
+        assert show("x")._indent == "    " and not workdir.exists()
+        workdir.mkdir(parents=True)
+        trained.append((*population.about, workdir))
+        if population.about[0] == ("random",):
+            raise UserError("the loss was not finite")
+        return "scores"
+
+    def write(path, config, population, scores, o, s):
+        assert scores == "scores" and (config.model.ordering, config.seed) == (
+            population.about[0][o],
+            population.about[1][s],
+        )
+        if path.name == "reversed-1":
+            raise UserError("no space left")
+        written.append(path.name)
+        (path / "config.json").write_text(to_json(config))
+        (path / "results.json").write_text(json.dumps(REPORT | {"seed": config.seed}))
+
+    at_once = {"shared_setup": lambda *_: "setup", "member": lambda *_: None, "form": lambda _: "one cut"}
+    at_once |= {"Population": Pretended, "train_population": train, "write_member": write}
+    for name, value in at_once.items():
+        monkeypatch.setattr(f"arjax.sweep.population.{name}", value)
+    return trained, written
+
+
+def test_populations_are_trained_in_turn_and_a_failure_of_one_or_of_a_member_stops_no_other(folder, pretended, capsys):
+    trained, written = pretended
+    assert sweep() == 1
+    out, err = capsys.readouterr()
+    assert [each[:2] for each in trained] == [(("raster", "reversed"), (0, 1)), (("random",), (1,))]
+    assert written == ["raster-0", "raster-1", "reversed-0"]
+    lines = out.splitlines()
+    assert lines[1:3] == ["population 1 of 2: 2 orders x 2 seeds of config.py", "    reversed-1: no space left"]
+    assert "population 2 of 2: 1 orders x 1 seeds of config.py" in lines and "    odd: the loss was not finite" in lines
+    assert err.splitlines() == [
+        f"arjax-sweep: {name} FAILED (exit code 2), see out/{name}/log.txt: {problem}"
+        for name, problem in (("reversed-1", "no space left"), ("odd", "the loss was not finite"))
+    ]
+    log = (folder / "out/raster-1/log.txt").read_text().splitlines()
+    assert log[0] == "$ arjax --config=config.py --workdir=runs/raster-1 --config.model.ordering=raster --config.seed=1"
+    assert log[1] == "trained in a population: orders ('raster', 'reversed'), seeds (0, 1)"
+    first, second = (workdir for *_, workdir in trained)
+    assert not first.exists() and second.parent == Path("out/populations") == first.parent != second
+    assert [row["seed"] for row in rows()] == ["0", "1", "0"]
+    second.rmdir()
+    trained.clear()
+    (folder / "sweep.py").write_text(SWEEP.replace('"random", seed=1', '"snake", seed=0'))
+    assert sweep("--only=odd") == 0 and len(trained) == 1 and not (folder / "out/populations").exists()
+
+
+def test_the_first_three_runs_of_a_population_that_fails_are_named(tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    runs = [Run(name, "c.py") for name in "abcd"]
+    _tell("no", runs[:3], tmp_path)
+    _tell("no", runs, tmp_path)
+    assert capsys.readouterr().out == "    a, b, c: no\n    a, b, c, ...: no\n"
+    assert (tmp_path / "a/log.txt").read_text() == "no\nno\n"
 
 
 def test_grids_are_full_and_hold_every_job():

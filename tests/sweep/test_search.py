@@ -1,12 +1,16 @@
 """Searches: trials compared on validation, that go on where a killed search was. Jobs are those of the stand-in."""
 
 import csv
+import importlib.util
 import json
 import math
+import sys
 
+import fake_optuna
+import numpy as np
 import pytest
 from refusals import refusal
-from sweep_cases import REPORT, RUN_CONFIG, STAND_IN, config_text, rows, sweep
+from sweep_cases import REPORT, RUN_CONFIG, STAND_IN, Here, config_text, rows, sweep
 
 from arjax.cli.main import main as arjax
 from arjax.config.files import load_config_file, to_json
@@ -45,9 +49,12 @@ def planned(folder):
 
 
 @pytest.fixture
-def search(planned):
-    """The same, of a search that makes proposals."""
-    pytest.importorskip("optuna")
+def search(planned, monkeypatch):
+    """The same, of a search that makes proposals, by a stand-in where optuna is not installed."""
+    if importlib.util.find_spec("optuna") is None:
+        for name, module in fake_optuna.modules([]).items():
+            monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("arjax.sweep.main.LocalExecutor", Here)
     return planned
 
 
@@ -185,7 +192,16 @@ def test_trials_so_far_are_a_table(folder, planned, capsys):
     [
         ("", "", ["--trials=0"], "--trials must be at least 1, not 0"),
         ("", "", ["--only=a"], "it takes no --only"),
-        ("", "", ["--executor=population"], "--search goes with --executor=local or slurm"),
+        ("", "", ["--seeds=mean"], "it takes no --seeds"),
+        ("", "", ["--status", "--executor=slurm"], "it takes no --detach and no --status"),
+        ("", "", ["--detach", "--executor=slurm"], "it takes no --detach and no --status"),
+        (
+            "",
+            "",
+            ["--dry_run=commands"],
+            "--search chooses its runs by itself: it goes with --dry_run, not --dry_run=c",
+        ),
+        ("", "", ["--executor=population"], "--search goes with --executor=local, ray or slurm: its trials differ in"),
         ("learning_rate", "learning_rat", [], "did you mean 'optimizer.learning_rate'"),
         ("choice((8,), (16,))", "choice('a', 'b')", [], "config.network.hidden_sizes must be a tuple"),
         ("log_uniform(1e-4, 1e-1)", "[1, 2]", [], "the space of 'optimizer.learning_rate' must be uniform("),
@@ -210,10 +226,47 @@ def test_spaces():
     assert Search("c.py:{a}", {"a": choice(True, 2, (3, 4))}).run(7, {"a": "true"}).config == "c.py:true"
     assert [space.example for space in (choice("a", "b"), uniform(0.25, 1), integers(2, 3))] == ["a", 0.25, 2]
     assert uniform(0, 1).rounded(0.123441) == 0.1234 and uniform(0, 0.12346).rounded(0.12346) == 0.12346
-    assert (str(uniform(0, 1)), str(integers(1, 8, log=True))) == ("uniform(0, 1)", "integers(1, 8, log=True)")
-    wrong = ((choice, ()), (choice, (1, "1")), (integers, (0.5, 2)), (uniform, (2, 1)), (Search, ("c", {})))
-    for make, arguments in wrong:
-        assert refusal(make, *arguments)
+    assert integers(1, 8).rounded(3.0) == 3 and isinstance(integers(1, 8).rounded(3.0), int)
+    assert log_uniform(1, 9).rounded(9.5) == 9.0 and uniform(0.12344, 1).rounded(0.12344) == 0.12344
+    spaces = ["uniform(0, 1)", "log_uniform(0.5, 1)", "integers(1, 8, log=True)", "integers(1, 8)", "choice(a, true)"]
+    made = [uniform(0, 1), log_uniform(0.5, 1), integers(1, 8, log=True), integers(1, 8), choice("a", True)]
+    assert [str(each) for each in made] == spaces
+    for make, arguments, sentence in (
+        (choice, (), "a choice needs values, each once, not ()"),
+        (choice, (1, "1"), "a choice needs values, each once, not ('1', '1')"),
+        (integers, (0.5, 2), "a space of integers has no bounds 0.5 and 2"),
+        (integers, (1, 2.5), "a space of integers has no bounds 1 and 2.5"),
+        (uniform, (2, 1), "a space needs low < high, not 2 and 1"),
+        (uniform, (1, 1), "a space needs low < high, not 1 and 1"),
+        (log_uniform, (-1, 1), "a space needs 0 < low < high, not -1 and 1"),
+        (Search, ("c", {}), "a search needs a space, such as {'optimizer.learning_rate': log_uniform(1e-4, 1e-2)}"),
+        (Search, ("c", ["a"]), "a search needs a space, such as {'optimizer.learning_rate': log_uniform(1e-4, 1e-2)}"),
+    ):
+        assert refusal(make, *arguments) == sentence
+
+
+def test_a_proposal_is_that_of_a_study_with_all_trials_before(monkeypatch):
+    """The study, of a stand-in, has a seed for each number of trials, and the values are rounded."""
+    studies = []
+    for name, module in fake_optuna.modules(studies).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    space = {"rate": log_uniform(1e-5, 1.0), "part": uniform(2, 3), "size": integers(1, 9, log=True), "how": choice(1)}
+    point = {"rate": 0.5, "part": 2.5, "size": 3, "how": "1"}
+    past = [(point, state, 7.5 if state == FINISHED else None) for state in (FINISHED, RUNNING, FAILED)]
+    found = [propose(space, trials, seed) for seed, trials in ((0, past), (0, past), (1, past), (0, past[:1]))]
+    assert found[0] == found[1] and all(found[0] != other for other in found[2:])
+    assert found[0]["rate"] == float(f"{found[0]['rate']:.4g}") and isinstance(found[0]["size"], int)
+    trials = [(trial.params, trial.state.name, trial.value) for trial in studies[0].trials]
+    assert trials == [(point, "COMPLETE", 7.5), (point, "RUNNING", None), (point, "FAIL", None)]
+    of_field = {name: (type(each), each.values, each.log) for name, each in studies[0].trials[0].distributions.items()}
+    assert of_field == {
+        "rate": (fake_optuna.Distribution, (1e-5, 1.0), True),
+        "part": (fake_optuna.Distribution, (2, 3), False),
+        "size": (fake_optuna.Whole, (1, 9), True),
+        "how": (fake_optuna.Choice, (("1",),), False),
+    }
+    seeds = [int(np.random.SeedSequence(entropy).generate_state(1)[0]) for entropy in ([0, 3], [0, 3], [1, 3], [0, 1])]
+    assert [study.seed for study in studies] == seeds
 
 
 def test_proposals_depend_on_the_trials_before_and_find_what_is_better():

@@ -1,5 +1,6 @@
 """What a SLURM job does when its time is up, and a sweep with the states of its jobs; SLURM is a stand-in."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ import pytest
 from refusals import refusal
 from sweep_cases import REPORT, RUN_CONFIG, sweep, write_sweep
 
+from arjax.cli.main import PARENT
+from arjax.core.errors import UserError
 from arjax.core.files import write_json
-from arjax.sweep import Run, slurm
+from arjax.sweep import Run, queued, slurm
 from arjax.sweep.queued import EXIT_NAME, JOB_FILE, RETRIES, left_by, newest_checkpoint
 from arjax.sweep.slurm import SlurmExecutor, job_id
 
@@ -70,9 +73,14 @@ def start(tmp_path, repository, monkeypatch):
     ("number", "preempted", "saves", "queued", "said"),
     [
         ("SIGUSR2", "None", "something", True, "the job is queued again"),
-        ("SIGUSR2", "None", "nothing", False, "no step was saved within the time of this job"),
-        ("SIGTERM", "None", "something", False, ""),  # cancelled
-        ("SIGTERM", "2026-01-01T00:00:00", "something", True, "the job is queued again"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("SIGUSR2", "None", "nothing", False, "no step was saved within the time of this job"),
+                ("SIGTERM", "None", "something", False, ""),  # cancelled
+                ("SIGTERM", "2026-01-01T00:00:00", "something", True, "the job is queued again"),
+            )
+        ),
     ],
 )
 def test_a_job_that_is_stopped(start, tmp_path, number, preempted, saves, queued, said):
@@ -85,19 +93,11 @@ def test_a_job_that_is_stopped(start, tmp_path, number, preempted, saves, queued
     assert newest_checkpoint(tmp_path / "run") == ("3" if saves == "nothing" else "20")
 
 
-def test_only_the_first_task_of_a_job_speaks_for_it(start, tmp_path):
-    process = start("something", SLURM_PROCID="1")
-    os.killpg(process.pid, signal.SIGUSR2)
-    assert process.communicate(timeout=20)[0] == "0\n"
-    assert not (tmp_path / "requeued").exists() and not (tmp_path / "run" / EXIT_NAME).exists()
-
-
 @pytest.mark.parametrize(
     ("signals", "preempted", "queued"),
     [("", True, False), ("_terminated", False, False), ("_terminated", True, True), ("_time_is_up", False, True)],
 )
 def test_a_job_is_queued_again_only_when_slurm_stops_it(tmp_path, monkeypatch, signals, preempted, queued):
-    """As in the processes of jobs above."""
     called, job = [], slurm.SlurmJob([], tmp_path)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setattr(slurm, "_is_preempted", lambda: preempted)
@@ -109,9 +109,107 @@ def test_a_job_is_queued_again_only_when_slurm_stops_it(tmp_path, monkeypatch, s
     (tmp_path / "checkpoints" / "latest" / "20").mkdir(parents=True)
     assert job._queued_again("3") == queued and called == [["scontrol", "requeue", "12"]] * queued
     assert not job._queued_again("20")  # nothing new was saved
+    log = tmp_path / "log.txt"
+    assert (log.read_text() if log.exists() else "") == ("the job is queued again\n" + UNSAVED) * queued
     record(tmp_path / "config.json", RUN_CONFIG)
     record(tmp_path / "results.json", REPORT)  # the run has ended
     assert not job._queued_again("3")
+
+
+UNSAVED = "no step was saved within the time of this job: it needs a longer timeout_min\n"
+
+
+class Process:
+    """A run that gets these signals while it runs, as all processes of a job do, and saves step 20."""
+
+    def __init__(self, folder, numbers):
+        self.folder, self.numbers, self.ended = folder, numbers, []
+
+    def wait(self):
+        assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        for number in self.numbers:
+            os.kill(os.getpid(), number)
+        (self.folder / "checkpoints" / "latest" / "20").mkdir(parents=True)
+        return 0
+
+    def terminate(self):
+        self.ended.append("SIGTERM")
+
+
+@pytest.fixture
+def in_job(tmp_path, monkeypatch):
+    """Runs a job in this process, as one with these variables; returns it, its exit code, and the calls of SLURM."""
+    usual = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+
+    def run(numbers, preempted="None", answer=(0, ""), **environment):
+        calls, process = [], Process(tmp_path / "run", numbers)
+
+        def start(command, folder, variables):
+            assert signal.SIGUSR2 in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # the run inherits the mask
+            assert (command, folder) == (["run", "it"], tmp_path / "run") and variables[PARENT] == str(os.getpid())
+            return process
+
+        def called(command, **options):
+            calls.append(command)
+            assert options == {"capture_output": True, "text": True}
+            text = f"JobState=RUNNING PreemptTime={preempted}" if command[1] == "show" else ""
+            return types.SimpleNamespace(stdout=text, returncode=answer[0], stderr=answer[1])
+
+        for name, value in ({"SLURM_JOB_ID": "12"} | environment).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(slurm, "start", start)
+        monkeypatch.setattr(slurm.subprocess, "run", called)
+        job = slurm.SlurmJob(("run", "it"), tmp_path / "run")
+        return job, job(), calls, process.ended
+
+    yield run
+    for number, handler in usual.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+
+
+@pytest.mark.parametrize(
+    ("numbers", "preempted", "answer", "shown", "queued", "said"),
+    [
+        ((), "None", (0, ""), False, False, ""),
+        ((signal.SIGUSR2, signal.SIGUSR2), "None", (0, ""), False, True, "the job is queued again\n"),
+        ((signal.SIGUSR2,), "None", (1, "no\nsuch job\n"), False, False, "no such job\n"),
+        ((signal.SIGTERM,), "None", (0, ""), True, False, ""),
+        ((signal.SIGTERM,), "Unknown", (0, ""), True, False, ""),
+        ((signal.SIGTERM,), "2026-01-01T00:00:00", (0, ""), True, True, "the job is queued again\n"),
+    ],
+)
+def test_signals_of_slurm(in_job, tmp_path, numbers, preempted, answer, shown, queued, said):
+    """The run is asked to end once; a job that is queued again has no exit code."""
+    job, code, calls, ended = in_job(numbers, preempted, answer)
+    assert code == 0 and job.stopped == bool(numbers) and ended == ["SIGTERM"] * (signal.SIGUSR2 in numbers)
+    asked = queued or answer[0] != 0
+    assert calls == [["scontrol", "show", "job", "12"]] * shown + [["scontrol", "requeue", "12"]] * asked
+    left = left_by(tmp_path / "run", "12")
+    assert left.get("exit_code", "none") == ("none" if queued else 0) and ("node" in left) == queued
+    log = tmp_path / "run" / "log.txt"
+    assert (log.read_text() if log.exists() else "") == said
+
+
+@pytest.mark.parametrize(("tasks", "attempts"), [("1", 1 + RETRIES), ("2", 1)])
+def test_a_run_that_is_killed_begins_again_in_a_job_of_one_process(in_job, tmp_path, monkeypatch, tasks, attempts):
+    begun = []
+    monkeypatch.setattr(slurm.SlurmJob, "attempt", lambda job: begun.append(job) or -signal.SIGKILL)
+    _, code, calls, _ = in_job((), SLURM_NTASKS=tasks)
+    assert (code, calls, len(begun)) == (-signal.SIGKILL, [], attempts)
+    assert left_by(tmp_path / "run", "12") == {"job_id": "12", "exit_code": -signal.SIGKILL}
+
+
+def test_another_task_of_a_job_leaves_nothing(in_job, tmp_path):
+    _, code, calls, ended = in_job((signal.SIGUSR2,), SLURM_PROCID="1")
+    assert (code, calls, ended) == (0, [], ["SIGTERM"]) and not (tmp_path / "run" / EXIT_NAME).exists()
+
+
+def test_a_job_that_is_stopped_while_it_waits_for_its_folder_does_not_begin(in_job, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm.SlurmJob, "stopped", True, raising=False)
+    monkeypatch.setattr(slurm.SlurmJob, "__init__", lambda job, *_: vars(job).update(folder=tmp_path / "run"))
+    assert in_job(())[1] == -signal.SIGKILL
+    assert left_by(tmp_path / "run", "12") == {"job_id": "12", "exit_code": -signal.SIGKILL}
 
 
 def test_numbers_of_jobs():
@@ -239,18 +337,102 @@ def test_the_status_of_jobs(folder, queue, monkeypatch, capsys):
     assert not list((folder / "out").glob("*/starts")) or (folder / "out/d/starts").read_text() == "x"
 
 
-def test_a_job_has_the_arguments_of_the_sweep_and_the_cluster_its_options(monkeypatch, tmp_path):
-    given = {}
+class JobError(Exception):
+    """Of submitit: a job that cannot be submitted."""
+
+
+@pytest.fixture
+def submitit(monkeypatch):
+    """A stand-in for submitit: what it is given, and the numbers of its jobs; `wrong` is raised, if anything."""
+    given = types.SimpleNamespace(options={}, jobs=[], wrong={})
 
     class AutoExecutor:
         def __init__(self, folder, cluster):
-            assert (folder, cluster) == (tmp_path / "slurm", "slurm")
+            given.folder, given.cluster = folder, cluster
+            given.wrong.get("init", lambda: None)()
 
         def update_parameters(self, **options):
-            given.update(options)
+            given.options.update(options)
 
+        @contextlib.contextmanager
+        def batch(self):
+            given.jobs.append("batch")
+            yield
+            given.wrong.get("batch", lambda: None)()
+
+        def submit(self, job):
+            given.jobs.append((job.command, job.folder))
+            return types.SimpleNamespace(job_id=f"12_{len(given.jobs) - 2}")
+
+    utils = types.SimpleNamespace(FailedJobError=JobError, FailedSubmissionError=JobError)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=AutoExecutor))
+    monkeypatch.setitem(sys.modules, "submitit.core", types.SimpleNamespace(utils=utils))
+    monkeypatch.setitem(sys.modules, "submitit.core.utils", utils)
+    return given
+
+
+def raising(error):
+    def raise_it():
+        raise error
+
+    return raise_it
+
+
+def test_a_job_has_the_arguments_of_the_sweep_and_the_cluster_its_options(submitit, tmp_path):
     options = {"timeout_min": 5, "slurm_additional_parameters": {"qos": "low"}}
-    slurm.SlurmExecutor(tmp_path, options)
-    assert given == {"timeout_min": 5, "slurm_additional_parameters": {"requeue": True, "qos": "low"}}
+    executor = slurm.SlurmExecutor(tmp_path, options, ["arjax"])
+    assert (submitit.folder, submitit.cluster) == (tmp_path / "slurm", "slurm")
+    assert submitit.options == {"timeout_min": 5, "slurm_additional_parameters": {"requeue": True, "qos": "low"}}
+    assert executor.submit(RUNS, tmp_path) == {"12_0": RUNS[0], "12_1": RUNS[1]}
+    commands = [(["arjax", *run.arguments(tmp_path)], tmp_path / run.name) for run in RUNS]
+    assert submitit.jobs == ["batch", *commands]
+    notes = [json.loads((tmp_path / run.name / JOB_FILE).read_text()) for run in RUNS]
+    assert notes == [{"job_id": f"12_{i}", "command": run.command()} for i, run in enumerate(RUNS)]
+    submitit.wrong["batch"] = raising(JobError("sbatch: error:\nno such partition\n"))
+    assert refusal(executor.submit, RUNS, tmp_path) == "the jobs could not be submitted: no such partition"
+    submitit.wrong["init"] = raising(RuntimeError("Could not detect srun\nare you on a cluster?"))
+    assert refusal(slurm.SlurmExecutor, tmp_path, {}) == "--executor=slurm does not work here: Could not detect srun"
+    assert refusal(slurm.SlurmExecutor, tmp_path / "a%b", {}).startswith("SLURM reads % in the name of a log as")
+
+
+def test_squeue_tells_states_and_scancel_ends_jobs(submitit, tmp_path, monkeypatch):
+    calls, answers = [], ["7|RUNNING\n12_3|PENDING\nslurm: warning\n", None, 1]
+
+    def called(command, **options):
+        calls.append((command, options))
+        answer = answers.pop(0) if command[0] == "squeue" else ""
+        if answer is None:
+            raise subprocess.TimeoutExpired(command, 60)
+        return types.SimpleNamespace(stdout="" if answer == 1 else answer, returncode=int(answer == 1))
+
+    monkeypatch.setattr(slurm.subprocess, "run", called)
+    executor = slurm.SlurmExecutor(tmp_path, {})
+    assert [executor.states() for _ in range(3)] == [{"7": "RUNNING", "12_3": "PENDING"}, None, None]
+    executor.cancel([])
+    executor.cancel(["7", "12_3"])
+    squeue = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T"]
+    asked = (squeue, {"capture_output": True, "text": True, "timeout": 60})
+    assert calls == [asked] * 3 + [(["scancel", "--quiet", "7", "12_3"], {"check": False})]
+
+
+def test_a_sweep_tells_from_time_to_time_what_its_jobs_do(tmp_path, queue, monkeypatch, capsys):
+    record(tmp_path / "a" / EXIT_NAME, {"job_id": "new_a", "node": "n1"})
+    monkeypatch.setattr(queued, "HEARTBEAT_SECONDS", -1.0)
+    queue[0][:] = [{}, {"new_a": "RUNNING", "new_b": "PENDING"}, {"new_b": "CANCELLED"}, *[{}] * 3]
+    executor = Executor(jobs=2)
+    assert sorted(executor.execute(RUNS, tmp_path), key=lambda end: end[0].name) == [(RUNS[0], 1), (RUNS[1], 1)]
+    commands = [f"$ {run.command()}" for run in RUNS]
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        f"    a: RUNNING on n1  {commands[0]}",
+        f"    b: PENDING  {commands[1]}",
+    ]
+
+
+def test_a_lost_job_that_cannot_be_submitted_again_fails_alone(tmp_path, queue, monkeypatch, capsys):
+    queue[0][:] = [{}, {"new_a": "NODE_FAIL"}]
+    executor, submit = Executor(), Executor.submit
+    monkeypatch.setattr(Executor, "submit", lambda *given: submit(*given) if not executor.submitted else refuse_it())
+    refuse_it = raising(UserError("the jobs could not be submitted: no"))
+    assert list(executor.execute(RUNS[:1], tmp_path)) == [(RUNS[0], 1)]
+    assert capsys.readouterr().out == "    a: the jobs could not be submitted: no\n"

@@ -201,6 +201,14 @@ def test_a_mistake_with_the_workdir_ends_in_one_sentence_before_any_training(fol
     for flags in ([], ["--dry_run"], ["--dry_run=commands"], ["--only=second"]):
         assert sweep(*flags) == 2 and sentence in capsys.readouterr().err
     assert not (folder / "out").exists()
+    (folder / "out").mkdir()
+    (folder / "data.csv").touch()
+    if "frist" in run:  # another folder in the workdir is read, and so is one outside of it
+        assert sweep() == 2 and sentence in capsys.readouterr().err
+        for place in ("frist", "../data.csv"):
+            (folder / "out/frist").mkdir(exist_ok=True)
+            write_sweep(folder, f"Run('second', 'good.py:start={{workdir}}/{place}')", "Run('first', 'good.py')")
+            assert sweep("--dry_run") == 0
 
 
 #: The validation of each rate; the test scores would choose another one.

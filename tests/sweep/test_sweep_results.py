@@ -1,24 +1,26 @@
 """What a sweep tells of its rows, and rows that are made of runs: numbers, ties, the table for people, pictures."""
 
+import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
 from loop_helpers import tiny_config
+from refusals import refusal
 from sweep_cases import REPORT, RUN_CONFIG, STAND_IN, rows, sweep, write_sweep
 
 from arjax.config.build import build
-from arjax.core.scores import chosen_weights, mixed_nats
+from arjax.core.scores import chosen_weights, fit_weights, mixed_nats
 from arjax.core.spec import EventSpec
 from arjax.evaluation.likelihood import MEASURES
-from arjax.evaluation.summaries import summarize, summarize_draws
+from arjax.evaluation.summaries import stderr_of, summarize, summarize_draws
 from arjax.reporting.reports import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
 from arjax.reporting.writers import read_metrics
 from arjax.sweep import Run, Search, log_uniform, plots
 from arjax.sweep.plots import draw_curves
 from arjax.sweep.results import COLUMNS, Finished, best_by_validation, readable_columns, stderr_in, ties
-from arjax.sweep.rows import Mean, load_sweep, mixed_kind, runs_of
+from arjax.sweep.rows import Mean, Mixture, load_sweep, mixed_kind, runs_of
 from arjax.sweep.search import Trial, Trials
 from arjax.sweep.table import Table
 from arjax.training.loop import train
@@ -31,6 +33,23 @@ def test_rows_hold_what_was_asked_for(folder):
     cells += ["1 x cpu", command, "0.512", "1.23e+04", "exact", "", "", "1", "examples", ""]
     assert list(rows()[1].items()) == list(zip(COLUMNS, cells, strict=True))
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
+
+
+def test_rows_that_would_be_the_same_name_the_fields_in_which_their_runs_differ(folder):
+    """Also means over their seeds; a row that differs in another cell does not."""
+    rates = [(rate, seed) for rate in (0.1, 0.2) for seed in (0, 1)]
+    fields = "{'optimizer.learning_rate': %s, 'seed': %d, 'train.log_every': 7}"
+    runs = [f"Run('r{rate}-{seed}', 'good.py', {fields % (rate, seed)}, model='MADE')" for rate, seed in rates]
+    means = [f"Mean('m{rate}', of=('r{rate}-0', 'r{rate}-1'), model='mean')" for rate in (0.1, 0.2)]
+    write_sweep(
+        folder, *runs, *means, "Run('other', 'good.py', model='RNADE')", "Run('usual', 'good.py', model='MADE')"
+    )
+    assert sweep() == 0
+    models = {row["name"]: row["model"] for row in rows()}
+    both = {f"r{rate}-{seed}": f"MADE, learning_rate {rate}" for rate, seed in rates}
+    both |= {f"r{rate}-0": f"MADE, learning_rate {rate}, seed 0, log_every 7" for rate in (0.1, 0.2)}  # beside `usual`
+    means = {f"m{rate}": f"mean, learning_rate {rate}" for rate in (0.1, 0.2)}
+    assert models == both | means | {"other": "RNADE", "usual": "MADE"}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +127,32 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
     assert draw_curves(tmp_path / "curves.png", finished) and (tmp_path / "curves.png").stat().st_size > 1000
     plots.learning_curves(tmp_path / "dollars.png", [("$_$", "nll_nats", {"$_$": by_name["a"]})])  # no formulas
+
+
+def test_learning_curves_show_twice_the_range_of_the_last_scores(tmp_path, monkeypatch):
+    """A curve alone is shown whole, and curves that end alike in a range of 3 % of the score."""
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    far, near, alike = ([9.0, 4.0], [7.0, 2.0], [8.0, 2.0])
+    panels = [("a", "nll_nats", {"far": far, "near": near}), ("b", "bits_per_dim", {"near": near, "alike": alike})]
+    panels += [("c", "accuracy", {"far": far}), ("d", "nll_nats", {"1": [2.0, 2.0], "2": [2.05, 2.0]})]
+    curves = [(*about, {name: plots.BandedCurve([10, 20], y, [0.5, 0.5]) for name, y in each.items()})
+              for *about, each in panels]  # fmt: skip
+    plots.learning_curves(tmp_path / "x.png", curves)
+    (figure,) = figures
+    limits = [axis.get_ylim() for axis in figure.axes]
+    expected = [(2 - 0.4, 6 + 0.1), (2 - 0.012, 2.06 + 0.003), (4 - 0.024, 9 + 0.006), (2 - 0.012, 2.05 + 0.003)]
+    np.testing.assert_allclose(limits, expected)
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        f"validation, {unit}" for unit in ("nats", "bits/dim", "accuracy", "nats")
+    ]
+    assert all(axis.get_xscale() == "log" and axis.get_xlabel() == "training examples" for axis in figure.axes)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["far", "near", "alike", "1", "2"]
+    colors = {line.get_label(): line.get_color() for axis in figure.axes for line in axis.lines}
+    assert [colors[name] for name in ("far", "near", "alike", "1")] == ["C0", "C1", "C2", "C3"]
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (3.5, 9.5) and len(figure.axes[0].collections) == 2
+    assert figure.get_size_inches().tolist() == [14.0, 3.9]
 
 
 def test_a_metric_that_no_run_has_is_seen_before_anything_starts(folder, capsys):
@@ -302,6 +347,62 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
     assert row["kind"] == "bound" and nats is None
     for kind, unbiased, expected in (("exact", None, "exact"), ("bound", True, "bound"), ("bound", False, "estimate")):
         assert mixed_kind([{"kind": kind, "unbiased": unbiased}]) == expected
+    assert mixed_kind([{"kind": "bound"}]) == mixed_kind([{"kind": "bound"}, {"kind": "exact"}]) == "estimate"
+    assert mixed_kind([{"kind": "bound", "unbiased": True}, {"kind": "exact"}]) == "bound"
+
+
+def member(folder, name, seed, splits=("validation", "test"), num=40, **about):
+    """A finished run whose folder has the nats of its examples, and these nats."""
+    rng = np.random.default_rng(seed)
+    nats = {split: rng.normal(10 + 5 * (seed == 2), 2, num).astype(np.float32) for split in splits}
+    (folder / name).mkdir()
+    np.savez(folder / name / "rows.npz", **nats)
+    report = REPORT | {"nll_nats": float(nats["test"].mean()), "num_params": 100 + seed, "seed": seed}
+    report |= {"train_seconds": 60.0 * (1 + seed)} | about
+    if "validation" in splits:
+        report |= {"validation_nll_nats": float(nats["validation"].mean())}
+    return Finished(Run(name, "good.py", {"seed": seed}), folder / name, report, RUN_CONFIG), nats
+
+
+def test_a_mixture_of_runs_is_a_row_by_the_nats_in_their_folders(tmp_path):
+    members, nats = zip(*(member(tmp_path, name, seed) for seed, name in enumerate("abc")), strict=True)
+    test_MN, validation_MN = (
+        np.stack([each[split] for each in nats]).astype(float) for split in ("test", "validation")
+    )
+    weights = {
+        "equal": np.full(3, 1 / 3),
+        "fitted": fit_weights(validation_MN),
+        "chosen": chosen_weights(validation_MN),
+    }
+    for name, weights_M in weights.items():
+        row, mixed_SN = Mixture("m", [*"abc"], weights=name, published=1.5).made(members)
+        nll_N, validation_N = mixed_nats(test_MN, weights_M), mixed_nats(validation_MN, weights_M)
+        np.testing.assert_allclose(mixed_SN, nll_N[None], rtol=1e-6)
+        numbers = ("value", "value_stderr", "validation", "validation_stderr")
+        expected = [nll_N.mean(), stderr_of(nll_N), validation_N.mean(), stderr_of(validation_N)]
+        assert [float(row[each]) for each in numbers] == pytest.approx(expected, rel=1e-2)
+        num = int((weights_M > 0).sum())
+        how = f"{num} of them chosen" if name == "chosen" else f"{name} weights"
+        words = {"model": f"made, 3 mixed, {how}", "metric": "nll_nats", "kind": "exact", "stderr_over": "examples"}
+        words |= {"num_params": 303, "train_minutes": "6", "published": "1.5", "seed": "0, 1, 2", "ordering": "raster"}
+        assert words.items() <= row.items()
+    assert 0 < num < 3
+
+
+def test_mixtures_that_cannot_be_made(tmp_path):
+    """Without a validation split there is no score on it, and weights follow from nothing."""
+    alone, other = (member(tmp_path, name, 3 + i, splits=("test",))[0] for i, name in enumerate("de"))
+    longer, of_validation = (member(tmp_path, n, 5, num=41)[0] for n in "fg")
+    row, _ = Mixture("m", ["d", "e"]).made([alone, other])
+    assert (row["validation"], row["model"]) == ("", "made, 2 mixed, equal weights")
+    both = [member(tmp_path, "h", 6)[0], alone]
+    assert Mixture("m", ["h", "d"]).made(both)[0]["validation"] == ""  # one of them has none
+    lacks = "row 'm': run 'd' has no validation split to fit weights on"
+    assert refusal(Mixture("m", ["d", "e"], weights="fitted").made, [alone, other]) == lacks
+    assert refusal(Mixture("m", ["d", "f"]).made, [alone, longer]) == "row 'm' mixes runs with different examples"
+    of_validation = dataclasses.replace(of_validation, report=of_validation.report | {"split": "validation"})
+    wrong = "the weights of row 'm' are chosen on validation: score another split"
+    assert refusal(Mixture("m", ["g"], weights="chosen").made, [of_validation]) == wrong
 
 
 def test_chosen_weights_are_those_of_the_best_number_of_members():

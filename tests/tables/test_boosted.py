@@ -1,4 +1,4 @@
-"""Boosted trees of rows: enumeration, draws, scikit-learn's own predictions, mixtures of rows, and files."""
+"""Boosted trees of rows: enumeration, draws, scikit-learn's own predictions, the engine of rows, and files."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from arjax.data.columns import Words
 from arjax.tables import boosted
 from arjax.tables.boosted import fit_boosted
 from arjax.tables.engine import FitSettings
-from arjax.tables.mixed import MixedRows, mix_rows
+from arjax.tables.mixed import choose_rows
 from arjax.tables.table import TableModel, load_table
 
 ROWS = np.array(list(itertools.product(range(2), range(31), range(7))), np.float64)
@@ -102,32 +102,30 @@ def test_numbers_beyond_the_codes_have_their_own_probability(engine):
     assert nats > -COLUMNS[1].log_within(cells[:, 1])[0][0]
 
 
-def test_rows_are_mixed_and_kept_in_a_file(engine, tmp_path):
-    """Questions about some columns go to the other engines; whole rows are drawn from both."""
-    network = untrained(COLUMNS)
-    held = dependent(300, 2)
-    rows, facts = mix_rows(network, {"boosted": (engine, {})}, held, 1)
-    assert isinstance(rows, MixedRows)
-    assert facts["boosted"]["weight_in_rows"] > 0.9
-    both = MixedRows([network, engine], [0.25, 0.75])
-    parts = [np.exp(each.log_prob_over_orders(ROWS, 1)) for each in (network, engine)]
-    np.testing.assert_allclose(np.exp(both.log_prob_over_orders(ROWS, 1)), 0.25 * parts[0] + 0.75 * parts[1])
+def test_whole_rows_are_drawn_from_the_best_engine_and_kept_in_a_file(engine, tmp_path):
+    """Questions about some columns go to the other engines."""
+    network, held = untrained(COLUMNS), dependent(300, 2)
+    rows, facts = choose_rows(network, {"boosted": (engine, {"num_trees": 3})}, held, 1)
+    nats = -engine.log_prob_over_orders(held).mean()
+    assert rows is engine
+    assert facts["boosted"] == {"validation_nats": pytest.approx(nats), "weight_in_rows": 1.0, "num_trees": 3}
+    worse, facts = choose_rows(engine, {"other": (network, {})}, held, 1)
+    assert worse is engine and facts["other"]["weight_in_rows"] == 0.0
     usual = np.tile(np.linspace(0, 5, 11), (3, 1))
-    table = TableModel(network, usual, {}, {}, rows=both)
+    table = TableModel(network, usual, {}, {}, rows=engine)
     opened = load_table(table.save(tmp_path / "table.safetensors"))
     assert opened.sample(50, seed=3) == table.sample(50, seed=3)
     drawn = opened.sample(4000)
     agree = (np.array(drawn["sex"]) == "f") == (np.array(drawn["age"]) >= 15)
-    assert np.isin(np.array(drawn["work"])[agree], ["a", "b"]).mean() > 0.6
+    assert np.isin(np.array(drawn["work"])[agree], ["a", "b"]).mean() > 0.85
     assert table_of(network).sample(5) != table.sample(5)
     assert "boosted trees" in table.in_words()
 
 
 def test_one_engine_answers_alone(engine):
     """Each answer names its engines; boosted trees refuse questions about some columns."""
-    both = MixedRows([untrained(COLUMNS), engine], [0.25, 0.75])
     usual = np.tile(np.linspace(0, 5, 11), (3, 1))
-    table = TableModel(both.engines[0], usual, {}, {}, rows=both)
+    table = TableModel(untrained(COLUMNS), usual, {}, {}, rows=engine)
     boosted_alone = table.using("boosted")
     drawn = boosted_alone.sample(2000)
     agree = (np.array(drawn["sex"]) == "f") == (np.array(drawn["age"]) >= 15)
@@ -137,4 +135,28 @@ def test_one_engine_answers_alone(engine):
     assert refusal(boosted_alone.impute, {"sex": [None], "age": [3], "work": ["a"]}) == sentence
     assert "no engine 'boost': it has any_order, boosted, did you mean 'boosted'?" in refusal(table.using, "boost")
     assert table.probability({"sex": "f"}).engine == table.using("any_order").quantile("age", 0.5).engine == "any_order"
-    assert table.expectation(lambda rows: rows["age"], num=10).engine == "any_order + boosted"
+    assert table.expectation(lambda rows: rows["age"], num=10).engine == "boosted"
+
+
+def test_the_last_column_of_an_order_is_predicted(engine):
+    """From all others, as the joint probabilities have it; gaps and other columns go to the other engines."""
+    whole = ROWS.copy()
+    first = engine.orders[0][-1]
+    alone = boosted.BoostedTable(COLUMNS, engine.orders[:1], engine.halvings[:1], engine.trees)
+    p = np.exp(alone.log_prob_over_orders(ROWS)).reshape(2, 31, 7)
+    exact = (p / p.sum(first, keepdims=True)).reshape(-1)
+    codes = COLUMNS[first].codes(ROWS[:, first]) if hasattr(COLUMNS[first], "codes") else ROWS[:, first].astype(int)
+    found = alone.prediction(whole, first)
+    np.testing.assert_allclose(found[np.arange(len(ROWS)), codes], exact)
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert first == 2 and alone.prediction(whole, 0) is None
+    network = untrained(COLUMNS)
+    table = TableModel(network, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {}, rows=alone)
+    rows = {"sex": ["f", "f", None], "age": [20, 3, 20]}
+    shown, usual = (np.stack(list(each.predict_proba(rows, "work").values())) for each in (table, table_of(network)))
+    expected = alone.prediction(table._cells(rows, "refuse", needed={"sex", "age"})[0][:2], 2)
+    np.testing.assert_allclose(shown[:, :2].T, expected)
+    np.testing.assert_array_equal(shown[:, 2], usual[:, 2])
+    assert table.predict_proba(rows | {"work": ["a"] * 3}, "sex") == table_of(network).predict_proba(
+        rows | {"work": ["a"] * 3}, "sex"
+    )

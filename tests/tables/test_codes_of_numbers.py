@@ -65,6 +65,23 @@ def test_columns_that_are_nearly_always_rounded_are_rounded():
     assert normal.step == 0 and not normal.masses
 
 
+def test_rounded_numbers_between_two_intervals_have_codes():
+    """New rows have such numbers as often as others; what lies far from both neighbours is no part of either."""
+    rows = np.random.default_rng(7).gamma(5, 1, (2, NUM)).round(4)
+    column = make_numbers("w", rows[0], 100)
+    assert column.step == 1e-4 and column.log_within(rows[1])[1].mean() > 0.99  # .95 with gaps
+    assert (
+        np.isclose(column.lows[1:], column.highs[:-1] + 1e-4).mean() > 0.95
+        and (column.lows[1:] > column.highs[:-1]).all()
+    )
+    assert (column.low[0], column.high[-1]) == (rows[0].min(), rows[0].max())
+    grid = np.round(np.arange(column.low[0], column.high[-1], 1e-4), 4)
+    mass = np.exp(column.log_within(grid)[0]).sum() * 1e-4
+    assert mass == pytest.approx(column.num_codes * NUM / (NUM + 1), rel=1e-6)  # each code adds up to 1
+    apart = make_numbers("n", np.concatenate([np.arange(0, 300), np.arange(9000, 9300)]).astype(float), 10, is_int=True)
+    assert not apart.log_within(np.array([400.0, 8900.0]))[1].any()
+
+
 def test_sums_of_a_few_constants_have_codes_however_many():
     constants = np.array([1.37, 2.51, 11.93, 40.07, 97.31])
     sums = (RNG.poisson([1.0, 0.7, 0.5, 0.4, 0.3], (20_000, 5)) @ constants).round(2)

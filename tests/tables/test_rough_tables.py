@@ -210,6 +210,32 @@ def test_times_with_a_zone_are_those_of_utc():
     assert read_frame(frame).columns["v"][0] == np.datetime64("2024-01-01T02:00")
 
 
+def test_times_of_several_zones_are_those_of_utc(tmp_path):
+    """In texts, of a csv file, too; times without a zone among them are refused, as nobody knows theirs."""
+    texts = [f"2024-01-{1 + n % 9:02}T05:00:00{zone}" for n, zone in enumerate(every("Z", "+02:00", "-05:30"))]
+    utc = {"2024-01-01 05:00:00", "2024-01-02 03:00:00", "2024-01-03 10:30:00"}
+    times = [datetime.datetime.fromisoformat(text) for text in texts]
+    (tmp_path / "t.csv").write_text(
+        "other,v\n" + "".join(f"{n},{text}\n" for n, text in zip(OTHER, texts, strict=True))
+    )
+    frame = pd.DataFrame({"other": OTHER, "v": pd.Series(times, dtype=object)})
+    tables = [
+        fitted(texts),
+        fitted(times),
+        *(arjax.fit_table(each, quiet=True) for each in (frame, tmp_path / "t.csv")),
+    ]
+    for table in tables:
+        column = table.columns[1]
+        assert column.date and set(map(str, column.values(column.cells(np.array(texts[:3], object))))) == utc
+        assert table.probability({"v": texts[1]}) == table.probability({"v": times[1]}) != 0
+    local = datetime.datetime(2024, 1, 1, 5)
+    for mixed in (every(*times[:2], local), every(*texts[:2], "2024-01-01T05:00"), every(*times[:2], local, None)):
+        sentence = "some times in the column 'v' have a time zone, and others have none: give all of them one, or none"
+        assert refusal(fitted, mixed) == sentence
+    assert fitted(every(*times[:2], None, pd.NaT)).columns[1].date
+    assert fitted(every(*texts[:2], "2024-01-01T05:00"), kinds={"v": "words"}).columns[1].num_codes == 3
+
+
 @pytest.mark.parametrize(
     ("dtype", "one", "other", "kind"),
     [

@@ -72,6 +72,56 @@ def test_one_chip_is_a_host_and_other_slices_have_hosts_of_four(monkeypatch):
     ]
 
 
+def test_slices_of_gpus_are_described_to_their_compiler(monkeypatch):
+    from jax._src import xla_bridge
+    from jax.experimental import topologies
+
+    known, hopper = [], ((9, 0), 132, 128, 1.98)
+    sheets = {"A100": ((8, 0), 108, 64, 1.41), "H100": hopper, "H200": hopper}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: True)
+    monkeypatch.setattr(xla_bridge, "_plugins_registered", False)
+    monkeypatch.setattr(xla_bridge, "discover_pjrt_plugins", lambda: known.append("discovered"))
+    made = SimpleNamespace(devices=("a", "b"))
+    describe = lambda *names, **options: known.append((names, options)) or made  # noqa: E731
+    monkeypatch.setattr(topologies, "get_topology_desc", describe)
+    for name, ((major, minor), cores, lanes, clock) in sheets.items():
+        known.clear()
+        assert slice_devices(f"{name}:4") == slice_devices(f"{name}:16") == ["a", "b"]
+        assert known[::2] == ["discovered"] * 2 and [names for names, _ in known[1::2]] == [(name.lower(), "cuda")] * 2
+        assert [options["topology"] for _, options in known[1::2]] == ["1x1x4", "1x2x8"]
+        words, gpu = " ".join(known[1][1]["target_config"].split()), accelerator_of(name)
+        cache, shared = (50 * 2**20, 228 * 1024) if major == 9 else (40 * 2**20, 164 * 1024)
+        for part in (
+            f"core_count: {cores} fpus_per_core: {lanes} clock_rate_ghz: {clock} ",
+            f"cuda_compute_capability {{ major: {major} minor: {minor} }}",
+            f"memory_bandwidth: {gpu.bandwidth:.0f} device_memory_size: {gpu.memory:.0f} l2_cache_size: ",
+            f"l2_cache_size: {cache} shared_memory_per_core: {shared} ",
+            f"shared_memory_per_block: 49152 shared_memory_per_block_optin: {shared - 1024} ",
+            "threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048 ",
+            "registers_per_core_limit: 65536 registers_per_block_limit: 65536 block_dim_limit_x: 2147483647 ",
+            'block_dim_limit_y: 65535 block_dim_limit_z: 65535 } platform_name: "CUDA" device_description_str: ',
+            f'device_description_str: "NVIDIA {name}" dnn_version_info',
+            "dnn_version_info { major: 9 minor: 8 } runtime_version { major: 13 minor: 0 patch: 0 }",
+        ):
+            assert part in words
+
+
+def test_numbers_are_those_of_the_makers():
+    """Tera-operations in 16 and 32 bits, terabytes a second, bytes, gigabytes a second of a link."""
+    sheets = {
+        **{"A100": (312, 156, 2.039, 80e9, 300), "H100": (989.4, 494.7, 3.35, 80e9, 450)},
+        **{"H200": (989.4, 494.7, 4.8, 141e9, 450), "v4": (275, 275, 1.2288, 2**35, 45)},
+        **{"v5e": (197, 197, 0.819, 2**34, 45), "v5p": (459, 459, 2.765, 95 * 2**30, 90)},
+        **{"v6e": (918, 918, 1.638, 2**35, 90)},
+    }
+    for name, (half, single, bandwidth, memory, link) in sheets.items():
+        known = accelerator_of(name.lower())
+        found = known.flops_16 / 1e12, known.flops_32 / 1e12, known.bandwidth / 1e12, known.memory, known.link / 1e9
+        assert known.name == name and found == pytest.approx((half, single, bandwidth, memory, link))
+        assert known.seconds(2 * known.flops_16, 3 * known.bandwidth) == pytest.approx((2, 3))
+        assert known.seconds(known.flops_32, 0, bits=17)[0] == 1 == known.seconds(known.flops_16, 0, bits=16)[0]
+
+
 def test_the_clock_of_a_tpu_is_its_peak_over_the_operations_of_a_cycle():
     units = {"v4": 8 * 128**2, "v5e": 4 * 128**2, "v5p": 8 * 128**2, "v6e": 4 * 256**2}
     for name, size in units.items():

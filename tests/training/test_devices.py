@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -376,6 +377,73 @@ def test_a_port_that_is_taken_is_one_sentence():
         taken.listen()
         with pytest.raises(UserError, match=r"wait for the others at port \d+ of this machine: address already"):
             distributed.initialize(f"127.0.0.1:{taken.getsockname()[1]}", 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "silent", "reason"),
+    [
+        ("", "", "some of them have not come"),
+        ("host:1", "", "some of them have not come"),
+        ("host:1", "connection refused", "the first one does not answer there (connection refused)"),
+    ],
+)
+def test_a_process_that_has_waited_in_vain_ends_with_a_sentence(address, silent, reason, monkeypatch, capsys):
+    ended, codes = threading.Event(), []
+    monkeypatch.setattr(distributed.os, "_exit", lambda code: codes.append(code) or ended.set())
+    monkeypatch.setattr(distributed, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(distributed, "why_silent", lambda address: silent)
+    with distributed._time_limit("2 processes", address):
+        assert ended.wait(10)
+    assert codes == [2]
+    assert capsys.readouterr().err == f"arjax: waited 0.01 seconds in vain for 2 processes: {reason}\n"
+    with distributed._time_limit("2 processes", address):
+        ended.clear()
+    assert not ended.wait(0.05), "those that have come are not waited for"
+
+
+def test_what_answers_and_what_does_not():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert distributed.why_silent(address) == "connection refused"
+        server.listen()
+        for found in (address, address.replace("127.0.0.1", "[127.0.0.1]")):
+            assert distributed.why_silent(found) == ""
+
+
+def test_errors_of_the_connection_are_one_sentence(monkeypatch):
+    def fail(**arguments):
+        raise RuntimeError(" it failed\n  at once\n\n```yaml\nkind: Job")
+
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", fail)
+    sentence = "the processes of this run could not be connected: it failed at once"
+    assert refusal(distributed.initialize, "127.0.0.1:1", 2, 1) == sentence
+
+
+def test_values_of_one_process_are_told_to_all(monkeypatch):
+    value, sent = {"a": "\u00e9" * 5, "b": [1, None]}, []
+    assert distributed.from_process_0(sent) is sent and distributed.on_any_process(True) is True
+    monkeypatch.setattr(distributed.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(distributed.jax, "device_count", lambda: 16)
+    assert distributed.describe_devices() == "16 devices of 2 processes"
+    text = json.dumps(value).encode()
+    answers = [np.int32(len(text)), np.frombuffer(text, np.uint8)]
+
+    def broadcast(array):
+        sent.append(array)
+        return answers[len(sent) - 1]
+
+    monkeypatch.setattr(distributed.multihost_utils, "broadcast_one_to_all", broadcast)
+    assert distributed.from_process_0("another value, which is longer than that of process 0, and cut to it") == value
+    assert sent[1].shape == (len(text),) and sent[1][:2].tobytes() == b'"a'
+    sent.clear()
+    assert distributed.from_process_0(3) == value and sent[0] == 1 and sent[1].tolist() == [51] + [0] * (len(text) - 1)
+    for flags in ([0, 1], [0, 0]):
+        monkeypatch.setattr(distributed.multihost_utils, "process_allgather", lambda flag, flags=flags: np.array(flags))
+        assert distributed.on_any_process(False) is any(flags)
+    monkeypatch.setattr(distributed.jax, "process_count", lambda: 1)
+    monkeypatch.setattr(distributed.jax, "device_count", lambda: 1)
+    assert distributed.describe_devices() == "1 device of 1 process"
 
 
 @pytest.mark.parametrize("chosen", ["x", "0,", "0;1", "-1"])

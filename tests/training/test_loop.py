@@ -18,9 +18,11 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 from arjax.reporting.writers import read_metrics
+from arjax.training import results
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.loop import Learner, TrainingDiverged, train
+from arjax.training.loop import Learner, Training, TrainingDiverged, train
 from arjax.training.record import Record, fingerprint_of_orders, in_words
+from arjax.training.results import write_results
 from arjax.training.setup import best_store, latest_store, restore_params
 
 
@@ -84,7 +86,7 @@ def test_a_finished_run_without_a_train_state_keeps_its_parameters(straight, tmp
     for longer in ({"train__steps": 13}, {"train__steps": 400, "train__patience": 2}):
         with pytest.raises(pytest.fail.Exception, match="trained again"):  # a longer run begins anew
             train(build(tiny_config(**longer)), tmp_path)
-    (tmp_path / "results.json").write_text(json.dumps(straight[1].results | {"step": 24}))
+    write_results(tmp_path, straight[1].results | {"step": 24})
     assert train(build(tiny_config(train__steps=400, train__patience=2)), tmp_path).step == 24
     assert best_store(tmp_path).steps() == [12] and not (tmp_path / "checkpoints" / "latest").exists()
 
@@ -168,6 +170,32 @@ def test_a_longer_duration_goes_on(straight, tmp_path):
     outcome = train(build(tiny_config(train__steps=18)), tmp_path)
     assert outcome.step == read_report(tmp_path)["step"] == 18
     assert outcome.results["train_seconds"] > straight[1].results["train_seconds"]
+
+
+def test_a_run_that_is_trained_further_or_killed_is_as_it_was_written(straight, tmp_path, monkeypatch, capsys):
+    """Its metrics hold more lines than its last checkpoint, and its results are of an earlier end, or not there yet."""
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    longer, seen = build(tiny_config(train__steps=17)), []
+
+    def check():
+        report = read_report(tmp_path)
+        seen.append((report["step"], len(logged_steps(tmp_path))))
+
+    def killed_in(owner, name):
+        monkeypatch.setattr(owner, name, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(longer, tmp_path)
+        monkeypatch.undo()
+        check()
+
+    killed_in(Training, "_save")  # behind the last checkpoint there is a line of step 15 and one of step 17
+    killed_in(results, "write_json")  # before the results of step 17
+    assert train(longer, tmp_path).step == 17
+    check()
+    assert seen == [(12, 6), (12, 6), (17, 6)] and "written" not in capsys.readouterr().err
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("1", "2"))
+    assert read_metrics(tmp_path) and f"{path} is not as the run has written it" in capsys.readouterr().err
 
 
 @pytest.mark.slow

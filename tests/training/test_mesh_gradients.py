@@ -2,6 +2,7 @@
 
 import json
 import os
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from loop_helpers import finish, run_python
 from mesh_gradients import MESHES, OBJECTIVE_OF, SIZES, SMALL_MODELS
 from refusals import refusal
 
+from arjax.parallel import sharding
 from arjax.parallel.sharding import COLUMNS, DEFAULT_RULES, ROWS, check_batch_size, make_mesh, param_shardings
 from arjax.testing.models import autoregressive_networks
 
@@ -115,6 +117,57 @@ def test_impossible_meshes_and_batches():
 )
 def test_bad_rules(rule, sentence):
     assert sentence in refusal(param_shardings, {"kernel": jnp.zeros((2, 2))}, make_mesh(), (rule,))
+
+
+CUBE = types.SimpleNamespace(shape={"data": 2, "fsdp": 2, "tensor": 2})
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns", "rows"),
+    [
+        ((3, 8), P(None, ("tensor", "fsdp")), P(None, ("tensor", "fsdp"))),  # of rows, as 3 is odd: the other side
+        ((3, 6), P(None, "tensor"), P(None, "tensor")),
+        ((8, 5), P(("tensor", "fsdp"), None), P(("tensor", "fsdp"), None)),
+        ((8, 4), P(None, ("tensor", "fsdp")), P(("tensor", "fsdp"), None)),
+        ((5, 3), P(None, None), P(None, None)),
+        ((7, 8, 4), P(None, None, ("tensor", "fsdp")), P(None, ("tensor", "fsdp"), None)),
+        ((8,), P(("tensor", "fsdp")), P(None)),
+        ((), P(), P()),
+    ],
+)
+def test_axes_are_put_on_dimensions_that_they_divide(shape, columns, rows):
+    for axes, expected in ((COLUMNS, columns), (ROWS, rows)):
+        _, groups = sharding._compile_rule(("kernel$", axes), CUBE)
+        assert sharding._fit(groups, shape, CUBE) == expected
+
+
+def test_splits_that_are_computed_wrongly_are_not_made():
+    assert sharding._fit([("fsdp",)], (4,), CUBE) == sharding._fit([("data", "fsdp")], (4,), CUBE) == P(None)
+    flat = types.SimpleNamespace(shape={"data": 1, "fsdp": 2, "tensor": 2})
+    assert sharding._fit([("fsdp",)], (4,), flat) == P("fsdp")
+    sentence = refusal(sharding._compile_rule, ("kernel$", ("fsdp", "")), CUBE)
+    assert sentence.startswith(
+        "the sharding rule 'kernel$' splits a dimension over fsdp without tensor: on a mesh with"
+    )
+    assert sentence.endswith("split it over ('tensor', 'fsdp')")
+    assert sharding._compile_rule(("kernel$", ("", ("tensor", "fsdp"))), CUBE)[1] == [(), ("tensor", "fsdp")]
+
+
+def test_a_mesh_that_a_slice_does_not_have_is_refused(monkeypatch):
+    def fail(*sizes, **options):
+        raise NotImplementedError
+
+    monkeypatch.setattr(sharding.jax, "make_mesh", fail)
+    devices = [types.SimpleNamespace(coords=(i, j, k)) for i in range(2) for j in range(4) for k in range(1)]
+    sentence = "a mesh of data=2, fsdp=2, tensor=2 does not fit a slice of 2 x 4 x 1 chips: each axis must have one"
+    assert refusal(make_mesh, -1, 2, 2, devices).startswith(sentence)
+
+
+def test_batches_are_multiples_of_the_devices_and_parts():
+    mesh = types.SimpleNamespace(shape={"data": 2, "fsdp": 3, "tensor": 5})
+    check_batch_size(12, mesh, 2)
+    assert refusal(check_batch_size, 6, mesh, 2).endswith("multiple of 12, data x fsdp times train.accumulate=2")
+    assert refusal(check_batch_size, 7, mesh).endswith("must be a positive multiple of 6, data x fsdp")
 
 
 def test_axes_of_size_one_leave_arrays_whole():

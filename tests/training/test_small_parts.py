@@ -5,17 +5,22 @@ import json
 import math
 import signal
 import types
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from loop_helpers import tiny_config
 from refusals import refusal
 
-from arjax.config import base_config
+from arjax.config import base_config, dataset_config
+from arjax.config.build import build
 from arjax.config.validate import check_types
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
+from arjax.evaluation.summaries import summarize
 from arjax.objectives import Mean, Metrics
 from arjax.parallel.sharding import different_forms
+from arjax.reporting.writers import read_metrics
 from arjax.training import results
 from arjax.training.history import History
 from arjax.training.reporter import Reporter
@@ -45,7 +50,8 @@ def test_a_report_of_other_scores_keeps_the_earlier_one(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "read_report", lambda workdir: results.read_json_object(workdir / "results.json"))
 
     def files():
-        return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json"))
+        paths = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.json") if path.name != "record.json"]
+        return sorted(map(str, paths))
 
     write_results(tmp_path, SCORES)
     write_results(tmp_path, SCORES | {"device": "other"})
@@ -99,7 +105,10 @@ class Lines:
 
 def reporter_of(tmp_path, monkeypatch, *lines):
     model = types.SimpleNamespace(event=EventSpec((2,)), score_kind="exact", traits=frozenset())
-    dataset, train = types.SimpleNamespace(end=None, score_of_draws=None), types.SimpleNamespace(writers=())
+    dataset, train = (
+        types.SimpleNamespace(end=None, score_of_draws=None, text_unit=""),
+        types.SimpleNamespace(writers=()),
+    )
     setup = types.SimpleNamespace(model=model, dataset=dataset, train=train, total_steps=9)
     reporter = Reporter(tmp_path, setup, 0, Lines(), *lines)
     monkeypatch.setattr(reporter, "_writer", Lines())
@@ -235,3 +244,23 @@ def test_arrays_of_other_forms_are_named_up_to_three():
     three = "a is float32[3] there and float32[2] here; b is int32[2] there and float32[2] here; c is float32[1] there"
     assert different_forms(there, here) == f"{three} and float32[2] here" and not different_forms(here, here)
     assert different_forms(there | {"e": "int32[]"}, here).endswith("; ...")
+
+
+def test_losses_and_validations_of_a_text_are_nats_of_a_character(tmp_path):
+    """The windows of training score all of their characters, those of validation only the last ones."""
+    (tmp_path / "text.txt").write_text("to be or not to be, " * 40)
+    config = tiny_config(model__conditional="categorical")
+    config.dataset = dataset_config("text", file=str(tmp_path / "text.txt"), length=16, eval_stride=4)
+    setup, progress = build(config), Mock()
+    with Reporter(tmp_path, setup, 0, progress) as reporter:
+        metrics = Metrics(np.float32(64.0), *map(np.float32, (2.0, 32.0, 32.0)), {})
+        reporter.train(1, types.SimpleNamespace(metrics=metrics, loss=2.0, steps=1), 0.1, 1.0)
+        scores = summarize(np.full(5, 8.0), np.full(5, 4), setup.model.event, "char")
+        reporter.validation(1, scores, History.fresh(()))
+    told = progress.update.call_args.args[1], progress.validation.call_args.args[1]
+    assert [line.partition(",")[0] for line in told] == ["2.0000 nats/char", "2.0000 nats/char"]
+    assert all("2.8854 bits/char" in line for line in told)
+    loss, validation = read_metrics(tmp_path)
+    for name in ("nll_nats_per_char", "bits_per_char"):
+        assert loss[f"train/{name}"] == pytest.approx(validation[f"validation/{name}"])
+    assert (loss["train/nll_nats"], validation["validation/nll_nats"]) == (32, 8)

@@ -151,10 +151,6 @@ class TwoStream(PlainStack, ChunkedNetwork):
         features = self.out(self.norm(tokens[:, sites_kM.size :])).astype(jnp.float32)
         return (caches, e), features.reshape(len(canvas), *sites_jM.shape, self.num_features)
 
-    def step(self, carry, canvas, t, factorization, context=None):
-        carry, features = self.extend(carry, canvas, t, 1, factorization, context)
-        return carry, features[:, 0]
-
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass: the contents of the steps t - 1, ..., t + k - 2 and the queries of t, ..., t + k - 1. From step
         0 on the contents of these steps themselves: that of the last one is read before its values are known, and again
@@ -163,9 +159,8 @@ class TwoStream(PlainStack, ChunkedNetwork):
         targets_k = t + jnp.arange(k)
         return self._read(carry, canvas, jnp.maximum(t - 1, 0) + jnp.arange(k), targets_k, targets_k, factorization)
 
-    def keep(self, carries, n):
-        """The caches: later steps overwrite those that are not kept before anything sees them."""
-        return carries
+    # Of the caches all are kept: later steps overwrite the others before anything sees them.
+    step, keep = OrderAgnosticNetwork.step, OrderAgnosticNetwork.keep
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         targets_k = t + jnp.arange(k)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from arjax.networks.attention.transformer import AheadBlocks
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import MultiHead
-from arjax.networks.recurrent.linear.states import Decayed, own_blocks, read
+from arjax.networks.recurrent.linear.states import Decayed, Pairs, product, read
 
 
 def positive(x: jax.Array) -> jax.Array:
@@ -26,43 +26,30 @@ def quotient(sums: jax.Array) -> jax.Array:
     return sums[..., :-1] / jnp.maximum(sums[..., -1:], 1e-12)
 
 
-def linear_attention(
-    q_BNTH: jax.Array, k_BNTH: jax.Array, v_BNTH: jax.Array, block_size: int, chunk_size: int
-) -> jax.Array:
-    """sum_j phi(q_i)' phi(k_j) v_j / sum_j phi(q_i)' phi(k_j) over all j of the block of i and of earlier blocks,
-    float32[B, N, T, H] (equations 8 and 9; q and k come in as phi(q) and phi(k)). Chunks of whole blocks multiply all
-    pairs inside, and read the earlier ones from S = sum_j phi(k_j) [v_j, 1]' (equations 10 and 11): time and memory are
-    linear in T.
-    """
-    _, sums = Decayed(q_BNTH, k_BNTH, with_one(v_BNTH)).run(None, chunk_size, block_size)
-    return quotient(sums)
-
-
 class LinearAttention(MultiHead):
-    """Linear attention over blocks of M tokens: token n attends to all tokens of blocks <= n // M. The step form is the
-    linear recurrence without decays: its state, the sum of phi(k) [v, 1]', has the same size at any length (section
-    3.4, equations 16 to 20).
+    """Linear attention over blocks of M tokens: token n attends to all tokens of blocks <= n // M. The result for token
+    i is sum_j phi(q_i)' phi(k_j) v_j / sum_j phi(q_i)' phi(k_j) over these j (equations 8 and 9). Chunks of whole
+    blocks multiply all pairs inside, and read the earlier ones from S = sum_j phi(k_j) [v_j, 1]' (equations 10 and 11):
+    time and memory are linear in T. The step form is the linear recurrence without decays: its state S has the same
+    size at any length (section 3.4, equations 16 to 20).
     """
 
     chunk_size: int = 64
 
-    def _qkv(self, x_BTE: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """phi(queries), phi(keys) and values, [B, N, T, H] each."""
+    def _terms(self, x_BTE: jax.Array) -> Decayed:
+        """phi(queries) and phi(keys), [B, N, T, H] each, and the values with a one, [B, N, T, H + 1]."""
         q, k, v = self._project(x_BTE)
-        return positive(q), positive(k), v
+        return Decayed(positive(q), positive(k), with_one(v))
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         """All tokens, [B, S*M, E] -> [B, S*M, E]."""
-        return self._merge(linear_attention(*self._qkv(x_BTE), block_size, self.chunk_size))
+        _, sums = self._terms(x_BTE).run(None, self.chunk_size, block_size)
+        return self._merge(quotient(sums))
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> jax.Array:
         """The state before step 0: no keys and values, [B, N, H, H + 1]."""
         heads, size = self.kv_shape
         return jnp.zeros((batch_size, heads, size, size + 1), jnp.float32)
-
-    def _terms(self, x_BTE: jax.Array) -> Decayed:
-        q, k, v = self._qkv(x_BTE)
-        return Decayed(q, k, with_one(v))
 
     def step(self, state_BNHE: jax.Array, x_BME: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         state_BNHE, sums = self._terms(x_BME).step(state_BNHE)
@@ -80,8 +67,9 @@ class LinearAttention(MultiHead):
 
     def ahead(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
         """Blocks that each come in place of block t: each adds its keys and values to the state."""
-        q, k, v = self._terms(x_BTE)[:3]
-        return self._merge(quotient(read(own_blocks(q, k, block_size), v, state_BNHE)))
+        (q, k, v, *_), block = self._terms(x_BTE), jnp.arange(x_BTE.shape[1]) // block_size
+        scores = jnp.where(block[:, None] == block, product(q, k.mT), 0)
+        return self._merge(quotient(read(Pairs(scores, q.astype(jnp.float32), k, None), v, state_BNHE)))
 
 
 @NETWORKS.register("linear_attention")

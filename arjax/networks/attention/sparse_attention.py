@@ -100,11 +100,9 @@ class PatternAttention(MultiHead):
 
 
 class PatternNetwork(BlockNetwork, ChunkedTokens):
-    """Transformer blocks with heads that follow patterns; subclasses define these."""
-
-    def patterns(self) -> HeadPatterns:
-        """The patterns of each layer, each with its number of heads."""
-        raise TypeError(f"{type(self).__name__} has no patterns")
+    """Transformer blocks with heads that follow patterns: subclasses define `patterns() -> HeadPatterns`, the patterns
+    of each layer.
+    """
 
     def make_attention(self):
         return self.heads_of(PatternAttention, patterns=self.patterns())

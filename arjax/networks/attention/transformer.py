@@ -27,7 +27,8 @@ from arjax.networks.layers.steps import StepTokens, check_told_apart, to_grid
 class TokenNetwork(Stack, Network):
     """A stack of layers over the indices of the steps, for any order and any block partition. A token encodes the value
     and the position that it reads, and the position that it predicts; it may attend to tokens of its own step and of
-    earlier ones. Subclasses make `tokens`, `layers` and `drop` in `setup`.
+    earlier ones. Subclasses make `tokens`, `layers` and `drop` in `setup`, and define `_memory(context)`, the inputs of
+    the layers beside the tokens in a pass and in `init_cache`, and `_readout(h, train=False)`, features of states.
     """
 
     READOUT = ("out",)
@@ -36,16 +37,9 @@ class TokenNetwork(Stack, Network):
     def traits(self):
         return super().traits - {"orders" if self.position == "none" else "unbounded"}
 
-    def _memory(self, context: Context | None) -> Any:
-        """Returns the inputs of the layers beside the tokens, in a pass and in `init_cache`."""
-        return None
-
     def _shared(self) -> tuple[Any, ...]:
         """Returns the inputs of the layers beside the tokens in every step."""
         return ()
-
-    def _readout(self, h: jax.Array, train: bool = False) -> jax.Array:
-        raise TypeError(f"{type(self).__name__} has no readout")
 
     def __call__(self, x, factorization, context=None, *, train=False):
         memory, e = self._memory(context), self.tokens.encode(context)
@@ -104,8 +98,9 @@ def through_tokens(graph_SS: np.ndarray, num_layers: int, factorization: Factori
 
 
 class BlockNetwork(TokenNetwork):
-    """Transformer blocks over the tokens of the steps. Subclasses choose the attention of a layer by `make_attention`.
-    If it has `extend`, `keep` and `loop_carry`, they also extend `ChunkedTokens`, and if it has `ahead`, `AheadBlocks`.
+    """Transformer blocks over the tokens of the steps. Subclasses define `make_attention()`, which returns a
+    constructor of the attention of a layer. If this has `extend`, `keep` and `loop_carry`, they also extend
+    `ChunkedTokens`, and if it has `ahead`, `AheadBlocks`.
 
     Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
     `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
@@ -164,9 +159,6 @@ class BlockNetwork(TokenNetwork):
             ),
         )
 
-    def make_attention(self) -> Callable[[], nn.Module]:
-        raise TypeError(f"{type(self).__name__} has no attention")
-
     def heads_of(self, attention: type[nn.Module], **options: Any) -> Callable[[], nn.Module]:
         """Constructor of a module of attention with the sizes of the network."""
         sizes = self.width, self.num_heads, self.out_scale, self.dtype
@@ -215,7 +207,7 @@ class BlockNetwork(TokenNetwork):
 
     def _readout(self, h, train=False):
         h = self.norm(h)
-        return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
+        return self.tokens.value.table.attend(h) if self.tie_embeddings else self.out(h)
 
 
 class AheadBlocks(BlockNetwork, ChunkedTokens):

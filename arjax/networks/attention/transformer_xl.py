@@ -93,9 +93,8 @@ class RelativeAttention(MultiHead):
         position = position.reshape(*position.shape[:3], length, block_size, -1)
         position = jnp.swapaxes(by_key(jnp.swapaxes(position, 3, 4)), 3, 4).reshape(*content.shape[:4], -1)
         visible = self._visible(num_segments, length, memory, block_size)
-        mixed = jnp.einsum(
-            "bngqk,bngkh->bngqh", self._softmax(content, _per_token(position, block_size), visible), value
-        )
+        position = jnp.repeat(position, block_size, axis=-1)  # all tokens of a step have the same distance
+        mixed = jnp.einsum("bngqk,bngkh->bngqh", self._softmax(content, position, visible), value)
         return self._merge(join(mixed, 2, x_BTE.shape[1]))
 
     def _visible(self, num_segments: int, length: int, memory: int, block_size: int) -> jax.Array:
@@ -133,7 +132,7 @@ class RelativeAttention(MultiHead):
         first = jnp.maximum(t // self.segment * self.segment - self.memory, 0)
         position = jnp.take(jnp.einsum("bnqh,nch->bnqc", q + v, distances_NCH), distance_C, axis=-1)
         content = jnp.einsum("nqh,nkh->nqk", (q + u).reshape(-1, *q.shape[2:]), ring.keys)
-        position = _per_token(position, block_size).reshape(content.shape)
+        position = jnp.repeat(position, block_size, axis=-1).reshape(content.shape)
         weights = self._softmax(content, position, jnp.repeat(t - distance_C >= first, block_size))
         mixed = jnp.einsum("nqk,nkh->nqh", weights, ring.values).reshape(q.shape)
         new_ring = type(old)(*(after.reshape(before.shape) for after, before in zip(ring, old, strict=True)))
@@ -171,11 +170,6 @@ class RelativeAttention(MultiHead):
             for ring, fresh in zip(rings, new, strict=True)
         ]
         return RingCache(KVCache(*kept), distances_NCH)
-
-
-def _per_token(scores: jax.Array, block_size: int) -> jax.Array:
-    """Scores by step -> scores by token: all tokens of a step have the same distance."""
-    return scores if block_size == 1 else jnp.repeat(scores, block_size, axis=-1)
 
 
 class XLLayer(nn.Module):

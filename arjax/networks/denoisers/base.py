@@ -15,7 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Context, Network, name_of
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Context, Network, context_of, name_of
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder
 from arjax.networks.layers.local_context import LocalEncoder, check_local
@@ -41,11 +41,6 @@ class Denoiser(NoisyNetwork):
     It reads no factorization and has no step form. `x` holds the noisy values, and the part `TIME` of the context their
     times, float32[B] in [0, 1]: 0 is the data, and 1 the end of the forward process.
     """
-
-
-def context_of(network: Network, context: Context) -> dict[str, jax.Array] | None:
-    """Returns the parts of a context that the spec of the network has, or None if it has none."""
-    return {name: context[name] for name, _ in network.context_spec.parts} or None
 
 
 class ConditionEncoder(nn.Module):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.core.spec import DISCRETE_KINDS
 from arjax.factorization import Factorization, make_factorization
-from arjax.networks.base import NETWORKS, Context, name_of
-from arjax.networks.denoisers.base import NoisyNetwork, context_of, make_noisy
+from arjax.networks.base import NETWORKS, Context, context_of, name_of
+from arjax.networks.denoisers.base import NoisyNetwork, make_noisy
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import PlainStack
 from arjax.networks.layers.embedding import flat_sites

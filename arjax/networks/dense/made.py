@@ -31,7 +31,8 @@ def units_by_group(group_U: np.ndarray, num_groups: int) -> tuple[np.ndarray, np
 
 class MaskedLayers(Network):
     """Hidden layers, outputs and, if `direct`, connections from inputs to outputs (MADE, equations 8-13). Subclasses
-    define the masks.
+    define `_masks(factorization)`, a list of the masks of hidden layers, outputs and direct connections; it is empty if
+    no site reads another.
 
     `condition_on_masks` (mask conditioning) adds (U * M) 1 to every (W * M) h, with further weights U, as an option of
     the authors' code: a unit reads its row of the mask, so one set of weights distinguishes orders. The sum is divided
@@ -77,10 +78,6 @@ class MaskedLayers(Network):
     def _from_context(self, context: Context | None) -> tuple[jax.Array, jax.Array] | None:
         """The contributions of the context to the first hidden layer and to the outputs."""
         return None if context is None else (self.hidden_context(context), self.out_context(context))
-
-    def _masks(self, factorization: Factorization) -> list[jax.Array]:
-        """Masks of hidden layers, outputs and direct connections; none if no site reads another."""
-        raise TypeError(f"{type(self).__name__} has no masks")
 
     def __call__(self, x, factorization, context=None, *, train=False):
         below = inputs = self.input_drop(flat_inputs(x, self.event, self.dtype), deterministic=not train)

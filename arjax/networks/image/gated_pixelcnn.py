@@ -160,13 +160,11 @@ class GatedPixelCNN(MaskedNetwork):
     def _next_row(self, above: list, inputs_B1WC: jax.Array, known: Any, r: jax.Array) -> tuple[list, list]:
         """The vertical stack of row r; `inputs` are the inputs of the row before it."""
         biases = self._biases(of_row(known, r)) if self.context_spec.local else known
-        rows, from_above = [jnp.concatenate([above[0][:, 1:], inputs_B1WC], 1)], []
-        v_BWC, _from = self.layers[0].row(rows[0], rows[0].shape[1], biases[0][0])
-        from_above.append(_from)
-        for layer, old, bias in zip(self.layers[1:], above[1:], biases[1:], strict=True):
+        rows, from_above, v_BWC = [], [], inputs_B1WC[:, 0]
+        for layer, old, bias in zip(self.layers, above, biases, strict=True):
             window = jnp.concatenate([old, v_BWC[:, None]], 1)
             rows.append(window[:, 1:])
-            v_BWC, _from = layer.row(window, window.shape[1] - 1, bias[0])
+            v_BWC, _from = layer.row(window, window.shape[1] - (not layer.first), bias[0])
             from_above.append(_from)
         return rows, from_above
 

@@ -17,7 +17,7 @@ from arjax.networks.image.pixel_rnn import DiagonalBiLSTMCore, PixelRNNFamily, R
 from arjax.networks.layers.convolution import TapConv, compose, square_taps, tap_graph
 from arjax.networks.layers.embedding import flat_sites, pixel_inputs
 from arjax.networks.layers.grids import check_image, check_odd
-from arjax.networks.layers.local_context import everywhere
+from arjax.networks.layers.local_context import add_context
 
 CORES = {"row_lstm": RowLSTMCore, "diagonal_bilstm": DiagonalBiLSTMCore}
 #: A 3x3 kernel, not masked: the whole coarse image is in the past.
@@ -139,9 +139,8 @@ class Multiscale(PixelRNNFamily):
 
     def _from_context(self, context: Context | None, k: int) -> jax.Array | None:
         """The context as a condition at the pixels of scale k, or the same for all of them."""
-        if context is None:
-            return None
-        return everywhere(self.context(context), 4)[:, :: self.factor**k, :: self.factor**k]
+        e = None if context is None else self.context(context)
+        return e if e is None or e.ndim == 2 else e[:, :: self.factor**k, :: self.factor**k]
 
     def _places(self, k: int) -> np.ndarray:
         """The sites of the image at scale k, int[H_k W_k]."""
@@ -167,10 +166,7 @@ class Multiscale(PixelRNNFamily):
     def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: Context | None) -> jax.Array | None:
         """The biases of the layers of scale k: the enlarged image of scale k+1, if any, and the context."""
         condition = self._from_context(context, k)
-        if inputs_BHWn is None:
-            return condition
-        maps = self._enlarge(k, inputs_BHWn)
-        return maps if condition is None else maps + condition
+        return condition if inputs_BHWn is None else add_context(self._enlarge(k, inputs_BHWn), condition)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         by_scale, place_D, start = [], np.zeros(self.event.num_sites, np.int32), 0
@@ -205,7 +201,7 @@ class Multiscale(PixelRNNFamily):
             cores, condition = carry[k]
             here = jnp.asarray(scale_D)[site] == k
             if k < self.levels:
-                begins = here & (t == np.count_nonzero(scale_D > k))
+                begins = t == np.count_nonzero(scale_D > k)
                 condition = self._begin(k, canvas, condition, begins, context)
             r, c = (place // self.factor**k for place in jnp.divmod(site, self.event.grid_shape[1]))
             upto = jnp.where(here, r * self._grid(k)[1] + c, -1)
@@ -221,7 +217,7 @@ class Multiscale(PixelRNNFamily):
 
         def enlarge(_, old: jax.Array) -> jax.Array:
             maps: Any = upsampler.apply(variables, inputs_BHWn)
-            return maps if from_context is None else maps + from_context
+            return add_context(maps, from_context)
 
         return jax.lax.fori_loop(0, begins.astype(jnp.int32), enlarge, condition_BHWC)
 

@@ -21,13 +21,12 @@ import numpy as np
 from arjax.core.options import depth_option, rate_option
 from arjax.core.programs import AXES, by_rows, gathered, program_device
 from arjax.core.spec import EventSpec
-from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Context, Network, check_remat, fields_from
+from arjax.networks.base import NETWORKS, Network, check_remat, fields_from
 from arjax.networks.layers.blocks import Stack
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, pixel, raster_taps, tap_graph
 from arjax.networks.layers.embedding import flat_sites, pixel_inputs
 from arjax.networks.layers.grids import RasterNetwork, check_odd, flip_dependencies, image_inputs
-from arjax.networks.layers.local_context import context_encoder, everywhere
+from arjax.networks.layers.local_context import add_context, context_encoder
 from arjax.networks.layers.steps import to_grid
 
 #: Gathers the states that the gates of a step read: [..., N, U] -> [..., N, R].
@@ -102,12 +101,6 @@ def gate_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.zeros(shape).at[..., size : 2 * size].set(1.0)
 
 
-def condition_at(condition_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
-    """The condition of one position, [B, C]; a condition of one pixel is the same everywhere."""
-    everywhere_same = condition_BHWC.shape[1:3] == (1, 1)
-    return condition_BHWC[:, 0, 0] if everywhere_same else pixel(condition_BHWC, r, c)
-
-
 class PixelRNNLayer(nn.Module):
     """The parts that all layers share: the inputs of the gates, and the maps that states add to the output."""
 
@@ -128,7 +121,7 @@ class PixelRNNLayer(nn.Module):
     def _gates(self, from_maps: jax.Array, condition: jax.Array | None) -> jax.Array:
         """The inputs of the gates without the contribution of the states."""
         z = from_maps + self.bias.astype(self.dtype).reshape(-1)
-        return z if condition is None else z + self.from_condition(condition)
+        return z if condition is None else add_context(z, self.from_condition(condition))
 
     def _add(self, maps: jax.Array, to_output: jax.Array, h: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Two 1x1 convolutions of the states: one is added to the maps, one is sent to the output."""
@@ -140,8 +133,9 @@ class PixelRNNCore(Stack):
     """Maps the inputs of an image in raster order to features, [B, H, W, n] -> [B, H, W, F] (figure 5, right). Layers
     read and add to maps of 2U features; each also sends maps to the output ("layer-to-output connections", section 4).
     Then come relu and a 1x1 convolution twice, and the parameters of the distribution. A condition is mapped to the
-    gates of every layer and added to their inputs (section 3.6). Subclasses name the layer. `MARGIN` columns beyond the
-    right edge are computed like pixels, without a value.
+    gates of every layer and added to their inputs (section 3.6). `MARGIN` columns beyond the right edge are computed
+    like pixels, without a value. Subclasses name the layer, and define `layer_reach()`, bool[H P, H P]: [i, j] iff the
+    output of a layer at position i reads its input at position j.
     """
 
     grid_shape: tuple[int, int]
@@ -176,8 +170,8 @@ class PixelRNNCore(Stack):
         return self.out(nn.relu(self.hidden_1(nn.relu(hidden)))).astype(jnp.float32)
 
     def __call__(self, inputs_BHWn: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
-        """`condition` is [B, H, W, C], [B, 1, 1, C] (the same for all pixels), or None."""
-        if condition is not None and condition.shape[1:3] != (1, 1):
+        """`condition` is [B, H, W, C], [B, C] (the same for all pixels), or None."""
+        if condition is not None and condition.ndim == 4:
             condition = jnp.pad(condition, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0)))
         maps = by_rows(self.input(jnp.pad(inputs_BHWn, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0)))), 0, AXES)
         (maps, to_output), _ = self.layers((maps, jnp.zeros_like(maps)), condition, train)
@@ -200,7 +194,7 @@ class PixelRNNCore(Stack):
     def position(self, caches, read: ReadPixels, condition: jax.Array | None, r: jax.Array, c: jax.Array):
         """One position of the maps: caches -> (caches, (maps, to_output)), [B, 2U] each."""
         maps = self._input_at(read, r, c)
-        here = None if condition is None else condition_at(condition, r, c)
+        here = pixel(condition, r, c) if condition is not None and condition.ndim == 4 else condition
         return self.through_layers(caches, (maps, jnp.zeros_like(maps)), here, r, c, method="step")
 
     def advance(self, carry, read: ReadPixels, condition: jax.Array | None, site: jax.Array):
@@ -239,10 +233,6 @@ class PixelRNNCore(Stack):
         """bool[H P]: whether each position is a pixel, not margin."""
         height, columns = self.map_shape
         return np.tile(np.arange(columns) < self.grid_shape[1], height)
-
-    def layer_reach(self) -> np.ndarray:
-        """bool[H P, H P]: [i, j] iff the output of a layer at position i reads its input at position j."""
-        raise TypeError(f"{type(self).__name__} declares no reach")
 
 
 def pixel_reader(canvas: jax.Array, event: EventSpec, dtype: str, site_at: SiteAt) -> ReadPixels:
@@ -291,24 +281,19 @@ class PixelRNN(PixelRNNFamily, RasterNetwork):
         super().setup()
         self.core = self.CORE(**self.core_fields())
 
-    def _from_context(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
-        """The context as a condition of the flipped image: [B, H, W, 2U], or [B, 1, 1, 2U] without local parts."""
-        e = self._encoded(context, factorization)
-        return None if e is None else everywhere(e, 4)
-
     def dependencies(self, factorization):
         return flip_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs_BHWn = image_inputs(x, self.event, factorization, self.dtype)
-        features = self.core(inputs_BHWn, self._from_context(context, factorization), train)
+        features = self.core(inputs_BHWn, self._encoded(context, factorization), train)
         return to_grid(features, factorization)
 
     def prepare(self):
         self.core.prepare()
 
     def start(self, batch_size, factorization, context=None):
-        return self.core.start(batch_size), self._from_context(context, factorization)
+        return self.core.start(batch_size), self._encoded(context, factorization)
 
     def step(self, carry, canvas, t, factorization, context=None):
         carry, condition = carry

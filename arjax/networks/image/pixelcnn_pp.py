@@ -62,7 +62,7 @@ class Stream(nn.Module):
         self.shrink = [NormalisedConv(self.filters, taps, self.dtype, name=f"shrink_{level}") for level in gaps]
         self.stretch = [NormalisedStretch(self.filters, columns, self.dtype, name=f"stretch_{level}") for level in gaps]
 
-    def layers(self, masks: list[jax.Array] | None) -> Levels:
+    def layers(self, masks: list[jax.Array]) -> Levels:
         """For whole images; `masks` [L, ...] of each resolution: upper stream down and up, lower stream down and up."""
         return self._by_level(self.down.weights(), self.up.weights(), masks or [None] * len(self.num_layers))
 
@@ -116,13 +116,13 @@ class PixelCNNPP(streams.ShiftedNetwork):
         lowest = self.num_scales - 1
         return tuple((self.num_resnets, self.num_resnets + (level < lowest)) for level in range(self.num_scales))
 
-    def _masks(self, batch: int, grid: tuple[int, int], train: bool) -> list[jax.Array] | None:
-        """The masks for dropout at each resolution, of all its layers."""
+    def _masks(self, batch: int, grid: tuple[int, int], train: bool) -> list[jax.Array]:
+        """The masks for dropout at each resolution, of all its layers; none without dropout."""
         masks = []
         for num in map(sum, self._num_layers()):
             masks.append(dropout_masks(self, self.dropout, train, (2 * num, batch, *grid, 2 * self.num_filters)))
             grid = streams.half(grid)
-        return [mask for mask in masks if mask is not None] or None
+        return [mask for mask in masks if mask is not None]
 
     def _run(
         self, layers: Levels, x, view: streams.ImageView, state: streams.State | None, guide: streams.State | None, e

@@ -106,12 +106,10 @@ class SnailBlock(nn.Module):
         )
         return planes, keys, values, jnp.zeros((batch_size, self.filters), self.dtype)
 
-    def resnet_weights(self) -> list:
-        """The weights of the residual layers, for steps."""
-        return self.resnets.steps()
-
     def step(self, cache: tuple, weights: list, h_BC: jax.Array, x_Bn: jax.Array, t: jax.Array, grid, e):
-        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value, and the `resnet_weights`."""
+        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value, and `weights` for the residual
+        layers.
+        """
         planes, keys, values, previous_BC = cache
         last = jnp.maximum(t - 1, 0)
         here, before = (None if e is None else of_pixel(e, *jnp.divmod(n, grid[1])) for n in (t, last))
@@ -189,7 +187,7 @@ class PixelSNAIL(ShiftedNetwork):
         block, weights = SnailBlock(**self._block_fields(), parent=None), []
         for i in range(self.num_blocks):
             of_block = jax.tree.map(lambda leaf, i=i: leaf[i], normalised)
-            of_resnets: Any = block.apply({"params": of_block}, method="resnet_weights")
+            of_resnets: Any = block.apply({"params": of_block}, method=lambda block: block.resnets.steps())
             weights.append((of_block, of_resnets))
         return weights
 

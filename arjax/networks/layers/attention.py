@@ -31,15 +31,10 @@ def attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, mask: jax
         q_BNTH = q_BNTH.reshape(batch, heads // share, share * length, size)
         if mask.ndim > 1 and mask.shape[-2] > 1:
             mask = jnp.tile(mask, (share, 1))
-    return attend(q_BNTH, k_BGTH, v_BGTH, mask).reshape(batch, heads, length, -1)
-
-
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
-    """The formula of `attention` for queries [..., Tq, H], keys and values [..., Tk, H] of as many heads each."""
-    scores = jnp.einsum("...qh,...kh->...qk", q * q.shape[-1] ** -0.5, k)
+    scores = jnp.einsum("bgqh,bgkh->bgqk", q_BNTH * size**-0.5, k_BGTH)
     scores = jnp.where(mask, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores).astype(v.dtype)
-    return jnp.einsum("...qk,...kh->...qh", weights, v)
+    weights = jax.nn.softmax(scores).astype(v_BGTH.dtype)
+    return jnp.einsum("bgqk,bgkh->bgqh", weights, v_BGTH).reshape(batch, heads, length, -1)
 
 
 class KVCache(NamedTuple):
@@ -57,7 +52,7 @@ class KVCache(NamedTuple):
         return attention(q_BNTH, *self, visible)
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache with places for that many tokens, in the form of a loop: see `ChunkedNetwork.loop_carry`."""
+        """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
         merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
         merged = [jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged]
         if past is not None:
@@ -169,7 +164,7 @@ class MultiHead(nn.Module):
         return self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
 
     def loop_carry(self, cache: Any, tokens: int, past: Any = None) -> Any:
-        """See `ChunkedNetwork.loop_carry`; by default a cache has one size and one form."""
+        """See `Network.loop_carry`; by default a cache has one size and one form."""
         return cache if past is None else past
 
     def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:

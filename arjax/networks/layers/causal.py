@@ -4,8 +4,9 @@ over the steps with a queue, as a matrix product, since convolutions in compiled
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -158,16 +159,17 @@ at_all_steps: Convolve = operator.call
 class ConvolutionalCore(nn.Module):
     """A stack of layers with causal convolutions as their only memory: the step form keeps a queue for each of them.
     Subclasses write their equations once, `core(x, train, *condition, convolve)` for one step, some or all, with
-    `convolve(conv, x)` for each convolution; `convolutions` lists these in the order of their use.
+    `convolve(conv, x)` for each convolution; the condition may be left out. `width` is that of x.
     """
 
-    @property
-    def convolutions(self) -> list[CausalConv1D]:
-        """All convolutions, in the order of their use."""
-        raise TypeError(f"{type(self).__name__} has no convolutions")
+    width: int
+    dtype: str
 
     def start(self, batch_size: int) -> list[jax.Array]:
-        return [conv.start(batch_size) for conv in self.convolutions]
+        """The empty queues, in the order in which a step uses them."""
+        x_B1E = jnp.zeros((batch_size, 1, self.width), self.dtype)
+        form = lambda conv, _, x: (conv.start(batch_size), conv(x))  # noqa: E731
+        return self._with_queues(form, itertools.repeat(None), x_B1E)[0]
 
     def step(self, carry: list[jax.Array], x_BE: jax.Array, t: jax.Array, *condition: Any):
         """One step through all layers: (queues, y [B, E'])."""
@@ -182,7 +184,7 @@ class ConvolutionalCore(nn.Module):
         return [put_in_ring(queue, x_BkE, t, n, axis=1) for queue, x_BkE, t in windows]
 
     def _with_queues(
-        self, form: Callable[..., tuple[Any, jax.Array]], carry: list[jax.Array], x: jax.Array, *condition: Any
+        self, form: Callable[..., tuple[Any, jax.Array]], carry: Iterable[Any], x: jax.Array, *condition: Any
     ):
         """Runs each convolution on its queue, and collects the new queues."""
         queues, after = iter(carry), []

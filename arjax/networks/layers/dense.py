@@ -50,7 +50,8 @@ class BilinearProduct:
     def __init__(self, function: Callable[..., jax.Array]):
         self.__doc__ = function.__doc__
         self._function = function
-        self._run = jax.jit(self._mapped, static_argnums=(2, 3))
+        #: The product along mapped axes, by the function itself.
+        self.run = jax.jit(self._mapped, static_argnums=(2, 3))
         self._to_left: Transpose
         self._to_right: Transpose
 
@@ -64,12 +65,8 @@ class BilinearProduct:
         """The product along mapped axes, which come first."""
         shapes = (jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array)) for array in (left, right))
         # Tools that look into programs, such as `count_flops`, find the function here.
-        jaxpr = self._run.trace(*shapes, static, mapped).jaxpr
+        jaxpr = self.run.trace(*shapes, static, mapped).jaxpr
         return _PRIMITIVE.bind(left, right, product=self, static=static, mapped=mapped, jaxpr=jaxpr)
-
-    def run(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
-        """The product along mapped axes, by the function itself."""
-        return self._run(left, right, static, mapped)
 
     def _mapped(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
         return _along(lambda left, right: self._function(left, right, *static), mapped)(left, right)
@@ -99,12 +96,10 @@ def _summed(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 
 def _run(left: jax.Array, right: jax.Array, *, product: BilinearProduct, static, mapped: Mapped, jaxpr: Any):
-    del jaxpr
     return product.run(left, right, static, mapped)
 
 
 def _batched(arrays, axes, *, product: BilinearProduct, static, mapped: Mapped, jaxpr: Any):
-    del jaxpr
     left, right = (
         array if axis is None else jnp.moveaxis(array, axis, 0) for array, axis in zip(arrays, axes, strict=True)
     )

@@ -133,10 +133,6 @@ class ValueEncoder(nn.Module):
             return self.table(rows).sum(-2)
         return self.linear(values.astype(self.dtype))
 
-    def scores(self, h: jax.Array) -> jax.Array:
-        """Products with all rows of the table, [..., E] -> [..., value_size * V]."""
-        return self.table.attend(h)
-
 
 class PositionEncoder(nn.Module):
     """A vector for each of the D sites and for "no site" (index D): int[...] -> [..., E]. Sinusoids are those of
@@ -181,7 +177,9 @@ def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | Dense)
 
 
 class PartsEncoder(nn.Module):
-    """An encoder of a context, with one for each of several `parts`; subclasses `make` the layers for one part."""
+    """An encoder of a context, with one for each of several `parts`; subclasses define `make(part)`, which makes the
+    layers for one part.
+    """
 
     spec: ContextSpec
     width: int
@@ -192,9 +190,6 @@ class PartsEncoder(nn.Module):
         self.parts = {n: type(self)(ContextSpec(**{n: p}), self.width, self.dtype) for n, p in several}
         if not several:
             self.make(self.spec.parts[0][1])
-
-    def make(self, part: EventSpec) -> None:
-        raise TypeError(f"{type(self).__name__} makes no layers")
 
 
 class ContextEncoder(PartsEncoder):

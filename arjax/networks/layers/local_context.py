@@ -231,20 +231,16 @@ class LocalSummary(nn.Module):
         return Dense(self.width, dtype=self.dtype, name="summary")(nn.gelu(h).reshape(len(h), -1))
 
 
-def context_encoder(
-    spec: ContextSpec, event: EventSpec, width: int, dtype: str, name: str | None = None
-) -> ContextEncoder | LocalEncoder:
+def context_encoder(spec: ContextSpec, event: EventSpec, width: int, dtype: str) -> ContextEncoder | LocalEncoder:
     """The encoder of a context for a network: context -> e, [B, E] or with local parts [B, *pixels, E]."""
-    if spec.local:
-        return LocalEncoder(spec, event, width, dtype, name=name)
-    return ContextEncoder(spec, width, dtype, name=name)
+    return LocalEncoder(spec, event, width, dtype) if spec.local else ContextEncoder(spec, width, dtype)
 
 
 def site_encoder(spec: ContextSpec, event: EventSpec, width: int, dtype: str) -> ContextEncoder | LocalFeatures:
     """Returns an encoder of a context as one vector for each site, [B, D * E]."""
-    if spec.local:
-        return LocalFeatures(spec, event, width, dtype)
-    return ContextEncoder(spec, event.num_sites * width, dtype)
+    return (
+        LocalFeatures(spec, event, width, dtype) if spec.local else ContextEncoder(spec, event.num_sites * width, dtype)
+    )
 
 
 def feature_encoder(

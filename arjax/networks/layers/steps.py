@@ -110,10 +110,6 @@ class StepTokens(nn.Module):
                 tokens = tokens + self.target_position(target)
         return tokens if e is None else tokens + of_sites(e, target, self.event)
 
-    def scores(self, h: jax.Array) -> jax.Array:
-        """Products of states with the embedding of every value, [..., E] -> [..., V]: a readout with tied weights."""
-        return self.value.scores(h)
-
 
 class StepReadout(nn.Module):
     """Features of the sites of a step from its state: W h + b; several sites differ by positions in a hidden layer."""
@@ -154,9 +150,9 @@ def to_grid(features: jax.Array, factorization: Factorization) -> jax.Array:
 
 
 class StepNetwork(Network):
-    """A network with one state per step: subclasses make a core, a causal sequence model over the steps. The core maps
-    inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and in one step by `core.step(carry, input_BE, t) ->
-    (carry, state_BE')` from `core.start(batch_size)`.
+    """A network with one state per step: subclasses define `make_core()`, which `setup` calls for the core, a causal
+    sequence model over the steps. The core maps inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and in
+    one step by `core.step(carry, input_BE, t) -> (carry, state_BE')` from `core.start(batch_size)`.
 
     With `CONDITIONED_CORE` the context is not added to the inputs but passed to the core, as a last argument (None
     without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one. Local parts are both.
@@ -209,9 +205,6 @@ class StepNetwork(Network):
         self.core = self.make_core()
         self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
 
-    def make_core(self) -> nn.Module:
-        raise TypeError(f"{type(self).__name__} has no core")
-
     def _pool(self, tokens: jax.Array) -> jax.Array:
         """[..., M, E] -> [..., E]: the input of a block is the sum of its tokens, after a nonlinearity."""
         return tokens[..., 0, :] if tokens.shape[-2] == 1 else nn.gelu(tokens).sum(-2)
@@ -261,7 +254,7 @@ class StepNetwork(Network):
 
 class ChunkedStepNetwork(StepNetwork, ChunkedNetwork):
     """A `StepNetwork` whose core computes k further steps in one pass, by `core.extend(carry, inputs_BkE, t) ->
-    (carries, states_BkE')` and `core.keep(carries, n) -> carry`, see `ChunkedNetwork`.
+    (carries, states_BkE')` and `core.keep(carries, n) -> carry`, see `Network`.
     """
 
     def extend(self, carry, canvas, t, k, factorization, context=None):

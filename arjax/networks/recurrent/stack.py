@@ -95,7 +95,8 @@ def _recurrence_jvp(cell: Cell, primals: tuple, tangents: tuple):
 
 class RecurrentLayer(nn.Module):
     """One layer: W_x x + b of all steps in one product, then the cell step by step. The matrices of all gates are
-    concatenated in one kernel per input. Subclasses define `cell` and its carry.
+    concatenated in one kernel per input. Subclasses define the static method `cell`, a `Cell` for x_t = W_x x + b, and
+    its carry.
     """
 
     features: int
@@ -114,11 +115,6 @@ class RecurrentLayer(nn.Module):
     def bias_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """The initial biases, [gates * U]."""
         return jnp.zeros(shape)
-
-    @staticmethod
-    def cell(times: Product, carry: Carry, from_x: jax.Array) -> tuple[Carry, jax.Array]:
-        """The equations of one step: carry, W_x x_t + b -> carry, h_t."""
-        raise TypeError("a recurrent layer needs a cell")
 
     def from_input(self, x: jax.Array) -> jax.Array:
         """W_x x + b, [..., gates * U]: it needs no recurrence."""

@@ -68,11 +68,6 @@ class CountModel:
     num_levels: int
     levels: tuple[Level, ...]
 
-    @property
-    def num_counts(self) -> int:
-        """Numbers kept: the grams that were seen, of all orders."""
-        return sum(len(level.grams.keys) for level in self.levels)
-
     def log_prob(self, x_WT: np.ndarray, mask_WT: np.ndarray) -> np.ndarray:
         """Returns log p in nats, float64[W, T]; 0 where the mask is 0."""
         p_WT = np.full(x_WT.shape, 1 / self.num_levels)
@@ -209,7 +204,7 @@ def table_of(model: CountModel) -> tuple[np.ndarray, np.ndarray]:
         counts_KV = np.zeros((len(history_K), num_levels))
         owner, value = np.divmod(gram.keys, num_levels)
         counts_KV[np.searchsorted(history_K, owner), value] = gram.counts
-        new_KV = (counts_KV + level.strength * lower_KV) / (counts_KV.sum(1, keepdims=True) + level.strength)
+        new_KV = smooth(counts_KV, counts_KV.sum(1, keepdims=True), lower_KV, level.strength)
         row_H.reshape(base ** (order - k), base**k)[:, code_K] = len(p_RV) + np.arange(len(history_K))
         p_RV = np.concatenate([p_RV, new_KV])
     return row_H, np.log(p_RV).astype(np.float32)

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.blocks import scores_blocks
+from arjax.conditionals.base import bound
 from arjax.conditionals.restricted import Truncated
 from arjax.core.arrays import is_traced
 from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
-from arjax.networks.base import chunk_of, require_ahead
+from arjax.networks.base import require_ahead
 from arjax.samplers.base import Resources, Steps
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
 from arjax.samplers.loops import StepForm
@@ -61,17 +61,18 @@ class OtherModel(Draft):
         if isinstance(cut, Truncated):  # the draft proposes probable values only, too
             conditional = dataclasses.replace(cut, family=conditional)
         model = dataclasses.replace(self.model, conditional=conditional, factorization=factorization, orders=None)
-        return StepForm.of(model, self.params), target.steps.of(model, self.params)
+        # the same sites and keys under the conditional of the draft
+        return StepForm.of(model, self.params), target.steps.replace(head=bound(conditional, self.params))
 
     def begin(self, target, canvas, context, prompt):
         form, _ = target.precomputed
-        chunk = form.chunk if chunk_of(form.network) > 1 else min(8, form.factorization.num_steps)
+        chunk = form.chunk if form.network.CHUNK > 1 else min(8, form.factorization.num_steps)
         return form.read_prompt(canvas, context, prompt, chunk)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
         """One step more than requested, since k + 1 steps may be kept."""
         (form, steps), last = target.precomputed, target.model.factorization.num_steps - 1
-        stacks = chunk_of(form.network) == 1
+        stacks = form.network.CHUNK == 1
 
         def step(past: tuple[Any, jax.Array], i: jax.Array):
             carry, canvas = past
@@ -90,7 +91,7 @@ class OtherModel(Draft):
         caches; others have the carry after each step.
         """
         form, _ = target.precomputed
-        if chunk_of(form.network) > 1:
+        if form.network.CHUNK > 1:
             return form.keep(form.extend(state, place.canvas, place.t, most, place.context)[0], n)
         of_step = lambda old, new: jnp.where(n == 0, old, new[jnp.maximum(n - 1, 0)])  # noqa: E731
         return jax.tree.map(of_step, state, after)
@@ -131,7 +132,4 @@ class Ahead(Draft):
         steps = target.steps
         features = target.form.ahead(place.carry, place.canvas, place.t, k, place.context)[0]
         values = steps.window_values(keys, place.canvas, place.t, features)
-        if not with_log_q:
-            return state, Proposal(values, None)
-        assert not scores_blocks(steps.head, target.model.factorization)
-        return state, Proposal(values, log_table(steps.head, features, steps.temperature))
+        return state, Proposal(values, log_table(steps.head, features, steps.temperature) if with_log_q else None)

@@ -136,17 +136,14 @@ def _picture(title: str, values: Sequence[float]) -> str:
 def make_subject(subject: Any, functions: Mapping[str, Any]) -> Subject:
     """Returns the subject of the arguments of `audit`, checked."""
     if subject is None:
-        refuse(
-            ("event" not in functions, "an audit of functions needs event=arjax.EventSpec(...), the form of an example")
-        )
+        needs = "an audit of functions needs event=arjax.EventSpec(...), the form of an example"
+        refuse(("event" not in functions, needs))
         check_spec(functions["event"], EventSpec)
         made = Subject(**functions)
     else:
         of_model = f"audit takes a trained model, as from arjax.open_run, or functions by their names, not {subject!r}"
-        refuse(
-            (not hasattr(subject, "as_subject"), of_model),
-            ("event" in functions, "a trained model has its event: leave it out"),
-        )
+        refuse((not hasattr(subject, "as_subject"), of_model))
+        refuse(("event" in functions, "a trained model has its event: leave it out"))
         made = dataclasses.replace(subject.as_subject(), **functions)
     if made.data is not None:
         examples = array_source(made.event, NO_CONTEXT, "given", {"x": made.data})

@@ -119,9 +119,8 @@ class Subject:
         of_one = each * self.pace(name) * (self.calls if name == "log_prob" else 1)
         num = max(int(min(most, share * self.left / of_one)), least)
         if num * of_one > LONG and not self._quiet:
-            print(
-                f"arjax: audit: {num:,} examples by `{name}`, about {num * of_one:.0f} s", file=sys.stderr, flush=True
-            )
+            words = f"{num:,} examples by `{name}`, about {num * of_one:.0f} s"
+            print(f"arjax: audit: {words}", file=sys.stderr, flush=True)
         return num
 
     # Calls, checked.

@@ -39,8 +39,10 @@ class LinearMixer(nn.Module):
     itself, over the last K steps, zeros before the start. It has the methods that a `Block` asks of its attention, for
     blocks of one token. The carry holds the last K - 1 inputs of the convolution and the state of the recurrence.
 
-    Subclasses define `terms`, `outputs` and `init_state`, make `read` and the convolution in `setup`, and may have the
-    option `kernel_size`, K (0: no convolution). Between the products of matrices all is float32.
+    Subclasses make `read` and the convolution in `setup`, may have the option `kernel_size`, K (0: no convolution), and
+    define `terms(u, rest)`, the terms of the recurrence, one of those of `states`, from the convolved u [B, T, U] in
+    float32; `outputs(o, u, rest)`, y [B, T, E] from what the recurrence gives; and `init_state(batch_size)`. Between
+    the products of matrices all is float32.
     """
 
     width: int
@@ -53,17 +55,6 @@ class LinearMixer(nn.Module):
     def inputs(self, x: jax.Array) -> tuple[jax.Array, Any]:
         """x [B, T, E] -> what is convolved [B, T, U], by default `read(x)`, and what else is read of x."""
         return self.read(x), x
-
-    def terms(self, u: jax.Array, rest: Any) -> Any:
-        """The terms of the recurrence, one of those of `states`, from the convolved u [B, T, U] in float32."""
-        raise TypeError(f"{type(self).__name__} has no recurrence")
-
-    def outputs(self, o: jax.Array, u: jax.Array, rest: Any) -> jax.Array:
-        """y [B, T, E] from what the recurrence gives."""
-        raise TypeError(f"{type(self).__name__} has no outputs")
-
-    def init_state(self, batch_size: int) -> Any:
-        raise TypeError(f"{type(self).__name__} has no state")
 
     def make_convolution(self, features: int) -> None:
         """The weights of the convolution of U features; called in `setup`."""
@@ -285,17 +276,15 @@ class MixerNetwork(ChunkedStepNetwork):
     def check(self, factorization):
         super().check(factorization)
         check_remat(self)
-        self.MIXER(**self.mixer_fields(), out_scale=1.0, parent=None)
+        self._mixer()(out_scale=1.0, parent=None)
 
     def prepare(self):
         self.core.prepare()
 
-    def mixer_fields(self) -> dict[str, Any]:
-        """The fields of the mixer but `out_scale`."""
-        fields = fields_from(self, self.MIXER, width=self.hidden_size)
-        return {name: value for name, value in fields.items() if name != "out_scale"}
+    def _mixer(self) -> Callable[..., LinearMixer]:
+        """The mixer with all its fields but `out_scale`."""
+        return functools.partial(self.MIXER, **fields_from(self, self.MIXER, width=self.hidden_size))
 
     def make_core(self):
-        mixer = functools.partial(self.MIXER, **self.mixer_fields())
         sizes = {"width": self.hidden_size, "mlp_size": self.mlp_ratio * self.hidden_size}
-        return MixerCore(**fields_from(self, MixerCore, mixer=mixer, activation=self.ACTIVATION, **sizes))
+        return MixerCore(**fields_from(self, MixerCore, mixer=self._mixer(), activation=self.ACTIVATION, **sizes))

@@ -7,7 +7,8 @@ the terms of steps that leave the state alone, so that `run` ends in the state a
 
 The axis of the steps is the third: q and k are [B, N, T, H], v [B, N, T, V], decays [B, N, T]; a head axis of length 1
 stands for heads that are all alike. States, decays and outputs are float32. Products of decays are exponentials of sums
-of their logarithms between two steps, which are never above 0, so nothing overflows however long the sequence.
+of their logarithms between two steps, which are never above 0, so nothing overflows however long the sequence. The sign
+of a negative decay is kept with its logarithm; decays of single features have none.
 """
 
 from __future__ import annotations
@@ -77,13 +78,6 @@ def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: i
     start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
     scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
     return Pairs(scores, q * start, k * decay[..., -1, :, :], start[..., -1:, :].mT)
-
-
-def own_blocks(q: jax.Array, k: jax.Array, block_size: int) -> Pairs:
-    """The pairs of steps that see their own block alone, beside the state."""
-    block = jnp.arange(q.shape[-2]) // block_size
-    scores = jnp.where(block[:, None] == block, product(q, k.mT), 0)
-    return Pairs(scores, q.astype(jnp.float32), k, None)
 
 
 def chunked(size: int, *terms: jax.Array) -> tuple[jax.Array, ...]:
