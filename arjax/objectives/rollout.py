@@ -90,10 +90,7 @@ class Rollout(PrefixObjective):
         steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
         too_long = f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model"
         has_no_table = "rollout(target='oracle') compares lists of probabilities, and this conditional has none"
-        refuse(
-            (needed > steps, too_long),
-            (self.target == "oracle" and not model.conditional.has_table, has_no_table),
-        )
+        refuse((needed > steps, too_long), (self.target == "oracle" and not model.conditional.has_table, has_no_table))
 
     def check_companions(self, model: AutoregressiveModel, companions: Companions) -> None:
         """Refuses an oracle of other values, in another order, or given another context."""

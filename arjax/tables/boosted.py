@@ -336,7 +336,4 @@ def fit_boosted(training: FitSettings, most_orders: int = MOST_ORDERS) -> tuple[
         print(f"boosted trees in {len(orders)} orders after {taken:.0f} s", flush=True)
         if taken * (1 + 1 / len(orders)) > seconds:
             break
-    return BoostedTable(columns, orders, halvings, all_trees(trees)), {
-        "num_trees": len(trees),
-        "recipe": len(orders),
-    }
+    return BoostedTable(columns, orders, halvings, all_trees(trees)), {"num_trees": len(trees), "recipe": len(orders)}
