@@ -11,6 +11,7 @@ import arjax
 from arjax.api.run import open_run
 from arjax.cli.main import main
 from arjax.data import make_dataset
+from arjax.training.record import note_written
 
 ROWS = [("red", 4, 31.21), ("green", 5, 28.59), ("red", 3, 25.56), ("blue", 2, 18.5), ("blue", 3, 21.08)] * 8
 CONFIG = """
@@ -162,9 +163,17 @@ def other_run(finished_run, tmp_path_factory):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"seed": 1}))
     (folder / "rows.npz").unlink()
-    results = json.loads((folder / "results.json").read_text())
-    (folder / "results.json").write_text(json.dumps(results | {"nll_nats": results["nll_nats"] + 1}))
+    worse_by(folder, 1)
     return folder
+
+
+def worse_by(folder, nats):
+    """Rewrites the results of a run, as if it had ended with so many nats more."""
+    results = json.loads((folder / "results.json").read_text())
+    worse = results | {"nll_nats": results["nll_nats"] + nats}
+    note_written(folder, {"results.json": worse})
+    (folder / "results.json").write_text(json.dumps(worse))
+    return results
 
 
 def test_the_command_prints_and_writes_the_difference(workdir, other_run, capsys):
@@ -183,8 +192,7 @@ def test_the_command_prints_and_writes_the_difference(workdir, other_run, capsys
 
 def test_examples_are_written_with_both_scores(finished_run, tmp_path):
     folder = shutil.copytree(finished_run, tmp_path / "worse")
-    results = json.loads((folder / "results.json").read_text())
-    (folder / "results.json").write_text(json.dumps(results | {"nll_nats": results["nll_nats"] + 2}))
+    results = worse_by(folder, 2)
     with np.load(folder / "rows.npz") as stored:
         nats = dict(stored)
     np.savez(folder / "rows.npz", **(nats | {results["split"]: nats[results["split"]] + 2}))

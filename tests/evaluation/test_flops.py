@@ -102,8 +102,8 @@ def test_modules_have_the_paths_of_their_parameters():
     names = {each.module for each in work}
     assert {"layers/attention/query", "layers/up", "layers/down", "out"} <= names
     assert {name for name in names if "->" in name} == {
-        "layers/attention/...qh,...kh->...qk",
-        "layers/attention/...qk,...kh->...qh",
+        "layers/attention/bgqh,bgkh->bgqk",
+        "layers/attention/bgqk,bgkh->bgqh",
     }
 
 
