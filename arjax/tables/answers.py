@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
     def __repr__(self) -> str:
         shown = f"{self.value:.5g}" if isinstance(self.value, float) else str(self.value)
-        return shown + (" (exact under this model)" if self.kind == EXACT else f" ± {self.stderr:.2g}")
+        return shown + (" (exact under this model)" if self.kind == EXACT else f" ± {self.stderr:.2g} (estimate)")
 
 
 def exact_answer(value: Any) -> Answer:

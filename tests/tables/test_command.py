@@ -95,7 +95,8 @@ def test_questions(model, tmp_path, capsys):
     mean = capsys.readouterr().out
     assert mean.endswith(" (exact under this model)\n") and 0 < float(mean.split()[0]) < 30
     assert main(["expectation", model, "age", "--given", "sex=f|m", "--stderr=0.1"]) == 0
-    value, _, error = capsys.readouterr().out.split()
+    value, _, error, kind = capsys.readouterr().out.split()
+    assert kind == "(estimate)"
     assert 0 < float(value) < 30 and 0.02 < float(error) <= 0.1
     assert main(["quantile", model, "age", "0.5", "--given", "sex=f"]) == 0
     assert 0 <= int(capsys.readouterr().out.split()[0]) <= 30
