@@ -72,3 +72,9 @@ def test_orders_are_not_tried_twice_while_there_are_others(members, monkeypatch)
     monkeypatch.setattr(search, "move", lambda order, rng: tries.append(order) or np.array([1, 0, 2, 3]))
     local_search(again := Members(), 2)
     assert len(tries) == 200 and again.trained[1] == [[1, 0, 2, 3]] * 2
+
+
+def test_a_move_may_take_the_first_site_to_the_end():
+    rng = np.random.default_rng(0)
+    moved = {tuple(search.move(np.arange(4), rng).tolist()) for _ in range(200)}
+    assert (1, 2, 3, 0) in moved and all(sorted(order) == [0, 1, 2, 3] for order in moved)

@@ -350,3 +350,19 @@ def test_the_time_that_is_left():
 )
 def test_durations(seconds, text):
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(("resume_step", "resume", "sent"), [(0, None, []), (3, "allow", [3])])
+def test_a_run_of_wandb_goes_on_and_a_new_one_replaces_another(tmp_path, monkeypatch, resume_step, resume, sent):
+    asked, rows = [], []
+    run = types.SimpleNamespace(step=3, log=lambda row, step: rows.append(step), finish=lambda: None)
+    settings = types.SimpleNamespace
+    wandb = types.SimpleNamespace(init=lambda **fields: asked.append(fields) or run, Settings=settings, Error=OSError)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    (writer,) = make_writers("wandb(group='g')")
+    lines = [{"step": step, "a": 1.0} for step in (2, 3)] if resume_step else []
+    writer.open(tmp_path, resume_step, lines)
+    writer.close()
+    (fields,) = asked
+    assert (fields["resume"], fields["group"], fields["name"]) == (resume, "g", tmp_path.name)
+    assert fields["entity"] is None and fields["dir"] == str(tmp_path) and rows == sent
