@@ -253,12 +253,13 @@ def draw_samples(path: Path, study: Study, arrays: Mapping[str, np.ndarray]) -> 
 
 
 def draw_calls(path: Path, study: Study, lines: Mapping[str, Mapping[str, str]]) -> None:
-    """Draws the scores over the calls of a sample, if these differ."""
+    """Draws the scores over the calls of a sample, if these differ: a panel for each data set with several models."""
     panels: dict[str, list[Point]] = {}
     for name, line in lines.items():
         calls, (score, _, stderr) = float(line["network calls"]), line[study.score].partition(" ± ")
         point = Point(line["model"], calls, float(score), float(stderr or "nan"), line["kind"])
         panels.setdefault(study.data[name], []).append(point)
+    panels = {data: points for data, points in panels.items() if len(points) > 1}
     if len({point.x for points in panels.values() for point in points}) > 1:
         labelled_points(path, panels, "network calls of a sample", study.score)
 
