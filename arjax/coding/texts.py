@@ -13,6 +13,7 @@ from arjax.coding.examples import Choice
 from arjax.core.errors import UserError, refuse
 from arjax.data.vocabulary import Vocabulary, code_points
 from arjax.models.longer import of_length
+from arjax.networks.base import chunk_of
 from arjax.samplers.stepwise import OutsideSteps
 
 #: Characters that a stream has at least, where the number of streams is not given, and the most streams then.
@@ -150,7 +151,7 @@ def _windows(choice: Choice, length: int) -> Iterator[tuple[int, int, int]]:
         return
     model = choice.members[0].model
     size = model.event.num_sites
-    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
+    overlap = int(size * (OVERLAP if chunk_of(model.network) > 1 else OVERLAP_OF_STEPS))
     start, first = 0, 0
     while first < length:
         last = min(start + size, length)

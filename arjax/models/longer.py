@@ -27,6 +27,7 @@ from arjax.models.checks import check_end
 from arjax.models.draws import checked_draw, tell_temperature
 from arjax.models.queries import evidence_first
 from arjax.networks import NETWORKS
+from arjax.networks.base import chunk_of
 from arjax.samplers import Cached, Draw, Request, Sampler, Steps, make_sampler
 from arjax.samplers.base import keys_of_steps, placed
 from arjax.samplers.loops import StepForm, num_calls
@@ -149,7 +150,7 @@ def _windows(
     """Yields pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
     canvas, length = request.given, request.given.shape[1]
     size, chunk = model.event.num_sites, StepForm(model.network, None, model.factorization).chunk
-    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
+    overlap = int(size * (OVERLAP if chunk_of(model.network) > 1 else OVERLAP_OF_STEPS))
     if isinstance(sampler, Cached) and not sampler.chunk and 1 < overlap < chunk:
         sampler = dataclasses.replace(sampler, chunk=overlap)
     # The windows are those of a draw without a prompt, from the first one that holds a site behind it.

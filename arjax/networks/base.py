@@ -57,11 +57,11 @@ class Network(nn.Module):
     `factorization.step[j] < factorization.step[i]`. A network knows nothing of distributions.
 
     The parallel form, `__call__`, and the step form, `start` and `step`, share all parameters, which are made in
-    `setup`, and compute the same features. `extend` reads several steps in one call, by default one by one, and in a
-    `ChunkedNetwork` in one pass; an `OrderAgnosticNetwork` predicts from any set of observed sites. Parameters and the
-    F = `num_features` features per site are float32; `dtype`, "float32" or "bfloat16", is the type of the computation.
-    The other fields of a family, each with a default, are its options. `READOUT` names the layer that returns the
-    features, see `arjax.networks.readout`: Muon leaves it to Adam, and with zeros in it all features are 0.
+    `setup`, and compute the same features. A `ChunkedNetwork` also reads, and may predict, several steps in one call;
+    an `OrderAgnosticNetwork` predicts from any set of observed sites. Parameters and the F = `num_features` features
+    per site are float32; `dtype`, "float32" or "bfloat16", is the type of the computation. The other fields of a
+    family, each with a default, are its options. `READOUT` names the layer that returns the features, see
+    `arjax.networks.readout`: Muon leaves it to Adam, and with zeros in it all features are 0.
     """
 
     event: EventSpec
@@ -73,10 +73,6 @@ class Network(nn.Module):
     SMALL: ClassVar[Mapping[str, Any]] = {}
     #: What the family may do with suitable options, see `Traits`.
     TRAITS: ClassVar[Traits] = frozenset({"context", "orders"})
-    #: Number of steps of a prompt that `extend` reads in one call; 1 if the network takes them one by one.
-    CHUNK: ClassVar[int] = 1
-    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 if a carry has the same size in all steps.
-    FIRST_LOOP: ClassVar[int] = 0
 
     def check(self, factorization: Factorization) -> None:
         """Raises `UserError` if the network does not support this factorization; called before submodules exist."""
@@ -115,6 +111,15 @@ class Network(nn.Module):
         `canvas` [B, *grid, *value] is filled for all steps < t; other values must not matter.
         """
         raise TypeError(f"{type(self).__name__} has no step form")
+
+
+class ChunkedNetwork(Network):
+    """A network that reads, and with the trait "ahead" predicts, several steps in one call; by default one by one."""
+
+    #: Number of steps of a prompt that `extend` reads in one call.
+    CHUNK: ClassVar[int] = 64
+    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 if a carry has the same size in all steps.
+    FIRST_LOOP: ClassVar[int] = 0
 
     def extend(
         self,
@@ -177,10 +182,19 @@ class Network(nn.Module):
         raise TypeError(f"{type(self).__name__} predicts the steps one after another")
 
 
-class ChunkedNetwork(Network):
-    """A network that reads, and with the trait "ahead" predicts, several steps in one pass: it has `extend`."""
+def chunk_of(network: Network) -> int:
+    """Returns the number of steps of a prompt that the network reads in one call; 1 if it takes them one by one."""
+    return getattr(network, "CHUNK", 1)
 
-    CHUNK = 64
+
+def first_loop(network: Network) -> int:
+    """Returns the number of steps of the first loop of a draw, 0 for all: see `ChunkedNetwork.loop_carry`."""
+    return getattr(network, "FIRST_LOOP", 0)
+
+
+def form_of(network: Network, name: str) -> Callable[..., Any]:
+    """Returns a method of the network as a function of it; the method of `ChunkedNetwork` if the network lacks it."""
+    return getattr(type(network), name, None) or getattr(ChunkedNetwork, name)
 
 
 def check_takes_orders(network: Network) -> None:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from arjax.core.spec import ContextSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, context_of
+from arjax.networks.base import ChunkedNetwork, Network, chunk_of, context_of, first_loop, form_of
 
 
-class Beside(Network):
+class Beside(ChunkedNetwork):
     """The F features of the network `inner`, and behind them the v values of a part of the context at the same site,
     [..., F + v]. `inner` does not see this `part`, which is on the grid of the event: a conditional reads it, such as
     noise that it transforms, or limits of a value.
@@ -22,8 +22,8 @@ class Beside(Network):
     inner: Network
     part: str = ""
 
-    CHUNK = property(lambda self: self.inner.CHUNK)
-    FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
+    CHUNK = property(lambda self: chunk_of(self.inner))
+    FIRST_LOOP = property(lambda self: first_loop(self.inner))
 
     @staticmethod
     def of(inner: Network, part: str, context: ContextSpec, num_values: int) -> Beside:
@@ -56,17 +56,19 @@ class Beside(Network):
         return carry, self._of_steps(features, factorization, t, context)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
-        carries, features = self.inner.extend(carry, canvas, t, k, factorization, context_of(self.inner, context))
+        of_inner = context_of(self.inner, context)
+        carries, features = form_of(self.inner, "extend")(self.inner, carry, canvas, t, k, factorization, of_inner)
         return carries, self._of_steps(features, factorization, t + jnp.arange(k), context)
 
     def keep(self, carries, n):
-        return self.inner.keep(carries, n)
+        return form_of(self.inner, "keep")(self.inner, carries, n)
 
     def loop_carry(self, carry, n, factorization, past=None):
-        return self.inner.loop_carry(carry, n, factorization, past)
+        return form_of(self.inner, "loop_carry")(self.inner, carry, n, factorization, past)
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
-        features = self.inner.ahead(carry, canvas, t, k, factorization, context_of(self.inner, context))
+        of_inner = context_of(self.inner, context)
+        features = form_of(self.inner, "ahead")(self.inner, carry, canvas, t, k, factorization, of_inner)
         return self._of_steps(features, factorization, t + jnp.arange(k), context)
 
     def _of_steps(self, features: jax.Array, factorization: Factorization, steps: jax.Array, context: Any) -> jax.Array:

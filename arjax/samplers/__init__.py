@@ -7,7 +7,7 @@ except `speculative(coupling='rejection')`: it draws other values of the same di
 - `naive` is the definition: a parallel pass for each step. `cached` uses the step form of the network.
 - `fixed_point` and `speculative` read several steps in one call and keep the first steps that are right. Their guesses
   are the values of the previous call, or the proposals of a draft (`drafts`), which does not see how they are judged.
-- `parallel` draws the sites of several steps at once from `Network.ahead`, an approximation.
+- `parallel` draws the sites of several steps at once from `ChunkedNetwork.ahead`, an approximation.
 - `greedy`, `beam` and `best` search for probable values.
 """
 

@@ -13,7 +13,7 @@ from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Array
 from arjax.core.programs import only_casts, program_device
 from arjax.factorization import Factorization, reorder
-from arjax.networks.base import Carries, Carry, Network, step_variables
+from arjax.networks.base import Carries, Carry, Network, chunk_of, first_loop, form_of, step_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +62,15 @@ class StepForm:
     @property
     def chunk(self) -> int:
         """The steps of a prompt that are read in one call of the network."""
-        return min(self.network.CHUNK, self.factorization.num_steps)
+        return min(chunk_of(self.network), self.factorization.num_steps)
 
     @property
     def ends(self) -> list[int]:
         """Where the loops over the steps end: after the first loop of the network, then after twice as many."""
-        return loop_ends(self.network.FIRST_LOOP, self.factorization.num_steps)
+        return loop_ends(first_loop(self.network), self.factorization.num_steps)
 
     def _apply(self, *args: Any, method: str) -> Any:
-        return self.network.apply(self.variables, *args, method=method)
+        return self.network.apply(self.variables, *args, method=form_of(self.network, method))
 
     def start(self, num: int, context: Any) -> Carry:
         """Returns the carry before step 0 of `num` examples; it has no leaves where a step reads the canvas alone."""
@@ -100,7 +100,7 @@ class StepForm:
         return jax.lax.cond(n > 0, read, lambda carry: carry, carry)
 
     def loop_carry(self, carry: Carry, n: int, past: Carry | None = None) -> Carry:
-        """Returns a carry with places for n steps, see `Network.loop_carry`."""
+        """Returns a carry with places for n steps, see `ChunkedNetwork.loop_carry`."""
         return self._apply(carry, n, self.factorization, past, method="loop_carry")
 
     def read_prompt(self, canvas: Array, context: Any, prompt: int | jax.Array, chunk: int) -> Carry:

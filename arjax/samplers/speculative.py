@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
+from arjax.networks.base import chunk_of
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import (
     Draft,
@@ -60,7 +61,7 @@ def draw_in_windows(
     # Proposals that are only like the values to be drawn have noise of their own.
     proposing_BS = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 1)))(keys_BS) if with_log_q else keys_BS
     canvas, context = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
-    chunk = network.CHUNK if network.CHUNK > 1 else window
+    chunk = chunk_of(network) if chunk_of(network) > 1 else window
     first = _begin(target, draft, canvas, context, min(chunk, num_steps))
 
     body = each(functools.partial(_round, target, draft, accept, window, with_log_q))

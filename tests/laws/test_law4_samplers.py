@@ -9,6 +9,7 @@ from choice import each_network
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.networks.base import chunk_of
 from arjax.samplers import PLAIN_DRAW, SAMPLERS, example_keys
 from arjax.samplers.base import Steps
 from arjax.testing.laws import check_laws
@@ -100,7 +101,7 @@ def test_same_samples_as_naive(network, event, partition):
     the features of what is drawn, which one pass gives at once.
     """
     for model in cases.models_of(network, event, partition)[:2]:
-        sampler = "cached(chunk=2)" if model.network.CHUNK > 1 else "cached"
+        sampler = "cached(chunk=2)" if chunk_of(model.network) > 1 else "cached"
         params, keys = cases.params_of(model), example_keys(jax.random.key(4), cases.BATCH)
         given = cases.random_x(model.event, cases.BATCH)
         for num_steps in range(model.factorization.num_steps):

@@ -52,7 +52,7 @@ class KVCache(NamedTuple):
         return attention(q_BNTH, *self, visible)
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
+        """The cache with places for that many tokens, in the form of a loop: see `ChunkedNetwork.loop_carry`."""
         merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
         merged = [jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged]
         if past is not None:
@@ -164,7 +164,7 @@ class MultiHead(nn.Module):
         return self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
 
     def loop_carry(self, cache: Any, tokens: int, past: Any = None) -> Any:
-        """See `Network.loop_carry`; by default a cache has one size and one form."""
+        """See `ChunkedNetwork.loop_carry`; by default a cache has one size and one form."""
         return cache if past is None else past
 
     def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from arjax.core.arrays import is_traced
 from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.core.traits import require
-from arjax.networks.base import require_ahead
+from arjax.networks.base import chunk_of, require_ahead
 from arjax.samplers.base import Resources, Steps
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
 from arjax.samplers.loops import StepForm
@@ -66,13 +66,13 @@ class OtherModel(Draft):
 
     def begin(self, target, canvas, context, prompt):
         form, _ = target.precomputed
-        chunk = form.chunk if form.network.CHUNK > 1 else min(8, form.factorization.num_steps)
+        chunk = form.chunk if chunk_of(form.network) > 1 else min(8, form.factorization.num_steps)
         return form.read_prompt(canvas, context, prompt, chunk)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
         """One step more than requested, since k + 1 steps may be kept."""
         (form, steps), last = target.precomputed, target.model.factorization.num_steps - 1
-        stacks = form.network.CHUNK == 1
+        stacks = chunk_of(form.network) == 1
 
         def step(past: tuple[Any, jax.Array], i: jax.Array):
             carry, canvas = past
@@ -91,7 +91,7 @@ class OtherModel(Draft):
         caches; others have the carry after each step.
         """
         form, _ = target.precomputed
-        if form.network.CHUNK > 1:
+        if chunk_of(form.network) > 1:
             return form.keep(form.extend(state, place.canvas, place.t, most, place.context)[0], n)
         of_step = lambda old, new: jnp.where(n == 0, old, new[jnp.maximum(n - 1, 0)])  # noqa: E731
         return jax.tree.map(of_step, state, after)
