@@ -15,7 +15,7 @@ import optax
 
 import arjax
 from arjax.core.batch import Batch
-from arjax.evaluation.exposure import exposure
+from arjax.evaluation.exposure import exposure, open_truth
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import ModelChoice
 from arjax.objectives import TRUTH, ObjectiveState, Step, make_objective
@@ -180,7 +180,8 @@ def train(model, examples, objective="teacher_forcing", params=None, truth=None,
 chain = arjax.make_dataset("markov_chain", order=2, levels=16, concentration=0.05, length=32, num_examples=2000)
 gru = arjax.make_model(chain.event, "gru", hidden_size=64)
 sequences = chain.splits["train"].arrays
-first = train(gru, sequences, truth=chain.truth)
+truth = open_truth(chain)  # a model with the exact conditionals of the chain
+first = train(gru, sequences, truth=truth)
 
 # %% [markdown]
 # Two-stage training goes on from these parameters. In *rollouts*, the model draws windows of 16 tokens after
@@ -192,11 +193,11 @@ first = train(gru, sequences, truth=chain.truth)
 half = """weighted(of=('teacher_forcing', 'rollout(length=16, target="oracle")'), weights=(0.5, 0.5))"""
 stages = {"teacher forcing": "teacher_forcing", "rollouts": half}
 params = {"first stage": first} | {
-    f"then {name}": train(gru, sequences, objective, first, chain.truth, steps=100, rate=1e-3)
+    f"then {name}": train(gru, sequences, objective, first, truth, steps=100, rate=1e-3)
     for name, objective in stages.items()
 }
 errors = {
-    name: exposure(gru, of_stage, chain.truth, num=500, key=jax.random.key(1)) for name, of_stage in params.items()
+    name: exposure(gru, of_stage, truth, num=500, key=jax.random.key(1)) for name, of_stage in params.items()
 }
 for name, found in errors.items():
     print(f"{name:22} errors after own beginnings are {found.excess[-1]:+.0f} ± {found.excess_stderr[-1]:.0f} % larger")
@@ -208,7 +209,8 @@ for i, (words, kind) in enumerate(kinds.items()):
     of_kind = [getattr(found, kind) for found in errors.values()]
     steps = np.arange(1, 33)
     left.plot(steps, of_kind[0].accumulated, label=words)
-    left.fill_between(steps, *of_kind[0].interval, alpha=0.2)
+    half = 1.96 * of_kind[0].accumulated_stderr
+    left.fill_between(steps, of_kind[0].accumulated - half, of_kind[0].accumulated + half, alpha=0.2)
     sums, spread = [found.accumulated[-1] for found in of_kind], [found.accumulated_stderr[-1] for found in of_kind]
     right.barh(np.arange(len(errors)) + 0.4 * i, sums, 0.4, xerr=spread)
 left.set(xlabel="length", ylabel="accumulated error (nats)", title="first stage")
