@@ -196,9 +196,7 @@ params = {"first stage": first} | {
     f"then {name}": train(gru, sequences, objective, first, truth, steps=100, rate=1e-3)
     for name, objective in stages.items()
 }
-errors = {
-    name: exposure(gru, of_stage, truth, num=500, key=jax.random.key(1)) for name, of_stage in params.items()
-}
+errors = {name: exposure(gru, of_stage, truth, num=500, key=jax.random.key(1)) for name, of_stage in params.items()}
 for name, found in errors.items():
     print(f"{name:22} errors after own beginnings are {found.excess[-1]:+.0f} ± {found.excess_stderr[-1]:.0f} % larger")
 
