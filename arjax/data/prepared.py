@@ -145,7 +145,7 @@ def _read_folder(tfds: ModuleType, folder: Path, encoded: tuple[str, ...]) -> di
 
 
 def check_metadata(path: Path) -> dict[str, Any]:
-    """Returns the object in a file of metadata; raises `ValueError` without one, or if it names a class outside of
+    """Returns the object in a file of metadata; raises `UserError` without one, or if it names a class outside of
     tensorflow-datasets, which would import its module: a foreign folder could run any module.
     """
     value = read_json_object(path)

@@ -45,18 +45,23 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Runs up to `jobs` processes at once on this machine, which end with this one. Each gets `devices_each`
+    """Runs up to `jobs` processes at once on this machine, which end with this one. Each gets `devices_per_job`
     devices, or all; if there are no devices, the cores are shared out. `program` is `arjax` without its arguments, and
     `most` the largest number of runs that can go on at once, if known.
     """
 
     def __init__(
-        self, jobs: int, devices_each: int | None = None, program: Sequence[str] = PROGRAM, *, most: int | None = None
+        self,
+        jobs: int,
+        devices_per_job: int | None = None,
+        program: Sequence[str] = PROGRAM,
+        *,
+        most: int | None = None,
     ):
         all_devices, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
         devices: list[list[str]] = [[]] * self._jobs
-        if devices_each is not None and most != 0:
-            devices = share_devices(all_devices, self._jobs, devices_each)
+        if devices_per_job is not None and most != 0:
+            devices = share_devices(all_devices, self._jobs, devices_per_job)
         cores: list[set[int]] = [set()] * self._jobs if all_devices else share_cores(self._jobs)
         #: The devices and the cores that are free for a job; all of the machine where one is empty.
         self._shares: queue.SimpleQueue[tuple[list[str], set[int]]] = queue.SimpleQueue()

@@ -207,10 +207,7 @@ def choose_rows(
     engines = [engine, *(each for each, _ in fitted.values())]
     nats_E = [-float(each.log_prob_over_orders(cells_NC, num_orders).mean()) for each in engines]
     best, others = int(np.argmin(nats_E)), enumerate(fitted.items(), start=1)
-    facts = {
-        name: {"validation_nats": nats_E[e], "weight_in_rows": float(e == best), **about}
-        for e, (name, (_, about)) in others
-    }
+    facts = {name: {"validation_nats": nats_E[e], "draws_rows": e == best, **about} for e, (name, (_, about)) in others}
     return engines[best], facts
 
 

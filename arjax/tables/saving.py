@@ -51,7 +51,6 @@ class TableFacts(TypedDict):
     missing: tuple[str, ...]
     delimiter: str
     types: NotRequired[dict[str, dict]]
-    row_weights: NotRequired[tuple[float, ...]]
 
 
 class _Engine(TypedDict):
@@ -92,7 +91,6 @@ def save_table(path: str | os.PathLike, engine: TableEngine, rows: RowEngine, ab
     facts = {
         "columns": [column_as_json(column) for column in engine.columns],
         "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],
-        "row_weights": [0.0, 1.0] if of_rows else [],
         "guesses": {kind: weights.tolist() for kind, weights in mixed.guess_weights.items()},
         **about,
     }
@@ -163,17 +161,15 @@ def _engines(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) ->
         refuse(((model.model is None) != (kind in _OF_ARRAYS), "it has the model of another kind of data"))
         weights.append(entry["weight"])
         engines.append(_KINDS[kind][1](entry, columns, model))
-    row_weights = facts.get("row_weights", ())
-    num_rows = max(len(row_weights) - 1, 0)
-    of_all, of_rows = engines[: num - num_rows], engines[num - num_rows :]
-    fits = all(isinstance(engine, TableEngine) for engine in of_all)
-    wanted = "a weight for all engines of questions, and for each other"
-    refuse((not of_all or not fits, f"table/row_weights must have {wanted}"))
+    num_all = sum(isinstance(engine, TableEngine) for engine in engines)
+    of_all, of_rows = engines[:num_all], engines[num_all:]
+    fits = of_all and len(of_rows) <= 1 and all(isinstance(engine, TableEngine) for engine in of_all)
+    refuse((not fits, "table/engines must answer questions, but for one at the end that may draw whole rows"))
     guesses: Any = facts["guesses"]
     for kind, some in guesses.items():
         refuse((len(some) != len(of_all), f"table/guesses/{kind} must have a weight for each of {len(of_all)} engines"))
     engine = of_all[0] if len(of_all) == 1 else MixedTable(of_all, weights[: len(of_all)], guesses)
-    return engine, [engine, *of_rows][int(np.argmax(row_weights))] if of_rows else engine
+    return engine, of_rows[0] if of_rows else engine
 
 
 def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:

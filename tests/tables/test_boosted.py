@@ -10,6 +10,7 @@ from refusals import refusal
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from arjax.data.columns import Words
+from arjax.interop.model_file import load_model, save_model
 from arjax.tables import boosted
 from arjax.tables.boosted import fit_boosted
 from arjax.tables.engine import FitSettings
@@ -108,9 +109,9 @@ def test_whole_rows_are_drawn_from_the_best_engine_and_kept_in_a_file(engine, tm
     rows, facts = choose_rows(network, {"boosted": (engine, {"num_trees": 3})}, held, 1)
     nats = -engine.log_prob_over_orders(held).mean()
     assert rows is engine
-    assert facts["boosted"] == {"validation_nats": pytest.approx(nats), "weight_in_rows": 1.0, "num_trees": 3}
+    assert facts["boosted"] == {"validation_nats": pytest.approx(nats), "draws_rows": True, "num_trees": 3}
     worse, facts = choose_rows(engine, {"other": (network, {})}, held, 1)
-    assert worse is engine and facts["other"]["weight_in_rows"] == 0.0
+    assert worse is engine and facts["other"]["draws_rows"] is False
     usual = np.tile(np.linspace(0, 5, 11), (3, 1))
     table = TableModel(network, usual, {}, {}, rows=engine)
     opened = load_table(table.save(tmp_path / "table.safetensors"))
@@ -120,6 +121,16 @@ def test_whole_rows_are_drawn_from_the_best_engine_and_kept_in_a_file(engine, tm
     assert np.isin(np.array(drawn["work"])[agree], ["a", "b"]).mean() > 0.85
     assert table_of(network).sample(5) != table.sample(5)
     assert "boosted trees" in table.in_words()
+
+
+def test_a_file_whose_first_engine_answers_no_question_is_refused(engine, tmp_path):
+    usual = np.tile(np.linspace(0, 5, 11), (3, 1))
+    path = TableModel(untrained(COLUMNS), usual, {}, {}, rows=engine).save(tmp_path / "table.safetensors")
+    network = load_model(path)
+    network.about["table"]["engines"].reverse()
+    trees = network.parts[0]._replace(about=network.about, parts=(network._replace(about={}, parts=()),))
+    save_model(path, trees)
+    assert "table/engines must answer questions, but for one at the end" in refusal(load_table, path)
 
 
 def test_one_engine_answers_alone(engine):

@@ -254,7 +254,7 @@ class StepNetwork(Network):
 
 class ChunkedStepNetwork(StepNetwork, ChunkedNetwork):
     """A `StepNetwork` whose core computes k further steps in one pass, by `core.extend(carry, inputs_BkE, t) ->
-    (carries, states_BkE')` and `core.keep(carries, n) -> carry`, see `Network`.
+    (carries, states_BkE')` and `core.keep(carries, n) -> carry`, see `ChunkedNetwork`.
     """
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
