@@ -23,6 +23,7 @@ from timing import ratio, time_in_turns
 
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
+from arjax.networks.base import first_loop
 from arjax.samplers import Cached, Request, example_keys
 from arjax.samplers.base import run_sampler as draw
 from arjax.samplers.cores import num_parts, starts_of
@@ -39,7 +40,7 @@ def bytes_read(model: AutoregressiveModel, params: Any, num: int) -> float:
     sites, total = model.event.num_sites, 0.0
     for leaf in jax.tree.leaves(params):
         total += leaf.nbytes / math.prod(n for n in leaf.shape if n >= sites)
-    if model.network.FIRST_LOOP:
+    if first_loop(model.network):
         init = functools.partial(model.network.apply, method="start")
         carry = jax.eval_shape(lambda: init({"params": params}, num, model.factorization))
         total += sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry)) / 2
