@@ -20,13 +20,20 @@ from jax.sharding import PartitionSpec
 
 from arjax.core.programs import BATCH_AXES, dividing, inner_jaxprs, program_device
 
-#: Steps in chunks are a multiple of this. So many features of values have the heads of one step of the kernel, or one.
-BLOCK, FEATURES = 128, 512
+#: A chunk has this many steps or twice as many. The heads of a step of the kernel
+#: have at most so many features of values, and fill whole tiles.
+BLOCK, FEATURES, TILE = 128, 512, 128
 
 
 def fits(terms: Any) -> bool:
-    """Whether the device of the program has the kernel for these terms."""
-    return program_device().platform == "tpu" and hasattr(terms, "chunk") and terms.for_kernel() is not None
+    """Whether the device of the program has the kernel for these terms: on TPUs, for heads of a multiple of 64 features
+    that fill tiles of 128 together, or with keys for all heads of a multiple of 128.
+    """
+    if program_device().platform != "tpu" or not hasattr(terms, "chunk") or terms.for_kernel() is None:
+        return False
+    heads, shared = terms.v.shape[1], terms.q.shape[1] < terms.v.shape[1]
+    sizes = terms.q.shape[-1] // (2 if shared else 1), terms.v.shape[-1]
+    return all(size % 64 == 0 and heads * size % TILE == 0 for size in sizes)
 
 
 def run(terms: Any, chunk_size: int) -> jax.Array:
@@ -34,7 +41,7 @@ def run(terms: Any, chunk_size: int) -> jax.Array:
     the kernel for its own examples and heads.
     """
     mesh, (batch_size, heads, length) = jax.sharding.get_abstract_mesh(), terms.v.shape[:3]
-    size = -(-chunk_size // BLOCK) * BLOCK
+    size = BLOCK * min(-(-chunk_size // BLOCK), 2)
     if rest := -length % size:
         terms = jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, 0), (0, rest)] + [(0, 0)] * (x.ndim - 3)), terms)
         terms = terms.masked(jnp.arange(length + rest) < length)
@@ -57,7 +64,9 @@ def _outputs_and_states(size: int, terms: Any) -> tuple[jax.Array, Any]:
 
 
 _outputs.defvjp(
-    _outputs_and_states, lambda size, kept, d_out: (_Kernel(size, kept[0]).backward(kept[1], d_out),), optimize_remat=True
+    _outputs_and_states,
+    lambda size, kept, d_out: (_Kernel(size, kept[0]).backward(kept[1], d_out),),
+    optimize_remat=True,
 )
 
 
@@ -84,14 +93,16 @@ class _Kernel:
 
     def __init__(self, size: int, terms: Any):
         batch_size, self.heads, length, features = terms.v.shape
-        most = max(FEATURES // features, 1)
-        self.group = max(num for num in range(1, most + 1) if self.heads % num == 0)
+        least, most = max(TILE // features, 1), max(FEATURES // features, 1)
+        fitting = [num for num in range(least, most + 1) if self.heads % num == 0 and num % least == 0]
+        self.group = max(fitting, default=self.heads)
         self.size, self.grid = size, (batch_size, self.heads // self.group, length // size)
-        self.v, (self.leaves, self.tree) = terms.v, jax.tree.flatten(terms)
+        self.v, self.leaves = terms.v, jax.tree.leaves(terms)
+        self.tree: Any = jax.tree.structure(terms)
         blocks = [jax.ShapeDtypeStruct((self.num(x), size, *x.shape[3:]), x.dtype) for x in self.leaves]
-        self.one = self.tree.unflatten(blocks)
+        self.one = jax.tree.unflatten(self.tree, blocks)
         self.state = jax.eval_shape(lambda one: one.start(), self.one)
-        self.states, self.state_tree = jax.tree.flatten(self.state)
+        self.states = jax.tree.leaves(self.state)
 
     def num(self, x: jax.Array) -> int:
         """The heads of a term in one step of the kernel."""
@@ -108,7 +119,7 @@ class _Kernel:
         if like.ndim == 3:
             return x.reshape(like.shape)
         x = jnp.swapaxes(x.reshape(*x.shape[:2], -1, like.shape[-1]), 1, 2)
-        return x if x.shape == like.shape else x.sum(1, keepdims=True).astype(like.dtype)
+        return (x if x.shape == like.shape else x.sum(1, keepdims=True)).astype(like.dtype)
 
     def specs(self, terms: Any, states: Any = (), reverse: bool = False, apart: bool = False) -> list[Any]:
         """The blocks of terms and of states; those of gradients are `apart` for each group."""
@@ -124,7 +135,9 @@ class _Kernel:
         blocks = [(None, None, None, *_flat(x).shape) for x in states]
         return specs + [pl.BlockSpec(block, lambda b, n, c: (b, n, at(c), 0, 0)) for block in blocks]
 
-    def call(self, body: Callable[..., None], given: list[Any], made: list[Any], function: Callable, *more: Any, **specs):
+    def call(
+        self, body: Callable[..., None], given: list[Any], made: list[Any], function: Callable, *more: Any, **specs
+    ):
         """Runs `body` with references to blocks of arrays, given and made, and to the states; each of its runs calls
         `function`, of which the cost is stated.
         """
@@ -144,11 +157,15 @@ class _Kernel:
         )(*given)
 
     def terms_at(self, refs: Any) -> Any:
-        values = (ref[...] if len(x.shape) == 2 else _apart(ref[...], len(x)) for ref, x in zip(refs, jax.tree.leaves(self.one)))
+        values = (
+            ref[...] if len(x.shape) == 2 else _apart(ref[...], len(x))
+            for ref, x in zip(refs, jax.tree.leaves(self.one), strict=True)
+        )
         return self.tree.unflatten(values)
 
     def state_at(self, refs: Any) -> Any:
-        return self.state_tree.unflatten([_apart(ref[...], len(x)) for ref, x in zip(refs, self.states, strict=True)])
+        values = [_apart(ref[...], len(x)) for ref, x in zip(refs, self.states, strict=True)]
+        return jax.tree.unflatten(jax.tree.structure(self.state), values)
 
     def forward(self, keep: bool) -> tuple[jax.Array, list[jax.Array]]:
         """The outputs, and to `keep` the states before all chunks."""
@@ -165,11 +182,10 @@ class _Kernel:
             state, out = one.chunk(state)
             _write((*refs[held:], refs[num]), (state, out))
 
-        made, kept = [self.in_memory(self.v)], self.states if keep else ()
-        made = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in made]
+        given, kept = [self.in_memory(x) for x in self.leaves], self.states if keep else ()
+        made = [jax.eval_shape(self.in_memory, self.v)]
         made += [jax.ShapeDtypeStruct((*self.grid, *_flat(x).shape), x.dtype) for x in kept]
         specs = {"in_specs": self.specs(self.leaves), "out_specs": self.specs([self.v], kept)}
-        given = [self.in_memory(x) for x in self.leaves]
         out, *states = self.call(body, given, made, lambda one, state: one.chunk(state), **specs)
         return self.gradient(out, self.v), states
 

@@ -122,7 +122,9 @@ class LinearMixer(nn.Module):
 
 
 class HeadMixer(LinearMixer):
-    """A mixer with N heads, each with a matrix of its own as its state."""
+    """A mixer with N heads, each with a matrix of its own as its state. `fused` trains and scores with the kernel of
+    `fused_chunks` on TPUs, which no device has run yet.
+    """
 
     num_heads: int = 4
     chunk_size: int = 64
@@ -264,7 +266,8 @@ class MixerCore(BlocksCore):
 class MixerNetwork(ChunkedStepNetwork):
     """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`, and have
     its options, too. Options: `hidden_size` E, `num_layers` L, `mlp_ratio` (0: blocks without an MLP), `dropout`,
-    `position`; `remat` and `unroll` as for Transformers.
+    `position`; `remat` and `unroll` as for Transformers; of mixers with heads `fused`: train and score with a kernel of
+    the TPU (chunks of 128 or 256 steps; gradients without forward mode), which no device has run yet.
     """
 
     num_layers: int = depth_option(4)

@@ -254,7 +254,9 @@ class Delta(NamedTuple):
             return None
         return self._replace(k=self.k[:, :, :, 0], v=self.v[:, :, :, 0], beta=self.beta[..., 0])
 
-    start = Decayed.start
+    def start(self) -> jax.Array:
+        """As in `Decayed`."""
+        return Decayed(self.q, self.k, self.v).start()
 
     def chunk(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         """All steps of one example with one rule each, q and k [N, T, H], beta [N, T], from a state [N, H, V]."""
