@@ -178,7 +178,7 @@ def run_compare(flags: SimpleNamespace) -> None:
     """Compares the nats of config.evaluate.split with those of other runs, example by example: paired differences with
     standard errors, and wins -> DIR/comparisons/.
     """
-    from arjax.cli.comparing import compare_runs
+    from arjax.cli.scoring import compare_runs
 
     compare_runs(flags)
 

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from arjax.conditionals import CONDITIONALS
-from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.categorical import Bernoulli
 from arjax.conditionals.gaussian import Gaussian
 from arjax.core.errors import UserError
 from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, Weighted
