@@ -43,16 +43,13 @@ class LatentObjective(Objective[LatentModel]):
     def check(self, model: LatentModel) -> None:
         model = require(model, "latents", f"the objective {self.name!r}")
         self.check_parts_loss(model)
-        if "discrete_latents" in inherited(model):
-            raise UserError(
-                f"the objective {self.name!r} follows the draws of discrete latents of the model itself, not of its "
-                "parts: the latents of its parts have to be real"
-            )
-        if not model.reparameterised and self.samples < 2:
-            raise UserError(
-                f"the objective {self.name!r} needs samples of at least 2 for discrete latents: the gradient of each "
-                "draw is compared with the others"
-            )
+        subject = f"the objective {self.name!r}"
+        of_parts = "discrete latents of the model itself, not of its parts: the latents of its parts have to be real"
+        alone = "discrete latents: the gradient of each draw is compared with the others"
+        refuse(
+            ("discrete_latents" in inherited(model), f"{subject} follows the draws of {of_parts}"),
+            (not model.reparameterised and self.samples < 2, f"{subject} needs samples of at least 2 for {alone}"),
+        )
 
 
 def _loss(model: LatentModel, batch: Batch, value_B: jax.Array, bound_B: jax.Array, weights: Weights) -> Loss:

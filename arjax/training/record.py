@@ -22,7 +22,7 @@ import numpy as np
 
 from arjax.core import files
 from arjax.core.arrays import fingerprint_of_arrays
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.values import as_tuples
 from arjax.factorization import Factorization, Orders
 from arjax.reporting.reports import RECORD as FILE_NAME
@@ -74,16 +74,12 @@ class Record:
             check_same_fields(self.fields, workdir, purpose)
         for file in changed_code(workdir, self.code):  # anyone may have written the record, with any files
             say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
-        if then.data and then.data != self.data:
-            raise UserError(
-                f"the data have changed since the run in {workdir} was trained on them: give it the former data again, "
-                "or train in another --workdir"
-            )
-        if then.orders and then.orders != self.orders:
-            raise UserError(
-                f"the run in {workdir} was trained in another order than this version of arjax, this data or your code "
-                "gives its config: train again in another --workdir"
-            )
+        data = f"the data have changed since the run in {workdir} was trained on them: give it the former data again"
+        order = f"the run in {workdir} was trained in another order than this version of arjax, this data or your code"
+        refuse(
+            (then.data and then.data != self.data, f"{data}, or train in another --workdir"),
+            (then.orders and then.orders != self.orders, f"{order} gives its config: train again in another --workdir"),
+        )
 
 
 def stored(workdir: str | os.PathLike) -> Record:
