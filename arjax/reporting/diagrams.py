@@ -20,7 +20,7 @@ def factorization_figure(
 ) -> Any:
     """Draws the sites coloured by their step, and the dependencies: as a graph of few sites, as a matrix of many. Axes
     of the grid before the last two are drawn below one another. `dependencies_DD` bool[D, D] is true at [i, j] iff site
-    i depends on site j, by default all that the factorization allows; `names` of the sites are by default their numbers.
+    i depends on site j, by default all that the factorization allows; `names` of the sites default to their numbers.
     """
     step_D = np.asarray(factorization.step)
     reads_DD = np.asarray(factorization.mask() if dependencies_DD is None else dependencies_DD)
