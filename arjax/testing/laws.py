@@ -38,16 +38,18 @@ def by_name(*checks: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
 
 
 def check_laws(laws: Iterable[Law]) -> dict[str, str]:
-    """Checks all laws, without pytest; returns "kept", or the sentence of the refusal, for each. Raises `LawBroken` for
-    the first broken law, or if every case is refused: then nothing was checked.
+    """Checks all laws, without pytest; returns "kept", or the sentence of the refusal, for each, and prints it as soon
+    as the law is checked. Raises `LawBroken` for the first broken law, or if every case is refused: then nothing was
+    checked.
     """
-    outcomes = {}
-    for law in laws:
+    laws, outcomes = list(laws), {}
+    for number, law in enumerate(laws, start=1):
         try:
             law.check()
             outcomes[law.name] = "kept"
         except NotSupported as refusal:
             outcomes[law.name] = str(refusal)
+        print(f"[{number}/{len(laws)}] {law.name}: {outcomes[law.name]}", flush=True)
     if "kept" not in outcomes.values():
         raise LawBroken(f"everything is refused: {next(iter(outcomes.values()), 'there is nothing to check')}")
     return outcomes
