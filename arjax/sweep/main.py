@@ -17,6 +17,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.files import folder_to_write, only_run_in, user_path
 from arjax.core.plugins import trusting
 from arjax.core.values import parse_expression, parse_literal
+from arjax.evaluation.summaries import grouped
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.dependencies import check_dependencies, dependencies, in_stages, print_changes
@@ -288,10 +289,7 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
     def kind(run: Run) -> str:
         return repr((run.config, sorted(each for each in run.override_texts() if not each[0].startswith(SAME_COST))))
 
-    alike: dict[str, list[float]] = {}
-    for run in runs:
-        if run.name in measured:
-            alike.setdefault(kind(run), []).append(measured[run.name])
+    alike = grouped((kind(run), measured[run.name]) for run in runs if run.name in measured)
     means = {kind: sum(minutes) / len(minutes) for kind, minutes in alike.items()}
     expected = {run.name: measured.get(run.name, means.get(kind(run))) for run in runs}
     return {name: minutes for name, minutes in expected.items() if minutes is not None}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.evaluation.summaries import mean_over_runs
+from arjax.evaluation.summaries import grouped, mean_over_runs
 from arjax.reporting import figures
 from arjax.reporting.writers import read_metrics
 from arjax.sweep.results import Finished, lower_is_better
@@ -41,9 +41,7 @@ def draw_results(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> 
     """Draws the rows of a table, the best at the top, as dots with standard errors, and published numbers as diamonds,
     in a panel for each data set and metric that has 2 to 200 rows. Returns whether a picture was drawn.
     """
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["dataset"], row["metric"].replace(BOUND, NLL)), []).append(row)
+    groups = grouped(((row["dataset"], row["metric"].replace(BOUND, NLL)), row) for row in rows)
     groups = {key: group for key, group in groups.items() if 1 < len(group) <= MOST_DOTS}
     if not groups or not figures.has_matplotlib():
         return False
