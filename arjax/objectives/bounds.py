@@ -17,21 +17,8 @@ from arjax.core.traits import require
 from arjax.models.base import Params, inherited
 from arjax.models.chains import Chain
 from arjax.models.latent import LatentModel, Weights
-from arjax.objectives.base import (
-    OBJECTIVES,
-    Loss,
-    Mean,
-    Metrics,
-    Objective,
-    ObjectiveState,
-    Step,
-    count,
-    leave_one_out,
-    likelihood_loss,
-    weighted_sum,
-    weights_of,
-    with_score_function,
-)
+from arjax.objectives.base import OBJECTIVES, Loss, Mean, Metrics, Objective, ObjectiveState, Step
+from arjax.objectives.terms import count, leave_one_out, likelihood_loss, weighted_sum, weights_of, with_score_function
 
 
 class LatentObjective(Objective[LatentModel]):
