@@ -65,8 +65,10 @@ def site_conditionals(
     """Returns the conditionals of the examples of a batch."""
     head = model.conditional
     if head.joint or (model.event.is_discrete and not head.has_table):
-        lacks = "this conditional has no table of probabilities: the values of a step depend on one another"
-        raise UserError(f"{lacks}; `log_prob` scores them, and `model.conditionals` gives their entropies")
+        raise UserError(
+            "this conditional has no table of probabilities: the values of a step depend on one another; `log_prob` "
+            "scores them, and `model.conditionals` gives their entropies"
+        )
     arrays = jax.tree.map(np.asarray, _arrays(model, params, batch, log_scale_D, key))
     return SiteConditionals(**arrays)
 

@@ -459,8 +459,10 @@ class TrainedModel(InNotebook):
 
     def _rows_of_data(self) -> Rows:
         if self.dataset.rows is None:
-            of_rows = "a table, of strings or of a text that the model was trained on"
-            raise UserError(f"rows are those of {of_rows}: examples of {self.dataset.name!r} are given as arrays")
+            raise UserError(
+                "rows are those of a table, of strings or of a text that the model was trained on: examples of "
+                f"{self.dataset.name!r} are given as arrays"
+            )
         return self.dataset.rows
 
     def _table(self, needed_by: str) -> TableRows:

@@ -47,8 +47,10 @@ def read_input(run: Run, path: str, context: Any = None) -> tuple[Given, np.ndar
     if path.endswith(".npy"):
         return run.source(run.standardise(read_array(user_path(path))), context), None
     if run.dataset.rows is None:
-        form = f"--input of {run.dataset.name!r} is a .npy file of examples in the units of the data"
-        raise UserError(f"{form}: only tables, strings and texts are read from other files")
+        raise UserError(
+            f"--input of {run.dataset.name!r} is a .npy file of examples in the units of the data: only tables, "
+            "strings and texts are read from other files"
+        )
     read = run.read(path)
     labels = read.arrays.get("context")
     if run.model.context_spec and labels is None and context is None:

@@ -224,7 +224,9 @@ def _read_rule(section: ConfigDict) -> Component:
     name, common = options.pop("name"), defaults(SECTIONS["optimizer"])
     for key in options_of_rule(name):
         if key not in options:
-            remedy = f"choose it in the config file, with optimizer_config({name!r})"
-            raise UserError(f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: {remedy}")
+            raise UserError(
+                f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "
+                f"with optimizer_config({name!r})"
+            )
     of_rule = {key: value for key, value in options.items() if key in SHARED or key not in common}
     return read_rule(name, of_rule, "config.optimizer")

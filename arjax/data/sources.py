@@ -276,8 +276,10 @@ def check_other_files(files: Mapping[str, Sequence[Path]]) -> None:
     for (one, first), (other, second) in itertools.combinations(files.items(), 2):
         same = (a.samefile(b) or filecmp.cmp(a, b, shallow=False) for a, b in zip(first, second, strict=False))
         if len(first) == len(second) and all(same):
-            contents = f"the same contents as the {one} split ({str(second[0])!r}, {str(first[0])!r})"
-            raise UserError(f"the {other} split has {contents}: give it rows of its own, or leave it out")
+            raise UserError(
+                f"the {other} split has the same contents as the {one} split ({str(second[0])!r}, {str(first[0])!r}): "
+                "give it rows of its own, or leave it out"
+            )
 
 
 def tell_same_arrays(splits: Mapping[str, Batch]) -> None:

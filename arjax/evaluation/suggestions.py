@@ -119,8 +119,10 @@ def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) ->
     tokens_K, num_sites = encode_prompt(dataset, prompt), dataset.event.num_sites
     if vocabulary.end is not None:
         if len(tokens_K) >= num_sites:
-            most = f"no string of {dataset.name!r} has more than {num_sites - 1}"
-            raise UserError(f"the prompt has {len(tokens_K)} {vocabulary.units}, but {most}")
+            raise UserError(
+                f"the prompt has {len(tokens_K)} {vocabulary.units}, but no string of {dataset.name!r} has more than "
+                f"{num_sites - 1}"
+            )
         return tokens_K, 0, min(length, num_sites - len(tokens_K))
     num_further = min(length, (num_sites + 1) // 2)
     if length > num_further:

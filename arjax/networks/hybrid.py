@@ -101,8 +101,10 @@ def read_layers(text: str) -> tuple[Component, ...]:
         calls = parse_expression(f"[{text}]")
         named = [ast.unparse(call) for call in calls.elts] if isinstance(calls, ast.List) else []
     if not named:
-        such = "write mixers with commas between them, such as 'mamba2, attention(window=64)'"
-        raise UserError(f"cannot read network.layers={text!r}: {such}; there are: {', '.join(MIXERS.names())}")
+        raise UserError(
+            f"cannot read network.layers={text!r}: write mixers with commas between them, such as "
+            f"'mamba2, attention(window=64)'; there are: {', '.join(MIXERS.names())}"
+        )
     check_size(len(named), DEEPEST, "the number of network.layers")
     return tuple(MIXERS.read(call) for call in named)
 

@@ -43,8 +43,10 @@ class Tokenizer(Objective[TokensModel]):
         trained = {"decoder": model.decoder} | ({"prior": model.prior} if self.rate else {})
         for name, part in trained.items():
             if "discrete_latents" in part.traits:
-                draws = f"the {name} of the kind 'tokens' draws discrete latents"
-                raise UserError(f"{draws}, and the objective 'tokenizer' has no gradient through these")
+                raise UserError(
+                    f"the {name} of the kind 'tokens' draws discrete latents, and the objective 'tokenizer' has no "
+                    "gradient through these"
+                )
         if self.rate and model.prior.orders is not None:
             raise UserError(
                 "the objective 'tokenizer' would train one of the orders of the prior: leave its rate at 0, and train "

@@ -159,8 +159,10 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
         return _connect(f"the other processes that {started_by} has started")
     address, count, number = given
     if not address or count < 1 or not 0 <= number < count:
-        needs = "coordinator_address (host:port), num_processes and process_id (0 to num_processes - 1)"
-        raise UserError(f"a run of several processes needs all of {needs}, not {address!r}, {count} and {number}")
+        raise UserError(
+            "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id "
+            f"(0 to num_processes - 1), not {address!r}, {count} and {number}"
+        )
     check_size(count, MOST_PROCESSES, "num_processes")
     if not re.fullmatch(r".+:\d+", address):
         raise UserError(f"coordinator_address must be host:port, such as 10.0.0.1:8476, not {address!r}")

@@ -114,8 +114,10 @@ class Stages(abc.ABC):
         """
         first, num = self.events[0], len(self.events)
         if any(event != first for event in self.events) or not first.num_levels:
-            needs = "one model for all stages needs parts that are alike, of whole numbers"
-            raise UserError(f"{needs}, and those of {self.name!r} are not: give each stage a part of its own")
+            raise UserError(
+                f"one model for all stages needs parts that are alike, of whole numbers, and those of {self.name!r} "
+                "are not: give each stage a part of its own"
+            )
         stack = EventSpec(first.grid_shape, (num - 1, *first.value_shape), "levels", first.num_levels + 1)
         return NO_CONTEXT.with_part(COARSE, stack, local=True).with_part(STAGE, EventSpec((), (), "tokens", num))
 

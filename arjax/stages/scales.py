@@ -40,8 +40,10 @@ class Subsampled(base.Stages):
         super().__post_init__()
         self.check_grid(self.factor, self.levels)
         if not self.apart and self._rank != 2 and self.factor**self._rank > 2:
-            remedy = f"on a grid of {self._rank} axes take subsampled(apart=True), or on a line the factor 2"
-            raise UserError(f"the new sites of a cell are the channels of an image: {remedy}")
+            raise UserError(
+                f"the new sites of a cell are the channels of an image: on a grid of {self._rank} axes take "
+                "subsampled(apart=True), or on a line the factor 2"
+            )
 
     @property
     def _rank(self) -> int:

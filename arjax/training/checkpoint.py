@@ -264,8 +264,10 @@ def plain_path(folder: Path) -> Iterator[Path]:
         return
     links = Path(from_process_0(os.path.join(tempfile.gettempdir(), f"arjax-{secrets.token_hex(8)}")))
     if not _PLAIN.fullmatch(str(links)):
-        plain = f"a folder with a path of letters and digits only, not {links.parent}"
-        raise UserError(f"for checkpoints in {folder}, the environment variable TMPDIR must name {plain}")
+        raise UserError(
+            f"for checkpoints in {folder}, the environment variable TMPDIR must name a folder with a path of letters "
+            f"and digits only, not {links.parent}"
+        )
     try:
         links.mkdir(mode=0o700, exist_ok=True)
         with contextlib.suppress(FileExistsError):  # another process of this machine has made it

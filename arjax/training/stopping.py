@@ -55,8 +55,10 @@ class StopSignal:
 def check_duration(steps: int, examples: int, epochs: float) -> None:
     """Raises `UserError` unless exactly one of three durations is above 0, and the others are 0."""
     if sum(map(bool, (steps, examples, epochs))) != 1 or min(steps, examples, epochs) < 0:
-        one = "exactly one of train.steps, train.examples and train.epochs must be above 0"
-        raise UserError(f"{one}, not {steps=}, {examples=}, {epochs=}")
+        raise UserError(
+            f"exactly one of train.steps, train.examples and train.epochs must be above 0, not steps={steps}, "
+            f"examples={examples}, epochs={epochs}"
+        )
 
 
 def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:

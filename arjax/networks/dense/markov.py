@@ -48,8 +48,10 @@ class Markov(ScalarNetwork, ChunkedNetwork):
         super().check(factorization)
         levels = self.event.num_levels
         if self.order * np.log(levels) > np.log(MOST_ROWS):
-            needs = f"network.order={self.order} of 'markov' needs {levels}^{self.order} rows"
-            raise UserError(f"{needs}, and a table has at most {MOST_ROWS:,}")
+            raise UserError(
+                f"network.order={self.order} of 'markov' needs {levels}^{self.order} rows, and a table has at most "
+                f"{MOST_ROWS:,}"
+            )
         tell_cut(self, factorization, order=factorization.num_steps - 1)
 
     @property
