@@ -96,7 +96,7 @@ def _sweep(flags: SimpleNamespace) -> int:
         not_made = _report(table)
         if flags.detach:
             later = [run.name for stage in in_stages(waiting, dependencies(waiting))[1:] for run in stage]
-            print("the jobs go on; the same command with --status tells how")
+            print("the jobs continue; the same command with --status shows their state")
             for name in later:
                 print(f"    {name} reads others: the same command submits it once they have ended")
     failed += [not_made[row.name] for row in chosen if row.name in not_made]
