@@ -134,7 +134,7 @@ def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
     stop_at(monkeypatch, first)
     outcome = train(build(tiny_config(train__steps_per_dispatch=1)), tmp_path)
     assert (outcome.status, outcome.step, outcome.results) == ("interrupted", first, None)
-    assert "the same command goes on" in outcome.message
+    assert "the same command resumes" in outcome.message
     monkeypatch.undo()
     resumed = train(build(tiny_config()), tmp_path)
     assert_same_bits(final_state(tmp_path), final_state(straight[0]))
