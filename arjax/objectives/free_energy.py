@@ -76,7 +76,7 @@ class FreeEnergy(Objective[Model]):
 
     def __post_init__(self):
         if self.schedule != type(self).schedule and not self.anneal:
-            say_once(f"schedule={self.schedule!r} of free_energy has no effect without anneal, the part of the run")
+            say_once(f"schedule={self.schedule!r} of free_energy has no effect without anneal, the fraction of the run")
 
     @property
     def score_of_draws(self) -> Callable[..., dict[str, jax.Array]]:

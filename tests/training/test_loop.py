@@ -307,7 +307,7 @@ def test_signals_save_and_exit_cleanly(tmp_path, number):
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     step = latest_store(tmp_path).steps()[-1]
-    assert f"stopped at step {step} of 100000; the same command goes on from there" in output
+    assert f"stopped at step {step} of 100000; the same command resumes from there" in output
     assert_same_bits(state_after(tmp_path, step + 1), state_after(tmp_path / "straight", step + 1))
 
 
