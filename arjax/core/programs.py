@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import inspect
@@ -23,8 +24,9 @@ from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 
 #: The axes of a mesh over which the rows of a batch are divided, and all axes.
-BATCH_AXES = ("data", "fsdp")
+BATCH_AXES: tuple[str, ...] = ("data", "fsdp")
 AXES = (*BATCH_AXES, "tensor")
+_ROWS = contextvars.ContextVar("axes of rows", default=BATCH_AXES)
 #: Parameters up to so many bytes are put together on every device that draws: a third of 16 GiB, the least memory of
 #: the accelerators of `arjax.parallel`.
 MOST_WHOLE = 2**34 // 3
@@ -115,15 +117,39 @@ def is_for_cpu() -> bool:
     return program_device().platform == "cpu"
 
 
-def by_rows(x: jax.Array, axis: int = 0, over: tuple[str, ...] = BATCH_AXES) -> jax.Array:
-    """An array of a program on a mesh, with the examples along an axis divided `over` those of the mesh, or, where they
-    are too few, over those that divide the batch.
+@contextlib.contextmanager
+def rows_over_all_axes() -> Iterator[None]:
+    """Within, the rows of programs that are traced are divided over all axes of the mesh: in loops with whole kernels,
+    as a kernel in parts would be communication in every round.
+    """
+    token = _ROWS.set(AXES)
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
+def axes_of_rows(num_rows: int) -> tuple[str, ...]:
+    """The axes of the mesh that divide rows: those of a batch, or, if so many rows allow it, all of the scope above."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return dividing(mesh, _ROWS.get(), num_rows) or dividing(mesh, BATCH_AXES, num_rows)
+
+
+def by_rows(x: jax.Array, axis: int = 0) -> jax.Array:
+    """An array of a program on a mesh, with the examples along an axis divided over `axes_of_rows`.
 
     Where both the rows and the kernel of a product are divided over one axis, XLA may gather the rows, of which there
     are far more; told that the rows stay where they are, it gathers the kernel.
     """
-    mesh, size = jax.sharding.get_abstract_mesh(), x.shape[axis]
-    axes = (dividing(mesh, over, size) or dividing(mesh, BATCH_AXES, size)) if x.ndim > 1 else ()
+    return _divided(x, axis, axes_of_rows(x.shape[axis]) if x.ndim > 1 else ())
+
+
+def by_columns(x: jax.Array) -> jax.Array:
+    """The product [B, N] with a kernel that is larger than its rows, divided as its columns: the kernel stays there."""
+    return _divided(x, 1, dividing(jax.sharding.get_abstract_mesh(), ("tensor", "fsdp"), x.shape[1]))
+
+
+def _divided(x: jax.Array, axis: int, axes: tuple[str, ...]) -> jax.Array:
     if not axes:
         return x
     free: list[Any] = [PartitionSpec.UNCONSTRAINED] * x.ndim
