@@ -167,10 +167,13 @@ SLOW = (
     "data_tables",
     "data_known",
     "exposure",
+    "huggingface",
     "lecture",
+    "linear_recurrences",
     "models",
     "regimes",
     "sampling",
+    "suggestions",
     "fewer_calls",
     "tokens",
 )

@@ -297,7 +297,7 @@ def test_the_second_most_probable_vector_differs_in_one_scalar():
         np.testing.assert_allclose(found, expected if choose == "margin" else np.log(expected), rtol=1e-4, atol=1e-6)
 
 
-FOLLOWED = [("deep_nade", choose) for choose in RULES]
+FOLLOWED = [pytest.param("deep_nade", c, marks=[pytest.mark.slow] * (c != "margin")) for c in RULES]
 FOLLOWED += [pytest.param(name, "entropy", marks=pytest.mark.slow) for name in ("masked_transformer", "two_stream")]
 
 

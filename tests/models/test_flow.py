@@ -55,7 +55,7 @@ def test_one_block_is_the_autoregressive_model(conditional):
     "choice", [{}, pytest.param({"conditional": SPLINE, "partition": "rows"}, marks=pytest.mark.slow)]
 )
 def test_log_det_is_that_of_the_jacobian(choice):
-    model, params = build(IMAGE, "gru", num_blocks=3, **choice)
+    model, params = build(IMAGE, "gru", num_blocks=2, **choice)
     x = cases.random_x(IMAGE, 4)
 
     @jax.jit

@@ -75,7 +75,9 @@ def terms(model, params, x, t_B, keys_B):
     return model.step_terms(params, x, t_B, keys_B, None), x_0, x_t, e, found
 
 
-@pytest.mark.parametrize("prediction", [pytest.param("noise", marks=pytest.mark.slow), "velocity", "levels"])
+@pytest.mark.parametrize(
+    "prediction", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("noise", "velocity")), "levels"]
+)
 def test_a_step_is_the_divergence_of_two_gaussians(prediction):
     """Equations 6 and 7 of Ho et al.: q(x_{t-1} | x_t, x_0) against itself with the predicted x_0."""
     model, params = build(prediction=prediction)

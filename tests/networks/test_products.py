@@ -88,8 +88,8 @@ def derivatives(product, in_axes):
     ("left", "right", "in_axes"),
     [
         ((2, 3), (3, 4), ()),
-        ((5, 2, 3), (3, 4), ((0, None),)),
-        ((2, 3), (3, 4, 5), ((None, 2),)),
+        slow((5, 2, 3), (3, 4), ((0, None),)),
+        slow((2, 3), (3, 4, 5), ((None, 2),)),
         ((5, 2, 3), (5, 3, 4), ((0, 0),)),
         ((2, 5, 3), (6, 3, 4), ((1, None), (None, 0))),
     ],
@@ -127,7 +127,7 @@ def test_its_operations_are_counted():
     assert count_flops(gradient, x, kernel) == 3 * 2 * 2 * 3 * 4
 
 
-@pytest.mark.parametrize(("dtype", "shape"), [("float32", (5,)), ("float32", (2, 3, 5)), ("bfloat16", (4, 5))])
+@pytest.mark.parametrize(("dtype", "shape"), [slow("float32", (5,)), ("float32", (2, 3, 5)), ("bfloat16", (4, 5))])
 def test_dense_layers_are_those_of_flax(dtype, shape):
     """The same parameters, initial values and results, and the gradients written out."""
     x, key = jnp.asarray(rng.normal(size=shape), jnp.float32), jax.random.key(0)
@@ -144,7 +144,7 @@ def test_dense_layers_are_those_of_flax(dtype, shape):
     np.testing.assert_allclose(dx, np.broadcast_to(kernel @ weight, shape), rtol=tol, atol=tol)
 
 
-@pytest.mark.parametrize(("dtype", "length"), [("float32", 7), ("bfloat16", 7), ("float32", 2)])
+@pytest.mark.parametrize(("dtype", "length"), [slow("float32", 7), ("bfloat16", 7), ("float32", 2)])
 def test_layers_of_heads_are_dense_layers(dtype, length):
     """The same parameters, results and gradients, with heads before the positions, of many tokens and of few."""
     x, key, tol = (

@@ -288,7 +288,9 @@ def test_maps_are_flipped_with_their_image():
 DENOISED = EventSpec((4, 6), (), "tokens", 3)
 
 
-@pytest.mark.parametrize("name", ["adaptive_mlp", "unet", "denoising_transformer"])
+@pytest.mark.parametrize(
+    "name", ["adaptive_mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("unet", "denoising_transformer"))]
+)
 def test_denoisers_read_local_parts(name):
     """Features of each pixel depend on its own place of a finer part, beside a part as a whole."""
     spec = ContextSpec(c=EventSpec((8, 6), (), "tokens", 3), label=class_label(2), local=("c",))

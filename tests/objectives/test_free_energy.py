@@ -85,7 +85,10 @@ def small_model(event=PLANE, **options):
     return model, random_like(model.param_shapes)
 
 
-@pytest.mark.parametrize(("field", "more", "images"), [(0.3, "", 1), (0.0, ", symmetries=('flip', 'mirror')", 4)])
+@pytest.mark.parametrize(
+    ("field", "more", "images"),
+    [pytest.param(0.3, "", 1, marks=pytest.mark.slow), (0.0, ", symmetries=('flip', 'mirror')", 4)],
+)
 def test_the_mean_gradient_over_all_pairs_of_draws_is_that_of_the_enumerated_free_energy(
     field, more, images, monkeypatch
 ):

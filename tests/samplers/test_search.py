@@ -104,7 +104,7 @@ GREEDY = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("real", "nested"))) for n in GREEDY]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("real", "nested", "joint"))) for n in GREEDY]
 )
 def test_greedy_takes_the_mode_of_each_site(name):
     event, options = GREEDY[name]
