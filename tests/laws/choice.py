@@ -22,7 +22,7 @@ def some(calls, network, every=3):
 
 
 def own(network, combinations, every=1):
-    """The combination that the fast suite takes of a network other than `made`: another each, of dear ones the first."""
+    """The combination that the fast suite takes of a network other than `made`: another each, or the first."""
     return combinations[0 if network in DEAR else autoregressive_networks().index(network) // every % len(combinations)]
 
 
