@@ -171,6 +171,7 @@ SLOW = (
     "lecture",
     "linear_recurrences",
     "models",
+    "orders",
     "regimes",
     "sampling",
     "suggestions",

@@ -77,7 +77,7 @@ LONGER = {
 }
 
 
-@pytest.mark.parametrize("name", [name if name == "blocks in a ring" else slow(name) for name in LONGER])
+@pytest.mark.parametrize("name", [name if name == "a kernel of 1" else slow(name) for name in LONGER])
 def test_cuts_of_longer_sequences(name):
     network, event, choice = LONGER[name]
     model = cases.small_model(network, event, **choice)

@@ -97,6 +97,7 @@ def test_samplers_invert_the_blocks(network, event, choice):
         assert (other.stats["network_calls"] <= 2 * num_steps).all()
 
 
+@pytest.mark.slow
 def test_a_draw_depends_on_its_own_key_alone():
     model, params = build(IMAGE, context=ContextSpec("label", 3))
     context = np.array([0, 1, 2, 1, 0])

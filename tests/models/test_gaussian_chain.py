@@ -192,6 +192,7 @@ def test_every_step_of_a_score_has_noise_of_its_own():
     assert abs(np.corrcoef(terms["diffusion"], terms["reconstruction"])[0, 1]) < 0.08
 
 
+@pytest.mark.slow
 def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
     """A network that says 0: all conditionals are Gaussian, so p(x_0) is known; two steps, one real site."""
     event = EventSpec((1,), kind="real")

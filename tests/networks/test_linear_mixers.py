@@ -251,7 +251,7 @@ def test_hybrids_keep_the_laws(name):
 
 @pytest.mark.parametrize(
     ("block_size", "chunk_size"),
-    [(1, 4), (1, 64), (3, 4), *(slow(*sizes) for sizes in [(1, 1), (2, 4), (3, 1)])],
+    [(1, 4), (3, 4), *(slow(*sizes) for sizes in [(1, 64), (1, 1), (2, 4), (3, 1)])],
 )
 def test_linear_attention_is_equation_9(block_size, chunk_size):
     """Head by head, token by token: sum_j phi(q)' phi(k_j) v_j / sum_j phi(q)' phi(k_j)."""

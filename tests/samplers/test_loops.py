@@ -128,7 +128,7 @@ def prefix(model, num_steps: int, more: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "network", ["lstm", *(pytest.param(n, marks=pytest.mark.slow) for n in ("transformer", "made"))]
+    "network", ["made", *(pytest.param(n, marks=pytest.mark.slow) for n in ("transformer", "lstm"))]
 )
 def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network):
     """One program for all lengths; the last chunk is rarely full. By law 4 all networks read prompts."""
