@@ -30,12 +30,6 @@ Cache = tuple[jax.Array, Any]
 MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"))
 
 
-def normal_length(x: jax.Array) -> jax.Array:
-    """x / ||x|| over the last axis, in float32; 0 for 0, with a finite derivative."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
-
-
 class LinearMixer(nn.Module):
     """y = outputs(recurrence(terms(u)), u), where u is a short convolution of a projection of x: each feature by
     itself, over the last K steps, zeros before the start. It has the methods that a `Block` asks of its attention, for
