@@ -43,10 +43,12 @@ class DeltaMixer(HeadMixer):
         """log a_t, [B, N, T]."""
         return None
 
-    def terms(self, u, rest):
-        parts = jnp.split(u, (self.width, (1 + self.num_householder) * self.width), axis=-1)
-        q, *pair = (self.by_head(self.activated(part)) for part in parts)
-        k, v = (part.reshape(*part.shape[:3], self.num_householder, -1) for part in pair)
+    def by_part(self, u):
+        q, k, v = jnp.split(u, (self.width, (1 + self.num_householder) * self.width), axis=-1)
+        return self.by_head(q), self.by_head(k), self.by_head(v)
+
+    def recurrence(self, q, k, v, rest):
+        k, v = (part.reshape(*part.shape[:3], self.num_householder, -1) for part in (k, v))
         beta = nn.sigmoid(self.by_head(self.beta(rest).astype(jnp.float32)))
         return UnitDelta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
 
