@@ -274,10 +274,11 @@ def _work(jaxpr: Any) -> np.ndarray:
     return work
 
 
-class Convolved(NamedTuple):
-    """Terms whose queries, keys and values are to be silu(convolution(q)), and so on, of short convolutions: in the
-    kernel these are a recurrence, too. The state holds that of the terms, the last inputs, and what stays the same:
-    kernels, biases, and what the values are multiplied by to be added to the outputs, or None.
+class Mixed(NamedTuple):
+    """Terms whose queries, keys and values are to be silu(convolution(q)), and so on, of short convolutions, if any: in
+    the kernel these are a recurrence, too. The state holds that of the terms, the last inputs, and what stays the same:
+    kernels and biases, what the values are multiplied by to be added to the outputs, or None, and the scales of the
+    RMS norm of the outputs of a head, or None.
     """
 
     terms: Any
@@ -286,23 +287,26 @@ class Convolved(NamedTuple):
     def v(self) -> jax.Array:
         return self.terms.v
 
-    def for_kernel(self) -> Convolved:
-        return Convolved(self.terms.for_kernel())
+    def for_kernel(self) -> Mixed:
+        return Mixed(self.terms.for_kernel())
 
-    def start(self, kernels: Any, biases: Any, skip: jax.Array | None) -> Any:
+    def start(self, kernels: Any, biases: Any, skip: jax.Array | None, scale: jax.Array | None) -> Any:
         """The state before step 0 of the terms of all examples, from kernels [N, K, H] and biases [N, 1, H]."""
         terms = jax.tree.map(lambda x: x[0], self.terms.for_kernel())
         last = [jnp.zeros((len(x), LAST, x.shape[-1]), jnp.float32) for x in (terms.q, terms.k, terms.v)]
-        return terms.start(), last, kernels, biases, skip
+        return terms.start(), last[: len(kernels)], kernels, biases, skip, scale
 
     def chunk(self, state: Any) -> tuple[Any, jax.Array]:
-        inner, last, kernels, biases, skip = state
-        parts, after = [], []
-        for x, before, kernel, bias in zip((self.terms.q, self.terms.k, self.v), last, kernels, biases, strict=True):
+        inner, last, kernels, biases, skip, scale = state
+        parts, after = [self.terms.q, self.terms.k, self.v], []
+        for i, (x, before, kernel, bias) in enumerate(zip(parts, last, kernels, biases, strict=False)):
             rows, length = jnp.concatenate([before, x.astype(jnp.float32)], 1), x.shape[1]
-            taps = (rows[:, LAST - i : LAST - i + length] * kernel[:, i : i + 1] for i in range(kernel.shape[1]))
-            parts.append(jax.nn.silu(sum(taps, bias)).astype(x.dtype))
+            taps = (rows[:, LAST - t : LAST - t + length] * kernel[:, t : t + 1] for t in range(kernel.shape[1]))
+            parts[i] = jax.nn.silu(sum(taps, bias)).astype(x.dtype)
             after.append(rows[:, length:])
         terms = self.terms._replace(q=parts[0], k=parts[1], v=parts[2])
         inner, out = terms.chunk(inner)
-        return (inner, after, kernels, biases, skip), out if skip is None else out + skip * terms.v
+        out = out.astype(jnp.float32) if skip is None else out + skip * terms.v
+        if scale is not None:
+            out = out * (jax.lax.rsqrt(jnp.square(out).mean(-1, keepdims=True) + 1e-6) * scale)
+        return (inner, after, kernels, biases, skip, scale), out
