@@ -138,7 +138,7 @@ class HeadMixer(LinearMixer):
         kernels, biases = ([x[0] for x in self.by_part(w)] for w in weights) if weights else ((), ())
         terms = fused_chunks.Mixed(terms)
         first = terms.start(kernels, biases, self.added(), self.scale())
-        return self.outputs(fused_chunks.run(terms, self.chunk_size, first), None, rest)
+        return self.outputs(fused_chunks.run(terms, first), None, rest)
 
     def by_part(self, u: jax.Array) -> tuple[jax.Array, ...]:
         """Queries, keys and values [B, N, T, H] of what is convolved, [B, T, U]; () where there is no kernel."""
@@ -162,7 +162,7 @@ class HeadMixer(LinearMixer):
 
     def all_steps(self, terms):
         if self.fused and fused_chunks.fits(terms):
-            return fused_chunks.run(terms, self.chunk_size)
+            return fused_chunks.run(terms)
         if self.fused:
             say_once("network.fused has no kernel for this recurrence on this device, and uses the plain formula")
         return super().all_steps(terms)
@@ -296,7 +296,7 @@ class MixerNetwork(ChunkedStepNetwork):
     """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`, and have
     its options, too. Options: `hidden_size` E, `num_layers` L, `mlp_ratio` (0: blocks without an MLP), `dropout`,
     `position`; `remat` and `unroll` as for Transformers; of mixers with heads `fused`: train and score with a kernel of
-    the TPU (chunks of 128 or 256 steps; gradients without forward mode), which no device has run yet.
+    the TPU (chunks of 128 steps; gradients without forward mode), which no device has run yet.
     """
 
     num_layers: int = depth_option(4)
