@@ -276,7 +276,7 @@ def test_an_interrupted_population_goes_on_bit_for_bit(tmp_path, monkeypatch):
     lines = []
     population = Population(resumable(), TWO, SEEDS)
     assert_same(train_population(population, lines.append, tmp_path / "b"), straight)
-    assert lines[2:4] == ["2 orders x 2 seeds, all in one program", "goes on at step 6 of 8"]
+    assert lines[2:4] == ["2 orders x 2 seeds, all in one program", "resumes at step 6 of 8"]
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
     assert_same(train_population(population, lines.append, tmp_path / "b"), straight)  # finished: it just reports
     population.replace_orders(TWO[::-1])

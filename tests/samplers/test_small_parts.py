@@ -132,7 +132,7 @@ def test_a_draft_proposes_all_steps_behind_the_prompt(calls, monkeypatch):
 
     form = stub(chunk=3, start=lambda num, context: (jnp.zeros(num),))
     form.read_prompt = lambda canvas, context, prompt, chunk: (canvas.sum() + 10 * chunk + prompt,)
-    monkeypatch.setattr(fixed_point, "target_of_draft", lambda *args: stub(form=form))
+    monkeypatch.setattr(fixed_point, "Target", stub(of=lambda *args: stub(form=form)))
     steps = stub(
         prompt=lambda: 2, keys_SB=jnp.arange(2)[None].repeat(6, 0), place=lambda canvas, t, values: values[None]
     )

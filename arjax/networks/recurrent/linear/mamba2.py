@@ -54,9 +54,8 @@ class Mamba2Mixer(HeadMixer):
         self.out = self.make_out()
 
     def _split(self, u: jax.Array) -> list[jax.Array]:
-        """x [B, N, T, P], B and C [B, 1, T, H]."""
-        x, b, c = jnp.split(self.activated(u), (self.inner, self.inner + self.state_size), axis=-1)
-        return [self.by_head(x), b[:, None], c[:, None]]
+        """x [B, T, N * P], B and C [B, T, H]."""
+        return [self.activated(part) for part in jnp.split(u, (self.inner, self.inner + self.state_size), axis=-1)]
 
     def terms(self, u, rest):
         x, b, c = self._split(u)
@@ -65,11 +64,10 @@ class Mamba2Mixer(HeadMixer):
         if self.negative_eigenvalues:
             a = 2 * jnp.exp(-rate) - 1
             log_a, sign = log_magnitude(a), jnp.where(a < 0, -1.0, 1.0)
-        q, k, v = (part.astype(self.dtype) for part in (c, b, dt[..., None] * x))
-        return Decayed(q, k, v, log_a, sign)
+        return Decayed(c[:, None], b[:, None], self.by_head(x), log_a, sign, dt)
 
     def outputs(self, o, u, rest):
-        o = self.by_step(o + self.skip[:, None, None] * self._split(u)[0])
+        o = self.by_step(o) + jnp.repeat(self.skip, self.inner // self.num_heads) * self._split(u)[0]
         return self.out(self.norm(o * nn.silu(self.gate(rest).astype(jnp.float32))))
 
     def init_state(self, batch_size):

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.errors import say_once
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.registry import Registry
 from arjax.networks.base import FLAX_FIELDS, check_remat, divides, fields_from
@@ -20,6 +21,7 @@ from arjax.networks.layers.blocks import Block, Stack
 from arjax.networks.layers.causal import Window, all_taps, put_in_ring, queue_length, step_taps, window_taps
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import ChunkedStepNetwork
+from arjax.networks.recurrent.linear import fused_chunks
 
 #: The last inputs of the convolution [B, K-1, U], in the compute type, and the state of the recurrence, in float32.
 Cache = tuple[jax.Array, Any]
@@ -84,7 +86,10 @@ class LinearMixer(nn.Module):
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         u, rest = self.inputs(x_BTE)
         u = self._convolve(all_taps(u, self._taps, 1))
-        return self.outputs(self.terms(u, rest).run(None, self.chunk_size)[1], u, rest)
+        return self.outputs(self.all_steps(self.terms(u, rest)), u, rest)
+
+    def all_steps(self, terms: Any) -> jax.Array:
+        return terms.run(None, self.chunk_size)[1]
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> Cache:
         """The last inputs of the convolution and the state, all 0."""
@@ -117,13 +122,23 @@ class LinearMixer(nn.Module):
 
 
 class HeadMixer(LinearMixer):
-    """A mixer with N heads, each with a matrix of its own as its state."""
+    """A mixer with N heads, each with a matrix of its own as its state. `fused` trains and scores with the kernel of
+    `fused_chunks` on TPUs, which no device has run yet.
+    """
 
     num_heads: int = 4
     chunk_size: int = 64
+    fused: bool = False
 
     #: What the heads divide, in words.
     INNER = "hidden_size"
+
+    def all_steps(self, terms):
+        if self.fused and fused_chunks.fits(terms):
+            return fused_chunks.run(terms, self.chunk_size)
+        if self.fused:
+            say_once("network.fused has no kernel for this recurrence on this device, and uses the plain formula")
+        return super().all_steps(terms)
 
     def _convolve(self, taps):
         """In the compute type, as that of the products which follow."""
@@ -251,7 +266,8 @@ class MixerCore(BlocksCore):
 class MixerNetwork(ChunkedStepNetwork):
     """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`, and have
     its options, too. Options: `hidden_size` E, `num_layers` L, `mlp_ratio` (0: blocks without an MLP), `dropout`,
-    `position`; `remat` and `unroll` as for Transformers.
+    `position`; `remat` and `unroll` as for Transformers; of mixers with heads `fused`: train and score with a kernel of
+    the TPU (chunks of 128 or 256 steps; gradients without forward mode), which no device has run yet.
     """
 
     num_layers: int = depth_option(4)

@@ -1,0 +1,242 @@
+"""Linear recurrences by a kernel for TPUs that keeps a chunk of steps and the state in the fast memory: decays and
+scores of pairs of steps never pass through the memory of the chip, states only for a gradient, and then one per chunk.
+
+The kernel walks through the chunks of a few heads in turn. In each it computes the method `chunk` of the recurrence,
+the equations of `states` for one example; the kernel of the gradient walks back and differentiates the same method.
+Tests interpret both on a CPU. No device has run them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from arjax.core.programs import BATCH_AXES, dividing, inner_jaxprs, program_device
+
+#: A chunk has this many steps or twice as many. The heads of a step of the kernel
+#: have at most so many features of values, and fill whole tiles.
+BLOCK, FEATURES, TILE = 128, 512, 128
+
+
+def fits(terms: Any) -> bool:
+    """Whether the device of the program has the kernel for these terms: on TPUs, for heads of a multiple of 64 features
+    that fill tiles of 128 together, or with keys for all heads of a multiple of 128.
+    """
+    if program_device().platform != "tpu" or not hasattr(terms, "chunk") or terms.for_kernel() is None:
+        return False
+    heads, shared = terms.v.shape[1], terms.q.shape[1] < terms.v.shape[1]
+    sizes = terms.q.shape[-1] // (2 if shared else 1), terms.v.shape[-1]
+    return all(size % 64 == 0 and heads * size % TILE == 0 for size in sizes)
+
+
+def run(terms: Any, chunk_size: int) -> jax.Array:
+    """The outputs of all steps from the state before step 0, [B, N, T, V] in the type of v. Each device of a mesh runs
+    the kernel for its own examples and heads.
+    """
+    mesh, (batch_size, heads, length) = jax.sharding.get_abstract_mesh(), terms.v.shape[:3]
+    size = BLOCK * min(-(-chunk_size // BLOCK), 2)
+    if rest := -length % size:
+        terms = jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, 0), (0, rest)] + [(0, 0)] * (x.ndim - 3)), terms)
+        terms = terms.masked(jnp.arange(length + rest) < length)
+    terms, kernel = terms.for_kernel(), functools.partial(_outputs, size)
+    rows, parts = dividing(mesh, BATCH_AXES, batch_size) or None, dividing(mesh, ("tensor",), heads) or None
+    if rows or parts:
+        specs = jax.tree.map(lambda x: PartitionSpec(rows, parts if x.shape[1] == heads else None), terms)
+        kernel = jax.shard_map(kernel, in_specs=(specs,), out_specs=PartitionSpec(rows, parts), check_vma=False)
+    return kernel(terms)[:, :, :length]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _outputs(size: int, terms: Any) -> jax.Array:
+    return _Kernel(size, terms).forward(keep=False)[0]
+
+
+def _outputs_and_states(size: int, terms: Any) -> tuple[jax.Array, Any]:
+    out, states = _Kernel(size, terms).forward(keep=True)
+    return out, (terms, states)
+
+
+_outputs.defvjp(
+    _outputs_and_states,
+    lambda size, kept, d_out: (_Kernel(size, kept[0]).backward(kept[1], d_out),),
+    optimize_remat=True,
+)
+
+
+def _apart(x: jax.Array, num: int) -> jax.Array:
+    """[C, n F] -> [n, C, F]."""
+    size = x.shape[-1] // num
+    return jnp.stack([x[:, i * size : (i + 1) * size] for i in range(num)])
+
+
+def _together(x: jax.Array) -> jax.Array:
+    """[n, C, F] -> [C, n F]; one number in a step, [n, C], stays."""
+    return x if x.ndim == 2 else jnp.concatenate([x[i] for i in range(len(x))], -1)
+
+
+def _write(refs: Any, values: Any) -> None:
+    for ref, x in zip(refs, jax.tree.leaves(values), strict=True):
+        ref[...] = _together(x).astype(ref.dtype)
+
+
+class _Kernel:
+    """A grid of [B, N / G, T / C] steps, of G heads and C steps each. In memory the features of all heads lie side by
+    side, [B, T, N F]; those of terms that heads share, [B, T, F], have gradients [B, T, N / G F], one for each group.
+    """
+
+    def __init__(self, size: int, terms: Any):
+        batch_size, self.heads, length, features = terms.v.shape
+        least, most = max(TILE // features, 1), max(FEATURES // features, 1)
+        fitting = [num for num in range(least, most + 1) if self.heads % num == 0 and num % least == 0]
+        self.group = max(fitting, default=self.heads)
+        self.size, self.grid = size, (batch_size, self.heads // self.group, length // size)
+        self.v, self.leaves = terms.v, jax.tree.leaves(terms)
+        self.tree: Any = jax.tree.structure(terms)
+        blocks = [jax.ShapeDtypeStruct((self.num(x), size, *x.shape[3:]), x.dtype) for x in self.leaves]
+        self.one = jax.tree.unflatten(self.tree, blocks)
+        self.state = jax.eval_shape(lambda one: one.start(), self.one)
+        self.states = jax.tree.leaves(self.state)
+
+    def num(self, x: jax.Array) -> int:
+        """The heads of a term in one step of the kernel."""
+        return 1 if x.shape[1] < self.heads else self.group
+
+    def in_memory(self, x: jax.Array) -> jax.Array:
+        batch_size, _, length = x.shape[:3]
+        if x.ndim == 3:
+            return x.reshape(batch_size, -1, self.group, length)
+        return jnp.swapaxes(x, 1, 2).reshape(batch_size, length, -1)
+
+    def gradient(self, x: jax.Array, like: jax.Array) -> jax.Array:
+        """The gradient of a term from that in memory; also the outputs, which are `like` values."""
+        if like.ndim == 3:
+            return x.reshape(like.shape)
+        x = jnp.swapaxes(x.reshape(*x.shape[:2], -1, like.shape[-1]), 1, 2)
+        return (x if x.shape == like.shape else x.sum(1, keepdims=True)).astype(like.dtype)
+
+    def specs(self, terms: Any, states: Any = (), reverse: bool = False, apart: bool = False) -> list[Any]:
+        """The blocks of terms and of states; those of gradients are `apart` for each group."""
+        from jax.experimental import pallas as pl
+
+        at = (lambda c: self.grid[2] - 1 - c) if reverse else (lambda c: c)
+        of_numbers = pl.BlockSpec((None, None, self.group, self.size), lambda b, n, c: (b, n, 0, at(c)))
+        specs = []
+        for x in terms:
+            features, shared = self.num(x) * x.shape[-1], x.shape[1] < self.heads and not apart
+            block, place = (None, self.size, features), lambda b, n, c, shared=shared: (b, at(c), 0 if shared else n)
+            specs.append(of_numbers if x.ndim == 3 else pl.BlockSpec(block, place))
+        blocks = [(None, None, None, *_flat(x).shape) for x in states]
+        return specs + [pl.BlockSpec(block, lambda b, n, c: (b, n, at(c), 0, 0)) for block in blocks]
+
+    def call(
+        self, body: Callable[..., None], given: list[Any], made: list[Any], function: Callable, *more: Any, **specs
+    ):
+        """Runs `body` with references to blocks of arrays, given and made, and to the states; each of its runs calls
+        `function`, of which the cost is stated.
+        """
+        from jax.experimental import pallas as pl
+        from jax.experimental.pallas import tpu
+
+        work = math.prod(self.grid) * _work(jax.make_jaxpr(function)(self.one, self.state, *more).jaxpr)
+        moved = sum(x.size * x.dtype.itemsize for x in (*given, *made))
+        return pl.pallas_call(
+            lambda *refs: body(pl.program_id(2) == 0, *refs),
+            grid=self.grid,
+            out_shape=made,
+            scratch_shapes=[tpu.VMEM(_flat(x).shape, x.dtype) for x in self.states],
+            compiler_params=tpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary")),
+            cost_estimate=pl.CostEstimate(flops=int(work[0]), transcendentals=int(work[1]), bytes_accessed=moved),
+            **specs,
+        )(*given)
+
+    def terms_at(self, refs: Any) -> Any:
+        values = (
+            ref[...] if len(x.shape) == 2 else _apart(ref[...], len(x))
+            for ref, x in zip(refs, jax.tree.leaves(self.one), strict=True)
+        )
+        return self.tree.unflatten(values)
+
+    def state_at(self, refs: Any) -> Any:
+        values = [_apart(ref[...], len(x)) for ref, x in zip(refs, self.states, strict=True)]
+        return jax.tree.unflatten(jax.tree.structure(self.state), values)
+
+    def forward(self, keep: bool) -> tuple[jax.Array, list[jax.Array]]:
+        """The outputs, and to `keep` the states before all chunks."""
+        from jax.experimental import pallas as pl
+
+        num, held = len(self.leaves), -len(self.states)
+
+        def body(is_first: jax.Array, *refs: Any) -> None:
+            one = self.terms_at(refs[:num])
+            pl.when(is_first)(lambda: _write(refs[held:], one.start()))
+            state = self.state_at(refs[held:])
+            if keep:
+                _write(refs[num + 1 : held], state)
+            state, out = one.chunk(state)
+            _write((*refs[held:], refs[num]), (state, out))
+
+        given, kept = [self.in_memory(x) for x in self.leaves], self.states if keep else ()
+        made = [jax.eval_shape(self.in_memory, self.v)]
+        made += [jax.ShapeDtypeStruct((*self.grid, *_flat(x).shape), x.dtype) for x in kept]
+        specs = {"in_specs": self.specs(self.leaves), "out_specs": self.specs([self.v], kept)}
+        out, *states = self.call(body, given, made, lambda one, state: one.chunk(state), **specs)
+        return self.gradient(out, self.v), states
+
+    def backward(self, states: list[jax.Array], d_out: jax.Array) -> Any:
+        """The gradients of the terms by that of the outputs."""
+        from jax.experimental import pallas as pl
+
+        num, held = len(self.leaves), -len(self.states)
+        out = jax.eval_shape(lambda one, state: one.chunk(state)[1], self.one, self.state)
+
+        def gradients(one: Any, state: Any, d_state: Any, d_out: Any) -> Any:
+            return jax.vjp(lambda one, state: one.chunk(state), one, state)[1]((d_state, d_out))
+
+        def body(is_first: jax.Array, *refs: Any) -> None:
+            pl.when(is_first)(lambda: _write(refs[held:], [jnp.zeros(_flat(x).shape, x.dtype) for x in self.states]))
+            d_out = _apart(refs[num][...], self.group).astype(out.dtype)
+            before, d_state = self.state_at(refs[num + 1 : num + 1 - held]), self.state_at(refs[held:])
+            made = gradients(self.terms_at(refs[:num]), before, d_state, d_out)
+            _write(refs[num + 1 - held :], made)
+
+        given = [self.in_memory(x) for x in (*self.leaves, d_out)]
+        made = [
+            jax.ShapeDtypeStruct(a.shape, a.dtype)
+            if x.ndim == 3 or x.shape[1] == self.heads
+            else jax.ShapeDtypeStruct((*a.shape[:2], self.grid[1] * a.shape[2]), jnp.float32)
+            for x, a in zip(self.leaves, given, strict=False)
+        ]
+        specs = {
+            "in_specs": self.specs([*self.leaves, d_out], self.states, reverse=True),
+            "out_specs": self.specs(self.leaves, reverse=True, apart=True),
+        }
+        made = self.call(body, [*given, *states], made, gradients, self.state, out, **specs)
+        return self.tree.unflatten([self.gradient(x, like) for x, like in zip(made, self.leaves, strict=True)])
+
+
+def _flat(x: Any) -> Any:
+    """The shape and type of `_together` of an array."""
+    return jax.ShapeDtypeStruct((x.shape[1], x.shape[0] * x.shape[2]), x.dtype)
+
+
+def _work(jaxpr: Any) -> np.ndarray:
+    """FLOPs of the products of a program, those in float32 "highest" counted as the six in bfloat16 that they are, and
+    its exponentials.
+    """
+    work = np.zeros(2)
+    for equation in jaxpr.eqns:
+        size = math.prod(equation.outvars[0].aval.shape)
+        if equation.primitive.name == "dot_general":
+            (axes, _), _ = equation.params["dimension_numbers"]
+            passes = 1 if equation.params["precision"] is None else 6
+            work[0] += 2 * passes * size * math.prod(equation.invars[0].aval.shape[axis] for axis in axes)
+        work[1] += size * (equation.primitive.name == "exp")
+        work += sum(map(_work, inner_jaxprs(equation.params)), np.zeros(2))
+    return work
