@@ -118,11 +118,11 @@ def is_for_cpu() -> bool:
 
 
 @contextlib.contextmanager
-def rows_over_all_axes() -> Iterator[None]:
+def rows_over_all_axes(*, on_tpus: bool = True) -> Iterator[None]:
     """Within, the rows of programs that are traced are divided over all axes of the mesh: in loops with whole kernels,
-    as a kernel in parts would be communication in every round.
+    as a kernel in parts would be communication in every round. Without `on_tpus`, not in programs for TPUs.
     """
-    token = _ROWS.set(AXES)
+    token = _ROWS.set(AXES if on_tpus or program_device().platform != "tpu" else _ROWS.get())
     try:
         yield
     finally:
