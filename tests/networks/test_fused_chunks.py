@@ -16,6 +16,7 @@ from test_fused_attention import interpreted  # noqa: F401
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.recurrent.linear import fused_chunks
+from arjax.networks.recurrent.linear.mixer import MIXERS
 from arjax.networks.recurrent.linear.mlstm import Exponential
 from arjax.networks.recurrent.linear.states import Decayed, Delta, segment_sums, sums_by_differences
 
@@ -31,6 +32,8 @@ mesh = jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType
 with jax.set_mesh(mesh):
     for name in tests.CASES:
         tests.assert_alike(tests.terms(name, batch=4))
+    tests.fused_chunks.fits = lambda terms: True
+    tests.assert_mixers_alike("mamba2", batch=4)
 """
 
 
@@ -79,6 +82,31 @@ def assert_alike(given, tolerance=1e-5):
 def test_the_kernel_is_the_recurrence(interpreted, name):  # noqa: F811
     """The outputs, and all gradients."""
     assert_alike(terms(name))
+
+
+def assert_mixers_alike(name, batch=B):
+    """The outputs of a mixer with and without the kernel, and the gradients of all its parameters."""
+    options = {"width": 16, "dtype": "float32", "out_scale": 1.0, "num_heads": N, "chunk_size": 64}
+    options |= {"state_size": H} if name == "mamba2" else {}
+    mixers = [MIXERS.get(name)(fused=fused, **options) for fused in (False, True)]
+    x, w = jax.random.normal(jax.random.key(0), (2, batch, T, 16))
+    params = jax.jit(lambda: mixers[0].init(jax.random.key(1), x, 1))()
+    params = jax.tree.map(lambda a: a + 0.1 * jax.random.normal(jax.random.key(2), a.shape), params)
+
+    def score(mixer):
+        return jax.jit(jax.value_and_grad(lambda params, x: (mixer.apply(params, x, 1) * w).sum(), (0, 1)))(params, x)
+
+    def check(one, other):
+        np.testing.assert_allclose(one, other, rtol=0, atol=3e-5 * max(np.abs(other).max(), 1))
+
+    jax.tree.map(check, score(mixers[1]), score(mixers[0]))
+
+
+@pytest.mark.parametrize("name", ["mamba2", slow("gated_delta_net"), slow("mlstm")])
+def test_mixers_with_the_kernel_are_those_without(interpreted, monkeypatch, name):  # noqa: F811
+    """Also the convolution in the kernel, which reads the last inputs of the chunk before."""
+    monkeypatch.setattr(fused_chunks, "fits", lambda terms: True)
+    assert_mixers_alike(name)
 
 
 @pytest.mark.slow

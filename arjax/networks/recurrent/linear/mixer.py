@@ -30,12 +30,6 @@ Cache = tuple[jax.Array, Any]
 MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"))
 
 
-def normal_length(x: jax.Array) -> jax.Array:
-    """x / ||x|| over the last axis, in float32; 0 for 0, with a finite derivative."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
-
-
 class LinearMixer(nn.Module):
     """y = outputs(recurrence(terms(u)), u), where u is a short convolution of a projection of x: each feature by
     itself, over the last K steps, zeros before the start. It has the methods that a `Block` asks of its attention, for
@@ -132,6 +126,32 @@ class HeadMixer(LinearMixer):
 
     #: What the heads divide, in words.
     INNER = "hidden_size"
+
+    def __call__(self, x_BTE, block_size):
+        if not self.fused or not 0 < self.kernel_size <= fused_chunks.LAST + 1:
+            return super().__call__(x_BTE, block_size)
+        u, rest = self.inputs(x_BTE)
+        terms = self.recurrence(*self.by_part(u), rest)
+        if not fused_chunks.fits(terms):
+            return super().__call__(x_BTE, block_size)
+        weights = ([x[0] for x in self.by_part(w)] for w in (self.conv_kernel[None], self.conv_bias[None, None]))
+        terms = fused_chunks.Convolved(terms)
+        return self.outputs(fused_chunks.run(terms, self.chunk_size, terms.start(*weights, self.added())), None, rest)
+
+    def by_part(self, u: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries, keys and values [B, N, T, H] of what is convolved, [B, T, U]: of mixers with a convolution."""
+        raise NotImplementedError
+
+    def recurrence(self, q: jax.Array, k: jax.Array, v: jax.Array, rest: Any) -> Any:
+        """The terms, from these parts of u after the activation."""
+        raise NotImplementedError
+
+    def added(self) -> jax.Array | None:
+        """What the values are multiplied by to be added to the outputs, [N, 1, V]."""
+        return None
+
+    def terms(self, u, rest):
+        return self.recurrence(*map(self.activated, self.by_part(u)), rest)
 
     def all_steps(self, terms):
         if self.fused and fused_chunks.fits(terms):
