@@ -168,9 +168,7 @@ def gathered(arrays: Any) -> Any:
 
 
 def kernel_of_rows(kernel: jax.Array) -> jax.Array:
-    """A kernel that multiplies rows: `gathered` within `rows_over_all_axes`. A compiler that has to find this itself may
-    take loops of partial products, and for some large kernels all memory.
-    """
+    """A kernel that multiplies rows: `gathered` within `rows_over_all_axes`."""
     return gathered(kernel) if _ROWS.get() == AXES else kernel
 
 
