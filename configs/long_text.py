@@ -21,7 +21,7 @@ SECOND = (3e-4, 60)
 
 
 def get_config(arg=""):
-    """`network`: a name in `RECIPES`; `length`: characters of a window; `start`: a run to go on from; `smoke`."""
+    """`network`: a name in `RECIPES`; `length`: characters of a window; `start`: a run to start from; `smoke`."""
     arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "transformer"), length=1024, start="")
     options, learning_rate, steps = RECIPES[arg.network]
     learning_rate, steps = SECOND if arg.start else (learning_rate, steps)

@@ -21,7 +21,7 @@ from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import ResidentFeed, as_traced
 from arjax.training.optimizer import make_optimizer, read_rule
 from arjax.training.schedules import make_schedule
-from arjax.training.state import StepSpec, init_state
+from arjax.training.state import StepSpec, init_state, placed_state
 from arjax.training.step import train_chunk, train_step, zero_sums
 
 IMAGE = EventSpec((28, 28))
@@ -92,7 +92,7 @@ class Training:
         mesh, key = make_mesh(), jax.random.key(0)
         optimizer = make_optimizer(read_rule(case.optimizer, {}), make_schedule(1e-3, 10**6))
         spec = StepSpec(model, make_objective(case.objective), optimizer, total_steps=10**6)
-        self.state = init_state(spec, key, mesh)
+        self.state = init_state(spec, key, placed_state(spec, mesh))
         rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))
         source = from_arrays(model.event, train=rows).splits["train"]
         feed = ResidentFeed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=steps_per_dispatch)

@@ -213,7 +213,7 @@ def _setup(
 def _fit(setup: Setup, folder: Path, options: Mapping[str, Any], is_kept: bool) -> Fitted:
     outcome = train_setup(setup, folder)
     if outcome.status != "finished":
-        then = "the same call goes on from there" if is_kept else "nothing is kept"
+        then = "the same call resumes from there" if is_kept else "nothing is kept"
         raise KeyboardInterrupt(f"{stopped(outcome)}; {then}")
     print(outcome.message)
     best = restore_params(setup, folder)

@@ -43,7 +43,7 @@ def fit(
         run = arjax.fit("configs/digits.py:network=wavenet", "runs/wavenet", {"train.steps": 500})
 
     An unfinished run of the same config in the folder goes on; a finished one is returned. An interrupt (the stop
-    button of a notebook, Ctrl-C) saves the state first; the same call goes on from there, and `arjax.open_run(workdir)`
+    button of a notebook, Ctrl-C) saves the state first; the same call resumes from there, and `arjax.open_run(workdir)`
     has the parameters that were best so far.
 
     Args:
@@ -56,7 +56,7 @@ def fit(
         with silence(quiet):
             outcome = train_in(checked, workdir)
     if outcome.status != "finished":
-        raise KeyboardInterrupt(f"{stopped(outcome)}; the same call goes on from there")
+        raise KeyboardInterrupt(f"{stopped(outcome)}; the same call resumes from there")
     return Run(workdir, checked, outcome.setup, trust=trust)
 
 

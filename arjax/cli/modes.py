@@ -69,9 +69,9 @@ def parse_flags(arguments: Sequence[str]) -> SimpleNamespace:
 
 
 def _declared() -> list[Flag]:
-    trust = "run the code that a stored run names; yours, too, unless --config=FILE.py names it or it is installed"
+    trust = "run the code that a stored run names, also your own, unless it is installed or --config=FILE.py names it"
     return [
-        Flag("mode", "MODE", "one of those below [train]", "train", tuple(MODES)),
+        Flag("mode", "MODE", "one of the modes below [train]", "train", tuple(MODES)),
         Flag("config", "FILE.py[:ARG]", "config file, by its path or its name, with its argument"),
         Flag("config.FIELD", "VALUE", "another value of a field, such as --config.train.steps=1e4"),
         Flag("workdir", "DIR", "folder of the run"),
@@ -131,7 +131,7 @@ def _check(flags: SimpleNamespace, declared: dict[str, Flag]) -> None:
 
 @mode("config", "workdir", takes=(*CONFIG, *PROCESSES))
 def run_train(flags: SimpleNamespace) -> int:
-    """Trains, validates as it goes, and ends with the test likelihood; goes on by itself in a folder with a run."""
+    """Trains, validates as it goes, and ends with the test likelihood; resumes the run of the folder."""
     import jax
 
     from arjax.api.fitting import train_in
@@ -178,14 +178,14 @@ def run_compare(flags: SimpleNamespace) -> None:
     """Compares the nats of config.evaluate.split with those of other runs, example by example: paired differences with
     standard errors, and wins -> DIR/comparisons/.
     """
-    from arjax.cli.comparing import compare_runs
+    from arjax.cli.scoring import compare_runs
 
     compare_runs(flags)
 
 
 @mode("workdir", takes=(*CONFIG, *PROCESSES, "input", "output", "prior"), reads=OF_SCORES)
 def run_classify(flags: SimpleNamespace) -> None:
-    """Tells the most probable class of examples by a model of examples given their class: accuracy and -log p(class |
+    """Predicts the class of examples by a model of examples given their class: accuracy and -log p(class |
     x) of config.evaluate.split; with --input=FILE a label for each row.
     """
     from arjax.cli.scoring import classify

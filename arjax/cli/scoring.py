@@ -1,10 +1,11 @@
-"""The modes `evaluate` and `classify`: a split of the data of a run, or the rows of a file, `--input`."""
+"""The modes `evaluate`, `compare` and `classify`: a split of the data of a run, or the rows of a file, `--input`."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.api.comparing import compare
+from arjax.api.comparing import row_in_words as in_a_line
 from arjax.api.run import Run
+from arjax.api.run import open_run as open_other
 from arjax.api.trained_model import Given
 from arjax.cli.opening import open_run
+from arjax.config.files import apply_overrides
+from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.files import own_folder, read_array, read_json_object, user_path, writable_file, write_json, write_text
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
@@ -31,7 +37,7 @@ from arjax.reporting.reports import describe_classification, line_of
 from arjax.training.reporter import announce
 from arjax.training.results import run_report, write_evaluation
 
-FOLDER, SCORES = "classification", "scores.json"
+FOLDER, SCORES, COMPARISONS = "classification", "scores.json", "comparisons"
 
 
 def read_input(run: Run, path: str, context: Any = None) -> tuple[Given, np.ndarray | None]:
@@ -124,6 +130,35 @@ def classify(flags: SimpleNamespace) -> None:
     if not path:
         name = split if prior == "train" else f"{split}_{prior}"
         add_scores(run.workdir / FOLDER, name + f"_{examples}_examples" * bool(examples), scores)
+
+
+def compare_runs(flags: SimpleNamespace) -> None:
+    """Prints how a run compares with those of --other. Writes `comparisons/OTHER.json`, the numbers, and `.csv`, the
+    nats of each example. The names state a split other than test, and the number of examples if it is limited.
+    """
+    run = open_run(flags)
+    others = [_other(flags, name) for name in map(str.strip, flags.other.split(",")) if name]  # a mistake ends here
+    split, num = run.config.evaluate.split, run.config.evaluate.examples
+    of_examples = f"-{split}" * (split != "test") + f"-{num}-examples" * bool(num)
+    announce(f"comparing the nats of the {split} split ...", sys.stderr)
+    comparison = compare(run, *others, split=split)
+    names = [Path(other.name).resolve().name for other in comparison.others]
+    folder = own_folder(run.workdir, COMPARISONS)
+    for i, row in enumerate(comparison.rows()):
+        print(in_a_line(row))
+        name = names[i] + f"-{i + 1}" * (names[i] in names[:i]) + of_examples
+        finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
+        write_json(folder / f"{name}.json", finite | {"dataset": run.dataset.name, "split": split})
+        print(folder / f"{name}.json")
+        first, other = (model.nats_SN.mean(0) for model in (comparison.first, comparison.others[i]))
+        write_rows(str(folder / f"{name}.csv"), {"example": comparison.examples, "first": first, "other": other})
+
+
+def _other(flags: SimpleNamespace, workdir: str) -> Run:
+    run = open_other(workdir)
+    overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
+    apply_overrides(run.config, overrides)
+    return Run(run.workdir, validate(run.config)) if overrides else run
 
 
 def add_scores(folder: Path, name: str, scores: Mapping[str, Any]) -> None:

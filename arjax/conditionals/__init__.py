@@ -7,14 +7,12 @@ whose parameters differ between sites (`columns`) is scored on a whole grid; `at
 """
 
 from arjax.conditionals import (  # noqa: F401  (they register themselves)
-    bernoulli,
     categorical,
     columns,
     discretized_logistic_mixture,
     gaussian,
     location_scale_mixture,
     mixture_of_products,
-    ordinal,
     spline,
 )
 from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional

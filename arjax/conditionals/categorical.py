@@ -1,21 +1,73 @@
-"""Categorical conditionals for integer values."""
+"""Conditionals of discrete values whose scalars are independent: Bernoulli, categorical, and of levels in an order."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, Conditional
-from arjax.conditionals.numerics import before_bound, softly_bounded, tempered
+from arjax.conditionals.numerics import as_temperature, before_bound, softly_bounded, tempered
+from arjax.core.errors import say_once
 from arjax.core.options import opt
-from arjax.core.spec import DISCRETE_KINDS
+from arjax.core.spec import DISCRETE_KINDS, EventSpec
 
 #: A larger cap would change no logit that a softmax tells apart from a certain value.
 LARGEST_CAP = 1000
+
+
+@CONDITIONALS.register("bernoulli")
+@dataclasses.dataclass(frozen=True)
+class Bernoulli(Conditional):
+    """p(x = 1) = sigmoid(logit), independently for each scalar of the value."""
+
+    value_shape: tuple[int, ...] = ()
+
+    NEEDS = "binary data"
+
+    @classmethod
+    def check_event(cls, event: EventSpec) -> None:
+        if event.num_levels != 2:
+            raise cls.unsuitable(event)
+
+    @property
+    def num_params(self) -> int:
+        return math.prod(self.value_shape)
+
+    def _logits(self, features: jax.Array) -> jax.Array:
+        return features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape)
+
+    def log_table(self, features: jax.Array) -> jax.Array:
+        logits = self._logits(features)
+        return jax.nn.log_sigmoid(jnp.stack([-logits, logits], -1))
+
+    def from_log_table(self, table: jax.Array) -> jax.Array:
+        return (table[..., 1:] - table[..., :1]) if not self.value_shape else super().from_log_table(table)
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        logits = self._logits(features)
+        log_prob = -jax.nn.softplus(jnp.where(value > 0, -logits, logits))
+        return self._sum(log_prob)
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws int32 values of shape [..., *value_shape] from logits / temperature."""
+        logits = self._logits(features)
+        # log u - log(1-u) is logistic noise; comparing logits with it keeps precision where sigmoid would saturate.
+        noise = jax.random.logistic(key, logits.shape)
+        return (noise * as_temperature(temperature) < logits).astype(jnp.int32)
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        # -log max(p, q) + |logit| min(p, q): a sum of positive terms, exact where p log p + q log q would cancel.
+        size = jnp.abs(self._logits(features))
+        return self._sum(jax.nn.softplus(-size) + size * jax.nn.sigmoid(-size))
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        return (self._logits(features) > 0).astype(jnp.int32)
 
 
 class ByTable(Conditional):
@@ -80,3 +132,52 @@ class Categorical(ByTable):
         """Draws int32 values of shape [..., *value_shape] from softmax(logits / temperature)."""
         logits = self._logits(features.astype(jnp.float32))
         return jax.random.categorical(key, tempered(logits, temperature)).astype(jnp.int32)
+
+
+@functools.cache
+def level_embedding(num_levels: int, size: int) -> np.ndarray:
+    """Returns the first R cosines over the levels, cos(pi k (v + 1/2) / V), k = 1..R, float32[V, R]. All V - 1 of them
+    span every set of logits (the discrete cosine transform of Ahmed, Natarajan & Rao, 1974, without its constant).
+    """
+    v, k = np.arange(num_levels)[:, None], np.arange(1, size + 1)
+    return np.cos(np.pi * k * (v + 0.5) / num_levels).astype(np.float32)
+
+
+@CONDITIONALS.register("ordinal")
+@dataclasses.dataclass(frozen=True)
+class Ordinal(Categorical):
+    """p(x = v) = softmax(E f)_v: the logit of a level is the product of the features with a fixed embedding of it.
+
+    There are `size` features per scalar, at most V - 1. With few, log p is smooth in the level, so neighbouring levels
+    share statistical strength. `soft_cap` bounds the logits as in `categorical`.
+    """
+
+    size: int = 16
+
+    DATA = ("binary", "levels")
+    NEEDS = "levels in an order"
+
+    @classmethod
+    def for_event(cls, event: EventSpec, **fields: Any) -> Ordinal:
+        """Returns the family of binary data or levels; tokens have no order."""
+        ordinal, most = super().for_event(event, **fields), event.num_levels - 1
+        if ordinal.size > most and ordinal.size != cls.size:
+            say_once(
+                f"size={ordinal.size} of the conditional 'ordinal' is more than {event.num_levels} levels need, {most}"
+            )
+        return dataclasses.replace(ordinal, size=min(ordinal.size, most))
+
+    @property
+    def num_params(self) -> int:
+        return math.prod(self.value_shape) * self.size
+
+    def from_log_table(self, table: jax.Array) -> jax.Array:
+        if self.size < self.num_levels - 1:
+            return Conditional.from_log_table(self, table)
+        embedding_VR = jnp.asarray(level_embedding(self.num_levels, self.size))  # its columns have the length sqrt(V/2)
+        return jnp.matmul(super().from_log_table(table), embedding_VR, precision="highest") * 2 / self.num_levels
+
+    def _scores(self, features: jax.Array) -> jax.Array:
+        coefficients = features.reshape(*features.shape[:-1], *self.value_shape, self.size)
+        embedding_VR = jnp.asarray(level_embedding(self.num_levels, self.size))
+        return jnp.matmul(coefficients, embedding_VR.T, precision="highest")

@@ -59,13 +59,17 @@ class _Bin(NamedTuple):
     last: jax.Array
 
 
-def _bin_of(spline: Spline, knots: jax.Array, number: jax.Array) -> _Bin:
-    """The bin between `knots` (`spline.x` or `spline.y`) in which each number lies, [...]; within the bounds."""
+def _bin_of(spline: Spline, knots: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array, _Bin]:
+    """Whether each number lies within the bounds of `knots` (`spline.x` or `spline.y`), [...], the number there, or 0
+    outside, and its bin.
+    """
+    within = jnp.abs(numbers) < knots[..., -1]
+    number = jnp.where(within, numbers, 0.0)
     index = (number[..., None] >= knots[..., 1:-1]).sum(-1, keepdims=True)
     ends = jnp.broadcast_to(jnp.stack(spline), (3, *index.shape[:-1], knots.shape[-1]))
     first, last = (jnp.take_along_axis(ends, (index + i)[None], axis=-1)[..., 0] for i in (0, 1))
     width, height = last[0] - first[0], last[1] - first[1]
-    return _Bin(first[0], first[1], width, height, height / width, first[2], last[2])
+    return within, number, _Bin(first[0], first[1], width, height, height / width, first[2], last[2])
 
 
 def _log_slope(at: _Bin, xi: jax.Array) -> jax.Array:
@@ -78,10 +82,7 @@ def _log_slope(at: _Bin, xi: jax.Array) -> jax.Array:
 
 def forward(spline: Spline, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns y and log dy/dx at x[...]: equations 4 and 5."""
-    bound = spline.x[..., -1]
-    within = jnp.abs(x) < bound
-    inner = jnp.where(within, x, 0.0)
-    at = _bin_of(spline, spline.x, inner)
+    within, inner, at = _bin_of(spline, spline.x, x)
     xi = (inner - at.x) / at.width
     top = at.height * (at.mean_slope * xi**2 + at.first * xi * (1 - xi))
     bottom = at.mean_slope + (at.last + at.first - 2 * at.mean_slope) * xi * (1 - xi)
@@ -90,10 +91,7 @@ def forward(spline: Spline, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def inverse(spline: Spline, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns x and log dy/dx there, of y[...]: the root of a quadratic equation, equations 6 to 8 of appendix A.1."""
-    bound = spline.y[..., -1]
-    within = jnp.abs(y) < bound
-    inner = jnp.where(within, y, 0.0)
-    at = _bin_of(spline, spline.y, inner)
+    within, inner, at = _bin_of(spline, spline.y, y)
     rise, bend = inner - at.y, at.last + at.first - 2 * at.mean_slope
     a = at.height * (at.mean_slope - at.first) + rise * bend
     b = at.height * at.first - rise * bend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import inspect
@@ -23,8 +24,9 @@ from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 
 #: The axes of a mesh over which the rows of a batch are divided, and all axes.
-BATCH_AXES = ("data", "fsdp")
+BATCH_AXES: tuple[str, ...] = ("data", "fsdp")
 AXES = (*BATCH_AXES, "tensor")
+_ROWS = contextvars.ContextVar("axes of rows", default=BATCH_AXES)
 #: Parameters up to so many bytes are put together on every device that draws: a third of 16 GiB, the least memory of
 #: the accelerators of `arjax.parallel`.
 MOST_WHOLE = 2**34 // 3
@@ -115,15 +117,39 @@ def is_for_cpu() -> bool:
     return program_device().platform == "cpu"
 
 
-def by_rows(x: jax.Array, axis: int = 0, over: tuple[str, ...] = BATCH_AXES) -> jax.Array:
-    """An array of a program on a mesh, with the examples along an axis divided `over` those of the mesh, or, where they
-    are too few, over those that divide the batch.
+@contextlib.contextmanager
+def rows_over_all_axes(*, on_tpus: bool = True) -> Iterator[None]:
+    """Within, the rows of programs that are traced are divided over all axes of the mesh: in loops with whole kernels,
+    as a kernel in parts would be communication in every round. Without `on_tpus`, not in programs for TPUs.
+    """
+    token = _ROWS.set(AXES if on_tpus or program_device().platform != "tpu" else _ROWS.get())
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
+def axes_of_rows(num_rows: int) -> tuple[str, ...]:
+    """The axes of the mesh that divide rows: those of a batch, or, if so many rows allow it, all of the scope above."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return dividing(mesh, _ROWS.get(), num_rows) or dividing(mesh, BATCH_AXES, num_rows)
+
+
+def by_rows(x: jax.Array, axis: int = 0) -> jax.Array:
+    """An array of a program on a mesh, with the examples along an axis divided over `axes_of_rows`.
 
     Where both the rows and the kernel of a product are divided over one axis, XLA may gather the rows, of which there
     are far more; told that the rows stay where they are, it gathers the kernel.
     """
-    mesh, size = jax.sharding.get_abstract_mesh(), x.shape[axis]
-    axes = (dividing(mesh, over, size) or dividing(mesh, BATCH_AXES, size)) if x.ndim > 1 else ()
+    return _divided(x, axis, axes_of_rows(x.shape[axis]) if x.ndim > 1 else ())
+
+
+def by_columns(x: jax.Array) -> jax.Array:
+    """The product [B, N] with a kernel that is larger than its rows, divided as its columns: the kernel stays there."""
+    return _divided(x, 1, dividing(jax.sharding.get_abstract_mesh(), ("tensor", "fsdp"), x.shape[1]))
+
+
+def _divided(x: jax.Array, axis: int, axes: tuple[str, ...]) -> jax.Array:
     if not axes:
         return x
     free: list[Any] = [PartitionSpec.UNCONSTRAINED] * x.ndim
@@ -139,6 +165,11 @@ def gathered(arrays: Any) -> Any:
     if all(mesh.shape.get(axis, 1) == 1 for axis in AXES):
         return arrays
     return jax.lax.with_sharding_constraint(arrays, PartitionSpec())
+
+
+def kernel_of_rows(kernel: jax.Array) -> jax.Array:
+    """A kernel that multiplies rows: `gathered` within `rows_over_all_axes`."""
+    return gathered(kernel) if _ROWS.get() == AXES else kernel
 
 
 def gathered_if_small(params: Any) -> Any:
@@ -194,15 +225,38 @@ def only_casts(jaxpr: Any, dtype: Any) -> list[bool]:
     """
     uses = [(var, False) for var in jaxpr.outvars]
     for equation in jaxpr.eqns:
-        inner = getattr(equation.params.get("jaxpr"), "jaxpr", None)
-        if inner is not None and len(inner.invars) == len(equation.invars):
-            each = only_casts(inner, dtype)
-        else:
-            is_cast = equation.primitive.name == "convert_element_type" and equation.params["new_dtype"] == dtype
-            each = [is_cast] * len(equation.invars)
-        uses += zip(equation.invars, each, strict=True)
+        is_cast = equation.primitive.name == "convert_element_type" and equation.params["new_dtype"] == dtype
+        unseen = set(range(len(equation.invars)))
+        for inner, begin, end in _read_by(equation):
+            uses += zip(equation.invars[begin:end], only_casts(inner, dtype), strict=False)
+            unseen -= set(range(begin, end))
+        uses += [(equation.invars[i], is_cast) for i in unseen]
     others = {var for var, is_cast in uses if not is_cast and not isinstance(var, Literal)}
     return [var not in others for var in jaxpr.invars]
+
+
+def _read_by(equation: Any) -> list[tuple[Any, int, int]]:
+    """The programs inside an operation, and which of its inputs, from `begin` to `end`, are the first ones of each."""
+    params, num = equation.params, len(equation.invars)
+    if "branches" in params:
+        return [(each.jaxpr, 1, num) for each in params["branches"]]
+    if "body_jaxpr" in params:  # without the state of the loop
+        before, read = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+        return [(params["cond_jaxpr"].jaxpr, 0, before), (params["body_jaxpr"].jaxpr, before, read)]
+    inner = getattr(params.get("jaxpr"), "jaxpr", None)
+    return [(inner, 0, num)] if inner is not None and len(inner.invars) == num else []
+
+
+def cast_before(calls: Callable[[Any], Any], variables: Any, dtype: str) -> Any:
+    """The inputs of a function that is called in a loop, in the type `dtype` where it does no more with them than cast
+    them to it: XLA for GPUs would read them all in float32 and cast them in every round. On CPUs as they are.
+    """
+    if dtype == "float32" or is_for_cpu():
+        return variables
+    leaves, structure = jax.tree.flatten(variables)
+    may_cast = only_casts(jax.make_jaxpr(calls)(variables).jaxpr, dtype)
+    of_type = [leaf.astype(dtype) if may else leaf for leaf, may in zip(leaves, may_cast, strict=True)]
+    return jax.tree.unflatten(structure, of_type)
 
 
 def free_bytes() -> int | None:

@@ -234,18 +234,13 @@ def _log_mixture(x: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: f
     return np.concatenate(log_p) - math.log(2 * math.pi * noise**2)
 
 
-def _draw_gaussians(rng: np.random.Generator, num: int) -> np.ndarray:
-    return _MEANS[rng.integers(8, size=num)]
-
-
-def _log_gaussians(x: np.ndarray, noise: float) -> np.ndarray:
-    return _log_mixture(x, _MEANS, np.full(8, 1 / 8), noise)
-
-
 #: By the names of the data sets: log p of points [N, 2] that have some noise, and points without it.
 DENSITIES: dict[str, tuple[Callable, Callable]] = {
     "two_moons": (_log_moons, _draw_moons),
-    "eight_gaussians": (_log_gaussians, _draw_gaussians),
+    "eight_gaussians": (
+        lambda x, noise: _log_mixture(x, _MEANS, np.full(8, 1 / 8), noise),
+        lambda rng, num: _MEANS[rng.integers(8, size=num)],
+    ),
     "checkerboard": (_log_board, _draw_board),
 }
 _LEAST_NOISE = 0.01

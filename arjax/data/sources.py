@@ -205,12 +205,10 @@ def with_shapes(
     refuse(("x" not in arrays, f"the {split} arrays lack 'x'"))
     given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in arrays.items() if key != "context"}
     x, parts = given["x"], _parts(context, split, arrays)
+    wanted = f"(N, {', '.join(map(str, event.shape))})"
     refuse(
         (x.shape[:1] == (0,), f"there are no {split} examples: the array is empty, of shape {x.shape}"),
-        (
-            x.shape[1:] != event.shape,
-            f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}",
-        ),
+        (x.shape[1:] != event.shape, f"the {split} examples must have shape {wanted}, not {x.shape}"),
     )
     for key, array in (given | parts).items():
         if array.ndim < 1 or len(array) != len(x):

@@ -157,18 +157,14 @@ def _made(name: str, values: np.ndarray, rule: _Rule, stated: str) -> _Made:
         _check_column(name, values, rule, from_numbers)
     kind = stated or _kind(texts, from_numbers, rule)
     where = f"{rule.place(int(gaps.argmax()))} has no value in the column {name!r}" if gaps.any() else ""
+    hole = "or give missing='hole', which leaves the value out"
+    level = "missing='level', which makes a level of it in discrete columns"
+    texts_of_gaps = "missing_cells has the texts of cells without a value"
+    no_level = f"{where}, which is real and has no level for it: fill it in, leave the column out, {hole}"
+    no_value = f"{where}: fill it in, leave the column out with `skip`, {hole}, or {level}; {texts_of_gaps}"
     refuse(
-        (
-            where and rule.missing == "level" and kind == "real",
-            f"{where}, which is real and has no level for it: fill it in, leave the column out, or give "
-            "missing='hole', which leaves the value out",
-        ),
-        (
-            where and rule.missing == "refuse",
-            f"{where}: fill it in, leave the column out with `skip`, or give missing='hole', which leaves the value "
-            "out, or missing='level', which makes a level of it in discrete columns; missing_cells has the texts of "
-            "cells without a value",
-        ),
+        (where and rule.missing == "level" and kind == "real", no_level),
+        (where and rule.missing == "refuse", no_value),
     )
     if kind != "real":
         return _discrete(name, values, kind, from_numbers, rule)
@@ -229,23 +225,14 @@ def _check_column(name: str, values: np.ndarray, rule: _Rule, from_numbers: bool
         _, stray = cells.kind_of(name, values, rule.place, as_words, with_codes=True)
         many = len(set(texts)) > (rule.levels or rule.most_levels)
         unless = "name it in missing_cells where such a cell has no value"
-        refuse(
-            (
-                stray and many,
-                f"{stray}, too many different ones to be words: {unless}, or give {as_words}, which keeps all of them "
-                "as words",
-            )
-        )
+        kept = f"{unless}, or give {as_words}, which keeps all of them as words"
+        refuse((stray and many, f"{stray}, too many different ones to be words: {kept}"))
         if stray:
             say_once(f"{stray}, so all of them are words without an order: {unless}; {as_words} says it is meant")
     reason = cells.names_rows(values, rule.most_levels)
-    refuse(
-        (
-            reason and (not from_numbers or all(map(cells.is_code, texts))),
-            f"the column {name!r} of the table {reason.removeprefix('it ')}: there is nothing to learn from it, leave "
-            f"it out with skip=({name!r},), or keep it as words with {as_words}",
-        )
-    )
+    useless = f"the column {name!r} of the table {reason.removeprefix('it ')}: there is nothing to learn from it"
+    remedy = f"leave it out with skip=({name!r},), or keep it as words with {as_words}"
+    refuse((reason and (not from_numbers or all(map(cells.is_code, texts))), f"{useless}, {remedy}"))
     first = values[: rule.num_rows].tolist()
     begins = len(first) > rule.most_levels and first[0] in ("0", "1")
     if begins and first == list(map(str, range(int(first[0]), int(first[0]) + len(first)))):

@@ -119,8 +119,10 @@ def _place(operation: Operation, collective: str) -> tuple[str, str, str]:
 
 
 def _flops(kernel: Operation) -> float:
-    """FLOPs of a kernel of causal attention, of queries [B, N, T, H]; 0 of others."""
+    """FLOPs of a kernel: of causal attention for queries [B, N, T, H], of others those that their call states, or 0."""
     products = sum(num for name, num in _ATTENTION.items() if kernel.name.startswith(name))
+    if not products and (stated := re.search(r'"cost_estimate":\{"flops":"(\d+)"', kernel.text)):
+        return int(stated[1])
     sizes = [tuple(map(int, dims.split(","))) for dims in re.findall(r"bf16\[(\d+,\d+,\d+,\d+)\]", kernel.type)]
     return products * max((math.prod(size) * size[2] for size in sizes), default=0)
 

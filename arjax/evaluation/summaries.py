@@ -16,6 +16,7 @@ from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE, mixed_nats
 from arjax.core.spec import EventSpec
 from arjax.factorization import Shares
 
+K = TypeVar("K")
 T = TypeVar("T")
 #: A row of codes is named after the size of its codebook, such as "codes/512".
 CODES = "codes/"
@@ -34,6 +35,14 @@ def mean_over_runs(values: Any) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(values, np.float64)
     known = len(values) > 1 and np.isfinite(values).all()
     return values.mean(0), stderr_of(values) if known else np.full(values.shape[1:], np.nan)
+
+
+def grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, list[T]]:
+    """Returns the second things of the pairs, together where the first ones are equal, in the sequence of the pairs."""
+    groups: dict[K, list[T]] = {}
+    for key, each in pairs:
+        groups.setdefault(key, []).append(each)
+    return groups
 
 
 def group_by_seed(runs: Iterable[T], but_seed: Callable[[T], tuple[Hashable, Hashable]]) -> list[list[T]]:

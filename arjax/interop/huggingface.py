@@ -188,13 +188,11 @@ def _check_tokens(model: AutoregressiveModel) -> None:
     is_line = len(event.grid_shape) == 1 and event.value_size == 1 and event.num_levels > 2
     is_plain = isinstance(model.network, Transformer) and is_line and not model.context_spec
     in_order = np.array_equal(np.asarray(factorization.blocks), np.arange(event.num_sites)[:, None])
+    other_family = model.conditional != Categorical(event.num_levels)
     refuse(
         (not is_plain, f"only a `transformer` on a line of tokens, without a context, {ending}"),
         (not in_order, f"only a model of one token per step in raster order {ending}"),
-        (
-            model.conditional != Categorical(event.num_levels),
-            f"only a model with the conditional 'categorical', without options, {ending}",
-        ),
+        (other_family, f"only a model with the conditional 'categorical', without options, {ending}"),
     )
 
 

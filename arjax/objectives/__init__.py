@@ -17,11 +17,9 @@ from arjax.objectives.base import (
     Objective,
     ObjectiveState,
     Step,
-    count,
-    likelihood_loss,
     make_objective,
-    weighted_sum,
 )
+from arjax.objectives.terms import count, likelihood_loss, weighted_sum
 
 __all__ = [
     "OBJECTIVES",

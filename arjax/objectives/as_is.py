@@ -18,8 +18,9 @@ from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, dummy_batch, repeated
 from arjax.models.checks import check_factorization
 from arjax.networks.base import NETWORKS, Network, step_variables
-from arjax.objectives.base import OBJECTIVES, leave_one_out, with_score_function
+from arjax.objectives.base import OBJECTIVES
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
+from arjax.objectives.terms import leave_one_out, with_score_function
 from arjax.samplers.prefixes import draw_in_steps
 
 

@@ -17,21 +17,8 @@ from arjax.core.traits import require
 from arjax.models.base import Params, inherited
 from arjax.models.chains import Chain
 from arjax.models.latent import LatentModel, Weights
-from arjax.objectives.base import (
-    OBJECTIVES,
-    Loss,
-    Mean,
-    Metrics,
-    Objective,
-    ObjectiveState,
-    Step,
-    count,
-    leave_one_out,
-    likelihood_loss,
-    weighted_sum,
-    weights_of,
-    with_score_function,
-)
+from arjax.objectives.base import OBJECTIVES, Loss, Mean, Metrics, Objective, ObjectiveState, Step
+from arjax.objectives.terms import count, leave_one_out, likelihood_loss, weighted_sum, weights_of, with_score_function
 
 
 class LatentObjective(Objective[LatentModel]):
@@ -43,16 +30,13 @@ class LatentObjective(Objective[LatentModel]):
     def check(self, model: LatentModel) -> None:
         model = require(model, "latents", f"the objective {self.name!r}")
         self.check_parts_loss(model)
-        if "discrete_latents" in inherited(model):
-            raise UserError(
-                f"the objective {self.name!r} follows the draws of discrete latents of the model itself, not of its "
-                "parts: the latents of its parts have to be real"
-            )
-        if not model.reparameterised and self.samples < 2:
-            raise UserError(
-                f"the objective {self.name!r} needs samples of at least 2 for discrete latents: the gradient of each "
-                "draw is compared with the others"
-            )
+        subject = f"the objective {self.name!r}"
+        of_parts = "discrete latents of the model itself, not of its parts: the latents of its parts have to be real"
+        alone = "discrete latents: the gradient of each draw is compared with the others"
+        refuse(
+            ("discrete_latents" in inherited(model), f"{subject} follows the draws of {of_parts}"),
+            (not model.reparameterised and self.samples < 2, f"{subject} needs samples of at least 2 for {alone}"),
+        )
 
 
 def _loss(model: LatentModel, batch: Batch, value_B: jax.Array, bound_B: jax.Array, weights: Weights) -> Loss:

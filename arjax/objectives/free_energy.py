@@ -19,22 +19,10 @@ from arjax.core.scores import log_mean
 from arjax.core.spec import EventSpec
 from arjax.models.base import Model, Params, repeated
 from arjax.models.draws import draw_part
-from arjax.objectives.base import (
-    OBJECTIVES,
-    Loss,
-    Mean,
-    Metrics,
-    Objective,
-    ObjectiveState,
-    Step,
-    count,
-    leave_one_out,
-    weighted_sum,
-    weights_of,
-    with_score_function,
-)
+from arjax.objectives.base import OBJECTIVES, Loss, Mean, Metrics, Objective, ObjectiveState, Step
 from arjax.objectives.energies import ENERGIES, PROBES, make_energy
 from arjax.objectives.prefixes import SCHEDULES
+from arjax.objectives.terms import count, leave_one_out, weighted_sum, weights_of, with_score_function
 from arjax.samplers import PLAIN_DRAW, Cached
 
 
@@ -88,7 +76,7 @@ class FreeEnergy(Objective[Model]):
 
     def __post_init__(self):
         if self.schedule != type(self).schedule and not self.anneal:
-            say_once(f"schedule={self.schedule!r} of free_energy has no effect without anneal, the part of the run")
+            say_once(f"schedule={self.schedule!r} of free_energy has no effect without anneal, the fraction of the run")
 
     @property
     def score_of_draws(self) -> Callable[..., dict[str, jax.Array]]:

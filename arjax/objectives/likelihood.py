@@ -20,18 +20,8 @@ from arjax.factorization import Factorization, reorder
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.objectives.base import (
-    OBJECTIVES,
-    Loss,
-    Mean,
-    Metrics,
-    Objective,
-    ObjectiveState,
-    Step,
-    leave_one_out,
-    likelihood_loss,
-    score_loss,
-)
+from arjax.objectives.base import OBJECTIVES, Loss, Mean, Metrics, Objective, ObjectiveState, Step
+from arjax.objectives.terms import leave_one_out, likelihood_loss, score_loss
 
 
 @OBJECTIVES.register("teacher_forcing")

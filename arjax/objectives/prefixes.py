@@ -18,17 +18,8 @@ from arjax.core.spec import DISCRETE_KINDS
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
-from arjax.objectives.base import (
-    OBJECTIVES,
-    Loss,
-    Mean,
-    Objective,
-    ObjectiveState,
-    Step,
-    count,
-    likelihood_loss,
-    weighted_sum,
-)
+from arjax.objectives.base import OBJECTIVES, Loss, Mean, Objective, ObjectiveState, Step
+from arjax.objectives.terms import count, likelihood_loss, weighted_sum
 from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_drawn
 
 

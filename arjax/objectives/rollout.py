@@ -17,8 +17,9 @@ from arjax.core.spec import DISCRETE_KINDS
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, repeated
-from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Step, leave_one_out, with_score_function
+from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Step
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
+from arjax.objectives.terms import leave_one_out, with_score_function
 from arjax.samplers.prefixes import draw_in_steps
 
 #: Targets that read the true conditionals.

@@ -16,18 +16,8 @@ from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Params
 from arjax.models.tokens import FINGERPRINT, TokensModel, fingerprint
-from arjax.objectives.base import (
-    OBJECTIVES,
-    Loss,
-    Mean,
-    Metrics,
-    Objective,
-    ObjectiveState,
-    Step,
-    count,
-    weighted_sum,
-    weights_of,
-)
+from arjax.objectives.base import OBJECTIVES, Loss, Mean, Metrics, Objective, ObjectiveState, Step
+from arjax.objectives.terms import count, weighted_sum, weights_of
 
 
 @OBJECTIVES.register("tokenizer")

@@ -75,7 +75,7 @@ def _end(stderr: TextIO, program: str, said: str) -> NoReturn:
         which = f"process {lost[1]} of this run is lost"
     else:
         which = f"{'process 0' if _SILENT_0.search(said) else 'another process'} of this run is lost"
-    sentence = f"{program}: {which}; the same command, given to all processes, goes on from the last checkpoint"
+    sentence = f"{program}: {which}; the same command, given to all processes, resumes from the last checkpoint"
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     print(sentence, file=stderr, flush=True)

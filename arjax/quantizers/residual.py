@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any, ClassVar
 
 import jax
@@ -49,15 +50,11 @@ class ResidualQuantizer(Quantizer):
     IDEMPOTENT: ClassVar[bool] = False
 
     def __post_init__(self):
+        falls = any(b <= a for a, b in itertools.pairwise(self.scales))
+        nested = "the quantizer 'residual' has one quantizer for all scales, which is no residual one"
         refuse(
-            (
-                any(b <= a for a, b in zip(self.scales, self.scales[1:], strict=False)),
-                f"the scales of the quantizer 'residual' must grow from one to the next, not {self.scales}",
-            ),
-            (
-                isinstance(self.inner, ResidualQuantizer),
-                "the quantizer 'residual' has one quantizer for all scales, which is no residual one",
-            ),
+            (falls, f"the scales of the quantizer 'residual' must grow from one to the next, not {self.scales}"),
+            (isinstance(self.inner, ResidualQuantizer), nested),
         )
 
     @property

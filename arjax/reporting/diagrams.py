@@ -20,7 +20,7 @@ def factorization_figure(
 ) -> Any:
     """Draws the sites coloured by their step, and the dependencies: as a graph of few sites, as a matrix of many. Axes
     of the grid before the last two are drawn below one another. `dependencies_DD` bool[D, D] is true at [i, j] iff site
-    i reads site j, by default all that the factorization allows; `names` of the sites are by default their numbers.
+    i depends on site j, by default all that the factorization allows; `names` of the sites default to their numbers.
     """
     step_D = np.asarray(factorization.step)
     reads_DD = np.asarray(factorization.mask() if dependencies_DD is None else dependencies_DD)
@@ -36,7 +36,7 @@ def factorization_figure(
         _draw_grid(left, np.asarray(factorization.order), step_D.reshape(rows, width))
     order = np.asarray(factorization.order)
     right.imshow(reads_DD[np.ix_(order, order)], cmap="Blues", vmin=0, vmax=1.4, interpolation="nearest")
-    right.set_title("dependency matrix: row reads column", fontsize=10)
+    right.set_title("a row depends on its blue columns", fontsize=10)
     for ticks, labels in ((right.set_xticks, right.set_xticklabels), (right.set_yticks, right.set_yticklabels)):
         ticks(range(len(order)) if few else [])
         labels([names[site] for site in order] if few else [])
@@ -44,25 +44,25 @@ def factorization_figure(
 
 
 def _draw_graph(axis: Any, step_D: np.ndarray, reads_DD: np.ndarray, names: Sequence[str]) -> None:
-    """Sites from left to right by step, those of one step below one another, an edge from each site that is read."""
-    import matplotlib
-
-    colours = matplotlib.colormaps[COLOURS](0.25 + 0.65 * step_D / max(step_D.max(), 1))
-    height = np.zeros(len(step_D))
-    for step in np.unique(step_D):
-        members = np.flatnonzero(step_D == step)
+    """Sites from left to right by the longest path that ends there, with an arrow from each site that is read."""
+    depth, height = np.zeros(len(step_D), int), np.zeros(len(step_D))
+    for site in np.argsort(step_D, kind="stable"):
+        depth[site] = max(depth[reads_DD[site]] + 1, default=0)
+    for column in np.unique(depth):
+        members = np.flatnonzero(depth == column)
         height[members] = (len(members) - 1) / 2 - np.arange(len(members))
     for site, read in np.argwhere(reads_DD):
-        ends = (step_D[read], height[read]), (step_D[site], height[site])
-        bend = -0.28 if step_D[site] - step_D[read] > 1 else 0
-        arrow(axis, *ends, "#777777", shrinkA=13, shrinkB=13, connectionstyle=f"arc3,rad={bend}")
-    axis.scatter(step_D, height, s=560, c=colours, zorder=2, edgecolors="white")
+        ends = (depth[read], height[read]), (depth[site], height[site])
+        bend = -0.28 if depth[site] - depth[read] > 1 else 0
+        arrow(axis, *ends, "#777777", shrinkA=15, shrinkB=15, connectionstyle=f"arc3,rad={bend}")
+    axis.scatter(depth, height, s=720, c=step_D, cmap=COLOURS, zorder=2, edgecolors="white")
     for site, name in enumerate(names):
-        axis.text(step_D[site], height[site], name, ha="center", va="center", color="white", zorder=3, fontsize=11)
-    reach = max(np.abs(height).max(), 0.35 * step_D.max())
-    axis.set_xlim(-0.5, step_D.max() + 0.5)
+        look = {"color": _on_colour(step_D[site], step_D.max()), "fontsize": 13}
+        axis.text(depth[site], height[site], name, ha="center", va="center", zorder=3, **look)
+    reach = max(np.abs(height).max(), 0.35 * depth.max())
+    axis.set_xlim(-0.5, depth.max() + 0.5)
     axis.set_ylim(-reach - 0.6, reach + 0.6)
-    axis.set_title("an arrow from each site that is read", fontsize=10)
+    axis.set_title("arrows point to the dependent site", fontsize=10)
     axis.axis("off")
 
 
@@ -74,10 +74,15 @@ def _draw_grid(axis: Any, order: np.ndarray, step_HW: np.ndarray) -> None:
     axis.plot(column, row, "-", color="white", linewidth=0.8, alpha=0.5)
     if max(height, width) <= MOST_NUMBERS:
         for (r, c), step in np.ndenumerate(step_HW):
-            look = {"color": "white" if step < step_HW.max() / 2 else "black", "fontsize": 8}
+            look = {"color": _on_colour(step, step_HW.max()), "fontsize": 8}
             # A box, so that the path does not cross the number.
             box = {"facecolor": image.to_rgba(step), "edgecolor": "none", "pad": 1.5}
             axis.text(c, r, str(step + FIRST_STEP), ha="center", va="center", bbox=box, **look)
     axis.set_title("step of each site, and the walk", fontsize=10)
     axis.set_xticks([])
     axis.set_yticks([])
+
+
+def _on_colour(step: int, last: int) -> str:
+    """The colour of text that is legible on the colour of a step: the first steps are dark."""
+    return "black" if step > last / 2 else "white"

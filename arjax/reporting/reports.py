@@ -15,8 +15,6 @@ from arjax.core.scores import NLL, NO_LIKELIHOOD, SAMPLE_SCORE
 FILE_NAME, RECORD = "results.json", "record.json"
 #: The nats of each scored example, float32[N] by split.
 NATS_FILE = "rows.npz"
-#: The kind of a score that is the log-likelihood itself; others are "bound", "estimate" and "none".
-EXACT = "exact"
 _TEXTS = ("dataset", "split", "device", "kind")
 _NUMBERS = ("num_examples", "num_params", "step", "best_step", "seed", "train_seconds")
 #: The numbers of likelihoods, and those in their place of models without one.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
-from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
+from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft
 from arjax.samplers.loops import num_calls
 from arjax.samplers.speculative import accept_by_keys, draw_in_windows, leading, tell_window
 
@@ -101,7 +101,7 @@ def draft_whole(
     draft: Draft, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any
 ) -> tuple[jax.Array, int | jax.Array]:
     """The canvas [B, *grid, *value] with proposals for all unobserved steps, and the calls of the model's network."""
-    target, prompt = target_of_draft(model, params, steps, draft), steps.prompt()
+    target, prompt = Target.of(model, params, steps, draft), steps.prompt()
     num_steps = model.factorization.num_steps
     chunk = min(max(target.form.chunk, 8), num_steps)
     first = target.form.start(len(canvas), context) if draft.target_calls else ()

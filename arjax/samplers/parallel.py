@@ -12,24 +12,13 @@ import numpy as np
 from arjax.conditionals.restricted import untruncated
 from arjax.core.errors import refuse
 from arjax.core.options import opt
+from arjax.samplers import rounds
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, per_example
 from arjax.samplers.loops import StepForm, num_calls
-from arjax.samplers.rounds import (
-    RULES,
-    SCHEDULES,
-    by_score,
-    certainties,
-    check_rounds,
-    check_rounds_fit,
-    check_rule,
-    check_single_sites,
-    make_sizes,
-    measure_losses,
-)
 
 #: Rounds where their number is not given.
 USUAL = 16
-CHOICES = ("random", "order", "confidence", *RULES)
+CHOICES = ("random", "order", "confidence", *rounds.RULES)
 #: Examples of the validation split on which `optimal` measures its losses.
 MEASURED = 256
 
@@ -62,7 +51,7 @@ class Parallel(Sampler):
     exact: ClassVar[bool] = False
 
     steps: int = opt(0)
-    schedule: str = opt("uniform", choices=SCHEDULES)
+    schedule: str = opt("uniform", choices=rounds.SCHEDULES)
     choose: str = opt("random", choices=CHOICES)
     sizes: tuple[int, ...] = opt((), least=1)
 
@@ -72,14 +61,14 @@ class Parallel(Sampler):
         refuse((twice, f"the sampler 'parallel' has {len(self.sizes)} rounds of given sizes: leave {left_out}"))
 
     def check(self, model: Any) -> None:
-        check_rounds(model, "the sampler 'parallel'")
+        rounds.check_rounds(model, "the sampler 'parallel'")
         num_steps = model.factorization.num_steps
-        check_rounds_fit("the sampler 'parallel'", self.steps, num_steps)
+        rounds.check_rounds_fit("the sampler 'parallel'", self.steps, num_steps)
         if self.choose != "order":
-            check_single_sites(model, f"the sampler 'parallel' with choose={self.choose!r}")
+            rounds.check_single_sites(model, f"the sampler 'parallel' with choose={self.choose!r}")
         misfit, total = self.sizes and sum(self.sizes) != num_steps, sum(self.sizes)
         refuse((misfit, f"the sizes of the sampler 'parallel' add up to {total}, but the model has {num_steps} steps"))
-        check_rule(model, self.choose, "choose")
+        rounds.check_rule(model, self.choose, "choose")
 
     @property
     def has_arrays(self):
@@ -92,7 +81,7 @@ class Parallel(Sampler):
             return self
         losses_S = None
         if self.schedule == "optimal":
-            losses_S = measure_losses(model, params, resources.examples("validation", MEASURED))
+            losses_S = rounds.measure_losses(model, params, resources.examples("validation", MEASURED))
         sizes = self._sizes(model.factorization.num_steps, losses_S)
         return dataclasses.replace(self, steps=0, schedule="uniform", sizes=sizes)
 
@@ -101,7 +90,7 @@ class Parallel(Sampler):
             return self.sizes
         missing = self.schedule == "optimal" and losses_S is None
         refuse((missing, "schedule='optimal' is measured on validation data: draw from a run, or call prepare_sampler"))
-        return make_sizes(self.schedule, num_steps, self.steps or min(USUAL, num_steps), losses_S)
+        return rounds.make_sizes(self.schedule, num_steps, self.steps or min(USUAL, num_steps), losses_S)
 
     def draw(self, model, params, steps, canvas, context):
         form, num_steps, prompt = StepForm.of(model, params), model.factorization.num_steps, steps.prompt()
@@ -126,14 +115,14 @@ class Parallel(Sampler):
             return jax.lax.fori_loop(first, len(sizes), body, state)[1][0]
 
         x = jax.vmap(one, (1, 0, 0))(steps.keys_SB, canvas, context)
-        rounds, carry = len(sizes) - first, form.start(len(canvas), context)
-        again = jnp.maximum(rounds - 1, 0) if jax.tree.leaves(carry) else 0  # what a round drew is read by the next one
-        return Draw(x, {"network_calls": per_example(x, rounds + num_calls(carry, prompt, form.chunk) + again)})
+        drawn, carry = len(sizes) - first, form.start(len(canvas), context)
+        again = jnp.maximum(drawn - 1, 0) if jax.tree.leaves(carry) else 0  # what a round drew is read by the next one
+        return Draw(x, {"network_calls": per_example(x, drawn + num_calls(carry, prompt, form.chunk) + again)})
 
     @property
     def _by_score(self) -> bool:
         """Whether each round chooses among all sites that are left."""
-        return self.choose == "confidence" or self.choose in RULES
+        return self.choose == "confidence" or self.choose in rounds.RULES
 
     def _first_order(self, keys_S: jax.Array, prompt: int | jax.Array) -> jax.Array:
         """Returns the steps of the model in the order of one example, int[S], before any are chosen by their scores."""
@@ -160,7 +149,7 @@ class Parallel(Sampler):
         values = jax.vmap(steps.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
         if self._by_score:
             score_k = self._score(steps, canvas, step_k, values, features_kMF)
-            by_score_S = by_score(score_k, t, num_steps)
+            by_score_S = rounds.by_score(score_k, t, num_steps)
             step_order_S = step_order_S[by_score_S]
             within = jnp.argsort(by_score_S)[jnp.minimum(place_k, num_steps - 1)]
             place_k = jnp.where(place_k < num_steps, within, place_k)
@@ -175,8 +164,8 @@ class Parallel(Sampler):
         """Returns the scores of k single-site steps, float32[k]; the steps with the highest are chosen."""
         family = untruncated(steps.head)  # scores by the conditional of the model
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
-        if self.choose in RULES:
-            return certainties(self.choose, family, sites_kM, features_kMF)
+        if self.choose in rounds.RULES:
+            return rounds.certainties(self.choose, family, sites_kM, features_kMF)
         values = values.reshape(*sites_kM.shape, *family.value_shape)
         of_site = lambda sites, features, value: family.at(sites).log_prob(features, value)  # noqa: E731
         return jax.vmap(of_site)(sites_kM, features_kMF, values)[:, 0]

@@ -14,16 +14,7 @@ from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
 from arjax.networks.base import chunk_of
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
-from arjax.samplers.drafts.base import (
-    Draft,
-    Place,
-    Proposal,
-    Target,
-    has_probabilities,
-    log_table,
-    make_draft,
-    target_of_draft,
-)
+from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, has_probabilities, log_table, make_draft
 from arjax.samplers.loops import num_calls
 
 #: `(steps, keys[S], canvas, t, features [k, M, F], proposal) -> (values [k, M, v], how many proposals are right)`
@@ -55,7 +46,7 @@ def draw_in_windows(
     own step t, so none waits for another. The canvas has guesses at unobserved sites, where the draft reads them.
     """
     network, num_steps, num = model.network, model.factorization.num_steps, len(canvas)
-    target, window = target_of_draft(model, params, steps, draft), min(window, num_steps)
+    target, window = Target.of(model, params, steps, draft), min(window, num_steps)
     with_log_q = accept is accept_by_rejection
     keys_BS, each = jnp.swapaxes(steps.keys_SB, 0, 1), over_examples(num)
     # Proposals that are only like the values to be drawn have noise of their own.

@@ -17,6 +17,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.files import folder_to_write, only_run_in, user_path
 from arjax.core.plugins import trusting
 from arjax.core.values import parse_expression, parse_literal
+from arjax.evaluation.summaries import grouped
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.dependencies import check_dependencies, dependencies, in_stages, print_changes
@@ -34,7 +35,7 @@ from arjax.training.record import CONFIG_NAME
 EXECUTORS = ("local", "population", "ray", "slurm")
 #: Beginnings of fields that hardly change the duration of a run.
 SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "suggest.")
-_ABOUT = "Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were."
+_ABOUT = "Runs all jobs of a sweep file; finished ones are skipped, interrupted ones resume."
 _USAGE = """\
 arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=commands]]
                    [--seeds=each|mean] [--jobs=N] [--executor=local|population|ray|slurm]
@@ -95,7 +96,7 @@ def _sweep(flags: SimpleNamespace) -> int:
         not_made = _report(table)
         if flags.detach:
             later = [run.name for stage in in_stages(waiting, dependencies(waiting))[1:] for run in stage]
-            print("the jobs go on; the same command with --status tells how")
+            print("the jobs continue; the same command with --status shows their state")
             for name in later:
                 print(f"    {name} reads others: the same command submits it once they have ended")
     failed += [not_made[row.name] for row in chosen if row.name in not_made]
@@ -212,14 +213,14 @@ def _declared() -> list[Flag]:
         Flag("seeds", "each|mean", seeds, "each", ("each", "mean")),
         Flag("only", "NAME,NAME", "execute these runs only, and those that they read"),
         Flag("jobs", "N", "runs at once; with ray and slurm, in the queue at once [1; all]", None, least=1),
-        Flag("devices_per_job", "N", "devices of its own for each run on this machine", None, least=1),
+        Flag("devices_per_job", "N", "devices that each run on this machine gets", None, least=1),
         Flag("executor", "NAME", f"{', '.join(EXECUTORS)}: {executor}", "local", EXECUTORS),
         Flag("slurm_options", "K=V,K=V", "for submitit, such as slurm_partition=gpu"),
         Flag("ray_options", "K=V,K=V", "num_cpus, num_gpus and others of a process, processes, max_restarts"),
         Flag("detach", "", "submit the jobs to Ray or SLURM and end; the same command, later, collects", False),
-        Flag("status", "", "print what jobs on Ray or SLURM do, and the table so far", False),
+        Flag("status", "", "print the state of the jobs on Ray or SLURM, and the table so far", False),
         Flag("search", "optuna", "how the next point of the space of get_search() is chosen", choices=("optuna",)),
-        Flag("trials", "N", "points of the search in all, earlier ones counted [the file's]", None, least=1),
+        Flag("trials", "N", "trials of the search in all, with the earlier ones [the file's]", None, least=1),
     ]
 
 
@@ -288,10 +289,7 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
     def kind(run: Run) -> str:
         return repr((run.config, sorted(each for each in run.override_texts() if not each[0].startswith(SAME_COST))))
 
-    alike: dict[str, list[float]] = {}
-    for run in runs:
-        if run.name in measured:
-            alike.setdefault(kind(run), []).append(measured[run.name])
+    alike = grouped((kind(run), measured[run.name]) for run in runs if run.name in measured)
     means = {kind: sum(minutes) / len(minutes) for kind, minutes in alike.items()}
     expected = {run.name: measured.get(run.name, means.get(kind(run))) for run in runs}
     return {name: minutes for name, minutes in expected.items() if minutes is not None}

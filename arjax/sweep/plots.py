@@ -11,18 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.evaluation.summaries import mean_over_runs
-from arjax.reporting.figures import (
-    ACCENT,
-    INK,
-    SOFT,
-    has_matplotlib,
-    label_axes,
-    new_figure,
-    row_of_axes,
-    save_figure,
-    whole_ticks,
-)
+from arjax.evaluation.summaries import grouped, mean_over_runs
+from arjax.reporting import figures
 from arjax.reporting.writers import read_metrics
 from arjax.sweep.results import Finished, lower_is_better
 from arjax.sweep.rows import common_name, groups_of_seeds
@@ -51,11 +41,9 @@ def draw_results(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> 
     """Draws the rows of a table, the best at the top, as dots with standard errors, and published numbers as diamonds,
     in a panel for each data set and metric that has 2 to 200 rows. Returns whether a picture was drawn.
     """
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["dataset"], row["metric"].replace(BOUND, NLL)), []).append(row)
+    groups = grouped(((row["dataset"], row["metric"].replace(BOUND, NLL)), row) for row in rows)
     groups = {key: group for key, group in groups.items() if 1 < len(group) <= MOST_DOTS}
-    if not groups or not has_matplotlib():
+    if not groups or not figures.has_matplotlib():
         return False
     figure, axes = panels_of_lines([len(group) for group in groups.values()])
     for axis, ((dataset, metric), group) in zip(axes, groups.items(), strict=True):
@@ -67,8 +55,8 @@ def draw_results(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> 
             labels = [f"{row['model']}, {row['ordering']}" for row in group]
         unit = metric.replace("nll_nats", "nats").replace("_per_dim", "/dim").replace("_", " ")
         _draw_dots(axis, _dots(labels, group), lower_is_better(metric))
-        label_axes(axis, unit, "", dataset)
-    save_figure(figure, path)
+        figures.label_axes(axis, unit, "", dataset)
+    figures.save_figure(figure, path)
     return True
 
 
@@ -86,7 +74,7 @@ def panels_of_lines(sizes: Sequence[int]) -> tuple[Any, list[Any]]:
     """Returns a figure, and a panel for each number of lines, at most three beside one another."""
     columns = min(len(sizes), MOST_COLUMNS)
     inches = [1.3 + 0.2 * max(sizes[start : start + columns]) for start in range(0, len(sizes), columns)]
-    figure = new_figure(6.0 if columns == 1 else 4.6 * columns, sum(inches))
+    figure = figures.new_figure(6.0 if columns == 1 else 4.6 * columns, sum(inches))
     axes = list(figure.subplots(len(inches), columns, squeeze=False, height_ratios=inches).ravel())
     for axis in axes[len(sizes) :]:
         axis.axis("off")
@@ -107,7 +95,7 @@ def draw_curves(path: Path, finished: Sequence[Finished]) -> bool:
             name = common_name(group) if len(group) > 1 else first.run.name
             names = f"{first.model}{of}", f"{first.model}, {first.ordering}{of}", name
             panels.setdefault((first.data, first.run.metric), []).append((names, mean))
-    if not panels or not has_matplotlib():
+    if not panels or not figures.has_matplotlib():
         return False
     learning_curves(path, [(dataset, metric, _named(curves)) for (dataset, metric), curves in panels.items()])
     return True
@@ -150,12 +138,12 @@ def draw_orders(path: Path, finished: Sequence[Finished]) -> bool:
             panels.setdefault(key, {}).setdefault(ended.ordering, []).append(ended.report[metric])
             titles[key] = f"{ended.report['split']} {metric.replace('_', ' ')}", f"{ended.data}: {ended.model}"
     panels = {key: by_order for key, by_order in panels.items() if len(by_order) > 1}
-    if not panels or not has_matplotlib():
+    if not panels or not figures.has_matplotlib():
         return False
     figure, axes = panels_of_lines([len(by_order) for by_order in panels.values()])
     for axis, (key, by_order) in zip(axes, panels.items(), strict=True):
         _draw_panel(axis, by_order, *titles[key])
-    save_figure(figure, path)
+    figures.save_figure(figure, path)
     return True
 
 
@@ -166,7 +154,7 @@ def _draw_panel(axis: Any, by_order: Mapping[str, Sequence[float]], xlabel: str,
         axis.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color="C1", linewidth=2)
     axis.set_yticks(range(len(ranked)), [order for order, _ in ranked], fontsize=7)
     axis.locator_params(axis="x", nbins=5)
-    label_axes(axis, xlabel, "", title)
+    figures.label_axes(axis, xlabel, "", title)
 
 
 def _draw_dots(axis: Any, dots: Sequence[Dot], lower_is_better: bool) -> None:
@@ -179,21 +167,22 @@ def _draw_dots(axis: Any, dots: Sequence[Dot], lower_is_better: bool) -> None:
     for place, dot in enumerate(ranked):
         if low <= dot.value <= high:
             stderr = None if math.isnan(dot.stderr) else dot.stderr
-            axis.errorbar(dot.value, place, xerr=stderr, fmt="o", color=INK, markersize=4.5, capsize=2, linewidth=1.2)
+            how = {"color": figures.INK, "markersize": 4.5, "capsize": 2, "linewidth": 1.2}
+            axis.errorbar(dot.value, place, xerr=stderr, fmt="o", **how)
         else:
             above = dot.value > high
             at, side = (right, "right") if above else (left, "left")
             text = f"{dot.value:.5g} >" if above else f"< {dot.value:.5g}"
-            axis.text(at, place, text, ha=side, va="center", color=SOFT, fontsize=7)
+            axis.text(at, place, text, ha=side, va="center", color=figures.SOFT, fontsize=7)
         if low <= dot.published <= high:
-            axis.plot(dot.published, place, "D", color=ACCENT, markersize=4.5, fillstyle="none")
+            axis.plot(dot.published, place, "D", color=figures.ACCENT, markersize=4.5, fillstyle="none")
     axis.set_xlim(left - margin, right + margin)
     axis.set_ylim(-0.7, len(ranked) - 0.3)
     axis.set_yticks(range(len(ranked)), [dot.label for dot in ranked], fontsize=7, parse_math=False)
     axis.locator_params(axis="x", nbins=5)
     if any(not math.isnan(dot.published) for dot in ranked):
-        axis.plot([], [], "o", color=INK, markersize=4.5, label="arjax")
-        axis.plot([], [], "D", color=ACCENT, markersize=4.5, fillstyle="none", label="published")
+        axis.plot([], [], "o", color=figures.INK, markersize=4.5, label="arjax")
+        axis.plot([], [], "D", color=figures.ACCENT, markersize=4.5, fillstyle="none", label="published")
         axis.legend(frameon=False, fontsize=7)
 
 
@@ -223,21 +212,21 @@ def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Ma
     figure = panels_of_curves(labelled, "training examples")
     for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
         axis.set_xscale("log")
-        whole_ticks(axis.xaxis)
+        figures.whole_ticks(axis.xaxis)
         # The scores of the first steps are far above the rest: the axis shows twice the range of the last scores.
         ends = [min(curve.y) for curve in curves.values()]
         highest = max(max(curve.y) for curve in curves.values())
         span = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
         top = highest if len(curves) == 1 else min(highest, max(ends) + span)
         axis.set_ylim(min(ends) - 0.2 * span, top + 0.05 * span)
-    save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
 def panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabel: str) -> Any:
     """A figure with a panel of named curves for each (title, label of y, {name: Curve}), and one legend."""
-    figure = new_figure(max(3.5 * len(panels), 6.4), 3.9)
+    figure = figures.new_figure(max(3.5 * len(panels), 6.4), 3.9)
     names = list(dict.fromkeys(name for _, _, curves in panels for name in curves))
-    for axis, (title, ylabel, curves) in zip(row_of_axes(figure, len(panels)), panels, strict=True):
+    for axis, (title, ylabel, curves) in zip(figures.row_of_axes(figure, len(panels)), panels, strict=True):
         for name, (x, y, *bands) in curves.items():
             number = names.index(name)
             color = f"C{number % 10}"
@@ -245,7 +234,7 @@ def panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabe
             axis.plot(x, y, line, color=color, markersize=3, linewidth=1.3, label=name)
             for band in filter(len, bands):
                 axis.fill_between(x, np.subtract(y, band), np.add(y, band), color=color, alpha=0.2, linewidth=0)
-        label_axes(axis, xlabel, ylabel, title)
+        figures.label_axes(axis, xlabel, ylabel, title)
     handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
     legend = figure.legend(
         [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9

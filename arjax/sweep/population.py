@@ -18,6 +18,7 @@ from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
 from arjax.core.files import fingerprint_of, only_run_in, writable_folder, writing
+from arjax.evaluation.summaries import grouped
 from arjax.population.population import Population, check_has_order, form, member, shared_setup
 from arjax.population.train import Scores, train_population, write_member
 from arjax.reporting.progress import Progress
@@ -123,15 +124,8 @@ def plan(runs: Sequence[Run], workdir: Path) -> list[FullGrid]:
 
 def grids(jobs: Sequence[Job], setup: Setup | None = None) -> list[FullGrid]:
     """Full grids of orders and seeds that hold all jobs: orders with the same seeds are together."""
-    by_place: dict[tuple[str, int], list[Job]] = {}
-    for job in jobs:
-        by_place.setdefault((job.config.model.ordering, job.config.seed), []).append(job)
-    seeds_of: dict[str, list[int]] = {}
-    for order, seed in by_place:
-        seeds_of.setdefault(order, []).append(seed)
-    orders_of: dict[tuple[int, ...], list[str]] = {}
-    for order, seeds in seeds_of.items():
-        orders_of.setdefault(tuple(sorted(seeds)), []).append(order)
+    by_place = grouped(((job.config.model.ordering, job.config.seed), job) for job in jobs)
+    orders_of = grouped((tuple(sorted(seeds)), order) for order, seeds in grouped(by_place).items())
     return [
         FullGrid(tuple(orders), seeds, {(o, s): by_place[o, s] for o in orders for s in seeds}, setup)
         for seeds, orders in orders_of.items()

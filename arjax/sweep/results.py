@@ -13,7 +13,7 @@ import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import read_json_object, replacing
-from arjax.evaluation.summaries import paired_difference
+from arjax.evaluation.summaries import grouped, paired_difference
 from arjax.reporting.reports import is_json_number, read_report
 from arjax.sweep.runs import Run
 from arjax.training.record import CONFIG_NAME
@@ -148,9 +148,7 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int]]]:
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault((row["dataset"], row["metric"]), []).append(i)
+    groups = grouped(((row["dataset"], row["metric"]), i) for i, row in enumerate(rows))
     return [(metric, group) for (_, metric), group in groups.items()]
 
 

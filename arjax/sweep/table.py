@@ -74,30 +74,27 @@ class Table:
     def made(self, derived: bool = True) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Returns the rows so far, and by name why others cannot be made; `derived`: also rows of several runs."""
         finished = {ended.run.name: ended for ended in self.all_finished()}
-        rows: list[dict[str, Any]] = []
-        runs: list[Run] = []
-        nats: list[np.ndarray | None] = []
+        made: list[tuple[dict[str, Any], Run, np.ndarray | None]] = []
         failed: dict[str, str] = {}
         for row in self.rows:
             try:
                 if isinstance(row, Run):
                     if row.listed and row.name in finished:
-                        nats_N = finished[row.name].nats() if derived else None
-                        rows.append(finished[row.name].row())
-                        runs.append(finished[row.name].run)
-                        nats.append(None if nats_N is None else nats_N[None])
+                        ended = finished[row.name]
+                        nats_N = ended.nats() if derived else None
+                        made.append((ended.row(), ended.run, None if nats_N is None else nats_N[None]))
                 elif derived and all(name in finished for name in row.of):
-                    made, nats_SN = row.made([finished[name] for name in row.of])
-                    rows.append(made | {"command": self.command(row)})
-                    runs.append(finished[row.of[0]].run)
-                    nats.append(nats_SN)
+                    of_several, nats_SN = row.made([finished[name] for name in row.of])
+                    made.append((of_several | {"command": self.command(row)}, finished[row.of[0]].run, nats_SN))
                 elif derived:
                     lacking = ", ".join(name for name in row.of if name not in finished)
                     failed[row.name] = f"the row {row.name!r} needs {lacking}, without results"
             except UserError as error:
                 failed[row.name] = str(error)
-        _tell_apart(rows, runs)
-        return [made | {"tie": tie} for made, tie in zip(rows, ties(rows, nats), strict=True)], failed
+        _tell_apart([(row, run) for row, run, _ in made])
+        rows = [row for row, _, _ in made]
+        marks = ties(rows, [nats for _, _, nats in made])
+        return [row | {"tie": tie} for row, tie in zip(rows, marks, strict=True)], failed
 
     def command(self, row: Derived) -> str:
         workdir = f"runs/{self.workdir.resolve().name}"
@@ -113,10 +110,10 @@ class Table:
         return path
 
 
-def _tell_apart(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> None:
+def _tell_apart(rows: Sequence[tuple[dict[str, Any], Run]]) -> None:
     """Adds to the models of rows that would be the same the fields in which their runs, or their first ones, differ."""
     groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, str]]]] = {}
-    for row, run in zip(rows, runs, strict=True):
+    for row, run in rows:
         alike = tuple(row[name] for name in ("dataset", "model", "ordering", "seed", "metric"))
         groups.setdefault(alike, []).append((row, {"config": run.config, **dict(run.override_texts())}))
     for group in groups.values():

@@ -32,16 +32,16 @@ examples:
 
 #: The arguments that are more than the name of a file.
 _ARGUMENTS: dict[str, Any] = {
-    "num": {"type": int, "help": "of rows"},
+    "num": {"type": int, "help": "number of rows"},
     "output": {"help": "a csv file, or - to print the rows"},
     "conditions": {"nargs": "+", "metavar": "CONDITION"},
     "q": {"type": float, "help": "between 0 and 1: 0.5 for the median"},
 }
-_SEED = {"seed": (0, "of random numbers")}
-_ENGINE = ("", "that answers alone, such as products, boosted or any_order; empty: the mixture")
+_SEED = {"seed": (0, "seed of the random numbers")}
+_ENGINE = ("", "the engine that answers alone, such as products, boosted or any_order; empty: the mixture")
 _GIVEN: dict[str, tuple] = {"given": ([], "conditions of the rows", "CONDITION"), "engine": _ENGINE}
-_ERROR = {"stderr": (0.0, "of the answer, for which as many draws are made as it needs; 0: 2,000 draws")}
-_UNKNOWN = {"unknown": ("refuse", "absent columns, and words that training never saw: refuse, or take as missing")}
+_ERROR = {"stderr": (0.0, "draws until the standard error is this small; 0: 2,000 draws")}
+_UNKNOWN = {"unknown": ("refuse", "absent columns and new words: refuse them, or count them as missing")}
 _COMMANDS: dict[str, Callable[[Any], None]] = {}
 _PARSER = Parser(
     prog="arjax-table",
@@ -81,13 +81,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     "trains a model of a csv file and saves it",
     "table",
     "model",
-    minutes=(0.0, "of training; 0: 10, and 2 to 10 for fewer than 5,000 rows"),
-    steps=(0, "of training, in place of minutes: the same seed gives the same model; 0: as the minutes allow"),
-    validation=("0.1", "part of the rows, or a csv file"),
-    kinds=([], "words, numbers, date or skip", "COLUMN=KIND"),
-    missing=([], "a cell without a value", "TEXT"),
-    delimiter=(",", "between cells"),
-    most_codes=(100, "of a column of numbers"),
+    minutes=(0.0, "minutes of training; 0: 10, or 2 to 10 for fewer than 5,000 rows"),
+    steps=(0, "train steps, in place of minutes: the same seed gives the same model; 0: by the minutes"),
+    validation=("0.1", "fraction of the rows, or a csv file"),
+    kinds=([], "kinds of columns: words, numbers, date or skip", "COLUMN=KIND"),
+    missing=([], "more texts that mark a cell without a value", "TEXT"),
+    delimiter=(",", "the character between cells"),
+    most_codes=(100, "most codes of a column of numbers"),
     **_SEED,
 )
 def _fit(flags: Any) -> None:

@@ -15,7 +15,7 @@ from arjax.core.scores import NO_LIKELIHOOD
 from arjax.core.spec import EventSpec
 from arjax.testing import forms
 from arjax.testing.examples import all_values, random_like
-from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require, require_some
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, in_cases, refusals, require, require_some
 from arjax.testing.models import gentle_params_of, supported
 from arjax.testing.statistics import LEAST_P, chi_square, uniform
 
@@ -50,11 +50,7 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
     refused = f"the conditional {call!r} refuses everything"
     return [
         Law("describes-something", functools.partial(require_some, families, refused)),
-        *(
-            Law(f"{name}-{value}", functools.partial(check, call, value, scale))
-            for value in values
-            for name, check in checks.items()
-        ),
+        *in_cases(checks, values, lambda check, value: check(call, value, scale)),
         Law("in-a-model", functools.partial(check_in_a_model, call, values)),
     ]
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, ParamSpec
 
 from arjax.core.errors import UserError
 
 P = ParamSpec("P")
+Check = Callable[..., Any]
 
 
 class LawBroken(AssertionError):
@@ -32,22 +34,30 @@ class Law:
     check: Callable[[], object]  # raises `LawBroken`, or `NotSupported` where the component refuses the case
 
 
-def by_name(*checks: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+def by_name(*checks: Check) -> dict[str, Check]:
     """Checks by the names of their laws: that of `check_local_context` is `local-context`."""
     return {check.__name__.lstrip("_").removeprefix("check_").replace("_", "-"): check for check in checks}
 
 
+def in_cases(checks: Mapping[str, Check], cases: Iterable[str], run: Callable[[Check, str], object]) -> list[Law]:
+    """A law for each of the checks by name in each of the cases: `run(check, case)`."""
+    pairs = itertools.product(cases, checks.items())
+    return [Law(f"{name}-{case}", functools.partial(run, check, case)) for case, (name, check) in pairs]
+
+
 def check_laws(laws: Iterable[Law]) -> dict[str, str]:
-    """Checks all laws, without pytest; returns "kept", or the sentence of the refusal, for each. Raises `LawBroken` for
-    the first broken law, or if every case is refused: then nothing was checked.
+    """Checks all laws, without pytest; returns "kept", or the sentence of the refusal, for each, and prints it as soon
+    as the law is checked. Raises `LawBroken` for the first broken law, or if every case is refused: then nothing was
+    checked.
     """
-    outcomes = {}
-    for law in laws:
+    laws, outcomes = list(laws), {}
+    for number, law in enumerate(laws, start=1):
         try:
             law.check()
             outcomes[law.name] = "kept"
         except NotSupported as refusal:
             outcomes[law.name] = str(refusal)
+        print(f"[{number}/{len(laws)}] {law.name}: {outcomes[law.name]}", flush=True)
     if "kept" not in outcomes.values():
         raise LawBroken(f"everything is refused: {next(iter(outcomes.values()), 'there is nothing to check')}")
     return outcomes

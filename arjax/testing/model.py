@@ -13,7 +13,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.models import KINDS, Example, Model, Recipe, make, make_model, recipe_of
 from arjax.testing.examples import all_values, random_context, random_x, several
-from arjax.testing.laws import Law, LawTest, NotSupported, by_name, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, in_cases, require
 from arjax.testing.models import random_like
 from arjax.testing.statistics import require_follows
 
@@ -36,11 +36,7 @@ def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> list[La
     cases = KINDS.get(kind).EXAMPLES if small is None else small
     require(cases, f"the kind of model {kind!r} has no small models for the laws")
     makers = {name: functools.cache(functools.partial(_model, case)) for name, case in cases.items()}
-    return [
-        Law(f"{law}-{name}", functools.partial(lambda check, make: check(*make()), check, make))
-        for name, make in makers.items()
-        for law, check in checks.items()
-    ]
+    return in_cases(checks, makers, lambda check, name: check(*makers[name]()))
 
 
 def _model(case: Example) -> tuple[Model, Any]:

@@ -17,7 +17,7 @@ from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.networks.base import require_ahead
 from arjax.testing import examples, forms
-from arjax.testing.laws import Law, LawBroken, LawTest, NotSupported, by_name, refusals, require, require_some
+from arjax.testing.laws import Law, LawBroken, LawTest, NotSupported, by_name, in_cases, refusals, require, require_some
 from arjax.testing.models import params_of, supported
 
 #: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
@@ -146,11 +146,7 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
     single |= by_name(check_dropout, check_bfloat16, check_holes)
     return [
         Law("supports-something", functools.partial(check_supports_something, name, events, options)),
-        *(
-            Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options))
-            for event in events
-            for law, check in in_orders.items()
-        ),
+        *in_cases(in_orders, events, lambda check, event: _in_all_orders(check, name, event, options)),
         *(Law(law, functools.partial(check, name, options)) for law, check in single.items()),
     ]
 

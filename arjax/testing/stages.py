@@ -15,7 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.stages import Stages, make_stages
 from arjax.testing.examples import several
-from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, in_cases, refusals, require
 
 #: Small enough to enumerate, of every kind, with values of one and two scalars.
 STAGED_EVENTS = (
@@ -36,16 +36,14 @@ def stages_laws(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> li
     """
     checks = by_name(check_fit, check_inverse, check_limits)
 
-    def check_one(check: Callable[[Stages, np.ndarray], None], event: EventSpec) -> None:
-        with refusals():
-            stages = make_stages(call, event)
-        check(stages, several(event, 50))
+    by_words = {event.in_words: event for event in events}
 
-    return [
-        Law(f"{law}-{event.in_words}", functools.partial(check_one, check, event))
-        for law, check in checks.items()
-        for event in events
-    ]
+    def check_one(check: Callable[[Stages, np.ndarray], None], words: str) -> None:
+        with refusals():
+            stages = make_stages(call, by_words[words])
+        check(stages, several(by_words[words], 50))
+
+    return in_cases(checks, by_words, check_one)
 
 
 def _of_parts(stages: Stages, x: np.ndarray, function: Callable[[int, list[jax.Array]], Any]) -> tuple[Any, list]:

@@ -282,7 +282,7 @@ def refusal(error: OSError | ValueError) -> str | None:
     if isinstance(error, TimeoutError) and error.errno is None:
         return (
             f"Orbax has waited too long ({error}), by the clock of this machine: the disk is slow, or the clock was "
-            "set forward meanwhile; the same command goes on from the checkpoint before"
+            "set forward meanwhile; the same command resumes from the checkpoint before"
         )
     if isinstance(error, OSError):
         return error.strerror or str(error)

@@ -121,7 +121,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
             run.step = ended
         else:
             run.advance()
-            # 3. Interrupted: everything is saved, the same command goes on from here.
+            # 3. Interrupted: everything is saved, the same command resumes from here.
             if not run.is_finished():
                 return Outcome("interrupted", run.step, run.stopped())
         # 4. Done: the parameters that were best on validation, on the test split.
@@ -195,7 +195,7 @@ class Training:
         )
 
     def stopped(self) -> str:
-        return f"stopped at step {self.step} of {self.total}; the same command goes on from there"
+        return f"stopped at step {self.step} of {self.total}; the same command resumes from there"
 
     def is_finished(self) -> bool:
         """Whether all steps are done, or validation has not improved for too long."""
@@ -206,7 +206,7 @@ class Training:
         with contextlib.ExitStack() as threads:
             self.reporter.start()
             if self.step:
-                self.reporter.progress.message(f"goes on at step {self.step} of {self.total}")
+                self.reporter.progress.message(f"resumes at step {self.step} of {self.total}")
             runs = self.setup.trained_companions()
             for name, trained in runs.items():
                 self.history.check_companion(name, trained.step)

@@ -20,17 +20,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from arjax.core import files
 from arjax.core.arrays import fingerprint_of_arrays
-from arjax.core.errors import UserError, say_once
-from arjax.core.files import (
-    digest_of,
-    fingerprint_of,
-    fingerprint_of_value,
-    read_json_object,
-    user_path,
-    write_json,
-    writing,
-)
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.values import as_tuples
 from arjax.factorization import Factorization, Orders
 from arjax.reporting.reports import RECORD as FILE_NAME
@@ -73,7 +65,7 @@ class Record:
         noted = _read(workdir)
         code = _versions({} if anew else noted, "code", self.code)
         entries = {"data": self.data, "orders": self.orders, "code": code, "written": {}}
-        write_json(Path(workdir) / FILE_NAME, noted | entries | ({"fields": self.fields} if self.fields else {}))
+        files.write_json(Path(workdir) / FILE_NAME, noted | entries | ({"fields": self.fields} if self.fields else {}))
 
     def check(self, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
         """Raises `UserError` if `workdir` holds another run, as far as it is known; tells which code has changed."""
@@ -82,29 +74,25 @@ class Record:
             check_same_fields(self.fields, workdir, purpose)
         for file in changed_code(workdir, self.code):  # anyone may have written the record, with any files
             say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
-        if then.data and then.data != self.data:
-            raise UserError(
-                f"the data have changed since the run in {workdir} was trained on them: give it the former data again, "
-                "or train in another --workdir"
-            )
-        if then.orders and then.orders != self.orders:
-            raise UserError(
-                f"the run in {workdir} was trained in another order than this version of arjax, this data or your code "
-                "gives its config: train again in another --workdir"
-            )
+        data = f"the data have changed since the run in {workdir} was trained on them: give it the former data again"
+        order = f"the run in {workdir} was trained in another order than this version of arjax, this data or your code"
+        refuse(
+            (then.data and then.data != self.data, f"{data}, or train in another --workdir"),
+            (then.orders and then.orders != self.orders, f"{order} gives its config: train again in another --workdir"),
+        )
 
 
 def stored(workdir: str | os.PathLike) -> Record:
     """Returns the record of the run in a folder; what is not known is empty."""
     noted = _read(workdir)
-    fields = noted.get("fields") or read_json_object(Path(workdir) / CONFIG_NAME) or {}
+    fields = noted.get("fields") or files.read_json_object(Path(workdir) / CONFIG_NAME) or {}
     data, orders = (str(noted.get(name, "")) for name in ("data", "orders"))
     return Record(flat_fields(fields), data, orders, _versions(noted, "code"))
 
 
 def _read(workdir: str | os.PathLike) -> dict[str, Any]:
     path = Path(workdir) / FILE_NAME
-    noted = read_json_object(path)
+    noted = files.read_json_object(path)
     if noted is None and path.exists():
         raise UserError(f"{path} is damaged: put back a copy of it, or choose another --workdir")
     return noted or {}
@@ -172,8 +160,8 @@ def _agrees(name: str, fields: Mapping[str, Any], then: Record, purpose: Purpose
     if name in RUNS and was and now:  # one folder, spelt in two ways
         return os.path.realpath(was) == os.path.realpath(now)
     if name in PATHS and then.data and isinstance(was, str) and isinstance(now, str) and bool(was) == bool(now):
-        paths = [path for path in map(fields.get, PATHS) if path and isinstance(path, str)]
-        return purpose != "results" or fingerprint_of(digest_of(user_path(path)) for path in paths) == then.data
+        paths = [files.user_path(path) for path in map(fields.get, PATHS) if path and isinstance(path, str)]
+        return purpose != "results" or files.fingerprint_of(map(files.digest_of, paths)) == then.data
     return False
 
 
@@ -211,9 +199,9 @@ def fingerprint_of_orders(model: Any) -> str:
     return fingerprint_of_arrays(arrays) if arrays else ""
 
 
-def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
+def versions_of(paths: Iterable[str]) -> dict[str, list[str]]:
     """Returns the fingerprint of each file, as its only version."""
-    return {file: [fingerprint_of([digest_of(file)])] for file in files}
+    return {path: [files.fingerprint_of([files.digest_of(path)])] for path in paths}
 
 
 def changed_code(workdir: str | os.PathLike, loaded: Collection[str] | None = None) -> list[str]:
@@ -225,15 +213,15 @@ def changed_code(workdir: str | os.PathLike, loaded: Collection[str] | None = No
 def note_written(workdir: str | os.PathLike, values: Mapping[str, Any]) -> None:
     """Notes the contents of files that a run writes at its end, before it does so: a kill leaves earlier ones."""
     noted = _read(workdir)
-    versions = {name: [fingerprint_of_value(value)] for name, value in values.items()}
-    write_json(Path(workdir) / FILE_NAME, noted | {"written": _versions(noted, "written", versions)})
+    versions = {name: [files.fingerprint_of_value(value)] for name, value in values.items()}
+    files.write_json(Path(workdir) / FILE_NAME, noted | {"written": _versions(noted, "written", versions)})
 
 
 def note_read(read: Mapping[str, str], workdir: str | os.PathLike, *, anew: bool) -> None:
     """Notes the versions of the parameters of other runs as a training begins `anew`, or goes on."""
     noted = _read(workdir)
     versions = _versions({} if anew else noted, "read", {run: [version] for run, version in read.items()})
-    write_json(Path(workdir) / FILE_NAME, noted | {"read": versions})
+    files.write_json(Path(workdir) / FILE_NAME, noted | {"read": versions})
 
 
 def versions_read(workdir: str | os.PathLike) -> dict[str, list[str]]:
@@ -259,7 +247,7 @@ class RunFolder(os.PathLike):
 
     def __init__(self, path: str | os.PathLike):
         self._path = Path(path)
-        with writing(self._path):
+        with files.writing(self._path):
             self._path.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self._path, os.O_RDONLY)
 

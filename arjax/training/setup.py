@@ -36,15 +36,7 @@ from arjax.training.record import Record, fingerprint_of_orders
 from arjax.training.schedule_free import keeps_average
 from arjax.training.schedules import make_schedule
 from arjax.training.start import Trained, check_start, entries_that_fit, part_of_run, sources_of_parts
-from arjax.training.state import (
-    StepSpec,
-    TrainState,
-    abstract_state,
-    eval_params,
-    init_state,
-    state_shardings,
-    with_shardings,
-)
+from arjax.training.state import StepSpec, TrainState, eval_params, init_state, placed_state
 from arjax.training.stopping import total_steps
 
 if TYPE_CHECKING:
@@ -127,8 +119,7 @@ class Setup:
 
     @functools.cached_property
     def abstract_state(self) -> TrainState:
-        abstract = abstract_state(self.spec, self.mesh)
-        return with_shardings(abstract, state_shardings(abstract, self.spec, self.mesh, self.rules))
+        return placed_state(self.spec, self.mesh, self.rules)
 
     def keys(self) -> tuple[jax.Array, jax.Array]:
         """The random keys of the initial parameters and of the steps, on the mesh."""
@@ -190,7 +181,7 @@ class Setup:
         """Returns a fresh train state, created sharded, from the parameters of `train.init_from` if it names a run."""
         check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state take", self.mesh.size)
         params = self.first_params((self.model,)) if self.train.init_from else None
-        return init_state(self.spec, key, self.mesh, self.rules, params)
+        return init_state(self.spec, key, self.abstract_state, params)
 
 
 def make_setup(

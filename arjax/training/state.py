@@ -141,14 +141,18 @@ def with_shardings(abstract: Any, shardings: Any) -> Any:
     return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
 
 
-def init_state(
-    spec: StepSpec, key: jax.Array, mesh: Mesh, rules: tuple[Rule, ...] = (), params: Any = None
-) -> TrainState:
-    """A fresh state, created sharded: no device ever holds more than its part. `params`: as for `fresh_state`."""
-    shardings = state_shardings(abstract_state(spec, mesh), spec, mesh, rules)
+def placed_state(spec: StepSpec, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
+    """The `abstract_state` with the sharding of each leaf."""
+    abstract = abstract_state(spec, mesh)
+    return with_shardings(abstract, state_shardings(abstract, spec, mesh, rules))
+
+
+def init_state(spec: StepSpec, key: jax.Array, placed: TrainState, params: Any = None) -> TrainState:
+    """A fresh state, created as `placed`: no device ever holds more than its part. `params`: as for `fresh_state`."""
+    shardings: Any = jax.tree.map(lambda leaf: leaf.sharding, placed)
     program = jax.jit(
         lambda key, params: fresh_state(spec, key, params),
         out_shardings=shardings,
-        compiler_options=RUNS_ONCE if mesh.devices.flat[0].platform == "cpu" else None,
+        compiler_options=RUNS_ONCE if shardings.step.mesh.devices.flat[0].platform == "cpu" else None,
     )
     return program(key, params)

@@ -126,10 +126,10 @@ def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch, caps
     folder = tmp_path / "arrays"
     with monkeypatch.context() as patch:
         patch.setattr(MetricWriter, "write", interrupted)
-        for workdir, then in ((None, "nothing is kept"), (folder, "the same call goes on from there")):
+        for workdir, then in ((None, "nothing is kept"), (folder, "the same call resumes from there")):
             with pytest.raises(KeyboardInterrupt, match=f"stopped at step 20 of 40; {then}"):
                 arjax.fit_arrays(model, **arrays, **options | {"quiet": False}, workdir=workdir)
-            assert "goes on" not in capsys.readouterr().out  # the exception alone tells what can be done
+            assert "resumes" not in capsys.readouterr().out  # the exception alone tells what can be done
     resumed = arjax.fit_arrays(model, **arrays, **options, workdir=folder)
     assert resumed.results["nll_nats"] == whole.results["nll_nats"]
     assert {path.name for path in folder.iterdir()} >= {"record.json", "results.json", "model.safetensors"}

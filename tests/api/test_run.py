@@ -95,7 +95,7 @@ def test_an_interrupt_saves_and_the_same_call_goes_on(config, run, tmp_path, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(MetricWriter, "write", interrupted)
-        with pytest.raises(KeyboardInterrupt, match="stopped at step 2 of 4; the same call goes on"):
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 2 of 4; the same call resumes"):
             arjax.fit(config, tmp_path / "run", quiet=True)
     stopped = arjax.open_run(tmp_path / "run")
     assert stopped.status == "stopped" and stopped.results is None and stopped.best_step == 2

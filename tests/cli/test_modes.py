@@ -158,7 +158,7 @@ def test_a_run_can_be_made_longer_and_says_so(config_file, workdir, finished_run
     capsys.readouterr()
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=9"]
     assert main(flags) == 0
-    assert capsys.readouterr().out.splitlines()[2:4] == ["goes on at step 6 of 9", "compiling ..."]
+    assert capsys.readouterr().out.splitlines()[2:4] == ["resumes at step 6 of 9", "compiling ..."]
     assert json.loads((workdir / "results.json").read_text())["step"] == 9
     assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 9
 

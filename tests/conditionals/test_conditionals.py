@@ -14,9 +14,7 @@ from every_family import each_family
 from scipy import special
 
 from arjax.conditionals import CONDITIONALS, make_conditional
-from arjax.conditionals.bernoulli import Bernoulli
-from arjax.conditionals.categorical import Categorical
-from arjax.conditionals.ordinal import level_embedding
+from arjax.conditionals.categorical import Bernoulli, Categorical, level_embedding
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.testing.conditional import VALUES, random_features

@@ -13,9 +13,8 @@ from every_family import each_family
 from scipy import stats
 
 from arjax.conditionals import CONDITIONALS, make_conditional
-from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.blocks import scores_blocks
-from arjax.conditionals.categorical import Categorical
+from arjax.conditionals.categorical import Bernoulli, Categorical
 from arjax.conditionals.numerics import check_temperature
 from arjax.conditionals.restricted import Limited, Modes, truncate, untruncated
 from arjax.core.errors import UserError

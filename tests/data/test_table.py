@@ -12,7 +12,7 @@ from refusals import refusal
 
 from arjax.cli.main import main
 from arjax.conditionals import make_conditional
-from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.categorical import Bernoulli
 from arjax.config import network_config
 from arjax.config.build import build
 from arjax.config.files import load_config_file

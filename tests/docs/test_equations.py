@@ -20,7 +20,7 @@ from arjax.networks.layers.causal import CausalConv1D
 from arjax.networks.recurrent.linear.states import Decayed
 from arjax.networks.recurrent.rnn import LSTMLayer, RNNLayer
 from arjax.networks.recurrent.stack import RecurrentCore
-from arjax.objectives.base import leave_one_out
+from arjax.objectives.terms import leave_one_out
 
 PATH = pathlib.Path(__file__).parents[2] / "docs" / "lecture" / "equations.py"
 SPEC = importlib.util.spec_from_file_location("equations", PATH)

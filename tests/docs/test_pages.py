@@ -295,7 +295,10 @@ def test_the_table_of_the_page_answers_as_shown(folder):
 
 
 @pytest.mark.slow
-def test_the_commands_of_tables_run(folder):
+def test_the_commands_of_tables_run(folder, arjax):
+    """The first one copies the csv file of all others, as from an installed package."""
+    (copy,) = doc_text.commands(ROOT / "docs/tables.md", "arjax")
+    assert arjax(*copy) == 0 and (folder / "plants.csv").read_text().count("\n") == 401
     commands = doc_text.commands(ROOT / "docs/tables.md", "arjax-table")
     assert {words[0] for words in commands} >= {"outliers", "score", "expectation", "next"}
     for words in commands:

@@ -158,7 +158,6 @@ def test_sizes_are_measured_on_the_examples_of_the_sampler(built, monkeypatch):
         return np.array([4.0, 3.0, 2.0, 1.0])
 
     monkeypatch.setattr("arjax.samplers.rounds.measure_losses", losses)
-    monkeypatch.setattr("arjax.samplers.parallel.measure_losses", losses)
     monkeypatch.setattr(bounds, "split_bound", lambda *args, **options: (np.zeros(2), None))
     k_step_scores(*built, some, "test", steps=2, schedule="optimal")
     prepare_sampler("parallel(steps=2,schedule='optimal')", *built, some, None)

@@ -16,8 +16,8 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.models.latent import Weights
 from arjax.objectives import Step, make_objective
-from arjax.objectives.base import leave_one_out, likelihood_loss, score_loss, with_score_function
 from arjax.objectives.prefixes import weighted_mean
+from arjax.objectives.terms import leave_one_out, likelihood_loss, score_loss, with_score_function
 
 EVENT = EventSpec((2, 3), (2,), "levels", 3)
 X = cases.random_x(EVENT, 6)

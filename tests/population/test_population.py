@@ -276,7 +276,7 @@ def test_an_interrupted_population_goes_on_bit_for_bit(tmp_path, monkeypatch):
     lines = []
     population = Population(resumable(), TWO, SEEDS)
     assert_same(train_population(population, lines.append, tmp_path / "b"), straight)
-    assert lines[2:4] == ["2 orders x 2 seeds, all in one program", "goes on at step 6 of 8"]
+    assert lines[2:4] == ["2 orders x 2 seeds, all in one program", "resumes at step 6 of 8"]
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
     assert_same(train_population(population, lines.append, tmp_path / "b"), straight)  # finished: it just reports
     population.replace_orders(TWO[::-1])
@@ -402,6 +402,7 @@ def test_the_policy_gradient_is_right_on_average():
 def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypatch):
     config = small_config("made", hidden_sizes=(8,), direct=False)
     config.model.orders, config.objective = "uniform", "learned_order(orders_per_step=2, learning_rate=0.1)"
+    config.train.log_every = 1
     straight, resumed = assert_a_stop_changes_no_bit(lambda: build(config), tmp_path, monkeypatch, 4)
     state = latest_store(tmp_path / "stopped").restore(build(config).abstract_state)[1]
     scores = np.asarray(state.objective.params["scores"])

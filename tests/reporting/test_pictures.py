@@ -201,6 +201,14 @@ def test_few_sites_are_nodes_with_an_arrow_for_each_dependency(drawn):
     assert places == [(0, 0), *((1, y) for y in (1.5, 0.5, -0.5, -1.5))]  # the first one on top
 
 
+def test_a_graph_is_drawn_by_its_longest_paths(drawn):
+    """A before B and C, both before D: B and C stand below one another, and dark sites have white names."""
+    left, _ = drawn(make_factorization((4,), graph="edges(arrows=((0, 1), (0, 2), (1, 3), (2, 3)))"))
+    nodes = [text for text in left.texts if text.get_text()]
+    assert [text.get_position() for text in nodes] == [(0, 0), (1, 0.5), (1, -0.5), (2, 0)]
+    assert [text.get_color() for text in nodes] == ["white", "white", "black", "black"]
+
+
 def test_many_sites_are_a_grid_with_their_steps(drawn):
     left, right = drawn(make_factorization((4, 4), "snake", "rows"))
     assert texts(left) == [str(row + 1) for row in range(4) for _ in range(4)]  # steps count from 1

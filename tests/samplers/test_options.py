@@ -226,7 +226,7 @@ def test_rounds_are_measured_for_the_optimal_schedule_alone(monkeypatch):
     """Losses that fall in the first two steps: more rounds are there."""
     model = make_model(SIX, "masked_transformer", orders="uniform")
     losses, asked = np.array([3.0, 1.0, 0.1, 0.1, 0.1, 0.1]), []
-    monkeypatch.setattr(parallel, "measure_losses", lambda *arguments: asked.append(arguments) or losses)
+    monkeypatch.setattr(parallel.rounds, "measure_losses", lambda *arguments: asked.append(arguments) or losses)
     rows = Resources(lambda split, num: (split, num), None)
     sizes = {}
     for schedule in ("uniform", "cosine", "optimal"):

@@ -20,7 +20,7 @@ from arjax.networks.attention.transformer import Transformer
 from arjax.samplers import Request, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
 from arjax.samplers.drafts import CountsDraft, OtherModel
-from arjax.samplers.drafts.base import Place, log_table, target_of_draft
+from arjax.samplers.drafts.base import Place, Target, log_table
 from arjax.samplers.drafts.counts import fit_count_model, table_of
 from arjax.samplers.fixed_point import FixedPoint
 from arjax.testing.examples import all_values, random_x
@@ -140,7 +140,7 @@ def test_a_start_of_the_model_itself_counts_the_calls_for_its_prompt():
 @pytest.mark.parametrize("draft", [DRAFT, OtherModel(model=MODEL, params=PARAMS)], ids=["stacked", "read-again"])
 def test_a_draft_goes_on_from_the_steps_that_are_kept(draft):
     steps = Steps(MODEL, PARAMS, KEYS[:1], Request())
-    target = target_of_draft(MODEL, PARAMS, steps, draft)
+    target = Target.of(MODEL, PARAMS, steps, draft)
 
     @jax.jit
     def both(n):
@@ -285,7 +285,7 @@ def proposal_of(model, params, draft, temperature, k):
     @jax.jit
     def of(params, temperature, x, t):
         steps = Steps(model, params, KEYS[:1], Request(temperature=temperature))
-        target = target_of_draft(model, params, steps, draft)
+        target = Target.of(model, params, steps, draft)
         state, place = draft.begin(target, x[None], None, t), Place(x[None], None, None, t)
         return draft.propose(target, state, place, k, target.steps.keys_SB[:, 0], True)[1]
 

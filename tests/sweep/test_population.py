@@ -297,7 +297,7 @@ def test_an_interrupted_sweep_goes_on(folder, monkeypatch, capsys):
         assert sweep() == 130
     assert not list((folder / "out").glob("*/results.json")) and (folder / "out" / "populations").is_dir()
     assert "arjax-sweep: interrupted: stopped at step 6 of 16; the same command" in capsys.readouterr().err
-    assert sweep() == 0 and "goes on at step" in capsys.readouterr().out
+    assert sweep() == 0 and "resumes at step" in capsys.readouterr().out
     for run in load_sweep("sweep.py"):
         first, second = (read_arrays(folder / name / run.name / "rows.npz") for name in ("straight", "out"))
         np.testing.assert_array_equal(first["test"], second["test"])
@@ -326,7 +326,7 @@ def test_a_killed_sweep_goes_on_bit_for_bit(folder, repository):
         process.kill()
         process.communicate()
     process = command("killed")
-    assert "goes on at step" in process.communicate(timeout=300)[0]
+    assert "resumes at step" in process.communicate(timeout=300)[0]
     for run in load_sweep("sweep.py"):
         first, second = (read_arrays(folder / name / run.name / "rows.npz") for name in ("straight", "killed"))
         np.testing.assert_array_equal(first["test"], second["test"])

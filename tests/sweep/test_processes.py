@@ -147,7 +147,7 @@ def test_a_training_run_saves_when_its_parent_is_gone(tmp_path, repository):
     time.sleep(2)
     parent.kill()
     output = parent.stdout.read()  # until the last process that writes there has ended
-    assert "stopped at step" in output and "the same command goes on from there" in output
+    assert "stopped at step" in output and "the same command resumes from there" in output
     parent.stdout.close()
     parent.wait()
 

@@ -60,7 +60,7 @@ def test_a_sweep_leaves_and_collects_and_its_processes_connect(on_cluster, tmp_p
     left, state, collected = on_cluster(
         "--only=a --detach --ray_options=processes=2", "--status --only=a", "--only=a --ray_options=processes=2"
     )
-    assert left.startswith("0") and "the jobs go on" in left
+    assert left.startswith("0") and "the jobs continue" in left
     assert state.startswith("0") and ("RUNNING on " in state or "QUEUED" in state)
     assert collected.startswith("0") and "is in the queue already" in collected and "1 of 2 rows" in collected
     assert "on 2 devices of 2 processes" in (tmp_path / "out/a/log.txt").read_text()

@@ -89,7 +89,7 @@ def test_a_sweep_that_leaves_and_collects(cluster, folder, capsys):
     assert on("--detach") == 0
     for name in "ab":
         wait_for(folder / "out" / name / "running")
-    assert "the jobs go on" in capsys.readouterr().out and len(cluster.actors) == 2
+    assert "the jobs continue" in capsys.readouterr().out and len(cluster.actors) == 2
     assert on("--status") == 0
     out = capsys.readouterr().out
     assert out.count("RUNNING on ") == 2 and "0 of 2 rows" in out

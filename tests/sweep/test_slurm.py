@@ -103,7 +103,7 @@ def test_a_job_whose_time_is_up_saves_and_is_queued_again(start, tmp_path):
     process = start(6000)
     output = process.communicate(timeout=400)[0]
     assert process.returncode == 0 and f"SLURM job {job} is in the queue already" in output, output
-    assert job_of(folder) == job and f"goes on at step {step} of" in (folder / "log.txt").read_text()
+    assert job_of(folder) == job and f"resumes at step {step} of" in (folder / "log.txt").read_text()
     alone = subprocess.run(
         [sys.executable, "-m", "arjax", "--config=config.py:6000", "--workdir=alone", "--config.seed=3"]
     )
@@ -120,7 +120,7 @@ def test_a_cancelled_job_saves_and_the_next_start_goes_on(start, tmp_path):
     assert f"stopped at step {step} of" in (folder / "log.txt").read_text()
     process = start(6000)
     assert process.communicate(timeout=200) and process.returncode == 0
-    assert f"goes on at step {step} of" in (folder / "log.txt").read_text()
+    assert f"resumes at step {step} of" in (folder / "log.txt").read_text()
 
 
 def test_a_search_that_was_killed_goes_on_with_its_jobs(start, tmp_path):

@@ -74,7 +74,7 @@ def test_rows_tell_what_an_error_is_over_and_whose_likelihood_it_is(tmp_path, me
 def test_dots_of_one_model_in_one_order_name_their_seeds(folder, monkeypatch):
     drawn, titles = [], []
     monkeypatch.setattr(plots, "_draw_dots", lambda axis, dots, lower: drawn.append((dots, lower)))
-    monkeypatch.setattr(plots, "label_axes", lambda axis, *labels: titles.append(labels))
+    monkeypatch.setattr(plots.figures, "label_axes", lambda axis, *labels: titles.append(labels))
     sweep()
     assert titles == [("nats", "", "dna: MADE")]  # the row in another metric stands alone
     dots = [("raster, seed 0", 79.8123, 0.512, 83.63), ("raster, seed 1", 80.8123, 0.512, 83.63)]
@@ -132,7 +132,7 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
 def test_learning_curves_show_twice_the_range_of_the_last_scores(tmp_path, monkeypatch):
     """A curve alone is shown whole, and curves that end alike in a range of 3 % of the score."""
     figures = []
-    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots.figures, "save_figure", lambda figure, path: figures.append(figure))
     far, near, alike = ([9.0, 4.0], [7.0, 2.0], [8.0, 2.0])
     panels = [("a", "nll_nats", {"far": far, "near": near}), ("b", "bits_per_dim", {"near": near, "alike": alike})]
     panels += [("c", "accuracy", {"far": far}), ("d", "nll_nats", {"1": [2.0, 2.0], "2": [2.05, 2.0]})]

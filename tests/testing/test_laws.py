@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from arjax.conditionals import CONDITIONALS
-from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.categorical import Bernoulli
 from arjax.conditionals.gaussian import Gaussian
 from arjax.core.errors import UserError
 from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, Weighted
@@ -318,13 +318,16 @@ def test_objectives_that_break_a_law(fault, check, sentence):
     check("teacher_forcing", "independent", "")
 
 
-def test_nothing_checked_is_a_broken_law():
+def test_nothing_checked_is_a_broken_law(capsys):
     def refuse():
         raise NotSupported("no, as a sentence")
 
     with pytest.raises(LawBroken, match="everything is refused: no, as a sentence"):
         check_laws([Law("a", refuse)])
-    assert check_laws([Law("a", refuse), Law("b", lambda: None)]) == {"a": "no, as a sentence", "b": "kept"}
+    capsys.readouterr()
+    laws = (Law(name, check) for name, check in (("a", refuse), ("b", lambda: None)))
+    assert check_laws(laws) == {"a": "no, as a sentence", "b": "kept"}
+    assert capsys.readouterr().out == "[1/2] a: no, as a sentence\n[2/2] b: kept\n"
 
 
 def test_p_values_are_those_of_scipy():

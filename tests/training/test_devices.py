@@ -333,7 +333,7 @@ def with_stderr_of(said: str, ending: str, repository) -> subprocess.CompletedPr
 def test_the_others_end_with_a_sentence_when_a_process_is_lost(said, which, repository):
     """In place of the stack and the signal with which JAX ends them; other lines of C++ code pass."""
     done = with_stderr_of(said + "    @ 0x7f absl::Log\n", "ctypes.CDLL(None).abort()", repository)
-    lost = f"arjax: {which} of this run is lost; the same command, given to all processes, goes on from the last "
+    lost = f"arjax: {which} of this run is lost; the same command, given to all processes, resumes from the last "
     assert done.returncode == EXIT_LOST
     assert sorted(done.stderr.splitlines()) == sorted(["a warning of XLA", "a remark", f"{lost}checkpoint"])
 

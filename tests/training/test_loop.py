@@ -134,7 +134,7 @@ def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
     stop_at(monkeypatch, first)
     outcome = train(build(tiny_config(train__steps_per_dispatch=1)), tmp_path)
     assert (outcome.status, outcome.step, outcome.results) == ("interrupted", first, None)
-    assert "the same command goes on" in outcome.message
+    assert "the same command resumes" in outcome.message
     monkeypatch.undo()
     resumed = train(build(tiny_config()), tmp_path)
     assert_same_bits(final_state(tmp_path), final_state(straight[0]))
@@ -307,7 +307,7 @@ def test_signals_save_and_exit_cleanly(tmp_path, number):
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     step = latest_store(tmp_path).steps()[-1]
-    assert f"stopped at step {step} of 100000; the same command goes on from there" in output
+    assert f"stopped at step {step} of 100000; the same command resumes from there" in output
     assert_same_bits(state_after(tmp_path, step + 1), state_after(tmp_path / "straight", step + 1))
 
 

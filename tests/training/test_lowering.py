@@ -14,7 +14,7 @@ from lowering import BATCH, MESH, Program, draw, draw_after_prompt, refusal, sco
 from mesh_gradients import OBJECTIVE_OF, SMALL_MODELS, small_model
 
 from arjax.core import programs
-from arjax.core.programs import inner_jaxprs
+from arjax.core.programs import by_rows, inner_jaxprs, rows_over_all_axes
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
@@ -176,14 +176,32 @@ def test_the_strips_of_a_diagonal_bilstm_are_for_the_devices_of_the_program():
     assert max(steps("tpu")) == height + width + 1 and max(steps("cpu")) == height + 4 * (width + 2) - 1
 
 
-@pytest.mark.parametrize("network", ["deep_nade", "conv_nade"])
-def test_chunks_of_steps_divide_rows_over_all_axes_and_read_whole_kernels(network):
-    """Kernels are put together before the loop over the chunks, not in it."""
+#: Networks that divide rows over all axes and read whole kernels: of steps in chunks, and of equal layers in a loop.
+WHOLE = ("nade", "deep_nade", "conv_nade", "masked_transformer", "pixelcnn_pp", "pixelsnail")
+
+
+@pytest.mark.parametrize("network", WHOLE)
+def test_loops_divide_rows_over_all_axes_and_read_whole_kernels(network):
+    """Kernels are put together before the loop, not in it, and no row moves between devices within. A convolution asks
+    for its kernel once more, which is whole there.
+    """
     model = autoregressive(network, "float32")
     x = jax.ShapeDtypeStruct((BATCH, *model.event.shape), model.event.dtype)
     placed = constraints(model.network.apply, {"params": model.param_shapes}, x, model.factorization)
-    assert placed.count((False, P())) >= len(jax.tree.leaves(model.param_shapes)) and (True, P()) not in placed
+    inside = [spec for loop, spec in placed if loop and spec != P()]
+    assert (False, P()) in placed and (
+        (True, P()) not in placed or network in ("conv_nade", "pixelcnn_pp", "pixelsnail")
+    )
+    assert inside or network == "deep_nade"
+    assert all(("data", "fsdp", "tensor") in spec for spec in inside)
     assert any(("data", "fsdp", "tensor") in spec for _, spec in placed)
+
+
+def test_the_scope_of_rows_ends():
+    x = jax.ShapeDtypeStruct((BATCH, 3), jnp.float32)
+    ((_, within),) = constraints(rows_over_all_axes()(by_rows), x)
+    ((_, after),) = constraints(lambda x: by_rows(x), x)
+    assert within[0] == ("data", "fsdp", "tensor") and after[0] == ("data", "fsdp")
 
 
 def test_features_in_the_order_of_the_sites_are_not_gathered():

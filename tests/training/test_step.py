@@ -48,7 +48,7 @@ from arjax.objectives import (
 from arjax.parallel.sharding import make_mesh, replicated
 from arjax.training.feed import ResidentFeed, as_traced
 from arjax.training.loop import train
-from arjax.training.state import StepSpec, TrainState, abstract_state, fresh_state, init_state
+from arjax.training.state import StepSpec, TrainState, abstract_state, fresh_state, init_state, placed_state
 from arjax.training.step import compile_chunk, cut_batch, loss_and_gradients, train_chunk, train_step, zero_sums
 
 
@@ -163,7 +163,7 @@ def test_the_program_of_the_first_state_finds_what_its_shapes_have_traced():
     with nn.intercept_methods(count):
         shapes = abstract_state(spec, mesh)
         calls = len(traced)
-        state = init_state(spec, key, mesh)
+        state = init_state(spec, key, placed_state(spec, mesh))
     assert calls and len(traced) == calls
     assert jax.tree.map(lambda leaf: leaf.shape, state) == jax.tree.map(lambda leaf: leaf.shape, shapes)
     expected = jax.jit(lambda key: fresh_state(spec, key))(jax.random.key(0))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.arrays import filled
-from arjax.core.programs import AXES, by_rows, gathered, gathered_if_small
+from arjax.core.programs import by_rows, gathered, gathered_if_small, rows_over_all_axes
 from arjax.factorization import Factorization
 from arjax.networks.base import ChunkedNetwork, Context, Network
 from arjax.networks.layers.causal import join, windows
@@ -78,10 +78,10 @@ class OrderAgnosticNetwork(ChunkedNetwork):
         observed = (jnp.asarray(factorization.step) < t).reshape(self.event.grid_shape)
         return jnp.broadcast_to(observed, (batch_size, *observed.shape))
 
+    @rows_over_all_axes()
     def scan_steps(self, body: Body, carry: Any, xs: Any, factorization: Factorization) -> jax.Array:
         """Features [B, *grid, F], made a chunk of steps at a time; `xs` has the steps as first axis. Only the carries
-        between the chunks are kept for the gradient; the rest is recomputed. On a mesh all devices have rows of their
-        own and whole kernels, as a kernel in parts would be communication in every chunk.
+        between the chunks are kept for the gradient; the rest is recomputed.
         """
         chunk = min(self.steps_per_chunk, factorization.num_steps)
         scan = nn.scan(
@@ -92,16 +92,17 @@ class OrderAgnosticNetwork(ChunkedNetwork):
         )
         if not self.is_initializing():
             scan = nn.map_variables(scan, "params", gathered_if_small)
-        carry, xs = jax.tree.map(lambda leaf: by_rows(leaf, 0, AXES), carry), gathered_if_small(xs)
+        carry, xs = jax.tree.map(by_rows, carry), gathered_if_small(xs)
         _, features_BGCMF = scan(self, carry, jax.tree.map(lambda leaf: windows(leaf, 0, chunk), xs))
         return to_grid(join(features_BGCMF, 1, factorization.num_steps), factorization)
 
+    @rows_over_all_axes()
     def _given_steps(
         self, x: jax.Array, steps_C: jax.Array, factorization: Factorization, context: Any, train: bool = False
     ) -> jax.Array:
         """Features [B, C, M, F] of some steps, each given the sites of all steps before it: one pass, C * B rows."""
         given = jax.vmap(lambda t: (x, self.observed_before(t, len(x), factorization), context))(steps_C)
-        rows = jax.tree.map(lambda array: by_rows(array.reshape(-1, *array.shape[2:]), 0, AXES), given)
+        rows = jax.tree.map(lambda array: by_rows(array.reshape(-1, *array.shape[2:])), given)
         features = self.given(*rows, train=train)
         features_CBDF = features.reshape(len(steps_C), len(x), self.event.num_sites, self.num_features)
         take = lambda features_BDF, sites_M: jnp.take(features_BDF, sites_M, axis=1, mode="clip")  # noqa: E731

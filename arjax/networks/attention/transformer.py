@@ -142,21 +142,15 @@ class BlockNetwork(TokenNetwork):
             say_once(
                 "network.mlp_ratio has no effect beside network.mlp_size, which gives the size of the hidden layer"
             )
-        event, tied = self.event, self.tie_embeddings
+        event, tied, several = self.event, self.tie_embeddings, factorization.block_size > 1
+        alike = "steps of several sites need network.target_position=True, to tell the sites apart"
+        no_table = "network.tie_embeddings needs values that are one integer of more than two levels"
+        per_level = f"makes one feature per level, and this conditional needs {self.num_features}"
+        other_size = f"network.tie_embeddings {per_level}: use model.conditional=categorical"
         refuse(
-            (
-                not self.target_position and factorization.block_size > 1,
-                "steps of several sites need network.target_position=True, to tell the sites apart",
-            ),
-            (
-                tied and (event.num_levels <= 2 or event.value_size > 1),
-                "network.tie_embeddings needs values that are one integer of more than two levels",
-            ),
-            (
-                tied and self.num_features != event.num_levels,
-                "network.tie_embeddings makes one feature per level, and this conditional needs "
-                f"{self.num_features}: use model.conditional=categorical",
-            ),
+            (several and not self.target_position, alike),
+            (tied and (event.num_levels <= 2 or event.value_size > 1), no_table),
+            (tied and self.num_features != event.num_levels, other_size),
         )
 
     def heads_of(self, attention: type[nn.Module], **options: Any) -> Callable[[], nn.Module]:
@@ -251,18 +245,14 @@ class Transformer(AheadBlocks):
         super().check(factorization)
         size, scaling = self.head_size or self.width // self.num_heads, self.rotary_scaling
         divides(self.num_kv_heads or self.num_heads, self.num_heads, "num_kv_heads", "num_heads")
+        wrong = scaling and (len(scaling) != 4 or not scaling[1] < scaling[2])
+        form = "empty or (factor, low, high, original length) with low below high"
+        one_site = "network.fused_attention needs steps of one site: set it to False, or change the partition"
         refuse(
             (self.rotary and size % 2, f"network.rotary needs heads of even size, not {size}"),
-            (
-                scaling and (len(scaling) != 4 or not scaling[1] < scaling[2]),
-                "network.rotary_scaling must be empty or (factor, low, high, original length) with low below high, "
-                f"not {scaling}",
-            ),
+            (wrong, f"network.rotary_scaling must be {form}, not {scaling}"),
             (scaling and not self.rotary, "network.rotary_scaling changes nothing without network.rotary=True"),
-            (
-                self.fused_attention and factorization.block_size > 1,
-                "network.fused_attention needs steps of one site: set it to False, or change the partition",
-            ),
+            (self.fused_attention and factorization.block_size > 1, one_site),
         )
 
     def make_attention(self):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.options import opt, rate_option
+from arjax.core.programs import by_rows, gathered_if_small, rows_over_all_axes
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.dense.independent import SiteBias
@@ -75,11 +76,12 @@ class NADE(Network):
         if self.direct:
             features_BDF = features_BDF + self.earlier(inputs, factorization)
         inputs_BDn = inputs.reshape(x.shape[0], self.event.num_sites, -1)
-        features_BSMF = self._all_steps(inputs_BDn, self._first(x.shape[0], context), keep_BU, factorization)
-        return to_grid(features_BSMF, factorization) + features_BDF.reshape(
+        steps_BSMF = self._all_steps(inputs_BDn, self._first(x.shape[0], context), keep_BU, factorization)
+        return to_grid(steps_BSMF, factorization) + features_BDF.reshape(
             -1, *self.event.grid_shape, self.num_features
         ).astype(jnp.float32)
 
+    @rows_over_all_axes()
     def _all_steps(
         self, inputs_BDn: jax.Array, a_BU: jax.Array, keep_BU: jax.Array, factorization: Factorization
     ) -> jax.Array:
@@ -87,22 +89,25 @@ class NADE(Network):
         chunk, block_size = min(self.steps_per_chunk, factorization.num_steps), factorization.block_size
         blocks_NTM = windows(jnp.asarray(factorization.blocks), 0, chunk)
         blocks_NK = blocks_NTM.reshape(-1, chunk * block_size)  # K sites of each of N chunks
+        inputs_BDn, a_BU, keep_BU = map(by_rows, (inputs_BDn, a_BU, keep_BU))
+        kernels = self._of_sites(self.in_kernel, blocks_NK), self._of_sites(self.out_kernel, blocks_NTM)
         act, step_K = ACTIVATIONS[self.activation], jnp.arange(chunk * block_size) // block_size
         earlier_TK = step_K < jnp.arange(chunk)[:, None]
 
-        def one_chunk(a_BU: jax.Array, sites_K: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def one_chunk(a_BU: jax.Array, of_chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+            sites_K, W_KnU, V_TMUF = of_chunk
             x_BI = jnp.take(inputs_BDn, sites_K, axis=1, mode="fill", fill_value=0).reshape(len(inputs_BDn), -1)
-            W_IU = self._of_sites(self.in_kernel, sites_K).reshape(-1, self.hidden_size)
-            V_TUMF = self._of_sites(self.out_kernel, sites_K.reshape(chunk, block_size)).swapaxes(1, 2)
+            W_IU, V_TUMF = W_KnU.reshape(-1, self.hidden_size), V_TMUF.swapaxes(1, 2)
             earlier_TI = jnp.repeat(earlier_TK, x_BI.shape[1] // earlier_TK.shape[1], axis=1)
             a_BTU = a_BU[:, None] + (jnp.where(earlier_TI, x_BI[:, None], 0) @ W_IU).astype(jnp.float32)
             h_BTU = act(a_BTU).astype(self.dtype) * keep_BU[:, None]
             # Steps first, as a batched product has its batch axis: else it would be transposed.
             out = jnp.einsum("btu,tuf->tbf", h_BTU, V_TUMF.reshape(chunk, self.hidden_size, -1))
-            return a_BU + (x_BI @ W_IU).astype(jnp.float32), out
+            return a_BU + (x_BI @ W_IU).astype(jnp.float32), by_rows(out, 1)
 
-        _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, blocks_NK)
-        by_step = jnp.swapaxes(join(out, 0, factorization.num_steps), 0, 1)
+        chunks = blocks_NK, *gathered_if_small(kernels)
+        _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, chunks)
+        by_step = jnp.swapaxes(join(by_rows(out, 2), 0, factorization.num_steps), 0, 1)
         return by_step.reshape(*by_step.shape[:2], block_size, self.num_features)
 
     def start(self, batch_size, factorization, context=None):

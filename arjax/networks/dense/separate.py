@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.options import opt, rate_option
+from arjax.core.programs import by_columns
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
@@ -34,7 +35,7 @@ class EarlierSites(nn.Module):
         if not factorization.has_edges:
             return jnp.zeros((inputs.shape[0], self.event.num_sites, self.num_features), self.dtype)
         mask = jnp.repeat(input_mask(self.event, factorization), self.num_features, axis=1)
-        out = inputs @ jnp.where(mask, self.kernel, 0.0).astype(self.dtype)
+        out = by_columns(inputs @ jnp.where(mask, self.kernel, 0.0).astype(self.dtype))
         return out.reshape(-1, self.event.num_sites, self.num_features)
 
     def step(self, inputs: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.options import depth_option
+from arjax.core.programs import rows_over_all_axes
 from arjax.networks.base import NETWORKS
 from arjax.networks.image.pixelcnn import MaskedNetwork
 from arjax.networks.layers.convolution import TapConv, TapMix, Taps, channel_graph, compose, put_pixel
@@ -135,6 +136,7 @@ class GatedPixelCNN(MaskedNetwork):
     def _readout(self, h: jax.Array) -> jax.Array:
         return self.out(nn.relu(self.hidden(nn.relu(h))))
 
+    @rows_over_all_axes()
     def __call__(self, x, factorization, context=None, *, train=False):
         v = h = image_inputs(x, self.event, factorization, self.dtype)
         for layer, biases in zip(self.layers, self._biases(self._encoded(context, factorization)), strict=True):

@@ -163,16 +163,13 @@ class Multiscale(PixelRNNFamily):
                 depends[np.ix_(here, self._places(k + 1))] |= reads
         return depends
 
-    def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: Context | None) -> jax.Array | None:
-        """The biases of the layers of scale k: the enlarged image of scale k+1, if any, and the context."""
-        condition = self._from_context(context, k)
-        return condition if inputs_BHWn is None else add_context(self._enlarge(k, inputs_BHWn), condition)
-
     def __call__(self, x, factorization, context=None, *, train=False):
         by_scale, place_D, start = [], np.zeros(self.event.num_sites, np.int32), 0
         for k in range(self.levels + 1):
-            coarser = self._inputs(x, k + 1) if k < self.levels else None
-            features = self._run_core(k, self._inputs(x, k), self._condition_of(k, coarser, context), train)
+            condition = self._from_context(context, k)
+            if k < self.levels:
+                condition = add_context(self._enlarge(k, self._inputs(x, k + 1)), condition)
+            features = self._run_core(k, self._inputs(x, k), condition, train)
             by_scale.append(features.reshape(x.shape[0], -1, self.num_features))
             place_D[self._places(k)] = start + np.arange(features.shape[1] * features.shape[2])
             start += features.shape[1] * features.shape[2]

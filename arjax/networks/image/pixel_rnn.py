@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.options import depth_option, rate_option
-from arjax.core.programs import AXES, by_rows, gathered, program_device
+from arjax.core.programs import by_rows, gathered, program_device, rows_over_all_axes
 from arjax.core.spec import EventSpec
 from arjax.networks.base import NETWORKS, Network, check_remat, fields_from
 from arjax.networks.layers.blocks import Stack
@@ -169,11 +169,12 @@ class PixelRNNCore(Stack):
         hidden = self.hidden_0(nn.relu(maps + to_output))
         return self.out(nn.relu(self.hidden_1(nn.relu(hidden)))).astype(jnp.float32)
 
+    @rows_over_all_axes()
     def __call__(self, inputs_BHWn: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
         """`condition` is [B, H, W, C], [B, C] (the same for all pixels), or None."""
         if condition is not None and condition.ndim == 4:
             condition = jnp.pad(condition, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0)))
-        maps = by_rows(self.input(jnp.pad(inputs_BHWn, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0)))), 0, AXES)
+        maps = by_rows(self.input(jnp.pad(inputs_BHWn, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0)))))
         (maps, to_output), _ = self.layers((maps, jnp.zeros_like(maps)), condition, train)
         width = self.grid_shape[1]
         return self.readout(maps[:, :, :width], to_output[:, :, :width])
@@ -337,7 +338,7 @@ class RowLSTMLayer(PixelRNNLayer):
         def read(h_NU: jax.Array) -> jax.Array:
             return self._taps(h_NU.reshape(batch, width, -1)).reshape(batch * width, -1)
 
-        z_HNG = by_rows(z_HBWG, 1, AXES).reshape(height, batch * width, gates)
+        z_HNG = by_rows(z_HBWG, 1).reshape(height, batch * width, gates)
         h_HNU = lstm_scan(read, gathered(self.state_kernel), z_HNG)
         h_BHWU = jnp.moveaxis(h_HNU.reshape(height, batch, width, -1), 0, 1)
         return self._add(maps, to_output, h_BHWU, train), None
@@ -475,7 +476,7 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
         images side by side, with a column of closed gates after each, forms one wide image, since half of the columns
         of a skewed image are empty. On accelerators single images are best, as they need the fewest steps.
         """
-        z_2BHPG, (_, batch, height, columns, gates) = by_rows(z_2BHPG, 1, AXES), z_2BHPG.shape
+        z_2BHPG, (_, batch, height, columns, gates) = by_rows(z_2BHPG, 1), z_2BHPG.shape
         strip = math.gcd(batch, CPU_STRIP if program_device().platform == "cpu" else 1)
         shape = (2, batch // strip, strip, height, columns + 1)
         spaced = jnp.pad(z_2BHPG, ((0, 0),) * 3 + ((0, 1), (0, 0)), constant_values=SHUT)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from arjax.core.errors import refuse
 from arjax.core.options import depth_option, rate_option
+from arjax.core.programs import rows_over_all_axes
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers import grids
 from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
@@ -116,6 +117,7 @@ class PixelCNN(MaskedNetwork):
         h = self.out_1(nn.relu(self.out_0(nn.relu(h))))
         return self.out(nn.relu(h))
 
+    @rows_over_all_axes()
     def __call__(self, x, factorization, context=None, *, train=False):
         h = self.first(grids.image_inputs(x, self.event, factorization, self.dtype))
         h = add_context(h, self._encoded(context, factorization))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.options import depth_option, rate_option
-from arjax.core.programs import is_for_cpu
+from arjax.core.programs import gathered_if_small, is_for_cpu, rows_over_all_axes
 from arjax.networks.base import NETWORKS, fields_from, once
 from arjax.networks.image.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
 from arjax.networks.image.shifted_streams import DOWN_RIGHT, ImageView, PixelView, ShiftedNetwork, State
@@ -155,12 +155,15 @@ class PixelSNAIL(ShiftedNetwork):
         super().setup()
         policy = None if is_for_cpu() else only_products
         blocks = stacked(SnailBlock, self.num_blocks, unroll=1, remat=self.remat, static=(4,), policy=policy)
+        if not self.is_initializing():
+            blocks = nn.map_variables(blocks, "params", gathered_if_small)
         self.blocks = blocks(**self._block_fields(), name="blocks")
 
     def _block_fields(self) -> dict[str, Any]:
         sizes = {"filters": self.num_filters, "num_inputs": input_size(self.event)}
         return fields_from(self, SnailBlock, context_size=self.num_filters if self.context_spec else 0, **sizes)
 
+    @rows_over_all_axes()
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs = image_inputs(x, self.event, factorization, self.dtype)
         first = self._first(self._with_ones(inputs))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from arjax.core.errors import say_once
-from arjax.core.programs import BATCH_AXES, dividing, program_device
+from arjax.core.programs import axes_of_rows, dividing, program_device
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import FUSED
 from arjax.networks.layers.dense import FromHeads, ToHeads
@@ -70,8 +70,8 @@ def on_tpus(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> jax.Arra
     JAX cannot divide a Pallas kernel over devices by itself: each device of the mesh runs it for its own examples and
     heads.
     """
-    mesh, length = jax.sharding.get_abstract_mesh(), q_BNTH.shape[2]
-    axes = [dividing(mesh, names, size) for names, size in ((BATCH_AXES, len(q_BNTH)), (("tensor",), k_BGTH.shape[1]))]
+    mesh, length, rows = jax.sharding.get_abstract_mesh(), q_BNTH.shape[2], axes_of_rows(len(q_BNTH))
+    axes = rows, () if "tensor" in rows else dividing(mesh, ("tensor",), k_BGTH.shape[1])
     kernel = _splash
     if any(axes):
         split = PartitionSpec(*(each or None for each in axes))

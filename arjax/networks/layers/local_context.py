@@ -38,13 +38,11 @@ def check_local(event: EventSpec, context: ContextSpec) -> None:
         few = max(len(part.grid_shape), len(event.grid_shape)) <= 3
         sides = list(itertools.zip_longest(pixels(part.grid_shape), pixels(event.grid_shape), fillvalue=0))
         fits = few and all(min(pair) and max(pair) % min(pair) == 0 for pair in sides)
+        grids = f"the grid {part.grid_shape}, which does not fit the grid {event.grid_shape} of the data"
+        divide = "of each axis, one length must divide the other"
         refuse(
             (part.columns, f"the part {name!r} of the context is a row of mixed columns, which cannot be local"),
-            (
-                not fits,
-                f"the local part {name!r} of the context has the grid {part.grid_shape}, which does not fit the grid "
-                f"{event.grid_shape} of the data: of each axis, one length must divide the other",
-            ),
+            (not fits, f"the local part {name!r} of the context has {grids}: {divide}"),
         )
 
 

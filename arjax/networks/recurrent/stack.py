@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.options import depth_option, rate_option
-from arjax.core.programs import AXES, by_rows, gathered
+from arjax.core.programs import by_rows, gathered, rows_over_all_axes
 from arjax.networks.base import fields_from, once, tell_cut
 from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.dense import weigh
@@ -124,14 +124,13 @@ class RecurrentLayer(nn.Module):
         """h_0 = 0, [B, U]."""
         return jnp.zeros((batch_size, self.hidden_size), self.dtype)
 
+    @rows_over_all_axes()
     def run(self, carry: Carry, x_TBE: jax.Array, valid_TB: jax.Array | None = None) -> tuple[Carry, jax.Array]:
-        """Steps from a carry: x[T, B, E] -> (carry, h[T, B, U]). On a mesh all devices have examples of their own, as
-        a kernel in parts would be communication in every step.
-        """
-        carry = jax.tree.map(lambda leaf: by_rows(leaf, 0, AXES), carry)
-        from_x_TBG = by_rows(self.from_input(by_rows(x_TBE, 1, AXES)), 1, AXES)
+        """Steps from a carry: x[T, B, E] -> (carry, h[T, B, U])."""
+        carry = jax.tree.map(by_rows, carry)
+        from_x_TBG = by_rows(self.from_input(by_rows(x_TBE, 1)), 1)
         carry, h_TBU = recurrence(self.cell, gathered(self.recurrent_kernel), carry, from_x_TBG, valid_TB)
-        return carry, by_rows(h_TBU, 1, AXES)
+        return carry, by_rows(h_TBU, 1)
 
     def step(self, carry: Carry, x_BE: jax.Array) -> tuple[Carry, jax.Array]:
         """One step: x[B, E] -> (carry, h[B, U])."""

@@ -30,6 +30,12 @@ class Target(NamedTuple):
     steps: Steps
     precomputed: Any = None  # what the draft made of its own parameters before the first step
 
+    @classmethod
+    def of(cls, model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
+        """Returns the model, with all that its draft can compute before the first step."""
+        target = cls(model, StepForm.of(model, params), steps)
+        return target._replace(precomputed=draft.precompute(target))
+
 
 class Place(NamedTuple):
     """Where a draw of one example stands: all steps before t are committed."""
@@ -88,12 +94,6 @@ class Draft(ByClass, abc.ABC):
         returned (`after`); the canvas of `place` holds the committed values of these n steps.
         """
         return after
-
-
-def target_of_draft(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
-    """Returns the model and its draft, with all that can be computed before the first step."""
-    target = Target(model, StepForm.of(model, params), steps)
-    return target._replace(precomputed=draft.precompute(target))
 
 
 def log_table(head: Conditional | Truncated, features: jax.Array, temperature: float | jax.Array) -> jax.Array:

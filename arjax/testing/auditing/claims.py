@@ -216,7 +216,7 @@ def _variance(gap: np.ndarray) -> np.ndarray:
     return np.minimum(np.abs(gap), HEAVIEST) ** 2 * np.exp(-np.abs(gap)) / (1 + np.exp(-np.abs(gap))) ** 2
 
 
-@audit_test("conditionals", finds="all that makes a number better than a file of the same data can be")
+@audit_test("conditionals", finds="numbers that no compressed file of the data can reach")
 def audit_file(subject: Subject, rng: np.random.Generator) -> Finding:
     """The probabilities that code a value see zeros in place of it and of all later values."""
     try:

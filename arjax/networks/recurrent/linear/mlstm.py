@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ from jax.typing import DTypeLike
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.causal import join
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, MixerNetwork
-from arjax.networks.recurrent.linear.states import WITHIN_CHUNKS, chunked, product, segment_sums
+from arjax.networks.recurrent.linear.states import WITHIN_CHUNKS, chunked, product, segment_sums, sums_by_differences
 
 #: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
 LOG_ZERO = -1e30
@@ -44,6 +45,18 @@ def bounded(sums: jax.Array, normaliser: jax.Array, maximum: jax.Array) -> jax.A
     return sums / jnp.maximum(jnp.abs(normaliser), least)[..., None]
 
 
+class Pairs(NamedTuple):
+    """The pairs of steps of a chunk: `inside`, the sums of the steps up to each, [..., C, V], by `weights`,
+    [..., C, C], both times exp(-largest); log decays from the `start`; the arguments of `joined` that `update` a state.
+    """
+
+    weights: jax.Array
+    inside: jax.Array
+    largest: jax.Array
+    start: jax.Array
+    update: tuple[jax.Array, ...]
+
+
 class Exponential(NamedTuple):
     """C_t = f_t C_(t-1) + i_t k_t v_t',  n_t = f_t n_(t-1) + i_t k_t,  o_t = C_t' q_t / max(|n_t' q_t|, 1).
 
@@ -66,7 +79,17 @@ class Exponential(NamedTuple):
         log_input = jnp.pad(self.log_input, ((0, 0), (0, 0), (0, filled)), constant_values=LOG_ZERO)
         q, k, v, log_f = chunked(chunk_size, self.q, self.k, self.v, self.log_forget)
         (log_i,) = chunked(min(chunk_size, length), log_input)
-        step, between = jnp.arange(q.shape[-2]), segment_sums(log_f)
+        chunks = Exponential(q, k, v, log_f, log_i)
+        pairs = chunks.pairs()
+        batch_size, heads, _, features = self.k.shape
+        state = empty(batch_size, heads, features, self.v.shape[-1]) if state is None else state
+        before, after = _carried(state, pairs.update, v.dtype)
+        return after, join(chunks.read(pairs, before), 2, length)
+
+    def pairs(self, sums: Callable[[jax.Array], jax.Array] = segment_sums) -> Pairs:
+        """Of terms that are chunks, [..., C] in place of the steps."""
+        q, k, v, log_f, log_i = self
+        step, between = jnp.arange(q.shape[-2]), sums(log_f)
         log_w = jnp.where(step[:, None] >= step, between + log_i[..., None, :], LOG_ZERO)
         largest = jax.lax.stop_gradient(log_w.max(-1))
         with jax.named_scope(WITHIN_CHUNKS):
@@ -76,15 +99,30 @@ class Exponential(NamedTuple):
         into = jnp.exp(log_w[..., -1, :] - largest[..., -1:])
         updates = product(k.mT, (v * into[..., None]).astype(v.dtype)), (k * into[..., None]).sum(-2)
         start = between[..., 0] + log_f[..., :1]  # the decays of the state before the chunk
-        batch_size, heads, _, features = self.k.shape
-        state = empty(batch_size, heads, features, self.v.shape[-1]) if state is None else state
-        before, after = _carried(state, (*updates, largest[..., -1], start[..., -1]), v.dtype)
-        held = start + before.maximum[..., None]
-        maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
-        new, old = (jnp.exp(factor - maximum) for factor in (largest, held))
-        sums = new[..., None] * inside + old[..., None] * product(q, before.sums)
-        normaliser = new * weights.sum(-1) + old * (q * before.normaliser[..., None, :]).sum(-1)
-        return after, join(bounded(sums, normaliser, maximum).astype(v.dtype), 2, length)
+        return Pairs(weights, inside, largest, start, (*updates, largest[..., -1], start[..., -1]))
+
+    def read(self, pairs: Pairs, before: Scaled) -> jax.Array:
+        """The outputs of the steps of chunks, [..., C, V], from their pairs and the states before them."""
+        held = pairs.start + before.maximum[..., None]
+        maximum = jax.lax.stop_gradient(jnp.maximum(held, pairs.largest))
+        new, old = (jnp.exp(factor - maximum) for factor in (pairs.largest, held))
+        sums = new[..., None] * pairs.inside + old[..., None] * product(self.q, before.sums)
+        normaliser = new * pairs.weights.sum(-1) + old * (self.q * before.normaliser[..., None, :]).sum(-1)
+        return bounded(sums, normaliser, maximum).astype(self.v.dtype)
+
+    def for_kernel(self) -> Exponential:
+        return self
+
+    def start(self) -> Scaled:
+        """The state before step 0 of the terms of one example, its arrays [N, A, B]."""
+        return _with_axes(Scaled(*(x[0] for x in empty(1, len(self.v), self.k.shape[-1], self.v.shape[-1]))))
+
+    def chunk(self, state: Scaled) -> tuple[Scaled, jax.Array]:
+        """All steps of one example at once, q and k [N, T, H], from such a state."""
+        state = Scaled(state.sums, state.normaliser[:, 0], state.maximum[:, 0, 0])
+        pairs = self.pairs(sums_by_differences)
+        before = state._replace(sums=state.sums.astype(self.v.dtype))
+        return _with_axes(joined(state, *pairs.update)), self.read(pairs, before)
 
     def step(self, state: Scaled) -> tuple[Scaled, jax.Array]:
         q, k, v = (x.astype(jnp.float32) for x in (self.q, self.k, self.v))
@@ -96,6 +134,10 @@ class Exponential(NamedTuple):
     def masked(self, valid_T: jax.Array) -> Exponential:
         forget, enter = jnp.where(valid_T, self.log_forget, 0), jnp.where(valid_T, self.log_input, LOG_ZERO)
         return Exponential(self.q, self.k, self.v, forget, enter)
+
+
+def _with_axes(state: Scaled) -> Scaled:
+    return Scaled(state.sums, state.normaliser[:, None], state.maximum[:, None, None])
 
 
 def joined(state: Scaled, sums: jax.Array, normaliser: jax.Array, largest: jax.Array, decay: jax.Array) -> Scaled:
@@ -143,14 +185,22 @@ class MLSTMMixer(HeadMixer):
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
+    def by_part(self, u):
+        return tuple(self.by_head(part) for part in jnp.split(u, 3, axis=-1))
+
     def terms(self, u, rest):
-        q, k, v = (self.by_head(part) for part in jnp.split(u, 3, axis=-1))
+        return self.recurrence(*self.by_part(u), rest)
+
+    def recurrence(self, q, k, v, rest):
         q, k, v = (part.astype(self.dtype) for part in (q, k * k.shape[-1] ** -0.5, v))
         log_i, f = (self.by_head(gate(rest).astype(jnp.float32))[..., 0] for gate in (self.input_gate, self.forget))
         return Exponential(q, k, v, nn.log_sigmoid(f), log_i)
 
     def outputs(self, o, u, rest):
-        return self.out(nn.sigmoid(self.output_gate(rest).astype(jnp.float32)) * self.by_step(self.normalised(o)))
+        return self.out(
+            nn.sigmoid(self.output_gate(rest).astype(jnp.float32))
+            * self.by_step(o if u is None else self.normalised(o))
+        )
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads

@@ -14,12 +14,13 @@ of a negative decay is kept with its logarithm; decays of single features have n
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from arjax.core.triangular import solve_unit_lower
+from arjax.core.triangular import inverse_by_products, solve_unit_lower
 from arjax.networks.layers.causal import join, windows
 
 #: The name of what a chunk computes in place of its steps one after another.
@@ -31,6 +32,12 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
+def normal_length(x: jax.Array) -> jax.Array:
+    """x / ||x|| over the last axis, in float32; 0 for 0, with a finite derivative."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
+
+
 @jax.named_scope(WITHIN_CHUNKS)
 def segment_sums(x_C: jax.Array) -> jax.Array:
     """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none. As a product with ones, since
@@ -39,6 +46,19 @@ def segment_sums(x_C: jax.Array) -> jax.Array:
     step = jnp.arange(x_C.shape[-1])
     up_to = (step[:, None] >= step).astype(x_C.dtype)
     return jnp.matmul(up_to, jnp.where(step[:, None] > step, x_C[..., None], 0), precision="highest")
+
+
+@jax.named_scope(WITHIN_CHUNKS)
+def sums_by_differences(x_C: jax.Array) -> jax.Array:
+    """The same for at most 256 steps, where exp(-128) is 0, by few products: cumulative sums of multiples of 2^-9 are
+    exact in float32, and so are their differences; what x has beside them is below 2^-9, and loses no digits.
+    """
+    step, x_C = jnp.arange(x_C.shape[-1]), jnp.maximum(x_C, -128)
+    coarse = jnp.round(x_C * 512) / 512
+    up_to = (step[:, None] <= step).astype(x_C.dtype)
+    sums = (jnp.matmul(x, up_to, precision="highest") for x in (coarse, x_C - coarse))
+    coarse, fine = (jnp.where(step[:, None] > step, x[..., None] - x[..., None, :], 0) for x in sums)
+    return coarse + fine
 
 
 class Pairs(NamedTuple):
@@ -58,7 +78,13 @@ class Pairs(NamedTuple):
 
 
 @jax.named_scope(WITHIN_CHUNKS)
-def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
+def pairs(
+    q: jax.Array,
+    k: jax.Array,
+    log_decay: jax.Array | None,
+    block_size: int = 1,
+    sums: Callable[[jax.Array], jax.Array] = segment_sums,
+) -> Pairs:
     """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each. With
     fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of blocks of
     several steps, a step sees all of its own block: `log_decay` must then be None.
@@ -69,7 +95,7 @@ def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: i
         scores = jnp.where(seen[every - 1 :: every], product(q, k.mT), 0)
         return Pairs(scores, q.astype(jnp.float32), k, None)
     if log_decay.ndim < q.ndim:
-        decay = jnp.where(seen, jnp.exp(segment_sums(log_decay)), 0)
+        decay = jnp.where(seen, jnp.exp(sums(log_decay)), 0)
         start = decay[..., :1] * jnp.exp(log_decay[..., :1, None])
         of_queries, total = decay[..., every - 1 :: every, :], start[..., -1:, :]
         scores, queries = product(q, k.mT) * of_queries, q * start[..., every - 1 :: every, :]
@@ -113,7 +139,7 @@ class Decayed(NamedTuple):
     """S_t = a_t S_(t-1) + k_t v_t', with a decay a_t of each key feature or of all. `log_decay` is log |a_t|, not above
     0, float32[B, N, T] or [B, N, T, H], or None for a_t = 1; `sign` is the sign of a_t, float32[B, N, T], or None where
     none is negative. The signs of a_1 to a_t move into q_t and k_t: for P_t, their product, P_t S_t has the decays
-    |a_t|.
+    |a_t|. `scale` is what v is still to be multiplied by, float32[B, N, T], or None.
     """
 
     q: jax.Array
@@ -121,6 +147,11 @@ class Decayed(NamedTuple):
     v: jax.Array
     log_decay: jax.Array | None = None
     sign: jax.Array | None = None
+    scale: jax.Array | None = None
+
+    @property
+    def values(self) -> jax.Array:
+        return self.v if self.scale is None else (self.scale[..., None] * self.v).astype(self.v.dtype)
 
     def run(self, state: jax.Array | None, chunk_size: int = 64, block_size: int = 1) -> tuple[jax.Array, jax.Array]:
         """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in float32)."""
@@ -129,18 +160,32 @@ class Decayed(NamedTuple):
             so_far = jnp.cumprod(self.sign, -1)[..., None]
             q, k, last = q * so_far.astype(q.dtype), k * so_far.astype(k.dtype), so_far[:, :, -1:]
         size = max(chunk_size // block_size, 1) * block_size
-        q_C, k_C, v_C = chunked(size, q, k, self.v)
+        q_C, k_C, v_C = chunked(size, q, k, self.values)
         chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
         before, after = carried(state, product(chunks.keys.astype(v_C.dtype).mT, v_C), chunks.total)
         out = join(read(chunks, v_C, before), 2, q.shape[2])
         return (after if last is None else after * last), out
+
+    def for_kernel(self) -> Decayed | None:
+        """These terms as `chunk` takes them, but with an axis of examples; None where it has no equations for them."""
+        return self if self.sign is None and (self.log_decay is None or self.log_decay.ndim < self.v.ndim) else None
+
+    def start(self) -> jax.Array:
+        """The state before step 0 of the terms of one example."""
+        return jnp.zeros((self.v.shape[0], self.k.shape[-1], self.v.shape[-1]), jnp.float32)
+
+    def chunk(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """All steps of one example at once, q and k [N, T, H], from a state [N, H, V]; decays have no sign."""
+        chunk = pairs(self.q, self.k, self.log_decay, sums=sums_by_differences)
+        update = product(chunk.keys.astype(self.v.dtype).mT, self.values)
+        return (state if chunk.total is None else chunk.total * state) + update, read(chunk, self.values, state)
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         if self.log_decay is not None:
             decay = jnp.exp(self.log_decay[:, :, 0])
             decay = decay if self.sign is None else decay * self.sign[:, :, 0]
             state = state * (decay[..., None, None] if decay.ndim == 2 else decay[..., None])
-        state = state + product(self.k.mT, self.v)
+        state = state + product(self.k.mT, self.values)
         return state, product(self.q.astype(jnp.float32), state)
 
     def masked(self, valid_T: jax.Array) -> Decayed:
@@ -148,7 +193,7 @@ class Decayed(NamedTuple):
         if decay is not None:
             decay = jnp.where(valid_T if decay.ndim == 3 else valid_T[:, None], decay, 0)
         sign = None if self.sign is None else jnp.where(valid_T, self.sign, 1)
-        return Decayed(self.q, jnp.where(valid_T[:, None], self.k, 0), self.v, decay, sign)
+        return self._replace(k=jnp.where(valid_T[:, None], self.k, 0), log_decay=decay, sign=sign)
 
 
 class Delta(NamedTuple):
@@ -209,6 +254,24 @@ class Delta(NamedTuple):
         out = read(by_query, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
         return after, join(out, 2, self.q.shape[2])
 
+    def for_kernel(self) -> Delta | None:
+        """As in `Decayed`: terms without an axis of rules, if there is one rule in a step."""
+        if self.beta.shape[3] > 1:
+            return None
+        return self._replace(k=self.k[:, :, :, 0], v=self.v[:, :, :, 0], beta=self.beta[..., 0])
+
+    def start(self) -> jax.Array:
+        """As in `Decayed`."""
+        return Decayed(self.q, self.k, self.v).start()
+
+    def chunk(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """All steps of one example with one rule each, q and k [N, T, H], beta [N, T], from a state [N, H, V]."""
+        by_query, by_key = (pairs(x, self.k, self.log_decay, sums=sums_by_differences) for x in (self.q, self.k))
+        inverse = inverse_by_products(self.beta[..., None] * by_key.scores)
+        u = product(inverse, self.beta[..., None] * (self.v - product(by_key.queries, state)))
+        kept = state if by_query.total is None else by_query.total * state
+        return kept + product(by_query.keys.astype(jnp.float32).mT, u), read(by_query, u, state)
+
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         if self.log_decay is not None:
             state = state * jnp.exp(self.log_decay)[..., None]
@@ -221,6 +284,23 @@ class Delta(NamedTuple):
     def masked(self, valid_T: jax.Array) -> Delta:
         decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
         return self._replace(beta=jnp.where(valid_T[:, None], self.beta, 0), log_decay=decay)
+
+
+class UnitDelta(Delta):
+    """`Delta` with queries and keys that are still to be divided by their lengths."""
+
+    def _unit(self) -> Delta:
+        q, k = (normal_length(x).astype(x.dtype) for x in (self.q, self.k))
+        return Delta(q, k, self.v, self.beta, self.log_decay)
+
+    def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
+        return self._unit().run(state, chunk_size)
+
+    def chunk(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._unit().chunk(state)
+
+    def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._unit().step(state)
 
 
 def linear_recurrence(a_BTR: jax.Array, b_BTR: jax.Array) -> jax.Array:
