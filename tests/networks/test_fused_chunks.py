@@ -13,9 +13,11 @@ from loop_helpers import finish, run_python
 from lowering import train_steps
 from test_fused_attention import interpreted  # noqa: F401
 
+from arjax.core.errors import say_once
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.recurrent.linear import fused_chunks
+from arjax.networks.recurrent.linear.mixer import MIXERS
 from arjax.networks.recurrent.linear.mlstm import Exponential
 from arjax.networks.recurrent.linear.states import Decayed, Delta, segment_sums, sums_by_differences
 
@@ -31,6 +33,8 @@ mesh = jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType
 with jax.set_mesh(mesh):
     for name in tests.CASES:
         tests.assert_alike(tests.terms(name, batch=4))
+    tests.fused_chunks.fits = lambda terms: True
+    tests.assert_mixers_alike("mamba2", batch=4)
 """
 
 
@@ -68,7 +72,7 @@ def outputs_and_gradients(form, given):
 
 def assert_alike(given, tolerance=1e-5):
     expected = outputs_and_gradients(lambda terms: terms.run(None, 64)[1], given)
-    found = outputs_and_gradients(lambda terms: fused_chunks.run(terms, 64), given)
+    found = outputs_and_gradients(lambda terms: fused_chunks.run(terms), given)
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape and one.dtype == other.dtype
         one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
@@ -79,6 +83,31 @@ def assert_alike(given, tolerance=1e-5):
 def test_the_kernel_is_the_recurrence(interpreted, name):  # noqa: F811
     """The outputs, and all gradients."""
     assert_alike(terms(name))
+
+
+def assert_mixers_alike(name, batch=B):
+    """The outputs of a mixer with and without the kernel, and the gradients of all its parameters."""
+    options = {"width": 16, "dtype": "float32", "out_scale": 1.0, "num_heads": N, "chunk_size": 64}
+    options |= {"state_size": H} if name == "mamba2" else {}
+    mixers = [MIXERS.get(name)(fused=fused, **options) for fused in (False, True)]
+    x, w = jax.random.normal(jax.random.key(0), (2, batch, T, 16))
+    params = jax.jit(lambda: mixers[0].init(jax.random.key(1), x, 1))()
+    params = jax.tree.map(lambda a: a + 0.1 * jax.random.normal(jax.random.key(2), a.shape), params)
+
+    def score(mixer):
+        return jax.jit(jax.value_and_grad(lambda params, x: (mixer.apply(params, x, 1) * w).sum(), (0, 1)))(params, x)
+
+    def check(one, other):
+        np.testing.assert_allclose(one, other, rtol=0, atol=3e-5 * max(np.abs(other).max(), 1))
+
+    jax.tree.map(check, score(mixers[1]), score(mixers[0]))
+
+
+@pytest.mark.parametrize("name", ["mamba2", slow("gated_delta_net"), slow("mlstm")])
+def test_mixers_with_the_kernel_are_those_without(interpreted, monkeypatch, name):  # noqa: F811
+    """Also the convolution in the kernel, which reads the last inputs of the chunk before."""
+    monkeypatch.setattr(fused_chunks, "fits", lambda terms: True)
+    assert_mixers_alike(name)
 
 
 @pytest.mark.slow
@@ -137,8 +166,10 @@ def test_where_the_kernel_is_used(monkeypatch):
     assert not fused_chunks.fits(wide("delta")._replace(beta=jnp.zeros((B, N, T, 2))))
 
 
-def test_without_the_kernel_the_plain_form_is_used_and_a_line_says_so(capsys):
-    x, (one, other) = jnp.zeros((2, 8), jnp.int32), (model("mlstm"), model("mlstm", fused=True))
+@pytest.mark.parametrize("name", ["mlstm", slow("mamba2"), slow("gated_linear_attention")])
+def test_without_the_kernel_the_plain_form_is_used_and_a_line_says_so(capsys, name):
+    say_once.cache_clear()
+    x, (one, other) = jnp.zeros((2, 8), jnp.int32), (model(name), model(name, fused=True))
     params = one.init(jax.random.key(0))
     np.testing.assert_array_equal(one.log_prob(params, x), other.log_prob(params, x))
     assert "network.fused has no kernel for this recurrence on this device" in capsys.readouterr().err

@@ -403,6 +403,7 @@ def test_the_policy_gradient_is_right_on_average():
 def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypatch):
     config = small_config("made", hidden_sizes=(8,), direct=False)
     config.model.orders, config.objective = "uniform", "learned_order(orders_per_step=2, learning_rate=0.1)"
+    config.train.log_every = 1
     straight, resumed = assert_a_stop_changes_no_bit(lambda: build(config), tmp_path, monkeypatch, 4)
     state = latest_store(tmp_path / "stopped").restore(build(config).abstract_state)[1]
     scores = np.asarray(state.objective.params["scores"])

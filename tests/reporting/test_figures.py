@@ -16,7 +16,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from arjax.factorization import make_factorization
-from arjax.reporting import diagrams, plots
+from arjax.reporting import diagrams, figures, plots
 from arjax.sweep import plots as of_sweeps
 
 FILE = pathlib.Path(__file__).with_name("figures.json")
@@ -83,11 +83,11 @@ def shown(figure) -> dict:
     return {"inches": numbers(figure.get_size_inches()), "axes": list(map(of_axis, figure.axes)), "legends": below}
 
 
-def saved(module, draw, *arguments):
+def saved(draw, *arguments):
     """The one figure that a function writes to a file."""
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "save_figure", lambda figure, path: found.append(figure))
+        patch.setattr(figures, "save_figure", lambda figure, path: found.append(figure))
         assert draw("none.png", *arguments) in (None, True)
     (figure,) = found
     return figure
@@ -133,7 +133,7 @@ def figure_of_results():
         *results("many", "nll_nats", *[("M", "o", 0, "1", "", "")] * 201),
     ]
     assert not of_sweeps.draw_results("none.png", alone)
-    return saved(of_sweeps, of_sweeps.draw_results, rows)
+    return saved(of_sweeps.draw_results, rows)
 
 
 def figure_of_orders(orders=("raster", "spiral", "snake")):
@@ -149,7 +149,7 @@ def figure_of_orders(orders=("raster", "spiral", "snake")):
         )
 
     finished = [ended(order, seed, 80.0 + 2 * place + seed) for place, order in enumerate(orders) for seed in (0, 1)]
-    return saved(of_sweeps, of_sweeps.draw_orders, finished)
+    return saved(of_sweeps.draw_orders, finished)
 
 
 def figure_of_curves():
@@ -157,14 +157,14 @@ def figure_of_curves():
     many = {f"run {n}": Curve([10, 100, 1000], [9.0 - n / 10, 5.0, 3.0 + n / 20]) for n in range(12)}
     some = {"run 1": Curve([10, 100], [9.0, 8.0], [0.5, 0.25]), "$other": Curve([10, 100], [7.9, 7.95])}
     panels = [("dna", "nll_nats", many), ("digits", "bits_per_dim", some), ("one", "nll_nats", {"a": some["run 1"]})]
-    return saved(of_sweeps, of_sweeps.learning_curves, panels)
+    return saved(of_sweeps.learning_curves, panels)
 
 
 def figure_of_completions():
     hidden = np.arange(16).reshape(4, 4) >= 8
     log_prob = np.array([[-1.25, -2.0], [-3.5, -4.75]])
     arguments = RAMP[:, 0], hidden, RAMP[:, 1:3], log_prob, np.array([-9.25, -8.0]), 12.0
-    return saved(plots.figures, plots.draw_completions, *arguments)
+    return saved(plots.draw_completions, *arguments)
 
 
 def losses(num):

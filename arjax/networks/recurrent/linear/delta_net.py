@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
-from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, MixerNetwork, normal_length
-from arjax.networks.recurrent.linear.states import Delta
+from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, MixerNetwork
+from arjax.networks.recurrent.linear.states import UnitDelta
 
 
 @MIXERS.register("delta_net")
@@ -43,16 +43,17 @@ class DeltaMixer(HeadMixer):
         """log a_t, [B, N, T]."""
         return None
 
-    def terms(self, u, rest):
-        parts = jnp.split(self.activated(u), (self.width, (1 + self.num_householder) * self.width), axis=-1)
-        q, *pair = (self.by_head(part) for part in parts)
-        k, v = (part.reshape(*part.shape[:3], self.num_householder, -1) for part in pair)
-        q, k, v = (part.astype(self.dtype) for part in (normal_length(q), normal_length(k), v))
+    def by_part(self, u):
+        q, k, v = jnp.split(u, (self.width, (1 + self.num_householder) * self.width), axis=-1)
+        return self.by_head(q), self.by_head(k), self.by_head(v)
+
+    def recurrence(self, q, k, v, rest):
+        k, v = (part.reshape(*part.shape[:3], self.num_householder, -1) for part in (k, v))
         beta = nn.sigmoid(self.by_head(self.beta(rest).astype(jnp.float32)))
-        return Delta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
+        return UnitDelta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
 
     def outputs(self, o, u, rest):
-        return self.out(self.by_step(self.normalised(o)))
+        return self.out(self.by_step(o if u is None else self.normalised(o)))
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads

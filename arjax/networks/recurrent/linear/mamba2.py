@@ -53,21 +53,29 @@ class Mamba2Mixer(HeadMixer):
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
-    def _split(self, u: jax.Array) -> list[jax.Array]:
-        """x [B, T, N * P], B and C [B, T, H]."""
-        return [self.activated(part) for part in jnp.split(u, (self.inner, self.inner + self.state_size), axis=-1)]
+    def by_part(self, u):
+        """C and B [B, 1, T, H], x [B, N, T, P]."""
+        x, b, c = jnp.split(u, (self.inner, self.inner + self.state_size), axis=-1)
+        return c[:, None], b[:, None], self.by_head(x)
 
-    def terms(self, u, rest):
-        x, b, c = self._split(u)
+    def recurrence(self, q, k, v, rest):
         rate, dt = (self.by_head(part)[..., 0] for part in self.decay(rest))
         log_a, sign = -rate, None
         if self.negative_eigenvalues:
             a = 2 * jnp.exp(-rate) - 1
             log_a, sign = log_magnitude(a), jnp.where(a < 0, -1.0, 1.0)
-        return Decayed(c[:, None], b[:, None], self.by_head(x), log_a, sign, dt)
+        return Decayed(q, k, v, log_a, sign, dt)
+
+    def scale(self):
+        return None
+
+    def added(self):
+        return jnp.broadcast_to(self.skip[:, None, None], (self.num_heads, 1, self.inner // self.num_heads))
 
     def outputs(self, o, u, rest):
-        o = self.by_step(o) + jnp.repeat(self.skip, self.inner // self.num_heads) * self._split(u)[0]
+        o = self.by_step(o)
+        if u is not None:
+            o = o + self.added().ravel() * self.activated(u[..., : self.inner])
         return self.out(self.norm(o * nn.silu(self.gate(rest).astype(jnp.float32))))
 
     def init_state(self, batch_size):

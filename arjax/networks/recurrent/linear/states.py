@@ -32,6 +32,12 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
+def normal_length(x: jax.Array) -> jax.Array:
+    """x / ||x|| over the last axis, in float32; 0 for 0, with a finite derivative."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
+
+
 @jax.named_scope(WITHIN_CHUNKS)
 def segment_sums(x_C: jax.Array) -> jax.Array:
     """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none. As a product with ones, since
@@ -278,6 +284,23 @@ class Delta(NamedTuple):
     def masked(self, valid_T: jax.Array) -> Delta:
         decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
         return self._replace(beta=jnp.where(valid_T[:, None], self.beta, 0), log_decay=decay)
+
+
+class UnitDelta(Delta):
+    """`Delta` with queries and keys that are still to be divided by their lengths."""
+
+    def _unit(self) -> Delta:
+        q, k = (normal_length(x).astype(x.dtype) for x in (self.q, self.k))
+        return Delta(q, k, self.v, self.beta, self.log_decay)
+
+    def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
+        return self._unit().run(state, chunk_size)
+
+    def chunk(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._unit().chunk(state)
+
+    def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._unit().step(state)
 
 
 def linear_recurrence(a_BTR: jax.Array, b_BTR: jax.Array) -> jax.Array:
