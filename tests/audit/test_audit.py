@@ -239,7 +239,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "a density of five reals")) for n in WRONG]
+)
 def test_wrong_models_are_invalid_by_the_right_test(name):
     test, options = WRONG[name]
     report = audit(**options)

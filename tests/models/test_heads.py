@@ -253,7 +253,9 @@ def test_energy_has_no_likelihood():
     assert found.scores == about | {"sample_score": 1.5, "sample_score_stderr": 0.5, "num_examples": 2}
 
 
-@each_head
+@pytest.mark.parametrize(
+    "name", ["energy", "diffusion", *(pytest.param(n, marks=pytest.mark.slow) for n in ("flow_matching", "simple"))]
+)
 def test_the_temperature_scales_the_noise(name):
     head, features = bound_head(CALLS[name], 0.3)
     rows = many(features, 4)

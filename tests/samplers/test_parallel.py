@@ -22,7 +22,7 @@ KEYS = example_keys(jax.random.key(3), 12)
 TOKENS = EventSpec((3, 2), (), "tokens", 5)
 CHOICES = ("order", "random", "confidence", "entropy", "margin", "top1")
 #: Those whose rounds tests/evaluation/test_k_steps.py scores, and a lot: slow here.
-SCORED = ("random", "entropy", "top1")
+SCORED = ("random", "entropy", "margin", "top1")
 
 
 def build(network: str, event: EventSpec = TOKENS, **choice):
