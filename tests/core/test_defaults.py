@@ -71,7 +71,7 @@ CONSTANTS = {
         **{"TPU_BLOCK": 128, "MOST_TPU_BLOCKS": 4, "MAX_GPU_HEAD": 128, "MIN_GPU": (8, 0)},
     },
     "networks.layers.local_context": {"LOCAL_WIDTH": 32},
-    "networks.recurrent.linear.fused_chunks": {"BLOCK": 128, "FEATURES": 512, "TILE": 128},
+    "networks.recurrent.linear.fused_chunks": {"BLOCK": 128, "FEATURES": 512, "TILE": 128, "LAST": 8, "MOST": 256},
     "networks.recurrent.linear.gated_linear_attention": {"ROOT": 16, "RANK": 16},
     "networks.recurrent.linear.mamba2": {"EXPAND": 2, "SMALLEST": 1e-8},
     "networks.recurrent.linear.mixer": {"STEPS": (1e-3, 0.1)},

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from refusals import refusal
 
+from arjax.core import programs
 from arjax.core.batch import Batch
 from arjax.models import longer
-from arjax.samplers import SAMPLERS, Resources, cores, fixed_point, loops, make_sampler, rounds
+from arjax.samplers import SAMPLERS, Resources, cores, fixed_point, make_sampler, rounds
 from arjax.samplers.cores import num_cores
 from arjax.samplers.drafts import Ahead, CountsDraft, OtherModel, make_draft, other_model
 from arjax.samplers.drafts.base import Draft, Place, Proposal
@@ -141,16 +142,13 @@ def test_a_draft_proposes_all_steps_behind_the_prompt(calls, monkeypatch):
     assert drafted.tolist() == [[value] * 6 for value in expected] and number == (2 if calls else 0)
 
 
-def test_forms_are_cast_where_reading_parameters_takes_time(monkeypatch):
-    monkeypatch.setattr(StepForm, "cast", lambda form: "cast")
-    monkeypatch.setattr(loops, "step_variables", lambda network, params: params)
-    model = stub(network="network", factorization=None)
-    for platform, is_cast in (("cpu", False), ("gpu", True)):
-        monkeypatch.setattr(loops, "program_device", lambda platform=platform: stub(platform=platform))
-        assert (StepForm.of(model, {}) == "cast") is is_cast
-    monkeypatch.undo()
-    form = StepForm(stub(dtype="float32"), None, None)
-    assert form.cast() is form and form.advance((), None, None, 3, 3, None) == ()
+def test_parameters_are_cast_where_reading_them_takes_time(monkeypatch):
+    variables = {"cast": jnp.ones(2), "kept": jnp.ones(2)}
+    for is_cpu, dtype in ((True, "float32"), (False, "bfloat16")):
+        monkeypatch.setattr(programs, "is_for_cpu", lambda is_cpu=is_cpu: is_cpu)
+        found = programs.cast_before(lambda v: (v["cast"].astype("bfloat16"), v["kept"]), variables, "bfloat16")
+        assert found["cast"].dtype == dtype and found["kept"].dtype == "float32"
+    assert StepForm(stub(dtype="float32"), None, None).advance((), None, None, 3, 3, None) == ()
 
 
 @pytest.mark.parametrize("joint", [False, True])

@@ -146,7 +146,7 @@ class LocallyMaskedConvolution(Network):
                 u = position_norm(view.read(self.down_dilated[g], u))
         return self.out(nn.elu(u)).astype(jnp.float32)
 
-    @rows_over_all_axes()
+    @rows_over_all_axes(on_tpus=False)  # as in PixelCNN++
     def __call__(self, x, factorization, context=None, *, train=False):
         taps = self._first_taps(), *(convolution.square_taps(self.kernel_size, d) for d in (1, DILATION))
         view = convolution.WholeImage({each: unmasked_taps(factorization, each) for each in taps})

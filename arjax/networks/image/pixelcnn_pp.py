@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.options import depth_option, rate_option
-from arjax.core.programs import gathered_if_small, rows_over_all_axes
+from arjax.core.programs import kernel_of_rows, rows_over_all_axes
 from arjax.networks.base import NETWORKS
 from arjax.networks.image import shifted_streams as streams
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks, layers_of
@@ -65,7 +65,7 @@ class Stream(nn.Module):
 
     def layers(self, masks: list[jax.Array]) -> Levels:
         """For whole images; `masks` [L, ...] of each resolution: upper stream down and up, lower stream down and up."""
-        down, up = gathered_if_small((self.down.weights(), self.up.weights()))
+        down, up = jax.tree.map(kernel_of_rows, (self.down.weights(), self.up.weights()))
         return self._by_level(down, up, masks or [None] * len(self.num_layers))
 
     def steps(self) -> Levels:
@@ -153,7 +153,7 @@ class PixelCNNPP(streams.ShiftedNetwork):
         up = run(stream.up, layers[0][1], x, skips if seen is None else (seen.up, skips), upwards=True)
         return streams.State(view.planes, view.store(streams.Values(down, up), state), below)
 
-    @rows_over_all_axes()
+    @rows_over_all_axes(on_tpus=False)  # the compiler took all 24 GB of a machine
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs = self._with_ones(image_inputs(x, self.event, factorization, self.dtype))
         e = self._encoded(context, factorization)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.programs import by_rows
+from arjax.core.programs import by_rows, kernel_of_rows
 from arjax.networks.base import fields_from
 from arjax.networks.layers.dense import BilinearProduct
 
@@ -199,7 +199,7 @@ def mix(x: jax.Array, kernel: jax.Array, taps: Taps | None = None) -> jax.Array:
     """x W for a kernel [K * C, F], [B, ..., K * C] -> [B, ..., F]; with K taps, its convolution with images. On a mesh
     examples stay where they are.
     """
-    x = by_rows(x)
+    x, kernel = by_rows(x), kernel_of_rows(kernel)
     if taps is None:  # pixels on one axis, which compiles faster on CPUs
         return by_rows((x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1))
     return by_rows(convolve(x, kernel.reshape(len(taps), -1, kernel.shape[-1]), taps))

@@ -53,7 +53,7 @@ class DeltaMixer(HeadMixer):
         return UnitDelta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
 
     def outputs(self, o, u, rest):
-        return self.out(self.by_step(self.normalised(o)))
+        return self.out(self.by_step(o if u is None else self.normalised(o)))
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads

@@ -8,7 +8,6 @@ Tests interpret both on a CPU. No device has run them.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,34 +19,35 @@ from jax.sharding import PartitionSpec
 
 from arjax.core.programs import BATCH_AXES, dividing, inner_jaxprs, program_device
 
-#: A chunk has this many steps or twice as many. The heads of a step of the kernel
+#: The steps of a chunk. The heads of a step of the kernel
 #: have at most so many features of values, and fill whole tiles.
 BLOCK, FEATURES, TILE = 128, 512, 128
 #: The last inputs that a convolution in the kernel may read.
 LAST = 8
+#: The most features of a head: states and their gradients fit into the fast memory.
+MOST = 256
 
 
 def fits(terms: Any) -> bool:
     """Whether the device of the program has the kernel for these terms: on TPUs, for heads of a multiple of 64 features
-    that fill tiles of 128 together, or with keys for all heads of a multiple of 128.
+    up to 256 that fill tiles of 128 together, or with keys for all heads of a multiple of 128.
     """
     if program_device().platform != "tpu" or not hasattr(terms, "chunk") or terms.for_kernel() is None:
         return False
     heads, shared = terms.v.shape[1], terms.q.shape[1] < terms.v.shape[1]
     sizes = terms.q.shape[-1] // (2 if shared else 1), terms.v.shape[-1]
-    return all(size % 64 == 0 and heads * size % TILE == 0 for size in sizes)
+    return all(size % 64 == 0 and size <= MOST and heads * size % TILE == 0 for size in sizes)
 
 
-def run(terms: Any, chunk_size: int, first: Any = None) -> jax.Array:
+def run(terms: Any, first: Any = None) -> jax.Array:
     """The outputs of all steps, [B, N, T, V] in the type of v, from the state `first` of all examples, by default that
     before step 0. Each device of a mesh runs the kernel for its own examples and heads.
     """
     mesh, (batch_size, heads, length) = jax.sharding.get_abstract_mesh(), terms.v.shape[:3]
-    size = BLOCK * min(-(-chunk_size // BLOCK), 2)
-    terms, kernel = terms.for_kernel(), functools.partial(_outputs, size)
+    terms, kernel = terms.for_kernel(), _outputs
     first = jax.tree.map(lambda x: x[0], terms).start() if first is None else first
     # No step sees later ones, so anything may fill the last chunk.
-    rest = -length % size
+    rest = -length % BLOCK
     terms = jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, 0), (0, rest)] + [(0, 0)] * (x.ndim - 3)), terms)
     rows, parts = dividing(mesh, BATCH_AXES, batch_size) or None, dividing(mesh, ("tensor",), heads) or None
     if rows or parts:
@@ -59,19 +59,19 @@ def run(terms: Any, chunk_size: int, first: Any = None) -> jax.Array:
     return kernel(terms, first)[:, :, :length]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _outputs(size: int, terms: Any, first: Any) -> jax.Array:
-    return _Kernel(size, terms, first).forward(keep=False)[0]
+@jax.custom_vjp
+def _outputs(terms: Any, first: Any) -> jax.Array:
+    return _Kernel(terms, first).forward(keep=False)[0]
 
 
-def _outputs_and_states(size: int, terms: Any, first: Any) -> tuple[jax.Array, Any]:
-    out, states = _Kernel(size, terms, first).forward(keep=True)
+def _outputs_and_states(terms: Any, first: Any) -> tuple[jax.Array, Any]:
+    out, states = _Kernel(terms, first).forward(keep=True)
     return out, (terms, first, states)
 
 
-def _gradients(size: int, kept: Any, d_out: jax.Array) -> tuple[Any, Any]:
+def _gradients(kept: Any, d_out: jax.Array) -> tuple[Any, Any]:
     terms, first, states = kept
-    return _Kernel(size, terms, first).backward(states, d_out)
+    return _Kernel(terms, first).backward(states, d_out)
 
 
 _outputs.defvjp(_outputs_and_states, _gradients, optimize_remat=True)
@@ -98,15 +98,15 @@ class _Kernel:
     side, [B, T, N F]; those of terms that heads share, [B, T, F], have gradients [B, T, N / G F], one for each group.
     """
 
-    def __init__(self, size: int, terms: Any, first: Any):
+    def __init__(self, terms: Any, first: Any):
         batch_size, self.heads, length, features = terms.v.shape
         least, most = max(TILE // features, 1), max(FEATURES // features, 1)
         fitting = [num for num in range(least, most + 1) if self.heads % num == 0 and num % least == 0]
         self.group = max(fitting, default=self.heads)
-        self.size, self.grid = size, (batch_size, self.heads // self.group, length // size)
+        self.grid = batch_size, self.heads // self.group, length // BLOCK
         self.v, self.leaves = terms.v, jax.tree.leaves(terms)
         self.tree: Any = jax.tree.structure(terms)
-        blocks = [jax.ShapeDtypeStruct((self.num(x), size, *x.shape[3:]), x.dtype) for x in self.leaves]
+        blocks = [jax.ShapeDtypeStruct((self.num(x), BLOCK, *x.shape[3:]), x.dtype) for x in self.leaves]
         self.one = jax.tree.unflatten(self.tree, blocks)
         self.first = jax.tree.leaves(first)
         self.state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.num(x[None]), *x.shape[1:]), x.dtype), first)
@@ -144,11 +144,11 @@ class _Kernel:
         from jax.experimental import pallas as pl
 
         at = (lambda c: self.grid[2] - 1 - c) if reverse else (lambda c: c)
-        of_numbers = pl.BlockSpec((None, None, self.group, self.size), lambda b, n, c: (b, n, 0, at(c)))
+        of_numbers = pl.BlockSpec((None, None, self.group, BLOCK), lambda b, n, c: (b, n, 0, at(c)))
         specs = []
         for x in terms:
             features, shared = self.num(x) * x.shape[-1], x.shape[1] < self.heads and not apart
-            block, place = (None, self.size, features), lambda b, n, c, shared=shared: (b, at(c), 0 if shared else n)
+            block, place = (None, BLOCK, features), lambda b, n, c, shared=shared: (b, at(c), 0 if shared else n)
             specs.append(of_numbers if x.ndim == 3 else pl.BlockSpec(block, place))
         blocks = [(None, None, None, *_flat(x).shape) for x in states]
         return specs + [pl.BlockSpec(block, lambda b, n, c: (b, n, at(c), 0, 0)) for block in blocks]
@@ -274,10 +274,11 @@ def _work(jaxpr: Any) -> np.ndarray:
     return work
 
 
-class Convolved(NamedTuple):
-    """Terms whose queries, keys and values are to be silu(convolution(q)), and so on, of short convolutions: in the
-    kernel these are a recurrence, too. The state holds that of the terms, the last inputs, and what stays the same:
-    kernels, biases, and what the values are multiplied by to be added to the outputs, or None.
+class Mixed(NamedTuple):
+    """Terms whose queries, keys and values are to be silu(convolution(q)), and so on, of short convolutions, if any: in
+    the kernel these are a recurrence, too. The state holds that of the terms, the last inputs, and what stays the same:
+    kernels and biases, what the values are multiplied by to be added to the outputs, or None, and the scales of the
+    RMS norm of the outputs of a head, or None.
     """
 
     terms: Any
@@ -286,23 +287,26 @@ class Convolved(NamedTuple):
     def v(self) -> jax.Array:
         return self.terms.v
 
-    def for_kernel(self) -> Convolved:
-        return Convolved(self.terms.for_kernel())
+    def for_kernel(self) -> Mixed:
+        return Mixed(self.terms.for_kernel())
 
-    def start(self, kernels: Any, biases: Any, skip: jax.Array | None) -> Any:
+    def start(self, kernels: Any, biases: Any, skip: jax.Array | None, scale: jax.Array | None) -> Any:
         """The state before step 0 of the terms of all examples, from kernels [N, K, H] and biases [N, 1, H]."""
         terms = jax.tree.map(lambda x: x[0], self.terms.for_kernel())
         last = [jnp.zeros((len(x), LAST, x.shape[-1]), jnp.float32) for x in (terms.q, terms.k, terms.v)]
-        return terms.start(), last, kernels, biases, skip
+        return terms.start(), last[: len(kernels)], kernels, biases, skip, scale
 
     def chunk(self, state: Any) -> tuple[Any, jax.Array]:
-        inner, last, kernels, biases, skip = state
-        parts, after = [], []
-        for x, before, kernel, bias in zip((self.terms.q, self.terms.k, self.v), last, kernels, biases, strict=True):
+        inner, last, kernels, biases, skip, scale = state
+        parts, after = [self.terms.q, self.terms.k, self.v], []
+        for i, (x, before, kernel, bias) in enumerate(zip(parts, last, kernels, biases, strict=False)):
             rows, length = jnp.concatenate([before, x.astype(jnp.float32)], 1), x.shape[1]
-            taps = (rows[:, LAST - i : LAST - i + length] * kernel[:, i : i + 1] for i in range(kernel.shape[1]))
-            parts.append(jax.nn.silu(sum(taps, bias)).astype(x.dtype))
+            taps = (rows[:, LAST - t : LAST - t + length] * kernel[:, t : t + 1] for t in range(kernel.shape[1]))
+            parts[i] = jax.nn.silu(sum(taps, bias)).astype(x.dtype)
             after.append(rows[:, length:])
         terms = self.terms._replace(q=parts[0], k=parts[1], v=parts[2])
         inner, out = terms.chunk(inner)
-        return (inner, after, kernels, biases, skip), out if skip is None else out + skip * terms.v
+        out = out.astype(jnp.float32) if skip is None else out + skip * terms.v
+        if scale is not None:
+            out = out * (jax.lax.rsqrt(jnp.square(out).mean(-1, keepdims=True) + 1e-6) * scale)
+        return (inner, after, kernels, biases, skip, scale), out

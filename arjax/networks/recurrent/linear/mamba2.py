@@ -66,6 +66,9 @@ class Mamba2Mixer(HeadMixer):
             log_a, sign = log_magnitude(a), jnp.where(a < 0, -1.0, 1.0)
         return Decayed(q, k, v, log_a, sign, dt)
 
+    def scale(self):
+        return None
+
     def added(self):
         return jnp.broadcast_to(self.skip[:, None, None], (self.num_heads, 1, self.inner // self.num_heads))
 

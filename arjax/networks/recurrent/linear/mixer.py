@@ -128,23 +128,30 @@ class HeadMixer(LinearMixer):
     INNER = "hidden_size"
 
     def __call__(self, x_BTE, block_size):
-        if not self.fused or not 0 < self.kernel_size <= fused_chunks.LAST + 1:
+        if not self.fused or self.kernel_size > fused_chunks.LAST + 1 or self.is_initializing():
             return super().__call__(x_BTE, block_size)
         u, rest = self.inputs(x_BTE)
-        terms = self.recurrence(*self.by_part(u), rest)
-        if not fused_chunks.fits(terms):
+        parts = self.by_part(u)
+        if not parts or not fused_chunks.fits(terms := self.recurrence(*parts, rest)):
             return super().__call__(x_BTE, block_size)
-        weights = ([x[0] for x in self.by_part(w)] for w in (self.conv_kernel[None], self.conv_bias[None, None]))
-        terms = fused_chunks.Convolved(terms)
-        return self.outputs(fused_chunks.run(terms, self.chunk_size, terms.start(*weights, self.added())), None, rest)
+        weights = (self.conv_kernel[None], self.conv_bias[None, None]) if self.kernel_size else ()
+        kernels, biases = ([x[0] for x in self.by_part(w)] for w in weights) if weights else ((), ())
+        terms = fused_chunks.Mixed(terms)
+        first = terms.start(kernels, biases, self.added(), self.scale())
+        return self.outputs(fused_chunks.run(terms, first), None, rest)
 
-    def by_part(self, u: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Queries, keys and values [B, N, T, H] of what is convolved, [B, T, U]: of mixers with a convolution."""
-        raise NotImplementedError
+    def by_part(self, u: jax.Array) -> tuple[jax.Array, ...]:
+        """Queries, keys and values [B, N, T, H] of what is convolved, [B, T, U]; () where there is no kernel."""
+        return ()
 
     def recurrence(self, q: jax.Array, k: jax.Array, v: jax.Array, rest: Any) -> Any:
         """The terms, from these parts of u after the activation."""
         raise NotImplementedError
+
+    def scale(self) -> jax.Array | None:
+        """The scales of the norm of a head, [N, 1, V]; None where the norm is another one."""
+        scale = self.norm.variables["params"]["scale"]
+        return jnp.broadcast_to(scale, (self.num_heads, 1, len(scale)))
 
     def added(self) -> jax.Array | None:
         """What the values are multiplied by to be added to the outputs, [N, 1, V]."""
@@ -155,7 +162,7 @@ class HeadMixer(LinearMixer):
 
     def all_steps(self, terms):
         if self.fused and fused_chunks.fits(terms):
-            return fused_chunks.run(terms, self.chunk_size)
+            return fused_chunks.run(terms)
         if self.fused:
             say_once("network.fused has no kernel for this recurrence on this device, and uses the plain formula")
         return super().all_steps(terms)
@@ -175,7 +182,9 @@ class HeadMixer(LinearMixer):
 
     def outputs(self, o, u, rest):
         """W (norm(o) * silu(gate))."""
-        return self.out(self.by_step(self.normalised(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
+        return self.out(
+            self.by_step(o if u is None else self.normalised(o)) * nn.silu(self.gate(rest).astype(jnp.float32))
+        )
 
     def normalised(self, o: jax.Array) -> jax.Array:
         """norm(o) in the compute type."""
@@ -287,7 +296,7 @@ class MixerNetwork(ChunkedStepNetwork):
     """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`, and have
     its options, too. Options: `hidden_size` E, `num_layers` L, `mlp_ratio` (0: blocks without an MLP), `dropout`,
     `position`; `remat` and `unroll` as for Transformers; of mixers with heads `fused`: train and score with a kernel of
-    the TPU (chunks of 128 or 256 steps; gradients without forward mode), which no device has run yet.
+    the TPU (chunks of 128 steps; gradients without forward mode), which no device has run yet.
     """
 
     num_layers: int = depth_option(4)

@@ -185,14 +185,22 @@ class MLSTMMixer(HeadMixer):
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
+    def by_part(self, u):
+        return tuple(self.by_head(part) for part in jnp.split(u, 3, axis=-1))
+
     def terms(self, u, rest):
-        q, k, v = (self.by_head(part) for part in jnp.split(u, 3, axis=-1))
+        return self.recurrence(*self.by_part(u), rest)
+
+    def recurrence(self, q, k, v, rest):
         q, k, v = (part.astype(self.dtype) for part in (q, k * k.shape[-1] ** -0.5, v))
         log_i, f = (self.by_head(gate(rest).astype(jnp.float32))[..., 0] for gate in (self.input_gate, self.forget))
         return Exponential(q, k, v, nn.log_sigmoid(f), log_i)
 
     def outputs(self, o, u, rest):
-        return self.out(nn.sigmoid(self.output_gate(rest).astype(jnp.float32)) * self.by_step(self.normalised(o)))
+        return self.out(
+            nn.sigmoid(self.output_gate(rest).astype(jnp.float32))
+            * self.by_step(o if u is None else self.normalised(o))
+        )
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads
