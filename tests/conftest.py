@@ -52,6 +52,8 @@ import pytest
 # same. What simulates several devices is a process of its own, with the partitioner of users.
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     jax.config.update("jax_use_shardy_partitioner", False)
+    # Nor do traces note the lines of Python that operations come from, a twentieth of their time.
+    jax._src.lib._jax.set_tracebacks_enabled(False)
 
 
 def _frozen(value: object) -> object:

@@ -27,9 +27,15 @@ RTOL = 1e-5
 #: Components of which the first case of each name is quick, but for a few; and one network for each way to compute.
 #: `pytest -m "" tests/test_golden.py` compares all cases.
 QUICK = ("ordering", "partition", "graph", "kind", "conditional")
-SLOW = tuple(f"conditional {name}" for name in ("diffusion", "energy", "flow_matching", "nested"))
-NETWORKS = ("causal_conv", "deep_nade", "gru", "made", "mamba2", "pixelcnn", "transformer")
-ALSO_QUICK = (*(f"network {name}" for name in NETWORKS), "denoiser unet", "objective teacher_forcing")
+SLOW = (
+    *(
+        f"conditional {name}"
+        for name in ("diffusion", "energy", "flow_matching", "nested", "spline", "student_t_mixture")
+    ),
+    *("kind block_diffusion", "kind cascade"),
+)
+NETWORKS = ("causal_conv", "deep_nade", "gru", "made", "pixelcnn", "transformer")
+ALSO_QUICK = (*(f"network {name}" for name in NETWORKS), "objective teacher_forcing")
 
 
 def own_names(component: str) -> list[str]:

@@ -78,6 +78,7 @@ def test_scores_that_are_drawn_are_drawn_anew_under_a_context_of_the_data(monkey
     assert drawn == [{name: 2}]
 
 
+@pytest.mark.slow
 def test_a_broken_network_is_invalid():
     """One audit of ours in the fast tests: the parameters change between the scores and the samples."""
     model = models.supported_model("made", BINARY, "raster", "sites")

@@ -7,7 +7,7 @@ import pytest
 from arjax.core.triangular import solve_lower, solve_unit_lower
 
 
-@pytest.mark.parametrize("size", [1, 13, 64])
+@pytest.mark.parametrize("size", [1, 13, pytest.param(64, marks=pytest.mark.slow)])
 def test_systems_with_ones_on_the_diagonal_are_solved(size):
     """Also for equal keys and beta = 2, where the powers of L are large and the inverse is not."""
     rng = np.random.default_rng(size)

@@ -42,7 +42,7 @@ def test_items_are_the_rows_of_arrays():
     assert items.numbers[-3:] == [3, 17, 3] and len(single.splits["train"]) == 20
 
 
-@pytest.mark.parametrize("on_device", [True, False])
+@pytest.mark.parametrize("on_device", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_items_train_like_arrays(on_device):
     model = arjax.make_model(EVENT, "made", hidden_sizes=(4,))
     options = {"steps": 6, "batch_size": 5, "eval_every": 3, "quiet": True, "data_on_device": on_device}

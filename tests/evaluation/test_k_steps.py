@@ -70,6 +70,7 @@ def data(num=40):
     return from_arrays(EVENT, name="some", train={"x": x}, validation={"x": x}, test={"x": x[:7]})
 
 
+@pytest.mark.slow
 def test_no_bound_exceeds_the_likelihood_of_the_mixture(built):
     """Law 2: in the same rounds, enumerated; every order is normalised, and is the parallel pass under these blocks."""
     model, params = built
@@ -296,7 +297,7 @@ def test_the_second_most_probable_vector_differs_in_one_scalar():
         np.testing.assert_allclose(found, expected if choose == "margin" else np.log(expected), rtol=1e-4, atol=1e-6)
 
 
-FOLLOWED = [("deep_nade", choose) for choose in RULES]
+FOLLOWED = [pytest.param("deep_nade", c, marks=[pytest.mark.slow] * (c != "margin")) for c in RULES]
 FOLLOWED += [pytest.param(name, "entropy", marks=pytest.mark.slow) for name in ("masked_transformer", "two_stream")]
 
 
@@ -478,7 +479,7 @@ def test_one_network_has_no_such_bound():
     assert "needs a model of the kind" in refusal(sampled_scores, model, {}, data, "test", 3, Scoring(9))
 
 
-@pytest.mark.parametrize("choose", ["random", "entropy"])
+@pytest.mark.parametrize("choose", ["random", pytest.param("entropy", marks=pytest.mark.slow)])
 def test_scores_of_strings_in_rounds_are_estimates(choose):
     """Some rounds are given the padding: neither exact nor a bound."""
     dataset = ended_strings("names", {split: ["ab", "b", "aab"] for split in ("train", "validation", "test")})

@@ -389,7 +389,7 @@ def by_hand(model, params, x, mask):
     return [np.stack([(v * mask)[:, sites].sum(1) for sites in blocks], 1) for v in (entropy, -log_prob)]
 
 
-@pytest.mark.parametrize("batch_size", [2, 7, 16])
+@pytest.mark.parametrize("batch_size", [pytest.param(2, marks=pytest.mark.slow), 7, 16])
 def test_means_and_errors_by_hand(parts, batch_size):
     model, params, x, mask = parts
     found = step_entropy(

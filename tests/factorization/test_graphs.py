@@ -114,7 +114,7 @@ def test_layers_of_few_units_serve_the_same_sites_spread_over_the_order():
 
 
 @pytest.mark.parametrize("graph", ["window(size=0)", pytest.param("neighbours(distance=0)", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("network", SERVING)
+@pytest.mark.parametrize("network", [SERVING[0], *(pytest.param(n, marks=pytest.mark.slow) for n in SERVING[1:])])
 def test_a_graph_without_arrows_is_independence(network, graph):
     """Scores compiled with their network: products with an empty mask have been compiled wrongly."""
     event = EventSpec((4,), (2,), "levels", 256)
@@ -137,7 +137,7 @@ def test_units_without_direct_connections_lead_where_they_say(graph, sizes):
     assert not (declared & ~mask_of(model.factorization)).any() and declared.any()
 
 
-@pytest.mark.parametrize("network", SERVING)
+@pytest.mark.parametrize("network", [SERVING[0], *(pytest.param(n, marks=pytest.mark.slow) for n in SERVING[1:])])
 def test_a_markov_chain_is_normalised_and_forgets(network):
     """In a chain of order one, p(x_3 | x_1, x_2) = p(x_3 | x_2): computed from the joint over all values."""
     event = EventSpec((4,))

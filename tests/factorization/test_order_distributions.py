@@ -48,7 +48,7 @@ def test_a_new_order_is_cut_like_the_first(partition):
         jax.tree.map(np.testing.assert_array_equal, like(first, expected.order), expected)
 
 
-@pytest.mark.parametrize("partition", ["sites", "blocks(size=3)"])
+@pytest.mark.parametrize("partition", [pytest.param("sites", marks=pytest.mark.slow), "blocks(size=3)"])
 @pytest.mark.parametrize("text", CALLS)
 def test_draws_and_members_are_factorizations_of_the_partition(text, partition):
     orders = make_orders(text, (2, 3), partition)

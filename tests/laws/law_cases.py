@@ -6,7 +6,7 @@ import types
 
 import jax
 import jax.numpy as jnp
-from choice import each_network, some
+from choice import DEAR, each_network, some
 
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.core.errors import UserError
@@ -31,12 +31,16 @@ STRUCTURES = [c for c in COMBINATIONS if c[0] == "levels_vector" or "(1, 3, 2)" 
 #: For one other network each: of 3 steps or more, which two rows or scales are not.
 LONGER = [c for c in COMBINATIONS if c[1] not in ("rows", "scales") or c == ("tokens", "rows")]
 #: A draw with a cache takes the steps that law 3 compares with a pass, and its program is dearer: the fast suite draws
-#: from some networks, of every family.
-IN_DRAWS = autoregressive_networks()[1::8]
+#: from a few networks.
+IN_DRAWS = autoregressive_networks()[1::16]
 each_structure = functools.partial(each_network, ["event", "partition"], COMBINATIONS, others=LONGER)
 
 
 EACH_CONTEXT = [(name,) for name in CONTEXTS]
+
+
+def is_cheap(network: str) -> bool:
+    return network not in DEAR
 
 
 def models_of(network: str, event: str, partition: str) -> list[AutoregressiveModel]:

@@ -40,7 +40,7 @@ def test_jacobian_is_exactly_zero_where_it_must_be(network):
     np.testing.assert_array_equal((jacobian != 0).any((0, 2)), declared(model))
 
 
-@each_network(["context"], cases.EACH_CONTEXT, every=16)  # as law 3, for its programs
+@each_network(["context"], cases.EACH_CONTEXT, every=16, takes=cases.is_cheap)  # as law 3
 def test_context_reaches_every_site_and_opens_no_path(network, context):
     spec, model = cases.CONTEXTS[context], cases.model_in_context(network, context)
     if isinstance(model, str) or "context" not in model.network.traits:

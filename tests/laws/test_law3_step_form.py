@@ -12,7 +12,7 @@ def test_step_form_equals_parallel_form(network, event, partition):
         check_steps(model, cases.params_of(model))
 
 
-@each_network(["context"], cases.EACH_CONTEXT, thorough=cases.EACH_CONTEXT[:1], every=16)
+@each_network(["context"], cases.EACH_CONTEXT, thorough=cases.EACH_CONTEXT[:1], every=16, takes=cases.is_cheap)
 def test_step_form_with_context(network, context):
     model = cases.model_in_context(network, context)
     if not isinstance(model, str):

@@ -19,7 +19,7 @@ OTHERS = {
     "tokens": ("vq",),
 }
 #: Kinds whose gradients and terms are those of formulas in tests/models.
-KNOWN = ("discrete_chain", "flow", "gaussian_chain", "latent", "mixture", "tokens")
+KNOWN = ("cascade", "discrete_chain", "flow", "gaussian_chain", "gaussian_mixture", "latent", "mixture", "tokens")
 #: The program of these gradients takes longer to compile than those of all other laws of a kind.
 DEAR = ("block_diffusion", "gradients")
 

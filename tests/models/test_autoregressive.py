@@ -137,7 +137,9 @@ def counted(function):
     return jax.jit(traced), traces
 
 
-@pytest.mark.parametrize("network", ["made", "lstm", pytest.param("gated_pixelcnn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "network", ["made", *(pytest.param(n, marks=pytest.mark.slow) for n in ("lstm", "gated_pixelcnn"))]
+)
 def test_one_program_serves_equal_models_and_all_orders(network):
     score, traces = counted(lambda model, params, x: model.log_prob(params, x))
     orders = ("raster", "raster", "symmetry(flip=(0,))", "symmetry(flip=(0, 1))")

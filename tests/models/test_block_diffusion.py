@@ -92,7 +92,8 @@ def enumerated(case):
 
 
 #: Blocks of different sizes are the general case.
-@pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.slow] * (name != "uneven")) for name in CASES])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_the_bound_is_below_the_likelihood_over_all_paths(case):
     """Each term is its definition; the mean of random ones is their sum; it is at most log p(x), which sums to one; and
     draws follow p(x).

@@ -88,6 +88,7 @@ def test_values_that_cannot_occur_have_no_probability():
     assert impossible[0] == -np.inf and entropy[0] == 0 and entropy[1] > 0
 
 
+@pytest.mark.slow
 def test_a_bound_is_below_the_sum_over_all_coarser_pictures():
     """log p(c(x)) p(x | c(x)) <= log sum_c p(c) p(x | c), whose exponentials sum to 1."""
     event = EventSpec((4,))

@@ -129,7 +129,7 @@ def p_reverse(process, joint, post):
     return np.einsum("sx,xsr->sr", joint, post)
 
 
-@each_of("uniform", "rounds")
+@each_of("uniform")
 def test_the_marginals_are_the_closed_form_of_the_steps(process):
     """q(x_t | x_0): draws of `noisy`, by chi-square, against the product of the transitions."""
     model, _, _, marginal, _ = enumerated(process)
@@ -167,7 +167,7 @@ def test_chains_of_many_steps_have_finite_terms_and_gradients(process):
     np.testing.assert_allclose(found.revealed, [1, 3 / 4, np.sin(np.pi / 2e5) ** 2], rtol=1e-4)
 
 
-@each_of("uniform", "absorbing")
+@each_of("absorbing")
 def test_the_bound_is_below_the_likelihood_over_all_paths(process):
     """Each term against the divergence of the enumerated conditionals; their mean is at most log p(x_0), which sums to
     one; and draws follow p(x_0).

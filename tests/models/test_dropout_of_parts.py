@@ -93,7 +93,11 @@ def program(model, train):
     return str(jax.make_jaxpr(score)(model.param_shapes, batch, key))
 
 
-@pytest.mark.parametrize("part", MODELS)
+#: Parts of the same classes as parts that are fast.
+LIKE_OTHERS = ("denoiser of a gaussian chain", "conditional of a discrete chain", "conditional of block diffusion")
+
+
+@pytest.mark.parametrize("part", [pytest.param(p, marks=[pytest.mark.slow] * (p in LIKE_OTHERS)) for p in MODELS])
 def test_dropout_of_a_part_is_on_in_training_alone(part):
     with_dropout, without = (MODELS[part](rate) for rate in (0.5, 0.0))
     assert program(with_dropout, train=True) != program(without, train=True)

@@ -55,7 +55,7 @@ def test_one_block_is_the_autoregressive_model(conditional):
     "choice", [{}, pytest.param({"conditional": SPLINE, "partition": "rows"}, marks=pytest.mark.slow)]
 )
 def test_log_det_is_that_of_the_jacobian(choice):
-    model, params = build(IMAGE, "gru", num_blocks=3, **choice)
+    model, params = build(IMAGE, "gru", num_blocks=2, **choice)
     x = cases.random_x(IMAGE, 4)
 
     @jax.jit
@@ -97,6 +97,7 @@ def test_samplers_invert_the_blocks(network, event, choice):
         assert (other.stats["network_calls"] <= 2 * num_steps).all()
 
 
+@pytest.mark.slow
 def test_a_draw_depends_on_its_own_key_alone():
     model, params = build(IMAGE, context=ContextSpec("label", 3))
     context = np.array([0, 1, 2, 1, 0])

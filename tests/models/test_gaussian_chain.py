@@ -75,7 +75,9 @@ def terms(model, params, x, t_B, keys_B):
     return model.step_terms(params, x, t_B, keys_B, None), x_0, x_t, e, found
 
 
-@pytest.mark.parametrize("prediction", [pytest.param("noise", marks=pytest.mark.slow), "velocity", "levels"])
+@pytest.mark.parametrize(
+    "prediction", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("noise", "velocity")), "levels"]
+)
 def test_a_step_is_the_divergence_of_two_gaussians(prediction):
     """Equations 6 and 7 of Ho et al.: q(x_{t-1} | x_t, x_0) against itself with the predicted x_0."""
     model, params = build(prediction=prediction)
@@ -190,6 +192,7 @@ def test_every_step_of_a_score_has_noise_of_its_own():
     assert abs(np.corrcoef(terms["diffusion"], terms["reconstruction"])[0, 1]) < 0.08
 
 
+@pytest.mark.slow
 def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
     """A network that says 0: all conditionals are Gaussian, so p(x_0) is known; two steps, one real site."""
     event = EventSpec((1,), kind="real")

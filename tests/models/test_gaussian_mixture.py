@@ -76,7 +76,7 @@ def holes(num=40):
     return np.where(patterns, np.nan, rows(num)).astype(np.float32)
 
 
-@pytest.mark.parametrize("floor", [-7.0, pytest.param(FLOOR, marks=pytest.mark.slow), -1.0])
+@pytest.mark.parametrize("floor", [-7.0, *(pytest.param(floor, marks=pytest.mark.slow) for floor in (FLOOR, -1.0))])
 def test_the_density_is_that_of_scipy(floor):
     """Also where the condition number of a covariance is 10^6."""
     model, params = build(floor)

@@ -85,7 +85,7 @@ each_head = pytest.mark.parametrize(
 )
 
 
-@each_head
+@pytest.mark.parametrize("name", ["energy", *(pytest.param(n, marks=pytest.mark.slow) for n in CALLS if n != "energy")])
 def test_shapes(name):
     check_shapes(CALLS[name], "real_vector", 0.3)
 

@@ -431,7 +431,9 @@ INNER = "nested(network='made', hidden_sizes=(12,), features=6)"
     ("conditional", "event"),
     [
         (INNER, PAIRS),
-        ("nested(network='nade', hidden_size=7, features=6, ordering='reversed')", PAIRS),
+        pytest.param(
+            "nested(network='nade', hidden_size=7, features=6, ordering='reversed')", PAIRS, marks=pytest.mark.slow
+        ),
         ("nested(hidden_sizes=(9,), features=4, partition='blocks(size=2)')", EventSpec((2,), (4,))),
         ("nested(hidden_sizes=(9,), features=4)", EventSpec((2,), (2,), "levels", 3)),
     ],

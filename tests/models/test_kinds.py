@@ -140,7 +140,9 @@ def test_denoisers_are_the_networks_of_chains():
     assert "'unet' denoises the examples of a chain" in refusal(build, found)
 
 
-@pytest.mark.parametrize(("network", "products"), [("mamba2", 2), ("gated_delta_net", 3)])
+@pytest.mark.parametrize(
+    ("network", "products"), [("mamba2", 2), pytest.param("gated_delta_net", 3, marks=pytest.mark.slow)]
+)
 def test_recurrences_have_the_flops_of_their_steps(network, products):
     """Chunks compare all of their pairs and solve systems in place of steps: no utilisation counts this as work."""
     options = {"hidden_size": 16, "num_heads": 2, "num_layers": 2, "kernel_size": 0}

@@ -115,6 +115,7 @@ def test_two_stochastic_layers_weigh_both():
     assert np.isclose(np.exp(log_x).sum(), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_draws_follow_the_enumerated_joint():
     model, params, log_x, _, _ = enumerated()
     keys = jax.random.split(jax.random.key(5), 20_000)

@@ -101,7 +101,7 @@ def halved(x):
     return np.array([[x[np.ix_(r, c)].reshape(4, size).mean(0) for c in columns] for r in rows])
 
 
-@pytest.mark.parametrize(("grid", "out_kernel"), [((5, 3), 3), ((7,), 1)])
+@pytest.mark.parametrize(("grid", "out_kernel"), [((5, 3), 3), pytest.param((7,), 1, marks=pytest.mark.slow)])
 def test_unet_is_its_definition(grid, out_kernel):
     """On 5 x 3 pixels: down to 3 x 2, attention there, and up again. A line is a plane of one row."""
     options = {"attention": True, "out_kernel": out_kernel} | NETWORKS.get("unet").SMALL

@@ -51,7 +51,7 @@ def same(a, b) -> bool:
     return str(a.jaxpr) == str(b.jaxpr) or a.lower().as_text() == b.lower().as_text()
 
 
-@pytest.mark.parametrize("network", fast_for(DRAWS))
+@pytest.mark.parametrize("network", fast_for(DRAWS[::3]))
 def test_active_only_in_training(network):
     """Training without dropout is the program of scoring with dropout; training with dropout is another one."""
     rates, expected = tuple(RATES[network]), program(network, train=True)
@@ -59,7 +59,7 @@ def test_active_only_in_training(network):
     assert not any(same(program(network, (rate,), train=True), expected) for rate in rates)
 
 
-@pytest.mark.parametrize("network", fast_for(FEW))
+@pytest.mark.parametrize("network", fast_for(FEW[::2]))
 def test_noise_is_a_function_of_the_key_and_keeps_the_order(network):
     if RATES[network]:
         check_dropout(network, {})

@@ -43,7 +43,7 @@ def zeroed(model):
     return with_zero_features(cases.params_of(model), readout_paths(model.init, "FROM_CONTEXT"))
 
 
-@each_network(["context"], [("",), ("several",)], every=10)
+@each_network(["context"], [("",), ("several",)], every=10, takes=cases.is_cheap)
 def test_features_are_zero(network, context):
     """Whatever the context: networks on vectors add a map of it to their features, past the last layer."""
     spec = cases.CONTEXTS[context] if context else NO_CONTEXT

@@ -77,7 +77,10 @@ def delta(q, log_a=None, rules=1, heads=HEADS):
 
 CASES = cases()
 #: Of the same formulas as others.
-LIKE_OTHERS = ("delta with keys for all heads", "exponential", "delta product without decays", "sums")
+LIKE_OTHERS = (
+    *("delta with keys for all heads", "delta", "delta with decays", "delta product without decays"),
+    *("exponential", "sums"),
+)
 
 
 def by_loop(terms):
@@ -207,7 +210,7 @@ LONG = 4096
 
 
 @pytest.mark.parametrize(
-    "name", ["delta with decays", "exponential", *(slow(n) for n in ("decays", "decays of features"))]
+    "name", ["exponential", *(slow(n) for n in ("delta with decays", "decays", "decays of features"))]
 )
 def test_long_sequences_neither_overflow_nor_lose_their_gradients(name):
     """Decays near 0 and near 1 in turn, and input gates from exp(-100) to exp(100)."""

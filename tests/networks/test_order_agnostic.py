@@ -99,7 +99,7 @@ COLUMNS = EventSpec(
 
 @pytest.mark.parametrize(
     ("network", "event", "context"),
-    [("deep_nade", COLUMNS, ContextSpec("label", 3)), ("deep_nade", EVENT, None), ("conv_nade", EVENT, None)],
+    [("deep_nade", COLUMNS, ContextSpec("label", 3)), slow("deep_nade", EVENT, None), ("conv_nade", EVENT, None)],
 )
 def test_the_features_of_one_site_are_those_that_all_sites_have(network, event, context):
     """Also with missing values, by one program for all sites."""

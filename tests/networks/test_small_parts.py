@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families import slow
 from flax.errors import ScopeParamShapeError
 from numpy_layers import convolve, gelu
 
@@ -229,7 +230,7 @@ def test_vectors_of_sites_rows_and_pixels():
         assert lc.everywhere(vector, ndim).shape == (4, *(1,) * (ndim - 2), 2)
 
 
-@pytest.mark.parametrize(("size", "dilation"), [(1, 1), (2, 1), (3, 1), (2, 3), (3, 2)])
+@pytest.mark.parametrize(("size", "dilation"), [(1, 1), slow(2, 1), slow(3, 1), slow(2, 3), (3, 2)])
 def test_steps_and_windows_read_the_past_of_a_convolution(size, dilation):
     x = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(np.float32)
     whole = all_taps(x, size, dilation)
@@ -288,7 +289,9 @@ def test_maps_are_flipped_with_their_image():
 DENOISED = EventSpec((4, 6), (), "tokens", 3)
 
 
-@pytest.mark.parametrize("name", ["adaptive_mlp", "unet", "denoising_transformer"])
+@pytest.mark.parametrize(
+    "name", ["adaptive_mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("unet", "denoising_transformer"))]
+)
 def test_denoisers_read_local_parts(name):
     """Features of each pixel depend on its own place of a finer part, beside a part as a whole."""
     spec = ContextSpec(c=EventSpec((8, 6), (), "tokens", 3), label=class_label(2), local=("c",))

@@ -13,7 +13,7 @@ from arjax.objectives import as_is, make_objective
 KEY = jax.random.key(2)
 
 
-@pytest.mark.parametrize("num", [2, 3])
+@pytest.mark.parametrize("num", [pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_relaxed_draws_are_softmax_with_gumbel_noise(num, temperature):
     log_p = np.log(np.array([[0.2, 0.8], [0.5, 0.5]] if num == 2 else [[0.2, 0.3, 0.5]], np.float32))

@@ -36,7 +36,7 @@ def log_z(call, event, beta=1.0):
     return np.logaddexp.reduce(-beta * energy)
 
 
-@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("periodic", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_energies_are_those_of_their_definitions(periodic):
     shape, rng = (3, 4), np.random.default_rng(0)
     sites, size = list(np.ndindex(shape)), np.array(shape)
@@ -85,7 +85,10 @@ def small_model(event=PLANE, **options):
     return model, random_like(model.param_shapes)
 
 
-@pytest.mark.parametrize(("field", "more", "images"), [(0.3, "", 1), (0.0, ", symmetries=('flip', 'mirror')", 4)])
+@pytest.mark.parametrize(
+    ("field", "more", "images"),
+    [pytest.param(0.3, "", 1, marks=pytest.mark.slow), (0.0, ", symmetries=('flip', 'mirror')", 4)],
+)
 def test_the_mean_gradient_over_all_pairs_of_draws_is_that_of_the_enumerated_free_energy(
     field, more, images, monkeypatch
 ):
@@ -148,7 +151,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "a mixture of models")) for n in MODELS]
+)
 def test_rows_are_those_of_draws_of_any_model_with_exact_scores(name):
     model, params = MODELS[name]()
     params = random_like(model.param_shapes) if params is None else params

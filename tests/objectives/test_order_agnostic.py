@@ -57,7 +57,7 @@ def drawn_orders(orders, key, parts: int) -> list:
 
 #: A part, some, and one for each example; of networks that are given their orders otherwise, too.
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in (("made", 1), ("made", 0), ("transformer", 2))]
-CASES_OF_PARTS = [("made", 2), ("lstm", 0), *SLOW]
+CASES_OF_PARTS = [("made", 2), pytest.param("lstm", 0, marks=pytest.mark.slow), *SLOW]
 
 
 log_prob = jax.jit(lambda model, params, factorization: model.log_prob(params, X, factorization=factorization))
@@ -76,7 +76,7 @@ def test_each_part_of_the_batch_is_scored_in_its_own_order(network, parts):
 
 
 MIXED = "weighted(of=('reversed', 'uniform'), weights=(3, 1))"
-FAST = [("deep_nade", MIXED, "sites"), ("deep_nade", "pool(num=3)", "sizes(sizes=(1, 3))")]
+FAST = [("deep_nade", MIXED, "sites")]
 
 
 @pytest.mark.parametrize(

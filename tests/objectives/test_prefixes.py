@@ -94,7 +94,14 @@ def test_schedules_rise_from_0_to_1(name):
     assert (np.diff(values) >= 0).all()
 
 
-@pytest.mark.parametrize("call", ["scheduled_sampling(final=1, passes=0)", "scheduled_sampling(final=1)", "rollout"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "scheduled_sampling(final=1, passes=0)",
+        pytest.param("scheduled_sampling(final=1)", marks=pytest.mark.slow),
+        "rollout",
+    ],
+)
 def test_no_gradient_flows_through_draws_of_real_values(call):
     """Which are functions of features and noise: the gradient is that of the second pass alone."""
     event = EventSpec((4,), (), "real")

@@ -265,6 +265,7 @@ def assert_same(left, right):
     assert untimed(left) == untimed(right)
 
 
+@pytest.mark.slow
 def test_an_interrupted_population_goes_on_bit_for_bit(tmp_path, monkeypatch):
     population = Population(resumable(), TWO, SEEDS)
     straight = train_population(population, workdir=tmp_path / "a")

@@ -168,6 +168,7 @@ def test_the_distance_to_the_closest_row_is_that_of_numbers_and_words(metrics):
     np.testing.assert_allclose(metrics.closest_rows(rows, train), [math.sqrt(2)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_chained_regressions_find_what_determines_a_cell(metrics):
     train, rows = linear(), linear(100)
     holed, holes = metrics.with_holes(rows, 0.3, seed=0)

@@ -162,9 +162,7 @@ def model_of(name: str):
     return model, cases.gentle_params_of(model) if event is REAL else cases.params_of(model)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("blocks", "products"))) for name in MODELS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "blocks")) for name in MODELS])
 def test_an_example_depends_on_its_own_key_whatever_is_drawn_with_it(name):
     model, params = model_of(name)
     keys = example_keys(KEY, 12)

@@ -193,7 +193,7 @@ INSIDE = [
     ("raster", "", "sizes(sizes=(2, 1))", True),
     ("raster", "nested(network='made', hidden_sizes=(4,))", "sizes(sizes=(2, 1))", True),
     ("raster", "nested(network='made', hidden_sizes=(4,), ordering='reversed')", "sizes(sizes=(2, 1))", False),
-    ("raster", "mixture_of_products(components=2)", "sizes(sizes=(2, 1))", True),
+    pytest.param("raster", "mixture_of_products(components=2)", "sizes(sizes=(2, 1))", True, marks=pytest.mark.slow),
     ("reversed", "mixture_of_products(components=2)", "sizes(sizes=(3,))", False),
 ]
 

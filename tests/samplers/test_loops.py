@@ -40,7 +40,7 @@ def test_every_network_whose_caches_grow_is_tested():
     assert {name for name in NETWORKS.names() if getattr(NETWORKS.get(name), "FIRST_LOOP", 0)} == set(GROWING)
 
 
-@pytest.mark.parametrize("network", fast_for(("transformer", "gru")))
+@pytest.mark.parametrize("network", fast_for(("gru",)))
 def test_parameters_that_are_cast_before_the_loop_change_no_bit(network, monkeypatch):
     """Where an accelerator draws. XLA for CPUs computes in float32, and by default leaves roundings out."""
     model = supported(network, EVENTS["tokens"], "raster", "sites", dtype="bfloat16")
@@ -99,7 +99,13 @@ def test_loops_give_the_features_of_the_parallel_form(network, partition, num, m
         np.testing.assert_allclose(found[:, drawn], expected[:, drawn], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", [*GROWING, pytest.param("local_transformer", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "transformer",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("transformer_xl", "two_stream", "local_transformer")),
+    ],
+)
 def test_no_step_of_one_example_copies_a_cache(network):
     """XLA does where examples have an axis of their own and there is but one."""
     event, size = EventSpec((37,), (), "tokens", 5), 8
@@ -122,7 +128,7 @@ def prefix(model, num_steps: int, more: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "network", ["lstm", *(pytest.param(n, marks=pytest.mark.slow) for n in ("transformer", "made"))]
+    "network", ["made", *(pytest.param(n, marks=pytest.mark.slow) for n in ("transformer", "lstm"))]
 )
 def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network):
     """One program for all lengths; the last chunk is rarely full. By law 4 all networks read prompts."""

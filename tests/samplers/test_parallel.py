@@ -21,6 +21,8 @@ from arjax.samplers.rounds import make_sizes, non_increasing, optimal_sizes
 KEYS = example_keys(jax.random.key(3), 12)
 TOKENS = EventSpec((3, 2), (), "tokens", 5)
 CHOICES = ("order", "random", "confidence", "entropy", "margin", "top1")
+#: Those whose rounds tests/evaluation/test_k_steps.py scores, and a lot: slow here.
+SCORED = ("random", "entropy", "top1")
 
 
 def build(network: str, event: EventSpec = TOKENS, **choice):
@@ -57,7 +59,7 @@ def test_one_round_is_one_draw_whatever_chooses(choose):
     np.testing.assert_array_equal(draw(model, params, f"parallel(steps=1,choose='{choose}')")[0], expected)
 
 
-@pytest.mark.parametrize("choose", [pytest.param("random", marks=pytest.mark.slow), *CHOICES[2:]])
+@pytest.mark.parametrize("choose", [pytest.param(c, marks=[pytest.mark.slow] * (c in SCORED)) for c in CHOICES[1:]])
 def test_the_sites_of_a_round_are_those_that_score_highest(choose):
     """Three rounds by hand: what is left is drawn and scored given what was chosen before."""
     model, params = build("deep_nade")
@@ -150,7 +152,13 @@ def test_models_that_cannot_are_refused(call, choice, sentence):
     assert sentence in refusal(model.draw, params, KEYS, sampler=call)
 
 
-@pytest.mark.parametrize("call", ["gaussian", "gaussian_mixture(components=1)", "logistic_mixture(components=1)"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "gaussian",
+        *(pytest.param(f"{kind}_mixture(components=1)", marks=pytest.mark.slow) for kind in ("gaussian", "logistic")),
+    ],
+)
 def test_the_random_order_is_not_made_of_the_noise_of_the_values(call):
     """Some conditionals split the keys of steps, and split(key)[1] is fold_in(key, 1)."""
     family = make_conditional(call, EventSpec((4,), (), "real", 0))

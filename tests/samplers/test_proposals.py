@@ -61,7 +61,7 @@ CALLS = {
 
 
 #: Those that start otherwise are slow: the values do not depend on the start.
-SLOW = ("start", "draft-in-one-pass")
+SLOW = ("start", "draft-in-one-pass", "passes")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CALLS])
@@ -297,7 +297,7 @@ def proposal_of(model, params, draft, temperature, k):
     return np.asarray(first.values).ravel(), np.asarray(first.log_q).reshape(k, -1)
 
 
-@pytest.mark.parametrize("draft", ["other", "counts"])
+@pytest.mark.parametrize("draft", [pytest.param("other", marks=pytest.mark.slow), "counts"])
 def test_log_q_of_proposals_is_that_of_the_draft_at_the_temperature(draft):
     """With a wrong q rejection draws from another distribution. Tables sharpen as p^(1/T), with the history so far."""
     event, temperature = EventSpec((4,), kind="tokens", num_levels=3), 0.4

@@ -104,7 +104,7 @@ GREEDY = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("real", "nested"))) for n in GREEDY]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("real", "nested", "joint"))) for n in GREEDY]
 )
 def test_greedy_takes_the_mode_of_each_site(name):
     event, options = GREEDY[name]
@@ -210,7 +210,7 @@ def strings() -> list[tuple[int, ...]]:
     return found + going
 
 
-@pytest.mark.parametrize("penalty", [0.0, 0.6, pytest.param(3.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("penalty", [0.6, *(pytest.param(p, marks=pytest.mark.slow) for p in (0.0, 3.0))])
 def test_strings_that_end_stay_in_the_competition(penalty):
     """Against all strings by the definition: log p and the score of the best three, for many tables at once."""
     tables = np.random.default_rng(0).normal(size=(TABLES, LENGTH, SYMBOLS, SYMBOLS)) * 1.5  # given the last symbol

@@ -82,7 +82,9 @@ def test_mistakes_end_before_anything_is_measured(benchmark, scripts, flags, sen
         benchmark.main(flags)
 
 
-@pytest.mark.parametrize(("network", "own"), [("transformer", 2 * 12 * 8 * 4 / 2), ("gru", 0)])
+@pytest.mark.parametrize(
+    ("network", "own"), [pytest.param("transformer", 2 * 12 * 8 * 4 / 2, marks=pytest.mark.slow), ("gru", 0)]
+)
 def test_a_step_reads_half_of_a_growing_cache_for_each_example(scripts, network, own):
     size = {"hidden_size": 8} if network == "gru" else {"width": 8, "num_heads": 2, "num_layers": 1}
     model = make_model(EventSpec((12,)), network, **size)

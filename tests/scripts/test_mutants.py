@@ -133,6 +133,7 @@ def test_the_tests_of_a_mutant_execute_its_statement(mutants):
         assert ([c.test for c in chosen], left) == ([covered[n][0] for n in expected[0]], expected[1])
 
 
+@pytest.mark.slow
 def test_all_packages_are_drawn_from(mutants, repository):
     packages = mutants.packages_of(repository)
     assert {"core", "cli", "sweep", "networks"} <= set(packages) and not {"configs", "testing"} & set(packages)

@@ -194,7 +194,16 @@ def links(tmp_path_factory, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("name", [*NAMES, "line\nbreak", os.fsdecode(b"latin-\xe9"), "x/gs:/y"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *NAMES[::4],
+        *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n not in NAMES[::4]),
+        "line\nbreak",
+        os.fsdecode(b"latin-\xe9"),
+        "x/gs:/y",
+    ],
+)
 def test_any_path_holds_checkpoints(tmp_path, links, name):
     folder = tmp_path / name / "store"
     for step in (1, 2):

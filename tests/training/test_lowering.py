@@ -26,8 +26,8 @@ from arjax.networks.layers.steps import to_grid
 from arjax.testing.examples import EVENTS
 from arjax.testing.models import autoregressive_networks, supported
 
-#: Networks of four families, which the fast suite lowers.
-FAST = ("gru", "made", "pixelcnn", "transformer")
+#: Networks of two families, which the fast suite lowers.
+FAST = ("gru", "pixelcnn")
 EACH_NETWORK = [
     pytest.param(name, dtype, marks=() if name in FAST and dtype == "float32" else pytest.mark.slow)
     for name in autoregressive_networks()

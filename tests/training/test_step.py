@@ -181,7 +181,9 @@ def draws(jaxpr):
     return total
 
 
-@pytest.mark.parametrize("network", ["transformer", "delta_net", "row_lstm"])
+@pytest.mark.parametrize(
+    "network", ["transformer", *(pytest.param(n, marks=pytest.mark.slow) for n in ("delta_net", "row_lstm"))]
+)
 def test_deeper_stacks_have_no_larger_program(network):
     def draws_of(num_layers):
         model = make_model(EventSpec((2, 3), (), "levels", 3), network, num_layers=num_layers)
