@@ -83,6 +83,15 @@ def test_loops_count_their_rounds_and_collectives_run_beside_other_work():
     assert {each.kind for each in cost.collectives} <= COLLECTIVES.keys()
 
 
+def test_the_flops_that_a_kernel_states_count_where_they_take_longer_than_its_bytes():
+    bytes_alone = estimate(PROGRAM, V5E).seconds - 2 * MIB / V5E.bandwidth / KERNEL
+    for flops in (10**9, 10**3):
+        stated = f'pallas_call"}}, backend_config={{"custom_call_config":{{"cost_estimate":{{"flops":"{flops}"}}}}}}'
+        least = max(flops / V5E.flops_16, 2 * MIB / V5E.bandwidth)
+        cost = estimate(PROGRAM.replace('pallas_call"}', stated), V5E)
+        assert cost.seconds == pytest.approx(bytes_alone + least / KERNEL)
+
+
 def test_of_the_branches_of_a_condition_the_dearest_counts():
     """Its parts and its collectives alone: a gather in the other one is as if it were not there."""
     branches = """%cheap (c: f32[1024,256]) -> f32[4096,256] {

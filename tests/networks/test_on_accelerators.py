@@ -17,6 +17,7 @@ from arjax.networks.image import gated_resnet, pixelsnail, shifted_streams
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
 from arjax.networks.image.pixelcnn_pp import DOWN
 from arjax.networks.image.shifted_streams import DOWN_RIGHT, ImageView
+from arjax.networks.recurrent.linear.mixer import MIXERS
 from arjax.parallel.accelerators import accelerator_of, slice_devices
 from arjax.parallel.sharding import make_mesh
 
@@ -87,3 +88,17 @@ def test_gated_layers_of_images_use_a_third_of_the_peak():
     kernels = (2 * filters * filters + 2 * filters * 2 * filters) * len(DOWN_RIGHT)
     utilisation = 3 * layers * batch * side**2 * 2 * kernels / cost.seconds / accelerator_of("v5e").flops_16
     assert utilisation > 1 / 3, cost.parts[:20]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs arjax[tpu]")
+@pytest.mark.parametrize("name", ["mamba2", "gated_delta_net", "mlstm"])
+def test_the_kernel_of_linear_recurrences_compiles(name):
+    """With heads that fill half a tile and whole ones, and all gradients."""
+    options = {"state_size": 128, "num_heads": 8} if name == "mamba2" else {"num_heads": 2}
+    mixer = MIXERS.get(name)(width=256, out_scale=1.0, dtype="bfloat16", fused=True, **options)
+    x = jax.ShapeDtypeStruct((1, 512, 256), jnp.bfloat16)
+    params = jax.eval_shape(lambda x: mixer.init(jax.random.key(0), x, 1), x)
+    score = jax.value_and_grad(lambda params, x: mixer.apply(params, x, 1).astype(jnp.float32).mean(), (0, 1))
+    parts = estimate_of(score, params, x).parts
+    assert {part.phase for part in parts if part.what == "pallas_call"} == {"forward", "backward"}
