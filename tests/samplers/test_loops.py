@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from families import FEW, fast_for
 
+from arjax.core import programs
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.samplers import Cached, Request, cores, example_keys, loops
+from arjax.samplers import Cached, Request, cores, example_keys
 from arjax.samplers.base import run_sampler
 from arjax.samplers.loops import StepForm, loop_ends, num_calls
 from arjax.testing.examples import EVENTS
@@ -58,7 +59,7 @@ def test_parameters_that_are_cast_before_the_loop_change_no_bit(network, monkeyp
         return jax.jit(anew, compiler_options={"xla_allow_excess_precision": False})(params)
 
     plain, variables = run()
-    monkeypatch.setattr(loops, "program_device", lambda: SimpleNamespace(platform="tpu"))
+    monkeypatch.setattr(programs, "program_device", lambda: SimpleNamespace(platform="tpu"))
     cast, of_type = run()
     np.testing.assert_array_equal(plain, cast)
     kinds = [{leaf.dtype.name for leaf in jax.tree.leaves(each)} for each in (variables, of_type)]
