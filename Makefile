@@ -51,7 +51,8 @@ benchmark: $(VENV)/.benchmark
 tables: $(VENV)/.plots
 	$(BIN)/python scripts/update_tables.py
 
-docs: $(VENV)/.docs $(NOTEBOOKS) $(PLAYS)
+docs: $(VENV)/.docs
+	$(MAKE) --jobs=$(WORKERS) $(NOTEBOOKS) $(PLAYS)
 	$(BIN)/python scripts/collect_pages.py build/pages --notebooks=build/lecture --plays=build/play
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

@@ -107,7 +107,7 @@ def collect(root: Path, target: Path) -> None:
         copy = target / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            text = re.sub(r'^(```\w+) (?:run|output|printed)="[^"]*"', r"\1", path.read_text("utf-8"), flags=re.M)
+            text = re.sub(r'^(```\w+) (?!title=)\w+="[^"]*"', r"\1", path.read_text("utf-8"), flags=re.M)
             text = SOURCE.sub(lambda link, path=path: source_link(root, target, path, link[1]), text)
             copy.write_text(in_search(path.relative_to(root).as_posix()) + text, "utf-8")
         else:

@@ -54,6 +54,13 @@ def test_formulas_of_all_pages_are_typeset(repository, site):
     assert page.count("<math") >= 2 and "\\prod" not in page
 
 
+def test_blocks_of_code_begin_as_mkdocs_reads_them(site):
+    """Else all headings up to the next block are part of it."""
+    begins = [line for page in site.rglob("*.md") for line in re.findall(r"^```.+$", page.read_text("utf-8"), re.M)]
+    assert begins
+    assert not [line for line in begins if not re.fullmatch(r"```[\w-]+( title=\"[^\"]+\")?", line)]
+
+
 def test_links_between_collected_pages_lead_somewhere(site):
     assert (
         (site / "source" / "arjax" / "networks" / "dense" / "nade.md")
