@@ -90,14 +90,14 @@ class NADE(Network):
         blocks_NTM = windows(jnp.asarray(factorization.blocks), 0, chunk)
         blocks_NK = blocks_NTM.reshape(-1, chunk * block_size)  # K sites of each of N chunks
         inputs_BDn, a_BU, keep_BU = map(by_rows, (inputs_BDn, a_BU, keep_BU))
-        kernels = self._of_sites(self.in_kernel, blocks_NK), self._of_sites(self.out_kernel, blocks_NTM)
+        in_kernel, out_kernel = gathered_if_small((self.in_kernel, self.out_kernel))
         act, step_K = ACTIVATIONS[self.activation], jnp.arange(chunk * block_size) // block_size
         earlier_TK = step_K < jnp.arange(chunk)[:, None]
 
-        def one_chunk(a_BU: jax.Array, of_chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-            sites_K, W_KnU, V_TMUF = of_chunk
+        def one_chunk(a_BU: jax.Array, sites_K: jax.Array) -> tuple[jax.Array, jax.Array]:
             x_BI = jnp.take(inputs_BDn, sites_K, axis=1, mode="fill", fill_value=0).reshape(len(inputs_BDn), -1)
-            W_IU, V_TUMF = W_KnU.reshape(-1, self.hidden_size), V_TMUF.swapaxes(1, 2)
+            W_IU = self._of_sites(in_kernel, sites_K).reshape(-1, self.hidden_size)
+            V_TUMF = self._of_sites(out_kernel, sites_K.reshape(chunk, block_size)).swapaxes(1, 2)
             earlier_TI = jnp.repeat(earlier_TK, x_BI.shape[1] // earlier_TK.shape[1], axis=1)
             a_BTU = a_BU[:, None] + (jnp.where(earlier_TI, x_BI[:, None], 0) @ W_IU).astype(jnp.float32)
             h_BTU = act(a_BTU).astype(self.dtype) * keep_BU[:, None]
@@ -105,8 +105,7 @@ class NADE(Network):
             out = jnp.einsum("btu,tuf->tbf", h_BTU, V_TUMF.reshape(chunk, self.hidden_size, -1))
             return a_BU + (x_BI @ W_IU).astype(jnp.float32), by_rows(out, 1)
 
-        chunks = blocks_NK, *gathered_if_small(kernels)
-        _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, chunks)
+        _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, blocks_NK)
         by_step = jnp.swapaxes(join(by_rows(out, 2), 0, factorization.num_steps), 0, 1)
         return by_step.reshape(*by_step.shape[:2], block_size, self.num_features)
 
