@@ -377,17 +377,18 @@ def _summed(
     model: Chain, params: Params, x: jax.Array, context: Any, weights: jax.Array | float, keys_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
+    params = gathered_if_small(params)
 
-    def add(params: Params, state: tuple[jax.Array, jax.Array], t: Any) -> tuple[tuple[jax.Array, jax.Array], None]:
+    def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         t_B = jnp.full((len(x), *model.times_shape), t)
         log_prob_B = model.step_terms(params, x, t_B, step_keys(keys_B, t), context).log_prob
         log_prob_B = (weights * log_prob_B.reshape(len(x), -1)).sum(-1)
         later, first = state
         return (later + jnp.where(t > 1, log_prob_B, 0.0), first + jnp.where(t == 1, log_prob_B, 0.0)), None
 
-    zeros = jnp.zeros(len(x)), jnp.zeros(len(x))
-    params = cast_before(lambda params: add(params, zeros, 1), gathered_if_small(params), model.denoiser.dtype)
-    return jax.lax.scan(functools.partial(add, params), zeros, jnp.arange(model.num_steps, 0, -1))[0]
+    # The parameters are not cast before the loop: their gradients would be summed over the steps in bfloat16.
+    zeros = jnp.zeros(len(x))
+    return jax.lax.scan(add, (zeros, zeros), jnp.arange(model.num_steps, 0, -1))[0]
 
 
 def frame_places(num_frames: int, num_rounds: int) -> tuple[int, ...]:

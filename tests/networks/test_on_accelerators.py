@@ -13,6 +13,7 @@ from arjax.core.spec import EventSpec
 from arjax.evaluation.compiled import estimate
 from arjax.models import make_model
 from arjax.networks import NETWORKS
+from arjax.networks.dense import nade
 from arjax.networks.image import gated_resnet, pixelsnail, shifted_streams
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
 from arjax.networks.image.pixelcnn_pp import DOWN
@@ -51,6 +52,23 @@ def test_the_form_for_accelerators_computes_the_same_numbers(monkeypatch):
     program = jax.jit(lambda *values: gradients(*values))
     assert "only_products" in str(jax.make_jaxpr(program)(*values))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), program(*values), expected)
+
+
+def test_nade_takes_the_kernels_of_all_chunks_before_the_loop(monkeypatch):
+    """Also where the last chunk is not full."""
+    model = make_model(
+        EventSpec((3, 3), (), "binary"), "nade", ordering="random(seed=1)", hidden_size=4, steps_per_chunk=4
+    )
+    params, batch = model.init(jax.random.key(0)), Batch(np.arange(18).reshape(2, 3, 3) % 2)
+
+    def nats(params):
+        return -model.score(params, batch).log_prob.sum()
+
+    expected = jax.jit(jax.value_and_grad(nats))(params)
+    monkeypatch.setattr(nade, "is_for_cpu", lambda: False)
+    jax.clear_caches()
+    found = jax.jit(jax.value_and_grad(lambda params: nats(params)))(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
 
 
 def test_blocks_of_attention_keep_products_and_masks(monkeypatch):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from arjax.core.options import opt, rate_option
-from arjax.core.programs import by_rows, gathered_if_small, rows_over_all_axes
+from arjax.core.programs import by_rows, gathered_if_small, is_for_cpu, rows_over_all_axes
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.dense.independent import SiteBias
@@ -94,10 +96,15 @@ class NADE(Network):
         act, step_K = ACTIVATIONS[self.activation], jnp.arange(chunk * block_size) // block_size
         earlier_TK = step_K < jnp.arange(chunk)[:, None]
 
-        def one_chunk(a_BU: jax.Array, sites_K: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def kernels(sites_K: jax.Array) -> tuple[jax.Array, jax.Array]:
+            sites_TM = sites_K.reshape(*sites_K.shape[:-1], chunk, block_size)
+            return self._of_sites(in_kernel, sites_K), self._of_sites(out_kernel, sites_TM)
+
+        def one_chunk(a_BU: jax.Array, of_chunk: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
+            sites_K, taken = of_chunk
+            W_KnU, V_TMUF = taken or kernels(sites_K)
             x_BI = jnp.take(inputs_BDn, sites_K, axis=1, mode="fill", fill_value=0).reshape(len(inputs_BDn), -1)
-            W_IU = self._of_sites(in_kernel, sites_K).reshape(-1, self.hidden_size)
-            V_TUMF = self._of_sites(out_kernel, sites_K.reshape(chunk, block_size)).swapaxes(1, 2)
+            W_IU, V_TUMF = W_KnU.reshape(-1, self.hidden_size), V_TMUF.swapaxes(1, 2)
             earlier_TI = jnp.repeat(earlier_TK, x_BI.shape[1] // earlier_TK.shape[1], axis=1)
             a_BTU = a_BU[:, None] + (jnp.where(earlier_TI, x_BI[:, None], 0) @ W_IU).astype(jnp.float32)
             h_BTU = act(a_BTU).astype(self.dtype) * keep_BU[:, None]
@@ -105,7 +112,9 @@ class NADE(Network):
             out = jnp.einsum("btu,tuf->tbf", h_BTU, V_TUMF.reshape(chunk, self.hidden_size, -1))
             return a_BU + (x_BI @ W_IU).astype(jnp.float32), by_rows(out, 1)
 
-        _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, blocks_NK)
+        # On accelerators all are taken before the loop, where a round would copy the gradients of all kernels.
+        chunks = blocks_NK, None if is_for_cpu() else kernels(blocks_NK)
+        _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, chunks)
         by_step = jnp.swapaxes(join(by_rows(out, 2), 0, factorization.num_steps), 0, 1)
         return by_step.reshape(*by_step.shape[:2], block_size, self.num_features)
 

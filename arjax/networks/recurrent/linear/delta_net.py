@@ -52,8 +52,8 @@ class DeltaMixer(HeadMixer):
         beta = nn.sigmoid(self.by_head(self.beta(rest).astype(jnp.float32)))
         return UnitDelta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
 
-    def outputs(self, o, u, rest):
-        return self.out(self.by_step(o if u is None else self.normalised(o)))
+    def gated(self, o_BTU, rest):
+        return self.out(o_BTU)
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads
@@ -78,7 +78,7 @@ class GatedDeltaMixer(DeltaMixer):
     def _log_decay(self, x_BTE):
         return -self.by_head(self.decay(x_BTE)[0])[..., 0]
 
-    outputs = HeadMixer.outputs
+    gated = HeadMixer.gated
 
 
 @NETWORKS.register("delta_net")

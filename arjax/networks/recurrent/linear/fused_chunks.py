@@ -19,8 +19,7 @@ from jax.sharding import PartitionSpec
 
 from arjax.core.programs import BATCH_AXES, dividing, inner_jaxprs, program_device
 
-#: The steps of a chunk. The heads of a step of the kernel
-#: have at most so many features of values, and fill whole tiles.
+#: The steps of a chunk; the most features of values that the heads of a step of the kernel have, and what they fill.
 BLOCK, FEATURES, TILE = 128, 512, 128
 #: The last inputs that a convolution in the kernel may read.
 LAST = 8

@@ -73,10 +73,10 @@ class Mamba2Mixer(HeadMixer):
         return jnp.broadcast_to(self.skip[:, None, None], (self.num_heads, 1, self.inner // self.num_heads))
 
     def outputs(self, o, u, rest):
-        o = self.by_step(o)
-        if u is not None:
-            o = o + self.added().ravel() * self.activated(u[..., : self.inner])
-        return self.out(self.norm(o * nn.silu(self.gate(rest).astype(jnp.float32))))
+        return self.gated(self.by_step(o) + self.added().ravel() * self.activated(u[..., : self.inner]), rest)
+
+    def gated(self, o_BTU, rest):
+        return self.out(self.norm(o_BTU * nn.silu(self.gate(rest).astype(jnp.float32))))
 
     def init_state(self, batch_size):
         return jnp.zeros((batch_size, self.num_heads, self.state_size, self.inner // self.num_heads), jnp.float32)

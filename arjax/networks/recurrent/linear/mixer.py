@@ -138,7 +138,7 @@ class HeadMixer(LinearMixer):
         kernels, biases = ([x[0] for x in self.by_part(w)] for w in weights) if weights else ((), ())
         terms = fused_chunks.Mixed(terms)
         first = terms.start(kernels, biases, self.added(), self.scale())
-        return self.outputs(fused_chunks.run(terms, first), None, rest)
+        return self.gated(self.by_step(fused_chunks.run(terms, first)), rest)
 
     def by_part(self, u: jax.Array) -> tuple[jax.Array, ...]:
         """Queries, keys and values [B, N, T, H] of what is convolved, [B, T, U]; () where there is no kernel."""
@@ -181,10 +181,11 @@ class HeadMixer(LinearMixer):
         return self.width
 
     def outputs(self, o, u, rest):
-        """W (norm(o) * silu(gate))."""
-        return self.out(
-            self.by_step(o if u is None else self.normalised(o)) * nn.silu(self.gate(rest).astype(jnp.float32))
-        )
+        return self.gated(self.by_step(self.normalised(o)), rest)
+
+    def gated(self, o_BTU: jax.Array, rest: Any) -> jax.Array:
+        """W (o * silu(gate)) of normalised outputs."""
+        return self.out(o_BTU * nn.silu(self.gate(rest).astype(jnp.float32)))
 
     def normalised(self, o: jax.Array) -> jax.Array:
         """norm(o) in the compute type."""

@@ -196,11 +196,8 @@ class MLSTMMixer(HeadMixer):
         log_i, f = (self.by_head(gate(rest).astype(jnp.float32))[..., 0] for gate in (self.input_gate, self.forget))
         return Exponential(q, k, v, nn.log_sigmoid(f), log_i)
 
-    def outputs(self, o, u, rest):
-        return self.out(
-            nn.sigmoid(self.output_gate(rest).astype(jnp.float32))
-            * self.by_step(o if u is None else self.normalised(o))
-        )
+    def gated(self, o_BTU, rest):
+        return self.out(nn.sigmoid(self.output_gate(rest).astype(jnp.float32)) * o_BTU)
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads
